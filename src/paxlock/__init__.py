@@ -1,0 +1,1 @@
+"""Leader election and locks for Python programs, with no coordination server to run."""

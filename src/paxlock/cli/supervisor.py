@@ -1,0 +1,499 @@
+"""The small process that owns the child of ``paxlock run`` and kills it in time.
+
+Started in a session of its own, as a script with the arguments ``CONTROL STATUS TERM_AT KILL_AT KILL_AFTER
+LC_CTYPE COMMAND...``. It imports the standard library alone, so that it is up in a few milliseconds and
+nothing that goes wrong in ``paxlock run`` can reach it.
+
+``CONTROL`` and ``STATUS`` are numbers of inherited descriptors; the three times are nanoseconds (``TERM_AT``
+and ``KILL_AT`` of the boot-time clock, ``KILL_AFTER`` a duration). ``LC_CTYPE`` is ``=VALUE`` or empty: the
+interpreter may change that variable in its own environment, and the command must get what was meant for it.
+
+Lines on the control pipe:
+
+============================  ========================================================================
+``deadline TERM_AT KILL_AT``  a renewal: both move, forward only, and never once ``KILL_AT`` has passed
+``signal N``                  pass this signal on to the child's process group
+``end``                       TERM now, KILL after ``KILL_AFTER`` at most
+end of file                   ``paxlock run`` is gone: the same as ``end``
+============================  ========================================================================
+
+Lines on the status pipe: ``started PID`` or ``failed CODE MESSAGE``, then ``exited CODE`` or ``signaled N``,
+with `` deadline`` behind it if the deadline ended the child. The end is reported only after the child and
+all that it started are gone.
+
+What holds (contract.md section 3): TERM goes out at ``TERM_AT`` and KILL at ``KILL_AT`` by this process's own
+clock, whatever happens to ``paxlock run`` and to the network. If this process is killed, the kernel kills
+the child (``PR_SET_PDEATHSIG``) and ``paxlock run`` kills the child's session.
+
+Limits: orphans are found through subreapers and ``/proc`` (Linux); elsewhere one that left the process
+group is not found. One that runs under another user cannot be signalled; it is not waited for after KILL.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+
+TICK_MS = 250  # the longest wait: poll() does not count the time that the machine sleeps
+KILL_RETRY_MS = 10  # the first wait between two rounds of KILL; doubles up to TICK_MS
+LINE_BYTES = 512  # the longest line on either pipe: below PIPE_BUF, so that each is written whole
+READ_BYTES = 65_536
+
+LEASE_LOST = 79  # contract.md section 3: the lease ended before the command could be started
+NOT_RUNNABLE = 126
+NOT_FOUND = 127
+
+FIRST_FD_ABOVE_STDIO = 3
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+# Sent to everybody by a terminal or a stopping system: `paxlock run` passes them on, this process stays.
+IGNORED_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGPIPE,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+HAS_PROC = sys.platform == "linux" and os.access("/proc/self/stat", os.R_OK)
+
+
+def boot_ns() -> int:
+    """Return the boot-time clock in nanoseconds; the monotonic one where there is no boot-time clock."""
+    if sys.platform == "linux":
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.monotonic_ns()
+
+
+def pipe_above_stdio() -> tuple[int, int]:
+    """Return a pipe (read end, write end), not inherited; raises OSError if no descriptor is left.
+
+    In a program started with its stdout closed ``pipe()`` returns descriptor 1: the child would write to it.
+    """
+    low = os.pipe()
+    high: list[int] = []
+    try:
+        high.extend(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FD_ABOVE_STDIO) for fd in low)
+    finally:
+        for fd in low:
+            os.close(fd)
+    return high[0], high[1]
+
+
+def open_fds() -> list[int]:
+    """Return the descriptors above stdio that are open in this process."""
+    try:
+        names = os.listdir("/dev/fd")  # noqa: PTH208 - pathlib takes as long to import as all the rest
+    except OSError:
+        return []
+    return [fd for fd in map(int, names) if fd >= FIRST_FD_ABOVE_STDIO]
+
+
+class Process:
+    """One line of the process table: what ``/proc/PID/stat`` says at one moment."""
+
+    __slots__ = ("alive", "group", "parent", "pid", "session", "started")
+
+    def __init__(self, pid: int, fields: list[bytes]) -> None:
+        self.pid = pid
+        self.parent = int(fields[1])
+        self.group = int(fields[2])
+        self.session = int(fields[3])
+        # A process whose first thread has ended shows as a zombie while its other threads run on.
+        self.alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
+        self.started = int(fields[19])
+
+
+def find_process(pid: int) -> Process | None:
+    """Return the entry of ``pid`` in the process table, or None if there is none (or no ``/proc``)."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        text = os.read(fd, READ_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if not text:
+        return None
+    # The second field is the command's name in brackets, which may itself hold brackets and blanks.
+    return Process(pid, text.rpartition(b")")[2].split())
+
+
+def list_processes() -> list[Process]:
+    """Return the process table; empty where there is no ``/proc``."""
+    if not HAS_PROC:
+        return []
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    return [process for process in map(find_process, pids) if process is not None]
+
+
+def list_descendants(root: int) -> list[Process]:
+    """Return all processes below ``root``, zombies among them, ``root`` itself not."""
+    children: dict[int, list[Process]] = {}
+    for process in list_processes():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    parents = [root]
+    while parents:
+        below = children.pop(parents.pop(), [])
+        found.extend(below)
+        parents.extend(process.pid for process in below)
+    return found
+
+
+def signal_process(process: Process, signum: int) -> bool:
+    """Send ``signum`` to exactly this process, even if its pid was given away since; False if not allowed."""
+    fd = -1
+    if sys.platform == "linux":
+        try:
+            fd = os.pidfd_open(process.pid)
+        except (OSError, AttributeError):
+            fd = -1  # gone, or an old kernel: what follows tells
+    try:
+        same = find_process(process.pid)
+        if same is None or same.started != process.started:
+            return True
+        if fd >= 0 and sys.platform == "linux":
+            signal.pidfd_send_signal(fd, signum)
+        else:
+            os.kill(process.pid, signum)
+    except PermissionError:
+        return False
+    except OSError:
+        return True  # gone already, or a signal that this system does not have
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    return True
+
+
+def signal_group(group: int, signum: int) -> bool:
+    """Send ``signum`` to a process group; False if there is no member left that may be signalled."""
+    try:
+        os.killpg(group, signum)
+    except OSError:
+        return False
+    return True
+
+
+def set_process_option(option: int, argument: int) -> None:
+    """Call ``prctl``; does nothing on systems that have none."""
+    if sys.platform != "linux":
+        return
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        return
+
+
+class Supervisor:
+    """One child, its deadline, and all that has to be dead then.
+
+    Times are nanoseconds of the boot-time clock. The machine: TERM is sent once, at ``term_at`` or as soon as
+    an end was asked for or the child has ended and left others behind; KILL from ``kill_due`` on, again and
+    again until nothing is left. Nothing leads back out of the killing.
+    """
+
+    def __init__(self, status: int, term_at: int, kill_at: int, kill_after: int) -> None:
+        self.status = status
+        self.term_at = term_at
+        self.kill_at = kill_at
+        self.kill_after = kill_after
+        self.pid = 0
+        self.wait_status: int | None = None  # of a child that had to be reaped at once, where no /proc is
+        self.end_by: int | None = None  # KILL at the latest then, because an end was asked for
+        self.child_ended = False
+        self.term_sent = False
+        self.killing = False
+        self.by_deadline = False
+        self.retry_ms = KILL_RETRY_MS
+        self.untouchable: set[tuple[int, int]] = set()  # (pid, start time) of those that may not be killed
+
+    def report(self, line: str) -> None:
+        """Write one status line. Whoever should read it may be gone, which changes nothing here."""
+        text = line.encode("utf-8", "backslashreplace")[: LINE_BYTES - 1] + b"\n"
+        try:
+            os.write(self.status, text)
+        except OSError:
+            return
+
+    def obey(self, line: bytes) -> None:
+        """Carry out one control line; a line that makes no sense is ignored, and the deadline stays."""
+        match line.split():
+            case [b"deadline", term_at, kill_at] if term_at.isdigit() and kill_at.isdigit():
+                self.extend(int(term_at), int(kill_at))
+            case [b"signal", signum] if signum.isdigit() and 0 < int(signum) < signal.NSIG:
+                signal_group(self.pid, int(signum))
+            case [b"end"]:
+                self.ask_end()
+            case _:
+                return
+
+    def extend(self, term_at: int, kill_at: int) -> None:
+        """Move the deadline forward. What has passed is never revived: a late renewal changes nothing."""
+        if not self.killing and boot_ns() < self.kill_at:
+            self.term_at = max(self.term_at, term_at)
+            self.kill_at = max(self.kill_at, kill_at)
+
+    def ask_end(self) -> None:
+        """TERM at the next step, KILL after ``kill_after`` or at the deadline; once is enough."""
+        if self.end_by is None:
+            self.end_by = boot_ns() + self.kill_after
+
+    def reap(self) -> None:
+        """Bury adopted orphans, and notice the child's end.
+
+        The child stays a zombie, so that its pid, the number of its process group, goes to nobody else.
+        """
+        if not HAS_PROC:
+            if not self.child_ended:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self.child_ended = pid == self.pid
+                self.wait_status = status
+            return
+        while not self.child_ended:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return
+            if ended.si_pid == self.pid:
+                self.child_ended = True
+            else:
+                os.waitpid(ended.si_pid, 0)
+
+    def survivors(self) -> list[Process]:
+        """Return what the child started and is still there, the child itself not.
+
+        A process that forks and ends while the table is read leaves a zombie in it, and its child out of it.
+        So zombies are buried and the table is read again, until it shows none.
+        """
+        while True:
+            found = [p for p in list_descendants(os.getpid()) if p.pid != self.pid]
+            buried = False
+            for process in found:
+                if not process.alive and process.parent == os.getpid():
+                    pid, _ = os.waitpid(process.pid, os.WNOHANG)
+                    buried = buried or pid == process.pid
+            if not buried:
+                return [p for p in found if (p.pid, p.started) not in self.untouchable]
+
+    def anyone_left(self) -> bool:
+        """Tell whether something has to end before the end can be reported; the child must have ended."""
+        return bool(self.survivors()) if HAS_PROC else signal_group(self.pid, 0)
+
+    def signal_all(self, *signums: int) -> None:
+        """Send the signals to the group at once, and to each descendant that has left it."""
+        for signum in signums:
+            if not signal_group(self.pid, signum) and (child := find_process(self.pid)) is not None:
+                signal_process(child, signum)  # it has not come to make its group yet
+        for process in self.survivors():
+            for signum in signums:
+                if signum == signal.SIGKILL:
+                    if not signal_process(process, signum):
+                        self.untouchable.add((process.pid, process.started))
+                elif process.group != self.pid:
+                    signal_process(process, signum)
+
+    def kill_due(self) -> int:
+        """Return when KILL is due: the deadline, or earlier if an end was asked for."""
+        return self.kill_at if self.end_by is None else min(self.kill_at, self.end_by)
+
+    def step(self) -> bool:
+        """Do what is due now; return True when the child and all its kin are gone."""
+        self.reap()
+        if self.child_ended:
+            if not self.anyone_left():
+                return True
+            self.ask_end()
+        now = boot_ns()
+        if self.killing or now >= self.kill_due():
+            if not self.child_ended and not self.killing and self.kill_due() == self.kill_at:
+                self.by_deadline = True
+            self.killing = True
+            self.signal_all(signal.SIGKILL)
+        elif not self.term_sent and (self.end_by is not None or now >= self.term_at):
+            self.by_deadline = self.end_by is None
+            self.term_sent = True
+            self.signal_all(signal.SIGTERM, signal.SIGCONT)  # a stopped process acts on TERM once continued
+        return False
+
+    def wait_ms(self) -> int:
+        """Return how long to wait for an event, in milliseconds, rounded up: waking early would spin."""
+        if self.killing:
+            retry_ms, self.retry_ms = self.retry_ms, min(2 * self.retry_ms, TICK_MS)
+            return retry_ms
+        if not self.term_sent and self.end_by is not None:
+            return 0
+        due = self.kill_due() if self.term_sent else min(self.term_at, self.kill_due())
+        return max(0, min(TICK_MS, -(-(due - boot_ns()) // 1_000_000)))
+
+    def final_line(self) -> str:
+        """Bury the child and return the line that reports its end."""
+        if self.wait_status is None:
+            _, self.wait_status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(self.wait_status)
+        flag = " deadline" if self.by_deadline else ""
+        return f"exited {code}{flag}" if code >= 0 else f"signaled {-code}{flag}"
+
+
+def run_command(argv: list[str], supervisor_pid: int, errors: int) -> None:
+    """In the forked child: become the command. Does not return; a failure goes out as its errno."""
+    code = errno.EINTR
+    try:
+        os.setsid()
+        set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != supervisor_pid:
+            os._exit(NOT_RUNNABLE)  # the supervisor died before the kernel was told to watch it
+        for name in ("SIGPIPE", "SIGXFSZ"):  # the interpreter ignores these at its start
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        code = error.errno or errno.EINVAL
+    except ValueError:
+        code = errno.EINVAL
+    finally:
+        os.write(errors, str(code).encode())
+        os._exit(NOT_FOUND)
+
+
+def describe_failure(command: str, error: int) -> str:
+    """Return the status line of a failed start: the exit code (126 or 127, as in shells) and a sentence."""
+    code, why = NOT_RUNNABLE, os.strerror(error)
+    if error == errno.ENOEXEC:
+        why = "neither a program nor a script with a #! line"
+    elif error in (errno.ENOENT, errno.ENOTDIR):
+        code = NOT_FOUND
+        if "/" not in command or not os.path.exists(command):  # noqa: PTH110 - no pathlib here
+            return f"failed {code} command not found: {command!r}"
+        why = "the interpreter in its first line was not found"
+    return f"failed {code} {command!r} cannot be run: {why}"
+
+
+def leave_stdio(keep: set[int]) -> None:
+    """Close all that the child got as well: a pipe must end when the child ends."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(FIRST_FD_ABOVE_STDIO):
+        if fd != null:
+            os.dup2(null, fd)
+    for fd in open_fds():
+        if fd not in keep:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the descriptor that listed the folder
+
+
+def wake_on_child() -> tuple[int, int]:
+    """Make the end of a child readable: return the pipe (read end, write end) that gets a byte then."""
+    wake_read, wake_write = pipe_above_stdio()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
+    # Without a handler (or with the signal ignored, as inherited) children vanish without a trace.
+    signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    return wake_read, wake_write
+
+
+def read_some(fd: int) -> bytes | None:
+    """Read what is there: None if nothing is, ``b""`` at the end of the file."""
+    try:
+        return os.read(fd, READ_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
+def hear_start(supervisor: Supervisor, exec_errors: int) -> bytes:
+    """Return the errno that kept the command from running; without one, report that it runs."""
+    failure = read_some(exec_errors) or b""
+    if not failure:
+        supervisor.report(f"started {supervisor.pid}")
+    return failure
+
+
+def supervise(supervisor: Supervisor, command: str, control: int, wake: int, exec_errors: int) -> str:
+    """Watch the child until it and its kin are gone; return the line that says how it went."""
+    poller = select.poll()
+    for fd in (control, wake, exec_errors):
+        os.set_blocking(fd, False)
+        poller.register(fd, select.POLLIN)
+    pending = b""
+    failure: bytes | None = None
+    while not supervisor.step():
+        ready = {fd for fd, _ in poller.poll(supervisor.wait_ms())}
+        if wake in ready:
+            read_some(wake)
+        if exec_errors in ready:
+            poller.unregister(exec_errors)
+            failure = hear_start(supervisor, exec_errors)
+        if control in ready:
+            data = read_some(control)
+            if data == b"":
+                poller.unregister(control)
+                supervisor.ask_end()
+            *lines, pending = (pending + (data or b"")).split(b"\n")
+            pending = pending[:LINE_BYTES]
+            for line in lines:
+                supervisor.obey(line)
+    if failure is None:  # the child ended before the loop came to look
+        failure = hear_start(supervisor, exec_errors)
+    end = supervisor.final_line()
+    return describe_failure(command, int(failure)) if failure else end
+
+
+def main(arguments: list[str]) -> None:
+    """Start the command and stay until it is gone; the arguments are those of the module's first lines."""
+    control, status = int(arguments[0]), int(arguments[1])
+    for fd in (control, status):
+        os.set_inheritable(fd, False)
+    supervisor = Supervisor(status, *map(int, arguments[2:5]))
+    os.environ.pop("LC_CTYPE", None)
+    if arguments[5]:
+        os.environ["LC_CTYPE"] = arguments[5].removeprefix("=")
+    argv = arguments[6:]
+    if boot_ns() >= min(supervisor.term_at, supervisor.kill_at):
+        supervisor.report(f"failed {LEASE_LOST} the lease ended before {argv[0]!r} could be started")
+        return
+    if HAS_PROC:
+        set_process_option(PR_SET_CHILD_SUBREAPER, 1)
+    wake, wake_write = wake_on_child()
+    exec_read, exec_write = pipe_above_stdio()
+    own_pid = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        supervisor.report(f"failed {NOT_RUNNABLE} no process can be started: {error.strerror}")
+        return
+    if pid == 0:
+        run_command(argv, own_pid, exec_write)
+    os.close(exec_write)
+    supervisor.pid = pid
+    try:
+        # Only now: what is ignored stays ignored in a program that is started.
+        for signum in IGNORED_SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+        leave_stdio({control, status, wake, wake_write, exec_read})
+        supervisor.report(supervise(supervisor, argv[0], control, wake, exec_read))
+    except BaseException:
+        supervisor.signal_all(signal.SIGKILL)
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

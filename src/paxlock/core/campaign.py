@@ -1,0 +1,139 @@
+"""What a session keeps of one wish for a name, of the attempts made for it, and of their ends."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+from paxlock.core.lease import Candidate, Lease, Timing
+from paxlock.core.messages import Occupancy, Occupant
+from paxlock.core.proposer import Proposer
+from paxlock.errors import Reason
+
+__all__ = ["Attempt", "AttemptTimer", "Ending", "EndingTimer", "LocalName", "Wish", "WishTimer"]
+
+NEVER = float("inf")
+REFRESH_UNKNOWN_S = 0.1
+REFRESH_MIN_S = 0.01
+REFRESH_MAX_S = 1.0
+REFRESH_NEAR_END_S = 0.05
+REFRESH_DIVISOR = 20
+HEARD_OF_LATE_S = 2.0
+
+
+@attrs.frozen
+class AttemptTimer:
+    """Something of this attempt wants repeating."""
+
+    attempt: int
+
+
+@attrs.frozen
+class EndingTimer:
+    """A Release may not have been heard everywhere."""
+
+    attempt: int
+
+
+@attrs.frozen
+class WishTimer:
+    """The time given to a wish may be over."""
+
+    ticket: int
+
+
+@attrs.define(eq=False)
+class Wish:
+    """Somebody in this process wants a name. Its age is the age of every attempt made for it."""
+
+    ticket: int
+    name: str
+    timing: Timing
+    label: str
+    data: bytes
+    since: float
+    until: float
+    once: bool  #: never queues, gives up at the first clear no
+
+    def age(self, now: float) -> float:
+        return now - self.since
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """One candidate: from its first Prepare to its Release."""
+
+    wish: Wish
+    lease: Lease
+    proposer: Proposer
+    retry: float  #: until the next repetition in this phase
+    backoff: float  #: until the next term, after one has failed
+    refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state
+    stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
+    repairs_left: int = 1
+    heard: dict[str, float] = attrs.field(factory=dict)
+    sent: dict[str, float] = attrs.field(factory=dict)  #: in this term: when what a node took was sent
+
+    @property
+    def candidate(self) -> Candidate:
+        return self.lease.candidate
+
+    @property
+    def number(self) -> int:
+        return self.lease.candidate.attempt
+
+    @property
+    def last_term(self) -> int:
+        """The highest term that this candidate has used."""
+        return max(self.proposer.used, *self.proposer.promises.values(), 0)
+
+    def occupants(self) -> list[Occupant]:
+        refusals = self.proposer.refusals.values()
+        return [refusal.occupant for refusal in refusals if refusal.occupant is not None]
+
+    def settle_refresh(self) -> float:
+        """How long until the next refresh, from what is known of the holder (section 5).
+
+        The next one comes within what was stated in the last, so that the place in line does not lapse.
+        """
+        holders = [o for o in self.occupants() if o.occupancy is Occupancy.HELD]
+        if not holders:
+            self.refresh = REFRESH_UNKNOWN_S
+            return min(self.stated, self.refresh)
+        ttl = max(o.ttl_ms for o in holders) / 1000.0
+        left = max(o.remaining_ms for o in holders) / 1000.0
+        self.refresh = max(REFRESH_MIN_S, min(REFRESH_MAX_S, ttl / REFRESH_DIVISOR))
+        return min(self.stated, self.refresh, max(REFRESH_NEAR_END_S, left))
+
+    def why_not(self, quorum: int, now: float) -> tuple[Reason, str | None, str]:
+        """The reason to give where this attempt is given up: (reason, the holder's label, detail)."""
+        heard = [node for node, at in self.heard.items() if now - at < max(HEARD_OF_LATE_S, 3 * self.refresh)]
+        if len(heard) < quorum:
+            return Reason.NO_QUORUM, None, f"{len(heard)} of {len(self.proposer.nodes)} nodes answered"
+        order = {Occupancy.HELD: 0, Occupancy.PROMISED: 1, Occupancy.HEAD: 2}
+        occupants = sorted(self.occupants(), key=lambda o: order[o.occupancy])
+        return Reason.HELD, occupants[0].label if occupants else None, ""
+
+
+@attrs.define(eq=False)
+class Ending:
+    """A candidate that is over, and the nodes that have not yet heard it (rules S2, L1)."""
+
+    ticket: int
+    name: str
+    candidate: Candidate
+    term: int
+    open: set[str]
+    until: float
+    retry: float
+    told: bool = False
+
+
+@attrs.define(eq=False)
+class LocalName:
+    """One name in this process: at most one live attempt; further wishes line up behind it (rule L7)."""
+
+    name: str
+    attempt: Attempt | None = None
+    wishes: deque[Wish] = attrs.field(factory=deque)

@@ -1,0 +1,81 @@
+"""What a node keeps on disk: one small record, and a snapshot written at a clean stop (section 7)."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from paxlock.core.lease import Candidate, Lease
+
+__all__ = ["Durability", "Membership", "NodeRecord", "SeenNode", "Snapshot", "SnapshotName"]
+
+
+class Durability(enum.Enum):
+    """The mode a node runs in. What counts at a start is the mode in which the node *ran*."""
+
+    RECORD = "record"  #: one small record; an unclean restart sits out max_ttl
+    MEMORY = "memory"  #: nothing on disk; every start sits out max_ttl
+
+
+class Membership(enum.Enum):
+    """How far a node has come in becoming one of its cell."""
+
+    CREATING = "creating"  #: told ``create``; the other members have not yet said that they never saw it
+    JOINING = "joining"  #: told ``join``; sits out, then reads the ceilings of the others
+    MEMBER = "member"
+
+
+@attrs.frozen
+class SeenNode:
+    """The highest incarnation heard of another member, and its run."""
+
+    node_id: str
+    incarnation: int
+    run: bytes
+
+
+@attrs.frozen
+class NodeRecord:
+    """The durable record. Nothing above ``ceiling`` was ever promised, accepted or closed.
+
+    ``clean`` is true only between a clean stop and the next start; a snapshot counts only if it carries
+    the same incarnation.
+    """
+
+    cell_id: bytes
+    epoch: int
+    node_id: str
+    incarnation: int
+    ceiling: int
+    durability: Durability
+    membership: Membership
+    max_ttl_ms: int
+    clean: bool
+    seen: tuple[SeenNode, ...] = ()
+
+
+@attrs.frozen
+class SnapshotName:
+    """One name of the snapshot: leases with the time that is LEFT (rule L8)."""
+
+    name: str
+    term: int
+    lease: Lease | None
+    lease_term: int
+    sender: bytes
+    seq: int
+    remaining_ms: int
+    tombstones: tuple[Candidate, ...]
+    chosen: Lease | None
+    chosen_term: int
+    released: bool
+
+
+@attrs.frozen
+class Snapshot:
+    """The state of a node that stopped cleanly, tied to the incarnation that stopped."""
+
+    incarnation: int
+    floor: int
+    names: tuple[SnapshotName, ...]

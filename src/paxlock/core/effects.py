@@ -1,0 +1,30 @@
+"""What a machine wants done, as a value (style: persist, then send, then publish).
+
+The same seam is offered by a node's machine (replica.py) and by a client's (session.py): ``receive(message,
+peer, now)``, ``tick(now)``, ``deadline()``, ``take_effects()``, and synchronous local verbs.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from paxlock.core.durable import NodeRecord
+from paxlock.core.messages import Message, Peer
+
+__all__ = ["NOTHING", "Effects"]
+
+
+@attrs.frozen
+class Effects:
+    """In this order: make ``persist`` durable, send, publish.
+
+    A send that depends on a write is not in here until the write has been reported back, so that a slow
+    disk holds up nothing else.
+    """
+
+    persist: NodeRecord | None = None
+    sends: tuple[tuple[Peer, Message], ...] = ()
+    published: tuple[object, ...] = ()
+
+
+NOTHING = Effects()

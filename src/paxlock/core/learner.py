@@ -1,0 +1,325 @@
+"""What a node learns: which leases are chosen, and who watches (protocol.md section 6).
+
+Commit informs; it never changes what an acceptor holds, and never arms a timer that excludes (rule S13).
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import attrs
+
+from paxlock.core.acceptor import Acceptor
+from paxlock.core.durable import SnapshotName
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
+from paxlock.core.quorum import majority
+from paxlock.core.timers import Timers
+
+__all__ = ["EventTimer", "InquiryTimer", "Learner"]
+
+INQUIRY_FIRST_S = 0.25
+INQUIRY_MAX_S = 4.0
+EVENT_RETRY_FIRST_S = 0.02
+EVENT_RETRY_MAX_S = 1.0
+EVENTS_IN_FLIGHT = 32
+SUBSCRIPTIONS_MAX = 65_536
+
+
+@attrs.frozen
+class InquiryTimer:
+    """A lease is held here and nobody has said that it was chosen: ask."""
+
+    name: str
+
+
+@attrs.frozen
+class EventTimer:
+    """Events of this subscription may be unacknowledged."""
+
+    session: bytes
+    watch: int
+
+
+@attrs.define(eq=False)
+class Chosen:
+    """The newest lease known to be chosen, in which term, and whether it was released since."""
+
+    lease: Lease
+    term: int
+    released: bool = False
+
+
+@attrs.define(eq=False)
+class Inquiry:
+    candidate: Candidate
+    term: int
+    wait: float = INQUIRY_FIRST_S
+    views: dict[str, View] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Subscription:
+    """One watch of one session. ``pending`` holds, per name, the version not yet acknowledged."""
+
+    session: bytes
+    watch: int
+    pattern: str
+    prefix: bool
+    lapses_at: float
+    pending: dict[str, int] = attrs.field(factory=dict)
+    retry: float = EVENT_RETRY_FIRST_S
+
+
+class Learner:
+    """The learner of one node. ``sends`` collects messages; the replica takes them after every event."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        others: tuple[str, ...],
+        acceptor: Acceptor,
+        timers: Timers,
+        rng: Random,
+        first_version: int,
+    ) -> None:
+        self.sends: list[tuple[Peer, Message]] = []
+        self._node_id = node_id
+        self._others = others
+        self._quorum = majority(len(others) + 1)
+        self._acceptor = acceptor
+        self._timers = timers
+        self._rng = rng
+        self._version = first_version
+        self._chosen: dict[str, Chosen] = {}
+        self._inquiries: dict[str, Inquiry] = {}
+        self._shown: dict[str, tuple[object, ...]] = {}
+        self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
+        self._by_name: dict[str, set[tuple[bytes, int]]] = {}
+        self._prefixes: set[tuple[bytes, int]] = set()
+
+    # Learning
+
+    def commit(self, message: Commit, now: float) -> None:
+        """Somebody tells that this lease was chosen in this term."""
+        known = self._chosen.get(message.name)
+        if known is not None and known.term >= message.term:
+            return
+        released = known is not None and known.released and known.lease.candidate == message.lease.candidate
+        record = self._acceptor.records.get(message.name)
+        if record is not None and record.ended(message.lease.candidate):
+            released = True
+        self._chosen[message.name] = Chosen(message.lease, message.term, released)
+        self._inquiries.pop(message.name, None)
+        self._acceptor.remember(message.name, now)
+        self.changed(message.name, now)
+
+    def released(self, name: str, candidate: Candidate, now: float) -> None:
+        """A Release of this candidate was heard."""
+        known = self._chosen.get(name)
+        if known is not None and known.lease.candidate == candidate and not known.released:
+            known.released = True
+            self.changed(name, now)
+
+    def changed(self, name: str, now: float) -> None:
+        """The acceptor's record or the chosen lease changed: tell who watches, and ask if need be."""
+        record = self._acceptor.records.get(name)
+        known = self._chosen.get(name)
+        if record is None:
+            self._chosen.pop(name, None)
+            self._inquiries.pop(name, None)
+            self._shown.pop(name, None)
+            return
+        lease = record.lease
+        if lease is None and known is not None and not known.released and known.term <= record.term:
+            # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
+            held_before = self._shown.get(name)
+            if held_before is not None and held_before[0] == known.lease.candidate and held_before[2]:
+                del self._chosen[name]
+        if lease is None:
+            self._inquiries.pop(name, None)
+        elif known is None or known.lease.candidate != lease.candidate:
+            self._inquire_later(name, lease.candidate, record.lease_term, now)
+        self._publish(name, now)
+
+    def view(self, name: str, now: float, request: int = 0) -> View:
+        """What this node knows of the name."""
+        record = self._acceptor.records.get(name)
+        known = self._chosen.get(name)
+        if record is None:
+            return View(request, name, self._acceptor.floor, None, 0, False, False, False, 0)
+        lease = record.lease
+        if lease is not None:
+            same = known is not None and known.lease.candidate == lease.candidate
+            if same and known is not None and known.lease.token:
+                lease = attrs.evolve(lease, token=known.lease.token)
+            left = max(0, int((record.deadline - now) * 1000.0))
+            return View(request, name, record.term, lease, record.lease_term, True, same, False, left)
+        if known is not None:
+            term = max(record.term, known.term)
+            return View(request, name, term, known.lease, known.term, False, True, known.released, 0)
+        return View(request, name, record.term, None, 0, False, False, False, 0)
+
+    # A value that was chosen without anybody's knowledge
+
+    def _inquire_later(self, name: str, candidate: Candidate, term: int, now: float) -> None:
+        inquiry = self._inquiries.get(name)
+        if inquiry is None or inquiry.candidate != candidate:
+            self._inquiries[name] = inquiry = Inquiry(candidate, term)
+            self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
+        elif inquiry.term != term:
+            inquiry.term = term
+            inquiry.views.clear()
+
+    def inquire(self, name: str, now: float) -> None:
+        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes."""
+        inquiry = self._inquiries.get(name)
+        if inquiry is None:
+            return
+        for node in self._others:
+            self.sends.append((node, Inquire(0, name)))
+        self._judge_inquiry(name, inquiry, now)
+        inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
+        self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
+
+    def answered(self, node: str, view: View, now: float) -> None:
+        """Another node's view has come."""
+        inquiry = self._inquiries.get(view.name)
+        if inquiry is not None and node in self._others:
+            inquiry.views[node] = view
+            self._judge_inquiry(view.name, inquiry, now)
+
+    def _judge_inquiry(self, name: str, inquiry: Inquiry, now: float) -> None:
+        record = self._acceptor.records.get(name)
+        if record is None or record.lease is None:
+            return
+        lease = record.lease
+        same = [
+            node
+            for node, view in inquiry.views.items()
+            if view.holds
+            and view.lease is not None
+            and view.lease.candidate == lease.candidate
+            and view.lease_term == record.lease_term
+        ]
+        if len(same) + 1 < self._quorum:
+            return
+        commit = Commit(name, record.lease_term, lease)
+        for node in self._others:
+            self.sends.append((node, commit))
+        self.commit(commit, now)
+
+    # Those who watch
+
+    def watch(self, message: Watch, session: bytes, now: float) -> Watching | None:
+        """Subscribe or refresh; a new subscription is told the present state of all its names."""
+        key = (session, message.watch)
+        found = self._subscriptions.get(key)
+        if found is None:
+            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+                return None
+            found = self._subscribe(message, session, now)
+        found.lapses_at = now + message.lapse_ms / 1000.0
+        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
+        return Watching(message.request, message.watch)
+
+    def _subscribe(self, message: Watch, session: bytes, now: float) -> Subscription:
+        key = (session, message.watch)
+        found = Subscription(session, message.watch, message.pattern, message.prefix, now)
+        self._subscriptions[key] = found
+        if message.prefix:
+            self._prefixes.add(key)
+            names = [name for name in self._acceptor.records if name.startswith(message.pattern)]
+        else:
+            self._by_name.setdefault(message.pattern, set()).add(key)
+            names = [message.pattern]
+        for name in sorted(names):
+            self._version += 1
+            found.pending[name] = self._version
+        self._send_events(found, now)
+        return found
+
+    def unwatch(self, message: Unwatch, session: bytes) -> None:
+        self._drop((session, message.watch))
+
+    def seen(self, message: Seen, session: bytes, now: float) -> None:
+        """The watcher has these versions; the rest goes on being repeated."""
+        found = self._subscriptions.get((session, message.watch))
+        if found is None:
+            return
+        full = len(found.pending) > EVENTS_IN_FLIGHT
+        for name, version in message.versions:
+            if found.pending.get(name, version + 1) <= version:
+                del found.pending[name]
+        found.retry = EVENT_RETRY_FIRST_S
+        if full:
+            self._send_events(found, now)
+
+    def repeat(self, key: EventTimer, now: float) -> None:
+        """Repeat what was not acknowledged; drop a subscription that has lapsed."""
+        found = self._subscriptions.get((key.session, key.watch))
+        if found is None:
+            return
+        if found.lapses_at <= now:
+            self._drop((key.session, key.watch))
+            return
+        if found.pending:
+            self._send_events(found, now)
+            found.retry = min(found.retry * 2.0, EVENT_RETRY_MAX_S)
+        self._timers.add(found.lapses_at, key)
+
+    def _publish(self, name: str, now: float) -> None:
+        """Queue an event if the view differs from the one shown last."""
+        view = self.view(name, now)
+        candidate = view.lease.candidate if view.lease is not None else None
+        token = view.lease.token if view.lease is not None else 0
+        term = 0 if view.holds else view.term
+        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
+        if self._shown.get(name) == shows:
+            return
+        self._shown[name] = shows
+        keys = set(self._by_name.get(name, ()))
+        keys.update(key for key in self._prefixes if name.startswith(self._subscriptions[key].pattern))
+        if not keys:
+            return
+        self._version += 1
+        for key in sorted(keys):
+            found = self._subscriptions[key]
+            found.pending.pop(name, None)
+            found.pending[name] = self._version
+            found.retry = EVENT_RETRY_FIRST_S
+            if len(found.pending) <= EVENTS_IN_FLIGHT:
+                event = Event(found.watch, self._version, view)
+                self.sends.append((found.session, event))
+                self._timers.add(now + found.retry, EventTimer(*key))
+
+    def _send_events(self, found: Subscription, now: float) -> None:
+        for name, version in list(found.pending.items())[:EVENTS_IN_FLIGHT]:
+            self.sends.append((found.session, Event(found.watch, version, self.view(name, now))))
+        if found.pending:
+            self._timers.add(now + found.retry, EventTimer(found.session, found.watch))
+
+    def _drop(self, key: tuple[bytes, int]) -> None:
+        found = self._subscriptions.pop(key, None)
+        if found is None:
+            return
+        self._prefixes.discard(key)
+        keys = self._by_name.get(found.pattern)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._by_name[found.pattern]
+
+    # Stopping and starting
+
+    def save(self, saved: SnapshotName) -> SnapshotName:
+        """Add what is chosen to a name of the snapshot."""
+        known = self._chosen.get(saved.name)
+        if known is None:
+            return saved
+        return attrs.evolve(saved, chosen=known.lease, chosen_term=known.term, released=known.released)
+
+    def restore(self, saved: SnapshotName) -> None:
+        if saved.chosen is not None:
+            self._chosen[saved.name] = Chosen(saved.chosen, saved.chosen_term, saved.released)

@@ -1,0 +1,116 @@
+"""The proposed value, its timing, and what makes it valid at the holder (protocol.md sections 1 and 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import attrs
+
+from paxlock.core.quorum import majority
+from paxlock.errors import ConfigError
+
+__all__ = [
+    "DATA_MAX_BYTES",
+    "LABEL_MAX_BYTES",
+    "NAME_MAX_BYTES",
+    "TERM_MAX",
+    "TTL_MIN_S",
+    "Candidate",
+    "Lease",
+    "Timing",
+    "Validity",
+    "quarantine",
+]
+
+NAME_MAX_BYTES = 255
+LABEL_MAX_BYTES = 64
+DATA_MAX_BYTES = 512
+TERM_MAX = (1 << 62) - 1
+TTL_MIN_S = 0.2
+MARGIN_DIVISOR = 10
+RENEW_DIVISOR = 3
+ROUND_TRIPS_S = 0.02
+
+
+class Candidate(NamedTuple):
+    """One attempt of one session at one name: the identity of the lease that it proposes."""
+
+    session: bytes
+    attempt: int
+
+
+@attrs.frozen
+class Lease:
+    """The value of a Paxos round. ``token`` is 0 until the tenure is valid, then its fencing token."""
+
+    candidate: Candidate
+    ttl_ms: int
+    label: str
+    data: bytes
+    token: int = 0
+
+    @property
+    def ttl(self) -> float:
+        return self.ttl_ms / 1000.0
+
+
+def quarantine(max_ttl: float, drift: float) -> float:
+    """How long a node that lost its memory stays silent, on its own clock (section 7)."""
+    return max_ttl * (1.0 + drift) / (1.0 - drift)
+
+
+@attrs.frozen
+class Timing:
+    """The durations of one lease, in seconds, checked as a chain when built.
+
+    ``span`` is how long an acknowledgement keeps the lease valid on the holder's own clock;
+    the program is told ``margin`` earlier.
+    """
+
+    ttl: float
+    renew: float
+    margin: float
+    span: float
+
+    @classmethod
+    def for_ttl(cls, ttl: float, *, max_ttl: float, drift: float, kill_after: float = 0.0) -> Timing:
+        """Derive the timing of a lease; raise ConfigError where the durations do not nest."""
+        if not ttl >= TTL_MIN_S:
+            raise ConfigError(f"ttl must be at least {TTL_MIN_S * 1000:.0f} ms, not {ttl * 1000:.0f} ms")
+        if ttl > max_ttl:
+            raise ConfigError(
+                f"ttl must not be above the cell's max_ttl of {max_ttl:g} s, but it is {ttl:g} s: "
+                "ask for a shorter ttl, or raise max_ttl in the cell file of every node"
+            )
+        margin = ttl / MARGIN_DIVISOR
+        span = ttl * (1.0 - drift) / (1.0 + drift)
+        if not span > margin + kill_after + ROUND_TRIPS_S:
+            raise ConfigError(
+                f"a ttl of {ttl:g} s is too short: margin {margin:g} s, kill time {kill_after:g} s "
+                f"and {ROUND_TRIPS_S:g} s for trips must be less than {span:g} s; ask for a longer ttl"
+            )
+        return cls(ttl=ttl, renew=ttl / RENEW_DIVISOR, margin=margin, span=span)
+
+
+@attrs.define(eq=False)
+class Validity:
+    """Until when a quorum's acknowledgements last, on the holder's own clock (section 3, "Validity").
+
+    For every node: the time read just before the newest number that it acknowledged was sent.
+    """
+
+    nodes: int
+    span: float
+    sent: dict[str, float] = attrs.field(init=False, factory=dict)
+
+    def acknowledge(self, node: str, sent_at: float) -> None:
+        """Node acknowledged a number first sent at ``sent_at``; older news changes nothing."""
+        if sent_at > self.sent.get(node, float("-inf")):
+            self.sent[node] = sent_at
+
+    def until(self) -> float:
+        """The end of validity: (the quorum-th largest sending time) + span; -inf without a quorum."""
+        quorum = majority(self.nodes)
+        if len(self.sent) < quorum:
+            return float("-inf")
+        return sorted(self.sent.values(), reverse=True)[quorum - 1] + self.span

@@ -1,0 +1,428 @@
+"""Every message of the protocol: one frozen class each (protocol.md sections 2 to 8).
+
+Times on the wire are whole milliseconds and always durations, never dates. ``request`` is the number by
+which an answer finds its question; 0 where nothing was asked (a push). The wire form, kinds and limits
+are in wire/codec.py.
+
+A *peer* is whom a machine talks to: a session by its 16 bytes, a node by its id.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import attrs
+
+from paxlock.core.lease import Candidate, Lease
+
+__all__ = [
+    "Accept",
+    "Accepted",
+    "Commit",
+    "Event",
+    "Greet",
+    "Greeted",
+    "Hello",
+    "Inquire",
+    "List",
+    "Member",
+    "Message",
+    "Names",
+    "NodeMode",
+    "Occupancy",
+    "Occupant",
+    "Peer",
+    "Poll",
+    "Prepare",
+    "Promise",
+    "Recovering",
+    "RefusalReason",
+    "Refused",
+    "Release",
+    "Released",
+    "Renew",
+    "Renewed",
+    "Seen",
+    "Unwatch",
+    "View",
+    "Waiter",
+    "Waiters",
+    "Waiting",
+    "Watch",
+    "Watching",
+    "Welcome",
+]
+
+Peer: TypeAlias = bytes | str
+
+
+class RefusalReason(enum.IntEnum):
+    """Why an acceptor said no. (Sitting out is answered with Recovering.)"""
+
+    ENDED = 1  #: this attempt was released: its tombstone stands
+    HELD = 2  #: another candidate's lease is held
+    PROMISED = 3  #: promised to another candidate within the grace
+    QUEUED = 4  #: free, but others stand in line before it
+    STALE = 5  #: the term was overtaken
+    TTL = 6  #: ttl above max_ttl
+    TERM = 7  #: a term too far ahead
+
+
+class Occupancy(enum.IntEnum):
+    """How an occupant stands in the way."""
+
+    HELD = 1
+    PROMISED = 2
+    HEAD = 3
+
+
+class NodeMode(enum.IntEnum):
+    """What a node may do after its start (section 7)."""
+
+    STARTING = 1  #: waiting for the other members before it may serve
+    RECOVERING = 2  #: sitting out
+    SERVING = 3
+
+
+@attrs.frozen
+class Occupant:
+    """Who stands in the way, how, and for how long it has been waiting or holding."""
+
+    candidate: Candidate
+    occupancy: Occupancy
+    age_ms: int
+    label: str
+    remaining_ms: int
+    ttl_ms: int
+
+
+@attrs.frozen
+class Member:
+    """One node of the configuration: its id and its address as configured."""
+
+    node_id: str
+    address: str
+
+
+@attrs.frozen
+class Waiter:
+    """One entry of the line, for people to look at."""
+
+    candidate: Candidate
+    label: str
+    waiting_ms: int
+
+
+# From sessions to nodes.
+
+
+@attrs.frozen
+class Hello:
+    """Who are you, and what is the configuration? Padded on the wire."""
+
+    request: int
+
+
+@attrs.frozen
+class Prepare:
+    """Phase 1. ``refresh_ms`` is 0 for a candidate that does not wait in line."""
+
+    request: int
+    name: str
+    at_least: int
+    candidate: Candidate
+    age_ms: int
+    refresh_ms: int
+    label: str
+
+
+@attrs.frozen
+class Accept:
+    """Phase 2. The age is for those who are refused because of it (rule L2)."""
+
+    request: int
+    name: str
+    term: int
+    lease: Lease
+    seq: int
+    age_ms: int
+
+
+@attrs.frozen
+class Commit:
+    """Phase 3: this lease was chosen in this term. Never answered; also sent between nodes."""
+
+    name: str
+    term: int
+    lease: Lease
+
+
+@attrs.frozen
+class Renew:
+    """Prolong many leases of one session. The sender may be another session (detached leases)."""
+
+    request: int
+    session: bytes
+    seq: int
+    attempts: tuple[int, ...]
+
+
+@attrs.frozen
+class Release:
+    """The last word of a candidate (rule S2)."""
+
+    request: int
+    name: str
+    candidate: Candidate
+    term: int
+
+
+@attrs.frozen
+class Poll:
+    request: int
+    name: str
+
+
+@attrs.frozen
+class Waiting:
+    """Who stands in line for the name, from position ``start``?"""
+
+    request: int
+    name: str
+    start: int
+
+
+@attrs.frozen
+class List:
+    """Which names with this prefix are in use, after the name ``after``?"""
+
+    request: int
+    prefix: str
+    after: str
+
+
+@attrs.frozen
+class Watch:
+    """Subscribe, or refresh a subscription: it lapses ``lapse_ms`` after the last refresh."""
+
+    request: int
+    watch: int
+    pattern: str
+    prefix: bool
+    lapse_ms: int
+
+
+@attrs.frozen
+class Unwatch:
+    request: int
+    watch: int
+
+
+@attrs.frozen
+class Seen:
+    """Acknowledges events up to these versions: pairs of (name, version)."""
+
+    watch: int
+    versions: tuple[tuple[str, int], ...]
+
+
+# From nodes to sessions.
+
+
+@attrs.frozen
+class Welcome:
+    """The configuration and the state of the node that answers."""
+
+    request: int
+    node_id: str
+    members: tuple[Member, ...]
+    max_ttl_ms: int
+    drift_ppm: int
+    grace_ms: int
+    mode: NodeMode
+    remaining_ms: int
+    floor: int
+
+
+@attrs.frozen
+class Promise:
+    """The acceptor's term is promised to this candidate.
+
+    ``lease_term`` is the term of the candidate's own lease held here, or 0.
+    """
+
+    request: int
+    name: str
+    candidate: Candidate
+    term: int
+    lease_term: int
+    floor: int
+
+
+@attrs.frozen
+class Refused:
+    """No. ``term`` is the acceptor's own; the occupant is named where there is one."""
+
+    request: int
+    name: str
+    candidate: Candidate
+    reason: RefusalReason
+    term: int
+    floor: int
+    occupant: Occupant | None
+
+
+@attrs.frozen
+class Recovering:
+    """``Refused(recovering, remaining)``: this node sits out and answers nothing else."""
+
+    request: int
+    remaining_ms: int
+
+
+@attrs.frozen
+class Accepted:
+    request: int
+    name: str
+    candidate: Candidate
+    term: int
+    seq: int
+
+
+@attrs.frozen
+class Renewed:
+    """What was re-armed by this number of this sender, as (attempt, lease term), and what is not held."""
+
+    request: int
+    sender: bytes
+    session: bytes
+    seq: int
+    held: tuple[tuple[int, int], ...]
+    not_held: tuple[int, ...]
+
+
+@attrs.frozen
+class Released:
+    request: int
+    name: str
+    candidate: Candidate
+    floor: int
+
+
+@attrs.frozen
+class View:
+    """What one node knows of a name: no fact of the cell until enough nodes agree (section 6).
+
+    ``lease`` is the lease held here (``holds``), else the newest that this node knows to have been chosen;
+    ``lease_term`` is the term it was accepted or chosen in; ``chosen`` says that this node knows it to be
+    chosen; ``released`` that it was released. ``term`` is the record's own.
+    """
+
+    request: int
+    name: str
+    term: int
+    lease: Lease | None
+    lease_term: int
+    holds: bool
+    chosen: bool
+    released: bool
+    remaining_ms: int
+
+
+@attrs.frozen
+class Waiters:
+    request: int
+    name: str
+    total: int
+    entries: tuple[Waiter, ...]
+
+
+@attrs.frozen
+class Names:
+    """Names in use here, in order; ``more`` where the answer did not hold them all."""
+
+    request: int
+    names: tuple[str, ...]
+    more: bool
+
+
+@attrs.frozen
+class Watching:
+    """The subscription stands."""
+
+    request: int
+    watch: int
+
+
+@attrs.frozen
+class Event:
+    """A view has changed; repeated until Seen. ``version`` grows with every change at this node."""
+
+    watch: int
+    version: int
+    view: View
+
+
+# Between nodes.
+
+
+@attrs.frozen
+class Greet:
+    """A node's start: its incarnation, and the random number of this run (section 7)."""
+
+    request: int
+    incarnation: int
+    run: bytes
+
+
+@attrs.frozen
+class Greeted:
+    """Which incarnation and run of the greeter were known before, and the answerer's own state."""
+
+    request: int
+    seen_incarnation: int
+    seen_run: bytes
+    incarnation: int
+    run: bytes
+    ceiling: int
+    mode: NodeMode
+
+
+@attrs.frozen
+class Inquire:
+    """A node that accepted but heard no Commit asks the others (section 6); answered by a View."""
+
+    request: int
+    name: str
+
+
+Message: TypeAlias = (
+    Hello
+    | Prepare
+    | Accept
+    | Commit
+    | Renew
+    | Release
+    | Poll
+    | Waiting
+    | List
+    | Watch
+    | Unwatch
+    | Seen
+    | Welcome
+    | Promise
+    | Refused
+    | Recovering
+    | Accepted
+    | Renewed
+    | Released
+    | View
+    | Waiters
+    | Names
+    | Watching
+    | Event
+    | Greet
+    | Greeted
+    | Inquire
+)

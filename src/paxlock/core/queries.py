@@ -1,0 +1,228 @@
+"""Questions a client puts to all nodes at once: poll, list, who waits, how are you, and the verbs on a
+detached lease (protocol.md sections 3 and 6). Repeated with growing, jittered intervals until answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import (
+    Hello,
+    List,
+    Member,
+    Message,
+    Names,
+    Poll,
+    Recovering,
+    Release,
+    Released,
+    Renew,
+    Renewed,
+    View,
+    Waiter,
+    Waiters,
+    Waiting,
+    Welcome,
+)
+from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
+from paxlock.core.quorum import blocking, majority
+from paxlock.core.standing import State, judge
+
+__all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
+
+
+@attrs.frozen
+class QueryTimer:
+    """A question may want repeating, or its time may be over."""
+
+    ticket: int
+
+
+@attrs.define(eq=False, kw_only=True)
+class Query:
+    """One question; ``open`` are the nodes that still owe an answer."""
+
+    ticket: int
+    nodes: tuple[str, ...]
+    until: float
+    retry: float
+    open: set[str] = attrs.field(init=False)
+    heard: set[str] = attrs.field(init=False, factory=set)
+    requests: list[int] = attrs.field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.open = set(self.nodes)
+
+    def ask(self, node: str, request: int, now: float) -> list[Message]:
+        """What to send to a node that still owes an answer."""
+        raise NotImplementedError
+
+    def answered(self, node: str, message: Message, now: float) -> None:
+        """Take an answer of one node."""
+        raise NotImplementedError
+
+    def result(self, now: float) -> Notice | None:
+        """What follows, if it is decided, or if the time is over."""
+        raise NotImplementedError
+
+    def over(self, now: float) -> bool:
+        return not self.open or now >= self.until
+
+
+@attrs.define(eq=False, kw_only=True)
+class PollQuery(Query):
+    """The standing of a name; with ``line``, also who waits for it."""
+
+    name: str
+    line: bool = False
+    views: dict[str, View] = attrs.field(factory=dict)
+    waiters: dict[Candidate, Waiter] = attrs.field(factory=dict)
+    _lines: dict[str, int] = attrs.field(factory=dict)
+
+    def ask(self, node: str, request: int, now: float) -> list[Message]:
+        asks: list[Message] = []
+        if node not in self.views:
+            asks.append(Poll(request, self.name))
+        if self.line and self._lines.get(node, 0) >= 0:
+            asks.append(Waiting(request, self.name, self._lines.get(node, 0)))
+        return asks
+
+    def answered(self, node: str, message: Message, now: float) -> None:
+        if isinstance(message, View):
+            self.views[node] = message
+            self.heard.add(node)
+        elif isinstance(message, Waiters) and self._lines.get(node, 0) >= 0:
+            for waiter in message.entries:
+                known = self.waiters.get(waiter.candidate)
+                if known is None or known.waiting_ms < waiter.waiting_ms:
+                    self.waiters[waiter.candidate] = waiter
+            seen = self._lines.get(node, 0) + len(message.entries)
+            self._lines[node] = seen if message.entries and seen < message.total else -1
+        elif isinstance(message, Recovering):
+            self.open.discard(node)
+        if node in self.views and (not self.line or self._lines.get(node, 0) < 0):
+            self.open.discard(node)
+
+    def result(self, now: float) -> Notice | None:
+        judgement = judge(self.views, len(self.nodes))
+        decided = judgement.state is not State.UNKNOWN and not self.line
+        if not decided and not self.over(now):
+            return None
+        line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
+        return Answered(self.ticket, judgement, tuple(line), len(self.heard))
+
+
+@attrs.define(eq=False, kw_only=True)
+class ListQuery(Query):
+    """The names in use that begin with a prefix: what N - quorum + 1 nodes report together."""
+
+    prefix: str
+    names: set[str] = attrs.field(factory=set)
+    _after: dict[str, str] = attrs.field(factory=dict)
+
+    def ask(self, node: str, request: int, now: float) -> list[Message]:
+        return [List(request, self.prefix, self._after.get(node, ""))]
+
+    def answered(self, node: str, message: Message, now: float) -> None:
+        if isinstance(message, Names):
+            self.names.update(message.names)
+            if message.more and message.names:
+                self._after[node] = max(message.names)
+            else:
+                self.heard.add(node)
+                self.open.discard(node)
+        elif isinstance(message, Recovering):
+            self.open.discard(node)
+
+    def result(self, now: float) -> Notice | None:
+        if not self.over(now):
+            return None
+        return NamesFound(self.ticket, tuple(sorted(self.names)), len(self.heard))
+
+
+@attrs.define(eq=False, kw_only=True)
+class SurveyQuery(Query):
+    """How is every node?"""
+
+    members: tuple[Member, ...]
+    found: dict[str, Welcome] = attrs.field(factory=dict)
+
+    def ask(self, node: str, request: int, now: float) -> list[Message]:
+        return [Hello(request)]
+
+    def answered(self, node: str, message: Message, now: float) -> None:
+        if isinstance(message, Welcome):
+            self.found[node] = message
+            self.open.discard(node)
+
+    def result(self, now: float) -> Notice | None:
+        if not self.over(now):
+            return None
+        rows = []
+        for member in self.members:
+            hello = self.found.get(member.node_id)
+            mode = hello.mode if hello is not None else None
+            sits_out = hello.remaining_ms / 1000.0 if hello is not None else 0.0
+            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out))
+        return Surveyed(self.ticket, tuple(rows))
+
+
+@attrs.define(eq=False, kw_only=True)
+class RenewQuery(Query):
+    """Renew a detached lease under this session as the sender: once, by a quorum (section 3)."""
+
+    candidate: Candidate
+    term: int
+    sender: bytes
+    number: Callable[[float], int]
+    held: set[str] = attrs.field(factory=set)
+    missing: set[str] = attrs.field(factory=set)
+
+    def ask(self, node: str, request: int, now: float) -> list[Message]:
+        return [Renew(request, self.candidate.session, self.number(now), (self.candidate.attempt,))]
+
+    def answered(self, node: str, message: Message, now: float) -> None:
+        if not isinstance(message, Renewed) or message.sender != self.sender:
+            return
+        if message.session != self.candidate.session:
+            return
+        terms = [term for attempt, term in message.held if attempt == self.candidate.attempt]
+        if terms and terms[0] >= self.term:
+            self.held.add(node)
+            self.open.discard(node)
+        elif terms or self.candidate.attempt in message.not_held:
+            self.missing.add(node)
+            self.open.discard(node)
+
+    def result(self, now: float) -> Notice | None:
+        if len(self.held) >= majority(len(self.nodes)):
+            return HandleOutcome(self.ticket, done=True, over=False)
+        if len(self.missing) >= blocking(len(self.nodes)):
+            return HandleOutcome(self.ticket, done=False, over=True)
+        return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
+
+
+@attrs.define(eq=False, kw_only=True)
+class ReleaseQuery(Query):
+    """Release a detached lease: done once a quorum has answered."""
+
+    name: str
+    candidate: Candidate
+    term: int
+    released: set[str] = attrs.field(factory=set)
+
+    def ask(self, node: str, request: int, now: float) -> list[Message]:
+        return [Release(request, self.name, self.candidate, self.term)]
+
+    def answered(self, node: str, message: Message, now: float) -> None:
+        if isinstance(message, Released) and message.candidate == self.candidate:
+            self.released.add(node)
+            self.open.discard(node)
+
+    def result(self, now: float) -> Notice | None:
+        if len(self.released) >= majority(len(self.nodes)):
+            return HandleOutcome(self.ticket, done=True, over=False)
+        return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None

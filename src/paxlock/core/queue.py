@@ -1,0 +1,91 @@
+"""Who waits for a name at one acceptor, and in which order (protocol.md section 5).
+
+The order is (receipt - stated age, at the candidate's first entry; then candidate): each candidate states
+on its own clock how long it has waited, so that no clock is shared.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+import attrs
+
+from paxlock.core.lease import Candidate
+
+__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "Entry", "Line"]
+
+LINE_MAX_ENTRIES = 1024
+LAPSE_REFRESHES = 3
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A candidate in line: ``arrival`` is when its wait began, on this acceptor's clock."""
+
+    candidate: Candidate
+    arrival: float
+    at_least: int
+    label: str
+    lapses_at: float
+
+    @property
+    def place(self) -> tuple[float, Candidate]:
+        return (self.arrival, self.candidate)
+
+
+class Line:
+    """The waiting candidates of one name, oldest first."""
+
+    __slots__ = ("_entries", "_order")
+
+    def __init__(self) -> None:
+        self._entries: dict[Candidate, Entry] = {}
+        self._order: list[tuple[float, Candidate]] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def enter(
+        self, candidate: Candidate, *, age: float, refresh: float, at_least: int, label: str, now: float
+    ) -> None:
+        """Join the line, or refresh the place held there. A full line drops its youngest."""
+        entry = self._entries.get(candidate)
+        lapses_at = now + LAPSE_REFRESHES * refresh
+        if entry is not None:
+            entry.lapses_at = lapses_at
+            entry.at_least = at_least
+            return
+        entry = Entry(candidate, now - age, at_least, label, lapses_at)
+        self._entries[candidate] = entry
+        insort(self._order, entry.place)
+        if len(self._order) > LINE_MAX_ENTRIES:
+            self._drop_lapsed(now)
+        if len(self._order) > LINE_MAX_ENTRIES:
+            _, youngest = self._order.pop()
+            del self._entries[youngest]
+
+    def remove(self, candidate: Candidate) -> Entry | None:
+        """Take a candidate out, with its place."""
+        entry = self._entries.pop(candidate, None)
+        if entry is not None:
+            del self._order[bisect_left(self._order, entry.place)]
+        return entry
+
+    def head(self, now: float) -> Entry | None:
+        """The oldest candidate that still refreshes its place; those before it that lapsed are dropped."""
+        while self._order:
+            _, candidate = self._order[0]
+            entry = self._entries[candidate]
+            if entry.lapses_at > now:
+                return entry
+            self.remove(candidate)
+        return None
+
+    def entries(self, now: float) -> list[Entry]:
+        """Everybody in line, in order, without those that have lapsed."""
+        standing = (self._entries[candidate] for _, candidate in self._order)
+        return [entry for entry in standing if entry.lapses_at > now]
+
+    def _drop_lapsed(self, now: float) -> None:
+        for candidate in [c for c, entry in self._entries.items() if entry.lapses_at <= now]:
+            self.remove(candidate)

@@ -1,0 +1,293 @@
+"""What a node may do after a start (protocol.md section 7).
+
+    create --others never saw it--> member --------------------------------> SERVING
+    clean stop, snapshot of the same incarnation --------------------------> SERVING
+    unclean stop --sit out-------------------------------------------------> SERVING, floor = old ceiling
+    join, memory mode --sit out, then read the others' ceilings------------> SERVING, floor = the highest
+
+The record is durable before anything that rests on it is sent: a change is asked for in ``wanted``, and
+what depends on it waits until ``saved`` is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from paxlock.core.acceptor import CEILING_STEP_TERMS, TERMS_PER_UNIX_SECOND
+from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot
+from paxlock.core.lease import TERM_MAX, quarantine
+from paxlock.core.messages import Greet, Greeted, NodeMode
+from paxlock.core.quorum import blocking
+from paxlock.errors import ConfigError, StoreError
+
+__all__ = ["GreetTimer", "Recovery", "ServeTimer", "Start", "begin"]
+
+GREET_RETRY_FIRST_S = 0.05
+GREET_RETRY_MAX_S = 1.0
+MEMORY_JOIN_PATIENCE_S = 1.0
+WHILE_SITTING_OUT = 1
+AFTER_SITTING_OUT = 2
+
+
+@attrs.frozen
+class ServeTimer:
+    """The time of sitting out may be over."""
+
+
+@attrs.frozen
+class GreetTimer:
+    """Somebody may not have answered our greeting."""
+
+
+@attrs.frozen
+class Start:
+    """How a node begins: the record to make durable before anything is answered, and what follows from
+    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
+    """
+
+    record: NodeRecord
+    floor: int
+    sits_out: float
+    snapshot: Snapshot | None
+
+
+def begin(
+    previous: NodeRecord | None,
+    snapshot: Snapshot | None,
+    *,
+    cell_id: bytes,
+    epoch: int,
+    node_id: str,
+    nodes: int,
+    max_ttl_ms: int,
+    drift: float,
+    durability: Durability,
+    unix_seconds: int,
+    create: bool = False,
+    join: bool = False,
+) -> Start:
+    """Decide from what was found on disk; raise ConfigError or StoreError where the node must not start."""
+    fresh = NodeRecord(
+        cell_id=cell_id,
+        epoch=epoch,
+        node_id=node_id,
+        incarnation=1,
+        ceiling=CEILING_STEP_TERMS,
+        durability=durability,
+        membership=Membership.CREATING,
+        max_ttl_ms=max_ttl_ms,
+        clean=False,
+    )
+    if durability is Durability.MEMORY:
+        # The run number stands for the incarnation; unix seconds only make it grow.
+        record = attrs.evolve(
+            fresh, incarnation=unix_seconds, membership=Membership.JOINING, ceiling=TERM_MAX
+        )
+        return Start(record, 0, quarantine(max_ttl_ms / 1000.0, drift), None)
+    if create and join:
+        raise ConfigError("a node is started with create or with join, not with both")
+    if previous is not None:
+        _check_identity(previous, fresh)
+    if join:
+        if nodes == 1:
+            raise ConfigError("a cell of one node cannot be joined: there is nobody to ask; make a new cell")
+        old = previous.incarnation if previous is not None else 0
+        old_ttl = previous.max_ttl_ms if previous is not None else 0
+        ttl = max(old_ttl, max_ttl_ms)
+        record = attrs.evolve(
+            fresh, incarnation=max(old + 1, unix_seconds), membership=Membership.JOINING, max_ttl_ms=ttl
+        )
+        return Start(record, 0, quarantine(ttl / 1000.0, drift), None)
+    if previous is None:
+        if not create:
+            raise ConfigError(
+                f"node {node_id!r} has no record in its data folder: start it with --create if the cell "
+                "is new, or with --join if this node has lost its disk"
+            )
+        return Start(fresh, 0, 0.0, None)
+    if create:
+        raise ConfigError(
+            f"node {node_id!r} has a record in its data folder already: start it without --create, "
+            "or give a new cell an empty folder"
+        )
+    return _restart(previous, snapshot, max_ttl_ms, drift)
+
+
+def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
+    if previous.cell_id != wanted.cell_id:
+        raise StoreError("the data folder belongs to another cell: give every cell a data folder of its own")
+    if previous.node_id != wanted.node_id:
+        raise StoreError(f"the data folder belongs to node {previous.node_id!r}, not to {wanted.node_id!r}")
+    if previous.epoch != wanted.epoch:
+        raise StoreError(f"the data folder is of epoch {previous.epoch}, the cell file of {wanted.epoch}")
+
+
+def _restart(previous: NodeRecord, snapshot: Snapshot | None, max_ttl_ms: int, drift: float) -> Start:
+    # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
+    ttl = max(previous.max_ttl_ms, max_ttl_ms)
+    record = attrs.evolve(previous, incarnation=previous.incarnation + 1, clean=False, max_ttl_ms=ttl)
+    sits_out = quarantine(ttl / 1000.0, drift)
+    if previous.membership is Membership.CREATING:
+        return Start(record, 0, 0.0, None)  # nothing was ever answered for a name
+    if previous.membership is Membership.JOINING:
+        return Start(record, 0, sits_out, None)
+    if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
+        return Start(record, snapshot.floor, 0.0, snapshot)
+    record = attrs.evolve(record, ceiling=previous.ceiling + CEILING_STEP_TERMS)
+    return Start(record, previous.ceiling, sits_out, None)
+
+
+@attrs.define(eq=False)
+class Recovery:
+    """The way of one node from its start to serving, and its durable record from then on."""
+
+    record: NodeRecord
+    run: bytes
+    floor: int
+    others: tuple[str, ...]
+    serve_at: float
+    configured_max_ttl_ms: int
+    drift: float
+    wall_offset: float
+    mode: NodeMode = attrs.field(init=False, default=NodeMode.STARTING)
+    saved: NodeRecord = attrs.field(init=False)
+    lost_memory: str = attrs.field(init=False, default="")
+    started_at: float = attrs.field(init=False, default=0.0)
+    _answers: dict[str, Greeted] = attrs.field(init=False, factory=dict)
+    _greeted: set[str] = attrs.field(init=False, factory=set)
+    _retry: float = attrs.field(init=False, default=GREET_RETRY_FIRST_S)
+    _joined_floor: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        # The shell has made this record durable before it made the machine.
+        self.saved = self.record
+
+    @property
+    def needed(self) -> int:
+        """How many of the other members must have answered: N - quorum + 1."""
+        return min(blocking(len(self.others) + 1), len(self.others))
+
+    def begin(self, now: float) -> None:
+        """The machine is running: settle the first mode."""
+        self.started_at = now
+        if self.record.membership is not Membership.CREATING and self.serve_at > now:
+            self.mode = NodeMode.RECOVERING
+        self.advance(now)
+
+    # The record
+
+    @property
+    def unsaved(self) -> bool:
+        return self.record != self.saved
+
+    def remembers(self, node: str, incarnation: int) -> bool:
+        """Whether the durable record knows this incarnation of another member, or a later one."""
+        return any(seen.node_id == node and seen.incarnation >= incarnation for seen in self.saved.seen)
+
+    def raise_ceiling(self, ceiling: int) -> None:
+        """Ask for a higher durable ceiling; it counts only when saved."""
+        if self.record.durability is Durability.MEMORY:
+            return
+        if ceiling > self.record.ceiling:
+            self.record = attrs.evolve(self.record, ceiling=min(ceiling, TERM_MAX))
+
+    def settle_max_ttl(self, now: float) -> None:
+        """A lowered max_ttl becomes the one that matters once the old one has passed in this run."""
+        old = self.record.max_ttl_ms
+        if old > self.configured_max_ttl_ms and now >= self.max_ttl_settles_at():
+            self.record = attrs.evolve(self.record, max_ttl_ms=self.configured_max_ttl_ms)
+
+    def max_ttl_settles_at(self) -> float:
+        return self.started_at + quarantine(self.record.max_ttl_ms / 1000.0, self.drift)
+
+    # Greetings
+
+    def greet(self, now: float) -> Iterable[tuple[str, Greet]]:
+        """Whom to greet now: those that have not answered, and, while joining, those whose answer is old."""
+        request = AFTER_SITTING_OUT if now >= self.serve_at else WHILE_SITTING_OUT
+        for node in self.others:
+            if node not in self._greeted:
+                yield node, Greet(request, self.record.incarnation, self.run)
+        self._retry = min(self._retry * 2.0, GREET_RETRY_MAX_S)
+
+    def next_greeting(self, now: float) -> float:
+        """When to greet again; infinity once everybody has answered."""
+        return now + self._retry if len(self._greeted) < len(self.others) else float("inf")
+
+    def greeted_by(self, node: str, message: Greet, highest_term: int) -> Greeted | None:
+        """Another node greets. The answer must not leave before the record that remembers it is saved.
+
+        Without a disk there is no ceiling to tell, only the highest term used so far.
+        """
+        if node not in self.others:
+            return None
+        known = {seen.node_id: seen for seen in self.record.seen}
+        before = known.get(node, SeenNode(node, 0, b"\0" * 16))
+        if message.incarnation > before.incarnation:
+            known[node] = SeenNode(node, message.incarnation, message.run)
+            self.record = attrs.evolve(self.record, seen=tuple(known[key] for key in sorted(known)))
+        return Greeted(
+            request=message.request,
+            seen_incarnation=before.incarnation,
+            seen_run=before.run,
+            incarnation=self.record.incarnation,
+            run=self.run,
+            ceiling=highest_term if self.record.durability is Durability.MEMORY else self.saved.ceiling,
+            mode=self.mode,
+        )
+
+    def answered(self, node: str, message: Greeted, now: float) -> None:
+        """A node answers our greeting: it tells what it knew of us, and where it stands itself."""
+        if node not in self.others:
+            return
+        mine = (self.record.incarnation, self.run)
+        if message.seen_incarnation > mine[0] or (
+            message.seen_incarnation == mine[0] and message.seen_run != mine[1]
+        ):
+            self.lost_memory = (
+                f"node {node!r} has seen this node at incarnation {message.seen_incarnation} in another run: "
+                "its memory was lost or copied (a second --create, a restored backup, a cloned disk); "
+                "start it with --join"
+            )
+            return
+        late = message.request == AFTER_SITTING_OUT and message.mode is NodeMode.SERVING
+        if self.record.membership is Membership.JOINING and not late:
+            return  # ceilings are asked for AFTER sitting out, and count from members in service (S7)
+        self._greeted.add(node)
+        self._answers[node] = message
+        self.advance(now)
+
+    # The way to serving
+
+    def advance(self, now: float) -> None:
+        """Take the next step that the time and the answers allow."""
+        if self.mode is NodeMode.SERVING or self.lost_memory:
+            return
+        membership = self.record.membership
+        if membership is Membership.CREATING and len(self._answers) >= self.needed:
+            self.record = attrs.evolve(self.record, membership=Membership.MEMBER)
+        elif membership is Membership.JOINING and now >= self.serve_at:
+            self._join(now)
+        if self.saved.membership is Membership.MEMBER and now >= self.serve_at:
+            self.floor = max(self.floor, self._joined_floor)
+            self.mode = NodeMode.SERVING
+
+    def _join(self, now: float) -> None:
+        ceilings = [answer.ceiling for answer in self._answers.values()]
+        if self.record.durability is Durability.MEMORY:
+            enough = len(ceilings) >= self.needed
+            if not enough and now < self.serve_at + MEMORY_JOIN_PATIENCE_S:
+                return
+            by_clock = int(max(0.0, now + self.wall_offset)) * TERMS_PER_UNIX_SECOND
+            self.floor = max([by_clock, *ceilings]) if enough else by_clock
+            self.record = attrs.evolve(self.record, membership=Membership.MEMBER)
+            self.saved = self.record  # there is no disk
+        elif len(ceilings) >= self.needed:
+            self._joined_floor = max(ceilings)
+            self.record = attrs.evolve(
+                self.record,
+                membership=Membership.MEMBER,
+                ceiling=max(self.record.ceiling, self._joined_floor) + CEILING_STEP_TERMS,
+            )

@@ -1,0 +1,375 @@
+"""A node's machine: acceptor, learner and recovery behind one surface (protocol.md sections 2, 6 and 7).
+
+Bad or forbidden input is counted and dropped. Every event first lets run out what has run out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from random import Random
+
+import attrs
+
+from paxlock.core.acceptor import Acceptor, RecordTimer, SweepTimer
+from paxlock.core.durable import NodeRecord, Snapshot
+from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.learner import EventTimer, InquiryTimer, Learner
+from paxlock.core.messages import (
+    Accept,
+    Commit,
+    Greet,
+    Greeted,
+    Hello,
+    Inquire,
+    List,
+    Member,
+    Message,
+    Names,
+    NodeMode,
+    Peer,
+    Poll,
+    Prepare,
+    Recovering,
+    Release,
+    Released,
+    Renew,
+    Seen,
+    Unwatch,
+    View,
+    Waiting,
+    Watch,
+    Welcome,
+)
+from paxlock.core.recovery import GreetTimer, Recovery, ServeTimer, Start
+from paxlock.core.timers import Timers
+
+__all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
+
+NAMES_PER_ANSWER_BYTES = 900
+
+
+@attrs.frozen
+class ReplicaSettings:
+    """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
+    used only against terms far ahead, never for a lease.
+    """
+
+    node_id: str
+    members: tuple[Member, ...]
+    max_ttl_ms: int
+    drift_ppm: int
+    grace_ms: int
+    wall_offset: float
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(member.node_id for member in self.members if member.node_id != self.node_id)
+
+
+@attrs.frozen
+class ModeChanged:
+    """Published when the node may do more than before; ``sits_out`` in seconds, 0 unless recovering."""
+
+    mode: NodeMode
+    sits_out: float
+
+
+@attrs.frozen
+class MemoryLost:
+    """Published when another member knows a later life of this node: it must stop and join."""
+
+    explanation: str
+
+
+@attrs.frozen
+class MaxTtlTimer:
+    """A lowered max_ttl may have become the only one that matters."""
+
+
+class Replica:
+    """One node of the cell. Driven through ``receive``, ``tick``, ``deadline`` and ``take_effects``."""
+
+    def __init__(
+        self, settings: ReplicaSettings, start: Start, *, run: bytes, now: float, rng: Random
+    ) -> None:
+        drift = settings.drift_ppm / 1e6
+        self.settings = settings
+        self.counters: Counter[str] = Counter()
+        self._timers = Timers()
+        self._acceptor = Acceptor(
+            floor=start.floor,
+            ceiling=start.record.ceiling,
+            max_ttl=settings.max_ttl_ms / 1000.0,
+            grace=settings.grace_ms / 1000.0,
+            timers=self._timers,
+            wall_offset=settings.wall_offset,
+        )
+        self._learner = Learner(
+            node_id=settings.node_id,
+            others=settings.others,
+            acceptor=self._acceptor,
+            timers=self._timers,
+            rng=rng,
+            first_version=start.record.incarnation << 28,
+        )
+        self._recovery = Recovery(
+            record=start.record,
+            run=run,
+            floor=start.floor,
+            others=settings.others,
+            serve_at=now + start.sits_out,
+            configured_max_ttl_ms=settings.max_ttl_ms,
+            drift=drift,
+            wall_offset=settings.wall_offset,
+        )
+        self._sends: list[tuple[Peer, Message]] = []
+        self._after_save: list[tuple[int, str, Greeted]] = []
+        self._told_lost = False
+        self._published: list[object] = []
+        self._writing: NodeRecord | None = None
+        self._shown_mode: NodeMode | None = None
+        self._begin(start, now)
+
+    def _begin(self, start: Start, now: float) -> None:
+        if start.snapshot is not None:
+            for saved in start.snapshot.names:
+                self._learner.restore(saved)
+                self._acceptor.restore(saved, now)
+        self._recovery.begin(now)
+        self._timers.add(self._recovery.serve_at, ServeTimer())
+        self._timers.add(now, GreetTimer())
+        if start.record.max_ttl_ms > self.settings.max_ttl_ms:
+            self._timers.add(self._recovery.max_ttl_settles_at(), MaxTtlTimer())
+        self._settle(now)
+
+    # The seam
+
+    @property
+    def mode(self) -> NodeMode:
+        return self._recovery.mode
+
+    def receive(self, message: Message, peer: Peer, now: float) -> None:
+        """Take one message of one peer, whose seal and address have been checked."""
+        self._run_out(now)
+        self.counters[type(message).__name__] += 1
+        if isinstance(peer, str):
+            self._from_node(message, peer, now)
+        else:
+            self._from_session(message, peer, now)
+        self._settle(now)
+
+    def tick(self, now: float) -> None:
+        """Do what has come due."""
+        self._run_out(now)
+        self._settle(now)
+
+    def deadline(self) -> float:
+        """When ``tick`` is wanted, on the clock of ``now``; infinity if never."""
+        return self._timers.deadline()
+
+    def take_effects(self) -> Effects:
+        """What is to be done now. After a write of ``persist``, tell ``persisted``."""
+        persist = None
+        if self._writing is None and self._recovery.unsaved:
+            persist = self._writing = self._recovery.record
+        if persist is None and not self._sends and not self._published:
+            return NOTHING
+        effects = Effects(persist, tuple(self._sends), tuple(self._published))
+        self._sends.clear()
+        self._published.clear()
+        return effects
+
+    def persisted(self, record: NodeRecord, now: float) -> None:
+        """This record is durable now: what waited for it goes on."""
+        assert record == self._writing
+        self._writing = None
+        self._recovery.saved = record
+        self._run_out(now)
+        if record.ceiling > self._acceptor.ceiling:
+            self._acceptor.raised(record.ceiling, now)
+        waiting, self._after_save = self._after_save, []
+        for incarnation, node, greeted in waiting:
+            if self._recovery.remembers(node, incarnation):
+                self._sends.append((node, greeted))
+            else:
+                self._after_save.append((incarnation, node, greeted))
+        self._recovery.advance(now)
+        self._settle(now)
+
+    def stop(self, now: float) -> Snapshot | None:
+        """A clean stop: the snapshot to be written before the record is marked clean, or None where this
+        node has not been serving (then its next start is as after an unclean stop).
+
+        Nothing may be answered after this.
+        """
+        self._run_out(now)
+        if self.mode is not NodeMode.SERVING:
+            return None
+        names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
+        return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
+
+    @property
+    def record(self) -> NodeRecord:
+        """The record as it should be on disk; the durable one is at most as high."""
+        return self._recovery.record
+
+    # What comes in
+
+    def _from_session(self, message: Message, session: bytes, now: float) -> None:
+        if isinstance(message, Hello):
+            self._answer(session, self._welcome(message, now))
+            return
+        if self.mode is not NodeMode.SERVING:
+            request = getattr(message, "request", 0)
+            if request:
+                self._answer(session, Recovering(request, self._remaining_ms(now)))
+            return
+        acceptor, learner = self._acceptor, self._learner
+        match message:
+            case Prepare():
+                if self._own(message.candidate.session, session):
+                    self._answer(session, acceptor.prepare(message, now))
+            case Accept():
+                if self._own(message.lease.candidate.session, session):
+                    self._answer(session, acceptor.accept(message, now))
+            case Renew():
+                self._answer(session, acceptor.renew(message, session, now))
+            case Release():
+                answer = acceptor.release(message, now)
+                if isinstance(answer, Released):
+                    learner.released(message.name, message.candidate, now)
+                self._answer(session, answer)
+            case Commit():
+                if self._own(message.lease.candidate.session, session):
+                    learner.commit(message, now)
+            case Poll():
+                self._answer(session, learner.view(message.name, now, message.request))
+            case Waiting():
+                self._answer(session, acceptor.waiters(message, now))
+            case List():
+                self._answer(session, self._names(message))
+            case Watch():
+                self._answer(session, learner.watch(message, session, now))
+            case Unwatch():
+                learner.unwatch(message, session)
+            case Seen():
+                learner.seen(message, session, now)
+            case _:
+                self.counters["unexpected"] += 1
+
+    def _from_node(self, message: Message, node: str, now: float) -> None:
+        recovery = self._recovery
+        match message:
+            case Hello():
+                self._answer(node, self._welcome(message, now))
+            case Greet():
+                greeted = recovery.greeted_by(node, message, self._acceptor.highest_term)
+                if greeted is not None and not recovery.remembers(node, message.incarnation):
+                    self._after_save.append((message.incarnation, node, greeted))
+                else:
+                    self._answer(node, greeted)
+            case Greeted():
+                recovery.answered(node, message, now)
+            case Commit() if self.mode is NodeMode.SERVING:
+                self._learner.commit(message, now)
+            case Inquire() if self.mode is NodeMode.SERVING:
+                self._answer(node, self._learner.view(message.name, now, message.request))
+            case View() if self.mode is NodeMode.SERVING:
+                self._learner.answered(node, message, now)
+            case _:
+                self.counters["unexpected"] += 1
+
+    def _own(self, session: bytes, sender: bytes) -> bool:
+        """Only a session itself may propose for its candidates."""
+        if session == sender:
+            return True
+        self.counters["foreign candidate"] += 1
+        return False
+
+    def _answer(self, peer: Peer, message: Message | None) -> None:
+        if message is not None:
+            self._sends.append((peer, message))
+
+    def _welcome(self, message: Hello, now: float) -> Welcome:
+        settings = self.settings
+        return Welcome(
+            request=message.request,
+            node_id=settings.node_id,
+            members=settings.members,
+            max_ttl_ms=settings.max_ttl_ms,
+            drift_ppm=settings.drift_ppm,
+            grace_ms=settings.grace_ms,
+            mode=self.mode,
+            remaining_ms=self._remaining_ms(now),
+            floor=self._acceptor.floor,
+        )
+
+    def _remaining_ms(self, now: float) -> int:
+        return max(0, int((self._recovery.serve_at - now) * 1000.0))
+
+    def _names(self, message: List) -> Names:
+        names: list[str] = []
+        room = NAMES_PER_ANSWER_BYTES
+        found = (n for n in self._acceptor.records if n.startswith(message.prefix) and n > message.after)
+        for name in sorted(found):
+            if self._acceptor.records[name].idle and not self._acceptor.records[name].line:
+                continue
+            room -= len(name.encode()) + 3
+            if room < 0:
+                return Names(message.request, tuple(names), more=True)
+            names.append(name)
+        return Names(message.request, tuple(names), more=False)
+
+    # Time
+
+    def _run_out(self, now: float) -> None:
+        for key in self._timers.due(now):
+            match key:
+                case RecordTimer(name):
+                    self._acceptor.run_out(name, now)
+                case InquiryTimer(name):
+                    self._learner.inquire(name, now)
+                case EventTimer():
+                    self._learner.repeat(key, now)
+                case SweepTimer():
+                    self._acceptor.sweep(now)
+                case ServeTimer():
+                    self._timers.add(now, GreetTimer())
+                case GreetTimer():
+                    self._recovery.advance(now)
+                    self._sends.extend(self._recovery.greet(now))
+                    self._timers.add(self._recovery.next_greeting(now), GreetTimer())
+                case MaxTtlTimer():
+                    self._recovery.settle_max_ttl(now)
+                case _:
+                    raise AssertionError(key)
+
+    def _settle(self, now: float) -> None:
+        """Carry what one part has done over to the others."""
+        acceptor, learner, recovery = self._acceptor, self._learner, self._recovery
+        if acceptor.touched:
+            touched, acceptor.touched = acceptor.touched, set()
+            for name in sorted(touched):
+                learner.changed(name, now)
+        if acceptor.pushes:
+            self._sends.extend(acceptor.pushes)
+            acceptor.pushes = []
+        if learner.sends:
+            self._sends.extend(learner.sends)
+            learner.sends = []
+        if acceptor.wanted_ceiling > recovery.record.ceiling:
+            recovery.raise_ceiling(acceptor.wanted_ceiling)
+        if recovery.mode is not self._shown_mode:
+            self._shown_mode = recovery.mode
+            if recovery.mode is NodeMode.SERVING:
+                acceptor.floor = max(acceptor.floor, recovery.floor)
+            self._published.append(ModeChanged(recovery.mode, max(0.0, recovery.serve_at - now)))
+        if recovery.lost_memory and not self._told_lost:
+            self._told_lost = True
+            self._published.append(MemoryLost(recovery.lost_memory))
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counts of messages by kind and of what was dropped, and sizes; a copy."""
+        sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
+        return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}

@@ -1,0 +1,126 @@
+"""A client's watch: from the events of single nodes to led, free and unknown (protocol.md section 6).
+
+The states of one name never run backwards: a tenure is shown by its fencing token, and tokens only grow.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import Event, Seen, View, Watch
+from paxlock.core.notices import Changed
+from paxlock.core.quorum import blocking
+from paxlock.core.standing import Judgement, State, judge, over
+
+__all__ = ["WATCH_LAPSE_S", "WATCH_REFRESH_S", "WatchTimer", "Watcher"]
+
+WATCH_REFRESH_FIRST_S = 0.02
+WATCH_REFRESH_S = 1.0
+WATCH_LAPSE_S = 3.5
+WATCH_NAMES_MAX = 100_000
+
+
+@attrs.frozen
+class WatchTimer:
+    """The subscription wants refreshing, or a node has not been heard for too long."""
+
+    ticket: int
+
+
+@attrs.define(eq=False)
+class Shown:
+    """What the watcher was told last of one name."""
+
+    state: State = State.UNKNOWN
+    candidate: Candidate | None = None
+    term: int = 0
+    told: bool = False
+
+
+@attrs.define(eq=False)
+class Watcher:
+    """One watch of a name or of a prefix."""
+
+    ticket: int
+    pattern: str
+    prefix: bool
+    nodes: tuple[str, ...]
+    heard: dict[str, float] = attrs.field(factory=dict)
+    views: dict[str, dict[str, tuple[int, View]]] = attrs.field(factory=dict)
+    shown: dict[str, Shown] = attrs.field(factory=dict)
+    refresh: float = WATCH_REFRESH_FIRST_S
+
+    def subscription(self, request: int) -> Watch:
+        return Watch(request, self.ticket, self.pattern, self.prefix, int(WATCH_LAPSE_S * 1000))
+
+    def stands(self, node: str, now: float) -> None:
+        """A node says that the subscription stands there."""
+        self.heard[node] = now
+
+    def next_refresh(self) -> float:
+        """Soon while nodes are missing at the start, then at the steady pace."""
+        interval = self.refresh
+        all_heard = len(self.heard) == len(self.nodes)
+        self.refresh = WATCH_REFRESH_S if all_heard else min(self.refresh * 2.0, WATCH_REFRESH_S)
+        return WATCH_REFRESH_S if all_heard else interval
+
+    def event(self, node: str, message: Event, now: float) -> Seen | None:
+        """Take an event; the answer acknowledges it. Older versions of a view change nothing."""
+        name = message.view.name
+        if not (name.startswith(self.pattern) if self.prefix else name == self.pattern):
+            return None
+        if name not in self.views and len(self.views) >= WATCH_NAMES_MAX:
+            return None
+        self.heard[node] = now
+        views = self.views.setdefault(name, {})
+        known = views.get(node)
+        if known is None or known[0] <= message.version:
+            views[node] = (message.version, message.view)
+        return Seen(message.watch, ((name, message.version),))
+
+    def in_touch(self, now: float) -> bool:
+        """Whether enough nodes have been heard of late to say anything at all."""
+        return len(self._fresh(now)) >= blocking(len(self.nodes))
+
+    def look(self, name: str, now: float) -> Changed | None:
+        """The new state of a name, if it differs from the one told last."""
+        shown = self.shown.setdefault(name, Shown())
+        if not self.in_touch(now):
+            return self._tell(name, shown, State.UNKNOWN, None)
+        fresh = self._fresh(now)
+        views = {node: view for node, (_, view) in self.views.get(name, {}).items() if node in fresh}
+        judgement = judge(views, len(self.nodes))
+        if judgement.state is State.LED and judgement.term >= shown.term and judgement.lease is not None:
+            ended = over(views, len(self.nodes), judgement.lease.candidate, judgement.term)
+            if not (ended and any(view.released for view in views.values())):
+                return self._tell(name, shown, State.LED, judgement)
+        if shown.state is State.LED and shown.candidate is not None:
+            if over(views, len(self.nodes), shown.candidate, shown.term):
+                return self._tell(name, shown, State.FREE, None)
+            return None
+        if judgement.state is State.FREE and (not self.prefix or shown.term):
+            return self._tell(name, shown, State.FREE, None)
+        return None
+
+    def look_at_all(self, now: float) -> list[Changed]:
+        """Look again at every name, as when a node has not been heard for too long."""
+        names = list(self.views)
+        if not self.prefix and self.pattern not in self.views:
+            names.append(self.pattern)
+        found = (self.look(name, now) for name in names)
+        return [changed for changed in found if changed is not None]
+
+    def _fresh(self, now: float) -> set[str]:
+        return {node for node, at in self.heard.items() if now - at < WATCH_LAPSE_S}
+
+    def _tell(self, name: str, shown: Shown, state: State, judgement: Judgement | None) -> Changed | None:
+        lease = judgement.lease if judgement is not None else None
+        term = judgement.term if judgement is not None else shown.term
+        if shown.told and shown.state is state and shown.term == term:
+            return None
+        if lease is not None:
+            shown.candidate = lease.candidate
+        shown.state, shown.term, shown.told = state, term, True
+        label, data = (lease.label, lease.data) if lease is not None else ("", b"")
+        return Changed(self.ticket, name, state, term, label, data)

@@ -1,0 +1,83 @@
+"""The whole exception tree of paxlock, on one screen.
+
+Each class stands for one decision of the caller, and carries data rather than prose.
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = [
+    "ConfigError",
+    "InternalError",
+    "LeaseLost",
+    "LossReason",
+    "NotAcquired",
+    "PaxlockError",
+    "Reason",
+    "StoreError",
+]
+
+
+class Reason(enum.Enum):
+    """Why a lease was not acquired in the time given."""
+
+    HELD = "held"  #: somebody else holds the name, or stands before us in the line
+    NO_QUORUM = "no quorum"  #: too few nodes answered
+
+
+class LossReason(enum.Enum):
+    """Why a lease that was valid is valid no longer."""
+
+    EXPIRED = "expired"  #: no quorum acknowledged a renewal before the holder's own deadline
+    RELEASED = "released"  #: somebody released it by its handle
+    CLOSED = "closed"  #: the client, or the node it lives in, was closed underneath the lease
+    CLOCK_JUMPED = "clock jumped"  #: the machine slept past the deadline
+
+
+class PaxlockError(Exception):
+    """Base of everything that paxlock raises on its own account."""
+
+
+class LeaseLost(PaxlockError):
+    """The lease ended, by the holder's own clock, before the holder let go of it."""
+
+    def __init__(self, name: str, term: int, reason: LossReason) -> None:
+        super().__init__(f"the lease of {name!r} (term {term}) was lost: {reason.value}")
+        self.name = name
+        self.term = term
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[LeaseLost], tuple[str, int, LossReason]]:
+        return type(self), (self.name, self.term, self.reason)
+
+
+class NotAcquired(PaxlockError):
+    """The time given by ``wait`` ended before the lease was acquired.
+
+    ``holder`` is the label of whoever held the name or stood before us, where one is known.
+    """
+
+    def __init__(self, name: str, reason: Reason, holder: str | None = None, detail: str = "") -> None:
+        who = f" by {holder!r}" if holder and reason is Reason.HELD else ""
+        more = f" ({detail})" if detail else ""
+        super().__init__(f"{name!r} was not acquired: {reason.value}{who}{more}")
+        self.name = name
+        self.reason = reason
+        self.holder = holder
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[NotAcquired], tuple[str, Reason, str | None, str]]:
+        return type(self), (self.name, self.reason, self.holder, self.detail)
+
+
+class ConfigError(PaxlockError, ValueError):
+    """A setting is missing, malformed or contradicts another; the message says which and what to do."""
+
+
+class StoreError(PaxlockError):
+    """A node's data folder cannot be used: unreadable, damaged, locked, or not this node's."""
+
+
+class InternalError(PaxlockError):
+    """A bug in paxlock stopped its background work; the cause is attached."""

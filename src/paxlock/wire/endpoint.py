@@ -1,0 +1,467 @@
+"""Datagrams <-> (sender, messages), without a socket and without a clock (protocol.md section 8).
+
+One endpoint speaks for one sender: a session, or one run of a node. A datagram is a header, which is
+authenticated, and sealed messages:
+
+    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | sender 16 or 40 B
+    | sequence 8 B | issue 8 B | echo 8 B || length 2 B | array of messages | zeros (padding)
+
+**Cookies.** ``issue`` is what the receiver shall put into ``echo`` of what it sends back. A node issues a
+keyed hash of the address it writes to, under a secret of this start: a right echo proves that the other side
+receives at its address, and that the datagram was made after this start and not recorded before it. Until
+then a node acts on nothing but a Hello, which is padded so that no answer is larger. To everything else it
+answers with an empty datagram, the challenge, which carries the cookie and is never longer than what it
+answers; whoever gets one repeats, sealed anew, what it last sent. A session issues the first 8 bytes of its
+id, and so drops answers that were meant for another process which had its port.
+
+What comes from the network is dropped and counted, one reason for each datagram, before anything looks at
+it; nothing about a sender is remembered until its datagram has passed every check.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, OrderedDict
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NoReturn
+
+import attrs
+
+from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
+from paxlock.wire.codec import MESSAGES_MAX, Malformed, decode_untrusted, encode, join
+from paxlock.wire.header import (
+    CHALLENGE_BYTES,
+    DATAGRAM_MAX_BYTES,
+    LENGTH,
+    NO_CELL,
+    NO_EPOCH,
+    Dropped,
+    Header,
+    NodeSender,
+    Sender,
+    SessionSender,
+    head_bytes,
+    parse_untrusted,
+)
+from paxlock.wire.peers import NodeState, Outbox, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from paxlock.wire.keyring import Keyring
+    from paxlock.wire.transport import Address
+
+__all__ = [
+    "CHALLENGES_MAX",
+    "DATAGRAM_MAX_BYTES",
+    "SESSIONS_MAX",
+    "Endpoint",
+    "NodeSender",
+    "Received",
+    "SessionSender",
+]
+
+SESSIONS_MAX = 65_536
+GREETERS_MAX = 1024
+SEEDS_MAX = 64
+CHALLENGES_MAX = 1024
+COOKIE_BYTES = 8
+
+_ARRAY_HEADER_MAX_BYTES = 2
+
+
+@attrs.frozen
+class Received:
+    """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id."""
+
+    peer: Peer
+    sender: Sender
+    messages: tuple[Message, ...]
+    address: Address
+    cell_id: bytes
+    epoch: int
+
+
+class Endpoint:
+    """The datagrams of one sender. Make no second endpoint for the same session or run: the sequence numbers
+    are nonces, and would repeat.
+
+    ``cell_id`` may be None only for a session that knows nothing but addresses (`greet_seeds`, `configure`).
+    ``members`` are the addresses of each node, the preferred one first. ``secret`` is for tests.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        keyring: Keyring,
+        *,
+        cell_id: bytes | None = None,
+        epoch: int = NO_EPOCH,
+        members: Mapping[str, Sequence[Address]] | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        if cell_id is None and isinstance(sender, NodeSender):
+            raise ValueError("the endpoint of a node needs the cell id")
+        sender.check()
+        self.sender = sender
+        self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
+        self._session_issue = sender.issue if isinstance(sender, SessionSender) else 0
+        self._keyring = keyring
+        self._sealer = keyring.sealer(sender.identity)
+        self._secret = secrets.token_bytes(16) if secret is None else secret
+        self._overhead = head_bytes(sender) + self._sealer.overhead
+        # A request is never shorter than the challenge that may answer it.
+        self._plaintext_min = CHALLENGE_BYTES - head_bytes(sender)
+        self._sequence = 0
+        self._cell_id = NO_CELL
+        self._epoch = NO_EPOCH
+        self._configured = False
+        self._nodes: dict[str, NodeState] = {}
+        self._sessions: OrderedDict[bytes, SessionState] = OrderedDict()
+        self._greeters: OrderedDict[bytes, Address] = OrderedDict()
+        self._seeds: set[Address] = set()
+        self._seed_cookies: dict[tuple[bytes, str], int] = {}
+        self._outboxes: dict[Peer, Outbox] = {}
+        self._ready: list[tuple[bytes, Address]] = []
+        self._counts: Counter[str] = Counter()
+        if cell_id is not None:
+            self.configure(cell_id, epoch, members or {})
+
+    @property
+    def room(self) -> int:
+        """How many bytes an encoded message may have."""
+        return DATAGRAM_MAX_BYTES - self._overhead - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
+
+    def statistics(self) -> Mapping[str, int]:
+        """A frozen copy of the counters. ``received`` = ``passed`` + ``challenged`` + all ``dropped_...``."""
+        return MappingProxyType(dict(self._counts))
+
+    def configure(self, cell_id: bytes, epoch: int, members: Mapping[str, Sequence[Address]]) -> None:
+        """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
+        known = self._nodes if cell_id == self._cell_id else {}
+        self._cell_id, self._epoch, self._configured = cell_id, epoch, True
+        self._nodes = {}
+        for node_id, addresses in members.items():
+            if node_id == self._node_id or not addresses:
+                continue
+            node = known.get(node_id)
+            if node is None:
+                node = NodeState((), addresses[0], 0, self._seed_cookies.get((cell_id, node_id), 0))
+            node.addresses = tuple(addresses)
+            if node.address not in node.addresses:
+                node.address = addresses[0]
+            node.issue = self._cookie(node.address)
+            self._nodes[node_id] = node
+        self._seeds, self._seed_cookies = set(), {}
+
+    # Sending.
+
+    def queue(self, peer: Peer, message: Message) -> None:
+        """Put a message into the next datagram for this peer; without an address for it, count and drop it.
+
+        Raises ValueError for a message that does not fit into a datagram.
+        """
+        encoded = encode(message)
+        if len(encoded) > self.room:
+            raise ValueError(
+                f"a {type(message).__name__} of {len(encoded)} bytes does not fit into a datagram: "
+                f"there is room for {self.room} bytes"
+            )
+        known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
+        if not known:
+            self._counts["unknown_peer"] += 1
+            return
+        outbox = self._outboxes.get(peer)
+        if outbox is None:
+            outbox = self._outboxes[peer] = Outbox()
+        outbox.messages.append(encoded)
+        if type(message) is Hello:
+            outbox.padded = True
+
+    def greet_seeds(self, addresses: Iterable[Address], request: int) -> None:
+        """Queue a padded Hello to each of these addresses, whoever may be there (at most SEEDS_MAX).
+
+        Answers from them are taken until `configure`. Raises ValueError for more addresses than that.
+        """
+        hello = join([encode(Hello(request))])
+        for address in dict.fromkeys(addresses):
+            if address not in self._seeds and len(self._seeds) >= SEEDS_MAX:
+                raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
+            self._seeds.add(address)
+            datagram = self._seal(
+                hello, self._cookie(address), 0, padded=True, cell_id=NO_CELL, epoch=NO_EPOCH
+            )
+            self._ready.append((datagram, address))
+
+    def flush(self) -> list[tuple[bytes, Address]]:
+        """All datagrams that are due, with their addresses: challenges, then what was queued, in order."""
+        datagrams, self._ready = self._ready, []
+        if self._outboxes:
+            outboxes, self._outboxes = self._outboxes, {}
+            for peer, outbox in outboxes.items():
+                self._pack(peer, outbox, datagrams)
+        if datagrams:
+            self._counts["sent"] += len(datagrams)
+        return datagrams
+
+    def _pack(self, peer: Peer, outbox: Outbox, datagrams: list[tuple[bytes, Address]]) -> None:
+        if isinstance(peer, str):
+            node = self._nodes.get(peer)
+            if node is None:  # left the configuration since
+                self._counts["unknown_peer"] += len(outbox.messages)
+                return
+            address, issue, echo = node.address, node.issue, node.echo
+            node.last = outbox
+        else:
+            session = self._sessions.get(peer)
+            if session is not None:
+                address, issue, echo = session.address, session.issue, session.echo
+            else:
+                greeter = self._greeters.pop(peer, None)  # one answer to one Hello
+                if greeter is None:
+                    self._counts["unknown_peer"] += len(outbox.messages)
+                    return
+                address, issue, echo = greeter, self._cookie(greeter), SessionSender(peer).issue
+        room = self.room
+        batch: list[bytes] = []
+        size = 0
+        for encoded in outbox.messages:
+            if size + len(encoded) > room or len(batch) == MESSAGES_MAX:
+                datagrams.append((self._seal(join(batch), issue, echo, padded=outbox.padded), address))
+                batch, size = [], 0
+            batch.append(encoded)
+            size += len(encoded)
+        datagrams.append((self._seal(join(batch), issue, echo, padded=outbox.padded), address))
+
+    def _seal(
+        self,
+        payload: bytes,
+        issue: int,
+        echo: int,
+        *,
+        padded: bool = False,
+        cell_id: bytes | None = None,
+        epoch: int | None = None,
+    ) -> bytes:
+        self._sequence += 1
+        header = self.sender.pack_header(
+            self._sealer.key_id,
+            self._cell_id if cell_id is None else cell_id,
+            self._epoch if epoch is None else epoch,
+            self._sequence,
+            issue,
+            echo,
+        )
+        plaintext = LENGTH.pack(len(payload)) + payload
+        least = DATAGRAM_MAX_BYTES - self._overhead if padded else self._plaintext_min
+        if len(plaintext) < least:
+            plaintext = plaintext.ljust(least, b"\0")
+        datagram = header + self._sealer.seal(self._sequence, plaintext, header)
+        assert len(datagram) <= DATAGRAM_MAX_BYTES
+        return datagram
+
+    # Receiving.
+
+    def receive_untrusted(self, datagram: bytes, address: Address) -> Received | None:
+        """The messages of a datagram from the network, or None where nothing is to be passed up.
+
+        Raises nothing. Afterwards call `flush`: there may be a challenge to send, or a repetition.
+        """
+        self._counts["received"] += 1
+        try:
+            header = parse_untrusted(datagram)
+            self._check_cell(header)
+            if not self._keyring.knows(header.key_id):
+                raise Dropped("key")
+            sender = header.sender
+            if isinstance(sender, NodeSender):
+                received = self._from_node(datagram, header, sender, address)
+            else:
+                received = self._from_session(datagram, header, sender, address)
+        except Dropped as dropped:
+            self._counts[f"dropped_{dropped.reason}"] += 1
+            return None
+        except Malformed:
+            self._counts["dropped_malformed"] += 1
+            return None
+        self._counts["passed" if received is not None else "challenged"] += 1
+        return received
+
+    def _check_cell(self, header: Header) -> None:
+        if not self._configured:
+            return
+        if header.cell_id == self._cell_id:
+            if header.epoch != self._epoch:
+                raise Dropped("epoch")
+        elif self._node_id is None or header.cell_id != NO_CELL:
+            raise Dropped("cell")
+        elif header.epoch != NO_EPOCH:
+            raise Dropped("epoch")
+
+    def _open(self, datagram: bytes, header: Header) -> bytes:
+        """The payload: what the seal holds, without length and padding."""
+        plaintext = self._keyring.open_untrusted(
+            header.key_id,
+            header.sender.identity,
+            header.sequence,
+            datagram[header.size :],
+            datagram[: header.size],
+        )
+        if plaintext is None:
+            raise Dropped("seal")
+        if len(plaintext) < LENGTH.size:
+            raise Dropped("malformed")
+        end = LENGTH.size + LENGTH.unpack_from(plaintext)[0]
+        if end > len(plaintext) or plaintext.count(0, end) != len(plaintext) - end:
+            raise Dropped("malformed")
+        return plaintext[LENGTH.size : end]
+
+    def _from_session(
+        self, datagram: bytes, header: Header, sender: SessionSender, address: Address
+    ) -> Received:
+        if self._node_id is None:
+            raise Dropped("sender")
+        payload = self._open(datagram, header)
+        session = self._sessions.get(sender.session)
+        same_place = session is not None and session.address == address
+        cookie = session.issue if session is not None and same_place else self._cookie(address)
+        if session is not None and not session.window.take(header.sequence):
+            raise Dropped("replay")
+        unconfigured = header.cell_id == NO_CELL
+        if header.echo != cookie or unconfigured:
+            messages = self._hello_only(payload)
+            # A session that lives elsewhere proves its new address before anything is sent there.
+            if not messages or (session is not None and not same_place):
+                self._challenge(datagram, header, address, cookie, payload)
+            if session is None:
+                self._remember_greeter(sender.session, address)
+            return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
+        messages = decode_untrusted(payload)
+        if not messages:
+            raise Dropped("empty")
+        if session is None:
+            session = self._sessions[sender.session] = SessionState(address, cookie, sender.issue)
+            session.window.take(header.sequence)
+            self._greeters.pop(sender.session, None)
+            if len(self._sessions) > SESSIONS_MAX:
+                self._sessions.popitem(last=False)
+        else:
+            self._sessions.move_to_end(sender.session)
+            session.address, session.issue = address, cookie
+        return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
+
+    def _from_node(
+        self, datagram: bytes, header: Header, sender: NodeSender, address: Address
+    ) -> Received | None:
+        if sender.node_id == self._node_id or header.cell_id == NO_CELL:
+            raise Dropped("sender")
+        if not self._configured:
+            return self._from_seed(datagram, header, sender, address)
+        node = self._nodes.get(sender.node_id)
+        if node is None or address not in node.addresses:
+            raise Dropped("address")
+        payload = self._open(datagram, header)
+        current = sender.incarnation == node.incarnation and sender.run == node.run
+        if current and not node.window.take(header.sequence):
+            raise Dropped("replay")
+        expected = self._cookie(address) if node.address != address else node.issue
+        if header.echo != (expected if self._node_id is not None else self._session_issue):
+            if self._node_id is None:
+                raise Dropped("echo")
+            messages = self._hello_only(payload)
+            if not messages:
+                self._challenge(datagram, header, address, expected, payload)
+            return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+        if node.outdated(sender):
+            return self._from_outdated(node, header, sender, address, payload)
+        messages = decode_untrusted(payload)
+        if not current:
+            node.adopt(sender)
+            node.window.take(header.sequence)
+        node.address, node.issue = address, expected
+        # A datagram that was overtaken may carry an older cookie.
+        fresh = header.issue != node.echo and header.sequence == node.window.highest
+        if fresh:
+            node.echo = header.issue
+        if messages:
+            return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+        if fresh:
+            self._repeat(sender.node_id, node)
+        return None
+
+    def _from_outdated(
+        self, node: NodeState, header: Header, sender: NodeSender, address: Address, payload: bytes
+    ) -> Received:
+        """Of an earlier run only a Greet is passed up: a node that lost its memory must be told so."""
+        messages = tuple(message for message in decode_untrusted(payload) if type(message) is Greet)
+        if not messages:
+            raise Dropped("incarnation")
+        # The answer goes to whoever is there now; the newer run, should it still live, corrects this.
+        node.echo = header.issue
+        return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+
+    def _from_seed(self, datagram: bytes, header: Header, sender: NodeSender, address: Address) -> Received:
+        """Before the configuration is known: a Welcome from an address that was asked, and nothing else."""
+        if address not in self._seeds:
+            raise Dropped("address")
+        payload = self._open(datagram, header)
+        if header.echo != self._session_issue:
+            raise Dropped("echo")
+        messages = tuple(message for message in decode_untrusted(payload) if type(message) is Welcome)
+        if not messages:
+            raise Dropped("unconfigured")
+        if len(self._seed_cookies) < SEEDS_MAX:
+            self._seed_cookies[header.cell_id, sender.node_id] = header.issue
+        return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+
+    # Cookies.
+
+    def _cookie(self, address: Address) -> int:
+        """What is issued to this address; never 0, which stands for no cookie."""
+        if self._node_id is None:
+            return self._session_issue
+        text = f"{address[0]}|{address[1]}".encode()
+        return int.from_bytes(blake2b(text, key=self._secret, digest_size=COOKIE_BYTES).digest()) or 1
+
+    def _hello_only(self, payload: bytes) -> tuple[Message, ...]:
+        """The first Hello of a sender that has not proved its address: one datagram in, one answer out."""
+        for message in decode_untrusted(payload):
+            if type(message) is Hello:
+                return (message,)
+        return ()
+
+    def _challenge(
+        self, datagram: bytes, header: Header, address: Address, cookie: int, payload: bytes
+    ) -> NoReturn:
+        """Drop a datagram without proof; answer with the cookie, unless it was empty itself."""
+        if header.cell_id == NO_CELL:
+            raise Dropped("cell")
+        if payload == join([]):
+            raise Dropped("empty")
+        too_short = len(datagram) < CHALLENGE_BYTES + self._sealer.overhead
+        if too_short or len(self._ready) >= CHALLENGES_MAX:
+            raise Dropped("unproved_unanswered")
+        challenge = self._seal(join([]), cookie, header.issue)
+        self._ready.append((challenge, address))
+        self._counts["challenges_sent"] += 1
+        raise Dropped("unproved")
+
+    def _remember_greeter(self, session: bytes, address: Address) -> None:
+        self._greeters[session] = address
+        self._greeters.move_to_end(session)
+        if len(self._greeters) > GREETERS_MAX:
+            self._greeters.popitem(last=False)
+
+    def _has_session(self, session: bytes) -> bool:
+        return session in self._sessions or session in self._greeters
+
+    def _repeat(self, node_id: str, node: NodeState) -> None:
+        """Queue once more, before anything newer, what was last sent to this node."""
+        last, node.last = node.last, None
+        if last is None:
+            return
+        self._counts["repeated"] += len(last.messages)
+        waiting = self._outboxes.setdefault(node_id, Outbox())
+        waiting.messages[:0] = last.messages
+        waiting.padded |= last.padded

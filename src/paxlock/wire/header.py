@@ -1,0 +1,162 @@
+"""The header of a datagram and the two kinds of sender (protocol.md section 8).
+
+The layout is drawn in endpoint.py. Numbers are big-endian. A node's 40 bytes are incarnation (8), run (16)
+and node id (16, padded with zeros).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple, TypeAlias
+
+import attrs
+
+from paxlock.wire.codec import NODE_ID_MAX_BYTES, PAYLOAD_MAX_BYTES, RUN_BYTES, SESSION_BYTES, is_node_id
+
+__all__ = [
+    "CELL_ID_BYTES",
+    "CHALLENGE_BYTES",
+    "DATAGRAM_MAX_BYTES",
+    "LENGTH",
+    "NO_CELL",
+    "NO_EPOCH",
+    "VERSION",
+    "Dropped",
+    "Header",
+    "NodeSender",
+    "Sender",
+    "SessionSender",
+    "head_bytes",
+    "parse_untrusted",
+]
+
+VERSION = 1
+DATAGRAM_MAX_BYTES = PAYLOAD_MAX_BYTES
+CELL_ID_BYTES = 16
+NO_CELL = bytes(CELL_ID_BYTES)  #: from a session that does not know its cell yet; only with a Hello
+NO_EPOCH = 0
+LENGTH = struct.Struct(">H")  #: of the payload, before it under the seal
+
+_SESSION_KIND = 1
+_NODE_KIND = 2
+_START = struct.Struct(">BBB")
+_SESSION = struct.Struct(">BBB16sI16sQQQ")
+_NODE = struct.Struct(">BBB16sIQ16s16sQQQ")
+_INCARNATION = struct.Struct(">Q")
+_U64_MAX = (1 << 64) - 1
+
+CHALLENGE_BYTES = _NODE.size + LENGTH.size + 1  #: an empty datagram of a node, without the seal
+
+
+class Dropped(Exception):
+    """The datagram goes no further; ``reason`` is what it is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.frozen
+class SessionSender:
+    """A session: one client in one process, by its 16 random bytes."""
+
+    session: bytes
+
+    @property
+    def identity(self) -> bytes:
+        """What its sealing key is derived from."""
+        return b"\x01" + self.session
+
+    @property
+    def issue(self) -> int:
+        """What nodes echo to it."""
+        return int.from_bytes(self.session[:8])
+
+    def check(self) -> None:
+        """Raise ValueError for a session that cannot be written into a header."""
+        if len(self.session) != SESSION_BYTES:
+            raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(self.session)}")
+
+    def pack_header(
+        self, key_id: int, cell_id: bytes, epoch: int, sequence: int, issue: int, echo: int
+    ) -> bytes:
+        return _SESSION.pack(
+            VERSION, key_id, _SESSION_KIND, cell_id, epoch, self.session, sequence, issue, echo
+        )
+
+
+@attrs.frozen
+class NodeSender:
+    """One run of a node: its id, its incarnation, and the 16 random bytes of this run (section 7)."""
+
+    node_id: str
+    incarnation: int
+    run: bytes
+
+    @property
+    def identity(self) -> bytes:
+        """What its sealing key is derived from."""
+        return b"\x02" + _INCARNATION.pack(self.incarnation) + self.run + self.node_id.encode()
+
+    def check(self) -> None:
+        """Raise ValueError for a node that cannot be written into a header."""
+        if not is_node_id(self.node_id):
+            raise ValueError(
+                f"{self.node_id!r} is not a node id: 1 to {NODE_ID_MAX_BYTES} visible ASCII characters"
+            )
+        if len(self.run) != RUN_BYTES or not 0 <= self.incarnation <= _U64_MAX:
+            raise ValueError(f"a run has {RUN_BYTES} bytes, and an incarnation is from 0 to 2**64 - 1")
+
+    def pack_header(
+        self, key_id: int, cell_id: bytes, epoch: int, sequence: int, issue: int, echo: int
+    ) -> bytes:
+        return _NODE.pack(
+            *(VERSION, key_id, _NODE_KIND, cell_id, epoch),
+            *(self.incarnation, self.run, self.node_id.encode(), sequence, issue, echo),
+        )
+
+
+Sender: TypeAlias = SessionSender | NodeSender
+
+
+class Header(NamedTuple):
+    """What a header says; nothing of it is true until the seal has been opened."""
+
+    size: int
+    key_id: int
+    cell_id: bytes
+    epoch: int
+    sender: Sender
+    sequence: int
+    issue: int
+    echo: int
+
+
+def head_bytes(sender: Sender) -> int:
+    """How long the headers of this sender are."""
+    return _SESSION.size if isinstance(sender, SessionSender) else _NODE.size
+
+
+def parse_untrusted(datagram: bytes) -> Header:
+    """Read the header of a datagram from the network; raise Dropped for what has none."""
+    if not _START.size <= len(datagram) <= DATAGRAM_MAX_BYTES:
+        raise Dropped("length")
+    version, key_id, kind = datagram[0], datagram[1], datagram[2]
+    if version != VERSION:
+        raise Dropped("version")
+    if kind == _SESSION_KIND:
+        if len(datagram) < _SESSION.size:
+            raise Dropped("length")
+        _, _, _, cell_id, epoch, session, sequence, issue, echo = _SESSION.unpack_from(datagram)
+        return Header(_SESSION.size, key_id, cell_id, epoch, SessionSender(session), sequence, issue, echo)
+    if kind != _NODE_KIND:
+        raise Dropped("sender")
+    if len(datagram) < _NODE.size:
+        raise Dropped("length")
+    _, _, _, cell_id, epoch, incarnation, run, padded_id, sequence, issue, echo = _NODE.unpack_from(datagram)
+    node_id = padded_id.rstrip(b"\0").decode("latin-1")
+    if not is_node_id(node_id):
+        raise Dropped("sender")
+    return Header(
+        _NODE.size, key_id, cell_id, epoch, NodeSender(node_id, incarnation, run), sequence, issue, echo
+    )

@@ -1,0 +1,227 @@
+"""The cell's keys: sealing, opening, rotation; and the replay window (protocol.md section 8).
+
+Every sender seals with a key of its own, derived from the cell's key and its identity. An identity is unique
+to one process, and a process numbers its datagrams, so the number serves as the nonce of AES-GCM and no pair
+of key and nonce is ever used twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import attrs
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from paxlock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "KEY_BYTES",
+    "REPLAY_WINDOW_DATAGRAMS",
+    "SEAL_BYTES",
+    "SUBKEYS_MAX",
+    "UNSEALED_KEY_ID",
+    "Keyring",
+    "ReplayWindow",
+    "Sealer",
+    "format_key",
+    "key_id",
+    "new_key",
+    "parse_key",
+]
+
+KEY_BYTES = 32
+SEAL_BYTES = 16
+KEY_ID_MAX = 255
+UNSEALED_KEY_ID = 0
+SUBKEYS_MAX = 65_536
+REPLAY_WINDOW_DATAGRAMS = 1024
+
+_KEY_PREFIX = "paxlock-key-1:"
+_SUBKEY_PERSON = b"paxlock sender"
+_KEY_ID_PERSON = b"paxlock key id"
+_NONCE_BYTES = 12
+
+
+def new_key() -> bytes:
+    """A fresh random key of a cell."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def format_key(key: bytes) -> str:
+    """The key as one line of text, without the end of the line. Raises ConfigError for a wrong length."""
+    _check_key(key)
+    return _KEY_PREFIX + base64.urlsafe_b64encode(key).decode().rstrip("=")
+
+
+def parse_key(text: str) -> bytes:
+    """Read what `format_key` wrote; white space around it is ignored.
+
+    Raises ConfigError, which never shows the text: it may be a key with a slip in it.
+    """
+    line = text.strip()
+    try:
+        if not line.startswith(_KEY_PREFIX):
+            raise ValueError
+        encoded = line.removeprefix(_KEY_PREFIX).encode("ascii")
+        key = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+        _check_key(key)
+        if format_key(key) != line:
+            raise ValueError
+    except (ValueError, binascii.Error):
+        # Without its cause: a UnicodeEncodeError carries the text.
+        raise ConfigError(
+            f"the key must be one line that begins with {_KEY_PREFIX!r}, as `paxlock init` writes it: "
+            "copy the key file of another node of the cell"
+        ) from None
+    return key
+
+
+def key_id(key: bytes) -> int:
+    """The number under which a key is found, 1 to 255: derived from it, so that all nodes agree."""
+    return 1 + int.from_bytes(blake2b(key, digest_size=8, person=_KEY_ID_PERSON).digest()) % KEY_ID_MAX
+
+
+def _check_key(key: bytes) -> None:
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"a key must have {KEY_BYTES} bytes, not {len(key)}: make one with `paxlock init`")
+
+
+def _nonce(sequence: int) -> bytes:
+    return sequence.to_bytes(_NONCE_BYTES)
+
+
+@attrs.frozen(eq=False)
+class Sealer:
+    """Seals the datagrams of one sender. ``key_id`` goes into the header, ``overhead`` is in bytes."""
+
+    key_id: int
+    overhead: int
+    _cipher: AESGCM | None = attrs.field(repr=False)
+
+    def seal(self, sequence: int, plaintext: bytes, header: bytes) -> bytes:
+        """Encrypt the plaintext and authenticate it and the header. A sequence number is used only once."""
+        if self._cipher is None:
+            return plaintext
+        return self._cipher.encrypt(_nonce(sequence), plaintext, header)
+
+
+def _copy(keys: Mapping[int, bytes]) -> dict[int, bytes]:
+    return dict(keys)
+
+
+@attrs.define(eq=False)
+class Keyring:
+    """The keys of a cell by key id: the first seals, all open, so that keys can be changed one by one.
+
+    Takes keys of KEY_BYTES by ids from 1 to 255; raises ConfigError for anything else. ``sealed`` is false
+    only for `Keyring.unsealed`.
+    """
+
+    _keys: Mapping[int, bytes] = attrs.field(converter=_copy, repr=False)
+    sealed: bool = attrs.field(default=True, kw_only=True)
+    _ciphers: OrderedDict[tuple[int, bytes], AESGCM] = attrs.field(
+        init=False, factory=OrderedDict, repr=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.sealed and not self._keys:
+            raise ConfigError("a cell needs a key: make one with `paxlock init`")
+        if not self.sealed and self._keys:
+            raise ConfigError("an unsealed cell has no keys: leave them out")
+        for number, key in self._keys.items():
+            if not 1 <= number <= KEY_ID_MAX:
+                raise ConfigError(f"a key id must be from 1 to {KEY_ID_MAX}, not {number}")
+            _check_key(key)
+
+    @classmethod
+    def of(cls, keys: Sequence[bytes]) -> Keyring:
+        """A keyring of these keys under their own ids (`key_id`); the first one seals."""
+        by_id = {key_id(key): key for key in keys}
+        if len(by_id) != len(keys):
+            raise ConfigError("two of the keys share a key id: make a new key in place of the newer one")
+        return cls(by_id)
+
+    @classmethod
+    def unsealed(cls) -> Keyring:
+        """No key and no seal, key id 0: for cells on loopback only."""
+        return cls({}, sealed=False)
+
+    def knows(self, number: int) -> bool:
+        """Is there a key with this id (or no seal, for key id 0)?"""
+        return number in self._keys if self.sealed else number == UNSEALED_KEY_ID
+
+    def sealer(self, identity: bytes) -> Sealer:
+        """What seals for one sender, with the first key. One per process and identity."""
+        if not self.sealed:
+            return Sealer(UNSEALED_KEY_ID, 0, None)
+        number = next(iter(self._keys))
+        return Sealer(number, SEAL_BYTES, self._derive(number, identity))
+
+    def open_untrusted(
+        self, number: int, identity: bytes, sequence: int, sealed: bytes, header: bytes
+    ) -> bytes | None:
+        """The plaintext, or None where the seal is not that of this sender, number and header.
+
+        Derived keys are remembered, at most SUBKEYS_MAX, and only once they have opened something: whoever
+        has no key of the cell cannot fill this memory.
+        """
+        if not self.sealed:
+            return sealed if number == UNSEALED_KEY_ID else None
+        if number not in self._keys:
+            return None
+        place = (number, identity)
+        cipher = self._ciphers.get(place)
+        fresh = cipher is None
+        if cipher is None:
+            cipher = self._derive(number, identity)
+        try:
+            plaintext = cipher.decrypt(_nonce(sequence), sealed, header)
+        except InvalidTag:
+            return None
+        if fresh:
+            self._ciphers[place] = cipher
+            if len(self._ciphers) > SUBKEYS_MAX:
+                self._ciphers.popitem(last=False)
+        else:
+            self._ciphers.move_to_end(place)
+        return plaintext
+
+    def _derive(self, number: int, identity: bytes) -> AESGCM:
+        subkey = blake2b(identity, key=self._keys[number], digest_size=KEY_BYTES, person=_SUBKEY_PERSON)
+        return AESGCM(subkey.digest())
+
+
+_WINDOW_MASK = (1 << REPLAY_WINDOW_DATAGRAMS) - 1
+
+
+@attrs.define(eq=False)
+class ReplayWindow:
+    """Which sequence numbers of one sender were taken: each is taken once, in any order within the window.
+
+    Bit i of ``seen`` stands for ``highest - i``. Numbers begin with 1.
+    """
+
+    highest: int = 0
+    seen: int = 0
+
+    def take(self, sequence: int) -> bool:
+        """Take a number; False where it was taken before, or is too old to tell."""
+        ahead = sequence - self.highest
+        if ahead > 0:
+            # A shift by more than the window would cost memory and leave nothing.
+            self.seen = ((self.seen << ahead) | 1) & _WINDOW_MASK if ahead < REPLAY_WINDOW_DATAGRAMS else 1
+            self.highest = sequence
+            return True
+        if sequence < 1 or -ahead >= REPLAY_WINDOW_DATAGRAMS or self.seen >> -ahead & 1:
+            return False
+        self.seen |= 1 << -ahead
+        return True

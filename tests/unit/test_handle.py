@@ -1,0 +1,79 @@
+"""Handles: one word for one grant."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import cbor2
+import pytest
+
+from paxlock.core.lease import TERM_MAX
+from paxlock.errors import ConfigError
+from paxlock.wire.handle import Handle, format_handle, parse_handle
+
+CELL = bytes(range(16))
+SESSION = bytes(range(16, 32))
+HANDLE = Handle(CELL, "jobs/nightly", SESSION, 7, 12)
+TEXT = "pl1.hVAAAQIDBAUGBwgJCgsMDQ4PbGpvYnMvbmlnaHRseVAQERITFBUWFxgZGhscHR4fBww"
+
+
+def word(*fields: object) -> str:
+    return "pl1." + base64.urlsafe_b64encode(cbor2.dumps(list(fields))).decode().rstrip("=")
+
+
+def test_golden() -> None:
+    assert format_handle(HANDLE) == TEXT
+    assert parse_handle(TEXT) == HANDLE
+    assert parse_handle(f" {TEXT}\n") == HANDLE
+
+
+@pytest.mark.parametrize("name", ["n", "n" * 255, "\N{GREEK SMALL LETTER ALPHA}" * 127, "a b\n'$"])
+def test_round_trip_and_shell_safe(name: str) -> None:
+    handle = Handle(CELL, name, SESSION, 1 << 62, TERM_MAX)
+    text = format_handle(handle)
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", text)
+    assert parse_handle(text) == handle
+
+
+def test_short_form_is_no_secret() -> None:
+    assert HANDLE.short == TEXT[:12]
+    assert str(SESSION) not in repr(HANDLE) and str(CELL) not in repr(HANDLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "pl1.",
+        "jobs",
+        "pl2" + TEXT[3:],
+        TEXT[:-1],
+        TEXT + "A",
+        TEXT + "=",
+        TEXT[:-1] + "x",
+        "pl1.\N{GREEK SMALL LETTER ALPHA}",
+        "pl1.!!!!",
+        "pl1." + "A" * 5000,
+        word(CELL, "n", SESSION, 7),
+        word(CELL, "n", SESSION, 7, 12, 1),
+        word(CELL[:15], "n", SESSION, 7, 12),
+        word(CELL, "", SESSION, 7, 12),
+        word(CELL, "n" * 256, SESSION, 7, 12),
+        word(CELL, "n", SESSION[:8], 7, 12),
+        word(CELL, "n", SESSION, True, 12),
+        word(CELL, "n", SESSION, -1, 12),
+        word(CELL, "n", SESSION, 7, TERM_MAX + 1),
+        word(CELL, "n", SESSION, 7, 1.0),
+        "pl1." + base64.urlsafe_b64encode(cbor2.dumps({1: 2})).decode().rstrip("="),
+    ],
+)
+def test_anything_else_is_not_a_handle(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a handle"):
+        parse_handle(text)
+
+
+def test_the_whole_word_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_handle(TEXT + "A")
+    assert TEXT[:12] in str(caught.value) and TEXT[:14] not in str(caught.value)
