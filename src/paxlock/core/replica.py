@@ -313,7 +313,8 @@ class Replica:
         room = NAMES_PER_ANSWER_BYTES
         found = (n for n in self._acceptor.records if n.startswith(message.prefix) and n > message.after)
         for name in sorted(found):
-            if self._acceptor.records[name].idle and not self._acceptor.records[name].line:
+            record = self._acceptor.records[name]
+            if record.lease is None and record.owner is None and not record.line:
                 continue
             room -= len(name.encode()) + 3
             if room < 0:

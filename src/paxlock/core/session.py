@@ -183,7 +183,7 @@ class Session:
         local = self._names[wish.name]
         attempt = local.attempt
         if attempt is not None and attempt.wish is wish:
-            self._end(attempt, now)
+            self._end(attempt, now, ticket=ticket)
             self._next_wish(local, now)
         elif wish in local.wishes:
             local.wishes.remove(wish)
@@ -204,15 +204,20 @@ class Session:
             local.attempt = None
             self._forget_if_idle(local)
 
+    def wish(self, ticket: int) -> Wish | None:
+        """The wish of a ticket, waiting or held; None once it is over."""
+        return self._wishes.get(ticket)
+
     @property
     def releasing(self) -> bool:
-        """Whether some Release has not been heard everywhere yet."""
-        return bool(self._endings)
+        """Whether some Release has not been heard by a quorum yet."""
+        return any(not ending.told for ending in self._endings.values())
 
-    def lapse_all(self, reason: LossReason, now: float) -> None:
-        """Every lease ends at once, as when the machine slept past its deadlines."""
+    def clock_jumped(self, now: float) -> None:
+        """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
         for tenure in list(self._leases.tenures.values()):
-            self._lose(tenure, reason, now)
+            if tenure.lapsed(now):
+                self._lose(tenure, LossReason.CLOCK_JUMPED, now)
 
     # Local verbs: questions and watches
 
@@ -250,7 +255,7 @@ class Session:
     def watch(self, pattern: str, prefix: bool, now: float) -> int:
         """Watch a name, or all names with a prefix. Changed follows, now and at every change."""
         ticket = self._ticket()
-        self._watchers[ticket] = Watcher(ticket, pattern, prefix, self._nodes)
+        self._watchers[ticket] = Watcher(ticket, pattern, prefix, self._nodes, now)
         self._refresh_watch(ticket, now)
         return ticket
 
@@ -442,8 +447,11 @@ class Session:
         self._new_attempt(self._names[wish.name], wish, now, after=attempt)
         return True
 
-    def _end(self, attempt: Attempt, now: float) -> None:
-        """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1)."""
+    def _end(self, attempt: Attempt, now: float, *, ticket: int = 0) -> None:
+        """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1).
+
+        With a ticket, Ended is published when a quorum has heard it.
+        """
         self._leases.remove(attempt.number)
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
@@ -451,7 +459,7 @@ class Session:
         local = self._names[wish.name]
         local.attempt = None
         ending = Ending(
-            ticket=wish.ticket,
+            ticket=ticket,
             name=wish.name,
             candidate=attempt.candidate,
             term=attempt.last_term,
@@ -477,9 +485,9 @@ class Session:
             self._send_releases(ending, now)
 
     def _ending_over(self, ending: Ending, *, heard: bool) -> None:
-        if not ending.told:
-            ending.told = True
+        if not ending.told and ending.ticket:
             self._published.append(Ended(ending.ticket, heard))
+        ending.told = True
 
     def _give_up(self, wish: Wish, now: float) -> None:
         """The time given is over, or one attempt was enough."""

@@ -17,6 +17,7 @@ __all__ = ["WATCH_LAPSE_S", "WATCH_REFRESH_S", "WatchTimer", "Watcher"]
 
 WATCH_REFRESH_FIRST_S = 0.02
 WATCH_REFRESH_S = 1.0
+FIRST_ANSWER_S = 1.0
 WATCH_LAPSE_S = 3.5
 WATCH_NAMES_MAX = 100_000
 
@@ -46,6 +47,7 @@ class Watcher:
     pattern: str
     prefix: bool
     nodes: tuple[str, ...]
+    since: float
     heard: dict[str, float] = attrs.field(factory=dict)
     views: dict[str, dict[str, tuple[int, View]]] = attrs.field(factory=dict)
     shown: dict[str, Shown] = attrs.field(factory=dict)
@@ -87,6 +89,8 @@ class Watcher:
         """The new state of a name, if it differs from the one told last."""
         shown = self.shown.setdefault(name, Shown())
         if not self.in_touch(now):
+            if not shown.told and now < self.since + FIRST_ANSWER_S:
+                return None  # the first change is the present state: give the nodes time to tell it
             return self._tell(name, shown, State.UNKNOWN, None)
         fresh = self._fresh(now)
         views = {node: view for node, (_, view) in self.views.get(name, {}).items() if node in fresh}

@@ -1,0 +1,141 @@
+"""``paxlock acquire``, ``renew``, ``release``: leases that outlive the process, by their handles."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from paxlock.cli.exits import ExitCode, Failure
+from paxlock.cli.options import (
+    DURATION,
+    NAME,
+    CellOptions,
+    acquire_options,
+    client_options,
+    json_option,
+    patience,
+)
+from paxlock.cli.output import emit, name_facts, say, seconds, to_json
+from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.wire.handle import Handle, parse_handle
+
+__all__ = ["acquire_command", "release_command", "renew_command"]
+
+HANDLE_WAIT = "10s"  # a grant whose nodes cannot be reached for long is over by itself
+
+
+@click.command("acquire")
+@click.argument("name", type=NAME)
+@acquire_options
+@json_option
+@client_options
+def acquire_command(
+    options: CellOptions,
+    name: str,
+    ttl: float,
+    wait: float | None,
+    try_once: bool,
+    label: str | None,
+    data: bytes,
+    as_json: bool,
+) -> int:
+    """Acquire a lease and print its handle.
+
+    The lease outlives this command until its ttl; 'paxlock renew HANDLE' prolongs it, 'paxlock release
+    HANDLE' ends it. The handle is a capability: keep it as you would a key.
+    """
+    limit = patience(wait, try_once)
+    settings = options.settings()
+    if sys.stdout is None:
+        raise Failure(ExitCode.USAGE, "stdout is closed, but the handle has to be printed there")
+
+    async def acquire() -> int:
+        async with connect(settings, wait=limit) as client:
+            with typed_values():
+                held = await client.acquire(name, ttl=ttl, wait=limit, label=label, data=data)
+            try:
+                left = held.remaining()
+                facts = name_facts(
+                    name,
+                    "led",
+                    term=held.term,
+                    label=label,
+                    data=data,
+                    remaining=left,
+                    ttl=ttl,
+                    handle=held.handle,
+                )
+                emit(to_json(facts) if as_json else held.handle)
+            except BaseException:
+                await held.release()  # nobody has the handle
+                raise
+            held.detach()
+        say(f"acquired {name!r} with term {held.term}, valid for {seconds(left)}; the handle is on stdout")
+        return ExitCode.DONE
+
+    return run_async(acquire)
+
+
+def _read_handle(text: str) -> Handle:
+    with typed_values():
+        return parse_handle(text)
+
+
+@click.command("renew")
+@click.argument("handle")
+@click.option(
+    "--wait",
+    type=DURATION,
+    default=HANDLE_WAIT,
+    show_default=True,
+    help="How long to wait for a quorum at most.",
+)
+@json_option
+@client_options
+def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool) -> int:
+    """Renew the lease that a handle names.
+
+    Exactly that grant is renewed, for its own ttl; exit code 79 if it is over.
+    """
+    grant = _read_handle(handle)
+    settings = options.settings()
+
+    async def renew() -> int:
+        async with connect(settings, wait=wait) as client:
+            with typed_values():
+                left = await client.renew_handle(handle, wait=wait)
+        if as_json:
+            emit(to_json(name_facts(grant.name, "led", term=grant.term, remaining=left)))
+        say(f"renewed {grant.name!r} with term {grant.term}, valid for {seconds(left)}")
+        return ExitCode.DONE
+
+    return run_async(renew)
+
+
+@click.command("release")
+@click.argument("handle")
+@click.option(
+    "--wait",
+    type=DURATION,
+    default=HANDLE_WAIT,
+    show_default=True,
+    help="How long to wait for a quorum at most.",
+)
+@client_options
+def release_command(options: CellOptions, handle: str, wait: float) -> int:
+    """Release the lease that a handle names.
+
+    Exactly that grant is released, never a newer one; a grant that is over already is fine.
+    """
+    grant = _read_handle(handle)
+    settings = options.settings()
+
+    async def release() -> int:
+        async with connect(settings, wait=wait) as client:
+            with typed_values():
+                await client.release_handle(handle, wait=wait)
+        say(f"released {grant.name!r} with term {grant.term}")
+        return ExitCode.DONE
+
+    return run_async(release)

@@ -1,0 +1,124 @@
+"""Exit codes, and which error of any kind ends with which (contract.md section 3)."""
+
+from __future__ import annotations
+
+import enum
+
+import click
+
+from paxlock.errors import (
+    ConfigError,
+    InternalError,
+    LeaseLost,
+    NotAcquired,
+    PaxlockError,
+    Reason,
+    StoreError,
+)
+
+__all__ = ["ExitCode", "Failure", "explain", "signal_code", "unwrap"]
+
+SIGNAL_BASE = 128  # shells report the death by signal N as the exit code 128 + N
+SIGPIPE = 13
+NOBODY = "0 of "
+NO_ANSWER = "no node answered: are they running, and is this the cell's key?"
+CHAIN_MAX_LINKS = 16
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes that scripts may rely on."""
+
+    DONE = 0
+    USAGE = 64  #: bad usage, malformed handle, bad name or duration
+    NO_QUORUM = 69
+    INTERNAL = 70  #: an unexpected error: a bug in paxlock, or the system in the way
+    HELD = 75
+    NOT_ALLOWED = 77
+    CONFIG = 78  #: bad configuration, unusable data folder, port in use
+    LEASE_LOST = 79
+    NOT_RUNNABLE = 126
+    NOT_FOUND = 127
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """Ends the command: the exit code, and the sentence for stderr (``""``: nothing is said)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[Failure], tuple[int, str]]:
+        return type(self), (self.code, self.message)
+
+
+def signal_code(signum: int) -> int:
+    """The exit code of a command that a signal ended."""
+    return SIGNAL_BASE + signum
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """The error that matters in a group: the only one, or the first of paxlock's own or of the command."""
+    while isinstance(error, BaseExceptionGroup):
+        inside = [unwrap(each) for each in error.exceptions]
+        known = [each for each in inside if isinstance(each, (Failure, PaxlockError, BrokenPipeError))]
+        error = (known or inside)[0]
+    return error
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code for an error, and one sentence without a full stop at its end."""
+    error = unwrap(error)
+    match error:
+        case Failure():
+            return error.code, error.message
+        case click.ClickException():
+            return ExitCode.USAGE, _usage(error)
+        case KeyboardInterrupt() | click.Abort():
+            return ExitCode.INTERRUPTED, "interrupted"
+        case BrokenPipeError():
+            return signal_code(SIGPIPE), ""
+        case NotAcquired():
+            return _not_acquired(error)
+        case LeaseLost():
+            return ExitCode.LEASE_LOST, str(error)
+        case StoreError():
+            return ExitCode.CONFIG, str(error)
+        case ConfigError():
+            refused = _caused_by(error, PermissionError)
+            return (ExitCode.NOT_ALLOWED if refused else ExitCode.CONFIG), str(error)
+        case InternalError():
+            cause = f" ({_describe(error.__cause__)})" if error.__cause__ is not None else ""
+            return ExitCode.INTERNAL, f"{error}{cause}; -v shows where"
+        case _:
+            return ExitCode.INTERNAL, f"unexpected error: {_describe(error)}; -v shows where"
+
+
+def _usage(error: click.ClickException) -> str:
+    sentence = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else "paxlock"
+    return f"{sentence[:1].lower()}{sentence[1:]}; see '{path} --help'"
+
+
+def _not_acquired(error: NotAcquired) -> tuple[int, str]:
+    if error.reason is Reason.HELD:
+        return ExitCode.HELD, str(error)
+    if error.detail.startswith(NOBODY):
+        return ExitCode.NO_QUORUM, f"{error.name!r} was not acquired: {NO_ANSWER}"
+    return ExitCode.NO_QUORUM, str(error)
+
+
+def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
+    link: BaseException | None = error
+    for _ in range(CHAIN_MAX_LINKS):
+        if link is None or isinstance(link, kind):
+            break
+        link = link.__cause__
+    return isinstance(link, kind)
+
+
+def _describe(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,141 @@
+"""The group of commands, loaded one by one, and the frame around every call of the command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
+
+import click
+
+from paxlock.cli import exits, output
+from paxlock.cli.options import talk_options
+
+__all__ = ["COMMANDS", "command_line", "run_command_line"]
+
+PROGRAM = "paxlock"
+
+#: name -> (module, what it does): known without loading the command, so that --help is fast.
+COMMANDS = {
+    "init": ("init", "Make the cell file and the key of a new cell."),
+    "serve": ("serve", "Run one node of a cell."),
+    "dev": ("dev", "Run a whole cell for trying things out."),
+    "acquire": ("acquire", "Acquire a lease and print its handle."),
+    "renew": ("acquire", "Renew the lease that a handle names."),
+    "release": ("acquire", "Release the lease that a handle names."),
+    "run": ("run", "Run a command while holding a lease."),
+    "elect": ("elect", "Take part in an election."),
+    "watch": ("watch", "Follow who leads one or more names."),
+    "status": ("status", "Show the nodes, or one name."),
+    "ls": ("status", "List the names in use."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"paxlock.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version("paxlock")
+    except PackageNotFoundError:
+        number = "(not installed)"
+    output.emit(f"{PROGRAM} {number}")
+    ctx.exit(0)
+
+
+@click.group(
+    cls=LazyGroup,
+    name=PROGRAM,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="The cell is found by --cell, PAXLOCK_CELL, --nodes or PAXLOCK_NODES. To try paxlock out, run "
+    "'paxlock dev' in one terminal and what it prints in another.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+@talk_options
+@click.pass_context
+def command_line(ctx: click.Context) -> int:
+    """Leader election and locks, on a handful of nodes that speak Paxos over UDP."""
+    if ctx.invoked_subcommand is not None:
+        return exits.ExitCode.DONE
+    click.echo(ctx.get_help(), err=True)
+    return exits.ExitCode.USAGE
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every error becomes one sentence on stderr."""
+    output.voice.quiet = output.voice.verbose = False
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_to_encode(stream)
+    try:
+        code = command_line.main(
+            args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False
+        )
+    except BaseException as error:  # noqa: BLE001 - this is where every error ends
+        if isinstance(unwrapped := exits.unwrap(error), SystemExit):
+            raise unwrapped from None
+        code = _report(error)
+    return _finish(code if isinstance(code, int) else exits.ExitCode.DONE)
+
+
+def _report(error: BaseException) -> int:
+    code, sentence = exits.explain(error)
+    if isinstance(exits.unwrap(error), BrokenPipeError):
+        output.silence_stdout()
+    if output.voice.verbose and code == exits.ExitCode.INTERNAL:
+        with suppress(OSError, ValueError):
+            traceback.print_exception(error)
+    if sentence:
+        output.say(sentence, even_if_quiet=True)
+    return code
+
+
+def _finish(code: int) -> int:
+    """Flush stdout here, where a reader that has gone can still be met quietly."""
+    if sys.stdout is None:
+        return int(code)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        output.silence_stdout()
+        return exits.explain(error)[0]
+    except (OSError, ValueError):
+        return int(code)
+    return int(code)
+
+
+def _never_fail_to_encode(stream: TextIO | None) -> None:
+    """A name that the terminal's encoding lacks is shown escaped instead of ending the command."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

@@ -1,0 +1,62 @@
+"""``paxlock init``: the cell file and the key of a new cell (contract.md section 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from paxlock.cli.exits import ExitCode
+from paxlock.cli.options import DURATION, json_option, talk_options
+from paxlock.cli.output import JSON_VERSION, emit, say, to_json
+from paxlock.cli.runtime import typed_values
+from paxlock.config import Cell, check_address, check_node_id
+from paxlock.core.messages import Member
+
+__all__ = ["init_command"]
+
+
+def _read_members(nodes: tuple[str, ...]) -> list[Member]:
+    members = []
+    for text in nodes:
+        node_id, equals, address = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"{text!r} is not ID=ADDRESS: write a node like a=10.0.0.7:7400")
+        members.append(Member(check_node_id(node_id), check_address(address)))
+    return members
+
+
+@click.command("init")
+@click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
+@click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
+@click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")
+@click.option("--drift", type=float, default=0.01, show_default=True, help="How wrong a clock's rate may be.")
+@click.option("--grace", type=DURATION, default="10ms", show_default=True, help="How long a promise holds.")
+@json_option
+@talk_options
+def init_command(
+    cell_file: str, nodes: tuple[str, ...], max_ttl: float, drift: float, grace: float, as_json: bool
+) -> int:
+    """Make the cell file and the key of a new cell.
+
+    A cell has 1, 3, 5 or 7 nodes. The key is written beside the cell file (cell.toml, cell.key), readable by
+    its owner only; every node and every client needs both files. Nothing is ever overwritten.
+    """
+    with typed_values():
+        cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)
+    path = Path(cell_file)
+    cell.save(path)
+    key_path = path.with_suffix(".key")
+    if as_json:
+        facts = {
+            "v": JSON_VERSION,
+            "cell_id": cell.cell_id.hex(),
+            "cell_file": str(path),
+            "key_file": str(key_path),
+        }
+        emit(to_json(facts))
+    say(
+        f"wrote {path} and {key_path}: copy both to every node and client, keep the key secret, and start "
+        f"each node with 'paxlock serve --cell {path} --node ID --data-dir FOLDER --create'"
+    )
+    return ExitCode.DONE

@@ -1,0 +1,172 @@
+"""Options that several commands share, and the types of what is typed (contract.md section 3).
+
+Bad input is found here, while the command line is read, and so ends with the exit code of bad usage.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import click
+
+from paxlock.cli import output
+from paxlock.durations import parse_duration
+from paxlock.errors import ConfigError
+from paxlock.names import check_data, check_label, check_name
+
+if TYPE_CHECKING:
+    from paxlock.config import ClientSettings
+
+__all__ = [
+    "DATA",
+    "DURATION",
+    "LABEL",
+    "NAME",
+    "PATTERN",
+    "CellOptions",
+    "Checked",
+    "acquire_options",
+    "client_options",
+    "json_option",
+    "patience",
+    "talk_options",
+]
+
+DEFAULT_TTL = "10s"
+
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+
+
+class Checked(click.ParamType):
+    """A parameter read by a function that raises ConfigError where it is malformed."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._read(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _read_pattern(pattern: str) -> str:
+    """A name, or a prefix and a star; the star alone stands for every name."""
+    if pattern != "*":
+        check_name(pattern.removesuffix("*"))
+    return pattern
+
+
+DURATION = Checked("duration", parse_duration)
+NAME = Checked("name", check_name)
+PATTERN = Checked("name", _read_pattern)
+LABEL = Checked("label", check_label)
+DATA = Checked("text", lambda text: check_data(os.fsencode(text)))
+
+
+def _set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    output.voice.quiet |= value
+
+
+def _set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    output.voice.verbose |= value
+
+
+def talk_options(function: AnyCallable) -> AnyCallable:
+    """``-q`` and ``-v``, before the command or behind it."""
+    quiet = click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_quiet,
+        help="Say nothing on stderr but errors.",
+    )
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_verbose,
+        help="Show tracebacks of unexpected errors.",
+    )
+    return quiet(verbose(function))
+
+
+@attrs.frozen
+class CellOptions:
+    """Where the cell is, as it was typed; the environment fills in what was not."""
+
+    cell: str | None = None
+    nodes: str | None = None
+    key_file: str | None = None
+
+    def settings(self) -> ClientSettings:
+        """The settings of a client (contract.md section 1). Raises ConfigError."""
+        from paxlock.config import client_settings
+
+        return client_settings(self.cell, self.nodes, self.key_file)
+
+    def environment(self) -> dict[str, str]:
+        """What a command started from here needs in its environment to find the same cell."""
+        found: dict[str, str] = {}
+        if self.cell:
+            found["PAXLOCK_CELL"] = str(Path(self.cell).absolute())
+        if self.nodes:
+            found["PAXLOCK_NODES"] = self.nodes
+        if self.key_file:
+            found["PAXLOCK_KEY_FILE"] = str(Path(self.key_file).absolute())
+        return found
+
+
+def client_options(function: Callable[..., int]) -> Callable[..., int]:
+    """``--cell``, ``--nodes``, ``--key-file``, ``-q``, ``-v``; the first three come as one CellOptions."""
+
+    @talk_options
+    @click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+    @click.option("--nodes", metavar="ADDRESS,...", help="Addresses of nodes to ask first [PAXLOCK_NODES].")
+    @click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
+    @functools.wraps(function)
+    def gathered(cell: str | None, nodes: str | None, key_file: str | None, **rest: Any) -> int:
+        return function(CellOptions(cell, nodes, key_file), **rest)
+
+    return gathered
+
+
+def acquire_options(function: AnyCallable) -> AnyCallable:
+    """``--ttl``, ``--wait``, ``--try``, ``--label`` and ``--data`` of an acquisition."""
+    for option in (
+        click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see."),
+        click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes."),
+        click.option("--try", "try_once", is_flag=True, help="Do not wait: the same as --wait 0."),
+        click.option("--wait", type=DURATION, help="How long to wait at most [default: for ever]."),
+        click.option(
+            "--ttl",
+            type=DURATION,
+            default=DEFAULT_TTL,
+            show_default=True,
+            help="How long the lease lives without renewal.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def patience(wait: float | None, try_once: bool) -> float | None:
+    """The waiting time in seconds from ``--wait`` and ``--try``: None is for ever. Raises UsageError."""
+    if try_once and wait is not None:
+        raise click.UsageError("give --wait or --try, not both: --try is the same as --wait 0")
+    return 0.0 if try_once else wait
+
+
+def json_option(function: AnyCallable) -> AnyCallable:
+    """``--json``: one object on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)

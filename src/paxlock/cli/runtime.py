@@ -1,0 +1,104 @@
+"""Running the asynchronous part of a command: signals, and the way to the cell."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, signal_code
+from paxlock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from paxlock.client import Client
+    from paxlock.config import ClientSettings
+
+__all__ = ["connect", "ending_signals", "heeded", "run_async", "scope_until_signal", "typed_values"]
+
+TRY_PATIENCE_S = 1.0  # contract.md section 2: one attempt gives up after at most so long without a quorum
+
+
+def heeded(*signums: signal.Signals) -> list[signal.Signals]:
+    """Those of the signals that were not ignored when we were started, as by nohup: they stay ignored."""
+    return [signum for signum in signums if signal.getsignal(signum) is not signal.SIG_IGN]
+
+
+def ending_signals() -> list[signal.Signals]:
+    """The signals that end a command in an orderly way."""
+    return heeded(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def scope_until_signal(
+    scope: trio.CancelScope,
+    heard: list[int],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Cancel ``scope`` at the first signal that ends a command, and note it in ``heard``.
+
+    The second one does what it does by default: it ends the process on the spot.
+    """
+    signums = ending_signals()
+    if not signums:
+        task_status.started()
+        return
+    with trio.open_signal_receiver(*signums) as signals:
+        task_status.started()
+        async for signum in signals:
+            heard.append(signum)
+            scope.cancel()
+            return
+
+
+def run_async(command: Callable[[], Awaitable[int]], *, stopped: int | None = None) -> int:
+    """Run the command to its end and return its exit code.
+
+    INT, TERM and HUP cancel it; then the exit code is ``stopped`` if given, else 128 + the signal's number.
+    """
+    heard: list[int] = []
+
+    async def until_signal() -> int:
+        code: int | None = None
+        async with trio.open_nursery() as nursery:
+            await nursery.start(scope_until_signal, nursery.cancel_scope, heard)
+            code = await command()
+            nursery.cancel_scope.cancel()
+        if code is not None:
+            return code
+        if stopped is not None:
+            return stopped
+        raise Failure(signal_code(heard[0]) if heard else ExitCode.INTERRUPTED, "interrupted")
+
+    return trio.run(until_signal)
+
+
+@contextmanager
+def typed_values() -> Iterator[None]:
+    """What is refused in this block was typed on the command line: ConfigError is bad usage here."""
+    try:
+        yield
+    except ConfigError as error:
+        raise Failure(ExitCode.USAGE, str(error)) from error
+
+
+@asynccontextmanager
+async def connect(
+    settings: ClientSettings, *, label: str | None = None, wait: float | None = None
+) -> AsyncIterator[Client]:
+    """A client of the cell. ``wait`` (seconds, None for ever) bounds the time until it knows the cell.
+
+    Raises Failure (no quorum) when that time is over.
+    """
+    from paxlock.client import open_client
+
+    limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
+    with trio.move_on_after(limit) as opening:
+        async with open_client(settings, label=label) as client:
+            opening.deadline = math.inf
+            yield client
+    if opening.cancelled_caught:
+        raise Failure(ExitCode.NO_QUORUM, NO_ANSWER)

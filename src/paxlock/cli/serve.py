@@ -1,0 +1,71 @@
+"""``paxlock serve``: one node of a cell, until it is told to stop."""
+
+from __future__ import annotations
+
+import errno
+
+import click
+
+from paxlock.cli.exits import ExitCode, Failure, unwrap
+from paxlock.cli.options import Checked, talk_options
+from paxlock.cli.output import say
+from paxlock.cli.runtime import run_async
+from paxlock.config import check_address, node_settings
+from paxlock.node import serve_node
+
+__all__ = ["serve_command"]
+
+ADDRESS = Checked("address", check_address)
+ADDRESS_ERRORS = {
+    errno.EADDRINUSE: "is in use: does this node run already",
+    errno.EADDRNOTAVAIL: "is no address of this machine: is --node right, or is --listen needed",
+    errno.EACCES: "may not be bound: choose a port above 1023",
+}
+
+
+@click.command("serve")
+@click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
+@click.option("--node", "node_id", metavar="ID", help="Which node of the cell this is [PAXLOCK_NODE].")
+@click.option("--data-dir", metavar="FOLDER", help="Where this node keeps its record [PAXLOCK_DATA_DIR].")
+@click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+@click.option("--create", is_flag=True, help="First start of this node in a new cell.")
+@click.option("--join", is_flag=True, help="Start with an empty folder after the disk was lost.")
+@click.option(
+    "--durability",
+    type=click.Choice(["record", "sync", "memory"]),
+    default="record",
+    show_default=True,
+    help="What is on disk; memory needs no folder.",
+)
+@click.option("--listen", type=ADDRESS, help="Bind this address instead of the node's own.")
+@talk_options
+def serve_command(
+    cell: str | None,
+    node_id: str | None,
+    data_dir: str | None,
+    key_file: str | None,
+    create: bool,
+    join: bool,
+    durability: str,
+    listen: str | None,
+) -> int:
+    """Run one node of a cell.
+
+    Stops cleanly on TERM and INT: the leases that it knows survive a quick restart.
+    """
+    if create and join:
+        raise click.UsageError("give --create for a new cell or --join after a lost disk, not both")
+    config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
+
+    async def serve() -> int:
+        await serve_node(config, create=create, join=join, report=say)
+        return ExitCode.DONE
+
+    try:
+        return run_async(serve, stopped=ExitCode.DONE)
+    except (OSError, ExceptionGroup) as error:
+        number = getattr(unwrap(error), "errno", None)
+        if number not in ADDRESS_ERRORS:
+            raise
+        sentence = f"the address {config.bind_address} {ADDRESS_ERRORS[number]}?"
+        raise Failure(ExitCode.CONFIG, sentence) from error

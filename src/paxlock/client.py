@@ -1,0 +1,662 @@
+"""The client: the trio shell of a Session (core/session.py).
+
+    async with paxlock.open_client("cell.toml") as client:
+        async with client.lock("nightly-report", ttl=10.0, wait=5.0) as held:
+            await upload(report, token=held.term)
+
+Times are seconds. No function takes a timeout: the caller's cancel scope is the limit. ``wait`` is the one
+exception, because a scope around a lease block would bound its body as well.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import TypeVar
+
+import attrs
+import trio
+
+from paxlock.changes import Change, Changes, Standing, State, Waiter
+from paxlock.clock import BootClock, Clock
+from paxlock.config import Cell, ClientSettings, check_data, check_label, check_name, client_settings
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import Member, Welcome
+from paxlock.core.notices import (
+    Answered,
+    Changed,
+    Ended,
+    Extended,
+    Failed,
+    Granted,
+    HandleOutcome,
+    Lost,
+    Mismatch,
+    NamesFound,
+    NodeStanding,
+    Surveyed,
+)
+from paxlock.core.session import Session, SessionSettings
+from paxlock.driver import Driver, attended
+from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.held import HeldLease, LeaseBlock
+from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.handle import Handle, format_handle, parse_handle
+from paxlock.wire.keyring import Keyring
+from paxlock.wire.transport import Address, Transport, UdpTransport, resolve
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Client",
+    "HeldLease",
+    "LeaseBlock",
+    "Standing",
+    "State",
+    "Statistics",
+    "Waiter",
+    "open_client",
+]
+
+T = TypeVar("T")
+C = TypeVar("C", bound="Client")
+
+SESSION_BYTES = 16
+RESUME_CHECK_S = 0.1
+CLOSE_PATIENCE_S = 1.0
+RELEASE_PATIENCE_S = 1.0
+SEED_RETRY_S = 0.25
+RESOLVE_AGAIN_S = 10.0
+FOREVER_S = 1e9
+
+
+@attrs.frozen
+class Statistics:
+    """Counters at one moment: of messages, of datagrams, of the socket."""
+
+    session: Mapping[str, int]
+    endpoint: Mapping[str, int]
+    transport: Mapping[str, int]
+
+
+@attrs.define(eq=False)
+class _Outcome:
+    """Where the answer to one ticket will arrive; None means that the client was closed."""
+
+    arrived: trio.Event = attrs.field(factory=trio.Event)
+    value: object = None
+
+    def set(self, value: object) -> None:
+        self.value = value
+        self.arrived.set()
+
+
+class Client:
+    """Locks, elections, watches and questions in one cell. Made by ``open_client`` and ``open_node``."""
+
+    def __init__(self, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock) -> None:
+        self.cell = cell
+        self._clock = clock
+        self._process = os.getpid()
+        self._closed = False
+        settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
+        self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
+        self._outcomes: dict[int, _Outcome] = {}
+        self._held: dict[int, HeldLease] = {}
+        self._watches: dict[int, Changes] = {}
+        self._last_heard: dict[str, float] = {}
+        self._transport = transport
+        self._driver: Driver
+
+    def attach(self, endpoint: Endpoint) -> Driver:
+        """For ``open_client``: the driver that runs this client's machine."""
+        self._driver = Driver(
+            self._session,
+            endpoint,
+            self._transport,
+            self._clock,
+            publish=self._publish,
+            jumped=self._session.clock_jumped,
+        )
+        return self._driver
+
+    # Locks and elections
+
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        label: str | None = None,
+        data: bytes = b"",
+    ) -> LeaseBlock:
+        """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
+        return LeaseBlock(lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data))
+
+    def campaign(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        label: str | None = None,
+        data: bytes = b"",
+    ) -> LeaseBlock:
+        """The same as ``lock``, for readers: an election, in the same namespace. ``data`` (up to 512 bytes,
+        e.g. the leader's address) reaches whoever polls or watches.
+        """
+        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data)
+
+    async def acquire(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        label: str | None = None,
+        data: bytes = b"",
+        kill_after: float = 0.0,
+    ) -> HeldLease:
+        """Acquire without a block, for objects that hold a lease for their lifetime: it is renewed in the
+        background, and nothing is cancelled on loss.
+
+        ``wait``: None waits for ever, 0 makes one attempt that never queues and gives up after at most 1 s
+        without a quorum, else seconds in all. ``ttl`` must leave time for ``kill_after`` seconds of killing
+        besides the margin. Raises NotAcquired, or ConfigError for names, labels, data and durations that
+        do not fit. If cancelled, nothing is left behind.
+        """
+        self._check_open()
+        check_name(name)
+        check_data(data)
+        if label is not None:
+            check_label(label)
+        if wait is not None and not wait >= 0:
+            raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+        until = None if wait is None else self.now() + wait
+        while True:
+            left = wait if until is None or not wait else max(0.0, until - self.now())
+            held = await self._try(name, ttl=ttl, wait=left, label=label, data=data, kill_after=kill_after)
+            if held.valid:
+                return held
+            # Granted, but this task came to run only after it had lapsed.
+            await held.release()
+            if until is not None and self.now() >= until:
+                raise NotAcquired(name, Reason.NO_QUORUM, detail="the lease ran out before it could be used")
+
+    async def lead(
+        self,
+        name: str,
+        async_fn: Callable[..., Awaitable[T]],
+        *args: object,
+        ttl: float = 10.0,
+        label: str | None = None,
+        data: bytes = b"",
+    ) -> T:
+        """Campaign, run ``async_fn(held_lease, *args)``, campaign again after each loss, until cancelled.
+
+        Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
+        later term. Other errors of ``async_fn`` come out.
+        """
+        while True:
+            held: HeldLease | None = None
+            try:
+                async with self.campaign(name, ttl=ttl, label=label, data=data) as held:
+                    return await async_fn(held, *args)
+            except LeaseLost as lost:
+                if held is None or (lost.name, lost.term) != (held.name, held.term):
+                    raise
+
+    # Looking
+
+    def watch(self, name: str) -> Changes:
+        """Watch a name, or all names with a prefix (``"jobs/*"``): ``async with client.watch(name) as
+        changes``. The first change is the present state; a watch skips what was replaced meanwhile, never
+        runs backwards, and always arrives at the last state (protocol.md section 6).
+        """
+        self._check_open()
+        prefix = name.endswith("*")
+        pattern = name[:-1] if prefix else check_name(name)
+        return Changes(lambda changes: self._start_watch(changes, pattern, prefix), self._stop_watch)
+
+    async def watch_forever(
+        self,
+        name: str,
+        async_fn: Callable[[Change], Awaitable[object]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Call ``async_fn(change)`` for every change, one at a time, in order, until cancelled."""
+        async with self.watch(name) as changes:
+            task_status.started()
+            async for change in changes:
+                await async_fn(change)
+
+    async def poll(self, name: str) -> Standing:
+        """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
+        self._check_open()
+        check_name(name)
+        return await self._poll(name, line=False)
+
+    async def inspect(self, name: str) -> Standing:
+        """As ``poll``, but asks every node, and tells who waits in line."""
+        self._check_open()
+        check_name(name)
+        return await self._poll(name, line=True)
+
+    async def list(self, prefix: str = "") -> list[Standing]:
+        """The standings of all names in use that begin with ``prefix``, in order of name."""
+        self._check_open()
+        found = await self._answer(self._session.names(prefix, self.now()))
+        assert isinstance(found, NamesFound)
+        tickets = [(name, self._session.poll(name, self.now())) for name in found.names]
+        outcomes = [(name, self._expect(ticket)) for name, ticket in tickets]
+        self._driver.poke()
+        standings = []
+        for name, outcome in outcomes:
+            await outcome.arrived.wait()
+            standings.append(self._standing(name, self._opened(outcome)))
+        return standings
+
+    async def survey(self) -> tuple[NodeStanding, ...]:
+        """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
+        self._check_open()
+        found = await self._answer(self._session.survey(self.now()))
+        assert isinstance(found, Surveyed)
+        return found.nodes
+
+    def statistics(self) -> Statistics:
+        """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
+        return Statistics(
+            MappingProxyType(dict(self._session.statistics())),
+            self._driver.endpoint.statistics(),
+            self._transport.statistics(),
+        )
+
+    # Detached leases
+
+    async def renew_handle(self, handle: str, wait: float | None = None) -> float:
+        """Renew the lease of a handle by its whole ttl; gives the seconds it has left.
+
+        Raises LeaseLost where the grant is over, NotAcquired (NO_QUORUM) where no quorum answered within
+        ``wait``, ConfigError for a handle that is malformed or of another cell.
+        """
+        grant = self._grant(handle)
+        candidate = Candidate(grant.session, grant.attempt)
+        patience = FOREVER_S if wait is None else max(wait, RELEASE_PATIENCE_S)
+        ticket = self._session.renew_detached(candidate, grant.term, self.now(), patience=patience)
+        outcome = await self._answer(ticket)
+        assert isinstance(outcome, HandleOutcome)
+        if outcome.over:
+            raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
+        if not outcome.done:
+            raise NotAcquired(grant.name, Reason.NO_QUORUM)
+        return (await self._poll(grant.name, line=False)).remaining
+
+    async def release_handle(self, handle: str, wait: float | None = None) -> None:
+        """Release exactly the grant of a handle; one that is over already is no error.
+
+        Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
+        """
+        grant = self._grant(handle)
+        candidate = Candidate(grant.session, grant.attempt)
+        patience = FOREVER_S if wait is None else max(wait, RELEASE_PATIENCE_S)
+        ticket = self._session.release_detached(
+            grant.name, candidate, grant.term, self.now(), patience=patience
+        )
+        outcome = await self._answer(ticket)
+        assert isinstance(outcome, HandleOutcome)
+        if not outcome.done:
+            raise NotAcquired(grant.name, Reason.NO_QUORUM)
+
+    def _grant(self, handle: str) -> Handle:
+        self._check_open()
+        grant = parse_handle(handle)
+        if grant.cell_id != self.cell.cell_id:
+            raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
+        return grant
+
+    # For HeldLease
+
+    def now(self) -> float:
+        """The clock of leases: seconds, going on while the machine sleeps."""
+        return self._clock.now()
+
+    def check_process(self) -> None:
+        """Raise ClosedResourceError in a fork of the process that opened this client."""
+        if os.getpid() != self._process:
+            raise trio.ClosedResourceError(
+                "this client belongs to the parent process: a fork holds no leases; open a client of its own"
+            )
+
+    async def release_ticket(self, ticket: int, ttl: float) -> None:
+        """End a lease and wait, shielded and bounded, until a quorum has heard it."""
+        self._held.pop(ticket, None)
+        self._settle_sleep()
+        with trio.CancelScope(shield=True):
+            if self._closed:
+                await trio.lowlevel.checkpoint()
+                return
+            if self._session.wish(ticket) is None:  # lost: the machine has ended it already
+                await trio.lowlevel.checkpoint()
+                return
+            outcome = self._expect(ticket)
+            self._session.release(ticket, self.now())
+            self._driver.poke()
+            with trio.move_on_after(min(RELEASE_PATIENCE_S, ttl)):
+                await outcome.arrived.wait()
+            self._outcomes.pop(ticket, None)
+
+    def detach_ticket(self, ticket: int) -> None:
+        """Forget a lease without releasing it."""
+        self._held.pop(ticket, None)
+        self._session.detach(ticket)
+        self._settle_sleep()
+
+    # Within
+
+    def _check_open(self) -> None:
+        self.check_process()
+        if self._closed:
+            raise trio.ClosedResourceError("this client is closed")
+
+    async def _try(
+        self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, kill_after: float
+    ) -> HeldLease:
+        ticket = self._session.campaign(
+            name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
+        )
+        outcome = self._expect(ticket)
+        self._driver.poke()
+        try:
+            await outcome.arrived.wait()
+        except BaseException:
+            # All or nothing: whatever has become of the attempt, it ends here (and its Release is repeated
+            # in the background until heard).
+            self._outcomes.pop(ticket, None)
+            self._held.pop(ticket, None)
+            self._session.release(ticket, self.now())
+            self._driver.poke()
+            raise
+        result = self._opened(outcome)
+        if isinstance(result, Failed):
+            raise NotAcquired(name, result.reason, result.holder, result.detail)
+        assert isinstance(result, Granted)
+        return self._held.get(ticket) or self._hold(name, ttl, result)
+
+    def _hold(self, name: str, ttl: float, granted: Granted) -> HeldLease:
+        handle = Handle(self.cell.cell_id, name, *granted.candidate, granted.term)
+        held = HeldLease(
+            self,
+            granted.ticket,
+            name=name,
+            term=granted.term,
+            handle=format_handle(handle),
+            ttl=ttl,
+            deadline=granted.deadline,
+        )
+        self._held[granted.ticket] = held
+        self._settle_sleep()
+        return held
+
+    def _settle_sleep(self) -> None:
+        """While something is held, a suspend must be noticed soon after the machine wakes."""
+        self._driver.longest_sleep = RESUME_CHECK_S if self._held else float("inf")
+
+    def _expect(self, ticket: int) -> _Outcome:
+        outcome = self._outcomes[ticket] = _Outcome()
+        return outcome
+
+    async def _answer(self, ticket: int) -> object:
+        outcome = self._expect(ticket)
+        self._driver.poke()
+        try:
+            await outcome.arrived.wait()
+        finally:
+            self._outcomes.pop(ticket, None)
+        return self._opened(outcome)
+
+    def _opened(self, outcome: _Outcome) -> object:
+        if outcome.value is None:
+            raise trio.ClosedResourceError("this client was closed")
+        return outcome.value
+
+    async def _poll(self, name: str, *, line: bool) -> Standing:
+        return self._standing(name, await self._answer(self._session.poll(name, self.now(), line=line)))
+
+    def _standing(self, name: str, answer: object) -> Standing:
+        assert isinstance(answer, Answered)
+        judgement, lease = answer.judgement, answer.judgement.lease
+        return Standing(
+            name=name,
+            state=judgement.state,
+            term=judgement.term,
+            label=lease.label if lease is not None else "",
+            data=lease.data if lease is not None else b"",
+            remaining=judgement.remaining,
+            ttl=lease.ttl if lease is not None else 0.0,
+            waiters=tuple(Waiter(w.label, w.waiting_ms / 1000.0) for w in answer.waiters),
+            nodes_up=answer.nodes_up,
+            nodes_total=len(self.cell.members),
+        )
+
+    def _start_watch(self, changes: Changes, pattern: str, prefix: bool) -> int:
+        self._check_open()
+        ticket = self._session.watch(pattern, prefix, self.now())
+        self._watches[ticket] = changes
+        self._driver.poke()
+        return ticket
+
+    def _stop_watch(self, ticket: int) -> None:
+        self._watches.pop(ticket, None)
+        if not self._closed:
+            self._session.unwatch(ticket)
+            self._driver.poke()
+
+    def _publish(self, notice: object) -> None:
+        """What the machine publishes, in its order."""
+        match notice:
+            case Granted():
+                self._granted(notice)
+            case Extended(ticket, deadline):
+                held = self._held.get(ticket)
+                if held is not None:
+                    held.extended(deadline)
+            case Lost(ticket, reason):
+                held = self._held.pop(ticket, None)
+                if held is not None:
+                    held.lost(reason)
+                self._settle_sleep()
+            case Changed():
+                changes = self._watches.get(notice.ticket)
+                if changes is not None:
+                    changes.put(Change(notice.name, notice.state, notice.term, notice.label, notice.data))
+            case Failed() | Ended() | Answered() | NamesFound() | Surveyed() | HandleOutcome():
+                outcome = self._outcomes.pop(notice.ticket, None)
+                if outcome is not None:
+                    outcome.set(notice)
+            case Mismatch(explanation):
+                raise ConfigError(explanation)
+            case _:
+                raise AssertionError(notice)
+
+    def _granted(self, notice: Granted) -> None:
+        outcome = self._outcomes.pop(notice.ticket, None)
+        if outcome is None:
+            return  # cancelled in this very turn: its Release is on its way
+        wish = self._session.wish(notice.ticket)
+        if wish is not None:
+            self._hold(wish.name, wish.timing.ttl, notice)
+        outcome.set(notice)
+
+    # Opening and closing
+
+    async def leave(self) -> None:
+        """Let go of everything: what is still held is lost to the program, then released."""
+        now = self.now()
+        for ticket, held in list(self._held.items()):
+            held.lost(LossReason.CLOSED)
+            self._session.release(ticket, now)
+        for ticket in list(self._outcomes):
+            self._session.release(ticket, now)
+        self.close()
+        self._driver.poke()
+        with trio.move_on_after(CLOSE_PATIENCE_S):
+            while self._session.releasing:
+                await self._driver.turned()
+
+    def close(self) -> None:
+        """Nothing is answered any more; whoever waits is told so."""
+        self._closed = True
+        for changes in list(self._watches.values()):
+            changes.close()
+        for held in list(self._held.values()):
+            held.lost(LossReason.CLOSED)
+        self._held.clear()
+        outcomes, self._outcomes = self._outcomes, {}
+        for outcome in outcomes.values():
+            outcome.arrived.set()
+
+
+async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]:
+    """The addresses of every node, host names resolved. Raises ConfigError for one that cannot be."""
+    return {member.node_id: await resolve(member.address) for member in members}
+
+
+def _is_literal(address: str) -> bool:
+    host = address.rpartition(":")[0]
+    return host.startswith("[") or host.replace(".", "").isdigit()
+
+
+async def keep_resolving(cell: Cell, endpoint: Endpoint) -> None:
+    """Resolve host names again from time to time: a node may have moved."""
+    if all(_is_literal(member.address) for member in cell.members):
+        return
+    while True:
+        await trio.sleep(RESOLVE_AGAIN_S)
+        try:
+            members = await resolve_members(cell.members)
+        except ConfigError:
+            continue  # the resolver is out of order: the old addresses stay
+        endpoint.configure(cell.cell_id, cell.epoch, members)
+
+
+def _bind_beside(addresses: Sequence[Address]) -> UdpTransport:
+    """A socket from which these addresses can be reached."""
+    hosts = [host for host, _ in addresses]
+    if all(host.startswith("127.") for host in hosts):
+        return UdpTransport.bind("127.0.0.1", 0)
+    return UdpTransport.bind("::" if any(":" in host for host in hosts) else "0.0.0.0", 0)
+
+
+async def _discover(
+    settings: ClientSettings, endpoint: Endpoint, transport: Transport, seeds: Sequence[Address]
+) -> Cell:
+    """Ask the seeds until one of them tells the configuration (contract.md section 1)."""
+    while True:
+        endpoint.greet_seeds(seeds, 1)
+        for datagram, address in endpoint.flush():
+            transport.send_nowait(datagram, address)
+        with trio.move_on_after(SEED_RETRY_S):
+            while True:
+                await transport.wait_readable()
+                found = transport.receive_nowait()
+                received = endpoint.receive_untrusted(*found) if found is not None else None
+                for message in received.messages if received is not None else ():
+                    if isinstance(message, Welcome) and received is not None:
+                        return Cell(
+                            cell_id=received.cell_id,
+                            epoch=received.epoch,
+                            members=message.members,
+                            max_ttl=message.max_ttl_ms / 1000.0,
+                            drift=message.drift_ppm / 1e6,
+                            grace=message.grace_ms / 1000.0,
+                            keys=settings.keys,
+                            unsealed=not settings.keys,
+                        )
+
+
+def _settings(cell: Cell | ClientSettings | str | Path | Sequence[str], key: bytes | None) -> ClientSettings:
+    if isinstance(cell, ClientSettings):
+        return cell
+    if isinstance(cell, Cell | str | os.PathLike):
+        return client_settings(cell=cell, environ={})
+    return ClientSettings(None, tuple(cell), key)
+
+
+def keyring_of(keys: Sequence[tuple[int, bytes]]) -> Keyring:
+    """The keyring of a configuration; without keys, the unsealed one."""
+    return Keyring(dict(keys)) if keys else Keyring.unsealed()
+
+
+@asynccontextmanager
+async def open_as(
+    make: Callable[..., C],
+    settings: ClientSettings,
+    *,
+    label: str,
+    transport: Transport | None = None,
+    clock: Clock,
+) -> AsyncIterator[C]:
+    """Open what ``make`` makes: a Client, or a Node that is also one."""
+    session = secrets.token_bytes(SESSION_BYTES)
+    keys = settings.cell.keys if settings.cell is not None else settings.keys
+    endpoint = Endpoint(SessionSender(session), keyring_of(keys))
+    cell = settings.cell
+    members: dict[str, list[Address]] = {}
+    if cell is not None:
+        members = await resolve_members(cell.members)
+        reach = [address for addresses in members.values() for address in addresses]
+    else:
+        reach = [address for seed in settings.seeds for address in await resolve(seed)]
+    if transport is None:
+        transport = _bind_beside(reach)
+    try:
+        if cell is None:
+            cell = await _discover(settings, endpoint, transport, reach)
+            members = await resolve_members(cell.members)
+        endpoint.configure(cell.cell_id, cell.epoch, members)
+        client = make(cell, session, label=label, transport=transport, clock=clock)
+        driver = client.attach(endpoint)
+        try:
+            async with attended(
+                driver.run, lambda: keep_resolving(cell, endpoint), before_leaving=client.leave
+            ):
+                yield client
+        finally:
+            client.close()
+    finally:
+        transport.close()
+
+
+def default_label() -> str:
+    """Who is this, for people: host and process."""
+    return f"{os.uname().nodename}:{os.getpid()}"[:64]
+
+
+def open_client(
+    cell: Cell | ClientSettings | str | Path | Sequence[str],
+    *,
+    key: bytes | None = None,
+    label: str | None = None,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+) -> AbstractAsyncContextManager[Client]:
+    """Open a client of a cell: ``async with open_client("cell.toml") as client``.
+
+    ``cell`` is a path to a cell file, a Cell, or a list of node addresses. Addresses are only seeds: the
+    nodes, and so the quorum, always come from the configuration (protocol.md section 1); opening then waits
+    until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host and
+    process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
+
+    Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
+    run with another one. ``transport`` and ``clock`` are for tests.
+    """
+    who = default_label() if label is None else check_label(label)
+    settings = _settings(cell, key)
+    return open_as(Client, settings, label=who, transport=transport, clock=clock or BootClock())

@@ -1,0 +1,186 @@
+"""The trio shell of one machine: one task that owns it (style: a pure core, a thin shell).
+
+The task drains the socket, feeds the machine, carries out its effects, and sleeps until the machine's next
+deadline or the next datagram. Everything for one peer in one turn leaves in one datagram. Local verbs call
+the machine directly and then ``poke`` the task, so that many callers of one turn share its datagrams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import trio
+
+from paxlock.clock import Clock
+from paxlock.core.effects import Effects
+from paxlock.core.messages import Message, Peer
+from paxlock.errors import InternalError, PaxlockError
+from paxlock.wire.endpoint import Endpoint, Received
+from paxlock.wire.transport import Transport
+
+__all__ = ["Driver", "Machine", "attended"]
+
+DRAIN_MAX_DATAGRAMS = 64
+CLOCK_JUMP_S = 0.05
+NEVER = float("inf")
+
+
+class Machine(Protocol):
+    """The seam of core/effects.py."""
+
+    def receive(self, message: Message, peer: Peer, now: float) -> None: ...
+    def tick(self, now: float) -> None: ...
+    def deadline(self) -> float: ...
+    def take_effects(self) -> Effects: ...
+
+
+class Driver:
+    """Runs one machine over one endpoint and one transport.
+
+    ``publish`` is called synchronously with everything the machine publishes, ``persist`` with a record to
+    be made durable, ``received`` with every datagram that passed. ``longest_sleep`` bounds how late a
+    suspend of the machine is noticed.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        endpoint: Endpoint,
+        transport: Transport,
+        clock: Clock,
+        *,
+        publish: Callable[[object], None],
+        persist: Callable[[object], None] | None = None,
+        received: Callable[[Received], None] | None = None,
+        jumped: Callable[[float], None] | None = None,
+    ) -> None:
+        self.machine = machine
+        self.endpoint = endpoint
+        self.transport = transport
+        self.clock = clock
+        self.longest_sleep = NEVER
+        self._publish = publish
+        self._persist = persist
+        self._received = received
+        self._jumped = jumped
+        self._poked = False
+        self._sleep: trio.CancelScope | None = None
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def poke(self) -> None:
+        """A local verb has changed the machine: carry out its effects in the next turn."""
+        self._poked = True
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    async def turned(self) -> None:
+        """Wait for the end of a turn."""
+        await self._lot.park()
+
+    async def run(self) -> None:
+        """Own the machine until cancelled."""
+        clock, machine = self.clock, self.machine
+        offset = clock.now() - trio.current_time()
+        while True:
+            self._poked = False
+            more = self._drain()
+            now = clock.now()
+            if self._jumped is not None:
+                drift = now - trio.current_time() - offset
+                if abs(drift) > CLOCK_JUMP_S:
+                    offset += drift
+                    self._jumped(now)
+            if machine.deadline() <= now:
+                machine.tick(now)
+            self.carry_out()
+            self._lot.unpark_all()
+            if more or self._poked:
+                await trio.lowlevel.checkpoint()
+                continue
+            await self._wait(clock.now())
+
+    async def _wait(self, now: float) -> None:
+        wait = min(self.machine.deadline() - now, self.longest_sleep)
+        self._sleep = trio.CancelScope(deadline=trio.current_time() + wait)
+        try:
+            with self._sleep:
+                await self.transport.wait_readable()
+        finally:
+            self._sleep = None
+
+    def _drain(self) -> bool:
+        """Feed what has arrived; True if there may be more. The clock is read after each datagram came."""
+        transport, endpoint, machine, clock = self.transport, self.endpoint, self.machine, self.clock
+        for _ in range(DRAIN_MAX_DATAGRAMS):
+            found = transport.receive_nowait()
+            if found is None:
+                return False
+            now = clock.now()
+            received = endpoint.receive_untrusted(*found)
+            if received is None:
+                continue
+            if self._received is not None:
+                self._received(received)
+            for message in received.messages:
+                machine.receive(message, received.peer, now)
+        return True
+
+    def carry_out(self) -> None:
+        """Persist, send, publish: in this order."""
+        effects = self.machine.take_effects()
+        if effects.persist is not None:
+            assert self._persist is not None
+            self._persist(effects.persist)
+        for peer, message in effects.sends:
+            self.endpoint.queue(peer, message)
+        for datagram, address in self.endpoint.flush():
+            self.transport.send_nowait(datagram, address)
+        for notice in effects.published:
+            self._publish(notice)
+
+
+def _only_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_only_cancelled(inner) for inner in error.exceptions)
+    return isinstance(error, trio.Cancelled)
+
+
+@asynccontextmanager
+async def attended(
+    *tasks: Callable[[], Awaitable[None]], before_leaving: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Run background tasks around a body without showing a nursery to it.
+
+    An error of the body comes out bare. An error of a task cancels the body and comes out itself if it is
+    one of ours, else as InternalError with its cause. ``before_leaving`` runs, shielded, after the body and
+    before the tasks are cancelled.
+    """
+    failures: list[Exception] = []
+    body_error: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def guarded(task: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await task()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must come out below
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+
+        for task in tasks:
+            nursery.start_soon(guarded, task)
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
+            body_error = error
+        nursery.cancel_scope.shield = True
+        if before_leaving is not None and not failures:
+            await before_leaving()
+        nursery.cancel_scope.cancel()
+    if failures and (body_error is None or _only_cancelled(body_error)):
+        if isinstance(failures[0], PaxlockError):
+            raise failures[0]
+        raise InternalError("a bug in paxlock stopped its background work") from failures[0]
+    if body_error is not None:
+        raise body_error

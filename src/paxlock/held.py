@@ -1,0 +1,205 @@
+"""A lease in the hands of the program: the object, and the block that is cancelled when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+
+from paxlock.errors import LeaseLost, LossReason
+
+if TYPE_CHECKING:
+    from paxlock.client import Client
+
+__all__ = ["HeldLease", "LeaseBlock"]
+
+
+class HeldLease:
+    """A lease that this program holds, renewed in the background while its client is open.
+
+    ``name`` is what is held, ``term`` the fencing token: constant, and greater than that of every holder
+    before. ``handle`` names this grant for the command line: it is a capability, keep it as you would a key.
+    """
+
+    def __init__(
+        self, client: Client, ticket: int, *, name: str, term: int, handle: str, ttl: float, deadline: float
+    ) -> None:
+        self.name = name
+        self.term = term
+        self.handle = handle
+        self.ttl = ttl
+        self._client = client
+        self._ticket = ticket
+        self._deadline = deadline
+        self._reason: LossReason | None = None
+        self._over = trio.Event()
+        self._let_go = False
+        self._scope: trio.CancelScope | None = None
+        self._listeners: list[Callable[[float], None]] = []
+
+    def __repr__(self) -> str:
+        state = "lost" if self._reason else "released" if self._let_go else "held"
+        return f"<HeldLease {self.name!r} term {self.term} {state}>"
+
+    @property
+    def deadline(self) -> float:
+        """When the work must have stopped, margin taken off: seconds of the boot-time clock."""
+        return self._deadline
+
+    @property
+    def valid(self) -> bool:
+        """Whether the lease is held at this moment, by the boot-time clock."""
+        self._client.check_process()
+        return not self._let_go and self._reason is None and self._client.now() < self._deadline
+
+    def remaining(self) -> float:
+        """Seconds until the lease would be lost if no renewal came; 0 where it is over."""
+        return max(0.0, self._deadline - self._client.now()) if self.valid else 0.0
+
+    def check(self) -> None:
+        """Call before what cannot be undone. Raises LeaseLost if the lease was lost, ClosedResourceError if
+        it was released or this process is a fork of the holder.
+        """
+        self._client.check_process()
+        if self._let_go:
+            raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
+        if not self.valid:
+            raise self.loss()
+
+    def loss(self) -> LeaseLost:
+        """The error that tells of this lease's loss."""
+        return LeaseLost(self.name, self.term, self._reason or LossReason.EXPIRED)
+
+    async def wait_lost(self) -> LossReason:
+        """Wait until the lease is lost, and give the reason. Raises ClosedResourceError once released."""
+        self._client.check_process()
+        await self._over.wait()
+        if self._reason is None:
+            raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
+        return self._reason
+
+    def on_extended(self, callback: Callable[[float], None]) -> None:
+        """Have ``callback`` called, synchronously, with each new deadline. It must not raise."""
+        self._listeners.append(callback)
+
+    async def release(self) -> None:
+        """Let go of the lease and tell the nodes; shielded, and bounded in time. Harmless when repeated.
+
+        Call it only after the work has ended.
+        """
+        self._client.check_process()
+        if self._let_go:
+            await trio.lowlevel.checkpoint()
+            return
+        self._let_go = True
+        self._over.set()
+        await self._client.release_ticket(self._ticket, self.ttl)
+
+    def detach(self) -> None:
+        """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle."""
+        self._client.check_process()
+        self._let_go = True
+        self._over.set()
+        self._client.detach_ticket(self._ticket)
+
+    # For the client and the block
+
+    def extended(self, deadline: float) -> None:
+        """The machine moved the deadline. A scope that has silently passed its own is not revived."""
+        now = self._client.now()
+        if now >= self._deadline:
+            return
+        self._deadline = deadline
+        if self._scope is not None:
+            self._scope.deadline = trio.current_time() + (deadline - now)
+        for listener in self._listeners:
+            listener(deadline)
+
+    def lost(self, reason: LossReason) -> None:
+        """The machine gave the lease up."""
+        self._reason = reason
+        self._over.set()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def open_scope(self) -> trio.CancelScope:
+        """The scope that ends with the lease, entered."""
+        self._scope = trio.CancelScope(deadline=trio.current_time() + (self._deadline - self._client.now()))
+        self._scope.__enter__()
+        return self._scope
+
+    def close_scope(self) -> LeaseLost | None:
+        """The body has ended: was the lease still held? The clock decides, not the scope: a body without a
+        checkpoint passes the deadline unseen.
+        """
+        self._scope = None
+        if self._reason is None and not self._let_go and self._client.now() >= self._deadline:
+            self._reason = LossReason.EXPIRED
+            self._over.set()
+        return self.loss() if self._reason is not None else None
+
+
+class LeaseBlock:
+    """``async with client.lock(...) as held:`` - the body is cancelled when the lease is lost.
+
+    Entering raises NotAcquired where ``wait`` ended first. Leaving releases, after the body has ended, and
+    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its context
+    if both happened.
+    """
+
+    def __init__(self, acquire: Callable[[], Awaitable[HeldLease]]) -> None:
+        self._acquire = acquire
+        self._held: HeldLease | None = None
+        self._scope: trio.CancelScope | None = None
+
+    async def __aenter__(self) -> HeldLease:
+        if self._held is not None:
+            raise RuntimeError("a lease block is entered once: call lock() again for another")
+        self._held = await self._acquire()
+        self._scope = self._held.open_scope()
+        return self._held
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        held, scope = self._held, self._scope
+        assert held is not None
+        assert scope is not None
+        remaining: BaseException | None
+        try:
+            swallowed = bool(scope.__exit__(exc_type, exc, traceback))
+            remaining = None if swallowed else exc
+        except BaseException as error:  # noqa: BLE001 - what is left of a group; raised again below
+            swallowed, remaining = False, error
+        lost = held.close_scope()
+        await held.release()
+        if remaining is None:
+            if lost is not None:
+                raise lost from None
+            return swallowed
+        if lost is not None and not isinstance(remaining, trio.Cancelled):
+            _attach(remaining, lost)
+        if remaining is exc:
+            return False
+        context = remaining.__context__
+        try:
+            raise remaining
+        finally:
+            remaining.__context__ = context
+
+
+def _attach(error: BaseException, context: LeaseLost) -> None:
+    """Make the loss the first cause in the error's chain of contexts."""
+    seen = {id(error)}
+    while error.__context__ is not None and id(error.__context__) not in seen:
+        error = error.__context__
+        if isinstance(error, LeaseLost):
+            return
+        seen.add(id(error))
+    if not isinstance(error, LeaseLost):
+        error.__context__ = context

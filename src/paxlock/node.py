@@ -1,0 +1,303 @@
+"""A node: the trio shell of a Replica (core/replica.py), alone or embedded in a program.
+
+async with paxlock.open_node(config) as node:
+    async with node.campaign("primary", data=b"10.0.0.7:8080") as held:
+        await run_primary(fencing_token=held.term)
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
+from types import MappingProxyType
+
+import attrs
+import trio
+
+from paxlock.client import Client, default_label, keep_resolving, keyring_of, open_as, resolve_members
+from paxlock.clock import BootClock, Clock
+from paxlock.config import Cell, NodeConfig, check_label, client_settings
+from paxlock.core.durable import Durability, NodeRecord
+from paxlock.core.messages import NodeMode
+from paxlock.core.recovery import Start, begin
+from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
+from paxlock.driver import Driver, attended
+from paxlock.errors import ConfigError, StoreError
+from paxlock.store import MemoryStore, Store, StoreLike
+from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.transport import Transport, UdpTransport, resolve
+
+__all__ = ["Node", "NodeConfig", "open_node", "serve_node"]
+
+RUN_BYTES = 16
+Report = Callable[[str], None]
+Task = Callable[[], Awaitable[None]]
+
+
+class Service:
+    """One running replica with its store: what ``open_node`` and ``serve_node`` have in common."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        start: Start,
+        store: StoreLike,
+        transport: Transport,
+        clock: Clock,
+        report: Report,
+    ) -> None:
+        assert isinstance(config.cell, Cell)
+        cell = config.cell
+        self.config = config
+        self.serving = trio.Event()
+        self._store = store
+        self._clock = clock
+        self._report = report
+        self._to_write: NodeRecord | None = None
+        self._wanted = trio.Event()
+        self.broken = False
+        run = secrets.token_bytes(RUN_BYTES)
+        sender = NodeSender(config.node_id, start.record.incarnation, run)
+        settings = ReplicaSettings(
+            node_id=config.node_id,
+            members=cell.members,
+            max_ttl_ms=cell.max_ttl_ms,
+            drift_ppm=cell.drift_ppm,
+            grace_ms=cell.grace_ms,
+            wall_offset=time.time() - clock.now(),
+        )
+        self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
+        self.endpoint = Endpoint(
+            sender, keyring_of(cell.keys), cell_id=cell.cell_id, epoch=cell.epoch, members={}
+        )
+        self.transport = transport
+        self.driver = Driver(
+            self.replica,
+            self.endpoint,
+            transport,
+            clock,
+            publish=self._publish,
+            persist=self._persist,
+        )
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return (self.driver.run, self.write, self.keep_resolving)
+
+    def minded(self, task: Task) -> Task:
+        """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
+
+        async def run() -> None:
+            try:
+                await task()
+            except Exception:
+                self.broken = True
+                raise
+
+        return run
+
+    async def resolve(self) -> None:
+        """Find the other members. A name that cannot be resolved yet is tried again later."""
+        assert isinstance(self.config.cell, Cell)
+        members = await resolve_members(self.config.cell.members)
+        self.endpoint.configure(self.config.cell.cell_id, self.config.cell.epoch, members)
+
+    async def keep_resolving(self) -> None:
+        assert isinstance(self.config.cell, Cell)
+        await keep_resolving(self.config.cell, self.endpoint)
+
+    async def write(self) -> None:
+        """Make records durable, in order, off the path of everything else."""
+        while True:
+            while self._to_write is not None:
+                record, self._to_write = self._to_write, None
+                await trio.to_thread.run_sync(self._store.write_record, record)
+                self.replica.persisted(record, self._clock.now())
+                self.driver.poke()
+            self._wanted = trio.Event()
+            await self._wanted.wait()
+
+    def _persist(self, record: object) -> None:
+        assert isinstance(record, NodeRecord)
+        self._to_write = record
+        self._wanted.set()
+
+    def _publish(self, notice: object) -> None:
+        name = self.config.node_id
+        match notice:
+            case ModeChanged(NodeMode.SERVING, _):
+                self.serving.set()
+                self._report(f"node {name} serves")
+            case ModeChanged(NodeMode.RECOVERING, sits_out):
+                self._report(
+                    f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
+                )
+            case ModeChanged(NodeMode.STARTING, _):
+                self._report(f"node {name} waits for the other nodes of the new cell")
+            case MemoryLost(explanation):
+                raise StoreError(explanation)
+            case _:
+                raise AssertionError(notice)
+
+    async def stop(self) -> None:
+        """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
+        snapshot = self.replica.stop(self._clock.now())
+        if snapshot is None or self.config.durability is Durability.MEMORY:
+            return
+        record = attrs.evolve(self.replica.record, clean=True)
+        await trio.to_thread.run_sync(self._store.write_snapshot, snapshot)
+        await trio.to_thread.run_sync(self._store.write_record, record)
+
+
+def _open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
+    if config.durability is Durability.MEMORY:
+        return MemoryStore()
+    assert config.data_dir is not None
+    return Store.open(config.data_dir, create_folder=create_folder)
+
+
+def _begin(
+    config: NodeConfig, store: StoreLike, durability: Durability, *, create: bool, join: bool
+) -> Start:
+    """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
+    assert isinstance(config.cell, Cell)
+    cell = config.cell
+    previous = store.read_record()
+    snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
+    start = begin(
+        previous,
+        snapshot,
+        cell_id=cell.cell_id,
+        epoch=cell.epoch,
+        node_id=config.node_id,
+        nodes=len(cell.members),
+        max_ttl_ms=cell.max_ttl_ms,
+        drift=cell.drift_ppm / 1e6,
+        durability=durability,
+        unix_seconds=int(time.time()),
+        create=create,
+        join=join,
+    )
+    store.write_record(start.record)
+    return start
+
+
+async def _bind(config: NodeConfig) -> UdpTransport:
+    addresses = await resolve(config.bind_address)
+    if not addresses:
+        raise ConfigError(f"{config.bind_address!r} has no address to listen on")
+    host, port = addresses[0]
+    return UdpTransport.bind(host, port)
+
+
+@asynccontextmanager
+async def run_service(
+    config: NodeConfig,
+    *,
+    create: bool = False,
+    join: bool = False,
+    report: Report | None = None,
+    transport: Transport | None = None,
+    store: StoreLike | None = None,
+    clock: Clock | None = None,
+    fresh_cell: bool = False,
+) -> AsyncIterator[Service]:
+    """Run a node around a body; leaving it is a clean stop.
+
+    A ``fresh_cell``, made in this process and gone with it, has no past: its nodes keep their record in
+    memory and need not sit out.
+    """
+    clock = clock or BootClock()
+    if transport is None:
+        transport = await _bind(config)
+    opened = store
+    try:
+        if opened is None:
+            opened = await trio.to_thread.run_sync(lambda: _open_store(config, create_folder=create or join))
+        found = opened
+        durability = Durability.RECORD if fresh_cell else Durability(config.durability)
+        start = await trio.to_thread.run_sync(
+            lambda: _begin(config, found, durability, create=create, join=join)
+        )
+        service = Service(config, start, opened, transport, clock, report or (lambda _: None))
+        await service.resolve()
+        try:
+            async with attended(*(service.minded(task) for task in service.tasks)):
+                yield service
+        finally:
+            # Nothing runs any more, so nothing is answered after this moment.
+            if not service.broken:
+                with trio.CancelScope(shield=True):
+                    await service.stop()
+    finally:
+        transport.close()
+        if store is None and opened is not None:
+            opened.close()
+
+
+class Node(Client):
+    """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ..."""
+
+    def __init__(
+        self, service: Service, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock
+    ) -> None:
+        super().__init__(cell, session, label=label, transport=transport, clock=clock)
+        self._service = service
+
+    @property
+    def node_id(self) -> str:
+        return self._service.config.node_id
+
+    @property
+    def mode(self) -> NodeMode:
+        """STARTING, RECOVERING (sitting out) or SERVING."""
+        return self._service.replica.mode
+
+    async def wait_serving(self) -> None:
+        """Wait until this node serves."""
+        await self._service.serving.wait()
+
+    def node_statistics(self) -> Mapping[str, int]:
+        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+        return MappingProxyType({**self._service.replica.statistics(), **self._service.endpoint.statistics()})
+
+
+@asynccontextmanager
+async def open_node(
+    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+) -> AsyncIterator[Node]:
+    """Run a node of the cell in this program, and be a client of the cell: embedded election.
+
+    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards.
+    Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
+    ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile.
+
+    Raises ConfigError and StoreError, with a sentence that says what to do.
+    """
+    assert isinstance(config.cell, Cell)
+    who = default_label() if label is None else check_label(label)
+    async with run_service(config, create=create, join=join) as service:
+        settings = client_settings(config.cell, environ={})
+        async with open_as(partial(Node, service), settings, label=who, clock=BootClock()) as node:
+            yield node
+
+
+async def serve_node(
+    config: NodeConfig,
+    *,
+    create: bool = False,
+    join: bool = False,
+    report: Report | None = None,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve as a node until cancelled: then stop cleanly. ``report`` gets sentences for people.
+
+    The task has started when the node's socket is bound. Raises ConfigError and StoreError.
+    """
+    async with run_service(config, create=create, join=join, report=report) as service:
+        task_status.started(service)
+        await trio.sleep_forever()

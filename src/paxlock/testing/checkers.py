@@ -1,0 +1,301 @@
+"""What must hold in every run, told with true time (protocol.md sections 2 to 7).
+
+A checker hears what machines do and tell; it fails with CheckFailed as soon as a rule is broken. Nothing
+here is known to the machines themselves.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import attrs
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
+from paxlock.core.standing import State
+from paxlock.testing.machines import Clock, NodeMachine
+
+__all__ = ["CheckFailed", "Exclusion", "Histories", "NodeChecker", "SessionChecker", "Tenure", "WatchChecker"]
+
+EPSILON_S = 1e-7
+
+
+class CheckFailed(AssertionError):
+    """A rule was broken. ``check`` names the rule; seed and moment are added by the simulation."""
+
+    def __init__(self, check: str, what: str) -> None:
+        super().__init__(f"{check}: {what}")
+        self.check = check
+
+
+@attrs.define(eq=False)
+class Tenure:
+    """One validity as the world sees it: from ``since`` until ``until``, or ``ended``, in true time."""
+
+    name: str
+    token: int
+    candidate: Candidate
+    clock: Clock
+    since: float
+    until: float
+    ended: float = inf
+
+    def valid(self, true: float) -> bool:
+        return true < self.ended and true < self.until - EPSILON_S
+
+
+@attrs.define(eq=False)
+class Exclusion:
+    """Never two valid holders of a name at one true moment; fencing tokens strictly grow.
+
+    ``deadline`` is always the holder's own, margin included: the whole of what section 3 calls valid. A
+    holder that is paused stays valid until then, by its own clock; one that is told, releases or crashes
+    does not.
+    """
+
+    tenures: dict[Candidate, Tenure] = attrs.field(factory=dict)
+    newest: dict[str, Tenure] = attrs.field(factory=dict)
+    open: dict[str, list[Tenure]] = attrs.field(factory=dict)
+    count: int = 0
+
+    def granted(
+        self, name: str, token: int, candidate: Candidate, clock: Clock, deadline: float, true: float
+    ) -> Tenure:
+        """A lease has become valid at the holder."""
+        now = clock.local(true)
+        tenure = Tenure(name, token, candidate, clock, true, clock.true(deadline))
+        if deadline <= now:
+            raise CheckFailed("validity", f"{name!r} was granted {now - deadline:.6f} s after its deadline")
+        if candidate in self.tenures:
+            raise CheckFailed("validity", f"{candidate} was granted {name!r} twice")
+        before = self.newest.get(name)
+        if before is not None and token <= before.token:
+            raise CheckFailed("token", f"{name!r} was granted with token {token} after {before.token}")
+        for other in self.holders(name, true):
+            raise CheckFailed(
+                "exclusion",
+                f"{name!r} was granted with token {token}, but token {other.token} is valid "
+                f"for another {other.until - true:.6f} s",
+            )
+        self.tenures[candidate] = self.newest[name] = tenure
+        self.open.setdefault(name, []).append(tenure)
+        self.count += 1
+        return tenure
+
+    def extended(self, candidate: Candidate, deadline: float, true: float, *, detached: bool = False) -> None:
+        """The holder, or with ``detached`` whoever has the handle, counts it valid until ``deadline``."""
+        tenure = self.tenures[candidate]
+        if not tenure.valid(true) and not detached:
+            raise CheckFailed("validity", f"token {tenure.token} of {tenure.name!r} was revived")
+        if tenure.ended <= true:
+            raise CheckFailed("validity", f"token {tenure.token} of {tenure.name!r} goes on after its end")
+        for other in self.holders(tenure.name, true):
+            if other is not tenure:
+                raise CheckFailed(
+                    "exclusion",
+                    f"{tenure.name!r}: token {tenure.token} was renewed while {other.token} is valid",
+                )
+        tenure.until = max(tenure.until, tenure.clock.true(deadline))
+        if tenure not in self.open[tenure.name]:
+            self.open[tenure.name].append(tenure)
+
+    def ended(self, candidate: Candidate, true: float) -> None:
+        """The holder was told, let go, or is no more."""
+        tenure = self.tenures.get(candidate)
+        if tenure is not None:
+            tenure.ended = min(tenure.ended, true)
+
+    def holders(self, name: str, true: float) -> list[Tenure]:
+        """Who is valid now; those that no longer are are put away."""
+        found = self.open.get(name)
+        if not found:
+            return []
+        self.open[name] = [tenure for tenure in found if tenure.valid(true)]
+        return self.open[name]
+
+    def valid(self, candidate: Candidate, true: float) -> bool:
+        tenure = self.tenures.get(candidate)
+        return tenure is not None and tenure.valid(true)
+
+
+@attrs.define(eq=False)
+class SessionChecker:
+    """What a session may send: one live attempt per name (L7), nothing after Release (S2)."""
+
+    live: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)
+    over: set[Candidate] = attrs.field(factory=set)
+
+    def sent(self, message: Message, session: bytes) -> Candidate | None:
+        """A session sends this; the candidate that is released, if one is."""
+        match message:
+            case Prepare():
+                self._proposes(message.name, message.candidate)
+            case Accept():
+                self._proposes(message.name, message.lease.candidate)
+            case Renew():
+                for attempt in message.attempts:
+                    candidate = Candidate(message.session, attempt)
+                    if candidate in self.over and message.session == session:
+                        raise CheckFailed("S2", f"attempt {attempt} is renewed after its Release")
+            case Release():
+                self.over.add(message.candidate)
+                key = (message.candidate.session, message.name)
+                if self.live.get(key) == message.candidate:
+                    del self.live[key]
+                return message.candidate
+            case _:
+                pass
+        return None
+
+    def detached(self, name: str, candidate: Candidate) -> None:
+        """The session has let go of this attempt without ending it."""
+        self.live.pop((candidate.session, name), None)
+
+    def _proposes(self, name: str, candidate: Candidate) -> None:
+        if candidate in self.over:
+            raise CheckFailed("S2", f"attempt {candidate.attempt} goes on at {name!r} after its Release")
+        live = self.live.setdefault((candidate.session, name), candidate)
+        if live != candidate:
+            raise CheckFailed(
+                "L7", f"attempts {live.attempt} and {candidate.attempt} are both alive at {name!r}"
+            )
+
+
+class NodeChecker:
+    """What an acceptor may do, looked at after every step of a node.
+
+    Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
+    out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number (S5).
+    """
+
+    def before(self, node: NodeMachine, message: Message, sender: object) -> dict[Candidate, float]:
+        """The deadlines that this Renew must not move: those stored with its number or a later one."""
+        if not isinstance(message, Renew):
+            return {}
+        frozen: dict[Candidate, float] = {}
+        for record in node.acceptor.records.values():
+            lease = record.lease
+            if lease is not None and lease.candidate.session == message.session:
+                if record.sender == sender and record.seq >= message.seq:
+                    frozen[lease.candidate] = record.deadline
+        return frozen
+
+    def after(self, node: NodeMachine, now: float, frozen: dict[Candidate, float]) -> None:
+        """The node has taken a step at ``now`` on its own clock."""
+        assert node.disk.record is not None
+        ceiling = node.disk.record.ceiling
+        acceptor = node.acceptor
+        if acceptor.floor > ceiling:
+            raise CheckFailed(
+                "ceiling", f"the floor of {node.peer} is {acceptor.floor}, its ceiling {ceiling}"
+            )
+        for name, record in acceptor.records.items():
+            if record.term > ceiling:
+                raise CheckFailed(
+                    "ceiling", f"{node.peer} uses term {record.term} above its durable {ceiling}"
+                )
+            owner, lease = record.owner, record.lease
+            if owner is not None and (name, owner) in node.ended:
+                raise CheckFailed("L1", f"{node.peer} is promised to attempt {owner.attempt} after its Release")
+            before = node.held.get(name)
+            if lease is None:
+                if before is not None:
+                    self._let_go(node, name, before, now)
+                    del node.held[name]
+                continue
+            candidate, deadline = lease.candidate, record.deadline
+            if (name, candidate) in node.ended:
+                raise CheckFailed("L1", f"{node.peer} holds attempt {candidate.attempt} after its Release")
+            if owner is not None and owner != candidate:
+                raise CheckFailed("exclusion rule", f"{node.peer} promises {name!r} while it holds a lease")
+            if deadline <= now:
+                raise CheckFailed("expiry", f"{node.peer} holds {name!r} past the deadline")
+            if before is not None:
+                if before[0] != candidate:
+                    self._let_go(node, name, before, now)
+                elif deadline < before[1]:
+                    raise CheckFailed("S6", f"a deadline of {node.peer} moved back {before[1] - deadline:.6f} s")
+            if frozen and frozen.get(candidate, deadline) != deadline:
+                raise CheckFailed("S5", f"{node.peer} re-armed attempt {candidate.attempt} by an old number")
+            node.held[name] = (candidate, deadline)
+
+    def released(self, node: NodeMachine, message: Release) -> None:
+        """The node has answered this Release."""
+        node.ended.add((message.name, message.candidate))
+
+    def _let_go(self, node: NodeMachine, name: str, before: tuple[Candidate, float], now: float) -> None:
+        candidate, deadline = before
+        if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
+            raise CheckFailed(
+                "exclusion rule", f"{node.peer} let go of {name!r} {deadline - now:.6f} s before its deadline"
+            )
+
+
+@attrs.define(eq=False)
+class WatchChecker:
+    """What a watcher shows: terms never go down, and never free while the tenure it speaks of is valid.
+
+    Free is checked against the tenure with the token that is shown: news of an older tenure may come when
+    the next one is valid already.
+    """
+
+    shown: dict[tuple[object, str], tuple[State, int]] = attrs.field(factory=dict)
+
+    def changed(
+        self, watch: object, name: str, state: State, term: int, exclusion: Exclusion, true: float
+    ) -> None:
+        """The watcher ``watch`` shows a new state of ``name``."""
+        _, before = self.shown.get((watch, name), (State.UNKNOWN, 0))
+        if term < before:
+            raise CheckFailed("watch", f"{name!r} is shown at term {term} after {before}")
+        if state is State.FREE:
+            for tenure in exclusion.holders(name, true):
+                if tenure.token == term:
+                    raise CheckFailed("watch", f"{name!r} is shown free while its term {term} is valid")
+        self.shown[(watch, name)] = (state, term)
+
+    def last(self, watch: object, name: str) -> tuple[State, int]:
+        return self.shown.get((watch, name), (State.UNKNOWN, 0))
+
+
+@attrs.define(eq=False)
+class Progress:
+    """After the heal: no name with waiting candidates stays without a valid holder for too long."""
+
+    first_max: float
+    next_max: float
+    free_since: dict[str, float] = attrs.field(factory=dict)
+    served: set[str] = attrs.field(factory=set)
+    longest: float = 0.0
+
+    def look(self, name: str, *, waiting: bool, held: bool, true: float) -> None:
+        """Called after the heal whenever something may have changed, and now and then."""
+        since = self.free_since.get(name)
+        if since is not None:
+            self._judge(name, true - since)
+        if held:
+            self.served.add(name)
+        if waiting and not held:
+            self.free_since.setdefault(name, true)
+        else:
+            self.free_since.pop(name, None)
+
+    def _judge(self, name: str, gap: float) -> None:
+        if name in self.served:
+            self.longest = max(self.longest, gap)
+        allowed = self.next_max if name in self.served else self.first_max
+        if gap > allowed:
+            raise CheckFailed(
+                "progress", f"{name!r} was without a holder for {gap:.3f} s; {allowed:.3f} s is the most allowed"
+            )
+
+
+@attrs.define(eq=False)
+class Histories:
+    """All checkers of one run."""
+
+    progress: Progress
+    exclusion: Exclusion = attrs.field(factory=Exclusion)
+    sessions: SessionChecker = attrs.field(factory=SessionChecker)
+    nodes: NodeChecker = attrs.field(factory=NodeChecker)
+    watches: WatchChecker = attrs.field(factory=WatchChecker)

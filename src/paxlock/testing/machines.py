@@ -1,0 +1,107 @@
+"""The simulated machines: each with a clock of its own, a core, and for nodes a disk.
+
+A machine that is paused processes nothing; what arrives meanwhile is its backlog. A crash takes all memory
+but what the disk holds.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import attrs
+
+from paxlock.core.acceptor import Acceptor
+from paxlock.core.durable import NodeRecord, Snapshot
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import Message, Peer
+from paxlock.core.replica import Replica
+from paxlock.core.session import Session
+
+__all__ = ["ClientMachine", "Clock", "Disk", "Machine", "NodeMachine"]
+
+ROUNDING_S = 1e-9
+
+
+@attrs.frozen
+class Clock:
+    """One machine's clock: off by ``offset`` seconds, and running at ``rate``, within the drift."""
+
+    offset: float
+    rate: float
+
+    def local(self, true: float) -> float:
+        return self.offset + self.rate * true
+
+    def true(self, local: float) -> float:
+        return (local - self.offset) / self.rate
+
+
+@attrs.define(eq=False)
+class Machine:
+    """What nodes and clients have in common. ``peer`` is how the others call it."""
+
+    peer: Peer
+    clock: Clock
+    paused_until: float = -inf
+    wakes_at: float = inf
+    idle_ticks: int = 0
+    backlog: list[tuple[Peer, Message]] = attrs.field(factory=list)
+    _read: float = -inf
+
+    def now(self, true: float) -> float:
+        """Read the clock; it never runs backwards, rounding or not."""
+        self._read = max(self._read, self.clock.local(true))
+        return self._read
+
+    def now_for(self, due: float, true: float) -> float:
+        """Read the clock at a timer's moment: rounding must not put it just before the timer."""
+        now = self.now(true)
+        if now < due <= now + ROUNDING_S:
+            self._read = now = due
+        return now
+
+
+@attrs.define(eq=False)
+class Disk:
+    """What a node finds again: the last completed writes."""
+
+    record: NodeRecord | None = None
+    snapshot: Snapshot | None = None
+
+
+@attrs.define(eq=False)
+class NodeMachine(Machine):
+    """A node. ``core`` is None while it is down; ``life`` counts its starts and stops."""
+
+    core: Replica | None = None
+    disk: Disk = attrs.field(factory=Disk)
+    life: int = 0
+    writing: NodeRecord | None = None
+    written: list[NodeRecord] = attrs.field(factory=list)  #: completed while the machine was paused
+    lost_disk: bool = False
+    ended: set[tuple[str, Candidate]] = attrs.field(factory=set)
+    held: dict[str, tuple[Candidate, float]] = attrs.field(factory=dict)
+
+    @property
+    def node_id(self) -> str:
+        assert isinstance(self.peer, str)
+        return self.peer
+
+    @property
+    def acceptor(self) -> Acceptor:
+        """The acceptor of a node that is up: the checkers look at its records, which no message shows."""
+        assert self.core is not None
+        return self.core._acceptor  # noqa: SLF001
+
+
+@attrs.define(eq=False)
+class ClientMachine(Machine):
+    """A client. ``core`` is None once it has vanished."""
+
+    core: Session | None = None
+    label: str = ""
+
+    @property
+    def session(self) -> bytes:
+        assert isinstance(self.peer, bytes)
+        return self.peer
