@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -18,6 +20,8 @@ from paxlock.cli.options import (
 )
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.client import default_label
+from paxlock.errors import NotAcquired
 from paxlock.wire.handle import Handle, parse_handle
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
@@ -47,20 +51,21 @@ def acquire_command(
     """
     limit = patience(wait, try_once)
     settings = options.settings()
+    who = default_label() if label is None else label
     if sys.stdout is None:
         raise Failure(ExitCode.USAGE, "stdout is closed, but the handle has to be printed there")
 
     async def acquire() -> int:
         async with connect(settings, wait=limit) as client:
             with typed_values():
-                held = await client.acquire(name, ttl=ttl, wait=limit, label=label, data=data)
+                held = await client.acquire(name, ttl=ttl, wait=limit, label=who, data=data)
             try:
                 left = held.remaining()
                 facts = name_facts(
                     name,
                     "led",
                     term=held.term,
-                    label=label,
+                    label=who,
                     data=data,
                     remaining=left,
                     ttl=ttl,
@@ -75,6 +80,16 @@ def acquire_command(
         return ExitCode.DONE
 
     return run_async(acquire)
+
+
+@contextmanager
+def _no_quorum(done: str, grant: Handle) -> Iterator[None]:
+    """Say what was not done where no quorum answered."""
+    try:
+        yield
+    except NotAcquired as error:
+        sentence = f"{grant.name!r} was not {done}: no quorum answered; are the nodes running, and is this "
+        raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
 
 
 def _read_handle(text: str) -> Handle:
@@ -103,7 +118,7 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
 
     async def renew() -> int:
         async with connect(settings, wait=wait) as client:
-            with typed_values():
+            with typed_values(), _no_quorum("renewed", grant):
                 left = await client.renew_handle(handle, wait=wait)
         if as_json:
             emit(to_json(name_facts(grant.name, "led", term=grant.term, remaining=left)))
@@ -133,7 +148,7 @@ def release_command(options: CellOptions, handle: str, wait: float) -> int:
 
     async def release() -> int:
         async with connect(settings, wait=wait) as client:
-            with typed_values():
+            with typed_values(), _no_quorum("released", grant):
                 await client.release_handle(handle, wait=wait)
         say(f"released {grant.name!r} with term {grant.term}")
         return ExitCode.DONE

@@ -11,7 +11,7 @@ import trio
 
 from paxlock.cli.exits import ExitCode
 from paxlock.cli.options import talk_options
-from paxlock.cli.output import emit, say
+from paxlock.cli.output import emit, say, voice
 from paxlock.cli.runtime import run_async
 from paxlock.dev import open_dev_cell
 
@@ -35,7 +35,7 @@ def dev_command(nodes: str) -> int:
     """
 
     async def serve() -> int:
-        async with open_dev_cell(nodes=int(nodes)) as cell:
+        async with open_dev_cell(nodes=int(nodes), report=say if voice.verbose else None) as cell:
             cell.save(path)
             emit(f"export PAXLOCK_CELL={shlex.quote(str(path))}")
             addresses = ", ".join(member.address for member in cell.members)

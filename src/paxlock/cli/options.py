@@ -22,6 +22,10 @@ from paxlock.names import check_data, check_label, check_name
 if TYPE_CHECKING:
     from paxlock.config import ClientSettings
 
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # not generic before click 8.4
+
 __all__ = [
     "DATA",
     "DURATION",
@@ -42,7 +46,7 @@ DEFAULT_TTL = "10s"
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
-class Checked(click.ParamType):
+class Checked(ParamType):
     """A parameter read by a function that raises ConfigError where it is malformed."""
 
     def __init__(self, name: str, read: Callable[[str], Any]) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-
 import click
 
-from paxlock.cli.exits import ExitCode, Failure, unwrap
+from paxlock.cli.exits import ExitCode
 from paxlock.cli.options import Checked, talk_options
 from paxlock.cli.output import say
 from paxlock.cli.runtime import run_async
@@ -16,11 +14,6 @@ from paxlock.node import serve_node
 __all__ = ["serve_command"]
 
 ADDRESS = Checked("address", check_address)
-ADDRESS_ERRORS = {
-    errno.EADDRINUSE: "is in use: does this node run already",
-    errno.EADDRNOTAVAIL: "is no address of this machine: is --node right, or is --listen needed",
-    errno.EACCES: "may not be bound: choose a port above 1023",
-}
 
 
 @click.command("serve")
@@ -61,11 +54,4 @@ def serve_command(
         await serve_node(config, create=create, join=join, report=say)
         return ExitCode.DONE
 
-    try:
-        return run_async(serve, stopped=ExitCode.DONE)
-    except (OSError, ExceptionGroup) as error:
-        number = getattr(unwrap(error), "errno", None)
-        if number not in ADDRESS_ERRORS:
-            raise
-        sentence = f"the address {config.bind_address} {ADDRESS_ERRORS[number]}?"
-        raise Failure(ExitCode.CONFIG, sentence) from error
+    return run_async(serve, stopped=ExitCode.DONE)

@@ -227,10 +227,12 @@ class Acceptor:
         for attempt in message.attempts:
             candidate = Candidate(message.session, attempt)
             record = self._held.get(candidate)
-            if record is None or record.ended(candidate):
+            if record is None or record.lease is None or record.ended(candidate):
                 missing.append(attempt)
                 continue
-            assert record.lease is not None
+            if record.lease.ttl > self.max_ttl:
+                missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
+                continue
             if record.sender != sender or record.seq < message.seq:
                 record.deadline = max(record.deadline, now + record.lease.ttl)
                 record.sender = sender
@@ -280,7 +282,9 @@ class Acceptor:
 
     def _close(self, record: Record, now: float) -> None:
         if record.lease is not None:
-            del self._held[record.lease.candidate]
+            candidate = record.lease.candidate
+            if self._held.get(candidate) is record:  # unless a client used one candidate for two names
+                del self._held[candidate]
             record.lease = None
         record.owner = None
         self.touched.add(record.name)

@@ -365,6 +365,7 @@ class Replica:
             self._shown_mode = recovery.mode
             if recovery.mode is NodeMode.SERVING:
                 acceptor.floor = max(acceptor.floor, recovery.floor)
+                acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
             self._published.append(ModeChanged(recovery.mode, max(0.0, recovery.serve_at - now)))
         if recovery.lost_memory and not self._told_lost:
             self._told_lost = True

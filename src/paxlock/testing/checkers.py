@@ -13,7 +13,7 @@ import attrs
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
 from paxlock.core.standing import State
-from paxlock.testing.machines import Clock, NodeMachine
+from paxlock.testing.machines import NodeMachine
 
 __all__ = ["CheckFailed", "Exclusion", "Histories", "NodeChecker", "SessionChecker", "Tenure", "WatchChecker"]
 
@@ -35,7 +35,6 @@ class Tenure:
     name: str
     token: int
     candidate: Candidate
-    clock: Clock
     since: float
     until: float
     ended: float = inf
@@ -48,9 +47,9 @@ class Tenure:
 class Exclusion:
     """Never two valid holders of a name at one true moment; fencing tokens strictly grow.
 
-    ``deadline`` is always the holder's own, margin included: the whole of what section 3 calls valid. A
-    holder that is paused stays valid until then, by its own clock; one that is told, releases or crashes
-    does not.
+    ``until`` is always the true moment of the holder's own deadline, with the margin: the whole of what
+    section 3 calls valid. A holder that is paused stays valid until then; one that is told, releases or
+    crashes does not.
     """
 
     tenures: dict[Candidate, Tenure] = attrs.field(factory=dict)
@@ -58,14 +57,11 @@ class Exclusion:
     open: dict[str, list[Tenure]] = attrs.field(factory=dict)
     count: int = 0
 
-    def granted(
-        self, name: str, token: int, candidate: Candidate, clock: Clock, deadline: float, true: float
-    ) -> Tenure:
+    def granted(self, name: str, token: int, candidate: Candidate, until: float, true: float) -> Tenure:
         """A lease has become valid at the holder."""
-        now = clock.local(true)
-        tenure = Tenure(name, token, candidate, clock, true, clock.true(deadline))
-        if deadline <= now:
-            raise CheckFailed("validity", f"{name!r} was granted {now - deadline:.6f} s after its deadline")
+        tenure = Tenure(name, token, candidate, true, until)
+        if until <= true:
+            raise CheckFailed("validity", f"{name!r} was granted {true - until:.6f} s after its deadline")
         if candidate in self.tenures:
             raise CheckFailed("validity", f"{candidate} was granted {name!r} twice")
         before = self.newest.get(name)
@@ -82,8 +78,8 @@ class Exclusion:
         self.count += 1
         return tenure
 
-    def extended(self, candidate: Candidate, deadline: float, true: float, *, detached: bool = False) -> None:
-        """The holder, or with ``detached`` whoever has the handle, counts it valid until ``deadline``."""
+    def extended(self, candidate: Candidate, until: float, true: float, *, detached: bool = False) -> None:
+        """The holder, or with ``detached`` whoever has the handle, counts it valid until ``until``."""
         tenure = self.tenures[candidate]
         if not tenure.valid(true) and not detached:
             raise CheckFailed("validity", f"token {tenure.token} of {tenure.name!r} was revived")
@@ -95,7 +91,7 @@ class Exclusion:
                     "exclusion",
                     f"{tenure.name!r}: token {tenure.token} was renewed while {other.token} is valid",
                 )
-        tenure.until = max(tenure.until, tenure.clock.true(deadline))
+        tenure.until = max(tenure.until, until)
         if tenure not in self.open[tenure.name]:
             self.open[tenure.name].append(tenure)
 

@@ -1,0 +1,180 @@
+"""``paxlock elect``: take part in an election, and tell when leadership begins and ends."""
+
+from __future__ import annotations
+
+import click
+import trio
+
+from paxlock.cli.exits import ExitCode
+from paxlock.cli.hook import Hook
+from paxlock.cli.options import DATA, DEFAULT_TTL, DURATION, LABEL, NAME, CellOptions, client_options
+from paxlock.cli.output import Facts, emit, name_facts, say, to_json
+from paxlock.cli.runtime import connect, scope_until_signal, typed_values
+from paxlock.client import Client, HeldLease, default_label
+from paxlock.config import ClientSettings
+
+__all__ = ["elect_command"]
+
+
+class Hooks:
+    """Runs the command of ``--exec`` for each change, in order, in a task of its own.
+
+    So leadership that is lost while the command runs is told at once, and a signal to ``elect`` does not
+    tear the command apart.
+    """
+
+    def __init__(self, hook: Hook | None) -> None:
+        self._hook = hook
+        self._waiting: list[Facts] = []  # at most two: elect waits for both before it campaigns again
+        self._wanted = trio.Event()
+        self._idle = trio.Event()
+        self._idle.set()
+
+    def submit(self, facts: Facts) -> None:
+        """Have the command run for this change after those before it."""
+        if self._hook is not None:
+            self._waiting.append(facts)
+            self._idle = trio.Event()
+            self._wanted.set()
+
+    async def idle(self) -> None:
+        """Wait until the command has ended for every change."""
+        await self._idle.wait()
+
+    async def work(self) -> None:
+        """Run the command, until cancelled."""
+        try:
+            while True:
+                while self._hook is not None and self._waiting:
+                    await self._hook.run(self._waiting.pop(0))
+                self._wanted = trio.Event()
+                self._idle.set()
+                await self._wanted.wait()
+        finally:
+            self._idle.set()  # nothing more will be run: nobody may wait for it
+
+
+class Elector:
+    """One process's part in the election of a name."""
+
+    def __init__(
+        self, client: Client, name: str, ttl: float, label: str, data: bytes, hooks: Hooks, as_json: bool
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._ttl = ttl
+        self._label = label
+        self._data = data
+        self._hooks = hooks
+        self._as_json = as_json
+        self._held: HeldLease | None = None
+
+    async def campaign(self, *, once: bool) -> int:
+        """Campaign, lead, campaign again after a loss; with ``once`` return after the first loss."""
+        while True:
+            with typed_values():
+                self._held = held = await self._client.acquire(
+                    self._name, ttl=self._ttl, label=self._label, data=self._data
+                )
+            self._tell_led(held)
+            reason = await held.wait_lost()
+            self._held = None
+            self._tell_lost(held)
+            say(f"the leadership of {self._name!r} with term {held.term} was lost: {reason.value}")
+            await self._hooks.idle()  # whoever still has to clean up does not lead again
+            if once:
+                return ExitCode.LEASE_LOST
+
+    async def resign(self) -> None:
+        """If this process leads: tell so, let the command of ``--exec`` finish, and only then release."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        try:
+            self._tell_lost(held)
+        finally:
+            await self._hooks.idle()
+            await held.release()
+
+    def _tell_led(self, held: HeldLease) -> None:
+        facts = name_facts(
+            self._name,
+            "led",
+            term=held.term,
+            label=self._label,
+            data=self._data,
+            remaining=held.remaining(),
+            ttl=self._ttl,
+        )
+        self._tell(f"led {held.term}", facts)
+
+    def _tell_lost(self, held: HeldLease) -> None:
+        # Who leads now is not known here.
+        self._tell(f"lost {held.term}", name_facts(self._name, "unknown", term=held.term))
+
+    def _tell(self, line: str, facts: Facts) -> None:
+        self._hooks.submit(facts)
+        emit(to_json(facts) if self._as_json else line)
+
+
+async def _elect(
+    settings: ClientSettings,
+    name: str,
+    ttl: float,
+    label: str,
+    data: bytes,
+    hook: Hook | None,
+    once: bool,
+    as_json: bool,
+) -> int:
+    code: int = ExitCode.DONE
+    stop = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(scope_until_signal, stop, [])
+        hooks = Hooks(hook)
+        nursery.start_soon(hooks.work)
+        with stop:
+            async with connect(settings, label=label) as client:
+                elector = Elector(client, name, ttl, label, data, hooks, as_json)
+                try:
+                    code = await elector.campaign(once=once)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await elector.resign()
+        nursery.cancel_scope.cancel()
+    return code
+
+
+@click.command("elect")
+@click.argument("name", type=NAME)
+@click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")
+@click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes.")
+@click.option("--ttl", type=DURATION, default=DEFAULT_TTL, show_default=True, help="The ttl of the lease.")
+@click.option(
+    "--exec",
+    "command",
+    metavar="COMMAND",
+    help="Run this when leadership begins (PAXLOCK_STATE is led) and when it ends (it is unknown).",
+)
+@click.option("--once", is_flag=True, help="End with exit code 79 after a loss, instead of trying again.")
+@click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+@client_options
+def elect_command(
+    options: CellOptions,
+    name: str,
+    data: bytes,
+    label: str | None,
+    ttl: float,
+    command: str | None,
+    once: bool,
+    as_json: bool,
+) -> int:
+    """Take part in an election.
+
+    Prints 'led TERM' when this process becomes the leader and 'lost TERM' when it no longer is, and campaigns
+    again. INT and TERM resign: the command of --exec hears of it and ends first, then the lease is released.
+    """
+    hook = None if command is None else Hook.parse(command, options.environment())
+    settings = options.settings()
+    who = default_label() if label is None else label
+    return trio.run(_elect, settings, name, ttl, who, data, hook, once, as_json)

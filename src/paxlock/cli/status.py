@@ -1,0 +1,199 @@
+"""``paxlock status`` and ``paxlock ls``: what there is at this moment; history when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from paxlock.changes import Standing, State
+from paxlock.cli.exits import NO_ANSWER, ExitCode
+from paxlock.cli.options import NAME, CellOptions, client_options, json_option
+from paxlock.cli.output import (
+    JSON_VERSION,
+    Facts,
+    emit,
+    format_table,
+    paint,
+    printable,
+    say,
+    seconds,
+    standing_facts,
+    to_json,
+    voice,
+)
+from paxlock.cli.runtime import connect, run_async
+from paxlock.config import ClientSettings
+from paxlock.core.messages import NodeMode
+from paxlock.core.notices import NodeStanding
+from paxlock.core.quorum import majority
+
+__all__ = ["ls_command", "status_command"]
+
+ANSWER_WAIT_S = 5.0  # how long a client without a cell file looks for its cell
+
+CHECK_CODES = {State.LED: 0, State.FREE: 1, State.UNKNOWN: 2}
+MODES = {
+    NodeMode.SERVING: "serving",
+    NodeMode.RECOVERING: "sitting out",
+    NodeMode.STARTING: "starting",
+    None: "no answer",
+}
+
+
+# --- the nodes -------------------------------------------------------------------------------------------
+
+
+def nodes_serving(nodes: Sequence[NodeStanding]) -> int:
+    """How many of the nodes serve."""
+    return sum(1 for node in nodes if node.mode is NodeMode.SERVING)
+
+
+def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
+    """The JSON object of a cell: whether a quorum serves, and every node."""
+    serving = nodes_serving(nodes)
+    members = []
+    for node in nodes:
+        member: Facts = {"id": node.node_id, "address": node.address, "state": MODES[node.mode]}
+        if node.mode is NodeMode.RECOVERING:
+            member["sits_out_ms"] = int(node.sits_out * 1000)
+        members.append(member)
+    return {
+        "v": JSON_VERSION,
+        "quorum": serving >= majority(len(nodes)),
+        "nodes": {"up": serving, "total": len(nodes)},
+        "members": members,
+    }
+
+
+def format_cell(nodes: Sequence[NodeStanding]) -> str:
+    """The nodes as a table, and whether a quorum serves."""
+    rows = []
+    for node in nodes:
+        state = MODES[node.mode]
+        if node.mode is NodeMode.RECOVERING:
+            state += f" for {seconds(node.sits_out)}"
+        rows.append((node.node_id, node.address, state))
+    serving, needed = nodes_serving(nodes), majority(len(nodes))
+    word = "yes" if serving >= needed else "no"
+    summary = f"quorum: {paint(word)} ({serving} of {len(nodes)} serve, {needed} needed)"
+    return f"{format_table(('NODE', 'ADDRESS', 'STATE'), rows, painted=2)}\n{summary}"
+
+
+async def _show_cell(settings: ClientSettings, as_json: bool) -> int:
+    async with connect(settings, wait=ANSWER_WAIT_S) as client:
+        nodes = await client.survey()
+    emit(to_json(cell_facts(nodes)) if as_json else format_cell(nodes))
+    if nodes_serving(nodes) >= majority(len(nodes)):
+        return ExitCode.DONE
+    if all(node.mode is None for node in nodes):
+        say(NO_ANSWER)
+    return ExitCode.NO_QUORUM
+
+
+# --- one name --------------------------------------------------------------------------------------------
+
+
+def format_standing(standing: Standing) -> str:
+    """A name for people: its state, its holder, its data, who waits, and how many nodes answered."""
+    words = [printable(standing.name), paint(standing.state.value)]
+    lines = []
+    if standing.state is State.LED:
+        words += [f"term {standing.term}", f"by {printable(standing.label) or '-'}"]
+        words += [f"{seconds(standing.remaining)} left of {seconds(standing.ttl)}"]
+        if standing.data:
+            lines.append(f"data     {printable(standing.data.decode('utf-8', 'backslashreplace'))}")
+    lines.insert(0, "  ".join(words))
+    lines += [
+        f"waiting  {number}. {printable(waiter.label) or '-'} for {seconds(waiter.waiting)}"
+        for number, waiter in enumerate(standing.waiters, start=1)
+    ]
+    lines.append(f"nodes    {standing.nodes_up} of {standing.nodes_total} answered")
+    return "\n".join(lines)
+
+
+async def _show_name(settings: ClientSettings, name: str, as_json: bool, check: bool) -> int:
+    async with connect(settings, wait=ANSWER_WAIT_S) as client:
+        standing = await client.inspect(name)
+    if not (check and voice.quiet):
+        emit(to_json(standing_facts(standing)) if as_json else format_standing(standing))
+    if check:
+        return CHECK_CODES[standing.state]
+    if standing.nodes_up >= majority(standing.nodes_total):
+        return ExitCode.DONE
+    if standing.nodes_up == 0:
+        say(NO_ANSWER)
+    return ExitCode.NO_QUORUM
+
+
+@click.command("status")
+@click.argument("name", required=False, type=NAME)
+@click.option("--check", is_flag=True, help="Tell by the exit code: 0 led, 1 free, 2 unknown.")
+@json_option
+@client_options
+def status_command(options: CellOptions, name: str | None, check: bool, as_json: bool) -> int:
+    """Show the nodes, or one name.
+
+    Without NAME: every node of the cell, and whether a quorum serves (exit code 69 if not). With NAME: its
+    state, holder, term, time left, and who waits in which order.
+    """
+    if name is None:
+        if check:
+            raise click.UsageError("--check needs a NAME")
+        settings = options.settings()
+        return run_async(lambda: _show_cell(settings, as_json))
+    checked = name
+    settings = options.settings()
+    return run_async(lambda: _show_name(settings, checked, as_json, check))
+
+
+# --- all names -------------------------------------------------------------------------------------------
+
+
+def format_names(standings: Sequence[Standing]) -> str:
+    """The names as a table."""
+    rows = []
+    for standing in standings:
+        led = standing.state is State.LED
+        rows.append(
+            (
+                standing.name,
+                standing.state.value,
+                str(standing.term) if standing.term else "-",
+                seconds(standing.remaining) if led else "-",
+                (standing.label or "-") if led else "-",
+            )
+        )
+    return format_table(("NAME", "STATE", "TERM", "LEFT", "LABEL"), rows, painted=1)
+
+
+@click.command("ls")
+@click.argument("prefix", default="")
+@json_option
+@click.option("--jsonl", "as_lines", is_flag=True, help="Print JSON, one object a line.")
+@client_options
+def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool) -> int:
+    """List the names in use.
+
+    With PREFIX (a star at its end is allowed): only names that begin so.
+    """
+    settings = options.settings()
+
+    async def list_names() -> int:
+        async with connect(settings, wait=ANSWER_WAIT_S) as client:
+            standings = await client.list(prefix.removesuffix("*"))
+            nodes = () if standings else await client.survey()
+        if as_lines:
+            for standing in standings:
+                emit(to_json(standing_facts(standing, waiters=False)))
+        elif as_json:
+            names = [standing_facts(standing, waiters=False) for standing in standings]
+            emit(to_json({"v": JSON_VERSION, "names": names}))
+        elif standings:
+            emit(format_names(standings))
+        if not standings and nodes_serving(nodes) < majority(len(nodes)):
+            say("no quorum answered: there may be names that are not shown", even_if_quiet=True)
+            return ExitCode.NO_QUORUM
+        return ExitCode.DONE
+
+    return run_async(list_names)

@@ -1,0 +1,92 @@
+"""``paxlock watch``: a line for every change of the names watched."""
+
+from __future__ import annotations
+
+import click
+import trio
+
+from paxlock.changes import Change
+from paxlock.cli.exits import ExitCode
+from paxlock.cli.hook import Hook
+from paxlock.cli.options import PATTERN, CellOptions, client_options
+from paxlock.cli.output import change_facts, emit, paint, printable, to_json
+from paxlock.cli.runtime import connect, run_async
+from paxlock.client import Client
+
+__all__ = ["watch_command"]
+
+
+def format_change(change: Change) -> str:
+    """One line for people: ``NAME STATE TERM LABEL``, the last two where they are known."""
+    words = [printable(change.name), paint(change.state.value)]
+    if change.term > 0:
+        words.append(str(change.term))
+    if change.state.value == "led" and change.label:
+        words.append(printable(change.label))
+    return " ".join(words)
+
+
+class Ending:
+    """When a watch has seen enough."""
+
+    def __init__(self, patterns: list[str], once: bool, until: str | None) -> None:
+        self._unseen = set(patterns)
+        self._once = once
+        self._until = until
+
+    def reached(self, pattern: str, change: Change) -> bool:
+        """Take note of a change, and tell whether it was the last one asked for."""
+        self._unseen.discard(pattern)
+        if self._until is not None:
+            return change.state.value == self._until
+        return self._once and not self._unseen
+
+
+async def _forward(client: Client, pattern: str, send: trio.MemorySendChannel[tuple[str, Change]]) -> None:
+    async with client.watch(pattern) as changes:
+        async for change in changes:
+            await send.send((pattern, change))
+
+
+@click.command("watch")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, type=PATTERN)
+@click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+@click.option("--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time.")
+@click.option("--once", is_flag=True, help="Print the first state of each NAME and exit.")
+@click.option("--until", type=click.Choice(["led", "free"]), help="Exit when one of the names is that.")
+@client_options
+def watch_command(
+    options: CellOptions,
+    names: tuple[str, ...],
+    as_json: bool,
+    command: str | None,
+    once: bool,
+    until: str | None,
+) -> int:
+    """Follow who leads one or more names.
+
+    NAME* stands for all names that begin so. The first line of a name is its present state: led, free or
+    unknown. States that were replaced meanwhile may be left out, the last one never is.
+    """
+    if once and until is not None:
+        raise click.UsageError("give --once or --until, not both")
+    hook = None if command is None else Hook.parse(command, options.environment())
+    settings = options.settings()
+    patterns = list(dict.fromkeys(names))
+    ending = Ending(patterns, once, until)
+
+    async def watch() -> int:
+        send, receive = trio.open_memory_channel[tuple[str, Change]](0)
+        async with connect(settings) as client, trio.open_nursery() as nursery:
+            for pattern in patterns:
+                nursery.start_soon(_forward, client, pattern, send)
+            async for pattern, change in receive:
+                emit(to_json(change_facts(change)) if as_json else format_change(change))
+                if hook is not None:
+                    await hook.run(change_facts(change))
+                if ending.reached(pattern, change):
+                    break
+            nursery.cancel_scope.cancel()
+        return ExitCode.DONE
+
+    return run_async(watch)

@@ -1,0 +1,545 @@
+"""The candidate's side of a session: attempts, their rounds, their leases, their ends
+(protocol.md sections 3 and 5).
+
+    wish --next in line--> attempt --promised, accepted by a quorum--> tenure --renewed ...
+                              '------ release, timeout, lapse, withdrawal -----> ending (Release)
+
+At most one attempt per name is alive; further wishes of the same process line up behind it (rule L7).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from paxlock.core.campaign import Attempt, AttemptTimer, Ending, EndingTimer, LocalName, Wish, WishTimer
+from paxlock.core.lease import Candidate, Lease, Timing, Validity
+from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
+from paxlock.core.messages import (
+    Accept,
+    Accepted,
+    Commit,
+    Prepare,
+    Promise,
+    RefusalReason,
+    Refused,
+    Release,
+    Released,
+    Renewed,
+)
+from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
+from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.proposer import Phase, Proposer
+from paxlock.core.quorum import blocking, majority
+from paxlock.core.timers import Timers
+from paxlock.errors import LossReason, Reason
+
+__all__ = ["Contender"]
+
+NEVER = float("inf")
+RETRY_MAX_S = 0.5
+PATIENCE_GRACES = 6.0
+RELEASE_PATIENCE_S = 2.0
+ONE_ATTEMPT_S = 1.0
+
+
+class Contender:
+    """Everything that one session wants, holds, or is letting go of."""
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        *,
+        session: bytes,
+        out: Outbox,
+        timers: Timers,
+        numbers: Numbers,
+        counters: Counter[str],
+    ) -> None:
+        self.recovering: dict[str, float] = {}
+        self._settings = settings
+        self._session = session
+        self._nodes = settings.nodes
+        self._quorum = majority(len(self._nodes))
+        self._out = out
+        self._timers = timers
+        self._numbers = numbers
+        self._counters = counters
+        self._floor = 0
+        self._last_attempt = 0
+        self._leases = LeaseManager(
+            session=session,
+            nodes=self._nodes,
+            timers=timers,
+            numbers=numbers,
+            send=out.send,
+            next_request=out.request,
+        )
+        self._names: dict[str, LocalName] = {}
+        self._wishes: dict[int, Wish] = {}
+        self._attempts: dict[int, Attempt] = {}
+        self._endings: dict[int, Ending] = {}
+        self._detached: set[int] = set()
+
+    # What the program asks for
+
+    def campaign(
+        self, name: str, timing: Timing, *, now: float, wait: float | None, label: str, data: bytes
+    ) -> int:
+        """Want a name; see Session.campaign."""
+        once = wait is not None and wait <= 0
+        until = NEVER if wait is None else now + (ONE_ATTEMPT_S if once else wait)
+        wish = Wish(
+            ticket=self._out.ticket(),
+            name=name,
+            timing=timing,
+            label=label,
+            data=data,
+            since=now,
+            until=until,
+            once=once,
+        )
+        local = self._names.setdefault(name, LocalName(name))
+        if once and local.attempt is not None:
+            self._out.publish(Failed(wish.ticket, Reason.HELD, local.attempt.wish.label, ""))
+            return wish.ticket
+        self._wishes[wish.ticket] = wish
+        local.wishes.append(wish)
+        self._timers.add(wish.until, WishTimer(wish.ticket))
+        self._next_wish(local, now)
+        return wish.ticket
+
+    def release(self, ticket: int, now: float) -> None:
+        """End a wish, whatever has become of it: waiting, or held. Ended follows."""
+        wish = self._wishes.pop(ticket, None)
+        if wish is None:
+            return
+        local = self._names[wish.name]
+        attempt = local.attempt
+        if attempt is not None and attempt.wish is wish:
+            self._end(attempt, now, ticket=ticket)
+            self._next_wish(local, now)
+        elif wish in local.wishes:
+            local.wishes.remove(wish)
+            self._out.publish(Ended(ticket, heard=True))
+            self._forget_if_idle(local)
+
+    def detach(self, ticket: int) -> None:
+        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
+        wish = self._wishes.pop(ticket, None)
+        if wish is None:
+            return
+        local = self._names[wish.name]
+        attempt = local.attempt
+        if attempt is not None and attempt.wish is wish:
+            self._leases.remove(attempt.number)
+            self._detached.add(attempt.number)
+            del self._attempts[attempt.number]
+            local.attempt = None
+            self._forget_if_idle(local)
+
+    def wish(self, ticket: int) -> Wish | None:
+        """The wish of a ticket, waiting or held; None once it is over."""
+        return self._wishes.get(ticket)
+
+    @property
+    def releasing(self) -> bool:
+        """Whether some Release has not been heard by a quorum yet."""
+        return any(not ending.told for ending in self._endings.values())
+
+    def clock_jumped(self, now: float) -> None:
+        """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
+        for tenure in list(self._leases.tenures.values()):
+            if tenure.lapsed(now):
+                self._lose(tenure, LossReason.CLOCK_JUMPED, now)
+
+    def due(self, key: object, now: float) -> bool:
+        """Do what has come due; False for a timer that is not of this side."""
+        match key:
+            case LapseTimer(number):
+                tenure = self._leases.lapse(number, now)
+                if tenure is not None:
+                    self._lose(tenure, LossReason.EXPIRED, now)
+            case AttemptTimer(number):
+                if number in self._attempts:
+                    self._attempt_due(self._attempts[number], now)
+            case RenewTimer(ttl_ms):
+                self._leases.renew(ttl_ms, now)
+            case EndingTimer(number):
+                if number in self._endings:
+                    self._ending_due(self._endings[number], now)
+            case WishTimer(ticket):
+                if ticket in self._wishes:
+                    self._give_up(self._wishes[ticket], now)
+            case _:
+                return False
+        return True
+
+    def sizes(self) -> dict[str, int]:
+        """How much is held, wanted, ending."""
+        return {
+            "leases": len(self._leases.tenures),
+            "wishes": len(self._wishes),
+            "endings": len(self._endings),
+        }
+
+    def learn_floor(self, floor: int) -> None:
+        """A node's floor, of any name: the next term is to be above it (section 3, step 1)."""
+        self._floor = max(self._floor, floor)
+
+    # Attempts
+
+    def _next_wish(self, local: LocalName, now: float) -> None:
+        if local.attempt is not None:
+            return
+        if not local.wishes:
+            self._forget_if_idle(local)
+            return
+        self._new_attempt(local, local.wishes.popleft(), now)
+
+    def _new_attempt(self, local: LocalName, wish: Wish, now: float, *, after: Attempt | None = None) -> None:
+        """A new candidate for the wish; ``after`` one that gave way, not at once, and with its age."""
+        self._last_attempt += 1
+        candidate = Candidate(self._session, self._last_attempt)
+        lease = Lease(candidate, round(wish.timing.ttl * 1000), wish.label, wish.data)
+        proposer = Proposer(candidate, self._nodes)
+        attempt = Attempt(wish, lease, proposer, self._out.retry_first(), self._out.retry_first())
+        self._attempts[attempt.number] = attempt
+        local.attempt = attempt
+        if after is None:
+            self._prepare(attempt, now)
+            return
+        attempt.heard = after.heard
+        attempt.backoff = min(after.backoff * 2.0, RETRY_MAX_S)
+        proposer.highest = after.proposer.highest
+        self._timers.add(
+            now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
+        )
+
+    def _prepare(self, attempt: Attempt, now: float) -> None:
+        """Phase 1, in a higher term than any heard of (section 3, step 1)."""
+        proposer = attempt.proposer
+        proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
+        self._send_prepares(attempt, now)
+        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+
+    def _send_prepares(self, attempt: Attempt, now: float) -> None:
+        proposer, wish = attempt.proposer, attempt.wish
+        waits = not wish.once and attempt.number not in self._leases.tenures
+        message = Prepare(
+            request=proposer.request,
+            name=wish.name,
+            at_least=proposer.at_least,
+            candidate=proposer.candidate,
+            age_ms=int(wish.age(now) * 1000),
+            refresh_ms=max(1, round(attempt.refresh * 1000)) if waits else 0,
+            label=wish.label,
+        )
+        attempt.stated = attempt.refresh
+        for node in self._nodes:
+            self._out.send(node, message)
+
+    def _accept(self, attempt: Attempt, now: float) -> None:
+        """Phase 2, to all nodes, also to those that promised less (section 3, step 2)."""
+        attempt.proposer.accept(self._out.request(), now)
+        attempt.sent.clear()
+        attempt.retry = self._out.retry_first()
+        self._send_accepts(attempt, self._nodes, now)
+        self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+
+    def _send_accepts(self, attempt: Attempt, nodes: tuple[str, ...] | list[str], now: float) -> None:
+        """Each sending carries a new number, so that it counts from its own time (rule S4)."""
+        if not nodes:
+            return
+        proposer, wish = attempt.proposer, attempt.wish
+        message = Accept(
+            request=proposer.request,
+            name=wish.name,
+            term=proposer.term,
+            lease=attempt.lease,
+            seq=self._numbers.next(now),
+            age_ms=int(wish.age(now) * 1000),
+        )
+        for node in nodes:
+            self._out.send(node, message)
+
+    def _attempt_due(self, attempt: Attempt, now: float) -> None:
+        proposer = attempt.proposer
+        if attempt.number in self._leases.tenures:
+            self._tenure_due(attempt, now)
+            return
+        if proposer.phase is Phase.BACKING_OFF:
+            self._prepare(attempt, now)
+            return
+        silent = self._silent(proposer, now)
+        if proposer.failed(silent):
+            if self._give_way(attempt, now):
+                return
+            if proposer.phase is Phase.ACCEPTING:
+                self._failed(attempt, now)
+                return
+        if proposer.phase is Phase.PREPARING:
+            self._send_prepares(attempt, now)
+            waiting = len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once
+            attempt.retry = attempt.settle_refresh() if waiting else min(attempt.retry * 2.0, attempt.refresh)
+        else:
+            self._send_accepts(attempt, proposer.unanswered(), now)
+            attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
+        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+
+    def _silent(self, proposer: Proposer, now: float) -> frozenset[str]:
+        """Nodes that are sitting out, or have not answered this phase for so long that they count as no."""
+        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+            return frozenset(self._nodes)
+        return frozenset(node for node, until in self.recovering.items() if now < until)
+
+    def _failed(self, attempt: Attempt, now: float) -> None:
+        """The term is not tried again: a higher one, or the line (section 3, step 4)."""
+        attempt.proposer.phase = Phase.BACKING_OFF
+        attempt.retry = self._out.retry_first()
+        self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
+        attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
+
+    def _give_way(self, attempt: Attempt, now: float) -> bool:
+        """Withdraw in favour of an older candidate where votes are split (rule L2)."""
+        wish, grace = attempt.wish, self._settings.grace
+        if wish.once or not attempt.proposer.must_withdraw(age=wish.age(now), grace=grace, now=now):
+            return False
+        self._counters["withdrawn"] += 1
+        self._end(attempt, now)
+        self._new_attempt(self._names[wish.name], wish, now, after=attempt)
+        return True
+
+    def _end(self, attempt: Attempt, now: float, *, ticket: int = 0) -> None:
+        """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1).
+
+        With a ticket, Ended is published when a quorum has heard it.
+        """
+        self._leases.remove(attempt.number)
+        del self._attempts[attempt.number]
+        self._timers.cancel(AttemptTimer(attempt.number))
+        wish = attempt.wish
+        local = self._names[wish.name]
+        local.attempt = None
+        ending = Ending(
+            ticket=ticket,
+            name=wish.name,
+            candidate=attempt.candidate,
+            term=attempt.last_term,
+            open=set(self._nodes),
+            until=now + min(RELEASE_PATIENCE_S, wish.timing.ttl),
+            retry=self._out.retry_first(),
+        )
+        self._endings[attempt.number] = ending
+        self._send_releases(ending, now)
+
+    def _send_releases(self, ending: Ending, now: float) -> None:
+        message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
+        for node in sorted(ending.open):
+            self._out.send(node, message)
+        self._timers.add(now + self._out.jitter(ending.retry), EndingTimer(ending.candidate.attempt))
+        ending.retry = min(ending.retry * 2.0, RETRY_MAX_S)
+
+    def _ending_due(self, ending: Ending, now: float) -> None:
+        if now >= ending.until:
+            self._ending_over(ending, heard=False)
+            del self._endings[ending.candidate.attempt]
+        else:
+            self._send_releases(ending, now)
+
+    def _ending_over(self, ending: Ending, *, heard: bool) -> None:
+        if not ending.told and ending.ticket:
+            self._out.publish(Ended(ending.ticket, heard))
+        ending.told = True
+
+    def _give_up(self, wish: Wish, now: float) -> None:
+        """The time given is over, or one attempt was enough."""
+        local = self._names[wish.name]
+        attempt = local.attempt
+        del self._wishes[wish.ticket]
+        if attempt is not None and attempt.wish is wish:
+            reason, holder, detail = attempt.why_not(self._quorum, now)
+            self._end(attempt, now)
+        else:
+            local.wishes.remove(wish)
+            reason, holder, detail = Reason.HELD, attempt.wish.label if attempt is not None else None, ""
+        self._out.publish(Failed(wish.ticket, reason, holder, detail))
+        self._next_wish(local, now)
+
+    # Answers to attempts
+
+    def _attempt_of(self, node: str, name: str, candidate: Candidate, term: int) -> Attempt | None:
+        """The live attempt that is meant; one that is over is answered with Release (rule L1)."""
+        if candidate.session != self._session:
+            self._counters["stranger"] += 1
+            return None
+        attempt = self._attempts.get(candidate.attempt)
+        if attempt is None and candidate.attempt not in self._detached:
+            self._out.send(node, Release(self._out.request(), name, candidate, term))
+        return attempt
+
+    def promised(self, node: str, message: Promise, now: float) -> None:
+        self.learn_floor(message.floor)
+        attempt = self._attempt_of(node, message.name, message.candidate, message.term)
+        if attempt is None:
+            return
+        attempt.heard[node] = now
+        if attempt.proposer.promised(node, message.request, message.term):
+            self._accept(attempt, now)
+        elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
+            # Pushed by one node: the pushes of the others may be lost, so ask them soon.
+            attempt.retry = self._out.retry_first()
+            self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+
+    def accepted(self, node: str, message: Accepted, now: float) -> None:
+        attempt = self._attempt_of(node, message.name, message.candidate, message.term)
+        if attempt is None:
+            return
+        attempt.heard[node] = now
+        tenure = self._leases.tenures.get(attempt.number)
+        sent_at = self._numbers.sent_at(message.seq)
+        if tenure is not None and message.term >= tenure.token and tenure.acknowledged(node, sent_at):
+            self._out.publish(Extended(tenure.ticket, tenure.deadline))
+        proposer = attempt.proposer
+        if tenure is None and message.term == proposer.term and proposer.phase is Phase.ACCEPTING:
+            attempt.sent[node] = max(sent_at, attempt.sent.get(node, sent_at))
+        if proposer.took(node, message.term):
+            if tenure is None:
+                self._chosen(attempt, now)
+            else:
+                tenure.term = proposer.term
+                self._commit(attempt)
+
+    def _chosen(self, attempt: Attempt, now: float) -> None:
+        """A quorum accepted in ONE term: that term is the fencing token (rule S3)."""
+        wish, proposer = attempt.wish, attempt.proposer
+        validity = Validity(len(self._nodes), wish.timing.span)
+        for node in proposer.accepted.yes:
+            validity.acknowledge(node, attempt.sent[node])
+        deadline = validity.until() - wish.timing.margin
+        if deadline <= now:
+            # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
+            self._end(attempt, now)
+            self._new_attempt(self._names[wish.name], wish, now)
+            return
+        attempt.lease = attrs.evolve(attempt.lease, token=proposer.term)
+        tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
+        self._leases.add(tenure, now)
+        self._timers.cancel(WishTimer(wish.ticket))
+        self._commit(attempt)
+        self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
+        self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
+
+    def _commit(self, attempt: Attempt) -> None:
+        message = Commit(attempt.wish.name, attempt.proposer.term, attempt.lease)
+        for node in self._nodes:
+            self._out.send(node, message)
+
+    def refused(self, node: str, message: Refused, now: float) -> None:
+        self.learn_floor(message.floor)
+        self._release_own(node, message)
+        attempt = self._attempts.get(message.candidate.attempt)
+        if attempt is None or message.candidate != attempt.candidate:
+            return
+        attempt.heard[node] = now
+        proposer = attempt.proposer
+        proposer.refused(node, message, now)
+        tenure = self._leases.tenures.get(attempt.number)
+        if tenure is not None:
+            self._refused_to_holder(attempt, tenure, message, now)
+            return
+        if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
+            self._counters[f"refused: {message.reason.name.lower()}"] += 1
+        if not proposer.failed(self._silent(proposer, now)):
+            return
+        if attempt.wish.once and message.reason in (RefusalReason.HELD, RefusalReason.QUEUED):
+            self._give_up(attempt.wish, now)
+        elif not self._give_way(attempt, now):
+            if proposer.phase is Phase.ACCEPTING:
+                self._failed(attempt, now)
+            elif proposer.phase is Phase.PREPARING:
+                soon = min(attempt.retry * 2.0, RETRY_MAX_S)
+                attempt.retry = soon if attempt.wish.once else attempt.settle_refresh()
+                self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+
+    def _release_own(self, node: str, message: Refused) -> None:
+        """Where an attempt of ours that is over still stands in the way, it is released again."""
+        occupant = message.occupant
+        if occupant is None or occupant.candidate.session != self._session:
+            return
+        number = occupant.candidate.attempt
+        if number not in self._attempts and number not in self._detached:
+            self._out.send(node, Release(self._out.request(), message.name, occupant.candidate, message.term))
+
+    # Tenures
+
+    def renewed(self, node: str, message: Renewed, now: float) -> None:
+        moved, missing = self._leases.renewed(node, message, now)
+        for tenure in moved:
+            self._out.publish(Extended(tenure.ticket, tenure.deadline))
+        for tenure in missing:
+            attempt = self._attempts[tenure.candidate.attempt]
+            if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
+                self._send_accepts(attempt, [node], now)
+
+    def _refused_to_holder(self, attempt: Attempt, tenure: Tenure, message: Refused, now: float) -> None:
+        """A node will not take the lease in its term: try a higher one as the same candidate (rule L3)."""
+        if message.reason is RefusalReason.ENDED:
+            self._lose(tenure, LossReason.RELEASED, now)
+        elif attempt.proposer.phase is not Phase.CHOSEN:
+            if attempt.proposer.failed(self._silent(attempt.proposer, now)):
+                attempt.proposer.stay(tenure.term)
+        elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
+            self._counters["raised"] += 1
+            attempt.retry = self._out.retry_first()
+            self._prepare(attempt, now)
+
+    def _tenure_due(self, attempt: Attempt, now: float) -> None:
+        """A valid holder repeats Accept to nodes that lack it, and what it does to reach a higher term."""
+        proposer = attempt.proposer
+        if proposer.phase is Phase.CHOSEN:
+            if attempt.repairs_left:
+                attempt.repairs_left -= 1
+                self._send_accepts(attempt, proposer.unanswered(), now)
+            return
+        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+            tenure = self._leases.tenures[attempt.number]
+            proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
+            return
+        if proposer.phase is Phase.PREPARING:
+            self._send_prepares(attempt, now)
+        else:
+            self._send_accepts(attempt, proposer.unanswered(), now)
+        attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
+        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+
+    def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
+        """The lease is over for ever; the program is told, and the nodes."""
+        attempt = self._attempts[tenure.candidate.attempt]
+        self._wishes.pop(tenure.ticket, None)
+        self._end(attempt, now)
+        self._out.publish(Lost(tenure.ticket, reason))
+        self._next_wish(self._names[tenure.name], now)
+
+    def released(self, node: str, message: Released, now: float) -> None:
+        self.learn_floor(message.floor)
+        ending = self._endings.get(message.candidate.attempt)
+        if ending is None or message.candidate != ending.candidate:
+            return
+        ending.open.discard(node)
+        if len(self._nodes) - len(ending.open) >= self._quorum:
+            self._ending_over(ending, heard=True)
+        if not ending.open:
+            del self._endings[ending.candidate.attempt]
+            self._timers.cancel(EndingTimer(ending.candidate.attempt))
+
+    # Within
+
+    def _set_timer(self, attempt: Attempt, when: float) -> None:
+        self._timers.cancel(AttemptTimer(attempt.number))
+        self._timers.add(when, AttemptTimer(attempt.number))
+
+    def _forget_if_idle(self, local: LocalName) -> None:
+        if local.attempt is None and not local.wishes:
+            self._names.pop(local.name, None)

@@ -1,0 +1,73 @@
+"""What the parts of a session share: its configuration, and where they put what is to be sent and told."""
+
+from __future__ import annotations
+
+from random import Random
+
+import attrs
+
+from paxlock.core.messages import Member, Message, Peer
+from paxlock.core.notices import Notice
+
+__all__ = ["Outbox", "SessionSettings"]
+
+RETRY_FIRST_GRACES = 0.4
+
+
+@attrs.frozen
+class SessionSettings:
+    """The configuration that a session counts votes in."""
+
+    members: tuple[Member, ...]
+    max_ttl_ms: int
+    drift_ppm: int
+    grace_ms: int
+    label: str = ""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(member.node_id for member in self.members)
+
+    @property
+    def drift(self) -> float:
+        return self.drift_ppm / 1e6
+
+    @property
+    def grace(self) -> float:
+        return self.grace_ms / 1000.0
+
+
+@attrs.define(eq=False)
+class Outbox:
+    """Messages and notices in their order, and the numbers that a session gives out."""
+
+    grace: float
+    rng: Random
+    sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
+    published: list[Notice] = attrs.field(factory=list)
+    _last_request: int = 0
+    _last_ticket: int = 0
+
+    def send(self, node: str, message: Message) -> None:
+        self.sends.append((node, message))
+
+    def publish(self, notice: Notice) -> None:
+        self.published.append(notice)
+
+    def request(self) -> int:
+        """A new request number, by which an answer finds its question."""
+        self._last_request += 1
+        return self._last_request
+
+    def ticket(self) -> int:
+        """A new ticket, by which the shell finds what it asked for."""
+        self._last_ticket += 1
+        return self._last_ticket
+
+    def retry_first(self) -> float:
+        """The first repetition: the grace is four round trips or more."""
+        return RETRY_FIRST_GRACES * self.grace
+
+    def jitter(self, interval: float) -> float:
+        """Never later than the interval: a place in line lapses by what was stated."""
+        return interval * self.rng.uniform(0.75, 1.0)
