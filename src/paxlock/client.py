@@ -88,6 +88,8 @@ class Statistics:
 class _Outcome:
     """Where the answer to one ticket will arrive; None means that the client was closed."""
 
+    name: str = ""
+    ttl: float = 0.0
     arrived: trio.Event = attrs.field(factory=trio.Event)
     value: object = None
 
@@ -109,7 +111,6 @@ class Client:
         self._outcomes: dict[int, _Outcome] = {}
         self._held: dict[int, HeldLease] = {}
         self._watches: dict[int, Changes] = {}
-        self._last_heard: dict[str, float] = {}
         self._transport = transport
         self._driver: Driver
 
@@ -272,6 +273,7 @@ class Client:
 
     def statistics(self) -> Statistics:
         """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
+        self.check_process()
         return Statistics(
             MappingProxyType(dict(self._session.statistics())),
             self._driver.endpoint.statistics(),
@@ -334,8 +336,8 @@ class Client:
                 "this client belongs to the parent process: a fork holds no leases; open a client of its own"
             )
 
-    async def release_ticket(self, ticket: int, ttl: float) -> None:
-        """End a lease and wait, shielded and bounded, until a quorum has heard it."""
+    async def release_ticket(self, ticket: int, patience: float) -> None:
+        """End a lease and wait, shielded and for ``patience`` or 1 s, until a quorum has heard it."""
         self._held.pop(ticket, None)
         self._settle_sleep()
         with trio.CancelScope(shield=True):
@@ -348,14 +350,14 @@ class Client:
             outcome = self._expect(ticket)
             self._session.release(ticket, self.now())
             self._driver.poke()
-            with trio.move_on_after(min(RELEASE_PATIENCE_S, ttl)):
+            with trio.move_on_after(min(RELEASE_PATIENCE_S, patience)):
                 await outcome.arrived.wait()
             self._outcomes.pop(ticket, None)
 
     def detach_ticket(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
         self._held.pop(ticket, None)
-        self._session.detach(ticket)
+        self._session.detach(ticket, self.now())
         self._settle_sleep()
 
     # Within
@@ -371,7 +373,7 @@ class Client:
         ticket = self._session.campaign(
             name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
         )
-        outcome = self._expect(ticket)
+        outcome = self._outcomes[ticket] = _Outcome(name, ttl)
         self._driver.poke()
         try:
             await outcome.arrived.wait()
@@ -386,8 +388,8 @@ class Client:
         result = self._opened(outcome)
         if isinstance(result, Failed):
             raise NotAcquired(name, result.reason, result.holder, result.detail)
-        assert isinstance(result, Granted)
-        return self._held.get(ticket) or self._hold(name, ttl, result)
+        assert isinstance(result, HeldLease)
+        return result
 
     def _hold(self, name: str, ttl: float, granted: Granted) -> HeldLease:
         handle = Handle(self.cell.cell_id, name, *granted.candidate, granted.term)
@@ -489,10 +491,8 @@ class Client:
         outcome = self._outcomes.pop(notice.ticket, None)
         if outcome is None:
             return  # cancelled in this very turn: its Release is on its way
-        wish = self._session.wish(notice.ticket)
-        if wish is not None:
-            self._hold(wish.name, wish.timing.ttl, notice)
-        outcome.set(notice)
+        # Held from this moment, not from when the waiting task runs: it may be lost before that.
+        outcome.set(self._hold(outcome.name, outcome.ttl, notice))
 
     # Opening and closing
 
@@ -504,9 +504,12 @@ class Client:
             self._session.release(ticket, now)
         for ticket in list(self._outcomes):
             self._session.release(ticket, now)
+        for changes in list(self._watches.values()):
+            changes.close()
         self.close()
         self._driver.poke()
         with trio.move_on_after(CLOSE_PATIENCE_S):
+            await self._driver.turned()
             while self._session.releasing:
                 await self._driver.turned()
 
@@ -625,7 +628,10 @@ async def open_as(
         driver = client.attach(endpoint)
         try:
             async with attended(
-                driver.run, lambda: keep_resolving(cell, endpoint), before_leaving=client.leave
+                driver.run,
+                lambda: keep_resolving(cell, endpoint),
+                before_leaving=client.leave,
+                failed=client.close,
             ):
                 yield client
         finally:

@@ -20,7 +20,7 @@ from paxlock.errors import InternalError, PaxlockError
 from paxlock.wire.endpoint import Endpoint, Received
 from paxlock.wire.transport import Transport
 
-__all__ = ["Driver", "Machine", "attended"]
+__all__ = ["Driver", "Machine", "add_context", "attended"]
 
 DRAIN_MAX_DATAGRAMS = 64
 CLOCK_JUMP_S = 0.05
@@ -85,13 +85,15 @@ class Driver:
         offset = clock.now() - trio.current_time()
         while True:
             self._poked = False
-            more = self._drain()
-            now = clock.now()
             if self._jumped is not None:
+                # Before anything that arrived is looked at: a loss by the jump shall be told as one.
+                now = clock.now()
                 drift = now - trio.current_time() - offset
                 if abs(drift) > CLOCK_JUMP_S:
                     offset += drift
                     self._jumped(now)
+            more = self._drain()
+            now = clock.now()
             if machine.deadline() <= now:
                 machine.tick(now)
             self.carry_out()
@@ -147,29 +149,58 @@ def _only_cancelled(error: BaseException) -> bool:
     return isinstance(error, trio.Cancelled)
 
 
+def _as_ours(error: Exception) -> PaxlockError:
+    if isinstance(error, PaxlockError):
+        return error
+    found = InternalError("a bug in paxlock stopped its background work")
+    found.__cause__ = error
+    return found
+
+
+def add_context(error: BaseException, context: BaseException) -> None:
+    """Make ``context`` the first cause in the error's chain of contexts, unless it is in there already."""
+    seen = {id(error)}
+    while error is not context:
+        following = error.__context__
+        if following is None or id(following) in seen:
+            error.__context__ = context
+            return
+        seen.add(id(following))
+        error = following
+
+
 @asynccontextmanager
 async def attended(
-    *tasks: Callable[[], Awaitable[None]], before_leaving: Callable[[], Awaitable[None]] | None = None
+    *tasks: Callable[[], Awaitable[None]],
+    before_leaving: Callable[[], Awaitable[None]] | None = None,
+    failed: Callable[[], None] | None = None,
 ) -> AsyncIterator[None]:
     """Run background tasks around a body without showing a nursery to it.
 
     An error of the body comes out bare. An error of a task cancels the body and comes out itself if it is
-    one of ours, else as InternalError with its cause. ``before_leaving`` runs, shielded, after the body and
-    before the tasks are cancelled.
+    one of ours, else as InternalError with its cause; if the body then ends with an error of its own, that
+    one comes out, with the other in its chain of contexts. ``failed`` is called as soon as a task has failed,
+    ``before_leaving`` runs, shielded, after the body and before the tasks are cancelled. Cancellation from
+    outside reaches the body only: what the body does while it ends, such as a release, needs the tasks.
     """
     failures: list[Exception] = []
     body_error: BaseException | None = None
+    scopes = [trio.CancelScope(shield=True) for _ in tasks]
     async with trio.open_nursery() as nursery:
 
-        async def guarded(task: Callable[[], Awaitable[None]]) -> None:
+        @trio.lowlevel.enable_ki_protection
+        async def guarded(task: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
             try:
-                await task()
+                with scope:
+                    await task()
             except Exception as error:  # noqa: BLE001 - whatever it is, it must come out below
                 failures.append(error)
                 nursery.cancel_scope.cancel()
+                if failed is not None:
+                    failed()
 
-        for task in tasks:
-            nursery.start_soon(guarded, task)
+        for task, scope in zip(tasks, scopes, strict=True):
+            nursery.start_soon(guarded, task, scope)
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
@@ -177,10 +208,13 @@ async def attended(
         nursery.cancel_scope.shield = True
         if before_leaving is not None and not failures:
             await before_leaving()
-        nursery.cancel_scope.cancel()
-    if failures and (body_error is None or _only_cancelled(body_error)):
-        if isinstance(failures[0], PaxlockError):
-            raise failures[0]
-        raise InternalError("a bug in paxlock stopped its background work") from failures[0]
-    if body_error is not None:
-        raise body_error
+        for scope in scopes:
+            scope.cancel()
+    failure = _as_ours(failures[0]) if failures else None
+    if body_error is None or (failure is not None and _only_cancelled(body_error)):
+        if failure is not None:
+            raise failure
+        return
+    if failure is not None:
+        add_context(body_error, failure)
+    raise body_error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import trio
 
+from paxlock.driver import add_context
 from paxlock.errors import LeaseLost, LossReason
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class HeldLease:
         it was released or this process is a fork of the holder.
         """
         self._client.check_process()
-        if self._let_go:
+        if self._let_go and self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
         if not self.valid:
             raise self.loss()
@@ -93,16 +95,25 @@ class HeldLease:
         if self._let_go:
             await trio.lowlevel.checkpoint()
             return
-        self._let_go = True
-        self._over.set()
-        await self._client.release_ticket(self._ticket, self.ttl)
+        self._end()
+        # What is lost already is worth no waiting: the nodes are told in the background.
+        await self._client.release_ticket(self._ticket, self.ttl if self._reason is None else 0.0)
 
     def detach(self) -> None:
-        """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle."""
+        """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
+
+        Leave the name alone with this client from then on: the end of a later attempt of the same session
+        also ends the handle's power to renew (protocol.md section 2, tombstones).
+        """
         self._client.check_process()
+        self._end()
+        self._client.detach_ticket(self._ticket)
+
+    def _end(self) -> None:
         self._let_go = True
         self._over.set()
-        self._client.detach_ticket(self._ticket)
+        if self._scope is not None and self._reason is None:
+            self._scope.deadline = math.inf  # nothing to lose any more: the rest of the block just runs
 
     # For the client and the block
 
@@ -182,8 +193,8 @@ class LeaseBlock:
             if lost is not None:
                 raise lost from None
             return swallowed
-        if lost is not None and not isinstance(remaining, trio.Cancelled):
-            _attach(remaining, lost)
+        if lost is not None and not isinstance(remaining, trio.Cancelled) and not _tells(remaining, lost):
+            add_context(remaining, lost)
         if remaining is exc:
             return False
         context = remaining.__context__
@@ -193,13 +204,6 @@ class LeaseBlock:
             remaining.__context__ = context
 
 
-def _attach(error: BaseException, context: LeaseLost) -> None:
-    """Make the loss the first cause in the error's chain of contexts."""
-    seen = {id(error)}
-    while error.__context__ is not None and id(error.__context__) not in seen:
-        error = error.__context__
-        if isinstance(error, LeaseLost):
-            return
-        seen.add(id(error))
-    if not isinstance(error, LeaseLost):
-        error.__context__ = context
+def _tells(error: BaseException, lost: LeaseLost) -> bool:
+    """Whether the error is this loss already, as when ``check`` raised it."""
+    return isinstance(error, LeaseLost) and (error.name, error.term) == (lost.name, lost.term)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
 from types import MappingProxyType
+from typing import TypeVar
 
 import attrs
 import trio
@@ -36,6 +37,7 @@ __all__ = ["Node", "NodeConfig", "open_node", "serve_node"]
 RUN_BYTES = 16
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]
+T = TypeVar("T")
 
 
 class Service:
@@ -115,7 +117,7 @@ class Service:
         while True:
             while self._to_write is not None:
                 record, self._to_write = self._to_write, None
-                await trio.to_thread.run_sync(self._store.write_record, record)
+                await _apart(self._store, partial(self._store.write_record, record))
                 self.replica.persisted(record, self._clock.now())
                 self.driver.poke()
             self._wanted = trio.Event()
@@ -149,8 +151,16 @@ class Service:
         if snapshot is None or self.config.durability is Durability.MEMORY:
             return
         record = attrs.evolve(self.replica.record, clean=True)
-        await trio.to_thread.run_sync(self._store.write_snapshot, snapshot)
-        await trio.to_thread.run_sync(self._store.write_record, record)
+        await _apart(self._store, lambda: self._store.write_snapshot(snapshot))
+        await _apart(self._store, lambda: self._store.write_record(record))
+
+
+async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
+    """Do in a thread what may wait for a disk; what is in memory needs none."""
+    if isinstance(store, MemoryStore):
+        await trio.lowlevel.checkpoint()
+        return work()
+    return await trio.to_thread.run_sync(work)
 
 
 def _open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
@@ -220,9 +230,7 @@ async def run_service(
             opened = await trio.to_thread.run_sync(lambda: _open_store(config, create_folder=create or join))
         found = opened
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
-        start = await trio.to_thread.run_sync(
-            lambda: _begin(config, found, durability, create=create, join=join)
-        )
+        start = await _apart(found, lambda: _begin(config, found, durability, create=create, join=join))
         service = Service(config, start, opened, transport, clock, report or (lambda _: None))
         await service.resolve()
         try:

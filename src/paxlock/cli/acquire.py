@@ -21,7 +21,7 @@ from paxlock.cli.options import (
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.client import default_label
-from paxlock.errors import NotAcquired
+from paxlock.errors import LeaseLost, NotAcquired
 from paxlock.wire.handle import Handle, parse_handle
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
@@ -83,10 +83,13 @@ def acquire_command(
 
 
 @contextmanager
-def _no_quorum(done: str, grant: Handle) -> Iterator[None]:
-    """Say what was not done where no quorum answered."""
+def _told(done: str, grant: Handle) -> Iterator[None]:
+    """Say what was not done where no quorum answered, or where the grant is over."""
     try:
         yield
+    except LeaseLost as error:
+        sentence = f"the lease of {grant.name!r} with term {grant.term} is over: acquire it anew"
+        raise Failure(ExitCode.LEASE_LOST, sentence) from error
     except NotAcquired as error:
         sentence = f"{grant.name!r} was not {done}: no quorum answered; are the nodes running, and is this "
         raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
@@ -118,7 +121,7 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
 
     async def renew() -> int:
         async with connect(settings, wait=wait) as client:
-            with typed_values(), _no_quorum("renewed", grant):
+            with typed_values(), _told("renewed", grant):
                 left = await client.renew_handle(handle, wait=wait)
         if as_json:
             emit(to_json(name_facts(grant.name, "led", term=grant.term, remaining=left)))
@@ -148,7 +151,7 @@ def release_command(options: CellOptions, handle: str, wait: float) -> int:
 
     async def release() -> int:
         async with connect(settings, wait=wait) as client:
-            with typed_values(), _no_quorum("released", grant):
+            with typed_values(), _told("released", grant):
                 await client.release_handle(handle, wait=wait)
         say(f"released {grant.name!r} with term {grant.term}")
         return ExitCode.DONE

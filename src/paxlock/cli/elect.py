@@ -86,15 +86,15 @@ class Elector:
                 return ExitCode.LEASE_LOST
 
     async def resign(self) -> None:
-        """If this process leads: tell so, let the command of ``--exec`` finish, and only then release."""
+        """Let the command of ``--exec`` finish. If this process leads: tell so first, and release after it."""
         held, self._held = self._held, None
-        if held is None:
-            return
         try:
-            self._tell_lost(held)
+            if held is not None:
+                self._tell_lost(held)
         finally:
             await self._hooks.idle()
-            await held.release()
+            if held is not None:
+                await held.release()
 
     def _tell_led(self, held: HeldLease) -> None:
         facts = name_facts(

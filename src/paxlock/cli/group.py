@@ -56,14 +56,17 @@ class LazyGroup(click.Group):
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
+    output.emit(f"{PROGRAM} {_version()}")
+    ctx.exit(0)
+
+
+def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        number = version("paxlock")
+        return version("paxlock")
     except PackageNotFoundError:
-        number = "(not installed)"
-    output.emit(f"{PROGRAM} {number}")
-    ctx.exit(0)
+        return "(not installed)"
 
 
 @click.group(

@@ -134,10 +134,10 @@ class CellOptions:
 def client_options(function: Callable[..., int]) -> Callable[..., int]:
     """``--cell``, ``--nodes``, ``--key-file``, ``-q``, ``-v``; the first three come as one CellOptions."""
 
-    @talk_options
-    @click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
-    @click.option("--nodes", metavar="ADDRESS,...", help="Addresses of nodes to ask first [PAXLOCK_NODES].")
     @click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
+    @click.option("--nodes", metavar="ADDRESS,...", help="Addresses of nodes to ask first [PAXLOCK_NODES].")
+    @click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+    @talk_options
     @functools.wraps(function)
     def gathered(cell: str | None, nodes: str | None, key_file: str | None, **rest: Any) -> int:
         return function(CellOptions(cell, nodes, key_file), **rest)

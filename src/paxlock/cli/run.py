@@ -13,7 +13,7 @@ import trio
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
-from paxlock.cli.output import say
+from paxlock.cli.output import say, voice
 from paxlock.cli.runtime import connect, heeded, typed_values
 from paxlock.client import Client, HeldLease
 from paxlock.config import ClientSettings
@@ -100,7 +100,8 @@ class Runner:
 
     async def _run_child(self, held: HeldLease) -> int:
         order = self._order
-        say(f"acquired {order.name!r} with term {held.term}")
+        if voice.verbose:  # the command has the same stderr, and more to say
+            say(f"acquired {order.name!r} with term {held.term}")
         try:
             child = await SupervisedChild.start(
                 order.argv,
@@ -145,7 +146,23 @@ class Runner:
         return end
 
 
-@click.command("run")
+class CommandBehindDashes(click.Command):
+    """Options of the command that stands behind ``--``, without the ``--``, are a common slip."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        dashed = "--" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if dashed:
+                raise
+            sentence = (
+                f"no such option: {error.option_name}; if it is the command's, put -- before the command"
+            )
+            raise click.UsageError(sentence, ctx) from error
+
+
+@click.command("run", cls=CommandBehindDashes)
 @click.argument("name", type=NAME)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @acquire_options

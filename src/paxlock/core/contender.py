@@ -10,6 +10,7 @@ At most one attempt per name is alive; further wishes of the same process line u
 from __future__ import annotations
 
 from collections import Counter
+from math import ceil
 
 import attrs
 
@@ -125,7 +126,7 @@ class Contender:
             self._out.publish(Ended(ticket, heard=True))
             self._forget_if_idle(local)
 
-    def detach(self, ticket: int) -> None:
+    def detach(self, ticket: int, now: float) -> None:
         """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
         wish = self._wishes.pop(ticket, None)
         if wish is None:
@@ -137,7 +138,7 @@ class Contender:
             self._detached.add(attempt.number)
             del self._attempts[attempt.number]
             local.attempt = None
-            self._forget_if_idle(local)
+            self._next_wish(local, now)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""
@@ -202,7 +203,8 @@ class Contender:
         """A new candidate for the wish; ``after`` one that gave way, not at once, and with its age."""
         self._last_attempt += 1
         candidate = Candidate(self._session, self._last_attempt)
-        lease = Lease(candidate, round(wish.timing.ttl * 1000), wish.label, wish.data)
+        # Rounded up: an acceptor must not hold it for less than the holder counts on.
+        lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
         attempt = Attempt(wish, lease, proposer, self._out.retry_first(), self._out.retry_first())
         self._attempts[attempt.number] = attempt
@@ -402,7 +404,7 @@ class Contender:
         if tenure is not None and message.term >= tenure.token and tenure.acknowledged(node, sent_at):
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         proposer = attempt.proposer
-        if tenure is None and message.term == proposer.term and proposer.phase is Phase.ACCEPTING:
+        if tenure is None and message.term == proposer.term and proposer.counts:
             attempt.sent[node] = max(sent_at, attempt.sent.get(node, sent_at))
         if proposer.took(node, message.term):
             if tenure is None:

@@ -156,10 +156,12 @@ class Learner:
                 lease = attrs.evolve(lease, token=known.lease.token)
             left = max(0, int((record.deadline - now) * 1000.0))
             return View(request, name, record.term, lease, record.lease_term, True, same, False, left)
+        # A term that is promised is not closed: only closed terms speak against a tenure (section 6).
+        term = record.term if record.owner is None else record.term - 1
         if known is not None:
-            term = max(record.term, known.term)
+            term = max(term, known.term)
             return View(request, name, term, known.lease, known.term, False, True, known.released, 0)
-        return View(request, name, record.term, None, 0, False, False, False, 0)
+        return View(request, name, term, None, 0, False, False, False, 0)
 
     # A value that was chosen without anybody's knowledge
 

@@ -94,13 +94,18 @@ class Proposer:
         self.refusals.clear()
         self.accepted = Tally(frozenset(self.nodes))
 
+    @property
+    def counts(self) -> bool:
+        """Whether acceptances of ``term`` may still choose the lease; they may come while backing off."""
+        return self.phase in (Phase.ACCEPTING, Phase.BACKING_OFF)
+
     def took(self, node: str, term: int) -> bool:
         """Count an acceptance; True when the lease has just been chosen."""
-        if self.phase not in (Phase.ACCEPTING, Phase.CHOSEN) or term != self.term:
+        if term != self.term or not (self.counts or self.phase is Phase.CHOSEN):
             return False
         self.accepted.record(node, True)
         self.refusals.pop(node, None)
-        if self.phase is Phase.ACCEPTING and self.accepted.verdict() is Verdict.WON:
+        if self.counts and self.accepted.verdict() is Verdict.WON:
             self.phase = Phase.CHOSEN
             return True
         return False

@@ -80,30 +80,34 @@ class PollQuery(Query):
     line: bool = False
     views: dict[str, View] = attrs.field(factory=dict)
     waiters: dict[Candidate, Waiter] = attrs.field(factory=dict)
-    _lines: dict[str, int] = attrs.field(factory=dict)
+    _lines: dict[str, set[Candidate]] = attrs.field(factory=dict)
+    _whole_lines: set[str] = attrs.field(factory=set)
 
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         asks: list[Message] = []
         if node not in self.views:
             asks.append(Poll(request, self.name))
-        if self.line and self._lines.get(node, 0) >= 0:
-            asks.append(Waiting(request, self.name, self._lines.get(node, 0)))
+        if self.line and node not in self._whole_lines:
+            asks.append(Waiting(request, self.name, len(self._lines.get(node, ()))))
         return asks
 
     def answered(self, node: str, message: Message, now: float) -> None:
         if isinstance(message, View):
             self.views[node] = message
             self.heard.add(node)
-        elif isinstance(message, Waiters) and self._lines.get(node, 0) >= 0:
+        elif isinstance(message, Waiters):
             for waiter in message.entries:
                 known = self.waiters.get(waiter.candidate)
                 if known is None or known.waiting_ms < waiter.waiting_ms:
                     self.waiters[waiter.candidate] = waiter
-            seen = self._lines.get(node, 0) + len(message.entries)
-            self._lines[node] = seen if message.entries and seen < message.total else -1
+            # Counted by candidate: a page that the network repeats is no further page.
+            seen = self._lines.setdefault(node, set())
+            seen.update(waiter.candidate for waiter in message.entries)
+            if not message.entries or len(seen) >= message.total:
+                self._whole_lines.add(node)
         elif isinstance(message, Recovering):
             self.open.discard(node)
-        if node in self.views and (not self.line or self._lines.get(node, 0) < 0):
+        if node in self.views and (not self.line or node in self._whole_lines):
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:

@@ -180,7 +180,7 @@ class Recovery:
 
     @property
     def unsaved(self) -> bool:
-        return self.record != self.saved
+        return self.record is not self.saved and self.record != self.saved
 
     def remembers(self, node: str, incarnation: int) -> bool:
         """Whether the durable record knows this incarnation of another member, or a later one."""
@@ -243,7 +243,9 @@ class Recovery:
         if node not in self.others:
             return
         mine = (self.record.incarnation, self.run)
-        if message.seen_incarnation > mine[0] or (
+        if self.record.durability is Durability.MEMORY:
+            pass  # every start is a new life that sits out; two within a second share the incarnation
+        elif message.seen_incarnation > mine[0] or (
             message.seen_incarnation == mine[0] and message.seen_run != mine[1]
         ):
             self.lost_memory = (

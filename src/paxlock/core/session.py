@@ -107,9 +107,9 @@ class Session:
         """End a wish, whatever has become of it: waiting, or held. Ended follows."""
         self._contender.release(ticket, now)
 
-    def detach(self, ticket: int) -> None:
+    def detach(self, ticket: int, now: float) -> None:
         """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
-        self._contender.detach(ticket)
+        self._contender.detach(ticket, now)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""
@@ -275,9 +275,9 @@ class Session:
         query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
         if query is None:
             return
-        before = len(query.open)
         query.answered(node, message, now)
-        if not self._query_result(query, now) and len(query.open) == before and node in query.open:
+        page = isinstance(message, Names | Waiters)
+        if not self._query_result(query, now) and page and node in query.open:
             # A page of a longer answer: ask for the next one at once.
             for ask in query.ask(node, query.requests[-1], now):
                 self._out.send(node, ask)

@@ -89,10 +89,5 @@ def over(views: Mapping[str, View], nodes: int, candidate: Candidate, term: int)
     """
     if any(v.released and v.lease is not None and v.lease.candidate == candidate for v in views.values()):
         return True
-    gone = [
-        view
-        for view in views.values()
-        if view.term >= term
-        and not (view.holds and view.lease is not None and view.lease.candidate == candidate)
-    ]
+    gone = [view for view in views.values() if view.term >= term and not _speaks_for(view, candidate)]
     return len(gone) >= blocking(nodes)

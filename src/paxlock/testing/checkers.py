@@ -10,6 +10,7 @@ from math import inf
 
 import attrs
 
+from paxlock.core.durable import Snapshot
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
 from paxlock.core.standing import State
@@ -120,8 +121,9 @@ class SessionChecker:
 
     live: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)
     over: set[Candidate] = attrs.field(factory=set)
+    handed_over: set[Candidate] = attrs.field(factory=set)  #: detached: others may speak for them
 
-    def sent(self, message: Message, session: bytes) -> Candidate | None:
+    def sent(self, message: Message) -> Candidate | None:
         """A session sends this; the candidate that is released, if one is."""
         match message:
             case Prepare():
@@ -131,7 +133,7 @@ class SessionChecker:
             case Renew():
                 for attempt in message.attempts:
                     candidate = Candidate(message.session, attempt)
-                    if candidate in self.over and message.session == session:
+                    if candidate in self.over and candidate not in self.handed_over:
                         raise CheckFailed("S2", f"attempt {attempt} is renewed after its Release")
             case Release():
                 self.over.add(message.candidate)
@@ -145,6 +147,7 @@ class SessionChecker:
 
     def detached(self, name: str, candidate: Candidate) -> None:
         """The session has let go of this attempt without ending it."""
+        self.handed_over.add(candidate)
         self.live.pop((candidate.session, name), None)
 
     def _proposes(self, name: str, candidate: Candidate) -> None:
@@ -157,14 +160,20 @@ class SessionChecker:
             )
 
 
+@attrs.frozen
 class NodeChecker:
     """What an acceptor may do, looked at after every step of a node.
 
     Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
-    out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number (S5).
+    out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number (S5); a
+    lease that has run out leaves its term closed; a promise lapses with the grace (L6).
     """
 
-    def before(self, node: NodeMachine, message: Message, sender: object) -> dict[Candidate, float]:
+    grace: float
+
+    def before(
+        self, node: NodeMachine, message: Message, sender: object, now: float
+    ) -> dict[Candidate, float]:
         """The deadlines that this Renew must not move: those stored with its number or a later one."""
         if not isinstance(message, Renew):
             return {}
@@ -172,7 +181,7 @@ class NodeChecker:
         for record in node.acceptor.records.values():
             lease = record.lease
             if lease is not None and lease.candidate.session == message.session:
-                if record.sender == sender and record.seq >= message.seq:
+                if record.sender == sender and record.seq >= message.seq and record.deadline > now:
                     frozen[lease.candidate] = record.deadline
         return frozen
 
@@ -192,13 +201,19 @@ class NodeChecker:
                 )
             owner, lease = record.owner, record.lease
             if owner is not None and (name, owner) in node.ended:
-                raise CheckFailed("L1", f"{node.peer} is promised to attempt {owner.attempt} after its Release")
+                raise CheckFailed(
+                    "L1", f"{node.peer} is promised to attempt {owner.attempt} after its Release"
+                )
             before = node.held.get(name)
             if lease is None:
                 if before is not None:
                     self._let_go(node, name, before, now)
+                    if (owner, record.term) == (before[0], before[2]):
+                        raise CheckFailed("expiry", f"{node.peer} leaves term {record.term} open")
                     del node.held[name]
+                self._promise(node, name, owner, record.term, now)
                 continue
+            node.promised.pop(name, None)
             candidate, deadline = lease.candidate, record.deadline
             if (name, candidate) in node.ended:
                 raise CheckFailed("L1", f"{node.peer} holds attempt {candidate.attempt} after its Release")
@@ -210,17 +225,39 @@ class NodeChecker:
                 if before[0] != candidate:
                     self._let_go(node, name, before, now)
                 elif deadline < before[1]:
-                    raise CheckFailed("S6", f"a deadline of {node.peer} moved back {before[1] - deadline:.6f} s")
+                    raise CheckFailed(
+                        "S6", f"a deadline of {node.peer} moved back {before[1] - deadline:.6f} s"
+                    )
             if frozen and frozen.get(candidate, deadline) != deadline:
                 raise CheckFailed("S5", f"{node.peer} re-armed attempt {candidate.attempt} by an old number")
-            node.held[name] = (candidate, deadline)
+            node.held[name] = (candidate, deadline, record.lease_term)
 
     def released(self, node: NodeMachine, message: Release) -> None:
         """The node has answered this Release."""
         node.ended.add((message.name, message.candidate))
 
-    def _let_go(self, node: NodeMachine, name: str, before: tuple[Candidate, float], now: float) -> None:
-        candidate, deadline = before
+    def restored(self, node: NodeMachine, snapshot: Snapshot, now: float) -> None:
+        """The node has started from this snapshot: leases go on with the time that was left (L8)."""
+        for saved in snapshot.names:
+            record = node.acceptor.records.get(saved.name)
+            if record is None or record.lease is None:
+                continue
+            more = record.deadline - now - saved.remaining_ms / 1000.0
+            if abs(more) > EPSILON_S:
+                raise CheckFailed("L8", f"{node.peer} restarts a lease with {more:.6f} s more than was left")
+
+    def _promise(self, node: NodeMachine, name: str, owner: Candidate | None, term: int, now: float) -> None:
+        if owner is None:
+            node.promised.pop(name, None)
+            return
+        before = node.promised.get(name)
+        if before is None or before[:2] != (owner, term):
+            node.promised[name] = (owner, term, now)
+        elif now > before[2] + self.grace + EPSILON_S:
+            raise CheckFailed("L6", f"{node.peer} keeps its promise of term {term} beyond the grace")
+
+    def _let_go(self, node: NodeMachine, name: str, before: tuple[Candidate, float, int], now: float) -> None:
+        candidate, deadline, _ = before
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
                 "exclusion rule", f"{node.peer} let go of {name!r} {deadline - now:.6f} s before its deadline"
@@ -282,7 +319,8 @@ class Progress:
         allowed = self.next_max if name in self.served else self.first_max
         if gap > allowed:
             raise CheckFailed(
-                "progress", f"{name!r} was without a holder for {gap:.3f} s; {allowed:.3f} s is the most allowed"
+                "progress",
+                f"{name!r} was without a holder for {gap:.3f} s; {allowed:.3f} s is the most allowed",
             )
 
 
@@ -291,7 +329,7 @@ class Histories:
     """All checkers of one run."""
 
     progress: Progress
+    nodes: NodeChecker
     exclusion: Exclusion = attrs.field(factory=Exclusion)
     sessions: SessionChecker = attrs.field(factory=SessionChecker)
-    nodes: NodeChecker = attrs.field(factory=NodeChecker)
     watches: WatchChecker = attrs.field(factory=WatchChecker)

@@ -80,7 +80,13 @@ class NodeMachine(Machine):
     written: list[NodeRecord] = attrs.field(factory=list)  #: completed while the machine was paused
     lost_disk: bool = False
     ended: set[tuple[str, Candidate]] = attrs.field(factory=set)
-    held: dict[str, tuple[Candidate, float]] = attrs.field(factory=dict)
+    held: dict[str, tuple[Candidate, float, int]] = attrs.field(factory=dict)
+    promised: dict[str, tuple[Candidate, int, float]] = attrs.field(factory=dict)
+
+    def forget(self) -> None:
+        """What the checkers have seen of the last life is history."""
+        self.held.clear()
+        self.promised.clear()
 
     @property
     def node_id(self) -> str:

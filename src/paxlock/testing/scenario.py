@@ -61,7 +61,7 @@ class Scenario:
     polls: float = 0.05
     watchers: int = 1
     attempts_per_renew: int = 100
-    first_term_step: int = 0  #: lets some runs begin just below the durable ceiling
+    ceiling_step: int = 1000  #: small ones make the durable ceiling matter
 
     @property
     def drift(self) -> float:
@@ -76,7 +76,7 @@ class Scenario:
         """The scenario of a seed; the same seed gives the same scenario for ever."""
         rng = Random(f"scenario {seed}")
         some = _Some(rng)
-        max_ttl_ms = rng.choice((250, 400, 600, 1000))
+        max_ttl_ms = rng.choice((250, 300, 400, 700))
         return cls(
             nodes=nodes if nodes is not None else rng.choices((1, 3, 5), (1, 8, 3))[0],
             clients=rng.randint(2, 4) if rng.random() < 0.9 else 5,
@@ -84,7 +84,7 @@ class Scenario:
             max_ttl_ms=max_ttl_ms,
             ttls=rng.randint(1, 3),
             durability=Durability.MEMORY if rng.random() < 0.1 else Durability.RECORD,
-            faulty_for=rng.uniform(0.3, 1.2),
+            faulty_for=rng.uniform(0.2, 0.8),
             loss=some.of(0.5, 0.02, 0.3),
             repeated=some.of(0.5, 0.02, 0.3),
             delay_max=rng.choice((0.0008, 0.002, 0.006)),
@@ -110,6 +110,7 @@ class Scenario:
             polls=some.of(0.4, 0.05, 0.3),
             watchers=rng.randint(0, 2),
             attempts_per_renew=rng.choice((1, 2, 100)),
+            ceiling_step=rng.choice((4, 20, 1000)),
         )
 
 
