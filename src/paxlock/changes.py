@@ -59,9 +59,12 @@ class Changes:
     and always arrives at the last state.
     """
 
-    def __init__(self, start: Callable[[Changes], int], stop: Callable[[int], None]) -> None:
+    def __init__(
+        self, start: Callable[[Changes], int], stop: Callable[[int], None], check_process: Callable[[], None]
+    ) -> None:
         self._start = start
         self._stop = stop
+        self._check_process = check_process
         self._ticket: int | None = None
         self._pending: OrderedDict[str, Change] = OrderedDict()
         self._arrived = trio.Event()
@@ -92,6 +95,7 @@ class Changes:
         """The next change. Raises ClosedResourceError when closed, BusyResourceError when another task is
         receiving already.
         """
+        self._check_process()
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving from this watch")
         self._receiving = True
@@ -108,6 +112,7 @@ class Changes:
 
     def receive_nowait(self) -> Change:
         """The next change; raises WouldBlock if there is none."""
+        self._check_process()
         if not self._pending:
             raise trio.WouldBlock
         _, change = self._pending.popitem(last=False)

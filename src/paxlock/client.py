@@ -223,7 +223,9 @@ class Client:
         self._check_open()
         prefix = name.endswith("*")
         pattern = name[:-1] if prefix else check_name(name)
-        return Changes(lambda changes: self._start_watch(changes, pattern, prefix), self._stop_watch)
+        return Changes(
+            lambda changes: self._start_watch(changes, pattern, prefix), self._stop_watch, self.check_process
+        )
 
     async def watch_forever(
         self,
@@ -358,6 +360,7 @@ class Client:
         """Forget a lease without releasing it."""
         self._held.pop(ticket, None)
         self._session.detach(ticket, self.now())
+        self._driver.poke()
         self._settle_sleep()
 
     # Within
@@ -421,6 +424,7 @@ class Client:
             await outcome.arrived.wait()
         finally:
             self._outcomes.pop(ticket, None)
+            self._session.forget(ticket)
         return self._opened(outcome)
 
     def _opened(self, outcome: _Outcome) -> object:

@@ -47,6 +47,7 @@ class Service:
         self,
         config: NodeConfig,
         start: Start,
+        run: bytes,
         store: StoreLike,
         transport: Transport,
         clock: Clock,
@@ -62,7 +63,6 @@ class Service:
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
-        run = secrets.token_bytes(RUN_BYTES)
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
             node_id=config.node_id,
@@ -171,7 +171,7 @@ def _open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
 
 
 def _begin(
-    config: NodeConfig, store: StoreLike, durability: Durability, *, create: bool, join: bool
+    config: NodeConfig, store: StoreLike, durability: Durability, run: bytes, *, create: bool, join: bool
 ) -> Start:
     """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
     assert isinstance(config.cell, Cell)
@@ -189,6 +189,7 @@ def _begin(
         drift=cell.drift_ppm / 1e6,
         durability=durability,
         unix_seconds=int(time.time()),
+        run=run,
         create=create,
         join=join,
     )
@@ -229,9 +230,10 @@ async def run_service(
         if opened is None:
             opened = await trio.to_thread.run_sync(lambda: _open_store(config, create_folder=create or join))
         found = opened
+        run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
-        start = await _apart(found, lambda: _begin(config, found, durability, create=create, join=join))
-        service = Service(config, start, opened, transport, clock, report or (lambda _: None))
+        start = await _apart(found, lambda: _begin(config, found, durability, run, create=create, join=join))
+        service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
         await service.resolve()
         try:
             async with attended(*(service.minded(task) for task in service.tasks)):

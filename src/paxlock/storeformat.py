@@ -128,10 +128,8 @@ def encode_record(record: NodeRecord) -> bytes:
             "membership": record.membership.value,
             "max_ttl_ms": record.max_ttl_ms,
             "clean": record.clean,
-            "seen": [
-                {"node_id": seen.node_id, "incarnation": seen.incarnation, "run": seen.run.hex()}
-                for seen in record.seen
-            ],
+            "seen": [_plain_seen(seen) for seen in record.seen],
+            "creating_runs": [_plain_seen(seen) for seen in record.creating_runs],
         },
     }
     return _seal(json.dumps(body, indent=2) + "\n")
@@ -142,7 +140,7 @@ def decode_record(content: bytes) -> NodeRecord:
     fields = _Fields(
         _unseal(content, "record"),
         *("cell_id", "epoch", "node_id", "incarnation", "ceiling", "durability", "membership"),
-        *("max_ttl_ms", "clean", "seen"),
+        *("max_ttl_ms", "clean", "seen", "creating_runs"),
     )
     try:
         durability = Durability(fields.text("durability"))
@@ -160,7 +158,12 @@ def decode_record(content: bytes) -> NodeRecord:
         max_ttl_ms=fields.integer("max_ttl_ms"),
         clean=fields.flag("clean"),
         seen=tuple(_decode_seen(item) for item in fields.items("seen")),
+        creating_runs=tuple(_decode_seen(item) for item in fields.items("creating_runs")),
     )
+
+
+def _plain_seen(seen: SeenNode) -> dict[str, object]:
+    return {"node_id": seen.node_id, "incarnation": seen.incarnation, "run": seen.run.hex()}
 
 
 def _decode_seen(item: object) -> SeenNode:

@@ -86,7 +86,7 @@ class Elector:
                 return ExitCode.LEASE_LOST
 
     async def resign(self) -> None:
-        """Let the command of ``--exec`` finish. If this process leads: tell so first, and release after it."""
+        """Let the command of ``--exec`` finish. If this process leads: tell first, release after it."""
         held, self._held = self._held, None
         try:
             if held is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 import click
 
@@ -34,6 +34,20 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _reader_gone() -> Iterator[None]:
+    """A broken pipe ends the command as the signal would have; click alone would end it with 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        output.silence_stdout()
+        raise exits.Failure(*exits.explain(error)) from error
+    except BaseExceptionGroup as error:
+        if isinstance(exits.unwrap(error), BrokenPipeError):
+            output.silence_stdout()
+        raise
+
+
 class LazyGroup(click.Group):
     """A group that imports the module of a command when it is called."""
 
@@ -47,6 +61,16 @@ class LazyGroup(click.Group):
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _reader_gone():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _reader_gone():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -104,17 +128,15 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         code = command_line.main(
             args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False
         )
+    except SystemExit:
+        raise  # click has answered a shell that completes
     except BaseException as error:  # noqa: BLE001 - this is where every error ends
-        if isinstance(unwrapped := exits.unwrap(error), SystemExit):
-            raise unwrapped from None
         code = _report(error)
     return _finish(code if isinstance(code, int) else exits.ExitCode.DONE)
 
 
 def _report(error: BaseException) -> int:
     code, sentence = exits.explain(error)
-    if isinstance(exits.unwrap(error), BrokenPipeError):
-        output.silence_stdout()
     if output.voice.verbose and code == exits.ExitCode.INTERNAL:
         with suppress(OSError, ValueError):
             traceback.print_exception(error)

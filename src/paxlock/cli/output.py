@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from paxlock.cli.exits import ExitCode, Failure
+
 if TYPE_CHECKING:
     from paxlock.changes import Change, Standing, Waiter
 
@@ -56,10 +58,20 @@ voice = Voice()
 
 
 def emit(text: str) -> None:
-    """Write data to stdout, a line or several, at once. Raises BrokenPipeError when nobody reads."""
-    if sys.stdout is not None:
+    """Write data to stdout, a line or several, at once.
+
+    Raises BrokenPipeError when nobody reads any more, Failure for another reason not to be written.
+    """
+    if sys.stdout is None:
+        return
+    try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence_stdout()
+        raise Failure(ExitCode.INTERNAL, f"stdout cannot be written: {error.strerror}") from error
 
 
 def say(text: str, *, even_if_quiet: bool = False) -> None:

@@ -39,6 +39,9 @@ class SeenNode:
 class NodeRecord:
     """The durable record. Nothing above ``ceiling`` was ever promised, accepted or closed.
 
+    While a cell is being created, ``creating_runs`` are the runs of this very disk, so that others who have
+    seen them have not seen an earlier memory of this node.
+
     ``clean`` is true only between a clean stop and the next start; a snapshot counts only if it carries
     the same incarnation.
     """
@@ -53,6 +56,7 @@ class NodeRecord:
     max_ttl_ms: int
     clean: bool
     seen: tuple[SeenNode, ...] = ()
+    creating_runs: tuple[SeenNode, ...] = ()
 
 
 @attrs.frozen

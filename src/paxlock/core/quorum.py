@@ -53,5 +53,5 @@ class Tally:
         """The state of the vote; ``silent`` nodes have been given up on and count as no."""
         if len(self.yes) >= majority(len(self.nodes)):
             return Verdict.WON
-        lost = self.no.union(silent) - self.yes
+        lost = (self.no.union(silent) & self.nodes) - self.yes
         return Verdict.LOST if len(lost) >= blocking(len(self.nodes)) else Verdict.PENDING

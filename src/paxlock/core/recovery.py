@@ -65,6 +65,7 @@ def begin(
     drift: float,
     durability: Durability,
     unix_seconds: int,
+    run: bytes = b"",
     create: bool = False,
     join: bool = False,
 ) -> Start:
@@ -106,13 +107,19 @@ def begin(
                 f"node {node_id!r} has no record in its data folder: start it with --create if the cell "
                 "is new, or with --join if this node has lost its disk"
             )
-        return Start(fresh, 0, 0.0, None)
+        return Start(_creating(fresh, run), 0, 0.0, None)
     if create:
         raise ConfigError(
             f"node {node_id!r} has a record in its data folder already: start it without --create, "
             "or give a new cell an empty folder"
         )
-    return _restart(previous, snapshot, max_ttl_ms, drift)
+    return _restart(previous, snapshot, max_ttl_ms, drift, run)
+
+
+def _creating(record: NodeRecord, run: bytes) -> NodeRecord:
+    """Remember this run on disk before it greets anybody: who has seen it has seen this memory."""
+    mine = SeenNode(record.node_id, record.incarnation, run)
+    return attrs.evolve(record, creating_runs=(*record.creating_runs, mine))
 
 
 def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
@@ -124,13 +131,15 @@ def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
         raise StoreError(f"the data folder is of epoch {previous.epoch}, the cell file of {wanted.epoch}")
 
 
-def _restart(previous: NodeRecord, snapshot: Snapshot | None, max_ttl_ms: int, drift: float) -> Start:
+def _restart(
+    previous: NodeRecord, snapshot: Snapshot | None, max_ttl_ms: int, drift: float, run: bytes
+) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
     ttl = max(previous.max_ttl_ms, max_ttl_ms)
     record = attrs.evolve(previous, incarnation=previous.incarnation + 1, clean=False, max_ttl_ms=ttl)
     sits_out = quarantine(ttl / 1000.0, drift)
     if previous.membership is Membership.CREATING:
-        return Start(record, 0, 0.0, None)  # nothing was ever answered for a name
+        return Start(_creating(record, run), 0, 0.0, None)  # nothing was ever answered for a name
     if previous.membership is Membership.JOINING:
         return Start(record, 0, sits_out, None)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
@@ -242,12 +251,7 @@ class Recovery:
         """A node answers our greeting: it tells what it knew of us, and where it stands itself."""
         if node not in self.others:
             return
-        mine = (self.record.incarnation, self.run)
-        if self.record.durability is Durability.MEMORY:
-            pass  # every start is a new life that sits out; two within a second share the incarnation
-        elif message.seen_incarnation > mine[0] or (
-            message.seen_incarnation == mine[0] and message.seen_run != mine[1]
-        ):
+        if self._another_memory(message.seen_incarnation, message.seen_run):
             self.lost_memory = (
                 f"node {node!r} has seen this node at incarnation {message.seen_incarnation} in another run: "
                 "its memory was lost or copied (a second --create, a restored backup, a cloned disk); "
@@ -261,6 +265,17 @@ class Recovery:
         self._answers[node] = message
         self.advance(now)
 
+    def _another_memory(self, incarnation: int, run: bytes) -> bool:
+        """Whether somebody has seen a life of this node that this disk does not know."""
+        if self.record.durability is Durability.MEMORY or incarnation == 0:
+            return False  # without a disk every start is a new life that sits out
+        if self.record.membership is Membership.CREATING:
+            # "Never saw this node", but for the runs of this very disk (section 7, create).
+            mine = {(seen.incarnation, seen.run) for seen in self.record.creating_runs}
+            return (incarnation, run) not in mine | {(self.record.incarnation, self.run)}
+        mine_now = self.record.incarnation
+        return incarnation > mine_now or (incarnation == mine_now and run != self.run)
+
     # The way to serving
 
     def advance(self, now: float) -> None:
@@ -269,7 +284,7 @@ class Recovery:
             return
         membership = self.record.membership
         if membership is Membership.CREATING and len(self._answers) >= self.needed:
-            self.record = attrs.evolve(self.record, membership=Membership.MEMBER)
+            self.record = attrs.evolve(self.record, membership=Membership.MEMBER, creating_runs=())
         elif membership is Membership.JOINING and now >= self.serve_at:
             self._join(now)
         if self.saved.membership is Membership.MEMBER and now >= self.serve_at:

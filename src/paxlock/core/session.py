@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+import attrs
+
 from paxlock.core.campaign import Wish
 from paxlock.core.contender import Contender
 from paxlock.core.effects import NOTHING, Effects
@@ -53,6 +55,13 @@ __all__ = ["Session", "SessionSettings"]
 
 RETRY_MAX_S = 0.5
 QUERY_PATIENCE_S = 1.0
+HELLO_FIRST_S = 0.25
+HELLO_MAX_S = 5.0
+
+
+@attrs.frozen
+class HelloTimer:
+    """Some node has not yet told its configuration."""
 
 
 class Session:
@@ -77,8 +86,9 @@ class Session:
         self._queries: dict[int, Query] = {}
         self._asked: dict[int, int] = {}
         self._watchers: dict[int, Watcher] = {}
-        for node in self._nodes:
-            self._out.send(node, Hello(self._out.request()))
+        self._unwelcomed = set(self._nodes)
+        self._hello_retry = HELLO_FIRST_S
+        self._greet(now)
 
     # Local verbs: campaigns
 
@@ -157,6 +167,14 @@ class Session:
             ReleaseQuery(**self._query(now, patience), name=name, candidate=candidate, term=term), now
         )
 
+    def forget(self, ticket: int) -> None:
+        """Nobody wants the answer to this question any more: it is not repeated."""
+        query = self._queries.pop(ticket, None)
+        if query is not None:
+            for request in query.requests:
+                del self._asked[request]
+            self._timers.cancel(QueryTimer(ticket))
+
     def watch(self, pattern: str, prefix: bool, now: float) -> int:
         """Watch a name, or all names with a prefix. Changed follows, now and at every change."""
         ticket = self._out.ticket()
@@ -193,6 +211,8 @@ class Session:
                 self._answered(peer, message, now)
             case Recovering():
                 self._contender.recovering[peer] = now + message.remaining_ms / 1000.0
+                self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
+                self._timers.add(now + self._hello_retry, HelloTimer())
                 self._answered(peer, message, now)
             case Event():
                 self._event(peer, message, now)
@@ -264,10 +284,7 @@ class Session:
         if result is None:
             return False
         self._out.publish(result)
-        del self._queries[query.ticket]
-        for request in query.requests:
-            del self._asked[request]
-        self._timers.cancel(QueryTimer(query.ticket))
+        self.forget(query.ticket)
         return True
 
     def _answered(self, node: str, message: Message, now: float) -> None:
@@ -311,8 +328,17 @@ class Session:
         if changed is not None:
             self._out.publish(changed)
 
+    def _greet(self, now: float) -> None:
+        """Say Hello, until every node has told its configuration."""
+        for node in sorted(self._unwelcomed):
+            self._out.send(node, Hello(self._out.request()))
+        if self._unwelcomed:
+            self._timers.add(now + self._out.jitter(self._hello_retry), HelloTimer())
+            self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
+
     def _welcome(self, node: str, message: Welcome, now: float) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
+        self._unwelcomed.discard(node)
         self._contender.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._contender.recovering.pop(node, None)
@@ -340,6 +366,8 @@ class Session:
                 case QueryTimer(ticket):
                     if ticket in self._queries:
                         self._query_due(self._queries[ticket], now)
+                case HelloTimer():
+                    self._greet(now)
                 case WatchTimer(ticket):
                     self._refresh_watch(ticket, now)
                 case _:

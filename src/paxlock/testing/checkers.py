@@ -180,9 +180,10 @@ class NodeChecker:
         frozen: dict[Candidate, float] = {}
         for record in node.acceptor.records.values():
             lease = record.lease
-            if lease is not None and lease.candidate.session == message.session:
-                if record.sender == sender and record.seq >= message.seq and record.deadline > now:
-                    frozen[lease.candidate] = record.deadline
+            if lease is None or lease.candidate.session != message.session or record.deadline <= now:
+                continue
+            if record.sender == sender and record.seq >= message.seq:
+                frozen[lease.candidate] = record.deadline
         return frozen
 
     def after(self, node: NodeMachine, now: float, frozen: dict[Candidate, float]) -> None:
@@ -192,44 +193,44 @@ class NodeChecker:
         acceptor = node.acceptor
         if acceptor.floor > ceiling:
             raise CheckFailed(
-                "ceiling", f"the floor of {node.peer} is {acceptor.floor}, its ceiling {ceiling}"
+                "ceiling", f"the floor of {node.node_id} is {acceptor.floor}, its ceiling {ceiling}"
             )
         for name, record in acceptor.records.items():
             if record.term > ceiling:
                 raise CheckFailed(
-                    "ceiling", f"{node.peer} uses term {record.term} above its durable {ceiling}"
+                    "ceiling", f"{node.node_id} uses term {record.term} above its durable {ceiling}"
                 )
             owner, lease = record.owner, record.lease
             if owner is not None and (name, owner) in node.ended:
                 raise CheckFailed(
-                    "L1", f"{node.peer} is promised to attempt {owner.attempt} after its Release"
+                    "L1", f"{node.node_id} is promised to attempt {owner.attempt} after its Release"
                 )
             before = node.held.get(name)
             if lease is None:
                 if before is not None:
                     self._let_go(node, name, before, now)
                     if (owner, record.term) == (before[0], before[2]):
-                        raise CheckFailed("expiry", f"{node.peer} leaves term {record.term} open")
+                        raise CheckFailed("expiry", f"{node.node_id} leaves term {record.term} open")
                     del node.held[name]
                 self._promise(node, name, owner, record.term, now)
                 continue
             node.promised.pop(name, None)
             candidate, deadline = lease.candidate, record.deadline
             if (name, candidate) in node.ended:
-                raise CheckFailed("L1", f"{node.peer} holds attempt {candidate.attempt} after its Release")
+                raise CheckFailed("L1", f"{node.node_id} holds attempt {candidate.attempt} after its Release")
             if owner is not None and owner != candidate:
-                raise CheckFailed("exclusion rule", f"{node.peer} promises {name!r} while it holds a lease")
+                raise CheckFailed("exclusion rule", f"{node.node_id} promises {name!r} while it holds a lease")
             if deadline <= now:
-                raise CheckFailed("expiry", f"{node.peer} holds {name!r} past the deadline")
+                raise CheckFailed("expiry", f"{node.node_id} holds {name!r} past the deadline")
             if before is not None:
                 if before[0] != candidate:
                     self._let_go(node, name, before, now)
                 elif deadline < before[1]:
                     raise CheckFailed(
-                        "S6", f"a deadline of {node.peer} moved back {before[1] - deadline:.6f} s"
+                        "S6", f"a deadline of {node.node_id} moved back {before[1] - deadline:.6f} s"
                     )
             if frozen and frozen.get(candidate, deadline) != deadline:
-                raise CheckFailed("S5", f"{node.peer} re-armed attempt {candidate.attempt} by an old number")
+                raise CheckFailed("S5", f"{node.node_id} re-armed attempt {candidate.attempt} by an old number")
             node.held[name] = (candidate, deadline, record.lease_term)
 
     def released(self, node: NodeMachine, message: Release) -> None:
@@ -244,7 +245,7 @@ class NodeChecker:
                 continue
             more = record.deadline - now - saved.remaining_ms / 1000.0
             if abs(more) > EPSILON_S:
-                raise CheckFailed("L8", f"{node.peer} restarts a lease with {more:.6f} s more than was left")
+                raise CheckFailed("L8", f"{node.node_id} restarts a lease with {more:.6f} s more than was left")
 
     def _promise(self, node: NodeMachine, name: str, owner: Candidate | None, term: int, now: float) -> None:
         if owner is None:
@@ -254,13 +255,13 @@ class NodeChecker:
         if before is None or before[:2] != (owner, term):
             node.promised[name] = (owner, term, now)
         elif now > before[2] + self.grace + EPSILON_S:
-            raise CheckFailed("L6", f"{node.peer} keeps its promise of term {term} beyond the grace")
+            raise CheckFailed("L6", f"{node.node_id} keeps its promise of term {term} beyond the grace")
 
     def _let_go(self, node: NodeMachine, name: str, before: tuple[Candidate, float, int], now: float) -> None:
         candidate, deadline, _ = before
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
-                "exclusion rule", f"{node.peer} let go of {name!r} {deadline - now:.6f} s before its deadline"
+                "exclusion rule", f"{node.node_id} let go of {name!r} {deadline - now:.6f} s before its deadline"
             )
 
 

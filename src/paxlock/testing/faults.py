@@ -25,6 +25,7 @@ class Faults:
     def __init__(self, simulation: Simulation) -> None:
         self._sim = simulation
         self._healed = False
+        self._robbed: list[NodeMachine] = []
 
     def begin(self) -> None:
         scenario = self._sim.scenario
@@ -57,7 +58,7 @@ class Faults:
         if node.writing is not None and sim.rng.random() < 0.5:
             node.disk.record = node.writing
         self._take_down(node)
-        sim.note(f"{node.peer} crashes")
+        sim.note(f"{node.node_id} crashes")
 
     def stop(self, node: NodeMachine) -> None:
         """A clean stop: nothing more is answered; the snapshot is written, then the record marked clean."""
@@ -68,7 +69,7 @@ class Faults:
             self.crash(node)
             return
         self._take_down(node)
-        sim.note(f"{node.peer} stops cleanly")
+        sim.note(f"{node.node_id} stops cleanly")
         life, scenario = node.life, sim.scenario
         marked = attrs.evolve(record, clean=True)
         latency = sim.rng.uniform(scenario.persist_min, scenario.persist_max)
@@ -106,10 +107,12 @@ class Faults:
             if other.lost_disk or record is None or record.membership is not Membership.MEMBER:
                 return
         node = self._a_node()
-        if node is not None:
+        # Once a run for each node: a join takes the unix seconds for its incarnation.
+        if node is not None and node not in self._robbed:
+            self._robbed.append(node)
             self.crash(node)
             node.disk, node.lost_disk = Disk(), True
-            sim.note(f"{node.peer} has lost its disk")
+            sim.note(f"{node.node_id} has lost its disk")
             sim.at(sim.true + self._away(), self.bring_back, node)
 
     def _pause_a_node(self) -> None:

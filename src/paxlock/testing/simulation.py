@@ -20,7 +20,7 @@ from paxlock.core import acceptor, lease_manager, recovery
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 from paxlock.core.messages import Member, Message, NodeMode, Peer, Release, Released
-from paxlock.core.recovery import begin
+from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, Replica, ReplicaSettings
 from paxlock.core.session import Session, SessionSettings
 from paxlock.errors import ConfigError
@@ -40,7 +40,7 @@ IDLE_TICKS_MAX = 2_000
 EVENTS_MAX = 400_000
 START_S = 0.05  #: faults begin when the cell has had this long to form
 LAPSE_S = 0.3  #: what a dead candidate may cost on top of a ttl: graces and lapsing places in the line
-HANDOFF_S = 0.6  #: the longest gap between holders, once everything has been healthy for long enough
+HANDOFF_S = 0.4  #: the longest gap between holders, once everything has been healthy for long enough
 LOOK_S = 0.05
 END_S = 3.0  #: how long watchers may take to arrive at the last state
 
@@ -299,6 +299,7 @@ class Simulation:
         node.life += 1
         scenario = self.scenario
         memory = scenario.durability is Durability.MEMORY
+        run_number = self.rng.randbytes(16)
         try:
             start = begin(
                 node.disk.record if not memory else None,
@@ -311,6 +312,7 @@ class Simulation:
                 drift=scenario.drift,
                 durability=scenario.durability,
                 unix_seconds=int(UNIX_S + self.true),
+                run=run_number,
                 create=create and not memory,
                 join=join and not memory,
             )
@@ -319,9 +321,9 @@ class Simulation:
         node.writing = start.record
         self.note(f"{_who(node.peer)} starts: {start.record}")
         latency = self.rng.uniform(scenario.persist_min, scenario.persist_max)
-        self.at(self.true + latency, self._started, node, node.life, start)
+        self.at(self.true + latency, self._started, node, node.life, start, run_number)
 
-    def _started(self, node: NodeMachine, life: int, start: Any) -> None:
+    def _started(self, node: NodeMachine, life: int, start: Start, run_number: bytes) -> None:
         if node.life != life:
             return
         node.disk.record = start.record
@@ -341,7 +343,7 @@ class Simulation:
         node.wakes_at = inf
         if start.snapshot is None:
             node.ended.clear()
-        node.core = Replica(settings, start, run=self.rng.randbytes(16), now=now, rng=self.rng)
+        node.core = Replica(settings, start, run=run_number, now=now, rng=self.rng)
         if start.snapshot is not None:
             self.check.nodes.restored(node, start.snapshot, now)
         self._node_did(node, now, {}, None)
@@ -400,9 +402,10 @@ def _who(peer: Peer) -> str:
 def _show(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()[:6]
-    if attrs.has(type(value)):
-        fields = attrs.fields(type(value))
-        return f"{type(value).__name__}({', '.join(f'{f.name}={_show(getattr(value, f.name))}' for f in fields)})"
+    kind: Any = type(value)
+    if attrs.has(kind):
+        shown = (f"{field.name}={_show(getattr(value, field.name))}" for field in attrs.fields(kind))
+        return f"{kind.__name__}({', '.join(shown)})"
     if isinstance(value, tuple):
         return f"({', '.join(_show(item) for item in value)})"
     return repr(value)

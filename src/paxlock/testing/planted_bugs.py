@@ -1,0 +1,336 @@
+"""The table of planted bugs (protocol.md: every rule marked S or L deserves one that must be caught).
+
+S6 is not here: what it forbids needs no cell to be shown, and the acceptor's own tests do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paxlock.testing.mutations import Edit, Mutation
+
+__all__ = ["PLANTED_BUGS"]
+
+_CROWD: dict[str, Any] = {"nodes": 3, "clients": 5, "names": 1, "think": 0.02, "loss": 0.1, "late": 0.1}
+_RESTARTS: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "crashes": 8.0, "clean_stops": 0.0,
+    "away_max": 0.03, "hold_max": 0.5, "ceiling_step": 4, "persist_max": 0.004,
+}  # fmt: skip
+_PAUSES: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "client_pauses": 10.0, "away_max": 0.6,
+    "hold_max": 0.5, "max_ttl_ms": 300, "drift_ppm": 100_000,
+}  # fmt: skip
+_CUT_OFF: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 5, "think": 0.02, "client_pauses": 8.0, "partitions": 8.0,
+    "away_max": 0.6, "hold_for_ever": 1.0, "detached": 0.0, "max_ttl_ms": 250, "faulty_for": 1.5,
+    "late": 0.5, "late_max": 0.3, "loss": 0.2,
+}  # fmt: skip
+_LEAVERS: dict[str, Any] = {"cancelled": 0.6, "late": 0.3, "repeated": 0.3, "names": 1, "late_max": 0.1}
+
+PLANTED_BUGS: tuple[Mutation, ...] = (
+    Mutation(
+        "promises-while-held",
+        "the one rule on which exclusion rests, in phase 1",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.prepare",
+                "if record.lease is not None and not record.holds(candidate):",
+                "if False:",
+            ),
+            Edit("acceptor", "Acceptor.prepare", "if record.owner is not None and record.owner != candidate:", "if False:"),
+        ),
+    ),
+    Mutation(
+        "accepts-while-held",
+        "the one rule on which exclusion rests, in phase 2",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.accept",
+                "if record.lease is not None and not record.holds(candidate):",
+                "if record.lease is not None and not record.holds(candidate) and term <= record.term:",
+            ),
+        ),
+        changes=_LEAVERS,
+    ),
+    Mutation(
+        "release-of-another",
+        "S1: a Release ends whatever is held",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.release",
+                "mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)",
+                "mine = True",
+            ),
+        ),
+    ),
+    Mutation(
+        "released-while-valid",
+        "S2: a holder sends Release to a node that does not hold its lease, and stays valid",
+        (
+            Edit(
+                "contender",
+                "Contender.renewed",
+                "self._send_accepts(attempt, [node], now)",
+                "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
+            ),
+        ),
+        changes=_RESTARTS,
+    ),
+    Mutation(
+        "goes-on-after-release",
+        "S2: a candidate that gives way goes on under the same identity",
+        (
+            Edit(
+                "contender",
+                "Contender._give_way",
+                "self._end(attempt, now)\n"
+                "    self._new_attempt(self._names[wish.name], wish, now, after=attempt)\n"
+                "    return True",
+                "for node in self._nodes:\n"
+                "        self._out.send(node, Release(0, wish.name, attempt.candidate, attempt.last_term))\n"
+                "    return False",
+            ),
+        ),
+        changes=_CROWD,
+    ),
+    Mutation(
+        "mixed-terms",
+        "S3: acceptances of different terms are counted together before the first validity",
+        (
+            Edit("contender", "Contender.accepted", "message.term == proposer.term and proposer.counts", "True"),
+            Edit("contender", "Contender.accepted", "proposer.took(node, message.term)", "proposer.took(node, proposer.term)"),
+            Edit("contender", "Contender._accept", "attempt.sent.clear()", "pass"),
+            Edit("proposer", "Proposer.accept", "self.accepted = Tally(frozenset(self.nodes))", "pass"),
+        ),
+        changes=_CROWD,
+    ),
+    Mutation(
+        "counted-from-the-last-sending",
+        "S4: an old number counts from the newest sending",
+        (
+            Edit(
+                "lease_manager",
+                "Numbers.sent_at",
+                'return self._sent.get(number, float("-inf"))',
+                "return self._order[-1][0]",
+            ),
+        ),
+        changes=_CUT_OFF,
+    ),
+    Mutation(
+        "counted-from-the-answer",
+        "S4: an acknowledgement counts from the moment of its arrival",
+        (
+            Edit(
+                "lease_manager",
+                "LeaseManager.renewed",
+                "sent_at = self._numbers.sent_at(message.seq)",
+                "sent_at = now",
+            ),
+            Edit(
+                "contender",
+                "Contender.accepted",
+                "sent_at = self._numbers.sent_at(message.seq)",
+                "sent_at = now",
+            ),
+        ),
+        changes=_CUT_OFF,
+    ),
+    Mutation(
+        "re-armed-by-an-old-number",
+        "S5: a repeated or late Renew moves the deadline",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.renew",
+                "if record.sender != sender or record.seq < message.seq:",
+                "if True:",
+            ),
+        ),
+        changes={"repeated": 0.3, "late": 0.2, "hold_max": 0.5},
+    ),
+    Mutation(
+        "listed-without-re-arming",
+        "S5: a Renewed lists a lease that this number has not re-armed",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.renew",
+                "record.deadline = max(record.deadline, now + record.lease.ttl)",
+                "pass",
+            ),
+        ),
+        changes={"hold_max": 0.5, "hold_for_ever": 0.2, "clients": 4},
+    ),
+    Mutation(
+        "messages-counted",
+        "S10: every message is a vote",
+        (
+            Edit(
+                "proposer",
+                "Proposer.took",
+                "self.accepted.record(node, True)",
+                'self.accepted.yes.add(f"{node} {len(self.accepted.yes)}")',
+            ),
+            Edit("contender", "Contender._chosen", "attempt.sent[node]", "attempt.sent[node.split()[0]]"),
+        ),
+        changes={"repeated": 0.3, "clients": 4, "loss": 0.2},
+    ),
+    Mutation(
+        "snapshot-used-twice",
+        "S12: the next start leaves the clean mark, and takes any snapshot",
+        (
+            Edit("recovery", "_restart", "clean=False", "clean=previous.clean"),
+            Edit("recovery", "_restart", "and snapshot.incarnation == previous.incarnation", ""),
+        ),
+        changes={**_RESTARTS, "clean_stops": 8.0},
+    ),
+    Mutation(
+        "commit-taken-for-accept",
+        "S13: a Commit makes an acceptor hold",
+        (
+            Edit(
+                "replica",
+                "Replica._from_session",
+                "learner.commit(message, now)",
+                "acceptor._hold(acceptor._record(message.name, now), Accept(0, message.name, message.term, "
+                "message.lease, 0, 0), now, renewed=False, same_sender=False)",
+            ),
+        ),
+        changes={"repeated": 0.2, "late": 0.2},
+    ),
+    Mutation(
+        "quorum-of-an-address-list",
+        "S14: a client counts a majority of the addresses that it was given",
+        (
+            Edit(
+                "session",
+                "SessionSettings.nodes",
+                "for member in self.members",
+                "for member in self.members[int(self.label[-1]) % len(self.members) :][:1]",
+            ),
+        ),
+    ),
+    Mutation(
+        "no-tombstone",
+        "L1: what was released can be taken up again by a late datagram",
+        (Edit("acceptor", "Acceptor._bury", "max(attempt, candidate.attempt)", "0"),),
+        changes=_LEAVERS,
+    ),
+    Mutation(
+        "no-withdrawal",
+        "L2: nobody gives way where votes are split",
+        (Edit("proposer", "Proposer.must_withdraw", "if not self.occupies:", "if True:"),),
+        changes={"nodes": 5, "clients": 5, "names": 1, "think": 0.01, "wishes_max": 3, "loss": 0.1},
+    ),
+    Mutation(
+        "grace-renewed",
+        "L6: repetition renews the grace",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.prepare",
+                "return self._promise(record, message.request)\n    if record.owner is not None",
+                "record.owner_since = now\n"
+                "        return self._promise(record, message.request)\n    if record.owner is not None",
+            ),
+        ),
+        changes={"loss": 0.3, "repeated": 0.2},
+    ),
+    Mutation(
+        "full-timers",
+        "L8: a clean restart gives every lease its whole ttl again",
+        (
+            Edit(
+                "acceptor", "Acceptor.restore", "now + saved.remaining_ms / 1000.0", "now + saved.lease.ttl"
+            ),
+        ),
+        changes={"clean_stops": 8.0, "hold_max": 0.5},
+    ),
+    Mutation(
+        "no-sitting-out",
+        "section 7: a node that lost its memory serves at once",
+        (Edit("recovery", "_restart", "sits_out = quarantine(ttl / 1000.0, drift)", "sits_out = 0.0"),),
+        changes=_RESTARTS,
+    ),
+    Mutation(
+        "floor-forgotten",
+        "section 7: after an unclean stop terms begin anew",
+        (
+            Edit(
+                "recovery",
+                "_restart",
+                "Start(record, previous.ceiling, sits_out, None)",
+                "Start(record, 0, sits_out, None)",
+            ),
+        ),
+        changes={**_RESTARTS, "max_ttl_ms": 250, "faulty_for": 1.0},
+    ),
+    Mutation(
+        "ceiling-before-durable",
+        "section 7: a higher ceiling is used before it is on disk",
+        (Edit("acceptor", "Acceptor._below_ceiling", "return term <= self.ceiling", "return True"),),
+        changes={"ceiling_step": 4, "persist_max": 0.1},
+    ),
+    Mutation(
+        "joins-too-early",
+        "S7: ceilings are read before sitting out, or from members not in service",
+        (
+            Edit(
+                "recovery",
+                "Recovery.answered",
+                "late = message.request == AFTER_SITTING_OUT and message.mode is NodeMode.SERVING",
+                "late = True",
+            ),
+        ),
+        changes={
+            **_RESTARTS, "disk_losses": 6.0, "crashes": 3.0, "max_ttl_ms": 250, "faulty_for": 1.5,
+            "hold_max": 0.02, "cancelled": 0.5,
+        },
+    ),
+    Mutation(
+        "term-left-open",
+        "expiry: a lease that runs out leaves its term to its owner",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.run_out",
+                "self._close(record, now)  # whoever",
+                "record.lease = self._held.pop(record.lease.candidate) and None; "
+                "record.owner_since = now  # whoever",
+            ),
+        ),
+        changes={"hold_for_ever": 0.3, "client_crashes": 6.0},
+    ),
+    Mutation(
+        "revived",
+        "section 3: a lease that has lapsed is revived by a late answer",
+        (
+            Edit("lease_manager", "LeaseManager.lapse", "return tenure\n", "return None\n"),
+            Edit("lease_manager", "LeaseManager.renewed", "tenure is None or tenure.lapsed(now)", "tenure is None"),
+        ),
+        changes={**_PAUSES, "drift_ppm": 10_000},
+    ),
+    Mutation(
+        "drift-left-out",
+        "section 3: the holder counts on the whole ttl, whatever the clocks",
+        (
+            Edit(
+                "lease",
+                "Timing.for_ttl",
+                "span = ttl * (1.0 - drift) / (1.0 + drift)",
+                "span = ttl",
+            ),
+        ),
+        changes=_PAUSES,
+    ),
+    Mutation(
+        "one-node-says-free",
+        "section 6: a watcher takes one node's word for the end of a tenure",
+        (Edit("watcher", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
+        changes={"watchers": 2, "nodes": 3, "crashes": 6.0, "hold_max": 0.5},
+    ),
+)

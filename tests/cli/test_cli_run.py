@@ -1,0 +1,147 @@
+"""``paxlock run`` over a real cell: exit codes, signals, and a command that never outlives its lease."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paxlock_process import Cell, Lifeline, dev_cell
+
+from paxlock.wire.handle import parse_handle
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(sys.platform != "linux", reason="strays are found through /proc and prctl"),
+]
+
+HOLD = 'exec 9>"$LIFE"; echo up >&9; exec sleep 600'
+STUBBORN = "exec 9>\"$LIFE\"; trap '' TERM; echo up >&9; sleep 600; sleep 600"
+LISTEN = "trap 'echo heard; exit 7' USR1; echo up; while :; do sleep 0.05; done"
+
+
+@pytest.fixture(scope="module")
+def cell() -> Iterator[Cell]:
+    with dev_cell() as (cell, _):
+        yield cell
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator[Lifeline]:
+    lifeline = Lifeline(tmp_path / "life")
+    yield lifeline
+    lifeline.close()
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143)])
+def test_the_exit_code_is_the_commands_own(cell: Cell, script: str, code: int) -> None:
+    done = cell.run("run", "codes", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_a_command_that_is_not_there_or_not_runnable(cell: Cell, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert "not found" in cell.fails(127, "run", "codes", "--", "no-such-command")
+    assert "cannot be run" in cell.fails(126, "run", "codes", "--", plain)
+    assert cell.run("status", "--check", "codes").returncode == 1
+
+
+def test_the_command_has_its_own_streams_and_knows_its_lease(cell: Cell) -> None:
+    script = 'cat; echo "$PAXLOCK_NAME $PAXLOCK_TERM $PAXLOCK_HANDLE $PAXLOCK_CELL"; echo talk >&2'
+    path = cell.env["PAXLOCK_CELL"]
+    bare = Cell({})
+    done = bare.run("run", "--cell", path, "streams", "--", "sh", "-c", script, text="typed\n")
+    assert done.stderr == "talk\n"
+    typed, facts = done.stdout.splitlines()
+    assert typed == "typed"
+    name, term, handle, found = facts.split()
+    assert (name, found) == ("streams", path)
+    grant = parse_handle(handle)
+    assert (grant.name, str(grant.term)) == (name, term)
+
+
+def test_held_by_somebody_else_is_75_or_what_was_asked_for(cell: Cell) -> None:
+    cell.output("acquire", "taken", "--label", "host:1", "--ttl", "30s")
+    assert "'host:1'" in cell.fails(75, "run", "taken", "--try", "--", "true")
+    assert "'host:1'" in cell.fails(9, "run", "taken", "--wait", "100ms", "-E", "9", "--", "true")
+
+
+def test_a_kill_time_that_the_ttl_has_no_room_for_is_bad_usage(cell: Cell) -> None:
+    cell.fails(64, "run", "room", "--ttl", "1s", "--kill-after", "1s", "--", "true")
+
+
+def test_signals_are_passed_on(cell: Cell) -> None:
+    with cell.start("run", "signals", "--", "sh", "-c", LISTEN) as run:
+        assert run.stdout.line() == "up"
+        assert cell.run("status", "--check", "-q", "signals").returncode == 0
+        run.send_signal(signal.SIGUSR1)
+        assert run.wait() == 7
+        assert run.stdout.rest() == "heard\n"
+    assert cell.run("status", "--check", "-q", "signals").returncode == 1
+
+
+def test_term_ends_the_command_and_the_lease_is_released(cell: Cell, life: Lifeline) -> None:
+    with cell.start("run", "term", "--", "sh", "-c", HOLD, LIFE=str(life.path)) as run:
+        assert life.line() == "up"
+        run.send_signal(signal.SIGTERM)
+        assert run.wait() == 143
+        life.all_dead()
+    assert cell.run("status", "--check", "-q", "term").returncode == 1
+
+
+def test_a_signal_ends_the_waiting(cell: Cell) -> None:
+    name = "waiting"
+    handle = cell.output("acquire", name, "--ttl", "30s")
+    with cell.start("run", name, "--label", "in line", "--", "true") as run:
+        cell.wait_in_line(name)
+        assert "1. in line for" in cell.output("status", name)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait() == 143
+        assert run.stderr.rest() == f"paxlock: interrupted while waiting for {name!r}\n"
+    cell.output("release", handle)
+    assert cell.run("status", "--check", "-q", name).returncode == 1
+
+
+def test_the_command_dies_in_time_when_run_is_killed(cell: Cell, life: Lifeline) -> None:
+    with cell.start("run", "killed", "--ttl", "2s", "--", "sh", "-c", STUBBORN, LIFE=str(life.path)) as run:
+        assert life.line() == "up"
+        run.send_signal(signal.SIGKILL)
+        cell.output("acquire", "killed")
+        assert life.is_dead()  # before anybody else could hold the name
+
+
+def test_the_command_dies_in_time_when_run_is_stopped(cell: Cell, life: Lifeline) -> None:
+    with cell.start("run", "halted", "--ttl", "2s", "--", "sh", "-c", STUBBORN, LIFE=str(life.path)) as run:
+        assert life.line() == "up"
+        run.send_signal(signal.SIGSTOP)
+        cell.output("acquire", "halted")
+        assert life.is_dead()  # before anybody else could hold the name
+        run.send_signal(signal.SIGCONT)
+        assert run.wait() == 79
+        assert "was lost" in run.stderr.rest()
+
+
+def test_the_command_dies_in_time_when_every_node_is_gone(life: Lifeline) -> None:
+    with (
+        dev_cell("--nodes", "1") as (cell, nodes),
+        cell.start("run", "cut", "--ttl", "2s", "--", "sh", "-c", STUBBORN, LIFE=str(life.path)) as run,
+    ):
+        assert life.line() == "up"
+        nodes.send_signal(signal.SIGTERM)
+        life.all_dead()
+        assert run.wait() == 79
+        assert run.stderr.rest().count("\n") == 1
+
+
+def test_the_command_is_ended_when_its_lease_is_released_by_the_handle(cell: Cell) -> None:
+    script = '"$PYTHON" -m paxlock release "$PAXLOCK_HANDLE"; exec sleep 600'
+    done = cell.run("run", "given-up", "--ttl", "3s", "--", "sh", "-c", script, PYTHON=sys.executable)
+    assert done.returncode == 79
+    assert "'given-up'" in done.stderr.splitlines()[-1]
+
+
+def test_renewals_carry_the_command_past_its_ttl(cell: Cell) -> None:
+    assert cell.run("run", "long", "--ttl", "2s", "--", "sh", "-c", "sleep 2.5; exit 5").returncode == 5

@@ -1,0 +1,272 @@
+"""The frame of the command line: help, laziness, exit codes, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from paxlock_process import NO_CELL, environment
+
+from paxlock.cli import main
+from paxlock.cli.exits import ExitCode, Failure, explain, signal_code
+from paxlock.cli.group import COMMANDS, command_line
+from paxlock.cli.hook import Hook
+from paxlock.errors import (
+    ConfigError,
+    InternalError,
+    LeaseLost,
+    LossReason,
+    NotAcquired,
+    Reason,
+    StoreError,
+)
+
+HEAVY = ("trio", "cryptography", "cbor2")
+
+
+@pytest.fixture(autouse=True)
+def _no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PAXLOCK_CELL", "PAXLOCK_NODES", "PAXLOCK_KEY_FILE", "PAXLOCK_NODE", "PAXLOCK_DATA_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_nothing_heavy(option: str) -> None:
+    script = (
+        "import sys; from paxlock.cli import main; code = main([sys.argv[1]]); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, option],
+        capture_output=True,
+        text=True,
+        env=environment({}),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == "[]\n"
+    assert done.stdout.startswith("Usage: paxlock" if option == "--help" else "paxlock ")
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, (_, summary) in COMMANDS.items():
+        assert any(line.split() == [name, *summary.split()] for line in lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists_and_says_what_the_list_says(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with click.Context(command_line) as context:
+        command = command_line.get_command(context, name)
+    assert command is not None
+    assert command.name == name
+    assert command.help is not None
+    assert command.help.split("\n")[0] == COMMANDS[name][1]
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: paxlock {name}")
+
+
+def test_without_a_command_the_help_is_talk(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "acquire" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
+        (["acquire"], "NAME"),
+        (["acquire", ""], "must not be empty"),
+        (["acquire", "jobs*"], "must not end in '*'"),
+        (["acquire", "x" * 256], "255 bytes"),
+        (["acquire", "job", "--ttl", "5"], 'such as "5s"'),
+        (["acquire", "job", "--ttl", "soon"], "write it like"),
+        (["acquire", "job", "--wait", "-1s"], "must not be negative"),
+        (["acquire", "job", "--try", "--wait", "5s"], "not both"),
+        (["acquire", "job", "--label", "x" * 65], "64 bytes"),
+        (["acquire", "job", "--data", "x" * 513], "512 bytes"),
+        (["renew", "nonsense"], "not a handle"),
+        (["release", "pl1.AAAA"], "not a handle"),
+        (["run", "job"], "COMMAND"),
+        (["run", "job", "ls", "-l"], "put -- before the command"),
+        (["run", "job", "-E", "256", "--", "true"], "256"),
+        (["watch"], "NAME"),
+        (["watch", "a\tb"], "control characters"),
+        (["watch", "job", "--until", "unknown"], "unknown"),
+        (["watch", "job", "--once", "--until", "led"], "not both"),
+        (["watch", "job", "--exec", "'"], "cannot be split"),
+        (["elect", "job", "--exec", ""], "empty"),
+        (["status", "--check"], "needs a NAME"),
+        (["dev", "--nodes", "2"], "2"),
+        (["serve", "--create", "--join"], "not both"),
+        (["serve", "--durability", "never"], "never"),
+        (["serve", "--listen", "nowhere"], "not an address"),
+        (["init", "/nonexistent/cell.toml", "a"], "ID=ADDRESS"),
+        (["init", "/nonexistent/cell.toml", "a=nowhere"], "not an address"),
+        (["init", "/nonexistent/cell.toml", "a=h:1", "b=h:2"], "1, 3, 5 or 7 nodes"),
+    ],
+)
+def test_bad_usage_is_64_and_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("paxlock: ")
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["acquire", "job"], "which cell?"),
+        (["status"], "which cell?"),
+        (["run", "job", "--", "true"], "which cell?"),
+        (["serve"], "which cell?"),
+        (["status", "--cell", "/nonexistent/cell.toml"], "there is no cell file"),
+        (["status", "--nodes", "nowhere"], "not an address"),
+        (["status", "--nodes", "10.0.0.7:7400"], "without a key"),
+        (["init", "/nonexistent/cell.toml", "a=127.0.0.1:7400"], "cannot be written"),
+    ],
+)
+def test_bad_configuration_is_78_and_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == ExitCode.CONFIG
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+
+def _refused() -> ConfigError:
+    error = ConfigError("the key file cell.key cannot be read: Permission denied")
+    error.__cause__ = PermissionError(13, "Permission denied")
+    outer = ConfigError("cell file cell.toml: the key file cell.key cannot be read")
+    outer.__cause__ = error
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (click.UsageError("no"), 64),
+        (NotAcquired("job", Reason.NO_QUORUM), 69),
+        (RuntimeError("a bug"), 70),
+        (InternalError("a bug"), 70),
+        (NotAcquired("job", Reason.HELD, "host:1"), 75),
+        (_refused(), 77),
+        (ConfigError("no"), 78),
+        (StoreError("no"), 78),
+        (LeaseLost("job", 7, LossReason.EXPIRED), 79),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 141),
+        (Failure(99, "so"), 99),
+    ],
+)
+def test_every_error_has_its_exit_code_also_inside_groups(error: BaseException, code: int) -> None:
+    assert explain(error)[0] == code
+    assert explain(BaseExceptionGroup("", [BaseExceptionGroup("", [error])]))[0] == code
+    assert "\n" not in explain(error)[1]
+
+
+def test_what_is_ours_wins_in_a_group() -> None:
+    group = ExceptionGroup("", [RuntimeError("noise"), LeaseLost("job", 7, LossReason.EXPIRED)])
+    assert explain(group)[0] == 79
+
+
+def test_no_answer_at_all_hints_at_the_key() -> None:
+    nobody = explain(NotAcquired("job", Reason.NO_QUORUM, detail="0 of 3 nodes answered"))[1]
+    assert "is this the cell's key" in nobody
+    some = explain(NotAcquired("job", Reason.NO_QUORUM, detail="1 of 3 nodes answered"))[1]
+    assert "key" not in some
+    assert "1 of 3" in some
+
+
+def test_an_unexpected_error_is_one_line_and_v_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("paxlock.config.client_settings", broken)
+    assert main(["status"]) == ExitCode.INTERNAL
+    error = capsys.readouterr().err
+    assert error == "paxlock: unexpected error: RuntimeError: first line second line; -v shows where\n"
+    assert main(["-v", "status"]) == main(["status", "-v"]) == ExitCode.INTERNAL
+    assert capsys.readouterr().err.count("Traceback") == 2
+
+
+def test_a_command_for_exec_that_is_missing_or_not_runnable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    plain = tmp_path_factory.mktemp("plain") / "plain"
+    plain.write_text("")
+    with pytest.raises(Failure) as missing:
+        Hook.parse("no-such-command x", {})
+    assert missing.value.code == ExitCode.NOT_FOUND
+    with pytest.raises(Failure) as unusable:
+        Hook.parse(str(plain), {})
+    assert unusable.value.code == ExitCode.NOT_RUNNABLE
+
+
+def test_the_environment_of_exec_is_that_of_the_change_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAXLOCK_TERM", "3")
+    monkeypatch.setenv("PAXLOCK_LABEL", "old")
+    hook = Hook.parse("true 'a b'", {"PAXLOCK_CELL": "/cell.toml"})
+    assert hook.argv == ("true", "a b")
+    found = hook.environment({"v": 1, "name": "job", "state": "led", "term": 7, "data": "a\0b"})
+    ours = {name: value for name, value in found.items() if name.startswith("PAXLOCK_")}
+    assert ours == {
+        "PAXLOCK_CELL": "/cell.toml",
+        "PAXLOCK_NAME": "job",
+        "PAXLOCK_STATE": "led",
+        "PAXLOCK_TERM": "7",
+    }
+
+
+def test_exit_codes_of_signals_are_those_of_shells() -> None:
+    assert [signal_code(2), signal_code(15)] == [130, 143]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["acquire", "--help"]])
+def test_a_reader_that_has_gone_is_met_quietly(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "paxlock", *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=environment({}),
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_stdout_that_takes_nothing_is_an_error_of_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "paxlock", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment({}),
+            check=False,
+        )
+    assert done.returncode == ExitCode.INTERNAL
+    assert done.stderr == "paxlock: stdout cannot be written: No space left on device\n"
+
+
+def test_python_m_paxlock_is_the_same_program() -> None:
+    assert NO_CELL.output("--version").startswith("paxlock ")
+    assert "which cell?" in NO_CELL.fails(78, "status")

@@ -1,0 +1,516 @@
+"""Machines whose messages and clock are moved by hand: one acceptor, one session, or a whole cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import TypeVar
+
+from paxlock.core.acceptor import Acceptor, Record, RecordTimer, SweepTimer
+from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import (
+    Accept,
+    Accepted,
+    Member,
+    Message,
+    Occupancy,
+    Occupant,
+    Peer,
+    Prepare,
+    Promise,
+    RefusalReason,
+    Refused,
+    Release,
+    Released,
+    Renew,
+    Renewed,
+)
+from paxlock.core.notices import Granted
+from paxlock.core.recovery import Start, begin
+from paxlock.core.replica import Replica, ReplicaSettings
+from paxlock.core.session import Session, SessionSettings
+from paxlock.core.timers import Timers
+
+NAME = "agora"
+TTL = 10.0
+MAX_TTL = 30.0
+GRACE = 0.05
+DRIFT = 0.01
+SPAN = TTL * (1.0 - DRIFT) / (1.0 + DRIFT)
+MARGIN = TTL / 10.0
+CELL_ID = b"cell" * 4
+
+M = TypeVar("M")
+
+
+def session_id(who: str) -> bytes:
+    return who.encode().ljust(16, b".")
+
+
+def who_is(session: bytes) -> str:
+    return session.rstrip(b".").decode()
+
+
+def candidate(who: str, attempt: int = 1) -> Candidate:
+    return Candidate(session_id(who), attempt)
+
+
+ATHENS = candidate("athens")
+BYBLOS = candidate("byblos")
+CYRENE = candidate("cyrene")
+
+
+def lease_of(who: Candidate, ttl: float = TTL, token: int = 0) -> Lease:
+    return Lease(who, round(ttl * 1000), who_is(who.session), b"", token)
+
+
+def occupant(
+    who: Candidate, occupancy: Occupancy = Occupancy.HELD, *, age: float = 0.0, ttl: float = TTL
+) -> Occupant:
+    held = occupancy is Occupancy.HELD
+    left = round(ttl * 1000) if held else 0
+    return Occupant(who, occupancy, round(age * 1000), who_is(who.session), left, left)
+
+
+def members_of(nodes: Iterable[str]) -> tuple[Member, ...]:
+    return tuple(Member(node, f"{node}.example:7400") for node in nodes)
+
+
+class HandAcceptor:
+    """One acceptor. Every event first lets run out what has run out, as its owner does."""
+
+    def __init__(
+        self, *, floor: int = 0, ceiling: int = 1 << 40, max_ttl: float = MAX_TTL, wall_offset: float = 0.0
+    ) -> None:
+        self.timers = Timers()
+        self.acceptor = Acceptor(
+            floor=floor,
+            ceiling=ceiling,
+            max_ttl=max_ttl,
+            grace=GRACE,
+            timers=self.timers,
+            wall_offset=wall_offset,
+        )
+
+    def run_out(self, now: float) -> None:
+        for key in self.timers.due(now):
+            if isinstance(key, RecordTimer):
+                self.acceptor.run_out(key.name, now)
+            elif isinstance(key, SweepTimer):
+                self.acceptor.sweep(now)
+
+    def prepare(
+        self,
+        who: Candidate,
+        *,
+        now: float,
+        at_least: int = 1,
+        age: float = 0.0,
+        refresh: float = 0.0,
+        name: str = NAME,
+    ) -> Promise | Refused | None:
+        self.run_out(now)
+        message = Prepare(
+            1, name, at_least, who, round(age * 1000), round(refresh * 1000), who_is(who.session)
+        )
+        return self.acceptor.prepare(message, now)
+
+    def accept(
+        self,
+        who: Candidate,
+        term: int,
+        seq: int,
+        *,
+        now: float,
+        ttl: float = TTL,
+        age: float = 0.0,
+        name: str = NAME,
+    ) -> Accepted | Refused | None:
+        self.run_out(now)
+        return self.acceptor.accept(Accept(2, name, term, lease_of(who, ttl), seq, round(age * 1000)), now)
+
+    def renew(self, *who: Candidate, seq: int, now: float, sender: str | None = None) -> Renewed:
+        self.run_out(now)
+        session = who[0].session
+        by = session if sender is None else session_id(sender)
+        return self.acceptor.renew(Renew(3, session, seq, tuple(c.attempt for c in who)), by, now)
+
+    def release(
+        self, who: Candidate, term: int, *, now: float, name: str = NAME
+    ) -> Released | Refused | None:
+        self.run_out(now)
+        return self.acceptor.release(Release(4, name, who, term), now)
+
+    @property
+    def record(self) -> Record:
+        return self.acceptor.records[NAME]
+
+    def shows(self) -> tuple[int, str, bool]:
+        """(term, owner or "-", held)."""
+        return row(self.acceptor.records.get(NAME), self.acceptor.floor)
+
+    def pushed(self) -> list[Promise]:
+        pushes, self.acceptor.pushes = self.acceptor.pushes, []
+        return [message for _, message in pushes]
+
+
+def row(record: Record | None, floor: int) -> tuple[int, str, bool]:
+    if record is None:
+        return floor, "-", False
+    owner = "-" if record.owner is None else who_is(record.owner.session)
+    return record.term, owner, record.lease is not None
+
+
+def refusal(answer: object) -> RefusalReason:
+    """The reason of a refusal; fails where the answer is none."""
+    assert isinstance(answer, Refused), answer
+    return answer.reason
+
+
+def promise(answer: object) -> Promise:
+    assert isinstance(answer, Promise), answer
+    return answer
+
+
+def accepted(answer: object) -> Accepted:
+    assert isinstance(answer, Accepted), answer
+    return answer
+
+
+def settings_for(nodes: str) -> SessionSettings:
+    return SessionSettings(members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
+
+
+class HandSession:
+    """One session whose nodes are played by the test."""
+
+    def __init__(self, who: str = "athens", nodes: str = "abc", *, now: float = 0.0, seed: int = 1) -> None:
+        self.who = who
+        self.nodes = nodes
+        self.machine = Session(settings_for(nodes), session=session_id(who), now=now, rng=Random(seed))
+        self.sends: list[tuple[str, Message]] = []
+        self.notices: list[object] = []
+        self.collect()
+        self.sends.clear()
+
+    def collect(self) -> None:
+        effects = self.machine.take_effects()
+        for peer, message in effects.sends:
+            assert isinstance(peer, str)
+            self.sends.append((peer, message))
+        self.notices.extend(effects.published)
+
+    def campaign(self, *, now: float, ttl: float = TTL, wait: float | None = None, name: str = NAME) -> int:
+        return self.machine.campaign(name, ttl=ttl, now=now, wait=wait)
+
+    def release(self, ticket: int, now: float) -> None:
+        self.machine.release(ticket, now)
+
+    def receive(self, node: str, message: Message, now: float) -> None:
+        self.machine.receive(message, node, now)
+
+    def tick(self, now: float) -> None:
+        self.machine.tick(now)
+
+    def run_until(self, now: float) -> None:
+        """Let every timer up to ``now`` come due at its own time."""
+        while (due := self.machine.deadline()) <= now:
+            self.machine.tick(due)
+        self.machine.tick(now)
+
+    def sent(self, kind: type[M]) -> list[tuple[str, M]]:
+        """Take what was sent of this kind since the last look; the rest stays."""
+        self.collect()
+        found: list[tuple[str, M]] = [(to, sent) for to, sent in self.sends if isinstance(sent, kind)]
+        self.sends = [(node, message) for node, message in self.sends if not isinstance(message, kind)]
+        return found
+
+    def sent_to_all(self, kind: type[M]) -> M:
+        """The one message of this kind that was just sent to every node."""
+        found = self.sent(kind)
+        assert [node for node, _ in found] == list(self.nodes)
+        assert len({message for _, message in found}) == 1
+        return found[0][1]
+
+    def told(self, kind: type[M]) -> list[M]:
+        """Take the notices of this kind."""
+        self.collect()
+        found = [notice for notice in self.notices if isinstance(notice, kind)]
+        self.notices = [notice for notice in self.notices if not isinstance(notice, kind)]
+        return found
+
+    # What nodes answer
+
+    def promised(self, node: str, asked: Prepare, term: int, *, now: float, floor: int = 0) -> None:
+        self.receive(node, Promise(asked.request, asked.name, asked.candidate, term, 0, floor), now)
+
+    def accepted(
+        self, node: str, asked: Accept, *, now: float, term: int | None = None, seq: int | None = None
+    ) -> None:
+        answer = Accepted(
+            asked.request,
+            asked.name,
+            asked.lease.candidate,
+            asked.term if term is None else term,
+            asked.seq if seq is None else seq,
+        )
+        self.receive(node, answer, now)
+
+    def refused(
+        self,
+        node: str,
+        asked: Prepare | Accept,
+        reason: RefusalReason,
+        *,
+        now: float,
+        term: int = 1,
+        occupant: Occupant | None = None,
+        floor: int = 0,
+    ) -> None:
+        who = asked.candidate if isinstance(asked, Prepare) else asked.lease.candidate
+        self.receive(node, Refused(asked.request, asked.name, who, reason, term, floor, occupant), now)
+
+    def renewed(
+        self,
+        node: str,
+        asked: Renew,
+        held: Iterable[tuple[int, int]],
+        *,
+        now: float,
+        not_held: Iterable[int] = (),
+        sender: bytes | None = None,
+        seq: int | None = None,
+    ) -> None:
+        by = self.machine.session if sender is None else sender
+        number = asked.seq if seq is None else seq
+        self.receive(
+            node, Renewed(asked.request, by, asked.session, number, tuple(held), tuple(not_held)), now
+        )
+
+    # Whole rounds
+
+    def to_accept(self, *, now: float, term: int = 1, ttl: float = TTL) -> Accept:
+        """Campaign, and have a quorum promise: the Accept that went to all nodes."""
+        self.campaign(now=now, ttl=ttl)
+        asked = self.sent_to_all(Prepare)
+        for node in self.nodes[: len(self.nodes) // 2 + 1]:
+            self.promised(node, asked, term, now=now)
+        return self.sent_to_all(Accept)
+
+    def to_grant(self, *, now: float, term: int = 1, by: str | None = None) -> Granted:
+        """The same, and a quorum accepts at once."""
+        asked = self.to_accept(now=now, term=term)
+        for node in self.nodes[: len(self.nodes) // 2 + 1] if by is None else by:
+            self.accepted(node, asked, now=now)
+        (granted,) = self.told(Granted)
+        return granted
+
+
+def member_record(node: str, **changes: object) -> NodeRecord:
+    values: dict[str, object] = {
+        "cell_id": CELL_ID,
+        "epoch": 1,
+        "node_id": node,
+        "incarnation": 1,
+        "ceiling": 1000,
+        "durability": Durability.RECORD,
+        "membership": Membership.MEMBER,
+        "max_ttl_ms": round(MAX_TTL * 1000),
+        "clean": False,
+    }
+    return NodeRecord(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def start_of(
+    node: str,
+    previous: NodeRecord | None,
+    snapshot: Snapshot | None = None,
+    *,
+    nodes: int = 3,
+    max_ttl: float = MAX_TTL,
+    durability: Durability = Durability.RECORD,
+    unix_seconds: int = 1_000,
+    create: bool = False,
+    join: bool = False,
+) -> Start:
+    return begin(
+        previous,
+        snapshot,
+        cell_id=CELL_ID,
+        epoch=1,
+        node_id=node,
+        nodes=nodes,
+        max_ttl_ms=round(max_ttl * 1000),
+        drift=DRIFT,
+        durability=durability,
+        unix_seconds=unix_seconds,
+        create=create,
+        join=join,
+    )
+
+
+def replica_of(
+    node: str,
+    nodes: str,
+    start: Start | None = None,
+    *,
+    now: float = 0.0,
+    run: str = "first",
+    max_ttl: float = MAX_TTL,
+    wall_offset: float = 0.0,
+) -> Replica:
+    """A replica; without ``start``, one that has been serving and remembers everything."""
+    settings = ReplicaSettings(
+        node, members_of(nodes), round(max_ttl * 1000), round(DRIFT * 1e6), round(GRACE * 1000), wall_offset
+    )
+    if start is None:
+        start = Start(member_record(node), 0, 0.0, None)
+    return Replica(settings, start, run=session_id(run), now=now, rng=Random(7))
+
+
+class HandReplica:
+    """One replica whose disk writes at once, and whose peers are played by the test."""
+
+    def __init__(self, machine: Replica) -> None:
+        self.machine = machine
+        self.sends: list[tuple[Peer, Message]] = []
+        self.notices: list[object] = []
+        self.disk: NodeRecord = machine.record
+        self.collect(0.0)
+
+    def collect(self, now: float) -> None:
+        while True:
+            effects = self.machine.take_effects()
+            self.sends.extend(effects.sends)
+            self.notices.extend(effects.published)
+            if effects.persist is None:
+                return
+            self.disk = effects.persist
+            self.machine.persisted(effects.persist, now)
+
+    def receive(self, message: Message, peer: Peer, now: float) -> list[Message]:
+        """Hand over one message; what was sent back to this peer."""
+        self.sends.clear()
+        self.machine.receive(message, peer, now)
+        self.collect(now)
+        return [sent for to, sent in self.sends if to == peer]
+
+    def tick(self, now: float) -> None:
+        while (due := self.machine.deadline()) <= now:
+            self.machine.tick(due)
+            self.collect(due)
+        self.machine.tick(now)
+        self.collect(now)
+
+    def sent(self, kind: type[M]) -> list[tuple[Peer, M]]:
+        found: list[tuple[Peer, M]] = [(to, sent) for to, sent in self.sends if isinstance(sent, kind)]
+        self.sends = [(peer, message) for peer, message in self.sends if not isinstance(message, kind)]
+        return found
+
+    def shows(self) -> tuple[int, str, bool]:
+        acceptor = self.machine._acceptor
+        return row(acceptor.records.get(NAME), acceptor.floor)
+
+
+class HandCell:
+    """Real replicas and sessions. Messages lie in ``mail`` until they are delivered or lost by hand."""
+
+    def __init__(self, nodes: str, sessions: Iterable[str]) -> None:
+        self.now = 0.0
+        self.nodes = nodes
+        self.replicas = {node: replica_of(node, nodes) for node in nodes}
+        self.sessions = {
+            who: Session(settings_for(nodes), session=session_id(who), now=0.0, rng=Random(3))
+            for who in sessions
+        }
+        self.mail: list[tuple[str, str, Message]] = []
+        self.notices: list[tuple[str, object]] = []
+        self.collect()
+
+    def collect(self) -> None:
+        for node, replica in self.replicas.items():
+            while True:
+                effects = replica.take_effects()
+                for peer, message in effects.sends:
+                    to = who_is(peer) if isinstance(peer, bytes) else peer
+                    self.mail.append((node, to, message))
+                if effects.persist is None:
+                    break
+                replica.persisted(effects.persist, self.now)
+        for who, session in self.sessions.items():
+            effects = session.take_effects()
+            self.mail.extend((who, str(peer), message) for peer, message in effects.sends)
+            self.notices.extend((who, notice) for notice in effects.published)
+
+    def _hand_over(self, sender: str, to: str, message: Message) -> None:
+        if to in self.replicas:
+            peer: Peer = sender if sender in self.replicas else session_id(sender)
+            self.replicas[to].receive(message, peer, self.now)
+        elif to in self.sessions:
+            self.sessions[to].receive(message, sender, self.now)
+        self.collect()
+
+    def deliver(self, kind: type[Message], sender: str, *to: str) -> None:
+        """Deliver the messages of one kind from one sender to each of these, in order."""
+        for receiver in to:
+            found = [
+                envelope
+                for envelope in self.mail
+                if envelope[0] == sender and envelope[1] == receiver and isinstance(envelope[2], kind)
+            ]
+            assert found, f"no {kind.__name__} from {sender} to {receiver} in {self.mail}"
+            for envelope in found:
+                self.mail.remove(envelope)
+                self._hand_over(*envelope)
+
+    def lose(self) -> None:
+        """Everything under way is lost."""
+        self.mail.clear()
+
+    def dies(self, who: str) -> None:
+        """A client, or a node, is gone; what it has sent before is still under way."""
+        if who in self.sessions:
+            del self.sessions[who]
+        else:
+            del self.replicas[who]
+
+    def at(self, now: float) -> None:
+        """The clock moves on; what comes due is done at its own time, and nothing is delivered."""
+        while (due := min((m.deadline() for m in self._machines()), default=now)) <= now:
+            self._tick(due)
+        self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        self.now = now
+        for machine in self._machines():
+            machine.tick(now)
+        self.collect()
+
+    def _machines(self) -> list[Replica | Session]:
+        return [*self.replicas.values(), *self.sessions.values()]
+
+    def run(self, seconds: float, *, lost: Callable[[str, str, Message], bool] | None = None) -> None:
+        """Deliver everything in order, without delay, for this long; ``lost`` picks what is lost."""
+        end = self.now + seconds
+        self.collect()
+        while True:
+            while self.mail:
+                sender, to, message = self.mail.pop(0)
+                if lost is None or not lost(sender, to, message):
+                    self._hand_over(sender, to, message)
+            due = min((m.deadline() for m in self._machines()), default=end)
+            if due > end:
+                self.now = end
+                return
+            self._tick(max(due, self.now))
+
+    def told(self, who: str, kind: type[M]) -> list[M]:
+        """Take the notices of this kind to one session."""
+        found = [notice for to, notice in self.notices if to == who and isinstance(notice, kind)]
+        self.notices = [(to, n) for to, n in self.notices if not (to == who and isinstance(n, kind))]
+        return found
+
+    def shows(self, node: str) -> tuple[int, str, bool]:
+        acceptor = self.replicas[node]._acceptor
+        return row(acceptor.records.get(NAME), acceptor.floor)

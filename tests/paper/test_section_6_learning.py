@@ -1,0 +1,441 @@
+"""protocol.md section 6: learning, polling, watching."""
+
+from __future__ import annotations
+
+import pytest
+from by_hand import (
+    ATHENS,
+    BYBLOS,
+    NAME,
+    TTL,
+    HandCell,
+    HandReplica,
+    HandSession,
+    lease_of,
+    replica_of,
+    session_id,
+)
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import (
+    Accept,
+    Commit,
+    Event,
+    Inquire,
+    Message,
+    Poll,
+    Release,
+    Seen,
+    Unwatch,
+    View,
+    Watch,
+    Watching,
+)
+from paxlock.core.notices import Answered, Changed, Granted
+from paxlock.core.standing import State, judge, over
+from paxlock.core.watcher import WATCH_LAPSE_S
+
+
+def holds(who: Candidate, term: int, *, chosen: bool = False, token: int = 0) -> View:
+    return View(1, NAME, term, lease_of(who, token=token), term, True, chosen, False, 5_000)
+
+
+def knows(who: Candidate, term: int, *, released: bool = False, token: int = 0) -> View:
+    """Not held here, but known to have been chosen."""
+    return View(1, NAME, term, lease_of(who, token=token), term, False, True, released, 0)
+
+
+def closed(term: int) -> View:
+    return View(1, NAME, term, None, 0, False, False, False, 0)
+
+
+# A value that was chosen without anybody's knowledge
+
+
+def accept_by_athens(node: HandReplica, now: float, term: int = 4) -> None:
+    node.receive(Accept(1, NAME, term, lease_of(ATHENS), 1, 0), ATHENS.session, now)
+
+
+def test_s6_a_node_that_hears_no_commit_asks_the_others() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0)
+    assert node.sent(Inquire) == []
+    node.tick(1.0)
+    assert {to for to, _ in node.sent(Inquire)} == {"b", "c"}
+
+
+def test_s6_a_commit_ends_the_asking() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0)
+    node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.1)
+    node.tick(5.0)
+    assert node.sent(Inquire) == []
+
+
+def test_s6_a_quorum_in_one_term_is_chosen_and_whoever_finds_out_sends_the_commit() -> None:
+    node = HandReplica(replica_of("a", "abcde"))
+    accept_by_athens(node, 0.0)
+    node.receive(holds(ATHENS, 4), "b", 0.5)
+    assert node.sent(Commit) == []
+    node.receive(holds(ATHENS, 4), "b", 0.5)  # the same node again is no second voter (S10)
+    assert node.sent(Commit) == []
+    node.receive(holds(ATHENS, 4), "c", 0.6)
+    sent = node.sent(Commit)
+    assert {to for to, _ in sent} == {"b", "c", "d", "e"}
+    assert {(m.term, m.lease.candidate) for _, m in sent} == {(4, ATHENS)}
+
+
+@pytest.mark.parametrize(
+    "view",
+    [holds(ATHENS, 5), holds(BYBLOS, 4), knows(ATHENS, 4), closed(4)],
+    ids=lambda view: repr(view)[:40],
+)
+def test_s6_another_term_or_lease_or_one_not_held_is_no_vote(view: View) -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0)
+    node.receive(view, "b", 0.5)
+    node.receive(view, "c", 0.5)
+    assert node.sent(Commit) == []
+
+
+def test_s6_what_was_heard_of_an_older_term_is_no_vote_for_a_newer_one() -> None:
+    node = HandReplica(replica_of("a", "abcde"))
+    accept_by_athens(node, 0.0, term=4)
+    node.receive(holds(ATHENS, 4), "b", 0.5)
+    node.receive(Accept(2, NAME, 6, lease_of(ATHENS), 2, 0), ATHENS.session, 0.6)
+    node.receive(holds(ATHENS, 6), "c", 0.7)
+    assert node.sent(Commit) == []
+    node.receive(holds(ATHENS, 6), "d", 0.8)
+    assert {m.term for _, m in node.sent(Commit)} == {6}
+
+
+def test_s6_commit_arms_no_timer_that_excludes() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    node.receive(Commit(NAME, 4, lease_of(ATHENS)), "b", 0.0)
+    acceptor = node.machine._acceptor
+    assert acceptor.records[NAME].lease is None
+    assert acceptor.records[NAME].deadline == 0.0
+
+
+# Poll
+
+
+@pytest.mark.parametrize(
+    ("views", "nodes", "state"),
+    [
+        pytest.param([], 3, State.UNKNOWN, id="nobody-answers"),
+        pytest.param([holds(ATHENS, 4), holds(ATHENS, 4)], 3, State.LED, id="a-quorum-holds-it"),
+        pytest.param([holds(ATHENS, 4)], 3, State.UNKNOWN, id="one-of-three"),
+        pytest.param([holds(ATHENS, 4), holds(BYBLOS, 5)], 3, State.UNKNOWN, id="split"),
+        pytest.param(
+            [holds(ATHENS, 4), holds(ATHENS, 6), closed(9)], 3, State.LED, id="two-terms-one-tenure"
+        ),
+        pytest.param([knows(ATHENS, 4)], 3, State.UNKNOWN, id="the-commit-alone"),
+        pytest.param([knows(ATHENS, 4), knows(ATHENS, 4)], 3, State.LED, id="the-commit-and-no-denial"),
+        pytest.param([knows(ATHENS, 4), holds(ATHENS, 4)], 3, State.LED, id="the-commit-and-the-lease"),
+        pytest.param([knows(ATHENS, 4), closed(4)], 3, State.UNKNOWN, id="the-commit-and-one-denial"),
+        pytest.param([closed(4)], 3, State.UNKNOWN, id="one-closed"),
+        pytest.param([closed(4), closed(0)], 3, State.FREE, id="enough-closed"),
+        pytest.param([closed(4), knows(ATHENS, 4, released=True)], 3, State.FREE, id="released-is-free"),
+        pytest.param([closed(4), closed(4)], 5, State.UNKNOWN, id="two-of-five-closed"),
+        pytest.param([closed(4)] * 3 + [holds(ATHENS, 4)] * 2, 5, State.FREE, id="a-minority-holds"),
+        pytest.param([holds(ATHENS, 4)], 1, State.LED, id="a-cell-of-one"),
+        pytest.param([closed(0)], 1, State.FREE, id="a-cell-of-one-free"),
+    ],
+)
+def test_s6_poll_judges_by_enough_nodes_together(views: list[View], nodes: int, state: State) -> None:
+    assert judge(dict(zip("abcde", views, strict=False)), nodes).state is state
+
+
+def test_s6_poll_shows_the_token_not_the_term() -> None:
+    views = {"a": holds(ATHENS, 9, token=4), "b": holds(ATHENS, 9, token=4), "c": closed(0)}
+    judgement = judge(views, 3)
+    assert (judgement.state, judgement.term) == (State.LED, 4)
+
+
+def test_s6_poll_asks_on_until_it_is_decided_or_out_of_time() -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    asked = session.sent_to_all(Poll)
+    session.receive("a", View(asked.request, NAME, 4, None, 0, False, False, False, 0), 0.01)
+    assert session.told(Answered) == []
+    session.run_until(0.9)
+    assert {node for node, _ in session.sent(Poll)} == {"b", "c"}
+    session.run_until(1.0)
+    (answered,) = session.told(Answered)
+    assert (answered.judgement.state, answered.nodes_up) == (State.UNKNOWN, 1)
+
+
+def test_s6_poll_of_a_held_name_and_of_a_released_one() -> None:
+    cell = HandCell("abc", ["athens", "delphi"])
+    ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="athens")
+    cell.run(0.5)
+    cell.sessions["delphi"].poll(NAME, cell.now)
+    cell.run(0.1)
+    (answered,) = cell.told("delphi", Answered)
+    assert answered.judgement.state is State.LED
+    assert answered.judgement.lease is not None and answered.judgement.lease.label == "athens"
+    cell.sessions["athens"].release(ticket, cell.now)
+    cell.run(0.1)
+    cell.sessions["delphi"].poll(NAME, cell.now)
+    cell.run(0.1)
+    (answered,) = cell.told("delphi", Answered)
+    assert answered.judgement.state is State.FREE
+
+
+# Watch: what is the end of a tenure
+
+
+@pytest.mark.parametrize(
+    ("views", "ended"),
+    [
+        pytest.param([closed(9), holds(ATHENS, 4), holds(ATHENS, 4)], False, id="one-node-is-no-fact"),
+        pytest.param([closed(4), closed(4), holds(ATHENS, 4)], True, id="enough-closed-at-the-term"),
+        pytest.param([closed(3), closed(3), closed(3)], False, id="closed-below-the-term"),
+        pytest.param([knows(ATHENS, 4, released=True)], True, id="a-release-seen-by-one"),
+        pytest.param([knows(BYBLOS, 3, released=True)], False, id="the-release-of-another"),
+        pytest.param([holds(BYBLOS, 6), holds(BYBLOS, 6)], True, id="held-by-another-in-a-higher-term"),
+        pytest.param([holds(ATHENS, 6), holds(ATHENS, 6), closed(9)], False, id="the-same-in-a-higher-term"),
+    ],
+)
+def test_s6_a_tenure_is_over_by_release_or_enough_nodes(views: list[View], ended: bool) -> None:
+    assert over(dict(zip("abc", views, strict=False)), 3, ATHENS, 4) is ended
+
+
+def watching(prefix: bool = False, pattern: str = NAME) -> HandSession:
+    session = HandSession("delphi")
+    session.machine.watch(pattern, prefix, 0.0)
+    return session
+
+
+def event(session: HandSession, node: str, version: int, view: View, now: float) -> None:
+    session.receive(node, Event(1, version, view), now)
+
+
+def states(session: HandSession) -> list[tuple[State, int]]:
+    return [(changed.state, changed.term) for changed in session.told(Changed)]
+
+
+def test_s6_a_watch_subscribes_everywhere_and_refreshes() -> None:
+    session = watching()
+    asked = session.sent_to_all(Watch)
+    for node in "abc":
+        session.receive(node, Watching(asked.request, 1), 0.01)
+    session.run_until(10.0)
+    times = [node for node, _ in session.sent(Watch)]
+    assert times.count("a") == times.count("c") >= 10.0 / WATCH_LAPSE_S * 2
+    assert asked.lapse_ms == round(WATCH_LAPSE_S * 1000)
+
+
+def test_s6_the_first_state_comes_once_enough_nodes_have_spoken() -> None:
+    session = watching()
+    event(session, "a", 1, closed(0), 0.01)
+    assert states(session) == []
+    event(session, "b", 1, closed(0), 0.02)
+    assert states(session) == [(State.FREE, 0)]
+    event(session, "c", 1, closed(0), 0.03)
+    assert states(session) == []
+
+
+def test_s6_events_are_acknowledged_and_older_versions_change_nothing() -> None:
+    session = watching()
+    event(session, "a", 9, holds(ATHENS, 4, chosen=True), 0.01)
+    event(session, "b", 9, holds(ATHENS, 4, chosen=True), 0.02)
+    assert states(session) == [(State.LED, 4)]
+    assert [(node, m.versions) for node, m in session.sent(Seen)] == [
+        ("a", ((NAME, 9),)),
+        ("b", ((NAME, 9),)),
+    ]
+    event(session, "a", 8, closed(9), 0.03)
+    event(session, "b", 8, closed(9), 0.04)
+    event(session, "c", 8, closed(9), 0.05)
+    assert states(session) == []
+    assert [node for node, _ in session.sent(Seen)] == ["a", "b", "c"]
+
+
+def test_s6_a_node_that_does_not_hold_the_lease_does_not_report_its_end() -> None:
+    session = watching()
+    event(session, "a", 1, holds(ATHENS, 4, chosen=True), 0.01)
+    event(session, "b", 1, holds(ATHENS, 4, chosen=True), 0.02)
+    states(session)
+    event(session, "c", 1, closed(50), 0.03)
+    assert states(session) == []
+    event(session, "b", 2, closed(4), 0.04)
+    assert states(session) == [(State.FREE, 4)]
+
+
+def test_s6_one_release_is_the_end_and_stale_views_do_not_bring_it_back() -> None:
+    session = watching()
+    for node in "abc":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True), 0.01)
+    states(session)
+    event(session, "c", 2, knows(ATHENS, 4, released=True), 0.02)
+    assert states(session) == [(State.FREE, 4)]
+    event(session, "a", 2, holds(ATHENS, 4, chosen=True), 0.03)
+    assert states(session) == []
+
+
+def test_s6_a_higher_term_of_the_same_candidate_is_the_same_tenure() -> None:
+    session = watching()
+    for node in "abc":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    assert states(session) == [(State.LED, 4)]
+    for node in "abc":
+        event(session, node, 2, holds(ATHENS, 9, chosen=True, token=4), 0.02)
+    assert states(session) == []
+
+
+def test_s6_states_may_be_skipped_but_never_run_backwards() -> None:
+    session = watching()
+    for node in "ab":
+        event(session, node, 5, holds(BYBLOS, 7, chosen=True, token=7), 0.01)
+    assert states(session) == [(State.LED, 7)]
+    event(session, "c", 1, knows(ATHENS, 4), 0.02)
+    assert states(session) == []
+
+
+def test_s6_without_enough_nodes_the_state_is_unknown() -> None:
+    session = watching()
+    for node in "abc":
+        event(session, node, 1, closed(0), 0.01)
+    assert states(session) == [(State.FREE, 0)]
+    session.run_until(WATCH_LAPSE_S + 2.0)
+    assert states(session) == [(State.UNKNOWN, 0)]
+
+
+def test_s6_a_prefix_is_watched_and_other_names_are_not_taken() -> None:
+    session = watching(prefix=True, pattern="ag")
+    for node in "ab":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True), 0.01)
+    assert states(session) == [(State.LED, 4)]
+    session.sent(Seen)
+    stranger = View(1, "other", 4, lease_of(ATHENS), 4, True, True, False, 5_000)
+    for node in "ab":
+        event(session, node, 2, stranger, 0.02)
+    assert states(session) == []
+    assert session.sent(Seen) == []
+
+
+def test_s6_an_event_nobody_wants_ends_the_subscription() -> None:
+    session = watching()
+    session.machine.unwatch(1)
+    assert {node for node, _ in session.sent(Unwatch)} == {"a", "b", "c"}
+    event(session, "a", 1, closed(0), 0.01)
+    assert [node for node, _ in session.sent(Unwatch)] == ["a"]
+
+
+# The node's side of a watch
+
+
+DELPHI = session_id("delphi")
+
+
+def subscribed(pattern: str = NAME, prefix: bool = False, lapse: float = 3.5) -> HandReplica:
+    node = HandReplica(replica_of("a", "abc"))
+    node.receive(Watch(1, 7, pattern, prefix, round(lapse * 1000)), DELPHI, 0.0)
+    return node
+
+
+def test_s6_a_subscription_begins_with_the_present_state() -> None:
+    node = subscribed()
+    ((to, first),) = node.sent(Event)
+    assert (to, first.watch, first.view.name, first.view.lease) == (DELPHI, 7, NAME, None)
+
+
+def test_s6_an_event_is_repeated_until_it_is_acknowledged() -> None:
+    node = subscribed()
+    ((_, first),) = node.sent(Event)
+    node.tick(0.5)
+    repeated = [m.version for _, m in node.sent(Event)]
+    assert len(repeated) >= 2 and set(repeated) == {first.version}
+    node.receive(Seen(7, ((NAME, first.version),)), DELPHI, 0.6)
+    node.tick(2.0)
+    assert node.sent(Event) == []
+
+
+def test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one() -> None:
+    node = subscribed()
+    ((_, first),) = node.sent(Event)
+    accept_by_athens(node, 0.01)
+    ((_, second),) = node.sent(Event)
+    assert second.version > first.version
+    node.receive(Seen(7, ((NAME, first.version),)), DELPHI, 0.02)
+    node.tick(0.5)
+    assert {m.version for _, m in node.sent(Event)} == {second.version}
+
+
+def test_s6_a_subscription_lapses_unless_it_is_refreshed() -> None:
+    node = subscribed(lapse=2.0)
+    node.tick(1.0)
+    node.receive(Watch(2, 7, NAME, False, 2000), DELPHI, 1.0)
+    node.tick(2.9)
+    accept_by_athens(node, 2.95)
+    assert node.sent(Event)
+    node.tick(10.0)
+    node.sent(Event)
+    node.receive(Release(1, NAME, ATHENS, 4), ATHENS.session, 10.1)
+    node.tick(20.0)
+    assert node.sent(Event) == []
+
+
+def test_s6_a_watcher_is_told_of_acceptance_commit_and_release() -> None:
+    node = subscribed(pattern="ag", prefix=True)
+    accept_by_athens(node, 0.01)
+    ((_, taken),) = node.sent(Event)
+    assert (taken.view.holds, taken.view.chosen) == (True, False)
+    node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.02)
+    ((_, chosen),) = node.sent(Event)
+    assert (chosen.view.holds, chosen.view.chosen) == (True, True)
+    node.receive(Release(1, NAME, ATHENS, 4), ATHENS.session, 0.03)
+    views = [m.view for _, m in node.sent(Event)]
+    assert (views[-1].holds, views[-1].released) == (False, True)
+
+
+def test_s6_a_renewal_is_no_event() -> None:
+    node = subscribed()
+    accept_by_athens(node, 0.01)
+    node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.02)
+    version = node.sent(Event)[-1][1].version
+    node.receive(Seen(7, ((NAME, version),)), DELPHI, 0.03)
+    node.sent(Event)
+    node.receive(Accept(2, NAME, 4, lease_of(ATHENS), 2, 0), ATHENS.session, 0.5)
+    assert node.sent(Event) == []
+
+
+# All together
+
+
+def test_s6_a_watch_sees_the_whole_story_of_a_name_in_order() -> None:
+    cell = HandCell("abc", ["athens", "byblos", "delphi"])
+    cell.sessions["delphi"].watch(NAME, False, 0.0)
+    cell.run(0.5)
+    ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=cell.now, label="athens")
+    cell.run(0.5)
+    (first,) = cell.told("athens", Granted)
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, label="byblos")
+    cell.run(2 * TTL)
+    cell.sessions["athens"].release(ticket, cell.now)
+    cell.run(0.5)
+    (second,) = cell.told("byblos", Granted)
+    cell.dies("byblos")
+    cell.run(1.2 * TTL)
+    changes = [(c.state, c.term, c.label) for c in cell.told("delphi", Changed)]
+    led = [change for change in changes if change[0] is State.LED]
+    assert changes[0] == (State.FREE, 0, "")
+    assert led == [(State.LED, first.term, "athens"), (State.LED, second.term, "byblos")]
+    assert changes[-1] == (State.FREE, second.term, "")
+    assert second.term > first.term
+
+
+def test_s6_a_watch_with_a_node_down_still_ends_at_the_last_state() -> None:
+    cell = HandCell("abc", ["athens", "delphi"])
+    cell.sessions["delphi"].watch(NAME, False, 0.0)
+
+    def down(sender: str, to: str, _message: Message) -> bool:
+        return "c" in (sender, to)
+
+    ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
+    cell.run(2.0, lost=down)
+    cell.sessions["athens"].release(ticket, cell.now)
+    cell.run(5.0, lost=down)
+    assert [c.state for c in cell.told("delphi", Changed)][-2:] == [State.LED, State.FREE]

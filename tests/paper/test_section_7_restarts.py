@@ -1,0 +1,559 @@
+"""protocol.md section 7: restarts, without a disk write per lease."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+from by_hand import (
+    ATHENS,
+    BYBLOS,
+    CELL_ID,
+    DRIFT,
+    GRACE,
+    MAX_TTL,
+    NAME,
+    TTL,
+    HandReplica,
+    accepted,
+    lease_of,
+    member_record,
+    promise,
+    refusal,
+    replica_of,
+    session_id,
+    start_of,
+)
+
+from paxlock.core.durable import Durability, Membership, SeenNode, Snapshot
+from paxlock.core.messages import (
+    Accept,
+    Commit,
+    Greet,
+    Greeted,
+    Hello,
+    Inquire,
+    Message,
+    NodeMode,
+    Poll,
+    Prepare,
+    Promise,
+    Recovering,
+    RefusalReason,
+    Release,
+    Renew,
+    View,
+    Watch,
+    Welcome,
+)
+from paxlock.core.recovery import Start
+from paxlock.core.replica import MemoryLost, ModeChanged, Replica
+from paxlock.errors import ConfigError, StoreError
+
+SITS_OUT = MAX_TTL * (1 + DRIFT) / (1 - DRIFT)
+NO_RUN = bytes(16)
+SECOND = session_id("second")
+
+
+def greeted(
+    *,
+    request: int = 1,
+    seen: tuple[int, bytes] = (0, NO_RUN),
+    ceiling: int = 0,
+    mode: NodeMode = NodeMode.SERVING,
+) -> Greeted:
+    return Greeted(request, seen[0], seen[1], 5, session_id("peer"), ceiling, mode)
+
+
+def serve(start: Start, nodes: str = "abc", *, now: float = 0.0, max_ttl: float = MAX_TTL) -> HandReplica:
+    return HandReplica(replica_of("a", nodes, start, now=now, run="second", max_ttl=max_ttl))
+
+
+def prepare_from(who: bytes, at_least: int = 1) -> Prepare:
+    return Prepare(1, NAME, at_least, BYBLOS._replace(session=who), 0, 0, "")
+
+
+def mode_of(machine: Replica) -> NodeMode:
+    return machine.mode
+
+
+def greet(node: HandReplica, other: str, incarnation: int, run: bytes, now: float) -> Greeted:
+    """The answer to a greeting of another member."""
+    (answer,) = [m for m in node.receive(Greet(2, incarnation, run), other, now) if isinstance(m, Greeted)]
+    return answer
+
+
+def first_promise(node: HandReplica, now: float) -> Promise:
+    (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, now)
+    return promise(answer)
+
+
+# Creating a cell
+
+
+def test_s7_a_node_without_a_record_never_guesses() -> None:
+    with pytest.raises(ConfigError, match="--create"):
+        start_of("a", None)
+    with pytest.raises(ConfigError, match="not with both"):
+        start_of("a", None, create=True, join=True)
+    with pytest.raises(ConfigError, match="already"):
+        start_of("a", member_record("a"), create=True)
+    with pytest.raises(ConfigError, match="cannot be joined"):
+        start_of("a", None, nodes=1, join=True)
+
+
+@pytest.mark.parametrize("change", [{"cell_id": b"x" * 16}, {"node_id": "b"}, {"epoch": 2}])
+def test_s7_the_record_must_be_this_nodes(change: dict[str, object]) -> None:
+    with pytest.raises(StoreError):
+        start_of("a", member_record("a", **change))
+    assert member_record("a").cell_id == CELL_ID
+
+
+@pytest.mark.parametrize(("nodes", "needed"), [("a", 0), ("abc", 2), ("abcde", 3), ("abcdefg", 4)])
+def test_s7_create_serves_once_enough_others_never_saw_it(nodes: str, needed: int) -> None:
+    node = serve(start_of("a", None, nodes=len(nodes), create=True), nodes)
+    for count, other in enumerate(nodes[1:]):
+        assert (mode_of(node.machine) is NodeMode.SERVING) is (count >= needed)
+        node.receive(greeted(mode=NodeMode.STARTING), other, 0.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert node.disk.membership is Membership.MEMBER
+    assert first_promise(node, 0.2).term == 1
+
+
+def test_s10_one_node_that_answers_twice_is_one_answer() -> None:
+    node = serve(start_of("a", None, create=True))
+    for _ in range(3):
+        node.receive(greeted(), "b", 0.1)
+    node.receive(greeted(), "x", 0.1)
+    assert mode_of(node.machine) is NodeMode.STARTING
+    assert node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 0.2) == [Recovering(1, 0)]
+
+
+def test_s7_it_is_a_member_durably_before_it_serves() -> None:
+    machine = replica_of("a", "abc", start_of("a", None, create=True), run="second")
+    machine.take_effects()
+    machine.receive(greeted(), "b", 0.1)
+    machine.receive(greeted(), "c", 0.1)
+    effects = machine.take_effects()
+    assert effects.persist is not None and effects.persist.membership is Membership.MEMBER
+    assert mode_of(machine) is NodeMode.STARTING
+    machine.persisted(effects.persist, 0.2)
+    assert mode_of(machine) is NodeMode.SERVING
+
+
+@pytest.mark.parametrize("seen", [(1, session_id("first")), (4, session_id("first")), (4, SECOND)])
+def test_s7_a_second_create_must_join(seen: tuple[int, bytes]) -> None:
+    node = serve(start_of("a", None, create=True))
+    node.receive(greeted(seen=seen), "b", 0.1)
+    node.receive(greeted(), "c", 0.2)
+    (lost,) = [notice for notice in node.notices if isinstance(notice, MemoryLost)]
+    assert "--join" in lost.explanation
+    node.tick(2 * SITS_OUT)
+    assert mode_of(node.machine) is NodeMode.STARTING
+
+
+def test_s7_its_own_greeting_remembered_is_no_lost_memory() -> None:
+    node = serve(start_of("a", None, create=True))
+    for other in "bc":
+        node.receive(greeted(seen=(1, SECOND)), other, 0.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
+
+
+def test_s7_a_restored_backup_is_found_out() -> None:
+    previous = member_record("a", incarnation=3, clean=True)
+    node = serve(start_of("a", previous, Snapshot(3, 0, ())))
+    assert mode_of(node.machine) is NodeMode.SERVING
+    node.receive(greeted(seen=(9, session_id("first"))), "b", 0.1)
+    assert any(isinstance(notice, MemoryLost) for notice in node.notices)
+
+
+def test_s7_nodes_greet_at_start_until_all_have_answered() -> None:
+    node = serve(start_of("a", None, create=True))
+    node.tick(0.0)
+    sent = node.sent(Greet)
+    assert {(to, m.incarnation, m.run) for to, m in sent} == {("b", 1, SECOND), ("c", 1, SECOND)}
+    node.receive(greeted(), "b", 0.01)
+    node.tick(2.0)
+    assert {to for to, _ in node.sent(Greet)} == {"c"}
+    node.receive(greeted(), "c", 2.1)
+    node.tick(10.0)
+    assert node.sent(Greet) == []
+
+
+def test_s7_greetings_are_answered_even_before_serving_and_only_once_remembered() -> None:
+    machine = replica_of("a", "abc", start_of("a", None, create=True), run="second")
+    machine.take_effects()
+    machine.receive(Greet(1, 3, session_id("b-run")), "b", 0.0)
+    effects = machine.take_effects()
+    assert [m for _, m in effects.sends if isinstance(m, Greeted)] == []
+    assert effects.persist is not None
+    assert effects.persist.seen == (SeenNode("b", 3, session_id("b-run")),)
+    machine.persisted(effects.persist, 0.1)
+    ((to, answer),) = [(to, m) for to, m in machine.take_effects().sends if isinstance(m, Greeted)]
+    assert to == "b"
+    assert (answer.seen_incarnation, answer.seen_run, answer.mode) == (0, NO_RUN, NodeMode.STARTING)
+
+
+def test_s7_an_earlier_life_of_another_member_does_not_replace_a_later_one() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    node.receive(Greet(1, 5, session_id("later")), "b", 0.0)
+    for incarnation in (4, 5):
+        answer = greet(node, "b", incarnation, session_id("earlier"), 0.1)
+        assert (answer.seen_incarnation, answer.seen_run) == (5, session_id("later"))
+    assert node.disk.seen == (SeenNode("b", 5, session_id("later")),)
+
+
+# Clean stop
+
+
+def stopped_cleanly(at: float = 4.0) -> tuple[HandReplica, Snapshot]:
+    """A node that holds a lease of athens since 0, in term 7, renewed at 1; byblos has ended."""
+    node = HandReplica(replica_of("a", "abc"))
+    node.receive(Release(1, NAME, BYBLOS, 1), BYBLOS.session, 0.0)
+    node.receive(Accept(1, NAME, 7, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
+    node.receive(Renew(2, ATHENS.session, 5, (1,)), ATHENS.session, 1.0)
+    node.receive(Commit(NAME, 7, lease_of(ATHENS, token=7)), ATHENS.session, 1.0)
+    snapshot = node.machine.stop(at)
+    assert snapshot is not None
+    return node, snapshot
+
+
+def test_l8_after_a_clean_stop_each_lease_goes_on_with_the_time_that_was_left() -> None:
+    old, snapshot = stopped_cleanly(at=4.0)
+    clean = attrs.evolve(old.machine.record, clean=True)
+    later = 1000.0
+    node = serve(start_of("a", clean, snapshot), now=later)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert node.shows() == (7, "athens", True)
+    left = 1.0 + TTL - 4.0
+    node.tick(later + left - 0.001)
+    assert node.shows() == (7, "athens", True)
+    node.tick(later + left)
+    assert node.shows() == (7, "-", False)
+
+
+def test_l8_clean_restarts_more_frequent_than_the_ttl_do_not_keep_a_dead_lease() -> None:
+    node, snapshot = stopped_cleanly(at=4.0)
+    now = 4.0
+    for _ in range(3):
+        clean = attrs.evolve(node.machine.record, clean=True)
+        node = serve(start_of("a", clean, snapshot), now=now)
+        now += 3.0
+        stopped = node.machine.stop(now)
+        assert stopped is not None
+        snapshot = stopped
+    assert [name.lease for name in snapshot.names] == [None]
+
+
+def test_s7_the_time_left_is_rounded_up() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    node.receive(Accept(1, NAME, 7, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
+    snapshot = node.machine.stop(4.0004)
+    assert snapshot is not None
+    assert snapshot.names[0].remaining_ms == 6000
+
+
+def test_s7_a_clean_stop_keeps_terms_numbers_tombstones_and_what_is_chosen() -> None:
+    old, snapshot = stopped_cleanly()
+    clean = attrs.evolve(old.machine.record, clean=True)
+    node = serve(start_of("a", clean, snapshot))
+    (repeated,) = node.receive(Renew(3, ATHENS.session, 5, (1,)), ATHENS.session, 0.1)
+    assert getattr(repeated, "held", None) == ((1, 7),)
+    assert node.machine._acceptor.records[NAME].deadline == pytest.approx(7.0)
+    (late,) = node.receive(Accept(4, NAME, 9, lease_of(BYBLOS), 1, 0), BYBLOS.session, 0.2)
+    assert refusal(late) is RefusalReason.ENDED
+    (view,) = node.receive(Poll(5, NAME), BYBLOS.session, 0.3)
+    assert isinstance(view, View)
+    assert (view.chosen, view.lease is not None and view.lease.token) == (True, 7)
+
+
+def test_s7_a_clean_stop_keeps_the_floor() -> None:
+    old, _ = stopped_cleanly()
+    clean = attrs.evolve(old.machine.record, clean=True)
+    node = serve(start_of("a", clean, Snapshot(1, 300, ())))
+    assert first_promise(node, 0.0).term == 301
+
+
+def test_s7_a_promise_without_a_lease_is_closed_by_a_clean_stop() -> None:
+    old = HandReplica(replica_of("a", "abc"))
+    old.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, ""), ATHENS.session, 0.0)
+    snapshot = old.machine.stop(GRACE / 2)
+    assert snapshot is not None
+    node = serve(start_of("a", attrs.evolve(old.machine.record, clean=True), snapshot))
+    assert node.shows() == (5, "-", False)
+    (late,) = node.receive(Accept(2, NAME, 5, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
+    assert refusal(late) is RefusalReason.STALE
+
+
+def test_s12_the_next_start_is_unmarked_before_it_answers_anything() -> None:
+    old, snapshot = stopped_cleanly()
+    clean = attrs.evolve(old.machine.record, clean=True)
+    start = start_of("a", clean, snapshot)
+    assert not start.record.clean
+    assert start.record.incarnation == clean.incarnation + 1
+    # That record is durable before there is a machine: if this life ends badly, the snapshot is void.
+    crashed = start_of("a", start.record, snapshot)
+    assert crashed.snapshot is None
+    assert crashed.sits_out == pytest.approx(SITS_OUT)
+    assert crashed.floor == start.record.ceiling
+
+
+@pytest.mark.parametrize("incarnation", [0, 2, 7])
+def test_s12_a_snapshot_counts_only_for_the_incarnation_that_stopped(incarnation: int) -> None:
+    clean = member_record("a", incarnation=1, clean=True)
+    start = start_of("a", clean, Snapshot(incarnation, 0, ()))
+    assert start.snapshot is None
+    assert start.sits_out == pytest.approx(SITS_OUT)
+
+
+def test_s12_marked_clean_without_a_snapshot_is_unclean() -> None:
+    assert start_of("a", member_record("a", clean=True), None).sits_out == pytest.approx(SITS_OUT)
+
+
+def test_s7_a_clean_stop_while_still_sitting_out_does_not_count_as_clean() -> None:
+    node = serve(start_of("a", member_record("a")))
+    assert node.machine.stop(SITS_OUT / 2) is None
+    again = start_of("a", node.machine.record)
+    assert again.sits_out == pytest.approx(SITS_OUT)
+
+
+def test_s7_a_clean_stop_while_still_creating_does_not_count_as_clean() -> None:
+    node = serve(start_of("a", None, create=True))
+    assert node.machine.stop(1.0) is None
+
+
+# Unclean stop
+
+
+def test_s7_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_ceiling() -> None:
+    previous = member_record("a", incarnation=3, ceiling=5000)
+    start = start_of("a", previous)
+    assert start.floor == 5000
+    assert start.sits_out == pytest.approx(SITS_OUT)
+    assert start.record.ceiling > 5000
+    assert start.record.incarnation == 4
+    node = serve(start)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    node.tick(SITS_OUT - 0.001)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    node.tick(SITS_OUT)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert first_promise(node, SITS_OUT).term == 5001
+
+
+def test_s7_while_sitting_out_it_answers_recovering_and_nothing_else() -> None:
+    node = serve(start_of("a", member_record("a")))
+    requests: list[Message] = [
+        Prepare(9, NAME, 1, ATHENS, 0, 50, ""),
+        Accept(9, NAME, 5, lease_of(ATHENS), 1, 0),
+        Renew(9, ATHENS.session, 1, (1,)),
+        Release(9, NAME, ATHENS, 5),
+        Poll(9, NAME),
+        Watch(9, 1, NAME, False, 3000),
+    ]
+    for request in requests:
+        (answer,) = node.receive(request, ATHENS.session, 10.0)
+        assert answer == Recovering(9, int((SITS_OUT - 10.0) * 1000))
+    for told in (Commit(NAME, 5, lease_of(ATHENS)), Inquire(0, NAME)):
+        assert node.receive(told, "b", 10.0) == []
+    assert NAME not in node.machine._acceptor.records
+
+
+def test_s7_while_sitting_out_it_says_hello_and_greets() -> None:
+    node = serve(start_of("a", member_record("a")))
+    (welcome,) = node.receive(Hello(1), ATHENS.session, 10.0)
+    assert isinstance(welcome, Welcome)
+    assert (welcome.mode, welcome.remaining_ms) == (NodeMode.RECOVERING, int((SITS_OUT - 10.0) * 1000))
+    answer = greet(node, "b", 2, SECOND, 10.0)
+    assert answer.mode is NodeMode.RECOVERING
+
+
+def test_s7_the_mode_is_published_with_the_time_it_sits_out() -> None:
+    node = serve(start_of("a", member_record("a")))
+    node.tick(SITS_OUT)
+    modes = [notice for notice in node.notices if isinstance(notice, ModeChanged)]
+    assert [change.mode for change in modes] == [NodeMode.RECOVERING, NodeMode.SERVING]
+    assert [change.sits_out for change in modes] == pytest.approx([SITS_OUT, 0.0])
+
+
+def test_s7_a_lowered_max_ttl_counts_only_once_the_old_one_has_passed() -> None:
+    lowered = 5.0
+    start = start_of("a", member_record("a"), max_ttl=lowered)
+    assert start.sits_out == pytest.approx(SITS_OUT)
+    assert start.record.max_ttl_ms == round(MAX_TTL * 1000)
+    node = serve(start, max_ttl=lowered)
+    node.tick(SITS_OUT - 0.001)
+    assert node.disk.max_ttl_ms == round(MAX_TTL * 1000)
+    node.tick(SITS_OUT)
+    assert node.disk.max_ttl_ms == round(lowered * 1000)
+    again = start_of("a", node.disk, max_ttl=lowered)
+    assert again.sits_out == pytest.approx(lowered * (1 + DRIFT) / (1 - DRIFT))
+
+
+def test_s7_a_lowered_max_ttl_is_not_forgotten_by_a_clean_restart() -> None:
+    start = start_of("a", member_record("a", clean=True), Snapshot(1, 0, ()), max_ttl=5.0)
+    assert start.sits_out == 0.0
+    assert start.record.max_ttl_ms == round(MAX_TTL * 1000)
+
+
+def test_s7_a_raised_max_ttl_counts_at_once() -> None:
+    start = start_of("a", member_record("a", max_ttl_ms=5000), max_ttl=MAX_TTL)
+    assert start.sits_out == pytest.approx(SITS_OUT)
+    assert start.record.max_ttl_ms == round(MAX_TTL * 1000)
+
+
+# Joining
+
+
+def joining(now: float = 0.0) -> HandReplica:
+    return serve(start_of("a", None, join=True), now=now)
+
+
+def test_s7_joining_sits_out_first_and_reads_the_ceilings_after_that() -> None:
+    node = joining()
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    for other in "bc":  # too early: what they have in use may still grow
+        node.receive(greeted(request=1, ceiling=9000), other, 1.0)
+    node.tick(SITS_OUT + 5.0)
+    assert mode_of(node.machine) is not NodeMode.SERVING
+    asked = {to: m.request for to, m in node.sent(Greet)}
+    assert set(asked) == {"b", "c"}
+    for other, ceiling in (("b", 9000), ("c", 12_000)):
+        node.receive(greeted(request=asked[other], ceiling=ceiling), other, SITS_OUT + 5.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert first_promise(node, SITS_OUT + 6.0).term == 12_001
+
+
+def late_request(node: HandReplica) -> int:
+    node.tick(SITS_OUT + 0.5)
+    return node.sent(Greet)[-1][1].request
+
+
+def test_s7_joining_needs_enough_others_in_service() -> None:
+    node = joining()
+    request = late_request(node)
+    node.receive(greeted(request=request, ceiling=9000), "b", SITS_OUT + 1.1)
+    node.receive(greeted(request=request, ceiling=1, mode=NodeMode.RECOVERING), "c", SITS_OUT + 1.1)
+    node.tick(SITS_OUT + 100.0)
+    assert mode_of(node.machine) is not NodeMode.SERVING
+    node.receive(greeted(request=request, ceiling=1), "c", SITS_OUT + 100.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
+
+
+def test_s7_an_answer_to_a_greeting_of_before_does_not_count_after() -> None:
+    node = joining()
+    request = late_request(node)
+    for other in "bc":
+        node.receive(greeted(request=1, ceiling=1), other, SITS_OUT + 1.1)
+    assert mode_of(node.machine) is not NodeMode.SERVING
+    assert request != 1
+
+
+def test_s7_the_joined_floor_is_durable_before_it_serves() -> None:
+    machine = replica_of("a", "abc", start_of("a", None, join=True), run="second")
+    node = HandReplica(machine)
+    request = late_request(node)
+    for other in "bc":
+        machine.receive(greeted(request=request, ceiling=9000), other, SITS_OUT + 1.1)
+    effects = machine.take_effects()
+    assert effects.persist is not None
+    assert effects.persist.ceiling >= 9000
+    assert mode_of(machine) is not NodeMode.SERVING
+    # Should it stop right now, it starts above that ceiling.
+    assert start_of("a", effects.persist).floor >= 9000
+    machine.persisted(effects.persist, SITS_OUT + 1.2)
+    assert mode_of(machine) is NodeMode.SERVING
+
+
+def test_s7_a_join_that_was_interrupted_begins_again() -> None:
+    start = start_of("a", None, join=True)
+    again = start_of("a", start.record)
+    assert again.record.membership is Membership.JOINING
+    assert again.sits_out == pytest.approx(SITS_OUT)
+
+
+def test_s7_a_joining_node_is_above_any_earlier_incarnation() -> None:
+    start = start_of("a", member_record("a", incarnation=40), join=True, unix_seconds=12)
+    assert start.record.incarnation == 41
+    assert start_of("a", None, join=True, unix_seconds=12).record.incarnation == 12
+
+
+def test_s7_the_others_tell_their_durable_ceiling() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    node.receive(prepare_from(BYBLOS.session, at_least=900), BYBLOS.session, 0.0)
+    answer = greet(node, "b", 9, SECOND, 0.1)
+    assert answer.ceiling == node.disk.ceiling >= 900
+
+
+# Without a disk
+
+
+def in_memory(
+    *, now: float = 0.0, unix_seconds: int = 1_000, wall_offset: float | None = None
+) -> HandReplica:
+    start = start_of("a", None, durability=Durability.MEMORY, unix_seconds=unix_seconds)
+    offset = unix_seconds - now if wall_offset is None else wall_offset
+    return HandReplica(replica_of("a", "abc", start, now=now, run="second", wall_offset=offset))
+
+
+def test_s7_without_a_disk_every_start_sits_out() -> None:
+    node = in_memory()
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    node.tick(SITS_OUT - 0.001)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_s7_without_a_disk_the_floor_is_of_the_clock_and_of_the_others(above: bool) -> None:
+    node = in_memory()
+    request = late_request(node)
+    by_clock = int(1_000 + SITS_OUT + 0.5) << 24
+    ceiling = 2 * by_clock if above else 5
+    for other in "bc":
+        node.receive(greeted(request=request, ceiling=ceiling), other, SITS_OUT + 0.6)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    term = first_promise(node, SITS_OUT + 0.6).term
+    assert term == ceiling + 1 if above else term > by_clock - (1 << 24)
+
+
+def test_s7_without_a_disk_and_without_the_others_the_clock_must_do() -> None:
+    node = in_memory()
+    node.tick(SITS_OUT + 10.0)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert first_promise(node, SITS_OUT + 10.0).term > 1_000 << 24
+
+
+def test_s7_a_node_without_a_disk_tells_the_floor_it_took() -> None:
+    node = in_memory()
+    node.tick(SITS_OUT + 10.0)
+    floor = node.machine._acceptor.floor
+    answer = greet(node, "b", 9, SECOND, SITS_OUT + 10.1)
+    assert answer.ceiling >= floor > 0
+
+
+def test_s7_restarts_never_give_a_term_twice() -> None:
+    """A node promises, crashes, sits out, promises, stops cleanly, promises: terms only grow."""
+    node = HandReplica(replica_of("a", "abc"))
+    terms = [first_promise(node, 0.0).term]
+    for life in range(4):
+        if life % 2:
+            snapshot = node.machine.stop(2 * SITS_OUT)
+            assert snapshot is not None
+            start = start_of("a", attrs.evolve(node.machine.record, clean=True), snapshot)
+        else:
+            start = start_of("a", node.disk)
+        node = serve(start)
+        node.tick(1.5 * SITS_OUT)
+        (answer,) = node.receive(
+            Accept(1, NAME, terms[-1], lease_of(ATHENS), 1, 0), ATHENS.session, 1.5 * SITS_OUT
+        )
+        assert refusal(answer) is RefusalReason.STALE
+        terms.append(first_promise(node, 1.6 * SITS_OUT).term)
+    assert terms == sorted(set(terms))
+
+
+def test_s7_the_ceiling_is_raised_ahead_of_need() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    before = node.disk.ceiling
+    (answer,) = node.receive(Accept(1, NAME, before - 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
+    assert accepted(answer).term == before - 1
+    assert node.disk.ceiling > before

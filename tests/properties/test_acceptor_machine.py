@@ -1,0 +1,189 @@
+"""Arbitrary messages and times at one acceptor: what must always be true of it (protocol.md section 2)."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from paxlock.core.acceptor import Acceptor, RecordTimer, SweepTimer
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Released, Renew
+from paxlock.core.timers import Timers
+
+NAME = "agora"
+MAX_TTL = 30.0
+GRACE = 0.05
+TOMBSTONE_S = 60.0
+
+candidates = st.builds(Candidate, st.sampled_from([b"a" * 16, b"b" * 16, b"c" * 16]), st.integers(1, 4))
+terms = st.integers(1, 60)
+numbers = st.integers(1, 30)
+ttls = st.sampled_from([200, 1_000, 10_000, 30_000, 30_001])
+pauses = st.sampled_from([0.0, 0.01, 0.05, 0.2, 1.0, 9.0, 31.0, 61.0])
+
+
+class AcceptorMachine(RuleBasedStateMachine):
+    """Before every step time may pass; after it the old and the new state are compared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers = Timers()
+        self.acceptor = Acceptor(
+            floor=0, ceiling=40, max_ttl=MAX_TTL, grace=GRACE, timers=self.timers, wall_offset=0.0
+        )
+        self.now = 0.0
+        self.term = 0
+        self.owners: dict[int, Candidate] = {}
+        self.ended: dict[bytes, tuple[int, float]] = {}
+        self.held: tuple[Candidate, float] | None = None
+
+    def passes(self, pause: float) -> None:
+        """Time goes on; what has run out by then runs out, whether or not anybody has ticked."""
+        self.now += pause
+        for key in self.timers.due(self.now):
+            if isinstance(key, RecordTimer):
+                self.acceptor.run_out(key.name, self.now)
+            elif isinstance(key, SweepTimer):
+                self.acceptor.sweep(self.now)
+        self.look(None)
+
+    def tombstone(self, candidate: Candidate) -> bool:
+        attempt, until = self.ended.get(candidate.session, (0, 0.0))
+        return attempt >= candidate.attempt and self.now < until
+
+    def look(self, by: Candidate | None) -> None:
+        """Compare with what was before a message of this candidate."""
+        record = self.acceptor.records.get(NAME)
+        term = self.acceptor.floor if record is None else record.term
+        assert term >= self.term
+        assert term <= self.acceptor.ceiling
+        self.term = term
+        if record is not None and record.owner is not None:
+            # One candidate in a term, for ever.
+            assert self.owners.setdefault(term, record.owner) == record.owner
+        before, self.held = self.held, None
+        if record is not None and record.lease is not None:
+            assert record.deadline > self.now
+            assert record.owner in (None, record.lease.candidate)
+            self.held = (record.lease.candidate, record.deadline)
+        if before is None or before[1] <= self.now:
+            return
+        # A lease that has not run out is still held, and no sooner over, unless its own candidate said so.
+        candidate, deadline = before
+        if self.held is None:
+            assert by == candidate
+        else:
+            assert self.held[0] == candidate
+            assert self.held[1] >= deadline
+
+    @rule(
+        who=candidates,
+        at_least=terms,
+        age=st.integers(0, 3_000),
+        refresh=st.sampled_from([0, 50, 1_000]),
+        pause=pauses,
+    )
+    def prepare(self, who: Candidate, at_least: int, age: int, refresh: int, pause: float) -> None:
+        self.passes(pause)
+        before = self.held
+        answer = self.acceptor.prepare(Prepare(1, NAME, at_least, who, age, refresh, ""), self.now)
+        if isinstance(answer, Promise):
+            assert not self.tombstone(who)
+            assert before is None or before[0] == who
+            assert answer.candidate == who
+            assert answer.term >= at_least
+            assert answer.term == self.acceptor.records[NAME].term
+        elif isinstance(answer, Refused):
+            assert answer.occupant is None or answer.occupant.candidate != who
+        self.look(None)
+
+    @rule(who=candidates, term=terms, ttl_ms=ttls, seq=numbers, pause=pauses)
+    def accept(self, who: Candidate, term: int, ttl_ms: int, seq: int, pause: float) -> None:
+        self.passes(pause)
+        before, highest = self.held, self.term
+        lease = Lease(who, ttl_ms, "", b"")
+        answer = self.acceptor.accept(Accept(2, NAME, term, lease, seq, 0), self.now)
+        if isinstance(answer, Accepted):
+            assert not self.tombstone(who)
+            assert before is None or before[0] == who
+            assert lease.ttl <= MAX_TTL
+            assert answer.term == term >= highest
+            record = self.acceptor.records[NAME]
+            assert record.holds(who)
+            assert answer.seq >= seq
+            if answer.seq == seq and before is None:
+                assert record.deadline == self.now + lease.ttl
+        self.look(None)
+
+    @rule(
+        session=st.sampled_from([b"a" * 16, b"b" * 16, b"c" * 16]),
+        attempts=st.lists(st.integers(1, 4), unique=True),
+        sender=st.sampled_from([b"a" * 16, b"z" * 16]),
+        seq=numbers,
+        pause=pauses,
+    )
+    def renew(self, session: bytes, attempts: list[int], sender: bytes, seq: int, pause: float) -> None:
+        self.passes(pause)
+        before = self.held
+        answer = self.acceptor.renew(Renew(3, session, seq, tuple(attempts)), sender, self.now)
+        for attempt, lease_term in answer.held:
+            candidate = Candidate(session, attempt)
+            assert before is not None and before[0] == candidate
+            assert not self.tombstone(candidate)
+            assert lease_term == self.acceptor.records[NAME].lease_term
+        for attempt in answer.not_held:
+            assert before is None or before[0] != Candidate(session, attempt) or self.tombstone(before[0])
+        deadline = self.held[1] if self.held is not None else 0.0
+        again = self.acceptor.renew(Renew(4, session, seq, tuple(attempts)), sender, self.now)
+        assert (again.held, again.not_held) == (answer.held, answer.not_held)
+        self.look(None)
+        assert self.held is None or self.held[1] >= deadline
+
+    @rule(who=candidates, term=terms, pause=pauses)
+    def release(self, who: Candidate, term: int, pause: float) -> None:
+        self.passes(pause)
+        before = self.acceptor.records.get(NAME)
+        others = before is not None and before.owner not in (None, who)
+        state = (self.term, None if before is None else before.owner, self.held)
+        answer = self.acceptor.release(Release(5, NAME, who, term), self.now)
+        if isinstance(answer, Released):
+            attempt, _ = self.ended.get(who.session, (0, 0.0))
+            if self.now >= self.ended.get(who.session, (0, 0.0))[1]:
+                attempt = 0
+            self.ended[who.session] = (max(attempt, who.attempt), self.now + TOMBSTONE_S)
+        self.look(who)
+        if others:
+            record = self.acceptor.records[NAME]
+            assert (record.term, record.owner, self.held) == state
+        if isinstance(answer, Released):
+            record = self.acceptor.records[NAME]
+            assert not record.holds(who)
+            assert record.owner != who
+
+    @rule(pause=pauses)
+    def raise_the_ceiling(self, pause: float) -> None:
+        self.passes(pause)
+        self.acceptor.raised(self.acceptor.wanted_ceiling, self.now)
+        self.look(None)
+
+    @rule(pause=pauses)
+    def tick(self, pause: float) -> None:
+        self.passes(pause)
+
+    @invariant()
+    def a_free_name_with_a_line_is_promised_to_somebody(self) -> None:
+        record = self.acceptor.records.get(NAME)
+        if record is None or record.line is None or record.lease is not None or record.owner is not None:
+            return
+        assert record.line.head(self.now) is None or record.term >= self.acceptor.ceiling
+
+    @invariant()
+    def what_is_held_is_found_by_its_candidate(self) -> None:
+        record = self.acceptor.records.get(NAME)
+        held = {} if record is None or record.lease is None else {record.lease.candidate: record}
+        assert self.acceptor._held == held
+
+
+AcceptorMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAcceptorMachine = AcceptorMachine.TestCase

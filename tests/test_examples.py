@@ -1,0 +1,66 @@
+"""The examples are what users see first: they run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TIME_LIMIT_S = 60
+
+
+def run_example(name: str, *arguments: str) -> str:
+    """What the example prints; it must end by itself, with exit code 0 and nothing on stderr."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+        env=os.environ | {"PYTHONWARNINGS": "error"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.processes
+def test_the_embedded_election_replaces_a_leader_that_was_killed() -> None:
+    printed = run_example("embedded_election.py")
+    led = re.findall(r"^([abc]) leads with term (\d+)", printed, re.MULTILINE)
+    assert len(led) == 2
+    (first, first_term), (second, second_term) = led
+    assert first != second
+    assert int(first_term) < int(second_term)
+    assert re.search(r"\b\d+ ms after the kill", printed)
+    assert "stopped the others cleanly" in printed
+
+
+def test_the_nightly_job_refuses_a_late_write() -> None:
+    assert run_example("nightly_job.py").splitlines() == [
+        "the first machine wrote with term 1",
+        "the second machine wrote with term 2",
+        "the late write of the first machine was refused: term 1 is too old",
+    ]
+
+
+def test_the_callback_sees_every_change_in_order() -> None:
+    lines = run_example("watch_callbacks.py").splitlines()
+    assert [re.sub(r", term \d+$", "", line) for line in lines] == [
+        "primary is free",
+        "primary is led by athens",
+        "primary is free",
+        "primary is led by byzantium",
+        "primary is free",
+    ]
+    terms = [int(term) for line in lines for term in re.findall(r"term (\d+)$", line)]
+    assert terms == sorted(set(terms))
+
+
+def test_every_example_is_tested() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'"{path.name}"' in tested for path in EXAMPLES.glob("*.py"))

@@ -1,0 +1,182 @@
+"""Every block of README.md that can be run is run, and prints what stands below it.
+
+``python`` blocks are whole scripts, run in a folder with the cell file of a cell that serves. ``console``
+blocks are commands behind ``$`` with what they print; an ellipsis stands for any text within a line.
+``shell`` blocks are the two commands for a fresh clone: .ci/run extracts and runs them, and their form is
+checked here. ``text`` blocks are pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+import paxlock
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TIME_LIMIT_S = 60
+SEPARATOR = "\x1e"
+
+Block = tuple[str, str]
+
+
+def blocks(text: str) -> list[Block]:
+    """(language, content) of every fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def of(language: str) -> list[str]:
+    return [content for found, content in blocks(README) if found == language]
+
+
+def commands(block: str) -> list[Block]:
+    """(command, what it prints) of a console block."""
+    parts = re.split(r"^\$ ", block, flags=re.MULTILINE)
+    assert parts[0] == "", "a console block begins with a command"
+    pairs = (part.partition("\n") for part in parts[1:])
+    return [(command, printed) for command, _, printed in pairs]
+
+
+def matches(expected: str, printed: str) -> bool:
+    """Whether the text is as expected, where an ellipsis stands for anything within its line."""
+    pattern = ".*".join(re.escape(part) for part in expected.strip().split("…"))
+    return re.fullmatch(pattern, printed.strip()) is not None
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which ``paxlock`` is the one under test, installed or not."""
+    folder = tmp_path_factory.mktemp("bin")
+    script = folder / "paxlock"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m paxlock "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("PAXLOCK_")}
+    mine["PATH"] = f"{folder}{os.pathsep}{mine.get('PATH', '')}"
+    mine["PYTHONPATH"] = str(Path(paxlock.__file__).parent.parent)
+    return mine
+
+
+@pytest.fixture(scope="module")
+def cell_file(environment: dict[str, str]) -> Iterator[Path]:
+    """The cell file of a ``paxlock dev`` that serves meanwhile."""
+    process = subprocess.Popen(["paxlock", "dev"], stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        found = re.fullmatch(r"export PAXLOCK_CELL=(\S+)\n", process.stdout.readline())
+        assert found is not None
+        yield Path(found[1])
+    finally:
+        process.terminate()
+        assert process.wait(TIME_LIMIT_S) == 0
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def run_script(source: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a python block prints; warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@contextmanager
+def other_nodes(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A new cell of a, b and c in ``folder``, with b and c running."""
+    with ExitStack() as sockets:
+        ports = []
+        for _ in range(3):
+            sock = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind(("127.0.0.1", 0))
+            ports.append(sock.getsockname()[1])
+    cell = paxlock.Cell.new({n: f"127.0.0.1:{p}" for n, p in zip("abc", ports, strict=True)})
+    cell.save(folder / "cell.toml")
+    processes = []
+    try:
+        for node in "bc":
+            command = ["paxlock", "-q", "serve", "--cell", "cell.toml", "--node", node]
+            command += ["--data-dir", f"data-{node}", "--create"]
+            processes.append(subprocess.Popen(command, cwd=folder, env=environment))
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [process.wait(TIME_LIMIT_S) for process in processes]
+        assert codes == [0, 0]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", range(len(of("python"))))
+def test_python_block(number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    source = of("python")[number]
+    if "open_node" in source:
+        with other_nodes(tmp_path, environment):
+            printed = run_script(source, tmp_path, environment)
+    else:
+        for file in (cell_file, cell_file.with_suffix(".key")):
+            shutil.copy(file, tmp_path)
+        printed = run_script(source, tmp_path, environment)
+    assert printed.strip()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", range(len(of("console"))))
+def test_console_block(number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    pairs = commands(of("console")[number])
+    script = "".join(f"{command}\nprintf '{SEPARATOR}'\n" for command, _ in pairs)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=environment | {"PAXLOCK_CELL": str(cell_file)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    *printed, rest = done.stdout.split(SEPARATOR)
+    assert rest == ""
+    for (command, expected), found in zip(pairs, printed, strict=True):
+        assert matches(expected, found), f"{command} printed {found!r}"
+
+
+def test_the_two_commands_for_a_fresh_clone_are_one_line_each() -> None:
+    setups = of("shell")
+    assert len(setups) == 2
+    assert all(setup.count("\n") == 1 and setup.startswith("python3 -m venv .venv && ") for setup in setups)
+    assert ".venv/bin/python examples/embedded_election.py" in setups[0]
+    assert setups[1].endswith(".venv/bin/pytest\n")
+
+
+def test_every_block_says_what_it_is() -> None:
+    assert {language for language, _ in blocks(README)} == {"text", "shell", "python", "console"}
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        missing = [link for link in links if not (page.parent / link).exists()]
+        assert missing == [], f"{page.name} links to what is not there"
+
+
+def test_an_ellipsis_stays_within_its_line() -> None:
+    assert matches("a … c", "a b c")
+    assert not matches("a … c", "a b\n c")
+    assert not matches("a … c", "a b d")

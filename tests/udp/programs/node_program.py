@@ -1,0 +1,67 @@
+"""A node as a process: ``node_program.py CELLFILE NODE DATADIR [create | join]``.
+
+Prints one JSON object a line. A line on stdin asks for the counters. SIGTERM stops it cleanly.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from functools import partial
+
+import trio
+
+from paxlock import NodeConfig, PaxlockError, serve_node
+from paxlock.node import Service
+
+
+def say(event: str, **facts: object) -> None:
+    print(json.dumps({"event": event, **facts}), flush=True)
+
+
+async def answer_questions(service: Service) -> None:
+    async with trio.lowlevel.FdStream(0) as stdin:
+        async for asked in stdin:
+            for _ in range(asked.count(b"\n")):
+                say(
+                    "counters",
+                    endpoint=dict(service.endpoint.statistics()),
+                    transport=dict(service.transport.statistics()),
+                    replica=dict(service.replica.statistics()),
+                )
+
+
+async def main(cell: str, node_id: str, data_dir: str, start: str = "") -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            service = await nursery.start(run, cell, node_id, data_dir, start)
+            nursery.start_soon(answer_questions, service)
+            say("bound")
+            async for _ in signals:
+                break
+            nursery.cancel_scope.cancel()
+    say("stopped")
+
+
+async def run(
+    cell: str, node_id: str, data_dir: str, start: str, *, task_status: trio.TaskStatus[Service]
+) -> None:
+    try:
+        await serve_node(
+            NodeConfig(cell, node_id, data_dir),
+            create=start == "create",
+            join=start == "join",
+            report=lambda text: say("report", text=text),
+            task_status=task_status,
+        )
+    except PaxlockError as error:
+        say("refused", type=type(error).__name__, text=str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        trio.run(partial(main, *sys.argv[1:]))
+    except* SystemExit:
+        sys.exit(1)

@@ -1,0 +1,173 @@
+"""Nodes killed, stopped cleanly and started anew (protocol.md section 7): processes with disks."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from processes import ProcessCell, Program, boot_time, process_cell
+
+pytestmark = pytest.mark.processes
+
+MAX_TTL_S = 2.0
+SITS_OUT_S = MAX_TTL_S * 1.01 / 0.99
+
+
+def restart_after_kill(cell: ProcessCell, node_id: str) -> None:
+    """SIGKILL, start on the same folder, wait until it serves again; it must sit out and say so."""
+    cell.nodes[node_id].kill()
+    began = boot_time()
+    node = cell.node(node_id)
+    assert "sits out 2.0 s" in node.expect("report")["text"]
+    cell.serves(node_id)
+    assert boot_time() - began >= SITS_OUT_S - 0.01
+
+
+def test_after_a_kill_of_all_nodes_terms_never_go_back(tmp_path: Path) -> None:
+    with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
+        client = cell.client("client")
+        terms = []
+        for _ in range(3):
+            client.tell("lock", name="x", ttl=1.0)
+            terms.append(client.expect("acquired")["term"])
+            client.tell("leave", name="x")
+            client.expect("left")
+        for node_id in "abc":
+            cell.nodes[node_id].kill()
+        began = boot_time()
+        for node_id in "abc":
+            assert "sits out" in cell.node(node_id).expect("report")["text"]
+        client.tell("lock", name="x", ttl=1.0)
+        acquired = client.expect("acquired")
+        assert acquired["at"] - began >= SITS_OUT_S - 0.01
+        terms.append(acquired["term"])
+        assert terms == sorted(set(terms))
+
+
+def test_long_tenure_over_nodes_that_lose_their_memory_one_after_the_other(tmp_path: Path) -> None:
+    """Rule L3: after two such nodes out of three nothing is left of the first quorum."""
+    with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
+        holder, other = cell.client("holder"), cell.client("other")
+        holder.tell("lock", name="x", ttl=MAX_TTL_S)
+        term = holder.expect("acquired")["term"]
+        restart_after_kill(cell, "a")
+        holder.expect("extended")
+        restart_after_kill(cell, "b")
+        for _ in range(3):
+            holder.expect("extended")
+        other.tell("poll", name="x")
+        polled = other.expect("polled")
+        assert (polled["state"], polled["term"]) == ("LED", term)
+        # The two that had forgotten hold the lease again: they carry it without the third.
+        cell.nodes["c"].kill()
+        seen = len(holder.told("extended"))
+        while len(holder.told("extended")) < seen + 4:
+            holder.expect("extended")
+        assert holder.told("lost") == []
+        holder.tell("leave", name="x")
+        holder.expect("left")
+
+
+def test_clean_restarts_one_after_the_other_do_not_disturb_the_holder(tmp_path: Path) -> None:
+    with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
+        holder, other = cell.client("holder"), cell.client("other")
+        holder.tell("lock", name="x", ttl=MAX_TTL_S)
+        term = holder.expect("acquired")["term"]
+        for node_id in "abc":
+            assert cell.nodes[node_id].stop() == 0
+            node = cell.node(node_id)
+            assert node.expect("report")["text"] == f"node {node_id} serves"  # at once
+            other.tell("poll", name="x")
+            polled = other.expect("polled")
+            assert (polled["state"], polled["term"]) == ("LED", term)
+            holder.expect("extended")
+        assert holder.told("lost") == []
+
+
+def test_a_clean_restart_of_the_whole_cell_keeps_leases_with_the_time_left(tmp_path: Path) -> None:
+    with process_cell(tmp_path, max_ttl=20.0) as cell:
+        holder, other = cell.client("holder"), cell.client("other")
+        holder.tell("lock", name="x", ttl=20.0)
+        term = holder.expect("acquired")["term"]
+        other.tell("lock", name="x", ttl=1.0, wait=2.0)
+        for node_id in "abc":
+            assert cell.nodes[node_id].stop() == 0
+        for node_id in "abc":
+            assert cell.node(node_id).expect("report")["text"] == f"node {node_id} serves"
+        assert other.expect("acquired", "not acquired")["event"] == "not acquired"
+        other.tell("poll", name="x")
+        polled = other.expect("polled")
+        assert (polled["state"], polled["term"]) == ("LED", term)
+        assert polled["remaining"] <= 20.0
+        holder.tell("leave", name="x")
+        holder.expect("left")
+        other.tell("lock", name="x", ttl=1.0)
+        assert other.expect("acquired")["term"] > term
+
+
+def test_an_emptied_folder_cannot_be_created_again_but_joined(tmp_path: Path) -> None:
+    with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
+        cell.nodes["c"].kill()
+        shutil.rmtree(cell.data_dir("c"))
+        refused = cell.node("c", "create").expect("refused")
+        assert "has seen this node" in refused["text"]
+        assert "--join" in refused["text"]
+        shutil.rmtree(cell.data_dir("c"))
+        node = cell.node("c", "join")
+        assert "sits out" in node.expect("report")["text"]
+        cell.serves("c")
+        # It counts as one of the cell again.
+        cell.nodes["a"].kill()
+        client = cell.client("client")
+        client.tell("lock", name="x", ttl=1.0)
+        client.expect("acquired")
+
+
+def refused(program: Program) -> str:
+    """The sentence with which a start was refused; the process has ended with status 1."""
+    text: str = program.expect("refused")["text"]
+    assert program.process.wait(10) == 1
+    return text
+
+
+def test_starts_that_must_be_refused(tmp_path: Path) -> None:
+    empty, file = tmp_path / "empty", tmp_path / "file"
+    empty.mkdir()
+    file.write_text("")
+    with process_cell(tmp_path, max_ttl=MAX_TTL_S, create=False) as cell:
+        running = cell.node("a", "create")
+        assert "waits for the other nodes" in running.expect("report")["text"]
+        # Side by side: each has a port of its own.
+        second, folder, missing = cell.node("a"), cell.node("b", data_dir=cell.data_dir("a")), cell.node("c")
+        assert "the port is in use" in refused(second)
+        assert "already in use by another process" in refused(folder)
+        text = refused(missing)
+        assert "does not exist" in text and "--create" in text and "--join" in text
+        running.tell()
+        running.expect("counters")  # undisturbed
+        running.kill()
+
+        again, other = cell.node("a", "create"), cell.node("b", data_dir=cell.data_dir("a"))
+        no_record = cell.node("c", data_dir=empty)
+        assert "has a record in its data folder already: start it without --create" in refused(again)
+        # Whichever of the two came first had the folder locked.
+        text = refused(other)
+        assert "belongs to node 'a'" in text or "already in use by another process" in text
+        text = refused(no_record)
+        assert "--create" in text and "--join" in text
+
+        record = cell.data_dir("a") / "record.json"
+        torn = record.read_bytes()[:-20]
+        record.write_bytes(torn)
+        damaged, below = cell.node("a"), cell.node("b", data_dir=file)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as squatter:
+            # Also from one that would share its port with others.
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            squatter.bind(("127.0.0.1", cell.ports["c"]))
+            assert "the port is in use" in refused(cell.node("c", "create"))
+        text = refused(damaged)
+        assert "record.json" in text and "--join" in text
+        assert record.read_bytes() == torn
+        assert "is not a folder" in refused(below)
