@@ -23,7 +23,6 @@ TTL = 1.0  # seconds: how long a dead leader's lease stands in the way of the ne
 
 async def work(held: paxlock.HeldLease) -> None:
     """What only the leader does. Cancelled if the lease is lost; ``held.term`` is the fencing token."""
-    print(f"    {held!r}", flush=True)
     await trio.sleep_forever()
 
 

@@ -209,8 +209,8 @@ class Client:
             try:
                 async with self.campaign(name, ttl=ttl, label=label, data=data) as held:
                     return await async_fn(held, *args)
-            except LeaseLost as lost:
-                if held is None or (lost.name, lost.term) != (held.name, held.term):
+            except (LeaseLost, ExceptionGroup) as error:
+                if held is None or not held.tells(error):
                     raise
 
     # Looking
@@ -531,8 +531,19 @@ class Client:
 
 
 async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]:
-    """The addresses of every node, host names resolved. Raises ConfigError for one that cannot be."""
-    return {member.node_id: await resolve(member.address) for member in members}
+    """The addresses of the nodes, host names resolved; without those that cannot be resolved at the moment.
+    Raises ConfigError where not one can be.
+    """
+    found: dict[str, list[Address]] = {}
+    trouble: ConfigError | None = None
+    for member in members:
+        try:
+            found[member.node_id] = await resolve(member.address)
+        except ConfigError as error:
+            trouble = error
+    if trouble is not None and not found:
+        raise trouble
+    return found
 
 
 def _is_literal(address: str) -> bool:
@@ -540,17 +551,19 @@ def _is_literal(address: str) -> bool:
     return host.startswith("[") or host.replace(".", "").isdigit()
 
 
-async def keep_resolving(cell: Cell, endpoint: Endpoint) -> None:
-    """Resolve host names again from time to time: a node may have moved."""
+async def keep_resolving(cell: Cell, endpoint: Endpoint, known: Mapping[str, Sequence[Address]]) -> None:
+    """Resolve host names again from time to time: a node may have moved. ``known`` is what was found so far;
+    where the resolver is out of order, it stays.
+    """
     if all(_is_literal(member.address) for member in cell.members):
         return
     while True:
         await trio.sleep(RESOLVE_AGAIN_S)
         try:
-            members = await resolve_members(cell.members)
+            known = {**known, **await resolve_members(cell.members)}
         except ConfigError:
-            continue  # the resolver is out of order: the old addresses stay
-        endpoint.configure(cell.cell_id, cell.epoch, members)
+            continue
+        endpoint.configure(cell.cell_id, cell.epoch, known)
 
 
 def _bind_beside(addresses: Sequence[Address]) -> UdpTransport:
@@ -633,7 +646,7 @@ async def open_as(
         try:
             async with attended(
                 driver.run,
-                lambda: keep_resolving(cell, endpoint),
+                lambda: keep_resolving(cell, endpoint, members),
                 before_leaving=client.leave,
                 failed=client.close,
             ):

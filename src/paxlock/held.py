@@ -117,6 +117,14 @@ class HeldLease:
 
     # For the client and the block
 
+    def tells(self, error: BaseException) -> bool:
+        """Whether an error tells of the loss of this lease and of nothing else, as when ``check`` raised it,
+        perhaps in several tasks.
+        """
+        if isinstance(error, BaseExceptionGroup):
+            return all(self.tells(inner) for inner in error.exceptions)
+        return isinstance(error, LeaseLost) and (error.name, error.term) == (self.name, self.term)
+
     def extended(self, deadline: float) -> None:
         """The machine moved the deadline. A scope that has silently passed its own is not revived."""
         now = self._client.now()
@@ -142,11 +150,12 @@ class HeldLease:
         return self._scope
 
     def close_scope(self) -> LeaseLost | None:
-        """The body has ended: was the lease still held? The clock decides, not the scope: a body without a
-        checkpoint passes the deadline unseen.
+        """The body has ended: was the lease still held? The clock decides: a body without a checkpoint passes
+        the deadline unseen. The scope decides too: it may have fired a hair before the clock shows the end.
         """
-        self._scope = None
-        if self._reason is None and not self._let_go and self._client.now() >= self._deadline:
+        scope, self._scope = self._scope, None
+        over = self._client.now() >= self._deadline or (scope is not None and scope.cancel_called)
+        if self._reason is None and not self._let_go and over:
             self._reason = LossReason.EXPIRED
             self._over.set()
         return self.loss() if self._reason is not None else None
@@ -193,7 +202,7 @@ class LeaseBlock:
             if lost is not None:
                 raise lost from None
             return swallowed
-        if lost is not None and not isinstance(remaining, trio.Cancelled) and not _tells(remaining, lost):
+        if lost is not None and not isinstance(remaining, trio.Cancelled) and not held.tells(remaining):
             add_context(remaining, lost)
         if remaining is exc:
             return False
@@ -202,8 +211,3 @@ class LeaseBlock:
             raise remaining
         finally:
             remaining.__context__ = context
-
-
-def _tells(error: BaseException, lost: LeaseLost) -> bool:
-    """Whether the error is this loss already, as when ``check`` raised it."""
-    return isinstance(error, LeaseLost) and (error.name, error.term) == (lost.name, lost.term)

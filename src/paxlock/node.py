@@ -30,7 +30,7 @@ from paxlock.driver import Driver, attended
 from paxlock.errors import ConfigError, StoreError
 from paxlock.store import MemoryStore, Store, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
-from paxlock.wire.transport import Transport, UdpTransport, resolve
+from paxlock.wire.transport import Address, Transport, UdpTransport, resolve
 
 __all__ = ["Node", "NodeConfig", "open_node", "serve_node"]
 
@@ -63,6 +63,7 @@ class Service:
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
+        self._members: dict[str, list[Address]] = {}
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
             node_id=config.node_id,
@@ -104,13 +105,12 @@ class Service:
 
     async def resolve(self) -> None:
         """Find the other members. A name that cannot be resolved yet is tried again later."""
-        assert isinstance(self.config.cell, Cell)
-        members = await resolve_members(self.config.cell.members)
-        self.endpoint.configure(self.config.cell.cell_id, self.config.cell.epoch, members)
+        cell = self.config.cell
+        self._members = await resolve_members(cell.members)
+        self.endpoint.configure(cell.cell_id, cell.epoch, self._members)
 
     async def keep_resolving(self) -> None:
-        assert isinstance(self.config.cell, Cell)
-        await keep_resolving(self.config.cell, self.endpoint)
+        await keep_resolving(self.config.cell, self.endpoint, self._members)
 
     async def write(self) -> None:
         """Make records durable, in order, off the path of everything else."""
@@ -260,6 +260,7 @@ class Node(Client):
 
     @property
     def node_id(self) -> str:
+        """Which node of the cell this is."""
         return self._service.config.node_id
 
     @property

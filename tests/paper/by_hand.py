@@ -1,8 +1,8 @@
-"""Machines whose messages and clock are moved by hand: one acceptor, one session, or a whole cell."""
+"""Machines whose messages and clock are moved by hand: one acceptor, one session, or one replica."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
@@ -331,6 +331,7 @@ def start_of(
     max_ttl: float = MAX_TTL,
     durability: Durability = Durability.RECORD,
     unix_seconds: int = 1_000,
+    run: str = "second",
     create: bool = False,
     join: bool = False,
 ) -> Start:
@@ -345,6 +346,7 @@ def start_of(
         drift=DRIFT,
         durability=durability,
         unix_seconds=unix_seconds,
+        run=session_id(run),
         create=create,
         join=join,
     )
@@ -391,10 +393,10 @@ class HandReplica:
 
     def receive(self, message: Message, peer: Peer, now: float) -> list[Message]:
         """Hand over one message; what was sent back to this peer."""
-        self.sends.clear()
+        before = len(self.sends)
         self.machine.receive(message, peer, now)
         self.collect(now)
-        return [sent for to, sent in self.sends if to == peer]
+        return [sent for to, sent in self.sends[before:] if to == peer]
 
     def tick(self, now: float) -> None:
         while (due := self.machine.deadline()) <= now:
@@ -410,107 +412,4 @@ class HandReplica:
 
     def shows(self) -> tuple[int, str, bool]:
         acceptor = self.machine._acceptor
-        return row(acceptor.records.get(NAME), acceptor.floor)
-
-
-class HandCell:
-    """Real replicas and sessions. Messages lie in ``mail`` until they are delivered or lost by hand."""
-
-    def __init__(self, nodes: str, sessions: Iterable[str]) -> None:
-        self.now = 0.0
-        self.nodes = nodes
-        self.replicas = {node: replica_of(node, nodes) for node in nodes}
-        self.sessions = {
-            who: Session(settings_for(nodes), session=session_id(who), now=0.0, rng=Random(3))
-            for who in sessions
-        }
-        self.mail: list[tuple[str, str, Message]] = []
-        self.notices: list[tuple[str, object]] = []
-        self.collect()
-
-    def collect(self) -> None:
-        for node, replica in self.replicas.items():
-            while True:
-                effects = replica.take_effects()
-                for peer, message in effects.sends:
-                    to = who_is(peer) if isinstance(peer, bytes) else peer
-                    self.mail.append((node, to, message))
-                if effects.persist is None:
-                    break
-                replica.persisted(effects.persist, self.now)
-        for who, session in self.sessions.items():
-            effects = session.take_effects()
-            self.mail.extend((who, str(peer), message) for peer, message in effects.sends)
-            self.notices.extend((who, notice) for notice in effects.published)
-
-    def _hand_over(self, sender: str, to: str, message: Message) -> None:
-        if to in self.replicas:
-            peer: Peer = sender if sender in self.replicas else session_id(sender)
-            self.replicas[to].receive(message, peer, self.now)
-        elif to in self.sessions:
-            self.sessions[to].receive(message, sender, self.now)
-        self.collect()
-
-    def deliver(self, kind: type[Message], sender: str, *to: str) -> None:
-        """Deliver the messages of one kind from one sender to each of these, in order."""
-        for receiver in to:
-            found = [
-                envelope
-                for envelope in self.mail
-                if envelope[0] == sender and envelope[1] == receiver and isinstance(envelope[2], kind)
-            ]
-            assert found, f"no {kind.__name__} from {sender} to {receiver} in {self.mail}"
-            for envelope in found:
-                self.mail.remove(envelope)
-                self._hand_over(*envelope)
-
-    def lose(self) -> None:
-        """Everything under way is lost."""
-        self.mail.clear()
-
-    def dies(self, who: str) -> None:
-        """A client, or a node, is gone; what it has sent before is still under way."""
-        if who in self.sessions:
-            del self.sessions[who]
-        else:
-            del self.replicas[who]
-
-    def at(self, now: float) -> None:
-        """The clock moves on; what comes due is done at its own time, and nothing is delivered."""
-        while (due := min((m.deadline() for m in self._machines()), default=now)) <= now:
-            self._tick(due)
-        self._tick(now)
-
-    def _tick(self, now: float) -> None:
-        self.now = now
-        for machine in self._machines():
-            machine.tick(now)
-        self.collect()
-
-    def _machines(self) -> list[Replica | Session]:
-        return [*self.replicas.values(), *self.sessions.values()]
-
-    def run(self, seconds: float, *, lost: Callable[[str, str, Message], bool] | None = None) -> None:
-        """Deliver everything in order, without delay, for this long; ``lost`` picks what is lost."""
-        end = self.now + seconds
-        self.collect()
-        while True:
-            while self.mail:
-                sender, to, message = self.mail.pop(0)
-                if lost is None or not lost(sender, to, message):
-                    self._hand_over(sender, to, message)
-            due = min((m.deadline() for m in self._machines()), default=end)
-            if due > end:
-                self.now = end
-                return
-            self._tick(max(due, self.now))
-
-    def told(self, who: str, kind: type[M]) -> list[M]:
-        """Take the notices of this kind to one session."""
-        found = [notice for to, notice in self.notices if to == who and isinstance(notice, kind)]
-        self.notices = [(to, n) for to, n in self.notices if not (to == who and isinstance(n, kind))]
-        return found
-
-    def shows(self, node: str) -> tuple[int, str, bool]:
-        acceptor = self.replicas[node]._acceptor
         return row(acceptor.records.get(NAME), acceptor.floor)

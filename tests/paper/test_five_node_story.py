@@ -10,7 +10,8 @@ Each line of a table shows one node: (term, owner, held), with a star where a le
 from __future__ import annotations
 
 import pytest
-from by_hand import ATHENS, CYRENE, GRACE, NAME, TTL, HandCell, candidate
+from by_hand import ATHENS, CYRENE, GRACE, NAME, TTL, candidate
+from hand_cell import HandCell
 
 from paxlock.core.messages import (
     Accept,

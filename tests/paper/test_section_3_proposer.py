@@ -6,19 +6,15 @@ import pytest
 from by_hand import (
     ATHENS,
     BYBLOS,
-    CYRENE,
     DRIFT,
-    GRACE,
     MARGIN,
     MAX_TTL,
     NAME,
     SPAN,
     TTL,
-    HandCell,
     HandSession,
     candidate,
     occupant,
-    replica_of,
     session_id,
 )
 
@@ -28,11 +24,8 @@ from paxlock.core.messages import (
     Accepted,
     Commit,
     Hello,
-    Message,
-    Occupancy,
     Prepare,
     Promise,
-    Recovering,
     RefusalReason,
     Refused,
     Release,
@@ -40,7 +33,7 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
 )
-from paxlock.core.notices import Ended, Extended, Failed, Granted, HandleOutcome, Lost
+from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
 from paxlock.errors import LossReason, Reason
 
 # Phase 1
@@ -489,270 +482,3 @@ def test_l7_a_try_does_not_queue_behind_an_own_waiter() -> None:
     session.campaign(now=0.0)
     ticket = session.campaign(now=0.1, wait=0.0)
     assert [(f.ticket, f.reason) for f in session.told(Failed)] == [(ticket, Reason.HELD)]
-
-
-# Keeping a long tenure
-
-
-def test_l3_not_held_is_answered_with_accept_in_the_same_term() -> None:
-    session = HandSession()
-    session.to_grant(now=0.0, term=4)
-    session.sent(Accept)
-    session.run_until(TTL / 3)
-    renewals = dict(session.sent(Renew))
-    session.sent(Accept)
-    session.renewed("c", renewals["c"], [], not_held=[1], now=4.0)
-    ((node, repair),) = session.sent(Accept)
-    assert (node, repair.term, repair.lease.candidate, repair.lease.token) == ("c", 4, ATHENS, 4)
-    assert repair.seq > renewals["c"].seq
-    session.renewed("c", renewals["c"], [], not_held=[1], now=4.0 + TTL / 8 - 0.01)
-    assert session.sent(Accept) == []
-    session.renewed("c", renewals["c"], [], not_held=[1], now=4.0 + TTL / 8)
-    assert [node for node, _ in session.sent(Accept)] == ["c"]
-
-
-def test_l3_recovering_is_not_not_held() -> None:
-    session = HandSession()
-    session.to_grant(now=0.0, term=4)
-    session.run_until(TTL / 3)
-    renewals = dict(session.sent(Renew))
-    session.sent(Accept)
-    session.receive("c", Recovering(renewals["c"].request, 9_000), 4.0)
-    assert session.sent(Accept) == []
-    assert session.sent(Prepare) == []
-
-
-def stale_holder(session: HandSession) -> Prepare:
-    """A holder in term 4 to which c says "not held", and then "stale, 9"."""
-    session.to_grant(now=0.0, term=4)
-    session.run_until(TTL / 3)
-    renewals = dict(session.sent(Renew))
-    for node in "ab":
-        session.renewed(node, renewals[node], [(1, 4)], now=TTL / 3)
-    session.sent(Accept)
-    session.sent(Commit)
-    session.renewed("c", renewals["c"], [], not_held=[1], now=4.0)
-    ((_, repair),) = session.sent(Accept)
-    session.told(Extended)
-    session.refused("c", repair, RefusalReason.STALE, now=4.0, term=9)
-    return session.sent_to_all(Prepare)
-
-
-def test_l3_stale_makes_the_same_candidate_go_to_a_higher_term_and_the_token_stays() -> None:
-    session = HandSession()
-    prepare = stale_holder(session)
-    assert (prepare.candidate, prepare.at_least, prepare.refresh_ms) == (ATHENS, 10, 0)
-    for node in "abc":
-        session.promised(node, prepare, 10, now=4.0)
-    accept = session.sent_to_all(Accept)
-    assert (accept.term, accept.lease.token) == (10, 4)
-    for node in "abc":
-        session.accepted(node, accept, now=4.01)
-    commit = session.sent_to_all(Commit)
-    assert (commit.term, commit.lease.token) == (10, 4)
-    assert session.told(Granted) == []  # the same tenure
-    assert session.told(Extended)
-    assert session.told(Lost) == []
-
-
-def test_l3_a_higher_term_that_fails_costs_nothing_and_is_tried_again_after_an_eighth() -> None:
-    session = HandSession()
-    prepare = stale_holder(session)
-    older = occupant(candidate("ariadne"), Occupancy.PROMISED, age=100.0)
-    for node in "abc":
-        session.refused(node, prepare, RefusalReason.PROMISED, now=4.0, term=9, occupant=older)
-    assert session.sent(Release) == []  # a valid holder never withdraws because of it
-    assert session.told(Lost) == []
-    repair = Accept(prepare.request, NAME, 4, _lease(Granted(1, ATHENS, 4, 0.0)), 99, 0)
-    session.refused("c", repair, RefusalReason.STALE, now=4.0 + TTL / 8 - 0.01, term=9)
-    assert session.sent(Prepare) == []
-    session.refused("c", repair, RefusalReason.STALE, now=4.0 + TTL / 8, term=9)
-    assert session.sent_to_all(Prepare).at_least == 10
-
-
-def test_l3_it_goes_on_renewing_while_it_tries_a_higher_term() -> None:
-    session = HandSession()
-    stale_holder(session)
-    session.sent(Renew)
-    session.run_until(2 * TTL / 3 + 0.01)
-    renew = dict(session.sent(Renew))
-    for node in "ab":
-        session.renewed(node, renew[node], [(1, 4)], now=2 * TTL / 3 + 0.02)
-    assert session.told(Extended)
-
-
-def test_l3_a_tenure_outlives_the_restart_of_every_node_one_after_another() -> None:
-    cell = HandCell("abc", ["athens"])
-    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
-    cell.run(1.0)
-    (granted,) = cell.told("athens", Granted)
-    for life in range(1, 3):
-        for node in "abc":
-            # The node comes back after it has sat out: its floor is its old ceiling.
-            ceiling = 1000 * life
-            cell.replicas[node] = replica_of(node, "abc", now=cell.now)
-            cell.replicas[node]._acceptor.floor = ceiling
-            cell.replicas[node]._acceptor.ceiling = ceiling + 2000
-            cell.run(1.5 * TTL)
-            assert cell.shows(node)[1:] == ("athens", True), (life, node)
-            assert cell.shows(node)[0] > ceiling
-    assert cell.told("athens", Lost) == []
-    assert cell.told("athens", Granted) == []
-    view = cell.replicas["a"]._learner.view(NAME, cell.now)
-    assert view.lease is not None
-    assert (view.lease.token, view.lease.candidate) == (granted.term, ATHENS)
-    assert view.lease_term > 2000
-
-
-def test_l3_without_a_quorum_the_tenure_lapses() -> None:
-    cell = HandCell("abc", ["athens"])
-    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
-    cell.run(1.0)
-    (granted,) = cell.told("athens", Granted)
-    cell.told("athens", Extended)
-
-    def lost(sender: str, to: str, message: Message) -> bool:
-        return "b" in (sender, to) or "c" in (sender, to)
-
-    cell.run(2 * TTL, lost=lost)
-    assert cell.told("athens", Lost) == [Lost(granted.ticket, LossReason.EXPIRED)]
-
-
-def test_s3_ended_tells_the_holder_that_its_lease_was_released_by_its_handle() -> None:
-    cell = HandCell("abc", ["athens", "byblos"])
-    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
-    cell.run(1.0)
-    (granted,) = cell.told("athens", Granted)
-    cell.sessions["byblos"].release_detached(NAME, granted.candidate, granted.term, cell.now, patience=1.0)
-    cell.run(TTL / 2)
-    assert [outcome.done for outcome in cell.told("byblos", HandleOutcome)] == [True]
-    assert cell.told("athens", Lost) == [Lost(granted.ticket, LossReason.RELEASED)]
-
-
-# Detached leases
-
-
-def test_s3_a_detached_lease_is_renewed_by_another_session_and_outlives_its_maker() -> None:
-    cell = HandCell("abc", ["athens", "byblos"])
-    ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
-    cell.run(1.0)
-    (granted,) = cell.told("athens", Granted)
-    cell.sessions["athens"].detach(ticket, cell.now)
-    cell.run(6.0)
-    assert cell.told("athens", Ended) == []
-    cell.sessions["byblos"].renew_detached(granted.candidate, granted.term, cell.now, patience=1.0)
-    cell.run(9.0)
-    assert cell.told("byblos", HandleOutcome)[0].done
-    assert [cell.shows(node) for node in "abc"] == [(granted.term, "athens", True)] * 3
-    cell.run(2.0)
-    assert [cell.shows(node)[2] for node in "abc"] == [False] * 3
-    cell.sessions["byblos"].renew_detached(granted.candidate, granted.term, cell.now, patience=1.0)
-    cell.run(1.0)
-    assert cell.told("byblos", HandleOutcome)[0].over
-
-
-def test_s3_a_detached_renewal_counts_only_from_the_handles_term_on() -> None:
-    session = HandSession("byblos")
-    session.machine.renew_detached(ATHENS, 5, 0.0, patience=1.0)
-    asked = dict(session.sent(Renew))
-    assert {m.session for m in asked.values()} == {ATHENS.session}
-    for node in "ab":
-        session.renewed(node, asked[node], [(1, 4)], now=0.01)
-    (outcome,) = session.told(HandleOutcome)
-    assert (outcome.done, outcome.over) == (False, True)
-
-
-# Split votes
-
-
-def refuse_two_ways(
-    session: HandSession, first: Candidate, second: Candidate, *, ages: tuple[float, float]
-) -> None:
-    """a promises; at b and c two others, of these ages, are in the way. It is 0.2 s old then."""
-    session.campaign(now=0.0)
-    asked = session.sent_to_all(Prepare)
-    session.promised("a", asked, 1, now=0.2)
-    session.sent(Prepare)
-    for node, who, age in (("b", first, ages[0]), ("c", second, ages[1])):
-        other = occupant(who, Occupancy.PROMISED, age=age)
-        session.refused(node, asked, RefusalReason.PROMISED, now=0.2, term=1, occupant=other)
-
-
-def test_l2_votes_split_and_an_older_candidate_in_the_way_make_it_withdraw() -> None:
-    session = HandSession("byblos")
-    refuse_two_ways(session, CYRENE, ATHENS, ages=(5.0, 0.0))
-    assert {m.candidate for _, m in session.sent(Release)} == {BYBLOS}
-    session.run_until(1.5)
-    prepare = session.sent(Prepare)[0][1]
-    assert prepare.candidate == candidate("byblos", 2)
-    # The new attempt is as old as the old one.
-    assert 200 < prepare.age_ms <= 1500
-    assert session.told(Ended) == [] == session.told(Failed)
-
-
-def test_l2_the_oldest_does_not_withdraw() -> None:
-    session = HandSession("byblos")
-    refuse_two_ways(session, CYRENE, ATHENS, ages=(0.1, 0.14))
-    assert session.sent(Release) == []
-
-
-@pytest.mark.parametrize(("who", "withdraws"), [("athens", False), ("cyrene", True)])
-def test_l2_where_ages_differ_by_less_than_the_grace_the_smaller_candidate_is_older(
-    who: str, withdraws: bool
-) -> None:
-    session = HandSession(who)
-    refuse_two_ways(session, BYBLOS, candidate("zeno"), ages=(0.2 - 0.9 * GRACE, 0.0))
-    assert bool(session.sent(Release)) is withdraws
-
-
-def test_l2_a_single_candidate_at_a_quorum_is_no_split() -> None:
-    session = HandSession("cyrene", nodes="abc")
-    refuse_two_ways(session, BYBLOS, BYBLOS, ages=(5.0, 5.0))
-    assert session.sent(Release) == []
-
-
-def test_l2_own_earlier_attempts_are_no_occupants() -> None:
-    session = HandSession("cyrene")
-    refuse_two_ways(session, candidate("cyrene", 0), candidate("zeno"), ages=(50.0, 0.0))
-    assert {m.candidate for _, m in session.sent(Release)} == {candidate("cyrene", 0)}
-
-
-def test_l2_stale_counts_as_refused_and_names_nobody() -> None:
-    session = HandSession("cyrene")
-    asked = session.to_accept(now=0.0)
-    session.accepted("a", asked, now=0.1)
-    session.refused("b", asked, RefusalReason.STALE, now=0.1, term=5)
-    assert session.sent(Release) == []
-    older = occupant(ATHENS, Occupancy.HELD, age=9.0)
-    session.refused("c", asked, RefusalReason.HELD, now=0.1, term=5, occupant=older)
-    assert {m.candidate for _, m in session.sent(Release)} == {CYRENE}
-
-
-def test_l2_split_votes_of_two_candidates_are_over_long_before_a_ttl() -> None:
-    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
-    for who, node in zip(cell.sessions, "abc", strict=True):
-        cell.sessions[who].campaign(NAME, ttl=TTL, now=0.0)
-        cell.collect()
-        # Each is heard first at one node: every node promises and accepts another candidate.
-        cell.deliver(Prepare, who, node)
-    cell.run(TTL / 10)
-    granted = [who for who in cell.sessions if cell.told(who, Granted)]
-    assert len(granted) == 1
-
-
-def test_l2_split_leases_do_not_block_the_next_ttl() -> None:
-    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
-    for who, node in zip(cell.sessions, "abc", strict=True):
-        session = cell.sessions[who]
-        session.campaign(NAME, ttl=TTL, now=0.0)
-        cell.collect()
-        asked = next(m for to, _, m in cell.mail if to == who and isinstance(m, Prepare))
-        for promiser in "abc":
-            session.receive(Promise(asked.request, NAME, asked.candidate, 1, 0, 0), promiser, 0.0)
-        cell.collect()
-        cell.deliver(Accept, who, node)
-    cell.lose()
-    assert {cell.shows(node) for node in "abc"} == {(1, who, True) for who in cell.sessions}
-    cell.run(TTL / 5)
-    granted = [who for who in cell.sessions if cell.told(who, Granted)]
-    assert granted == ["athens"]

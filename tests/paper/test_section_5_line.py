@@ -11,7 +11,6 @@ from by_hand import (
     NAME,
     TTL,
     HandAcceptor,
-    HandCell,
     HandSession,
     accepted,
     candidate,
@@ -19,6 +18,7 @@ from by_hand import (
     promise,
     refusal,
 )
+from hand_cell import HandCell
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Message, Occupancy, Prepare, Promise, RefusalReason, Refused, Waiting

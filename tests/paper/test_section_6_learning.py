@@ -8,13 +8,13 @@ from by_hand import (
     BYBLOS,
     NAME,
     TTL,
-    HandCell,
     HandReplica,
     HandSession,
     lease_of,
     replica_of,
     session_id,
 )
+from hand_cell import HandCell
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (

@@ -24,7 +24,7 @@ from by_hand import (
     start_of,
 )
 
-from paxlock.core.durable import Durability, Membership, SeenNode, Snapshot
+from paxlock.core.durable import Membership, SeenNode, Snapshot
 from paxlock.core.messages import (
     Accept,
     Commit,
@@ -149,6 +149,25 @@ def test_s7_a_second_create_must_join(seen: tuple[int, bytes]) -> None:
     assert "--join" in lost.explanation
     node.tick(2 * SITS_OUT)
     assert mode_of(node.machine) is NodeMode.STARTING
+
+
+def test_s7_a_second_create_that_was_refused_does_not_pass_at_the_next_start() -> None:
+    refused = start_of("a", None, create=True, run="second")
+    again = start_of("a", refused.record, run="third")
+    node = HandReplica(replica_of("a", "abc", again, run="third"))
+    for other in "bc":
+        node.receive(greeted(seen=(1, session_id("first"))), other, 0.1)
+    assert any(isinstance(notice, MemoryLost) for notice in node.notices)
+    assert mode_of(node.machine) is NodeMode.STARTING
+
+
+def test_s7_a_restart_while_the_cell_is_being_created_is_no_lost_memory() -> None:
+    begun = start_of("a", None, create=True, run="second")
+    again = start_of("a", begun.record, run="third")
+    node = HandReplica(replica_of("a", "abc", again, run="third"))
+    node.receive(greeted(seen=(1, SECOND)), "b", 0.1)
+    node.receive(greeted(seen=(2, session_id("third"))), "c", 0.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
 
 
 def test_s7_its_own_greeting_remembered_is_no_lost_memory() -> None:
@@ -305,6 +324,13 @@ def test_s12_a_snapshot_counts_only_for_the_incarnation_that_stopped(incarnation
     assert start.sits_out == pytest.approx(SITS_OUT)
 
 
+def test_s12_a_stop_that_did_not_come_to_its_mark_is_unclean() -> None:
+    previous = member_record("a", incarnation=3, clean=False)
+    start = start_of("a", previous, Snapshot(3, 0, ()))
+    assert start.snapshot is None
+    assert start.sits_out == pytest.approx(SITS_OUT)
+
+
 def test_s12_marked_clean_without_a_snapshot_is_unclean() -> None:
     assert start_of("a", member_record("a", clean=True), None).sits_out == pytest.approx(SITS_OUT)
 
@@ -399,135 +425,6 @@ def test_s7_a_raised_max_ttl_counts_at_once() -> None:
     start = start_of("a", member_record("a", max_ttl_ms=5000), max_ttl=MAX_TTL)
     assert start.sits_out == pytest.approx(SITS_OUT)
     assert start.record.max_ttl_ms == round(MAX_TTL * 1000)
-
-
-# Joining
-
-
-def joining(now: float = 0.0) -> HandReplica:
-    return serve(start_of("a", None, join=True), now=now)
-
-
-def test_s7_joining_sits_out_first_and_reads_the_ceilings_after_that() -> None:
-    node = joining()
-    assert mode_of(node.machine) is NodeMode.RECOVERING
-    for other in "bc":  # too early: what they have in use may still grow
-        node.receive(greeted(request=1, ceiling=9000), other, 1.0)
-    node.tick(SITS_OUT + 5.0)
-    assert mode_of(node.machine) is not NodeMode.SERVING
-    asked = {to: m.request for to, m in node.sent(Greet)}
-    assert set(asked) == {"b", "c"}
-    for other, ceiling in (("b", 9000), ("c", 12_000)):
-        node.receive(greeted(request=asked[other], ceiling=ceiling), other, SITS_OUT + 5.1)
-    assert mode_of(node.machine) is NodeMode.SERVING
-    assert first_promise(node, SITS_OUT + 6.0).term == 12_001
-
-
-def late_request(node: HandReplica) -> int:
-    node.tick(SITS_OUT + 0.5)
-    return node.sent(Greet)[-1][1].request
-
-
-def test_s7_joining_needs_enough_others_in_service() -> None:
-    node = joining()
-    request = late_request(node)
-    node.receive(greeted(request=request, ceiling=9000), "b", SITS_OUT + 1.1)
-    node.receive(greeted(request=request, ceiling=1, mode=NodeMode.RECOVERING), "c", SITS_OUT + 1.1)
-    node.tick(SITS_OUT + 100.0)
-    assert mode_of(node.machine) is not NodeMode.SERVING
-    node.receive(greeted(request=request, ceiling=1), "c", SITS_OUT + 100.1)
-    assert mode_of(node.machine) is NodeMode.SERVING
-
-
-def test_s7_an_answer_to_a_greeting_of_before_does_not_count_after() -> None:
-    node = joining()
-    request = late_request(node)
-    for other in "bc":
-        node.receive(greeted(request=1, ceiling=1), other, SITS_OUT + 1.1)
-    assert mode_of(node.machine) is not NodeMode.SERVING
-    assert request != 1
-
-
-def test_s7_the_joined_floor_is_durable_before_it_serves() -> None:
-    machine = replica_of("a", "abc", start_of("a", None, join=True), run="second")
-    node = HandReplica(machine)
-    request = late_request(node)
-    for other in "bc":
-        machine.receive(greeted(request=request, ceiling=9000), other, SITS_OUT + 1.1)
-    effects = machine.take_effects()
-    assert effects.persist is not None
-    assert effects.persist.ceiling >= 9000
-    assert mode_of(machine) is not NodeMode.SERVING
-    # Should it stop right now, it starts above that ceiling.
-    assert start_of("a", effects.persist).floor >= 9000
-    machine.persisted(effects.persist, SITS_OUT + 1.2)
-    assert mode_of(machine) is NodeMode.SERVING
-
-
-def test_s7_a_join_that_was_interrupted_begins_again() -> None:
-    start = start_of("a", None, join=True)
-    again = start_of("a", start.record)
-    assert again.record.membership is Membership.JOINING
-    assert again.sits_out == pytest.approx(SITS_OUT)
-
-
-def test_s7_a_joining_node_is_above_any_earlier_incarnation() -> None:
-    start = start_of("a", member_record("a", incarnation=40), join=True, unix_seconds=12)
-    assert start.record.incarnation == 41
-    assert start_of("a", None, join=True, unix_seconds=12).record.incarnation == 12
-
-
-def test_s7_the_others_tell_their_durable_ceiling() -> None:
-    node = HandReplica(replica_of("a", "abc"))
-    node.receive(prepare_from(BYBLOS.session, at_least=900), BYBLOS.session, 0.0)
-    answer = greet(node, "b", 9, SECOND, 0.1)
-    assert answer.ceiling == node.disk.ceiling >= 900
-
-
-# Without a disk
-
-
-def in_memory(
-    *, now: float = 0.0, unix_seconds: int = 1_000, wall_offset: float | None = None
-) -> HandReplica:
-    start = start_of("a", None, durability=Durability.MEMORY, unix_seconds=unix_seconds)
-    offset = unix_seconds - now if wall_offset is None else wall_offset
-    return HandReplica(replica_of("a", "abc", start, now=now, run="second", wall_offset=offset))
-
-
-def test_s7_without_a_disk_every_start_sits_out() -> None:
-    node = in_memory()
-    assert mode_of(node.machine) is NodeMode.RECOVERING
-    node.tick(SITS_OUT - 0.001)
-    assert mode_of(node.machine) is NodeMode.RECOVERING
-
-
-@pytest.mark.parametrize("above", [True, False])
-def test_s7_without_a_disk_the_floor_is_of_the_clock_and_of_the_others(above: bool) -> None:
-    node = in_memory()
-    request = late_request(node)
-    by_clock = int(1_000 + SITS_OUT + 0.5) << 24
-    ceiling = 2 * by_clock if above else 5
-    for other in "bc":
-        node.receive(greeted(request=request, ceiling=ceiling), other, SITS_OUT + 0.6)
-    assert mode_of(node.machine) is NodeMode.SERVING
-    term = first_promise(node, SITS_OUT + 0.6).term
-    assert term == ceiling + 1 if above else term > by_clock - (1 << 24)
-
-
-def test_s7_without_a_disk_and_without_the_others_the_clock_must_do() -> None:
-    node = in_memory()
-    node.tick(SITS_OUT + 10.0)
-    assert mode_of(node.machine) is NodeMode.SERVING
-    assert first_promise(node, SITS_OUT + 10.0).term > 1_000 << 24
-
-
-def test_s7_a_node_without_a_disk_tells_the_floor_it_took() -> None:
-    node = in_memory()
-    node.tick(SITS_OUT + 10.0)
-    floor = node.machine._acceptor.floor
-    answer = greet(node, "b", 9, SECOND, SITS_OUT + 10.1)
-    assert answer.ceiling >= floor > 0
 
 
 def test_s7_restarts_never_give_a_term_twice() -> None:

@@ -88,11 +88,17 @@ async def memory_cell(
     seed: int = 1,
     max_ttl: float = 30.0,
     max_ttl_of: dict[str, float] | None = None,
+    hosts: dict[str, str] | None = None,
 ) -> AsyncIterator[MemoryCell]:
-    """A cell of three nodes that serve. ``max_ttl_of`` gives some nodes another one, against the rules."""
+    """A cell of three nodes that serve. ``max_ttl_of`` gives some nodes another one, against the rules;
+    ``hosts`` gives nodes host names in the place of addresses.
+    """
     network = MemoryNetwork(Random(seed))
     nodes = {node_id: network.bind() for node_id in NODE_IDS}
-    members = [Member(node_id, format_address(nodes[node_id].address)) for node_id in NODE_IDS]
+    members = []
+    for node_id in NODE_IDS:
+        host, port = nodes[node_id].address
+        members.append(Member(node_id, format_address(((hosts or {}).get(node_id, host), port))))
     cell = Cell.new(members, max_ttl=max_ttl)
     found = MemoryCell(network, cell, nodes)
     found.addresses.extend(transport.address for transport in nodes.values())

@@ -13,6 +13,7 @@ from memory_cell import memory_cell, until_lost, until_waiting
 from trio.testing import MockClock
 
 from paxlock import Client, ConfigError, HeldLease, LeaseLost, LossReason, NotAcquired, Reason, State
+from paxlock.core.notices import Granted, Lost
 
 
 async def test_wait_none_waits_until_the_name_is_free(autojump_clock: MockClock) -> None:
@@ -391,6 +392,40 @@ async def test_lead_runs_again_where_check_raised(autojump_clock: MockClock) -> 
     assert runs[1] > runs[0]
 
 
+async def test_lead_runs_again_where_check_raised_in_tasks_of_the_body(autojump_clock: MockClock) -> None:
+    runs: list[int] = []
+    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+
+        async def part(held: HeldLease) -> None:
+            with trio.CancelScope(shield=True):
+                await until_lost(held)
+            held.check()
+
+        async def run(held: HeldLease) -> None:
+            runs.append(held.term)
+            if len(runs) == 1:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(part, held)
+                    nursery.start_soon(part, held)
+                    await other.release_handle(held.handle)
+
+        await client.lead("x", run, ttl=1.0)
+    assert len(runs) == 2
+
+
+async def test_a_group_with_another_error_comes_out_of_lead(autojump_clock: MockClock) -> None:
+    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+
+        async def run(held: HeldLease) -> None:
+            await other.release_handle(held.handle)
+            with trio.CancelScope(shield=True):
+                await until_lost(held)
+            raise ExceptionGroup("both", [KeyError("mine"), held.loss()])
+
+        with pytest.raises(ExceptionGroup, match="both"):
+            await client.lead("x", run, ttl=1.0)
+
+
 async def test_other_errors_come_out_of_lead(autojump_clock: MockClock) -> None:
     async def run(held: HeldLease) -> None:
         raise KeyError(held.name)
@@ -426,3 +461,42 @@ async def test_lead_is_ended_by_cancellation(autojump_clock: MockClock) -> None:
             await client.lead("x", run, ttl=1.0)
         assert scope.cancelled_caught
         assert (await client.poll("x")).state is State.FREE
+
+
+def lose_what_is_granted(client: Client, times: float) -> list[int]:
+    """Have the machine lose each of the first leases in the very turn that granted it, before the waiting
+    task runs; gives the list to which their terms are added.
+    """
+    publish = client._driver._publish
+    lost: list[int] = []
+
+    def publish_and_lose(notice: object) -> None:
+        publish(notice)
+        if isinstance(notice, Granted) and len(lost) < times:
+            lost.append(notice.term)
+            client._session.release(notice.ticket, client.now())
+            publish(Lost(notice.ticket, LossReason.RELEASED))
+
+    client._driver._publish = publish_and_lose
+    return lost
+
+
+async def test_what_was_lost_before_the_waiting_task_ran_is_not_handed_out(autojump_clock: MockClock) -> None:
+    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+        lost = lose_what_is_granted(client, 2)
+        async with client.lock("x") as held:
+            assert len(lost) == 2
+            assert held.term > max(lost)
+            held.check()
+            assert (await other.poll("x")).term == held.term
+        assert client._held == {}
+
+
+async def test_the_time_given_is_one_even_if_leases_are_lost_meanwhile(autojump_clock: MockClock) -> None:
+    async with memory_cell() as cell, cell.client() as client:
+        lost = lose_what_is_granted(client, float("inf"))
+        began = trio.current_time()
+        with pytest.raises(NotAcquired):
+            await client.acquire("x", wait=0.5)
+        assert len(lost) > 5
+        assert trio.current_time() - began == pytest.approx(0.5, abs=0.1)

@@ -93,6 +93,20 @@ async def test_a_body_without_checkpoints_past_the_deadline_is_told_at_the_exit(
         assert held.remaining() == 0.0
 
 
+async def test_a_body_cut_off_a_hair_before_the_clock_shows_the_end_is_told(
+    autojump_clock: MockClock,
+) -> None:
+    """trio's clock and the clock of leases are read one after the other: the scope may fire first."""
+    clock = HandClock()
+    async with memory_cell() as cell, cell.client(clock=clock) as client:
+        with pytest.raises(LeaseLost) as caught:
+            async with client.lock("x", ttl=2.0):
+                cell.cut("a", "b", "c")
+                clock.offset -= 1e-6
+                await trio.sleep_forever()
+        assert caught.value.reason is LossReason.EXPIRED
+
+
 async def test_a_deadline_that_passed_unseen_is_not_moved_by_a_late_renewal(
     autojump_clock: MockClock,
 ) -> None:
@@ -180,6 +194,7 @@ async def test_outer_cancellation_stays_cancellation_and_releases(autojump_clock
             async with client.lock("x", ttl=1.0):
                 await trio.sleep_forever()
         assert scope.cancelled_caught
+        assert not client._session.releasing, "left before a quorum had heard the release"
         began = trio.current_time()
         async with other.lock("x", wait=1.0):
             assert trio.current_time() - began < 0.05

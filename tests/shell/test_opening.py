@@ -7,10 +7,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+import attrs
 import pytest
 import trio
 from memory_cell import HandClock, MemoryCell, memory_cell, until_lost
@@ -22,6 +26,7 @@ from paxlock import (
     InternalError,
     LeaseLost,
     LossReason,
+    Member,
     NotAcquired,
     Reason,
     State,
@@ -77,6 +82,68 @@ async def test_a_quorum_is_never_the_length_of_the_list_of_seeds(autojump_clock:
             assert (await client.poll("x")).state is State.UNKNOWN
 
 
+class Resolver(trio.abc.HostnameResolver):
+    """Knows that every host is this one, except for those that it does not know at the moment."""
+
+    def __init__(self) -> None:
+        self.unknown: set[str] = set()
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the name that trio uses
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        assert host is not None and port is not None
+        if host.decode() in self.unknown:
+            raise socket.gaierror("not known at the moment")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", int(port)))]
+
+    async def getnameinfo(self, sockaddr: object, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+async def test_a_host_name_that_cannot_be_resolved_is_tried_again(autojump_clock: MockClock) -> None:
+    resolver = Resolver()
+    trio.socket.set_custom_hostname_resolver(resolver)
+
+    async def learn() -> None:
+        await trio.sleep(5.0)
+        resolver.unknown.clear()
+
+    async with trio.open_nursery() as nursery:
+        resolver.unknown = {"c.test"}
+        nursery.start_soon(learn)
+        # The nodes of a new cell wait for each other, so for the second look at the name.
+        async with memory_cell(hosts={"c": "c.test"}) as cell:
+            assert 5.0 < trio.current_time() < 12.0
+            resolver.unknown = {"c.test"}
+            async with cell.client() as client, client.lock("x"):
+                assert (await client.inspect("x")).nodes_up == 2
+                nursery.start_soon(learn)
+                await trio.sleep(12.0)
+                assert (await client.inspect("x")).nodes_up == 3
+                resolver.unknown = {"c.test"}  # what is known stays
+                await trio.sleep(12.0)
+                assert (await client.inspect("x")).nodes_up == 3
+            resolver.unknown = {"a.test", "b.test", "c.test"}
+            for node_id, host in (("a", "a.test"), ("b", "b.test")):
+                port = cell.nodes[node_id].address[1]
+                cell.cell = attrs.evolve(
+                    cell.cell,
+                    members=[
+                        Member(m.node_id, f"{host}:{port}" if m.node_id == node_id else m.address)
+                        for m in cell.cell.members
+                    ],
+                )
+            with pytest.raises(ConfigError, match="cannot be resolved"):
+                async with cell.client():
+                    pytest.fail("no node can be found")
+
+
 async def test_another_key_is_never_answered(autojump_clock: MockClock) -> None:
     async with memory_cell() as cell:
         address = format_address(cell.nodes["a"].address)
@@ -95,6 +162,19 @@ async def test_a_node_with_another_max_ttl_is_a_config_error_from_the_body(
         with pytest.raises(ConfigError, match="node 'c' runs with another configuration"):
             async with cell.client():
                 await trio.sleep(5.0)
+                pytest.fail("the body was not cancelled")
+
+
+async def test_a_node_with_another_max_ttl_that_comes_later_is_noticed_too(
+    autojump_clock: MockClock,
+) -> None:
+    async with memory_cell(max_ttl_of={"c": 20.0}) as cell:
+        cell.cut("c")
+        with pytest.raises(ConfigError, match="node 'c' runs with another configuration"):
+            async with cell.client() as client, client.lock("x"):
+                await trio.sleep(5.0)
+                cell.heal("c")
+                await trio.sleep(60.0)
                 pytest.fail("the body was not cancelled")
 
 
@@ -133,6 +213,35 @@ async def test_a_bug_in_the_background_is_told_to_leases_without_a_block(
         with pytest.raises(LeaseLost) as caught:
             held.check()
         assert caught.value.reason is LossReason.CLOSED
+
+
+async def test_a_bug_in_the_background_is_told_to_whoever_watches_or_waits(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(now: float) -> None:
+        raise ZeroDivisionError("planted")
+
+    told: list[str] = []
+
+    async def wait(what: str, call: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await call()
+        told.append(what)
+
+    async with memory_cell() as cell, cell.client() as other, other.lock("x", ttl=30.0):
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(InternalError):
+                async with cell.client() as client, client.watch("x") as changes:
+                    await changes.receive()
+                    nursery.start_soon(wait, "watch", changes.receive)
+                    nursery.start_soon(wait, "acquire", lambda: client.acquire("x"))
+                    await trio.testing.wait_all_tasks_blocked()
+                    monkeypatch.setattr(client._session, "tick", broken)
+                    with trio.CancelScope(shield=True), trio.fail_after(30):
+                        while len(told) < 2:
+                            await trio.sleep(0.1)
+                    await trio.sleep_forever()
+    assert sorted(told) == ["acquire", "watch"]
 
 
 async def test_an_error_of_the_body_keeps_the_bug_in_its_chain(

@@ -36,6 +36,7 @@ from paxlock import (
 from paxlock.core.messages import NodeMode
 from paxlock.core.notices import NodeStanding
 from paxlock.node import Service
+from paxlock.wire.transport import UdpTransport, format_address
 
 
 async def leading(held: HeldLease, factor: int) -> str:
@@ -92,7 +93,9 @@ async def test_looking() -> None:
 
 
 async def test_opening(tmp_path: Path) -> None:
-    cell = Cell.new([Member("a", "127.0.0.1:0")])
+    free = UdpTransport.bind("127.0.0.1", 0)
+    free.close()
+    cell = Cell.new([Member("a", format_address(free.address))])
     cell.save(tmp_path / "cell.toml")
     assert_type(open_client(cell), AbstractAsyncContextManager[Client])
     assert_type(open_client(tmp_path / "cell.toml"), AbstractAsyncContextManager[Client])

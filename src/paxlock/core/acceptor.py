@@ -50,6 +50,7 @@ TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 24
 TOMBSTONE_S = 60.0
 SWEEP_SLICE_RECORDS = 256
+SWEEP_PAUSE_S = 0.001
 WAITERS_PER_ANSWER = 8
 
 
@@ -331,7 +332,8 @@ class Acceptor:
                 del self.records[name]
                 self.touched.add(name)
         if self._graveyard:
-            self._timers.add(max(self._graveyard[0][0], now), SweepTimer())
+            # A slice at a time: what is left of a large sweep waits for other work in between.
+            self._timers.add(max(self._graveyard[0][0], now + SWEEP_PAUSE_S), SweepTimer())
 
     # What others ask
 

@@ -115,8 +115,10 @@ class Proposer:
         if node not in self.nodes:
             return
         self.highest = max(self.highest, message.term)
-        if message.request != self.request or node in self.accepted.yes:
+        if message.request != self.request:
             return
+        if self.phase is not Phase.PREPARING and node in self.accepted.yes:
+            return  # late: it has accepted since
         self.promises.pop(node, None)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)

@@ -219,7 +219,9 @@ class NodeChecker:
             if (name, candidate) in node.ended:
                 raise CheckFailed("L1", f"{node.node_id} holds attempt {candidate.attempt} after its Release")
             if owner is not None and owner != candidate:
-                raise CheckFailed("exclusion rule", f"{node.node_id} promises {name!r} while it holds a lease")
+                raise CheckFailed(
+                    "exclusion rule", f"{node.node_id} promises {name!r} while it holds a lease"
+                )
             if deadline <= now:
                 raise CheckFailed("expiry", f"{node.node_id} holds {name!r} past the deadline")
             if before is not None:
@@ -230,7 +232,9 @@ class NodeChecker:
                         "S6", f"a deadline of {node.node_id} moved back {before[1] - deadline:.6f} s"
                     )
             if frozen and frozen.get(candidate, deadline) != deadline:
-                raise CheckFailed("S5", f"{node.node_id} re-armed attempt {candidate.attempt} by an old number")
+                raise CheckFailed(
+                    "S5", f"{node.node_id} re-armed attempt {candidate.attempt} by an old number"
+                )
             node.held[name] = (candidate, deadline, record.lease_term)
 
     def released(self, node: NodeMachine, message: Release) -> None:
@@ -245,7 +249,19 @@ class NodeChecker:
                 continue
             more = record.deadline - now - saved.remaining_ms / 1000.0
             if abs(more) > EPSILON_S:
-                raise CheckFailed("L8", f"{node.node_id} restarts a lease with {more:.6f} s more than was left")
+                raise CheckFailed(
+                    "L8", f"{node.node_id} restarts a lease with {more:.6f} s more than was left"
+                )
+
+    def serves(self, node: NodeMachine, exclusion: Exclusion) -> None:
+        """The node begins to serve. One that has joined must stand above every token that was granted
+        before it had sat out: N - quorum + 1 ceilings meet every quorum it can have been in (S7).
+        """
+        before = [t.token for t in exclusion.tenures.values() if t.since < node.asks_from]
+        if before and node.acceptor.floor < max(before):
+            raise CheckFailed(
+                "S7", f"{node.node_id} joins with floor {node.acceptor.floor} after token {max(before)}"
+            )
 
     def _promise(self, node: NodeMachine, name: str, owner: Candidate | None, term: int, now: float) -> None:
         if owner is None:
@@ -261,7 +277,8 @@ class NodeChecker:
         candidate, deadline, _ = before
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
-                "exclusion rule", f"{node.node_id} let go of {name!r} {deadline - now:.6f} s before its deadline"
+                "exclusion rule",
+                f"{node.node_id} let go of {name!r} {deadline - now:.6f} s before its deadline",
             )
 
 

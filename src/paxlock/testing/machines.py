@@ -50,7 +50,10 @@ class Machine:
 
     def now(self, true: float) -> float:
         """Read the clock; it never runs backwards, rounding or not."""
-        self._read = max(self._read, self.clock.local(true))
+        clock = self.clock
+        now = clock.offset + clock.rate * true
+        if now > self._read:
+            self._read = now
         return self._read
 
     def now_for(self, due: float, true: float) -> float:
@@ -79,6 +82,7 @@ class NodeMachine(Machine):
     writing: NodeRecord | None = None
     written: list[NodeRecord] = attrs.field(factory=list)  #: completed while the machine was paused
     lost_disk: bool = False
+    asks_from: float = -inf  #: while it joins: when, in true time, it has sat out and may ask for ceilings
     ended: set[tuple[str, Candidate]] = attrs.field(factory=set)
     held: dict[str, tuple[Candidate, float, int]] = attrs.field(factory=dict)
     promised: dict[str, tuple[Candidate, int, float]] = attrs.field(factory=dict)

@@ -5,7 +5,6 @@ seed that catches it; the seed in the table is where the tests begin to look.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import importlib
@@ -85,6 +84,7 @@ def _mutated(shipped: Any, edits: list[Edit], mutation: str) -> Any:
         assert isinstance(shipped.fget, FunctionType)
         function = shipped.fget
     elif isinstance(shipped, classmethod):
+        assert isinstance(shipped.__func__, FunctionType)
         function = shipped.__func__
     source = textwrap.dedent(inspect.getsource(function))
     for edit in edits:

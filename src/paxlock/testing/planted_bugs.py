@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from paxlock.core.durable import Durability
 from paxlock.testing.mutations import Edit, Mutation
 
 __all__ = ["PLANTED_BUGS"]
@@ -16,14 +17,22 @@ _RESTARTS: dict[str, Any] = {
     "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "crashes": 8.0, "clean_stops": 0.0,
     "away_max": 0.03, "hold_max": 0.5, "ceiling_step": 4, "persist_max": 0.004,
 }  # fmt: skip
+_CALM: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "loss": 0.0, "crashes": 0.0, "clean_stops": 0.0,
+    "disk_losses": 0.0, "node_pauses": 0.0, "client_crashes": 0.0, "partitions": 0.0, "detached": 0.0,
+    "cancelled": 0.0, "durability": Durability.RECORD,
+}  # fmt: skip
 _PAUSES: dict[str, Any] = {
-    "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "client_pauses": 10.0, "away_max": 0.6,
-    "hold_max": 0.5, "max_ttl_ms": 300, "drift_ppm": 100_000,
+    **_CALM, "client_pauses": 10.0, "away_max": 0.6, "hold_max": 0.5, "max_ttl_ms": 300,
+    "drift_ppm": 100_000, "hold_for_ever": 0.5, "faulty_for": 1.0,
 }  # fmt: skip
 _CUT_OFF: dict[str, Any] = {
-    "nodes": 3, "names": 1, "clients": 5, "think": 0.02, "client_pauses": 8.0, "partitions": 8.0,
-    "away_max": 0.6, "hold_for_ever": 1.0, "detached": 0.0, "max_ttl_ms": 250, "faulty_for": 1.5,
-    "late": 0.5, "late_max": 0.3, "loss": 0.2,
+    **_CALM, "client_pauses": 3.0, "partitions": 4.0, "away_max": 0.5, "hold_for_ever": 0.8,
+    "max_ttl_ms": 300, "faulty_for": 1.5, "late": 0.5, "late_max": 0.15,
+}  # fmt: skip
+_SPLIT: dict[str, Any] = {
+    **_CALM, "clients": 5, "loss": 0.4, "client_crashes": 8.0, "partitions": 8.0, "away_max": 0.2,
+    "max_ttl_ms": 250, "faulty_for": 1.5, "ceiling_step": 1000,
 }  # fmt: skip
 _LEAVERS: dict[str, Any] = {"cancelled": 0.6, "late": 0.3, "repeated": 0.3, "names": 1, "late_max": 0.1}
 
@@ -38,7 +47,12 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "if record.lease is not None and not record.holds(candidate):",
                 "if False:",
             ),
-            Edit("acceptor", "Acceptor.prepare", "if record.owner is not None and record.owner != candidate:", "if False:"),
+            Edit(
+                "acceptor",
+                "Acceptor.prepare",
+                "if record.owner is not None and record.owner != candidate:",
+                "if False:",
+            ),
         ),
     ),
     Mutation(
@@ -52,6 +66,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "if record.lease is not None and not record.holds(candidate) and term <= record.term:",
             ),
         ),
+        seed=2,
         changes=_LEAVERS,
     ),
     Mutation(
@@ -77,6 +92,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
+        seed=6,
         changes=_RESTARTS,
     ),
     Mutation(
@@ -100,12 +116,20 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
         "mixed-terms",
         "S3: acceptances of different terms are counted together before the first validity",
         (
-            Edit("contender", "Contender.accepted", "message.term == proposer.term and proposer.counts", "True"),
-            Edit("contender", "Contender.accepted", "proposer.took(node, message.term)", "proposer.took(node, proposer.term)"),
+            Edit(
+                "contender", "Contender.accepted", "message.term == proposer.term and proposer.counts", "True"
+            ),
+            Edit(
+                "contender",
+                "Contender.accepted",
+                "proposer.took(node, message.term)",
+                "proposer.took(node, proposer.term)",
+            ),
             Edit("contender", "Contender._accept", "attempt.sent.clear()", "pass"),
             Edit("proposer", "Proposer.accept", "self.accepted = Tally(frozenset(self.nodes))", "pass"),
         ),
-        changes=_CROWD,
+        seed=473,
+        changes=_SPLIT,
     ),
     Mutation(
         "counted-from-the-last-sending",
@@ -118,6 +142,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "return self._order[-1][0]",
             ),
         ),
+        seed=23,
         changes=_CUT_OFF,
     ),
     Mutation(
@@ -137,6 +162,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "sent_at = now",
             ),
         ),
+        seed=23,
         changes=_CUT_OFF,
     ),
     Mutation(
@@ -150,6 +176,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "if True:",
             ),
         ),
+        seed=2,
         changes={"repeated": 0.3, "late": 0.2, "hold_max": 0.5},
     ),
     Mutation(
@@ -163,6 +190,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "pass",
             ),
         ),
+        seed=6,
         changes={"hold_max": 0.5, "hold_for_ever": 0.2, "clients": 4},
     ),
     Mutation(
@@ -177,6 +205,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
             ),
             Edit("contender", "Contender._chosen", "attempt.sent[node]", "attempt.sent[node.split()[0]]"),
         ),
+        seed=1,
         changes={"repeated": 0.3, "clients": 4, "loss": 0.2},
     ),
     Mutation(
@@ -186,6 +215,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
             Edit("recovery", "_restart", "clean=False", "clean=previous.clean"),
             Edit("recovery", "_restart", "and snapshot.incarnation == previous.incarnation", ""),
         ),
+        seed=4,
         changes={**_RESTARTS, "clean_stops": 8.0},
     ),
     Mutation(
@@ -224,6 +254,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
         "no-withdrawal",
         "L2: nobody gives way where votes are split",
         (Edit("proposer", "Proposer.must_withdraw", "if not self.occupies:", "if True:"),),
+        seed=58,
         changes={"nodes": 5, "clients": 5, "names": 1, "think": 0.01, "wishes_max": 3, "loss": 0.1},
     ),
     Mutation(
@@ -238,22 +269,21 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "        return self._promise(record, message.request)\n    if record.owner is not None",
             ),
         ),
+        seed=2,
         changes={"loss": 0.3, "repeated": 0.2},
     ),
     Mutation(
         "full-timers",
         "L8: a clean restart gives every lease its whole ttl again",
-        (
-            Edit(
-                "acceptor", "Acceptor.restore", "now + saved.remaining_ms / 1000.0", "now + saved.lease.ttl"
-            ),
-        ),
+        (Edit("acceptor", "Acceptor.restore", "now + saved.remaining_ms / 1000.0", "now + saved.lease.ttl"),),
+        seed=2,
         changes={"clean_stops": 8.0, "hold_max": 0.5},
     ),
     Mutation(
         "no-sitting-out",
         "section 7: a node that lost its memory serves at once",
         (Edit("recovery", "_restart", "sits_out = quarantine(ttl / 1000.0, drift)", "sits_out = 0.0"),),
+        seed=11,
         changes=_RESTARTS,
     ),
     Mutation(
@@ -267,6 +297,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "Start(record, 0, sits_out, None)",
             ),
         ),
+        seed=14,
         changes={**_RESTARTS, "max_ttl_ms": 250, "faulty_for": 1.0},
     ),
     Mutation(
@@ -287,8 +318,14 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
             ),
         ),
         changes={
-            **_RESTARTS, "disk_losses": 6.0, "crashes": 3.0, "max_ttl_ms": 250, "faulty_for": 1.5,
-            "hold_max": 0.02, "cancelled": 0.5,
+            **_CALM,
+            "disk_losses": 6.0,
+            "max_ttl_ms": 400,
+            "faulty_for": 1.0,
+            "away_max": 0.03,
+            "hold_max": 0.005,
+            "hold_for_ever": 0.0,
+            "ceiling_step": 4,
         },
     ),
     Mutation(
@@ -310,8 +347,14 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
         "section 3: a lease that has lapsed is revived by a late answer",
         (
             Edit("lease_manager", "LeaseManager.lapse", "return tenure\n", "return None\n"),
-            Edit("lease_manager", "LeaseManager.renewed", "tenure is None or tenure.lapsed(now)", "tenure is None"),
+            Edit(
+                "lease_manager",
+                "LeaseManager.renewed",
+                "tenure is None or tenure.lapsed(now)",
+                "tenure is None",
+            ),
         ),
+        seed=37,
         changes={**_PAUSES, "drift_ppm": 10_000},
     ),
     Mutation(
@@ -325,12 +368,14 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "span = ttl",
             ),
         ),
+        seed=17,
         changes=_PAUSES,
     ),
     Mutation(
         "one-node-says-free",
         "section 6: a watcher takes one node's word for the end of a tenure",
         (Edit("watcher", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
+        seed=32,
         changes={"watchers": 2, "nodes": 3, "crashes": 6.0, "hold_max": 0.5},
     ),
 )

@@ -17,11 +17,11 @@ from typing import Any
 import attrs
 
 from paxlock.core import acceptor, lease_manager, recovery
-from paxlock.core.durable import Durability
+from paxlock.core.durable import Durability, Membership
 from paxlock.core.lease import quarantine
 from paxlock.core.messages import Member, Message, NodeMode, Peer, Release, Released
 from paxlock.core.recovery import Start, begin
-from paxlock.core.replica import MemoryLost, Replica, ReplicaSettings
+from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
 from paxlock.core.session import Session, SessionSettings
 from paxlock.errors import ConfigError
 from paxlock.testing.checkers import CheckFailed, Histories, NodeChecker, Progress
@@ -186,9 +186,9 @@ class Simulation:
             return
         if self.true < machine.paused_until:
             machine.backlog.append((source, message))
-        elif isinstance(machine, NodeMachine):
+        elif type(machine) is NodeMachine:
             self._node_receives(machine, source, message)
-        elif isinstance(machine, ClientMachine) and machine.core is not None:
+        elif type(machine) is ClientMachine and machine.core is not None:
             if self.timeline is not None:
                 self.note(f"{_who(source)} -> {_who(target)}  {_show(message)}")
             machine.core.receive(message, source, machine.now(self.true))
@@ -205,31 +205,32 @@ class Simulation:
         core.receive(message, source, now)
         self._node_did(node, now, frozen, message)
 
-    def _wake(self, machine: Machine, core: Replica | Session, when: float) -> None:
+    def _wake(self, machine: NodeMachine | ClientMachine, core: Replica | Session, when: float) -> None:
         """A timer of the machine has come due, by its own clock."""
         if machine.wakes_at != when:
             return
         machine.wakes_at = inf
-        if not isinstance(machine, NodeMachine | ClientMachine) or machine.core is not core:
-            return
-        if self.true < machine.paused_until:
+        if machine.core is not core or self.true < machine.paused_until:
             return
         now = machine.now_for(core.deadline(), self.true)
         machine.idle_ticks += 1
         if machine.idle_ticks > IDLE_TICKS_MAX:
             raise CheckFailed("busy", f"{_who(machine.peer)} ticks without end at {now:.6f} by its clock")
         core.tick(now)
-        if isinstance(machine, NodeMachine):
+        if type(machine) is NodeMachine:
             self._node_did(machine, now, {}, None)
-        else:
+        elif type(machine) is ClientMachine:
             self.client_did(machine)
 
-    def _set_wake(self, machine: Machine, core: Replica | Session) -> None:
+    def _set_wake(self, machine: NodeMachine | ClientMachine, core: Replica | Session) -> None:
         due = core.deadline()
         if due == inf:
             return
-        when = max(machine.clock.true(due), self.true)
+        clock = machine.clock
+        when = (due - clock.offset) / clock.rate
         if when < machine.wakes_at:
+            if when < self.true:
+                when = self.true
             if when > self.true:
                 machine.idle_ticks = 0
             machine.wakes_at = when
@@ -237,7 +238,10 @@ class Simulation:
 
     def _send(self, source: Peer, target: Peer, message: Message) -> None:
         for delay in self.network.delays(source, target):
-            self.at(self.true + delay, self.deliver, target, source, message)
+            self._pushed += 1
+            heapq.heappush(
+                self._heap, (self.true + delay, self._pushed, self.deliver, (target, source, message))
+            )
 
     def resume(self, machine: Machine) -> None:
         """A paused machine goes on: timers first or its backlog first, as it happens."""
@@ -278,6 +282,8 @@ class Simulation:
             self.note(f"{_who(node.peer)}: {published}")
             if isinstance(published, MemoryLost):
                 raise CheckFailed("memory", f"{_who(node.peer)} says: {published.explanation}")
+            if isinstance(published, ModeChanged) and published.mode is NodeMode.SERVING:
+                self.check.nodes.serves(node, self.check.exclusion)
         self._set_wake(node, core)
 
     def _persisted(self, node: NodeMachine, core: Replica | None, record: Any) -> None:
@@ -299,7 +305,6 @@ class Simulation:
         node.life += 1
         scenario = self.scenario
         memory = scenario.durability is Durability.MEMORY
-        run_number = self.rng.randbytes(16)
         try:
             start = begin(
                 node.disk.record if not memory else None,
@@ -312,7 +317,7 @@ class Simulation:
                 drift=scenario.drift,
                 durability=scenario.durability,
                 unix_seconds=int(UNIX_S + self.true),
-                run=run_number,
+                run=_run_of(node),
                 create=create and not memory,
                 join=join and not memory,
             )
@@ -321,9 +326,9 @@ class Simulation:
         node.writing = start.record
         self.note(f"{_who(node.peer)} starts: {start.record}")
         latency = self.rng.uniform(scenario.persist_min, scenario.persist_max)
-        self.at(self.true + latency, self._started, node, node.life, start, run_number)
+        self.at(self.true + latency, self._started, node, node.life, start)
 
-    def _started(self, node: NodeMachine, life: int, start: Start, run_number: bytes) -> None:
+    def _started(self, node: NodeMachine, life: int, start: Start) -> None:
         if node.life != life:
             return
         node.disk.record = start.record
@@ -340,10 +345,12 @@ class Simulation:
             wall_offset=UNIX_S + self.true - now,
         )
         node.forget()
+        joins = start.record.membership is Membership.JOINING
+        node.asks_from = node.clock.true(now + start.sits_out) if joins else -inf
         node.wakes_at = inf
         if start.snapshot is None:
             node.ended.clear()
-        node.core = Replica(settings, start, run=run_number, now=now, rng=self.rng)
+        node.core = Replica(settings, start, run=_run_of(node), now=now, rng=self.rng)
         if start.snapshot is not None:
             self.check.nodes.restored(node, start.snapshot, now)
         self._node_did(node, now, {}, None)
@@ -393,6 +400,11 @@ class Simulation:
         drift = self.scenario.drift
         rate = self.rng.choice((1.0 - drift, 1.0, 1.0 + drift, self.rng.uniform(1.0 - drift, 1.0 + drift)))
         return Clock(self.rng.uniform(1.0, 1_000_000.0), rate)
+
+
+def _run_of(node: NodeMachine) -> bytes:
+    """The number of a run: different for every life of every node."""
+    return f"{node.node_id}{node.life:015d}".encode()
 
 
 def _who(peer: Peer) -> str:

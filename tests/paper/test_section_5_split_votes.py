@@ -1,0 +1,123 @@
+"""protocol.md section 5: split votes, and who withdraws (rule L2)."""
+
+from __future__ import annotations
+
+import pytest
+from by_hand import (
+    ATHENS,
+    BYBLOS,
+    CYRENE,
+    GRACE,
+    NAME,
+    TTL,
+    HandSession,
+    candidate,
+    occupant,
+)
+from hand_cell import HandCell
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import (
+    Accept,
+    Occupancy,
+    Prepare,
+    Promise,
+    RefusalReason,
+    Release,
+)
+from paxlock.core.notices import Ended, Failed, Granted
+
+# Split votes
+
+
+def refuse_two_ways(
+    session: HandSession, first: Candidate, second: Candidate, *, ages: tuple[float, float]
+) -> None:
+    """a promises; at b and c two others, of these ages, are in the way. It is 0.2 s old then."""
+    session.campaign(now=0.0)
+    asked = session.sent_to_all(Prepare)
+    session.promised("a", asked, 1, now=0.2)
+    session.sent(Prepare)
+    for node, who, age in (("b", first, ages[0]), ("c", second, ages[1])):
+        other = occupant(who, Occupancy.PROMISED, age=age)
+        session.refused(node, asked, RefusalReason.PROMISED, now=0.2, term=1, occupant=other)
+
+
+def test_l2_votes_split_and_an_older_candidate_in_the_way_make_it_withdraw() -> None:
+    session = HandSession("byblos")
+    refuse_two_ways(session, CYRENE, ATHENS, ages=(5.0, 0.0))
+    assert {m.candidate for _, m in session.sent(Release)} == {BYBLOS}
+    session.run_until(1.5)
+    prepare = session.sent(Prepare)[0][1]
+    assert prepare.candidate == candidate("byblos", 2)
+    # The new attempt is as old as the old one.
+    assert 200 < prepare.age_ms <= 1500
+    assert session.told(Ended) == [] == session.told(Failed)
+
+
+def test_l2_the_oldest_does_not_withdraw() -> None:
+    session = HandSession("byblos")
+    refuse_two_ways(session, CYRENE, ATHENS, ages=(0.1, 0.14))
+    assert session.sent(Release) == []
+
+
+@pytest.mark.parametrize(("who", "withdraws"), [("athens", False), ("cyrene", True)])
+def test_l2_where_ages_differ_by_less_than_the_grace_the_smaller_candidate_is_older(
+    who: str, withdraws: bool
+) -> None:
+    session = HandSession(who)
+    refuse_two_ways(session, BYBLOS, candidate("zeno"), ages=(0.2 - 0.9 * GRACE, 0.0))
+    assert bool(session.sent(Release)) is withdraws
+
+
+def test_l2_a_single_candidate_at_a_quorum_is_no_split() -> None:
+    session = HandSession("cyrene", nodes="abc")
+    refuse_two_ways(session, BYBLOS, BYBLOS, ages=(5.0, 5.0))
+    assert session.sent(Release) == []
+
+
+def test_l2_own_earlier_attempts_are_no_occupants() -> None:
+    session = HandSession("cyrene")
+    refuse_two_ways(session, candidate("cyrene", 0), candidate("zeno"), ages=(50.0, 0.0))
+    assert {m.candidate for _, m in session.sent(Release)} == {candidate("cyrene", 0)}
+
+
+def test_l2_stale_counts_as_refused_and_names_nobody() -> None:
+    session = HandSession("cyrene")
+    asked = session.to_accept(now=0.0)
+    session.accepted("a", asked, now=0.1)
+    session.refused("b", asked, RefusalReason.STALE, now=0.1, term=5)
+    assert session.sent(Release) == []
+    older = occupant(ATHENS, Occupancy.HELD, age=9.0)
+    session.refused("c", asked, RefusalReason.HELD, now=0.1, term=5, occupant=older)
+    assert {m.candidate for _, m in session.sent(Release)} == {CYRENE}
+
+
+def test_l2_split_votes_of_two_candidates_are_over_long_before_a_ttl() -> None:
+    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
+    for who, node in zip(cell.sessions, "abc", strict=True):
+        cell.sessions[who].campaign(NAME, ttl=TTL, now=0.0)
+        cell.collect()
+        # Each is heard first at one node: every node promises and accepts another candidate.
+        cell.deliver(Prepare, who, node)
+    cell.run(TTL / 10)
+    granted = [who for who in cell.sessions if cell.told(who, Granted)]
+    assert len(granted) == 1
+
+
+def test_l2_split_leases_do_not_block_the_next_ttl() -> None:
+    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
+    for who, node in zip(cell.sessions, "abc", strict=True):
+        session = cell.sessions[who]
+        session.campaign(NAME, ttl=TTL, now=0.0)
+        cell.collect()
+        asked = next(m for to, _, m in cell.mail if to == who and isinstance(m, Prepare))
+        for promiser in "abc":
+            session.receive(Promise(asked.request, NAME, asked.candidate, 1, 0, 0), promiser, 0.0)
+        cell.collect()
+        cell.deliver(Accept, who, node)
+    cell.lose()
+    assert {cell.shows(node) for node in "abc"} == {(1, who, True) for who in cell.sessions}
+    cell.run(TTL / 5)
+    granted = [who for who in cell.sessions if cell.told(who, Granted)]
+    assert granted == ["athens"]

@@ -1,0 +1,314 @@
+"""The checkers themselves: each of them fails on a bad history, and lets a good one pass."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from paxlock.core.acceptor import Acceptor, Record
+from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import Accept, Member, Message, Prepare, Release, Renew
+from paxlock.core.recovery import begin
+from paxlock.core.replica import Replica, ReplicaSettings
+from paxlock.core.standing import State
+from paxlock.testing.checkers import (
+    CheckFailed,
+    Exclusion,
+    NodeChecker,
+    Progress,
+    SessionChecker,
+    WatchChecker,
+)
+from paxlock.testing.machines import Clock, NodeMachine
+
+A, B = b"a" * 16, b"b" * 16
+FIRST, SECOND, OTHER = Candidate(A, 1), Candidate(A, 2), Candidate(B, 1)
+
+
+def lease_of(candidate: Candidate) -> Lease:
+    return Lease(candidate, 300, "", b"")
+
+
+# Exclusion, tokens, validity
+
+
+def test_two_holders_after_each_other_are_fine() -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 1, FIRST, 2.0, 1.0)
+    exclusion.extended(FIRST, 3.0, 1.5)
+    exclusion.granted("n", 2, OTHER, 4.0, 3.0)
+    exclusion.ended(OTHER, 3.1)
+    exclusion.granted("n", 3, SECOND, 4.0, 3.1)
+    exclusion.granted("other name", 1, Candidate(B, 2), 4.0, 3.1)
+    assert exclusion.count == 4
+
+
+def test_two_holders_at_once_are_seen() -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 1, FIRST, 2.0, 1.0)
+    with pytest.raises(CheckFailed, match="exclusion: 'n' was granted with token 2, but token 1 is valid"):
+        exclusion.granted("n", 2, OTHER, 3.0, 1.9)
+
+
+def test_a_handle_renewed_into_another_tenure_is_seen() -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 1, FIRST, 2.0, 1.0)
+    exclusion.granted("n", 2, OTHER, 3.0, 2.0)
+    with pytest.raises(CheckFailed, match="exclusion: 'n': token 1 was renewed while 2 is valid"):
+        exclusion.extended(FIRST, 3.0, 2.5, detached=True)
+
+
+@pytest.mark.parametrize("token", [6, 7])
+def test_a_token_that_does_not_grow_is_seen(token: int) -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 7, FIRST, 2.0, 1.0)
+    with pytest.raises(CheckFailed, match=f"token: 'n' was granted with token {token} after 7"):
+        exclusion.granted("n", token, OTHER, 4.0, 3.0)
+
+
+def test_a_revived_lease_is_seen() -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 1, FIRST, 2.0, 1.0)
+    with pytest.raises(CheckFailed, match="was revived"):
+        exclusion.extended(FIRST, 3.0, 2.0)
+
+
+def test_a_lease_that_goes_on_after_its_end_is_seen() -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 1, FIRST, 2.0, 1.0)
+    exclusion.ended(FIRST, 1.5)
+    with pytest.raises(CheckFailed, match="goes on after its end"):
+        exclusion.extended(FIRST, 3.0, 1.6, detached=True)
+
+
+def test_a_grant_that_comes_too_late_is_seen() -> None:
+    with pytest.raises(CheckFailed, match="after its deadline"):
+        Exclusion().granted("n", 1, FIRST, 1.0, 1.0)
+
+
+# Sessions
+
+
+def prepare(candidate: Candidate) -> Message:
+    return Prepare(1, "n", 1, candidate, 0, 0, "")
+
+
+def test_a_session_that_goes_on_after_release_is_seen() -> None:
+    checker = SessionChecker()
+    checker.sent(prepare(FIRST))
+    assert checker.sent(Release(2, "n", FIRST, 1)) == FIRST
+    checker.sent(prepare(SECOND))
+    with pytest.raises(CheckFailed, match="S2: attempt 1 goes on"):
+        checker.sent(Accept(3, "n", 1, lease_of(FIRST), 1, 0))
+    with pytest.raises(CheckFailed, match="S2: attempt 1 is renewed"):
+        checker.sent(Renew(4, A, 2, (1,)))
+
+
+def test_two_live_attempts_are_seen() -> None:
+    checker = SessionChecker()
+    checker.sent(prepare(FIRST))
+    with pytest.raises(CheckFailed, match="L7"):
+        checker.sent(prepare(SECOND))
+    checker.detached("n", FIRST)
+    checker.sent(prepare(SECOND))
+
+
+# Nodes
+
+
+def a_node(ceiling: int = 100) -> NodeMachine:
+    """A node of a cell of one, up and serving."""
+    start = begin(
+        None,
+        None,
+        cell_id=b"c" * 16,
+        epoch=1,
+        node_id="a",
+        nodes=1,
+        max_ttl_ms=300,
+        drift=0.01,
+        durability=Durability.RECORD,
+        unix_seconds=1,
+        run=b"r" * 16,
+        create=True,
+    )
+    settings = ReplicaSettings("a", (Member("a", "127.0.0.1:1"),), 300, 10_000, 10, 0.0)
+    node = NodeMachine("a", Clock(0.0, 1.0))
+    node.core = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
+    node.disk.record = NodeRecord(
+        b"c" * 16, 1, "a", 1, ceiling, Durability.RECORD, Membership.MEMBER, 300, clean=False
+    )
+    return node
+
+
+def record_of(node: NodeMachine, term: int = 1, holder: Candidate | None = FIRST) -> Record:
+    record = node.acceptor.records["n"] = Record("n", term)
+    if holder is not None:
+        record.owner, record.lease, record.lease_term = holder, lease_of(holder), term
+        record.deadline, record.sender, record.seq = 1.0, holder.session, 5
+    return record
+
+
+CHECKER = NodeChecker(0.01)
+
+
+def test_a_node_that_keeps_the_rules_is_fine() -> None:
+    node = a_node()
+    record = record_of(node)
+    CHECKER.after(node, 0.5, {})
+    record.deadline = 1.2
+    CHECKER.after(node, 0.6, {})
+    record.lease = record.owner = None
+    CHECKER.after(node, 1.2, {})
+    assert not node.held
+
+
+def test_a_term_above_the_ceiling_is_seen() -> None:
+    node = a_node()
+    record_of(node, term=101)
+    with pytest.raises(CheckFailed, match="ceiling: a uses term 101"):
+        CHECKER.after(node, 0.5, {})
+    node = a_node()
+    node.acceptor.floor = 101
+    with pytest.raises(CheckFailed, match="ceiling: the floor"):
+        CHECKER.after(node, 0.5, {})
+
+
+def test_a_released_attempt_that_comes_back_is_seen() -> None:
+    node = a_node()
+    record = record_of(node)
+    CHECKER.released(node, Release(1, "n", FIRST, 1))
+    with pytest.raises(CheckFailed, match="L1: a is promised"):
+        CHECKER.after(node, 0.5, {})
+    record.owner = None
+    with pytest.raises(CheckFailed, match="L1: a holds"):
+        CHECKER.after(node, 0.5, {})
+
+
+def test_a_lease_thrown_out_is_seen() -> None:
+    node = a_node()
+    record_of(node)
+    CHECKER.after(node, 0.5, {})
+    record_of(node, term=2, holder=OTHER)
+    with pytest.raises(CheckFailed, match=r"exclusion rule: a let go of 'n' 0\.4"):
+        CHECKER.after(node, 0.6, {})
+
+
+def test_a_promise_while_a_lease_is_held_is_seen() -> None:
+    node = a_node()
+    record_of(node).owner = OTHER
+    with pytest.raises(CheckFailed, match="exclusion rule: a promises"):
+        CHECKER.after(node, 0.5, {})
+
+
+def test_a_lease_held_too_long_and_a_term_left_open_are_seen() -> None:
+    node = a_node()
+    record = record_of(node)
+    with pytest.raises(CheckFailed, match="expiry: a holds 'n' past the deadline"):
+        CHECKER.after(node, 1.0, {})
+    CHECKER.after(node, 0.9, {})
+    record.lease = None
+    with pytest.raises(CheckFailed, match="expiry: a leaves term 1 open"):
+        CHECKER.after(node, 1.0, {})
+
+
+def test_a_deadline_that_moves_back_is_seen() -> None:
+    node = a_node()
+    record = record_of(node)
+    CHECKER.after(node, 0.5, {})
+    record.deadline = 0.9
+    with pytest.raises(CheckFailed, match="S6"):
+        CHECKER.after(node, 0.6, {})
+
+
+def test_an_old_number_that_re_arms_is_seen() -> None:
+    node = a_node()
+    record = record_of(node)
+    assert CHECKER.before(node, Renew(1, A, 6, (1,)), A, 0.5) == {}
+    frozen = CHECKER.before(node, Renew(1, A, 5, (1,)), A, 0.5)
+    CHECKER.after(node, 0.5, frozen)
+    record.deadline = 1.1
+    with pytest.raises(CheckFailed, match="S5"):
+        CHECKER.after(node, 0.5, frozen)
+
+
+def test_a_promise_kept_beyond_the_grace_is_seen() -> None:
+    node = a_node()
+    record_of(node, holder=None).owner = FIRST
+    CHECKER.after(node, 0.5, {})
+    CHECKER.after(node, 0.51, {})
+    with pytest.raises(CheckFailed, match="L6"):
+        CHECKER.after(node, 0.52, {})
+
+
+def test_a_restart_with_full_timers_is_seen() -> None:
+    node = a_node()
+    record = record_of(node)
+    left = tuple(node.acceptor.snapshot(0.8))
+    record.deadline = 1.3
+    CHECKER.restored(node, Snapshot(1, 0, left), 1.1)
+    record.deadline = 1.4
+    with pytest.raises(CheckFailed, match=r"L8: a restarts a lease with 0\.1"):
+        CHECKER.restored(node, Snapshot(1, 0, left), 1.1)
+
+
+def test_a_node_that_joins_below_a_granted_token_is_seen() -> None:
+    node, exclusion = a_node(), Exclusion()
+    exclusion.granted("n", 7, FIRST, 2.0, 1.0)
+    node.acceptor.floor = 6
+    CHECKER.serves(node, exclusion)  # it did not join
+    node.asks_from = 1.0
+    CHECKER.serves(node, exclusion)
+    node.asks_from = 1.5
+    with pytest.raises(CheckFailed, match="S7: a joins with floor 6 after token 7"):
+        CHECKER.serves(node, exclusion)
+    node.acceptor.floor = 7
+    CHECKER.serves(node, exclusion)
+
+
+# Watchers and progress
+
+
+def test_a_watch_that_runs_backwards_is_seen() -> None:
+    checker = WatchChecker()
+    checker.changed(1, "n", State.LED, 5, Exclusion(), 1.0)
+    checker.changed(1, "n", State.UNKNOWN, 5, Exclusion(), 1.0)
+    checker.changed(2, "n", State.LED, 4, Exclusion(), 1.0)
+    with pytest.raises(CheckFailed, match="shown at term 4 after 5"):
+        checker.changed(1, "n", State.LED, 4, Exclusion(), 1.0)
+
+
+def test_free_while_the_holder_is_valid_is_seen() -> None:
+    checker, exclusion = WatchChecker(), Exclusion()
+    exclusion.granted("n", 5, FIRST, 2.0, 1.0)
+    checker.changed(1, "n", State.FREE, 4, exclusion, 1.0)  # old news
+    with pytest.raises(CheckFailed, match="shown free while its term 5 is valid"):
+        checker.changed(1, "n", State.FREE, 5, exclusion, 1.5)
+    checker.changed(1, "n", State.FREE, 5, exclusion, 2.0)
+
+
+def test_a_name_that_stays_without_a_holder_is_seen() -> None:
+    progress = Progress(first_max=1.0, next_max=0.2)
+    progress.look("n", waiting=True, held=False, true=0.0)
+    progress.look("n", waiting=True, held=False, true=0.9)
+    progress.look("n", waiting=True, held=True, true=1.0)
+    progress.look("n", waiting=True, held=False, true=5.0)
+    progress.look("n", waiting=False, held=False, true=5.1)
+    progress.look("n", waiting=True, held=False, true=9.0)
+    with pytest.raises(CheckFailed, match=r"progress: 'n' was without a holder for 0\.300 s"):
+        progress.look("n", waiting=True, held=False, true=9.3)
+    assert progress.longest >= 0.1
+
+
+def test_the_first_wait_has_its_own_bound() -> None:
+    progress = Progress(first_max=1.0, next_max=0.2)
+    progress.look("n", waiting=True, held=False, true=0.0)
+    with pytest.raises(CheckFailed, match="progress"):
+        progress.look("n", waiting=True, held=False, true=1.1)
+
+
+def test_acceptor_of_a_node_that_is_down_is_an_error() -> None:
+    with pytest.raises(AssertionError):
+        assert isinstance(NodeMachine("a", Clock(0.0, 1.0)).acceptor, Acceptor)

@@ -1,0 +1,154 @@
+"""The learner of one node: views, subscriptions, and what is forgotten."""
+
+from __future__ import annotations
+
+from random import Random
+
+from paxlock.core.acceptor import Acceptor
+from paxlock.core.durable import SnapshotName
+from paxlock.core.learner import EVENTS_IN_FLIGHT, Learner
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import Accept, Commit, Event, Release, Seen, Unwatch, Watch
+from paxlock.core.timers import Timers
+
+ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
+BYBLOS = Candidate(b"byblos".ljust(16, b"."), 1)
+DELPHI = b"delphi".ljust(16, b".")
+
+
+class Node:
+    """An acceptor and its learner, told of each other's changes as a replica does."""
+
+    def __init__(self) -> None:
+        timers = Timers()
+        self.acceptor = Acceptor(
+            floor=0, ceiling=1 << 40, max_ttl=30.0, grace=0.05, timers=timers, wall_offset=0.0
+        )
+        self.learner = Learner(
+            node_id="a",
+            others=("b", "c"),
+            acceptor=self.acceptor,
+            timers=timers,
+            rng=Random(1),
+            first_version=100,
+        )
+
+    def settle(self, now: float) -> list[Event]:
+        touched, self.acceptor.touched = self.acceptor.touched, set()
+        for name in sorted(touched):
+            self.learner.changed(name, now)
+        sent, self.learner.sends = self.learner.sends, []
+        return [message for _, message in sent if isinstance(message, Event)]
+
+    def accept(self, name: str, who: Candidate, term: int, now: float = 0.0) -> list[Event]:
+        self.acceptor.accept(Accept(1, name, term, Lease(who, 10_000, "", b""), 1, 0), now)
+        return self.settle(now)
+
+    def release(self, name: str, who: Candidate, now: float) -> list[Event]:
+        self.acceptor.release(Release(1, name, who, 1), now)
+        self.learner.released(name, who, now)
+        return self.settle(now)
+
+
+def commit(who: Candidate, term: int, name: str = "n") -> Commit:
+    return Commit(name, term, Lease(who, 10_000, "", b"", term))
+
+
+def test_a_name_never_heard_of_is_closed_at_the_floor() -> None:
+    node = Node()
+    node.acceptor.floor = 40
+    view = node.learner.view("n", 0.0, request=9)
+    assert (view.request, view.term, view.lease, view.holds, view.chosen) == (9, 40, None, False, False)
+
+
+def test_an_older_commit_changes_nothing() -> None:
+    node = Node()
+    node.learner.commit(commit(BYBLOS, 6), 0.0)
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    view = node.learner.view("n", 0.1)
+    assert view.lease is not None and view.lease.candidate == BYBLOS
+
+
+def test_a_commit_after_the_release_shows_no_leader() -> None:
+    node = Node()
+    node.release("n", ATHENS, 0.0)
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    assert node.learner.view("n", 0.1).released
+
+
+def test_the_token_of_the_commit_is_shown_with_the_lease_that_is_held() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    assert node.learner.view("n", 0.0).chosen is False
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    view = node.learner.view("n", 1.0)
+    assert view.lease is not None
+    assert (view.lease.token, view.holds, view.chosen, view.remaining_ms) == (4, True, True, 9_000)
+
+
+def test_a_commit_of_another_lease_than_the_one_held_does_not_hide_it() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    node.learner.commit(commit(BYBLOS, 6), 0.1)
+    view = node.learner.view("n", 0.1)
+    assert view.lease is not None and view.lease.candidate == ATHENS
+    assert (view.holds, view.chosen) == (True, False)
+
+
+def test_knowledge_of_a_lease_that_ran_out_here_is_history() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    node.settle(0.1)
+    node.acceptor.run_out("n", 10.0)
+    node.settle(10.0)
+    view = node.learner.view("n", 10.0)
+    assert (view.lease, view.holds, view.chosen) == (None, False, False)
+
+
+def test_a_watch_of_many_names_is_told_a_bounded_number_at_a_time() -> None:
+    node = Node()
+    names = [f"n{number:03}" for number in range(EVENTS_IN_FLIGHT + 8)]
+    for name in names:
+        node.accept(name, Candidate(name.encode().ljust(16, b"."), 1), 4)
+    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    first = node.settle(0.0)
+    assert [event.view.name for event in first] == names[:EVENTS_IN_FLIGHT]
+    seen = tuple((event.view.name, event.version) for event in first)
+    node.learner.seen(Seen(7, seen), DELPHI, 0.1)
+    assert [event.view.name for event in node.settle(0.1)] == names[EVENTS_IN_FLIGHT:]
+
+
+def test_a_change_is_told_to_everybody_who_watches_and_to_nobody_else() -> None:
+    node = Node()
+    for watch, pattern, prefix in ((1, "n", False), (2, "n", True), (3, "m", False), (4, "nn", True)):
+        node.learner.watch(Watch(1, watch, pattern, prefix, 3_500), DELPHI, 0.0)
+    node.settle(0.0)
+    assert sorted(event.watch for event in node.accept("n", ATHENS, 4)) == [1, 2]
+    node.learner.unwatch(Unwatch(1, 2), DELPHI)
+    assert [event.watch for event in node.release("n", ATHENS, 1.0)][-1:] == [1]
+
+
+def test_versions_begin_where_they_are_told_and_grow() -> None:
+    node = Node()
+    node.learner.watch(Watch(1, 1, "n", False, 3_500), DELPHI, 0.0)
+    versions = [event.version for event in node.settle(0.0)]
+    versions += [event.version for event in node.accept("n", ATHENS, 4)]
+    assert versions[0] > 100
+    assert versions == sorted(set(versions))
+
+
+def test_what_is_chosen_goes_into_the_snapshot_and_comes_back() -> None:
+    node, other = Node(), Node()
+    node.accept("n", ATHENS, 4)
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    node.accept("m", BYBLOS, 2)
+    saved: dict[str, SnapshotName] = {
+        name.name: node.learner.save(name) for name in node.acceptor.snapshot(1.0)
+    }
+    assert (saved["n"].chosen_term, saved["m"].chosen) == (4, None)
+    for name in saved.values():
+        other.learner.restore(name)
+        other.acceptor.restore(name, 0.0)
+    assert other.learner.view("n", 0.0).chosen
+    assert not other.learner.view("m", 0.0).chosen

@@ -1,0 +1,153 @@
+"""Renewals at the holder: numbers, groups of one ttl, who is asked again."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from paxlock.core.lease import Candidate, Lease, Timing, Validity
+from paxlock.core.lease_manager import (
+    ATTEMPTS_PER_RENEW,
+    LapseTimer,
+    LeaseManager,
+    Numbers,
+    RenewTimer,
+    Tenure,
+)
+from paxlock.core.messages import Message, Renew, Renewed
+from paxlock.core.timers import Timers
+
+SESSION = b"athens".ljust(16, b".")
+
+
+class Holder:
+    """A lease manager whose messages are caught."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Renew]] = []
+        self.timers = Timers()
+        self.numbers = Numbers(30.0)
+        requests = count(1)
+        self.manager = LeaseManager(
+            session=SESSION,
+            nodes=("a", "b", "c"),
+            timers=self.timers,
+            numbers=self.numbers,
+            send=self.send,
+            next_request=lambda: next(requests),
+        )
+
+    def send(self, node: str, message: Message) -> None:
+        assert isinstance(message, Renew)
+        self.sent.append((node, message))
+
+    def take(self) -> list[tuple[str, Renew]]:
+        sent, self.sent = self.sent, []
+        return sent
+
+    def hold(self, attempt: int, ttl: float = 9.0, now: float = 0.0) -> Tenure:
+        timing = Timing.for_ttl(ttl, max_ttl=30.0, drift=0.01)
+        validity = Validity(3, timing.span)
+        for node in "ab":
+            validity.acknowledge(node, now)
+        lease = Lease(Candidate(SESSION, attempt), round(ttl * 1000), "", b"", token=4)
+        deadline = validity.until() - timing.margin
+        tenure = Tenure(attempt, f"name-{attempt}", lease, timing, validity, 4, deadline)
+        self.manager.add(tenure, now)
+        return tenure
+
+    def answer(self, node: str, asked: Renew, now: float) -> list[Tenure]:
+        held = tuple((attempt, 4) for attempt in asked.attempts)
+        moved, _ = self.manager.renewed(
+            node, Renewed(asked.request, SESSION, SESSION, asked.seq, held, ()), now
+        )
+        return moved
+
+
+def test_numbers_only_grow_and_remember_when_they_were_first_sent() -> None:
+    numbers = Numbers(keep=10.0)
+    first, second = numbers.next(1.0), numbers.next(2.0)
+    assert second > first
+    assert (numbers.sent_at(first), numbers.sent_at(second)) == (1.0, 2.0)
+    assert numbers.sent_at(second + 1) == float("-inf")
+    numbers.next(11.5)
+    assert numbers.sent_at(first) == float("-inf")  # too old to make anything valid
+    assert numbers.sent_at(second) == 2.0
+
+
+def test_leases_of_one_ttl_are_renewed_together_and_datagrams_are_bounded() -> None:
+    holder = Holder()
+    for attempt in range(1, ATTEMPTS_PER_RENEW + 3):
+        holder.hold(attempt)
+    holder.hold(9_000, ttl=20.0)
+    holder.manager.renew(1_234, 3.0)  # no such ttl: nothing
+    assert holder.take() == []
+    holder.manager.renew(round(9.0 * 1000), 3.0)
+    sent = [message for node, message in holder.take() if node == "a"]
+    assert [len(message.attempts) for message in sent] == [ATTEMPTS_PER_RENEW, 2]
+    assert 9_000 not in {attempt for message in sent for attempt in message.attempts}
+
+
+def test_a_quorum_that_answered_is_not_asked_again_in_this_round() -> None:
+    holder = Holder()
+    tenure = holder.hold(1)
+    holder.manager.renew(9_000, 3.0)
+    asked = dict(holder.take())
+    holder.manager.renew(9_000, 3.1)
+    assert [node for node, _ in holder.take()] == ["a", "b", "c"]
+    assert holder.answer("a", asked["a"], 3.2) == []  # one node moves nothing
+    holder.manager.renew(9_000, 3.3)
+    again = dict(holder.take())
+    assert set(again) == {"b", "c"}
+    before = tenure.deadline
+    assert holder.answer("b", asked["b"], 3.4) == [tenure]
+    assert tenure.deadline == pytest.approx(before + 3.0)
+    holder.manager.renew(9_000, 3.5)
+    assert holder.take() == []
+
+
+def test_a_removed_lease_is_neither_renewed_nor_timed() -> None:
+    holder = Holder()
+    tenure = holder.hold(1)
+    assert holder.manager.remove(1) is tenure
+    assert holder.manager.remove(1) is None
+    assert holder.timers.deadline() == float("inf")
+    holder.manager.renew(9_000, 3.0)
+    assert holder.take() == []
+
+
+def test_the_lapse_timer_follows_a_deadline_that_moved() -> None:
+    holder = Holder()
+    tenure = holder.hold(1)
+    first = tenure.deadline
+    holder.manager.renew(9_000, 3.0)
+    for node, asked in holder.take():
+        holder.answer(node, asked, 3.0)
+    assert LapseTimer(1) in set(holder.timers.due(first))
+    assert holder.manager.lapse(1, first) is None
+    assert holder.manager.lapse(1, tenure.deadline) is tenure
+    assert holder.manager.lapse(2, 0.0) is None
+
+
+def test_a_lapsed_tenure_takes_no_answer() -> None:
+    holder = Holder()
+    tenure = holder.hold(1)
+    holder.manager.renew(9_000, 3.0)
+    asked = dict(holder.take())
+    for node in "abc":
+        assert holder.answer(node, asked[node], tenure.deadline) == []
+    assert tenure.lapsed(tenure.deadline)
+
+
+def test_the_next_round_is_a_third_of_the_ttl_later() -> None:
+    holder = Holder()
+    holder.hold(1)
+    assert RenewTimer(9_000) in set(holder.timers.due(3.0))
+    holder.manager.renew(9_000, 3.0)
+    for node, asked in holder.take():
+        holder.answer(node, asked, 3.0)
+    holder.manager.renew(9_000, 5.9)
+    assert holder.take() == []
+    holder.manager.renew(9_000, 6.0)
+    assert [node for node, _ in holder.take()] == ["a", "b", "c"]

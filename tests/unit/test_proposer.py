@@ -1,0 +1,122 @@
+"""One candidate's rounds, without a session around them."""
+
+from __future__ import annotations
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
+from paxlock.core.proposer import Phase, Proposer
+
+ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
+BYBLOS = Candidate(b"byblos".ljust(16, b"."), 1)
+
+
+def proposer(nodes: str = "abc") -> Proposer:
+    found = Proposer(BYBLOS, tuple(nodes))
+    found.prepare(5, 1, 0.0)
+    return found
+
+
+def no(
+    reason: RefusalReason, request: int = 1, term: int = 7, who: Candidate | None = None, age_ms: int = 0
+) -> Refused:
+    occupant = Occupant(who, Occupancy.HELD, age_ms, "", 0, 0) if who is not None else None
+    return Refused(request, "n", BYBLOS, reason, term, 0, occupant)
+
+
+def chosen() -> Proposer:
+    found = proposer()
+    assert not found.promised("a", 1, 5)
+    assert found.promised("b", 1, 6)
+    found.accept(2, 0.1)
+    assert not found.took("a", 6)
+    assert found.took("b", 6)
+    return found
+
+
+def test_from_preparing_to_chosen() -> None:
+    found = chosen()
+    assert (found.phase, found.term, found.used) == (Phase.CHOSEN, 6, 6)
+    assert not found.took("c", 6)  # chosen once
+    assert found.unanswered() == []
+
+
+def test_promises_below_at_least_or_to_another_question_do_not_count() -> None:
+    found = proposer()
+    assert not found.promised("a", 1, 4)
+    assert not found.promised("b", 9, 5)
+    assert found.promises == {}
+    assert found.promised("a", 0, 5) is False
+    assert found.promised("b", 1, 5)  # a pushed promise (request 0) counts with an asked one
+
+
+def test_a_refusal_takes_a_promise_back_and_a_promise_a_refusal() -> None:
+    found = proposer()
+    found.promised("a", 1, 5)
+    found.refused("a", no(RefusalReason.PROMISED), 0.1)
+    assert (found.promises, set(found.refusals)) == ({}, {"a"})
+    found.promised("a", 1, 8)
+    assert (found.promises, found.refusals) == ({"a": 8}, {})
+
+
+def test_a_refusal_teaches_the_term_even_where_it_answers_an_old_question() -> None:
+    found = proposer()
+    found.refused("a", no(RefusalReason.STALE, request=99, term=40), 0.1)
+    assert (found.highest, found.refusals) == (40, {})
+    found.refused("x", no(RefusalReason.STALE, term=90), 0.1)
+    assert found.highest == 40
+
+
+def test_failed_is_refused_at_more_than_n_less_quorum() -> None:
+    found = proposer("abcde")
+    for node in "ab":
+        found.refused(node, no(RefusalReason.STALE), 0.1)
+    assert not found.failed(frozenset())
+    assert found.failed(frozenset("c"))
+    assert not found.failed(frozenset("ab"))
+    found.refused("c", no(RefusalReason.STALE), 0.1)
+    assert found.failed(frozenset())
+
+
+def test_a_late_refusal_by_a_node_that_has_accepted_is_nothing() -> None:
+    found = chosen()
+    found.refused("a", no(RefusalReason.STALE, request=2), 0.2)
+    assert found.refusals == {}
+
+
+def test_in_a_higher_term_the_acceptances_of_the_last_one_do_not_hide_a_no() -> None:
+    found = chosen()
+    found.prepare(9, 3, 0.3)
+    for node in "ab":
+        found.refused(node, no(RefusalReason.PROMISED, request=3), 0.4)
+    assert found.failed(frozenset())
+
+
+def test_staying_goes_back_to_the_term_that_was_chosen() -> None:
+    found = chosen()
+    found.prepare(9, 3, 0.3)
+    for node in "ab":
+        found.promised(node, 3, 9)
+    found.accept(4, 0.4)
+    assert (found.term, found.used) == (9, 9)
+    found.stay(6)
+    assert (found.phase, found.term, found.used) == (Phase.CHOSEN, 6, 9)
+
+
+def test_one_that_occupies_nothing_need_not_withdraw() -> None:
+    found = proposer()
+    for node in "abc":
+        who = Candidate(node.encode() * 16, 1)
+        found.refused(node, no(RefusalReason.HELD, who=who, age_ms=9_000), 0.1)
+    assert found.failed(frozenset())
+    assert not found.must_withdraw(age=0.1, grace=0.05, now=0.1)
+    found.occupies.add("a")
+    assert found.must_withdraw(age=0.1, grace=0.05, now=0.1)
+
+
+def test_an_occupant_grows_older_after_it_was_heard_of() -> None:
+    found = proposer()
+    found.promised("a", 1, 5)
+    for node, who in (("b", ATHENS), ("c", Candidate(b"cyrene", 1))):
+        found.refused(node, no(RefusalReason.HELD, who=who, age_ms=500), 1.0)
+    assert not found.must_withdraw(age=2.0, grace=0.05, now=2.0)  # they are 1.5 s old by now
+    assert found.must_withdraw(age=1.4, grace=0.05, now=2.0)

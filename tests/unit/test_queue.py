@@ -1,0 +1,57 @@
+"""An acceptor's line (the properties compare it with a dumb sorted list)."""
+
+from __future__ import annotations
+
+from paxlock.core.lease import Candidate
+from paxlock.core.queue import LINE_MAX_ENTRIES, Line
+
+
+def enter(line: Line, who: int, *, age: float = 0.0, refresh: float = 1.0, now: float = 0.0) -> Candidate:
+    candidate = Candidate(who.to_bytes(16, "big"), 1)
+    line.enter(candidate, age=age, refresh=refresh, at_least=who, label=str(who), now=now)
+    return candidate
+
+
+def test_an_empty_line_has_no_head() -> None:
+    line = Line()
+    assert (len(line), line.head(0.0), line.entries(0.0)) == (0, None, [])
+    assert line.remove(Candidate(b"x", 1)) is None
+
+
+def test_removing_gives_the_place_back() -> None:
+    line = Line()
+    first, second = enter(line, 1, age=2.0), enter(line, 2, age=1.0)
+    entry = line.remove(first)
+    assert entry is not None and (entry.arrival, entry.label) == (-2.0, "1")
+    head = line.head(0.0)
+    assert head is not None and head.candidate == second
+
+
+def test_a_refresh_brings_a_new_at_least_and_no_new_place() -> None:
+    line = Line()
+    candidate = enter(line, 1, age=2.0)
+    line.enter(candidate, age=9.0, refresh=1.0, at_least=70, label="1", now=1.0)
+    (entry,) = line.entries(1.0)
+    assert (entry.at_least, entry.arrival, entry.lapses_at) == (70, -2.0, 4.0)
+
+
+def test_one_that_lapsed_and_comes_again_has_a_new_place() -> None:
+    line = Line()
+    enter(line, 1, age=2.0, refresh=0.1)
+    other = enter(line, 2, age=1.0, refresh=10.0)
+    head = line.head(5.0)
+    assert head is not None and head.candidate == other
+    enter(line, 1, age=0.0, now=5.0)
+    assert [entry.label for entry in line.entries(5.0)] == ["2", "1"]
+
+
+def test_a_full_line_drops_the_lapsed_before_the_youngest() -> None:
+    line = Line()
+    lapsed = enter(line, 5_000, age=9.0, refresh=0.1)
+    for who in range(LINE_MAX_ENTRIES - 1):
+        enter(line, who, age=5.0, refresh=100.0)
+    young = enter(line, 9_999, now=1.0)
+    waiting = {entry.candidate for entry in line.entries(1.0)}
+    assert len(line) == LINE_MAX_ENTRIES
+    assert young in waiting
+    assert lapsed not in waiting

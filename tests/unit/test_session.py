@@ -1,0 +1,255 @@
+"""A client's machine: questions, tickets, watches and statistics beyond the rules."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TypeVar
+
+import pytest
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import (
+    Hello,
+    List,
+    Member,
+    Message,
+    Names,
+    NodeMode,
+    Poll,
+    Prepare,
+    Recovering,
+    Release,
+    Released,
+    Unwatch,
+    View,
+    Waiter,
+    Waiters,
+    Waiting,
+    Welcome,
+)
+from paxlock.core.notices import (
+    Answered,
+    Changed,
+    Ended,
+    Failed,
+    HandleOutcome,
+    Mismatch,
+    NamesFound,
+    Surveyed,
+)
+from paxlock.core.session import Session, SessionSettings
+from paxlock.core.standing import State
+from paxlock.errors import ConfigError, Reason
+
+SESSION = b"athens".ljust(16, b".")
+MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
+T = TypeVar("T")
+
+
+class Client:
+    """A session whose effects are caught."""
+
+    def __init__(self) -> None:
+        settings = SessionSettings(MEMBERS, 30_000, 10_000, 50, "me")
+        self.machine = Session(settings, session=SESSION, now=0.0, rng=Random(1))
+        self.sends: list[tuple[str, Message]] = []
+        self.notices: list[object] = []
+
+    def sent(self, kind: type[T]) -> list[tuple[str, T]]:
+        self.collect()
+        found: list[tuple[str, T]] = [(to, m) for to, m in self.sends if isinstance(m, kind)]
+        self.sends = [(to, m) for to, m in self.sends if not isinstance(m, kind)]
+        return found
+
+    def told(self, kind: type[T]) -> list[T]:
+        self.collect()
+        found = [notice for notice in self.notices if isinstance(notice, kind)]
+        self.notices = [notice for notice in self.notices if not isinstance(notice, kind)]
+        return found
+
+    def collect(self) -> None:
+        effects = self.machine.take_effects()
+        self.sends.extend((str(to), message) for to, message in effects.sends)
+        self.notices.extend(effects.published)
+
+    def run_until(self, now: float) -> None:
+        while (due := self.machine.deadline()) <= now:
+            self.machine.tick(due)
+
+
+def welcome(node: str, request: int, **changes: int) -> Welcome:
+    values = {"max_ttl_ms": 30_000, "drift_ppm": 10_000, "grace_ms": 50, **changes}
+    return Welcome(request, node, MEMBERS, mode=NodeMode.SERVING, remaining_ms=0, floor=0, **values)
+
+
+def test_it_greets_every_node_at_the_start() -> None:
+    assert [node for node, _ in Client().sent(Hello)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("change", [{}, {"max_ttl_ms": 10_000}, {"drift_ppm": 1}, {"grace_ms": 10}])
+def test_a_node_with_another_configuration_is_reported(change: dict[str, int]) -> None:
+    client = Client()
+    client.machine.receive(welcome("a", 1, **change), "a", 0.1)
+    assert bool(client.told(Mismatch)) is bool(change)
+
+
+def test_a_node_that_answers_for_another_is_reported() -> None:
+    client = Client()
+    client.machine.receive(welcome("b", 1), "a", 0.1)
+    assert client.told(Mismatch)
+
+
+@pytest.mark.parametrize("ttl", [0.0, 31.0, float("nan")])
+def test_a_ttl_that_does_not_nest_is_refused_and_leaves_nothing_behind(ttl: float) -> None:
+    client = Client()
+    with pytest.raises(ConfigError):
+        client.machine.campaign("n", ttl=ttl, now=0.0)
+    assert client.machine.statistics()["wishes"] == 0
+    assert client.sent(Prepare) == []
+
+
+def test_without_a_quorum_a_wait_fails_with_the_count_of_nodes() -> None:
+    client = Client()
+    ticket = client.machine.campaign("n", ttl=5.0, now=0.0, wait=0.5)
+    client.run_until(2.0)
+    (failed,) = client.told(Failed)
+    assert (failed.ticket, failed.reason, failed.detail) == (
+        ticket,
+        Reason.NO_QUORUM,
+        "0 of 3 nodes answered",
+    )
+
+
+def test_releasing_a_wish_in_the_session_line_ends_it_at_once() -> None:
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    second = client.machine.campaign("n", ttl=5.0, now=0.0)
+    client.machine.release(second, 0.1)
+    assert client.told(Ended) == [Ended(second, heard=True)]
+    client.machine.release(second, 0.2)
+    client.machine.release(999, 0.2)
+    assert client.told(Ended) == []
+    assert client.machine.statistics()["wishes"] == 1
+
+
+def test_it_is_releasing_until_a_quorum_has_heard() -> None:
+    client = Client()
+    ticket = client.machine.campaign("n", ttl=5.0, now=0.0)
+    client.machine.release(ticket, 0.1)
+    assert client.machine.releasing
+    for node in "ab":
+        client.machine.receive(Released(1, "n", Candidate(SESSION, 1), 0), node, 0.2)
+    assert not client.machine.releasing
+    assert client.told(Ended) == [Ended(ticket, heard=True)]
+
+
+def test_a_release_that_nobody_hears_ends_too() -> None:
+    client = Client()
+    ticket = client.machine.campaign("n", ttl=5.0, now=0.0)
+    client.machine.release(ticket, 0.1)
+    client.run_until(10.0)
+    assert client.told(Ended) == [Ended(ticket, heard=False)]
+    assert client.machine.statistics()["endings"] == 0
+
+
+def test_names_are_collected_page_by_page_from_all_nodes() -> None:
+    client = Client()
+    ticket = client.machine.names("n", 0.0)
+    asked = dict(client.sent(List))
+    client.machine.receive(Names(asked["a"].request, ("n1", "n2"), more=True), "a", 0.1)
+    more = [m for node, m in client.sent(List) if node == "a"][-1]
+    assert more.after == "n2"
+    client.machine.receive(Names(more.request, ("n3",), more=False), "a", 0.1)
+    client.machine.receive(Names(asked["b"].request, ("n2", "n9"), more=False), "b", 0.1)
+    client.machine.receive(Recovering(asked["c"].request, 1_000), "c", 0.1)
+    assert client.told(NamesFound) == [NamesFound(ticket, ("n1", "n2", "n3", "n9"), 2)]
+
+
+def test_a_poll_with_the_line_merges_what_the_nodes_know() -> None:
+    client = Client()
+    client.machine.poll("n", 0.0, line=True)
+    asked = dict(client.sent(Waiting))
+    polls = dict(client.sent(Poll))
+    for number, node in enumerate("abc"):
+        closed = View(polls[node].request, "n", 4, None, 0, False, False, False, 0)
+        client.machine.receive(closed, node, 0.1)
+        entries = (
+            Waiter(Candidate(b"x" * 16, 1), "x", 100 + number),
+            Waiter(Candidate(node.encode() * 16, 1), node, 50),
+        )
+        client.machine.receive(Waiters(asked[node].request, "n", 2, entries), node, 0.1)
+    (answered,) = client.told(Answered)
+    assert (answered.judgement.state, answered.nodes_up) == (State.FREE, 3)
+    assert [(w.label, w.waiting_ms) for w in answered.waiters] == [
+        ("x", 102),
+        ("a", 50),
+        ("b", 50),
+        ("c", 50),
+    ]
+
+
+def test_a_survey_shows_every_node_and_those_that_are_silent() -> None:
+    client = Client()
+    client.sent(Hello)
+    ticket = client.machine.survey(0.0, patience=0.5)
+    asked = dict(client.sent(Hello))
+    client.machine.receive(welcome("a", asked["a"].request), "a", 0.1)
+    client.run_until(1.0)
+    (surveyed,) = client.told(Surveyed)
+    assert surveyed.ticket == ticket
+    assert [(n.node_id, n.mode) for n in surveyed.nodes] == [
+        ("a", NodeMode.SERVING),
+        ("b", None),
+        ("c", None),
+    ]
+
+
+def test_a_handle_is_released_by_a_quorum_or_out_of_time() -> None:
+    client = Client()
+    handle = Candidate(b"other" + bytes(11), 3)
+    for heard, done in (("ab", True), ("a", False)):
+        client.machine.release_detached("n", handle, 4, 0.0, patience=1.0)
+        asked = dict(client.sent(Release))
+        for node in heard:
+            client.machine.receive(Released(asked[node].request, "n", handle, 0), node, 0.1)
+        client.run_until(2.0)
+        assert [outcome.done for outcome in client.told(HandleOutcome)] == [done]
+
+
+def test_an_answer_to_a_question_that_is_over_is_nothing() -> None:
+    client = Client()
+    client.machine.poll("n", 0.0, patience=0.2)
+    asked = dict(client.sent(Poll))
+    client.run_until(1.0)
+    client.told(Answered)
+    client.machine.receive(View(asked["a"].request, "n", 4, None, 0, False, False, False, 0), "a", 1.1)
+    assert client.told(Answered) == []
+
+
+def test_strangers_and_nonsense_are_counted_and_dropped() -> None:
+    client = Client()
+    client.sends.clear()
+    client.machine.take_effects()
+    client.machine.receive(Hello(1), "a", 0.1)
+    client.machine.receive(Released(1, "n", Candidate(SESSION, 1), 0), "x", 0.1)
+    client.machine.receive(Released(1, "n", Candidate(SESSION, 1), 0), b"y" * 16, 0.1)
+    counts = client.machine.statistics()
+    assert (counts["unexpected"], counts["stranger"]) == (1, 2)
+    assert client.sent(object) == []
+
+
+def test_an_unwatched_ticket_is_told_nothing_more() -> None:
+    client = Client()
+    ticket = client.machine.watch("n", False, 0.0)
+    client.machine.unwatch(ticket)
+    client.machine.unwatch(ticket)
+    assert [node for node, _ in client.sent(Unwatch)] == ["a", "b", "c"]
+    client.run_until(10.0)
+    assert client.told(Changed) == []
+    assert client.machine.statistics()["watches"] == 0
+
+
+def test_a_clock_that_jumped_within_the_deadline_loses_nothing() -> None:
+    client = Client()
+    client.machine.clock_jumped(5.0)
+    assert client.told(object) == []

@@ -1,0 +1,71 @@
+"""From views of single nodes to a statement about the cell: details beyond the table of the rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import View
+from paxlock.core.standing import State, judge, over, token_of
+
+ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
+BYBLOS = Candidate(b"byblos".ljust(16, b"."), 1)
+
+
+def view(
+    who: Candidate | None,
+    term: int,
+    *,
+    holds: bool = True,
+    chosen: bool = False,
+    token: int = 0,
+    left: int = 0,
+) -> View:
+    lease = Lease(who, 10_000, "", b"", token) if who is not None else None
+    return View(1, "n", term, lease, term if lease else 0, holds and lease is not None, chosen, False, left)
+
+
+def test_the_token_is_the_one_in_the_lease_else_its_term() -> None:
+    assert token_of(view(ATHENS, 9, token=4)) == 4
+    assert token_of(view(ATHENS, 9)) == 9
+    assert token_of(view(None, 9)) == 0
+
+
+def test_the_time_left_is_what_a_quorum_still_holds() -> None:
+    views = {
+        node: view(ATHENS, 4, left=left) for node, left in zip("abc", (9_000, 2_000, 5_000), strict=True)
+    }
+    assert judge(views, 3).remaining == 5.0
+    del views["c"]
+    assert judge(views, 3).remaining == 2.0
+
+
+def test_of_two_that_seem_led_the_higher_token_is_it() -> None:
+    # a and b are late news: the tenure of athens has ended, and that of byblos begun, since they answered.
+    views = {
+        "a": view(ATHENS, 4, chosen=True, holds=False),
+        "b": view(ATHENS, 4, chosen=True, holds=False),
+        "c": view(BYBLOS, 6, chosen=True),
+        "d": view(BYBLOS, 6, chosen=True),
+        "e": view(BYBLOS, 6, chosen=True),
+    }
+    judgement = judge(views, 5)
+    assert (judgement.state, judgement.term) == (State.LED, 6)
+    assert judgement.lease is not None and judgement.lease.candidate == BYBLOS
+
+
+def test_a_token_that_one_node_knows_is_the_token() -> None:
+    views = {"a": view(ATHENS, 9, chosen=True, token=4), "b": view(ATHENS, 12), "c": view(None, 0)}
+    assert judge(views, 3).term == 4
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 5, 7])
+def test_nothing_heard_is_unknown_and_over_for_nobody(nodes: int) -> None:
+    assert judge({}, nodes).state is State.UNKNOWN
+    assert not over({}, nodes, ATHENS, 1)
+
+
+def test_a_release_of_an_earlier_attempt_is_not_the_end_of_this_one() -> None:
+    earlier = Candidate(ATHENS.session, 0)
+    released = View(1, "n", 4, Lease(earlier, 10_000, "", b""), 4, False, True, True, 0)
+    assert not over({"a": released}, 3, ATHENS, 4)
