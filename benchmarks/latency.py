@@ -30,8 +30,8 @@ import attrs
 import trio
 
 import paxlock
-from paxlock.client import keyring_of
 from paxlock.core.messages import Hello, Poll, View
+from paxlock.opening import keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.transport import UdpTransport, split_address
 

@@ -32,12 +32,13 @@ from paxlock.errors import (
 
 if TYPE_CHECKING:
     from paxlock.changes import Change, Changes, Standing, State, Waiter
-    from paxlock.client import Client, Statistics, open_client
+    from paxlock.client import Client, Statistics
     from paxlock.config import Cell, NodeConfig
     from paxlock.core.messages import Member
     from paxlock.dev import open_dev_cell
     from paxlock.held import HeldLease, LeaseBlock
     from paxlock.node import Node, open_node, serve_node
+    from paxlock.opening import open_client
 
 __version__ = "0.1.0"
 
@@ -84,7 +85,7 @@ _LAZY = {
     "State": "paxlock.changes",
     "Statistics": "paxlock.client",
     "Waiter": "paxlock.changes",
-    "open_client": "paxlock.client",
+    "open_client": "paxlock.opening",
     "open_dev_cell": "paxlock.dev",
     "open_node": "paxlock.node",
     "serve_node": "paxlock.node",

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from types import MappingProxyType
 from typing import TypeVar
@@ -23,10 +21,9 @@ import attrs
 import trio
 
 from paxlock.changes import Change, Changes, Standing, State, Waiter
-from paxlock.clock import BootClock, Clock
-from paxlock.config import Cell, ClientSettings, check_data, check_label, check_name, client_settings
+from paxlock.clock import Clock
+from paxlock.config import Cell, check_data, check_label, check_name
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Member, Welcome
 from paxlock.core.notices import (
     Answered,
     Changed,
@@ -42,13 +39,12 @@ from paxlock.core.notices import (
     Surveyed,
 )
 from paxlock.core.session import Session, SessionSettings
-from paxlock.driver import Driver, attended
+from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.held import HeldLease, LeaseBlock
-from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.handle import Handle, format_handle, parse_handle
-from paxlock.wire.keyring import Keyring
-from paxlock.wire.transport import Address, Transport, UdpTransport, resolve
+from paxlock.wire.transport import Transport
 
 __all__ = [
     "Change",
@@ -60,18 +56,13 @@ __all__ = [
     "State",
     "Statistics",
     "Waiter",
-    "open_client",
 ]
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Client")
 
-SESSION_BYTES = 16
 RESUME_CHECK_S = 0.1
 CLOSE_PATIENCE_S = 1.0
 RELEASE_PATIENCE_S = 1.0
-SEED_RETRY_S = 0.25
-RESOLVE_AGAIN_S = 10.0
 FOREVER_S = 1e9
 
 
@@ -115,7 +106,7 @@ class Client:
         self._driver: Driver
 
     def attach(self, endpoint: Endpoint) -> Driver:
-        """For ``open_client``: the driver that runs this client's machine."""
+        """For opening: the driver that runs this client's machine."""
         self._driver = Driver(
             self._session,
             endpoint,
@@ -528,158 +519,3 @@ class Client:
         outcomes, self._outcomes = self._outcomes, {}
         for outcome in outcomes.values():
             outcome.arrived.set()
-
-
-async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]:
-    """The addresses of the nodes, host names resolved; without those that cannot be resolved at the moment.
-    Raises ConfigError where not one can be.
-    """
-    found: dict[str, list[Address]] = {}
-    trouble: ConfigError | None = None
-    for member in members:
-        try:
-            found[member.node_id] = await resolve(member.address)
-        except ConfigError as error:
-            trouble = error
-    if trouble is not None and not found:
-        raise trouble
-    return found
-
-
-def _is_literal(address: str) -> bool:
-    host = address.rpartition(":")[0]
-    return host.startswith("[") or host.replace(".", "").isdigit()
-
-
-async def keep_resolving(cell: Cell, endpoint: Endpoint, known: Mapping[str, Sequence[Address]]) -> None:
-    """Resolve host names again from time to time: a node may have moved. ``known`` is what was found so far;
-    where the resolver is out of order, it stays.
-    """
-    if all(_is_literal(member.address) for member in cell.members):
-        return
-    while True:
-        await trio.sleep(RESOLVE_AGAIN_S)
-        try:
-            known = {**known, **await resolve_members(cell.members)}
-        except ConfigError:
-            continue
-        endpoint.configure(cell.cell_id, cell.epoch, known)
-
-
-def _bind_beside(addresses: Sequence[Address]) -> UdpTransport:
-    """A socket from which these addresses can be reached."""
-    hosts = [host for host, _ in addresses]
-    if all(host.startswith("127.") for host in hosts):
-        return UdpTransport.bind("127.0.0.1", 0)
-    return UdpTransport.bind("::" if any(":" in host for host in hosts) else "0.0.0.0", 0)
-
-
-async def _discover(
-    settings: ClientSettings, endpoint: Endpoint, transport: Transport, seeds: Sequence[Address]
-) -> Cell:
-    """Ask the seeds until one of them tells the configuration (contract.md section 1)."""
-    while True:
-        endpoint.greet_seeds(seeds, 1)
-        for datagram, address in endpoint.flush():
-            transport.send_nowait(datagram, address)
-        with trio.move_on_after(SEED_RETRY_S):
-            while True:
-                await transport.wait_readable()
-                found = transport.receive_nowait()
-                received = endpoint.receive_untrusted(*found) if found is not None else None
-                for message in received.messages if received is not None else ():
-                    if isinstance(message, Welcome) and received is not None:
-                        return Cell(
-                            cell_id=received.cell_id,
-                            epoch=received.epoch,
-                            members=message.members,
-                            max_ttl=message.max_ttl_ms / 1000.0,
-                            drift=message.drift_ppm / 1e6,
-                            grace=message.grace_ms / 1000.0,
-                            keys=settings.keys,
-                            unsealed=not settings.keys,
-                        )
-
-
-def _settings(cell: Cell | ClientSettings | str | Path | Sequence[str], key: bytes | None) -> ClientSettings:
-    if isinstance(cell, ClientSettings):
-        return cell
-    if isinstance(cell, Cell | str | os.PathLike):
-        return client_settings(cell=cell, environ={})
-    return ClientSettings(None, tuple(cell), key)
-
-
-def keyring_of(keys: Sequence[tuple[int, bytes]]) -> Keyring:
-    """The keyring of a configuration; without keys, the unsealed one."""
-    return Keyring(dict(keys)) if keys else Keyring.unsealed()
-
-
-@asynccontextmanager
-async def open_as(
-    make: Callable[..., C],
-    settings: ClientSettings,
-    *,
-    label: str,
-    transport: Transport | None = None,
-    clock: Clock,
-) -> AsyncIterator[C]:
-    """Open what ``make`` makes: a Client, or a Node that is also one."""
-    session = secrets.token_bytes(SESSION_BYTES)
-    keys = settings.cell.keys if settings.cell is not None else settings.keys
-    endpoint = Endpoint(SessionSender(session), keyring_of(keys))
-    cell = settings.cell
-    members: dict[str, list[Address]] = {}
-    if cell is not None:
-        members = await resolve_members(cell.members)
-        reach = [address for addresses in members.values() for address in addresses]
-    else:
-        reach = [address for seed in settings.seeds for address in await resolve(seed)]
-    if transport is None:
-        transport = _bind_beside(reach)
-    try:
-        if cell is None:
-            cell = await _discover(settings, endpoint, transport, reach)
-            members = await resolve_members(cell.members)
-        endpoint.configure(cell.cell_id, cell.epoch, members)
-        client = make(cell, session, label=label, transport=transport, clock=clock)
-        driver = client.attach(endpoint)
-        try:
-            async with attended(
-                driver.run,
-                lambda: keep_resolving(cell, endpoint, members),
-                before_leaving=client.leave,
-                failed=client.close,
-            ):
-                yield client
-        finally:
-            client.close()
-    finally:
-        transport.close()
-
-
-def default_label() -> str:
-    """Who is this, for people: host and process."""
-    return f"{os.uname().nodename}:{os.getpid()}"[:64]
-
-
-def open_client(
-    cell: Cell | ClientSettings | str | Path | Sequence[str],
-    *,
-    key: bytes | None = None,
-    label: str | None = None,
-    transport: Transport | None = None,
-    clock: Clock | None = None,
-) -> AbstractAsyncContextManager[Client]:
-    """Open a client of a cell: ``async with open_client("cell.toml") as client``.
-
-    ``cell`` is a path to a cell file, a Cell, or a list of node addresses. Addresses are only seeds: the
-    nodes, and so the quorum, always come from the configuration (protocol.md section 1); opening then waits
-    until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host and
-    process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
-
-    Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
-    run with another one. ``transport`` and ``clock`` are for tests.
-    """
-    who = default_label() if label is None else check_label(label)
-    settings = _settings(cell, key)
-    return open_as(Client, settings, label=who, transport=transport, clock=clock or BootClock())

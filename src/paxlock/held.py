@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
 from paxlock.driver import add_context
 from paxlock.errors import LeaseLost, LossReason
 
-if TYPE_CHECKING:
-    from paxlock.client import Client
+__all__ = ["HeldLease", "Keeper", "LeaseBlock"]
 
-__all__ = ["HeldLease", "LeaseBlock"]
+
+class Keeper(Protocol):
+    """What a lease needs of the client that keeps it."""
+
+    def now(self) -> float: ...
+    def check_process(self) -> None: ...
+    async def release_ticket(self, ticket: int, ttl: float) -> None: ...
+    def detach_ticket(self, ticket: int) -> None: ...
 
 
 class HeldLease:
@@ -26,13 +32,13 @@ class HeldLease:
     """
 
     def __init__(
-        self, client: Client, ticket: int, *, name: str, term: int, handle: str, ttl: float, deadline: float
+        self, keeper: Keeper, ticket: int, *, name: str, term: int, handle: str, ttl: float, deadline: float
     ) -> None:
         self.name = name
         self.term = term
         self.handle = handle
         self.ttl = ttl
-        self._client = client
+        self._keeper = keeper
         self._ticket = ticket
         self._deadline = deadline
         self._reason: LossReason | None = None
@@ -53,18 +59,18 @@ class HeldLease:
     @property
     def valid(self) -> bool:
         """Whether the lease is held at this moment, by the boot-time clock."""
-        self._client.check_process()
-        return not self._let_go and self._reason is None and self._client.now() < self._deadline
+        self._keeper.check_process()
+        return not self._let_go and self._reason is None and self._keeper.now() < self._deadline
 
     def remaining(self) -> float:
         """Seconds until the lease would be lost if no renewal came; 0 where it is over."""
-        return max(0.0, self._deadline - self._client.now()) if self.valid else 0.0
+        return max(0.0, self._deadline - self._keeper.now()) if self.valid else 0.0
 
     def check(self) -> None:
         """Call before what cannot be undone. Raises LeaseLost if the lease was lost, ClosedResourceError if
         it was released or this process is a fork of the holder.
         """
-        self._client.check_process()
+        self._keeper.check_process()
         if self._let_go and self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
         if not self.valid:
@@ -76,7 +82,7 @@ class HeldLease:
 
     async def wait_lost(self) -> LossReason:
         """Wait until the lease is lost, and give the reason. Raises ClosedResourceError once released."""
-        self._client.check_process()
+        self._keeper.check_process()
         await self._over.wait()
         if self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
@@ -91,13 +97,13 @@ class HeldLease:
 
         Call it only after the work has ended.
         """
-        self._client.check_process()
+        self._keeper.check_process()
         if self._let_go:
             await trio.lowlevel.checkpoint()
             return
         self._end()
         # What is lost already is worth no waiting: the nodes are told in the background.
-        await self._client.release_ticket(self._ticket, self.ttl if self._reason is None else 0.0)
+        await self._keeper.release_ticket(self._ticket, self.ttl if self._reason is None else 0.0)
 
     def detach(self) -> None:
         """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
@@ -105,9 +111,9 @@ class HeldLease:
         Leave the name alone with this client from then on: the end of a later attempt of the same session
         also ends the handle's power to renew (protocol.md section 2, tombstones).
         """
-        self._client.check_process()
+        self._keeper.check_process()
         self._end()
-        self._client.detach_ticket(self._ticket)
+        self._keeper.detach_ticket(self._ticket)
 
     def _end(self) -> None:
         self._let_go = True
@@ -127,7 +133,7 @@ class HeldLease:
 
     def extended(self, deadline: float) -> None:
         """The machine moved the deadline. A scope that has silently passed its own is not revived."""
-        now = self._client.now()
+        now = self._keeper.now()
         if now >= self._deadline:
             return
         self._deadline = deadline
@@ -145,7 +151,7 @@ class HeldLease:
 
     def open_scope(self) -> trio.CancelScope:
         """The scope that ends with the lease, entered."""
-        self._scope = trio.CancelScope(deadline=trio.current_time() + (self._deadline - self._client.now()))
+        self._scope = trio.CancelScope(deadline=trio.current_time() + (self._deadline - self._keeper.now()))
         self._scope.__enter__()
         return self._scope
 
@@ -154,7 +160,7 @@ class HeldLease:
         the deadline unseen. The scope decides too: it may have fired a hair before the clock shows the end.
         """
         scope, self._scope = self._scope, None
-        over = self._client.now() >= self._deadline or (scope is not None and scope.cancel_called)
+        over = self._keeper.now() >= self._deadline or (scope is not None and scope.cancel_called)
         if self._reason is None and not self._let_go and over:
             self._reason = LossReason.EXPIRED
             self._over.set()

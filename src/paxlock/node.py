@@ -19,7 +19,7 @@ from typing import TypeVar
 import attrs
 import trio
 
-from paxlock.client import Client, default_label, keep_resolving, keyring_of, open_as, resolve_members
+from paxlock.client import Client
 from paxlock.clock import BootClock, Clock
 from paxlock.config import Cell, NodeConfig, check_label, client_settings
 from paxlock.core.durable import Durability, NodeRecord
@@ -28,6 +28,7 @@ from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
 from paxlock.driver import Driver, attended
 from paxlock.errors import ConfigError, StoreError
+from paxlock.opening import default_label, keep_resolving, keyring_of, open_as, resolve_members
 from paxlock.store import MemoryStore, Store, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.transport import Address, Transport, UdpTransport, resolve

@@ -100,11 +100,12 @@ async def test_a_body_cut_off_a_hair_before_the_clock_shows_the_end_is_told(
     clock = HandClock()
     async with memory_cell() as cell, cell.client(clock=clock) as client:
         with pytest.raises(LeaseLost) as caught:
-            async with client.lock("x", ttl=2.0):
+            async with client.lock("x", ttl=2.0) as held:
                 cell.cut("a", "b", "c")
                 clock.offset -= 1e-6
                 await trio.sleep_forever()
         assert caught.value.reason is LossReason.EXPIRED
+        assert client.now() - held.deadline < 0.01, "a loss must not wait for a quorum to hear the release"
 
 
 async def test_a_deadline_that_passed_unseen_is_not_moved_by_a_late_renewal(

@@ -227,20 +227,26 @@ async def test_a_bug_in_the_background_is_told_to_whoever_watches_or_waits(
         with pytest.raises(trio.ClosedResourceError):
             await call()
         told.append(what)
+        if len(told) == 2:
+            both.set()
 
-    async with memory_cell() as cell, cell.client() as other, other.lock("x", ttl=30.0):
-        async with trio.open_nursery() as nursery:
-            with pytest.raises(InternalError):
-                async with cell.client() as client, client.watch("x") as changes:
-                    await changes.receive()
-                    nursery.start_soon(wait, "watch", changes.receive)
-                    nursery.start_soon(wait, "acquire", lambda: client.acquire("x"))
-                    await trio.testing.wait_all_tasks_blocked()
-                    monkeypatch.setattr(client._session, "tick", broken)
-                    with trio.CancelScope(shield=True), trio.fail_after(30):
-                        while len(told) < 2:
-                            await trio.sleep(0.1)
-                    await trio.sleep_forever()
+    both = trio.Event()
+    async with (
+        memory_cell() as cell,
+        cell.client() as other,
+        other.lock("x", ttl=30.0),
+        trio.open_nursery() as nursery,
+    ):
+        with pytest.raises(InternalError):
+            async with cell.client() as client, client.watch("x") as changes:
+                await changes.receive()
+                nursery.start_soon(wait, "watch", changes.receive)
+                nursery.start_soon(wait, "acquire", lambda: client.acquire("x"))
+                await trio.testing.wait_all_tasks_blocked()
+                monkeypatch.setattr(client._session, "tick", broken)
+                with trio.CancelScope(shield=True), trio.fail_after(30):
+                    await both.wait()
+                await trio.sleep_forever()
     assert sorted(told) == ["acquire", "watch"]
 
 

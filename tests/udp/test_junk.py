@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from processes import Program, process_cell
 
-from paxlock.client import keyring_of
 from paxlock.core.messages import Hello, Poll
+from paxlock.opening import keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender
 
 pytestmark = pytest.mark.processes

@@ -20,8 +20,8 @@ from paxlock.cli.options import (
 )
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
-from paxlock.client import default_label
 from paxlock.errors import LeaseLost, NotAcquired
+from paxlock.opening import default_label
 from paxlock.wire.handle import Handle, parse_handle
 
 __all__ = ["acquire_command", "release_command", "renew_command"]

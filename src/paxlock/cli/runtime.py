@@ -93,7 +93,7 @@ async def connect(
 
     Raises Failure (no quorum) when that time is over.
     """
-    from paxlock.client import open_client
+    from paxlock.opening import open_client
 
     limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
     with trio.move_on_after(limit) as opening:

@@ -461,7 +461,7 @@ class Contender:
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
-                soon = min(attempt.retry * 2.0, RETRY_MAX_S)
+                soon = min(attempt.retry * 2.0, attempt.refresh)
                 attempt.retry = soon if attempt.wish.once else attempt.settle_refresh()
                 self._set_timer(attempt, now + self._out.jitter(attempt.retry))
 

@@ -297,7 +297,8 @@ class Recovery:
             enough = len(ceilings) >= self.needed
             if not enough and now < self.serve_at + MEMORY_JOIN_PATIENCE_S:
                 return
-            by_clock = int(max(0.0, now + self.wall_offset)) * TERMS_PER_UNIX_SECOND
+            # Not whole seconds: with a short max_ttl the last life may have used terms of this very second.
+            by_clock = int(max(0.0, now + self.wall_offset) * TERMS_PER_UNIX_SECOND)
             self.floor = max([by_clock, *ceilings]) if enough else by_clock
             self.record = attrs.evolve(self.record, membership=Membership.MEMBER)
             self.saved = self.record  # there is no disk

@@ -80,7 +80,8 @@ def _sweep(seeds: range, nodes: int | None) -> int:
         print(f"FAILED  {line}")
     print(
         f"{len(seeds)} seeds in {took:.1f} s of processor time: {len(seeds) / took:.0f} seeds/s, "
-        f"{events} events, {tenures} tenures, longest gap {gap[0]:.3f} s (seed {gap[1]}), {len(failures)} failures {dict(kinds) or ''}"
+        f"{events} events, {tenures} tenures, longest gap {gap[0]:.3f} s (seed {gap[1]}), "
+        f"{len(failures)} failures {dict(kinds) or ''}"
     )
     return 1 if failures else 0
 

@@ -89,6 +89,7 @@ class Workload:
         self._polls: dict[tuple[bytes, int], tuple[str, float]] = {}
         self._watches: list[tuple[ClientMachine, int, str]] = []
         self._detached: set[Candidate] = set()
+        self._gave_away: set[tuple[bytes, str]] = set()
 
     # The parts of the run
 
@@ -204,6 +205,8 @@ class Workload:
                 ticket = client.core.poll(name, client.now(sim.true))
                 self._polls[client.session, ticket] = (name, sim.true)
                 sim.client_did(client)
+            elif (client.session, name) in self._gave_away:
+                pass  # a later attempt's tombstone would speak for the detached one as well
             elif sum(1 for wish in self._open() if wish.client is client) < scenario.wishes_max:
                 wait = None
                 if random() < scenario.once:
@@ -323,6 +326,7 @@ class Workload:
         sim.check.sessions.detached(wish.name, wish.candidate)
         sim.client_did(client)
         self._detached.add(wish.candidate)
+        self._gave_away.add((client.session, wish.name))
         left = sim.rng.randint(0, HANDLE_RENEWALS_MAX)
         handle = _Handle(wish.name, wish.candidate, term, wish.timing, left)
         sim.at(sim.true + sim.rng.random() * wish.timing.renew, self._use_handle, handle)
