@@ -101,6 +101,7 @@ class Client:
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._outcomes: dict[int, _Outcome] = {}
         self._held: dict[int, HeldLease] = {}
+        self._detached_names: set[str] = set()
         self._watches: dict[int, Changes] = {}
         self._transport = transport
         self._driver: Driver
@@ -161,10 +162,15 @@ class Client:
         ``wait``: None waits for ever, 0 makes one attempt that never queues and gives up after at most 1 s
         without a quorum, else seconds in all. ``ttl`` must leave time for ``kill_after`` seconds of killing
         besides the margin. Raises NotAcquired, or ConfigError for names, labels, data and durations that
-        do not fit. If cancelled, nothing is left behind.
+        do not fit, BusyResourceError for a name whose lease this client has detached. If cancelled,
+        nothing is left behind.
         """
         self._check_open()
         check_name(name)
+        if name in self._detached_names:
+            raise trio.BusyResourceError(
+                f"this client has detached a lease of {name!r}: open another client to campaign for it again"
+            )
         check_data(data)
         if label is not None:
             check_label(label)
@@ -213,7 +219,7 @@ class Client:
         """
         self._check_open()
         prefix = name.endswith("*")
-        pattern = name[:-1] if prefix else check_name(name)
+        pattern = _checked_prefix(name[:-1]) if prefix else check_name(name)
         return Changes(
             lambda changes: self._start_watch(changes, pattern, prefix), self._stop_watch, self.check_process
         )
@@ -246,6 +252,7 @@ class Client:
     async def list(self, prefix: str = "") -> list[Standing]:
         """The standings of all names in use that begin with ``prefix``, in order of name."""
         self._check_open()
+        _checked_prefix(prefix)
         found = await self._answer(self._session.names(prefix, self.now()))
         assert isinstance(found, NamesFound)
         tickets = [(name, self._session.poll(name, self.now())) for name in found.names]
@@ -349,7 +356,9 @@ class Client:
 
     def detach_ticket(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
-        self._held.pop(ticket, None)
+        held = self._held.pop(ticket, None)
+        if held is not None:
+            self._detached_names.add(held.name)
         self._session.detach(ticket, self.now())
         self._driver.poke()
         self._settle_sleep()
@@ -519,3 +528,10 @@ class Client:
         outcomes, self._outcomes = self._outcomes, {}
         for outcome in outcomes.values():
             outcome.arrived.set()
+
+
+def _checked_prefix(prefix: str) -> str:
+    """A prefix unchanged; raise ConfigError for what no name can begin with."""
+    if prefix:
+        check_name(prefix.replace("*", "-"))  # a star may stand within a name, only not at its end
+    return prefix

@@ -206,10 +206,13 @@ async def attended(
         except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
             body_error = error
         nursery.cancel_scope.shield = True
-        if before_leaving is not None and not failures:
-            await before_leaving()
-        for scope in scopes:
-            scope.cancel()
+        try:
+            if before_leaving is not None and not failures:
+                await before_leaving()
+        finally:
+            # Also where a task failed meanwhile: the others are shielded from the nursery's cancellation.
+            for scope in scopes:
+                scope.cancel()
     failure = _as_ours(failures[0]) if failures else None
     if body_error is None or (failure is not None and _only_cancelled(body_error)):
         if failure is not None:

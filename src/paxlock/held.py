@@ -99,7 +99,8 @@ class HeldLease:
         """
         self._keeper.check_process()
         if self._let_go:
-            await trio.lowlevel.checkpoint()
+            # Shielded: at the end of a block, a Cancelled would take the place of the body's own error.
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._end()
         # What is lost already is worth no waiting: the nodes are told in the background.
@@ -108,8 +109,8 @@ class HeldLease:
     def detach(self) -> None:
         """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
 
-        Leave the name alone with this client from then on: the end of a later attempt of the same session
-        also ends the handle's power to renew (protocol.md section 2, tombstones).
+        This client cannot campaign for the name again: the end of a later attempt of the same session would
+        also end the handle's power to renew (protocol.md section 2, tombstones).
         """
         self._keeper.check_process()
         self._end()

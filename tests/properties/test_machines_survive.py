@@ -34,7 +34,7 @@ NODES = ("a", "b", "c")
 MEMBERS = tuple(m.Member(node, f"{node}.example:7400") for node in NODES)
 SESSIONS = (b"athens".ljust(16, b"."), b"byblos".ljust(16, b"."))
 CELL_ID = b"cell" * 4
-TIMERS_IN_A_ROW_MAX = 2_000
+TICKS_AT_ONE_MOMENT_MAX = 10
 SENDS_IN_A_STEP_MAX = 500
 
 # A node's header is the longer one, so what fits here fits everywhere.
@@ -149,11 +149,10 @@ def check_sends(effects: Effects) -> None:
 
 def run_timers(machine: Replica | Session, now: float) -> None:
     """Let come due what is due; a machine must not keep itself busy at one moment for ever."""
-    for _ in range(TIMERS_IN_A_ROW_MAX):
-        due = machine.deadline()
-        if due > now:
+    for _ in range(TICKS_AT_ONE_MOMENT_MAX):
+        if machine.deadline() > now:
             return
-        machine.tick(due)
+        machine.tick(now)
     pytest.fail("the timers of one machine do not come to an end")
 
 

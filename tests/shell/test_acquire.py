@@ -500,3 +500,12 @@ async def test_the_time_given_is_one_even_if_leases_are_lost_meanwhile(autojump_
             await client.acquire("x", wait=0.5)
         assert len(lost) > 5
         assert trio.current_time() - began == pytest.approx(0.5, abs=0.1)
+
+
+async def test_a_client_leaves_a_name_alone_that_it_has_detached(autojump_clock: MockClock) -> None:
+    async with memory_cell() as cell, cell.client("first") as first, cell.client("second") as second:
+        (await first.acquire("x", ttl=1.0)).detach()
+        with pytest.raises(trio.BusyResourceError, match="open another client"):
+            await first.acquire("x")
+        held = await second.acquire("x", ttl=1.0)
+        assert held.term == 2

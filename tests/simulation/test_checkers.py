@@ -165,6 +165,19 @@ def test_a_node_that_keeps_the_rules_is_fine() -> None:
     assert not node.held
 
 
+def test_a_lease_granted_without_a_quorum_in_one_term_is_seen() -> None:
+    checker, node = NodeChecker(0.01), a_node()
+    record = record_of(node)
+    checker.after(node, 0.5, {})
+    record.term = record.lease_term = 2
+    checker.after(node, 0.5, {})
+    checker.granted("n", 1, FIRST, 1)
+    with pytest.raises(CheckFailed, match=r"S3: 'n' was granted in term 2, but only \['a'\]"):
+        checker.granted("n", 2, FIRST, 3)
+    with pytest.raises(CheckFailed, match="S3"):
+        checker.granted("n", 1, OTHER, 1)
+
+
 def test_a_term_above_the_ceiling_is_seen() -> None:
     node = a_node()
     record_of(node, term=101)

@@ -51,7 +51,9 @@ TERMS_PER_UNIX_SECOND = 1 << 24
 TOMBSTONE_S = 60.0
 SWEEP_SLICE_RECORDS = 256
 SWEEP_PAUSE_S = 0.001
-WAITERS_PER_ANSWER = 8
+WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
+REFRESH_MAX_S = 1.0  #: section 5
+REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 
 @attrs.frozen
@@ -427,7 +429,7 @@ class Acceptor:
             record.line.enter(
                 message.candidate,
                 age=message.age_ms / 1000.0,
-                refresh=message.refresh_ms / 1000.0,
+                refresh=min(message.refresh_ms / 1000.0, REFRESH_MAX_S),
                 at_least=message.at_least,
                 label=message.label,
                 now=now,
@@ -463,4 +465,4 @@ class Acceptor:
 
 
 def _ms(seconds: float) -> int:
-    return max(0, int(seconds * 1000.0))
+    return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)

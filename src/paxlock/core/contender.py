@@ -41,6 +41,7 @@ __all__ = ["Contender"]
 NEVER = float("inf")
 RETRY_MAX_S = 0.5
 PATIENCE_GRACES = 6.0
+WITHDRAWN_MAX_GRACES = 10.0
 RELEASE_PATIENCE_S = 2.0
 ONE_ATTEMPT_S = 1.0
 
@@ -213,7 +214,8 @@ class Contender:
             self._prepare(attempt, now)
             return
         attempt.heard = after.heard
-        attempt.backoff = min(after.backoff * 2.0, RETRY_MAX_S)
+        # It stands in no line meanwhile, and nobody tells it when the name falls free.
+        attempt.backoff = min(after.backoff * 2.0, WITHDRAWN_MAX_GRACES * self._settings.grace)
         proposer.highest = after.proposer.highest
         self._timers.add(
             now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)

@@ -5,6 +5,7 @@ Commit informs; it never changes what an acceptor holds, and never arms a timer 
 
 from __future__ import annotations
 
+from itertools import islice
 from random import Random
 
 import attrs
@@ -24,6 +25,7 @@ EVENT_RETRY_FIRST_S = 0.02
 EVENT_RETRY_MAX_S = 1.0
 EVENTS_IN_FLIGHT = 32
 SUBSCRIPTIONS_MAX = 65_536
+LAPSE_MAX_S = 60.0
 
 
 @attrs.frozen
@@ -222,7 +224,7 @@ class Learner:
             if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
                 return None
             found = self._subscribe(message, session, now)
-        found.lapses_at = now + message.lapse_ms / 1000.0
+        found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
         self._timers.add(found.lapses_at, EventTimer(session, message.watch))
         return Watching(message.request, message.watch)
 
@@ -251,12 +253,17 @@ class Learner:
         if found is None:
             return
         full = len(found.pending) > EVENTS_IN_FLIGHT
+        acknowledged = 0
         for name, version in message.versions:
             if found.pending.get(name, version + 1) <= version:
                 del found.pending[name]
+                acknowledged += 1
+        if not acknowledged:
+            return
         found.retry = EVENT_RETRY_FIRST_S
         if full:
-            self._send_events(found, now)
+            # Only what moves up: those before it are on their way already.
+            self._send_events(found, now, after=max(0, EVENTS_IN_FLIGHT - acknowledged))
 
     def repeat(self, key: EventTimer, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
@@ -296,8 +303,8 @@ class Learner:
                 self.sends.append((found.session, event))
                 self._timers.add(now + found.retry, EventTimer(*key))
 
-    def _send_events(self, found: Subscription, now: float) -> None:
-        for name, version in list(found.pending.items())[:EVENTS_IN_FLIGHT]:
+    def _send_events(self, found: Subscription, now: float, *, after: int = 0) -> None:
+        for name, version in islice(found.pending.items(), after, EVENTS_IN_FLIGHT):
             self.sends.append((found.session, Event(found.watch, version, self.view(name, now))))
         if found.pending:
             self._timers.add(now + found.retry, EventTimer(found.session, found.watch))

@@ -101,7 +101,7 @@ class Proposer:
 
     def took(self, node: str, term: int) -> bool:
         """Count an acceptance; True when the lease has just been chosen."""
-        if term != self.term or not (self.counts or self.phase is Phase.CHOSEN):
+        if not term or term != self.term or not (self.counts or self.phase is Phase.CHOSEN):
             return False
         self.accepted.record(node, True)
         self.refusals.pop(node, None)

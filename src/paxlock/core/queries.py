@@ -52,6 +52,7 @@ class Query:
     open: set[str] = attrs.field(init=False)
     heard: set[str] = attrs.field(init=False, factory=set)
     requests: list[int] = attrs.field(init=False, factory=list)
+    next_page: bool = attrs.field(init=False, default=False)  #: the last answer was a page not seen before
 
     def __attrs_post_init__(self) -> None:
         self.open = set(self.nodes)
@@ -102,7 +103,9 @@ class PollQuery(Query):
                     self.waiters[waiter.candidate] = waiter
             # Counted by candidate: a page that the network repeats is no further page.
             seen = self._lines.setdefault(node, set())
+            before = len(seen)
             seen.update(waiter.candidate for waiter in message.entries)
+            self.next_page = len(seen) > before
             if not message.entries or len(seen) >= message.total:
                 self._whole_lines.add(node)
         elif isinstance(message, Recovering):
@@ -133,9 +136,11 @@ class ListQuery(Query):
     def answered(self, node: str, message: Message, now: float) -> None:
         if isinstance(message, Names):
             self.names.update(message.names)
-            if message.more and message.names:
+            after = self._after.get(node, "")
+            self.next_page = message.more and max(message.names, default="") > after
+            if self.next_page:
                 self._after[node] = max(message.names)
-            else:
+            elif not message.more:
                 self.heard.add(node)
                 self.open.discard(node)
         elif isinstance(message, Recovering):

@@ -144,7 +144,7 @@ def _restart(
         return Start(record, 0, sits_out, None)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
         return Start(record, snapshot.floor, 0.0, snapshot)
-    record = attrs.evolve(record, ceiling=previous.ceiling + CEILING_STEP_TERMS)
+    record = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
     return Start(record, previous.ceiling, sits_out, None)
 
 
@@ -230,7 +230,7 @@ class Recovery:
 
         Without a disk there is no ceiling to tell, only the highest term used so far.
         """
-        if node not in self.others:
+        if node not in self.others or message.incarnation < 1:
             return None
         known = {seen.node_id: seen for seen in self.record.seen}
         before = known.get(node, SeenNode(node, 0, b"\0" * 16))
@@ -307,5 +307,5 @@ class Recovery:
             self.record = attrs.evolve(
                 self.record,
                 membership=Membership.MEMBER,
-                ceiling=max(self.record.ceiling, self._joined_floor) + CEILING_STEP_TERMS,
+                ceiling=min(max(self.record.ceiling, self._joined_floor) + CEILING_STEP_TERMS, TERM_MAX),
             )

@@ -12,7 +12,7 @@ from random import Random
 import attrs
 
 from paxlock.core.acceptor import Acceptor, RecordTimer, SweepTimer
-from paxlock.core.durable import NodeRecord, Snapshot
+from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.learner import EventTimer, InquiryTimer, Learner
 from paxlock.core.messages import (
@@ -34,6 +34,7 @@ from paxlock.core.messages import (
     Release,
     Released,
     Renew,
+    Renewed,
     Seen,
     Unwatch,
     View,
@@ -47,6 +48,9 @@ from paxlock.core.timers import Timers
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
 
 NAMES_PER_ANSWER_BYTES = 900
+NAMES_PER_ANSWER = 100
+ATTEMPTS_PER_ANSWER = 40  #: of those held, and of those not held: with the highest terms they still fit
+EVENTS_PER_LIFE = 1 << 28
 
 
 @attrs.frozen
@@ -111,7 +115,7 @@ class Replica:
             acceptor=self._acceptor,
             timers=self._timers,
             rng=rng,
-            first_version=start.record.incarnation << 28,
+            first_version=_first_version(start.record, now + settings.wall_offset),
         )
         self._recovery = Recovery(
             record=start.record,
@@ -234,7 +238,8 @@ class Replica:
                 if self._own(message.lease.candidate.session, session):
                     self._answer(session, acceptor.accept(message, now))
             case Renew():
-                self._answer(session, acceptor.renew(message, session, now))
+                for part in _parts(acceptor.renew(message, session, now)):
+                    self._answer(session, part)
             case Release():
                 answer = acceptor.release(message, now)
                 if isinstance(answer, Released):
@@ -317,7 +322,7 @@ class Replica:
             if record.lease is None and record.owner is None and not record.line:
                 continue
             room -= len(name.encode()) + 3
-            if room < 0:
+            if room < 0 or len(names) == NAMES_PER_ANSWER:
                 return Names(message.request, tuple(names), more=True)
             names.append(name)
         return Names(message.request, tuple(names), more=False)
@@ -375,3 +380,26 @@ class Replica:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""
         sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
         return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
+
+
+def _first_version(record: NodeRecord, unix: float) -> int:
+    """Where the versions of events begin: above those of every earlier life of this node.
+
+    Without a disk two lives may have begun within one second, and share the incarnation.
+    """
+    if record.durability is Durability.MEMORY:
+        return int(unix * EVENTS_PER_LIFE)
+    return record.incarnation * EVENTS_PER_LIFE
+
+
+def _parts(answer: Renewed) -> list[Renewed]:
+    """The answer in as many messages as fit into a datagram each; all name the same number."""
+    longest = max(len(answer.held), len(answer.not_held), 1)
+    return [
+        attrs.evolve(
+            answer,
+            held=answer.held[start : start + ATTEMPTS_PER_ANSWER],
+            not_held=answer.not_held[start : start + ATTEMPTS_PER_ANSWER],
+        )
+        for start in range(0, longest, ATTEMPTS_PER_ANSWER)
+    ]

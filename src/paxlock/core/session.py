@@ -57,6 +57,7 @@ RETRY_MAX_S = 0.5
 QUERY_PATIENCE_S = 1.0
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
+REQUESTS_PER_QUESTION = 64
 
 
 @attrs.frozen
@@ -196,6 +197,8 @@ class Session:
             self.counters["stranger"] += 1
             return
         self.counters[type(message).__name__] += 1
+        if isinstance(message, Promise | Accepted | Refused | Renewed | Released):
+            self._contender.recovering.pop(peer, None)
         match message:
             case Promise():
                 self._contender.promised(peer, message, now)
@@ -273,6 +276,8 @@ class Session:
         request = self._out.request()
         self._asked[request] = query.ticket
         query.requests.append(request)
+        if len(query.requests) > REQUESTS_PER_QUESTION:
+            del self._asked[query.requests.pop(0)]
         for node in sorted(query.open):
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
@@ -292,9 +297,9 @@ class Session:
         query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
         if query is None:
             return
+        query.next_page = False
         query.answered(node, message, now)
-        page = isinstance(message, Names | Waiters)
-        if not self._query_result(query, now) and page and node in query.open:
+        if not self._query_result(query, now) and query.next_page and node in query.open:
             # A page of a longer answer: ask for the next one at once.
             for ask in query.ask(node, query.requests[-1], now):
                 self._out.send(node, ask)

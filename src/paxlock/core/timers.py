@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterator
 __all__ = ["Timers"]
 
 NEVER = float("inf")
+STALE_MIN_ENTRIES = 64
 
 
 class Timers:
@@ -31,6 +32,10 @@ class Timers:
             return
         self._at[key] = when
         self._count += 1
+        if len(self._heap) > STALE_MIN_ENTRIES + 2 * len(self._at):
+            # What was cancelled or moved earlier would stay until its old time, perhaps for days.
+            self._heap = [entry for entry in self._heap if self._at.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (when, self._count, key))
 
     def cancel(self, key: Hashable) -> None:

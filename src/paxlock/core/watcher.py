@@ -5,6 +5,8 @@ The states of one name never run backwards: a tenure is shown by its fencing tok
 
 from __future__ import annotations
 
+from itertools import islice
+
 import attrs
 
 from paxlock.core.lease import Candidate
@@ -20,6 +22,7 @@ WATCH_REFRESH_S = 1.0
 FIRST_ANSWER_S = 1.0
 WATCH_LAPSE_S = 3.5
 WATCH_NAMES_MAX = 100_000
+WATCH_NAMES_LOOKED_AT = 64
 
 
 @attrs.frozen
@@ -72,7 +75,7 @@ class Watcher:
         name = message.view.name
         if not (name.startswith(self.pattern) if self.prefix else name == self.pattern):
             return None
-        if name not in self.views and len(self.views) >= WATCH_NAMES_MAX:
+        if name not in self.views and len(self.views) >= WATCH_NAMES_MAX and not self._forget_one():
             return None
         self.heard[node] = now
         views = self.views.setdefault(name, {})
@@ -80,6 +83,17 @@ class Watcher:
         if known is None or known[0] <= message.version:
             views[node] = (message.version, message.view)
         return Seen(message.watch, ((name, message.version),))
+
+    def _forget_one(self) -> bool:
+        """Make room for a name by forgetting one that was told to be free; those led go to the end."""
+        for name in list(islice(self.views, WATCH_NAMES_LOOKED_AT)):
+            views = self.views.pop(name)
+            shown = self.shown.get(name)
+            if shown is not None and shown.state is State.FREE:
+                del self.shown[name]
+                return True
+            self.views[name] = views
+        return False
 
     def in_touch(self, now: float) -> bool:
         """Whether enough nodes have been heard of late to say anything at all."""

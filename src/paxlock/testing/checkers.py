@@ -13,6 +13,7 @@ import attrs
 from paxlock.core.durable import Snapshot
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
+from paxlock.core.quorum import majority
 from paxlock.core.standing import State
 from paxlock.testing.machines import NodeMachine
 
@@ -166,10 +167,12 @@ class NodeChecker:
 
     Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
     out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number (S5); a
-    lease that has run out leaves its term closed; a promise lapses with the grace (L6).
+    lease that has run out leaves its term closed; a promise lapses with the grace (L6). ``accepted`` keeps
+    which nodes have held which lease in which term.
     """
 
     grace: float
+    accepted: dict[tuple[str, int, Candidate], set[str]] = attrs.field(factory=dict)
 
     def before(
         self, node: NodeMachine, message: Message, sender: object, now: float
@@ -235,7 +238,17 @@ class NodeChecker:
                 raise CheckFailed(
                     "S5", f"{node.node_id} re-armed attempt {candidate.attempt} by an old number"
                 )
+            if before is None or (before[0], before[2]) != (candidate, record.lease_term):
+                self.accepted.setdefault((name, record.lease_term, candidate), set()).add(node.node_id)
             node.held[name] = (candidate, deadline, record.lease_term)
+
+    def granted(self, name: str, term: int, candidate: Candidate, nodes: int) -> None:
+        """A holder counts its lease as valid: a quorum of nodes accepted it in that one term (S3)."""
+        voters = self.accepted.get((name, term, candidate), set())
+        if len(voters) < majority(nodes):
+            raise CheckFailed(
+                "S3", f"{name!r} was granted in term {term}, but only {sorted(voters)} accepted it there"
+            )
 
     def released(self, node: NodeMachine, message: Release) -> None:
         """The node has answered this Release."""

@@ -12,6 +12,7 @@ __all__ = ["Scenario"]
 
 DRIFT_PPM = 10_000
 GRACE_MS = 10
+GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
 
 
 @attrs.frozen
@@ -31,6 +32,7 @@ class Scenario:
     grace_ms: int = GRACE_MS
     durability: Durability = Durability.RECORD
     faulty_for: float = 1.0  #: how long faults go on, before everything heals
+    handoff_max: float = 0.6  #: the longest gap between holders allowed once all is well: a whole back-off
     #: the network
     loss: float = 0.0
     repeated: float = 0.0
@@ -77,6 +79,7 @@ class Scenario:
         rng = Random(f"scenario {seed}")
         some = _Some(rng)
         max_ttl_ms = rng.choice((250, 300, 400, 700))
+        delay_max = rng.choice((0.0008, 0.002, 0.006))
         return cls(
             nodes=nodes if nodes is not None else rng.choices((1, 3, 5), (1, 8, 3))[0],
             clients=rng.randint(2, 4) if rng.random() < 0.9 else 5,
@@ -87,7 +90,8 @@ class Scenario:
             faulty_for=rng.uniform(0.2, 0.8),
             loss=some.of(0.5, 0.02, 0.3),
             repeated=some.of(0.5, 0.02, 0.3),
-            delay_max=rng.choice((0.0008, 0.002, 0.006)),
+            delay_max=delay_max,
+            grace_ms=max(GRACE_MS, round(GRACE_ROUND_TRIPS * 2.0 * delay_max * 1000.0)),
             late=some.of(0.5, 0.005, 0.1),
             late_max=rng.choice((0.03, 0.2, 1.0)),
             persist_max=rng.choice((0.002, 0.01, 0.1)),

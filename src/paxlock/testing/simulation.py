@@ -40,7 +40,6 @@ IDLE_TICKS_MAX = 2_000
 EVENTS_MAX = 400_000
 START_S = 0.05  #: faults begin when the cell has had this long to form
 LAPSE_S = 0.3  #: what a dead candidate may cost on top of a ttl: graces and lapsing places in the line
-HANDOFF_S = 0.4  #: the longest gap between holders, once everything has been healthy for long enough
 LOOK_S = 0.05
 END_S = 3.0  #: how long watchers may take to arrive at the last state
 
@@ -93,7 +92,8 @@ class Simulation:
         scenario = self.scenario
         first_max = scenario.max_ttl * (1.0 + scenario.drift) / (1.0 - scenario.drift) + LAPSE_S
         self.check = Histories(
-            Progress(first_max=first_max, next_max=HANDOFF_S), nodes=NodeChecker(scenario.grace_ms / 1000.0)
+            Progress(first_max=first_max, next_max=scenario.handoff_max),
+            nodes=NodeChecker(scenario.grace_ms / 1000.0),
         )
         self._heap: list[tuple[float, int, Action, tuple[Any, ...]]] = []
         self._pushed = 0

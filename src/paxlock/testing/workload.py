@@ -290,6 +290,7 @@ class Workload:
         wish = self._wishes[client.session, notice.ticket]
         wish.candidate = notice.candidate
         until = client.clock.true(notice.deadline + wish.timing.margin)
+        sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
         sim.look_for_progress()
         if wish.kept is not None:
