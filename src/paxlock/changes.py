@@ -111,8 +111,10 @@ class Changes:
             self._receiving = False
 
     def receive_nowait(self) -> Change:
-        """The next change; raises WouldBlock if there is none."""
+        """The next change; raises WouldBlock if there is none, ClosedResourceError when closed."""
         self._check_process()
+        if self._closed:
+            raise trio.ClosedResourceError("this watch is closed")
         if not self._pending:
             raise trio.WouldBlock
         _, change = self._pending.popitem(last=False)

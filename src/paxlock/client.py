@@ -38,6 +38,7 @@ from paxlock.core.notices import (
     NodeStanding,
     Surveyed,
 )
+from paxlock.core.quorum import blocking
 from paxlock.core.session import Session, SessionSettings
 from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
@@ -250,11 +251,17 @@ class Client:
         return await self._poll(name, line=True)
 
     async def list(self, prefix: str = "") -> list[Standing]:
-        """The standings of all names in use that begin with ``prefix``, in order of name."""
+        """The standings of all names in use that begin with ``prefix``, in order of name.
+
+        Without a quorum it waits, until the caller's scope ends it: a part of the names would pass for all.
+        """
         self._check_open()
         _checked_prefix(prefix)
-        found = await self._answer(self._session.names(prefix, self.now()))
-        assert isinstance(found, NamesFound)
+        while True:
+            found = await self._answer(self._session.names(prefix, self.now()))
+            assert isinstance(found, NamesFound)
+            if found.nodes_up >= blocking(len(self.cell.members)):
+                break
         tickets = [(name, self._session.poll(name, self.now())) for name in found.names]
         outcomes = [(name, self._expect(ticket)) for name, ticket in tickets]
         self._driver.poke()

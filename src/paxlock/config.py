@@ -69,6 +69,7 @@ MAX_TTL_MAX_S = 24 * 3600.0
 GRACE_MIN_S = 0.001
 DRIFT_MAX = 0.1
 SEEDS_MAX = 64
+ADDRESSES_MAX_BYTES = 840  #: of all nodes together: a node tells them in one datagram
 
 
 def _to_millis(seconds: float) -> float:
@@ -261,6 +262,12 @@ class Cell:
         if len({normal_address(member.address) for member in self.members}) < count:
             addresses = ", ".join(member.address for member in self.members)
             raise ConfigError(f"nodes: every node needs an address of its own, but these are {addresses}")
+        length = sum(len(member.address) for member in self.members)
+        if length > ADDRESSES_MAX_BYTES:
+            raise ConfigError(
+                f"nodes: the addresses must be at most {ADDRESSES_MAX_BYTES} bytes together, not {length}: "
+                "give shorter host names, or IP addresses"
+            )
 
     def _check_bounds(self) -> None:
         if not TTL_MIN_S <= self.max_ttl <= MAX_TTL_MAX_S:
@@ -382,8 +389,7 @@ def node_settings(
         known = ", ".join(whole.node_ids)
         raise ConfigError(f"which node of the cell is this? give --node or PAXLOCK_NODE, one of {known}")
     durability = _to_durability(durability)
-    if durability is not Durability.MEMORY:
-        data_dir = data_dir or environ.get("PAXLOCK_DATA_DIR") or None
+    data_dir = data_dir or environ.get("PAXLOCK_DATA_DIR") or None
     return NodeConfig(whole, node_id, data_dir, durability, listen)
 
 

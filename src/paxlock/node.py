@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from typing import TypeVar
@@ -164,8 +165,21 @@ async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work)
 
 
+def _spoil(folder: Path) -> None:
+    """A run in memory outdates what a clean stop left on disk: the next start from it must not trust it."""
+    store = Store.open(folder, create_folder=False)
+    try:
+        record = store.read_record()
+        if record is not None and record.clean:
+            store.write_record(attrs.evolve(record, clean=False))
+    finally:
+        store.close()
+
+
 def _open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
     if config.durability is Durability.MEMORY:
+        if config.data_dir is not None and config.data_dir.exists():
+            _spoil(config.data_dir)
         return MemoryStore()
     assert config.data_dir is not None
     return Store.open(config.data_dir, create_folder=create_folder)

@@ -176,7 +176,9 @@ class AcceptorMachine(RuleBasedStateMachine):
         record = self.acceptor.records.get(NAME)
         if record is None or record.line is None or record.lease is not None or record.owner is not None:
             return
-        assert record.line.head(self.now) is None or record.term >= self.acceptor.ceiling
+        head = record.line.head(self.now)
+        if head is not None:  # its next term waits for the durable ceiling
+            assert max(head.at_least, record.term + 1, self.acceptor.floor + 1) > self.acceptor.ceiling
 
     @invariant()
     def what_is_held_is_found_by_its_candidate(self) -> None:

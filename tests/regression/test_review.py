@@ -21,7 +21,8 @@ from by_hand import (
 from memory_cell import memory_cell
 from trio.testing import MockClock
 
-from paxlock import ConfigError, State
+from paxlock import Cell, ConfigError, State
+from paxlock.config import ADDRESSES_MAX_BYTES
 from paxlock.core.acceptor import TOMBSTONE_S, SweepTimer
 from paxlock.core.durable import Membership
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX, Candidate, Lease
@@ -32,6 +33,7 @@ from paxlock.core.messages import (
     Greet,
     Greeted,
     List,
+    Member,
     Message,
     Names,
     NodeMode,
@@ -50,6 +52,7 @@ from paxlock.core.messages import (
     Waiters,
     Waiting,
     Watch,
+    Welcome,
 )
 from paxlock.core.notices import Changed, Granted, NamesFound
 from paxlock.core.recovery import Start
@@ -132,6 +135,22 @@ def test_a_nonsensical_age_does_not_make_answers_unreadable() -> None:
     node.receive(Accept(1, "n", 1, lease_of(ATHENS), 1, INT_MAX), ATHENS.session, 5.0)
     (answer,) = node.receive(Prepare(2, "n", 1, BYBLOS, 0, 0, ""), BYBLOS.session, 5.0)
     assert isinstance(answer, Refused) and answer.occupant is not None and fits(answer)
+
+
+def test_the_longest_configuration_that_is_allowed_can_be_told() -> None:
+    ids = [f"sixteen-letters{number}" for number in range(7)]
+    host = "h" * 57 + "." + "h" * 57
+    members = [Member(node_id, f"{host[len(str(n)) :]}{n}:7400") for n, node_id in enumerate(ids)]
+    assert sum(len(member.address) for member in members) == ADDRESSES_MAX_BYTES
+    cell = Cell.new(members, max_ttl=24 * 3600.0, grace=3600.0)
+    welcome = Welcome(
+        *(INT_MAX, ids[0], cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms),
+        *(NodeMode.RECOVERING, INT_MAX, TERM_MAX),
+    )
+    assert fits(welcome)
+    members[0] = Member(ids[0], "h" + members[0].address)
+    with pytest.raises(ConfigError, match="at most 840 bytes together"):
+        Cell.new(members)
 
 
 def test_a_ceiling_at_the_end_of_the_range_can_be_written_down() -> None:

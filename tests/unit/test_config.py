@@ -598,7 +598,7 @@ def test_node_settings_flags_win_over_the_environment(cell_path: Path, other_key
     config = node_settings(environ={**environ, "PAXLOCK_KEY_FILE": str(other_key_path)})
     assert config.cell.keys[0][1] == OTHER_KEY
     config = node_settings(durability="memory", listen="[::]:1", environ=environ)
-    assert (config.data_dir, config.bind_address) == (None, "[::]:1")
+    assert (config.data_dir, config.bind_address) == (Path("from-env"), "[::]:1")
     assert node_settings(Cell.new(LOCAL), environ=environ).cell.node_ids == ("a", "b", "c")
 
 

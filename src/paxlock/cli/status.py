@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
+import trio
 
 from paxlock.changes import Standing, State
 from paxlock.cli.exits import NO_ANSWER, ExitCode
@@ -181,8 +182,12 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
 
     async def list_names() -> int:
         async with connect(settings, wait=ANSWER_WAIT_S) as client:
-            standings = await client.list(prefix.removesuffix("*"))
-            nodes = () if standings else await client.survey()
+            standings = None
+            with trio.move_on_after(ANSWER_WAIT_S):
+                standings = await client.list(prefix.removesuffix("*"))
+        if standings is None:
+            say("no quorum answered: are the nodes running, and is this the cell's key?", even_if_quiet=True)
+            return ExitCode.NO_QUORUM
         if as_lines:
             for standing in standings:
                 emit(to_json(standing_facts(standing, waiters=False)))
@@ -191,9 +196,6 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
             emit(to_json({"v": JSON_VERSION, "names": names}))
         elif standings:
             emit(format_names(standings))
-        if not standings and nodes_serving(nodes) < majority(len(nodes)):
-            say("no quorum answered: there may be names that are not shown", even_if_quiet=True)
-            return ExitCode.NO_QUORUM
         return ExitCode.DONE
 
     return run_async(list_names)

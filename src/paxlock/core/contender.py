@@ -284,9 +284,14 @@ class Contender:
                 self._failed(attempt, now)
                 return
         if proposer.phase is Phase.PREPARING:
+            if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
+                attempt.retry = attempt.settle_refresh()
+            else:
+                longest = attempt.refresh if attempt.wish.once else RETRY_MAX_S
+                attempt.retry = min(attempt.retry * 2.0, longest)
+                # The place in line, where there is one, lapses by what is stated.
+                attempt.refresh = max(attempt.refresh, attempt.retry)
             self._send_prepares(attempt, now)
-            waiting = len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once
-            attempt.retry = attempt.settle_refresh() if waiting else min(attempt.retry * 2.0, attempt.refresh)
         else:
             self._send_accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)

@@ -147,7 +147,8 @@ class ListQuery(Query):
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
-        if not self.over(now):
+        # What a quorum holds, one of N - quorum + 1 nodes holds.
+        if len(self.heard) < blocking(len(self.nodes)) and not self.over(now):
             return None
         return NamesFound(self.ticket, tuple(sorted(self.names)), len(self.heard))
 

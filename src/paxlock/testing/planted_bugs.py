@@ -27,8 +27,9 @@ _PAUSES: dict[str, Any] = {
     "drift_ppm": 100_000, "hold_for_ever": 0.5, "faulty_for": 1.0,
 }  # fmt: skip
 _CUT_OFF: dict[str, Any] = {
-    **_CALM, "client_pauses": 3.0, "partitions": 4.0, "away_max": 0.5, "hold_for_ever": 0.8,
-    "max_ttl_ms": 300, "faulty_for": 1.5, "late": 0.5, "late_max": 0.15,
+    **_CALM, "nodes": 5, "clients": 6, "wishes_max": 1, "once": 0.0, "limited": 0.0, "client_pauses": 0.0,
+    "partitions": 3.0, "away_max": 0.6, "hold_for_ever": 0.8, "max_ttl_ms": 300, "ttl_min_ms": 250,
+    "faulty_for": 1.5, "late": 0.25, "late_max": 0.3, "delay_max": 0.0008, "grace_ms": 10,
 }  # fmt: skip
 _SPLIT: dict[str, Any] = {
     **_CALM, "clients": 5, "loss": 0.4, "client_crashes": 8.0, "partitions": 8.0, "away_max": 0.2,
@@ -142,7 +143,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "return self._order[-1][0]",
             ),
         ),
-        seed=46,
+        seed=29,
         changes=_CUT_OFF,
     ),
     Mutation(
@@ -162,7 +163,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "sent_at = now",
             ),
         ),
-        seed=41,
+        seed=5,
         changes=_CUT_OFF,
     ),
     Mutation(

@@ -32,7 +32,7 @@ class Scenario:
     grace_ms: int = GRACE_MS
     durability: Durability = Durability.RECORD
     faulty_for: float = 1.0  #: how long faults go on, before everything heals
-    handoff_max: float = 0.6  #: the longest gap between holders allowed once all is well: a whole back-off
+    handoff_max: float = 0.5  #: the longest gap between holders allowed once all is well: a whole back-off
     #: the network
     loss: float = 0.0
     repeated: float = 0.0

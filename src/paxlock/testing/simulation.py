@@ -99,7 +99,8 @@ class Simulation:
         self._pushed = 0
         self._over = False
         self.members = tuple(
-            Member(node_id, f"127.0.0.1:{7400 + at}") for at, node_id in enumerate("abcde"[: scenario.nodes])
+            Member(node_id, f"127.0.0.1:{7400 + at}")
+            for at, node_id in enumerate("abcdefg"[: scenario.nodes])
         )
         self.nodes = [NodeMachine(member.node_id, self._clock()) for member in self.members]
         self.machines.update((node.peer, node) for node in self.nodes)

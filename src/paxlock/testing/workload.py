@@ -136,6 +136,8 @@ class Workload:
             if true > self._stage_until and self._open():
                 raise CheckFailed("progress", f"{len(self._open())} wishes are still open")
             return
+        if not self.clients:
+            return  # all have vanished; others are about to arrive
         self._stage = _Stage.LAST
         for name in self.names:
             wish = self._campaign(sim.rng.choice(self.clients), name, None)
