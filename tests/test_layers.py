@@ -22,6 +22,7 @@ LEVELS |= {"blocking": 4, "aio": 5, "": 5, "cli": 6, "__main__": 7}
 PURE = {
     "__future__",
     "attrs",
+    "abc",
     "bisect",
     "collections",
     "collections.abc",

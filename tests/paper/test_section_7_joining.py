@@ -5,65 +5,18 @@ from __future__ import annotations
 import pytest
 from by_hand import (
     BYBLOS,
-    DRIFT,
-    MAX_TTL,
-    NAME,
     HandReplica,
     member_record,
-    promise,
     replica_of,
-    session_id,
     start_of,
 )
+from starts import SECOND, SITS_OUT, first_promise, greet, greeted, mode_of, prepare_from, serve
 
 from paxlock.core.durable import Durability, Membership
 from paxlock.core.messages import (
     Greet,
-    Greeted,
     NodeMode,
-    Prepare,
-    Promise,
 )
-from paxlock.core.recovery import Start
-from paxlock.core.replica import Replica
-
-SITS_OUT = MAX_TTL * (1 + DRIFT) / (1 - DRIFT)
-NO_RUN = bytes(16)
-SECOND = session_id("second")
-
-
-def greeted(
-    *,
-    request: int = 1,
-    seen: tuple[int, bytes] = (0, NO_RUN),
-    ceiling: int = 0,
-    mode: NodeMode = NodeMode.SERVING,
-) -> Greeted:
-    return Greeted(request, seen[0], seen[1], 5, session_id("peer"), ceiling, mode)
-
-
-def serve(start: Start, nodes: str = "abc", *, now: float = 0.0, max_ttl: float = MAX_TTL) -> HandReplica:
-    return HandReplica(replica_of("a", nodes, start, now=now, run="second", max_ttl=max_ttl))
-
-
-def prepare_from(who: bytes, at_least: int = 1) -> Prepare:
-    return Prepare(1, NAME, at_least, BYBLOS._replace(session=who), 0, 0, "")
-
-
-def mode_of(machine: Replica) -> NodeMode:
-    return machine.mode
-
-
-def greet(node: HandReplica, other: str, incarnation: int, run: bytes, now: float) -> Greeted:
-    """The answer to a greeting of another member."""
-    (answer,) = [m for m in node.receive(Greet(2, incarnation, run), other, now) if isinstance(m, Greeted)]
-    return answer
-
-
-def first_promise(node: HandReplica, now: float) -> Promise:
-    (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, now)
-    return promise(answer)
-
 
 # Joining
 

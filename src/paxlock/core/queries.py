@@ -4,6 +4,7 @@ detached lease (protocol.md sections 3 and 6). Repeated with growing, jittered i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import attrs
@@ -42,7 +43,7 @@ class QueryTimer:
 
 
 @attrs.define(eq=False, kw_only=True)
-class Query:
+class Query(ABC):
     """One question; ``open`` are the nodes that still owe an answer."""
 
     ticket: int
@@ -57,17 +58,17 @@ class Query:
     def __attrs_post_init__(self) -> None:
         self.open = set(self.nodes)
 
+    @abstractmethod
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         """What to send to a node that still owes an answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answered(self, node: str, message: Message, now: float) -> None:
         """Take an answer of one node."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self, now: float) -> Notice | None:
         """What follows, if it is decided, or if the time is over."""
-        raise NotImplementedError
 
     def over(self, now: float) -> bool:
         return not self.open or now >= self.until

@@ -92,15 +92,7 @@ def begin(
     if previous is not None:
         _check_identity(previous, fresh)
     if join:
-        if nodes == 1:
-            raise ConfigError("a cell of one node cannot be joined: there is nobody to ask; make a new cell")
-        old = previous.incarnation if previous is not None else 0
-        old_ttl = previous.max_ttl_ms if previous is not None else 0
-        ttl = max(old_ttl, max_ttl_ms)
-        record = attrs.evolve(
-            fresh, incarnation=max(old + 1, unix_seconds), membership=Membership.JOINING, max_ttl_ms=ttl
-        )
-        return Start(record, 0, quarantine(ttl / 1000.0, drift), None)
+        return _join_anew(previous, fresh, nodes, drift, unix_seconds)
     if previous is None:
         if not create:
             raise ConfigError(
@@ -114,6 +106,20 @@ def begin(
             "or give a new cell an empty folder"
         )
     return _restart(previous, snapshot, max_ttl_ms, drift, run)
+
+
+def _join_anew(
+    previous: NodeRecord | None, fresh: NodeRecord, nodes: int, drift: float, unix_seconds: int
+) -> Start:
+    if nodes == 1:
+        raise ConfigError("a cell of one node cannot be joined: there is nobody to ask; make a new cell")
+    old = previous.incarnation if previous is not None else 0
+    ttl = max(previous.max_ttl_ms if previous is not None else 0, fresh.max_ttl_ms)
+    # The lost memory had an incarnation that only the others know: unix seconds are above every counted one.
+    record = attrs.evolve(
+        fresh, incarnation=max(old + 1, unix_seconds), membership=Membership.JOINING, max_ttl_ms=ttl
+    )
+    return Start(record, 0, quarantine(ttl / 1000.0, drift), None)
 
 
 def _creating(record: NodeRecord, run: bytes) -> NodeRecord:
