@@ -47,7 +47,7 @@ async def wait_serving(client: paxlock.Client) -> None:
     """Wait until every node serves: a new cell is complete when all of them have greeted each other."""
     while True:
         nodes = await client.survey()
-        if all(node.mode is not None and node.mode.name == "SERVING" for node in nodes):
+        if all(node.mode is not None and node.mode is paxlock.NodeMode.SERVING for node in nodes):
             return
         await trio.sleep(0.05)
 

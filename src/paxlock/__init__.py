@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from paxlock.changes import Change, Changes, Standing, State, Waiter
     from paxlock.client import Client, Statistics
     from paxlock.config import Cell, NodeConfig
-    from paxlock.core.messages import Member
+    from paxlock.core.messages import Member, NodeMode
+    from paxlock.core.notices import NodeStanding
     from paxlock.dev import open_dev_cell
     from paxlock.held import HeldLease, LeaseBlock
     from paxlock.node import Node, open_node, serve_node
@@ -56,6 +57,8 @@ __all__ = [
     "Member",
     "Node",
     "NodeConfig",
+    "NodeMode",
+    "NodeStanding",
     "NotAcquired",
     "PaxlockError",
     "Reason",
@@ -81,6 +84,8 @@ _LAZY = {
     "Member": "paxlock.core.messages",
     "Node": "paxlock.node",
     "NodeConfig": "paxlock.config",
+    "NodeMode": "paxlock.core.messages",
+    "NodeStanding": "paxlock.core.notices",
     "Standing": "paxlock.changes",
     "State": "paxlock.changes",
     "Statistics": "paxlock.client",
