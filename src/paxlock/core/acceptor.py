@@ -1,11 +1,12 @@
 """What an acceptor does, for all names (protocol.md sections 2 and 5).
 
     closed --Prepare--> promised --Accept--> held --Release, deadline--> closed
-       \\------------------Accept------------/
+       \\---------Accept, standing Prepare---/
     promised --Release, the grace--> closed
 
 The one rule on which exclusion rests: while an acceptor holds a lease, it neither promises to nor accepts
-from any other candidate. A closed record with a line promises its next term to the head at once.
+from any other candidate. A closed record with a line goes to the head at once: its lease is accepted where
+it stands in line with one and was refreshed lately, otherwise the next term is promised to it.
 
 Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
 handler lets run out what has run out (``run_out``). A handler returns its answer, or None where it has
@@ -17,8 +18,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from math import ceil
-
-import attrs
 
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
@@ -36,14 +35,16 @@ from paxlock.core.messages import (
     Released,
     Renew,
     Renewed,
+    StandingPrepare,
     Waiter,
     Waiters,
     Waiting,
 )
 from paxlock.core.queue import Entry, Line
+from paxlock.core.record import PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.timers import Timers
 
-__all__ = ["CEILING_STEP_TERMS", "Acceptor", "Record", "RecordTimer", "SweepTimer"]
+__all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
 
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
@@ -53,53 +54,9 @@ SWEEP_SLICE_RECORDS = 256
 SWEEP_PAUSE_S = 0.001
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
+STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
+PUSH_FIRST_GRACES = 0.4
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
-
-
-@attrs.frozen
-class RecordTimer:
-    """Something of this name may have run out."""
-
-    name: str
-
-
-@attrs.frozen
-class SweepTimer:
-    """Tombstones may have served their time; idle names may be forgotten."""
-
-
-@attrs.define(eq=False)
-class Record:
-    """One name at one acceptor. Without an owner the term is closed."""
-
-    name: str
-    term: int
-    owner: Candidate | None = None
-    owner_since: float = 0.0
-    owner_arrival: float = 0.0
-    owner_label: str = ""
-    lease: Lease | None = None
-    lease_term: int = 0
-    lease_arrival: float = 0.0
-    sender: bytes = b""
-    seq: int = 0
-    deadline: float = 0.0
-    line: Line | None = None
-    tombstones: dict[bytes, tuple[int, float]] | None = None
-
-    def holds(self, candidate: Candidate) -> bool:
-        return self.lease is not None and self.lease.candidate == candidate
-
-    def ended(self, candidate: Candidate) -> bool:
-        """Whether a tombstone stands for this attempt or a later one (rule L1)."""
-        if self.tombstones is None:
-            return False
-        attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
-        return attempt >= candidate.attempt
-
-    @property
-    def idle(self) -> bool:
-        return self.lease is None and self.owner is None and not self.line and not self.tombstones
 
 
 class Acceptor:
@@ -119,7 +76,7 @@ class Acceptor:
         self.max_ttl = max_ttl
         self.grace = grace
         self.records: dict[str, Record] = {}
-        self.pushes: list[tuple[Peer, Promise]] = []
+        self.pushes: list[tuple[Peer, Promise | Accepted]] = []
         self.touched: set[str] = set()
         self._timers = timers
         self._wall_offset = wall_offset
@@ -129,34 +86,52 @@ class Acceptor:
 
     # Phase 1
 
-    def prepare(self, message: Prepare, now: float) -> Promise | Refused | None:
-        """Establish the latest generation: promise the next term, or say who stands in the way."""
+    def prepare(self, message: Prepare, now: float) -> Promise | Accepted | Refused | None:
+        """Establish the latest generation: promise the next term, or say who stands in the way.
+
+        A standing Prepare is accepted, in that term, where it would have been promised.
+        """
         candidate = message.candidate
         record = self._record(message.name, now)
         if record.ended(candidate):
             return self._refuse(message, record, RefusalReason.ENDED, now)
+        standing = message if isinstance(message, StandingPrepare) else None
+        if standing is not None and standing.ttl > self.max_ttl:
+            return self._refuse(message, record, RefusalReason.TTL, now)
         if self._too_far(record, message.at_least, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._queue(message, record, RefusalReason.HELD, now)
+        if standing is not None and record.holds(candidate):
+            # Never re-armed by this: a candidate without a quorum would go on standing in the way.
+            if record.lease_term >= message.at_least and record.sender == candidate.session:
+                return Accepted(message.request, record.name, candidate, record.lease_term, record.seq)
+            standing = None
+        arrival = now - message.age_ms / 1000.0
         if record.owner == candidate and record.term >= message.at_least:
-            return self._promise(record, message.request)
+            if standing is None:
+                return self._promise(record, message.request)
+            return self._take(record, standing, record.term, arrival, now)
         if record.owner is not None and record.owner != candidate:
             return self._queue(message, record, RefusalReason.PROMISED, now)
-        arrival = now - message.age_ms / 1000.0
         if record.line and not record.holds(candidate):
             head = record.line.head(now)
             if head is not None and head.candidate != candidate and head.place < (arrival, candidate):
                 return self._queue(message, record, RefusalReason.QUEUED, now)
+        if standing is not None:
+            return self._take(record, standing, self._next_term(record, message.at_least), arrival, now)
         if not self._grant(record, candidate, message.at_least, arrival, message.label, now):
             return None
         return self._promise(record, message.request)
+
+    def _next_term(self, record: Record, at_least: int) -> int:
+        return max(at_least, record.term + 1, self.floor + 1)
 
     def _grant(
         self, record: Record, candidate: Candidate, at_least: int, arrival: float, label: str, now: float
     ) -> bool:
         """Promise the next term to a candidate; False where the durable ceiling must be raised first."""
-        term = max(at_least, record.term + 1, self.floor + 1)
+        term = self._next_term(record, at_least)
         if not self._below_ceiling(term):
             return False
         if record.line is not None:
@@ -195,29 +170,43 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.HELD, now)
         if term < record.term or (term == record.term and record.owner != candidate):
             return self._refuse(message, record, RefusalReason.STALE, now)
-        renewed = record.holds(candidate)
-        same_sender = renewed and record.sender == candidate.session
+        self._heard(record)
+        same_sender = record.holds(candidate) and record.sender == candidate.session
         if same_sender and record.lease_term == term and message.seq <= record.seq:
             return Accepted(message.request, record.name, candidate, term, record.seq)
         if not self._below_ceiling(term):
             return None
-        self._hold(record, message, now, renewed=renewed, same_sender=same_sender)
+        self._hold(record, lease, term, message.seq, now - message.age_ms / 1000.0, now)
         return Accepted(message.request, record.name, candidate, term, record.seq)
 
-    def _hold(self, record: Record, message: Accept, now: float, *, renewed: bool, same_sender: bool) -> None:
-        lease = message.lease
-        record.lease_arrival = record.lease_arrival if renewed else now - message.age_ms / 1000.0
-        record.term = record.lease_term = message.term
-        self.highest_term = max(self.highest_term, message.term)
-        record.owner = lease.candidate
+    def _take(
+        self, record: Record, message: StandingPrepare, term: int, arrival: float, now: float
+    ) -> Accepted | None:
+        """Accept by a standing Prepare that came just now; None where the ceiling must be raised first."""
+        if not self._below_ceiling(term):
+            return None
+        self._hold(record, message.lease, term, message.seq, arrival, now)
+        return Accepted(message.request, record.name, message.candidate, term, record.seq)
+
+    def _hold(
+        self, record: Record, lease: Lease, term: int, seq: int, arrival: float, received_at: float
+    ) -> None:
+        """Take term, owner and lease; the deadline counts from the receipt of this number."""
+        candidate = lease.candidate
+        renewed = record.holds(candidate)
+        same_sender = renewed and record.sender == candidate.session
+        record.lease_arrival = record.lease_arrival if renewed else arrival
+        record.term = record.lease_term = term
+        self.highest_term = max(self.highest_term, term)
+        record.owner = candidate
         record.lease = lease
-        record.sender = lease.candidate.session
-        record.seq = max(record.seq, message.seq) if same_sender else message.seq
-        deadline = now + lease.ttl
+        record.sender = candidate.session
+        record.seq = max(record.seq, seq) if same_sender else seq
+        deadline = received_at + lease.ttl
         record.deadline = max(record.deadline, deadline) if renewed else deadline  # S6
         if record.line is not None:
-            record.line.remove(lease.candidate)
-        self._held[lease.candidate] = record
+            record.line.remove(candidate)
+        self._held[candidate] = record
         self._schedule(record)
         self.touched.add(record.name)
 
@@ -236,6 +225,7 @@ class Acceptor:
             if record.lease.ttl > self.max_ttl:
                 missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
                 continue
+            self._heard(record)
             if record.sender != sender or record.seq < message.seq:
                 record.deadline = max(record.deadline, now + record.lease.ttl)
                 record.sender = sender
@@ -289,22 +279,59 @@ class Acceptor:
             if self._held.get(candidate) is record:  # unless a client used one candidate for two names
                 del self._held[candidate]
             record.lease = None
+            self._heard(record)
         record.owner = None
         self.touched.add(record.name)
         self._look_later(record, now)
         self._advance(record, now)
 
     def _advance(self, record: Record, now: float) -> None:
-        """A closed name promises its next term to the head of the line, and tells it at once."""
+        """A closed name gives its next term to the head of the line, and tells it at once."""
         if record.lease is not None or record.owner is not None or not record.line:
             return
         head = record.line.head(now)
         if head is None:
             return
-        if self._grant(record, head.candidate, head.at_least, head.arrival, head.label, now):
+        standing = head.standing
+        if standing is not None and now - head.received_at <= standing.ttl / STANDING_DIVISOR:
+            term = self._next_term(record, head.at_least)
+            if self._below_ceiling(term):
+                self._hold(record, standing.lease, term, standing.seq, head.arrival, head.received_at)
+                record.repeat = PUSH_FIRST_GRACES * self.grace
+                self._push(record, now)
+                return
+        elif self._grant(record, head.candidate, head.at_least, head.arrival, head.label, now):
             self.pushes.append((head.candidate.session, self._promise(record, 0)))
-        else:
-            self._short_of_terms.add(record.name)
+            return
+        self._short_of_terms.add(record.name)
+
+    # Standing accepts that were not asked for just now
+
+    def _push(self, record: Record, now: float) -> None:
+        """Tell the candidate with the number it was taken with, and again, ever later, until it answers."""
+        assert record.lease is not None
+        candidate = record.lease.candidate
+        accepted = Accepted(0, record.name, candidate, record.lease_term, record.seq)
+        self.pushes.append((candidate.session, accepted))
+        self._timers.add(now + record.repeat, PushTimer(record.name))
+        record.repeat *= 2.0
+
+    def push_again(self, name: str, now: float) -> None:
+        """The last push may have been lost."""
+        record = self.records.get(name)
+        if record is not None and record.repeat:
+            self._push(record, now)
+
+    def heard(self, candidate: Candidate) -> None:
+        """The candidate knows that its lease is held here: it has spoken of it."""
+        record = self._held.get(candidate)
+        if record is not None:
+            self._heard(record)
+
+    def _heard(self, record: Record) -> None:
+        if record.repeat:
+            record.repeat = 0.0
+            self._timers.cancel(PushTimer(record.name))
 
     def raised(self, ceiling: int, now: float) -> None:
         """The durable ceiling is now this high: names that waited for it go on."""
@@ -433,6 +460,7 @@ class Acceptor:
                 at_least=message.at_least,
                 label=message.label,
                 now=now,
+                standing=message if isinstance(message, StandingPrepare) else None,
             )
         return self._refuse(message, record, reason, now)
 

@@ -44,6 +44,7 @@ __all__ = [
     "Renew",
     "Renewed",
     "Seen",
+    "StandingPrepare",
     "Unwatch",
     "View",
     "Waiter",
@@ -135,6 +136,26 @@ class Prepare:
     age_ms: int
     refresh_ms: int
     label: str
+
+
+@attrs.frozen
+class StandingPrepare(Prepare):
+    """Both phases in one request: it carries the lease, and a number of the session's one counter.
+
+    An acceptor that is free, or becomes free while this waits in line, accepts the lease (section 5).
+    """
+
+    ttl_ms: int
+    data: bytes
+    seq: int
+
+    @property
+    def ttl(self) -> float:
+        return self.ttl_ms / 1000.0
+
+    @property
+    def lease(self) -> Lease:
+        return Lease(self.candidate, self.ttl_ms, self.label, self.data)
 
 
 @attrs.frozen
@@ -283,6 +304,11 @@ class Recovering:
 
 @attrs.frozen
 class Accepted:
+    """The lease is held here in this term; its deadline counts from the receipt of this number, or later.
+
+    Pushed (request 0) where a waiting candidate was accepted without having asked just then.
+    """
+
     request: int
     name: str
     candidate: Candidate
@@ -400,6 +426,7 @@ class Inquire:
 Message: TypeAlias = (
     Hello
     | Prepare
+    | StandingPrepare
     | Accept
     | Commit
     | Renew

@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 import attrs
 
 from paxlock.core.lease import Candidate
+from paxlock.core.messages import StandingPrepare
 
 __all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "Entry", "Line"]
 
@@ -20,13 +21,18 @@ LAPSE_REFRESHES = 3
 
 @attrs.define(eq=False)
 class Entry:
-    """A candidate in line: ``arrival`` is when its wait began, on this acceptor's clock."""
+    """A candidate in line: ``arrival`` is when its wait began, on this acceptor's clock.
+
+    ``standing`` is its newest standing Prepare, by number, and ``received_at`` when that one came.
+    """
 
     candidate: Candidate
     arrival: float
     at_least: int
     label: str
     lapses_at: float
+    standing: StandingPrepare | None = None
+    received_at: float = 0.0
 
     @property
     def place(self) -> tuple[float, Candidate]:
@@ -46,16 +52,27 @@ class Line:
         return len(self._order)
 
     def enter(
-        self, candidate: Candidate, *, age: float, refresh: float, at_least: int, label: str, now: float
+        self,
+        candidate: Candidate,
+        *,
+        age: float,
+        refresh: float,
+        at_least: int,
+        label: str,
+        now: float,
+        standing: StandingPrepare | None = None,
     ) -> None:
         """Join the line, or refresh the place held there. A full line drops its youngest."""
         entry = self._entries.get(candidate)
         lapses_at = now + LAPSE_REFRESHES * refresh
         if entry is not None:
             entry.lapses_at = lapses_at
-            entry.at_least = at_least
+            entry.at_least = max(entry.at_least, at_least)
+            if standing is not None and (entry.standing is None or entry.standing.seq < standing.seq):
+                entry.standing = standing
+                entry.received_at = now
             return
-        entry = Entry(candidate, now - age, at_least, label, lapses_at)
+        entry = Entry(candidate, now - age, at_least, label, lapses_at, standing, now)
         self._entries[candidate] = entry
         insort(self._order, entry.place)
         if len(self._order) > LINE_MAX_ENTRIES:

@@ -11,7 +11,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.acceptor import Acceptor, RecordTimer, SweepTimer
+from paxlock.core.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.learner import EventTimer, InquiryTimer, Learner
@@ -247,6 +247,7 @@ class Replica:
                 self._answer(session, answer)
             case Commit():
                 if self._own(message.lease.candidate.session, session):
+                    acceptor.heard(message.lease.candidate)
                     learner.commit(message, now)
             case Poll():
                 self._answer(session, learner.view(message.name, now, message.request))
@@ -334,6 +335,8 @@ class Replica:
             match key:
                 case RecordTimer(name):
                     self._acceptor.run_out(name, now)
+                case PushTimer(name):
+                    self._acceptor.push_again(name, now)
                 case InquiryTimer(name):
                     self._learner.inquire(name, now)
                 case EventTimer():

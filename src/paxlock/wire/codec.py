@@ -326,6 +326,7 @@ _NAME = _Field(str, _text(NAME_MAX_BYTES, empty=False))
 _PREFIX = _Field(str, _text(NAME_MAX_BYTES, empty=True))
 _LABEL = _Field(str, _text(LABEL_MAX_BYTES, empty=True))
 _ADDRESS = _Field(str, _text(ADDRESS_MAX_BYTES, empty=False))
+_DATA = _Field(bytes, _data)
 _NODE = _Field(str, _node_id)
 _SESSION = _Field(bytes, _exactly(SESSION_BYTES))
 _RUN = _Field(bytes, _exactly(RUN_BYTES))
@@ -335,7 +336,7 @@ _CANDIDATE = _pair(_SESSION, _INT, Candidate._make)
 _HELD = _sequence(_pair(_INT, _TERM_FIELD), ATTEMPTS_MAX)
 _MODE = _choice(m.NodeMode)
 
-_LEASE = _schema(Lease, _CANDIDATE, _INT, _LABEL, _Field(bytes, _data), _TERM_FIELD)
+_LEASE = _schema(Lease, _CANDIDATE, _INT, _LABEL, _DATA, _TERM_FIELD)
 _OCCUPANT = _schema(m.Occupant, _CANDIDATE, _choice(m.Occupancy), _INT, _LABEL, _INT, _INT)
 _MEMBER = _schema(m.Member, _NODE, _ADDRESS)
 _WAITER = _schema(m.Waiter, _CANDIDATE, _LABEL, _INT)
@@ -383,6 +384,11 @@ _BY_KIND: dict[int, _Schema] = {
     20: _schema(m.Greet, _INT, _INT, _RUN),
     21: _schema(m.Greeted, _INT, _INT, _SEEN_RUN, _INT, _RUN, _TERM_FIELD, _MODE),
     22: _schema(m.Inquire, _INT, _NAME),
+    # from sessions to nodes
+    23: _schema(
+        m.StandingPrepare,
+        *(_INT, _NAME, _TERM_FIELD, _CANDIDATE, _INT, _INT, _LABEL, _INT, _DATA, _INT),
+    ),
     # the rarer ones, in two bytes
     24: _schema(m.Waiting, _INT, _NAME, _INT),
     25: _schema(m.List, _INT, _PREFIX, _PREFIX),

@@ -1,0 +1,68 @@
+"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again."""
+
+from __future__ import annotations
+
+import attrs
+
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.queue import Line
+
+__all__ = ["PushTimer", "Record", "RecordTimer", "SweepTimer"]
+
+
+@attrs.frozen
+class RecordTimer:
+    """Something of this name may have run out."""
+
+    name: str
+
+
+@attrs.frozen
+class SweepTimer:
+    """Tombstones may have served their time; idle names may be forgotten."""
+
+
+@attrs.frozen
+class PushTimer:
+    """A pushed Accepted of this name may not have been answered."""
+
+    name: str
+
+
+@attrs.define(eq=False)
+class Record:
+    """One name at one acceptor. Without an owner the term is closed.
+
+    ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
+    candidate has answered, or was not told without having asked.
+    """
+
+    name: str
+    term: int
+    owner: Candidate | None = None
+    owner_since: float = 0.0
+    owner_arrival: float = 0.0
+    owner_label: str = ""
+    lease: Lease | None = None
+    lease_term: int = 0
+    lease_arrival: float = 0.0
+    sender: bytes = b""
+    seq: int = 0
+    deadline: float = 0.0
+    repeat: float = 0.0
+    line: Line | None = None
+    tombstones: dict[bytes, tuple[int, float]] | None = None
+
+    def holds(self, candidate: Candidate) -> bool:
+        return self.lease is not None and self.lease.candidate == candidate
+
+    def ended(self, candidate: Candidate) -> bool:
+        """Whether a tombstone stands for this attempt or a later one (rule L1)."""
+        if self.tombstones is None:
+            return False
+        attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
+        return attempt >= candidate.attempt
+
+    @property
+    def idle(self) -> bool:
+        return self.lease is None and self.owner is None and not self.line and not self.tombstones
