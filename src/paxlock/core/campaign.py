@@ -73,7 +73,6 @@ class Attempt:
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
     repairs_left: int = 1
     heard: dict[str, float] = attrs.field(factory=dict)
-    sent: dict[str, float] = attrs.field(factory=dict)  #: in this term: when what a node took was sent
 
     @property
     def candidate(self) -> Candidate:

@@ -10,6 +10,7 @@ At most one attempt per name is alive; further wishes of the same process line u
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from math import ceil
 
 import attrs
@@ -28,6 +29,7 @@ from paxlock.core.messages import (
     Release,
     Released,
     Renewed,
+    StandingPrepare,
 )
 from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
 from paxlock.core.outbox import Outbox, SessionSettings
@@ -229,30 +231,50 @@ class Contender:
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _send_prepares(self, attempt: Attempt, now: float) -> None:
+        """A standing Prepare of one that waits: each sending with a new number (rule S4).
+
+        One that does not wait gives up at the first clear no: standing leases, split among such, would leave
+        the name to nobody. A holder on its way to a higher term goes there as it was accepted before.
+        """
         proposer, wish = attempt.proposer, attempt.wish
-        waits = not wish.once and attempt.number not in self._leases.tenures
-        message = Prepare(
-            request=proposer.request,
-            name=wish.name,
-            at_least=proposer.at_least,
-            candidate=proposer.candidate,
-            age_ms=int(wish.age(now) * 1000),
-            refresh_ms=max(1, round(attempt.refresh * 1000)) if waits else 0,
-            label=wish.label,
-        )
+        message: Prepare
+        if wish.once or attempt.number in self._leases.tenures:
+            message = Prepare(
+                request=proposer.request,
+                name=wish.name,
+                at_least=proposer.at_least,
+                candidate=proposer.candidate,
+                age_ms=int(wish.age(now) * 1000),
+                refresh_ms=0,
+                label=wish.label,
+            )
+        else:
+            message = StandingPrepare(
+                request=proposer.request,
+                name=wish.name,
+                at_least=proposer.at_least,
+                candidate=proposer.candidate,
+                age_ms=int(wish.age(now) * 1000),
+                refresh_ms=max(1, round(attempt.refresh * 1000)),
+                label=wish.label,
+                ttl_ms=attempt.lease.ttl_ms,
+                data=wish.data,
+                seq=self._numbers.next(now),
+            )
         attempt.stated = attempt.refresh
         for node in self._nodes:
             self._out.send(node, message)
 
     def _accept(self, attempt: Attempt, now: float) -> None:
-        """Phase 2, to all nodes, also to those that promised less (section 3, step 2)."""
-        attempt.proposer.accept(self._out.request(), now)
-        attempt.sent.clear()
+        """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
+        this very term is an answer already.
+        """
+        attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
         attempt.retry = self._out.retry_first()
-        self._send_accepts(attempt, self._nodes, now)
+        self._send_accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._out.jitter(attempt.retry))
 
-    def _send_accepts(self, attempt: Attempt, nodes: tuple[str, ...] | list[str], now: float) -> None:
+    def _send_accepts(self, attempt: Attempt, nodes: list[str], now: float) -> None:
         """Each sending carries a new number, so that it counts from its own time (rule S4)."""
         if not nodes:
             return
@@ -276,6 +298,8 @@ class Contender:
         if proposer.phase is Phase.BACKING_OFF:
             self._prepare(attempt, now)
             return
+        if proposer.phase is Phase.PREPARING and not attempt.wish.once:
+            proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
         silent = self._silent(proposer, now)
         if proposer.failed(silent):
             if self._give_way(attempt, now):
@@ -397,9 +421,12 @@ class Contender:
         if attempt.proposer.promised(node, message.request, message.term):
             self._accept(attempt, now)
         elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
-            # Pushed by one node: the pushes of the others may be lost, so ask them soon.
-            attempt.retry = self._out.retry_first()
-            self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+            self._ask_soon(attempt, now)
+
+    def _ask_soon(self, attempt: Attempt, now: float) -> None:
+        """One node has pushed: the pushes of the others may be lost."""
+        attempt.retry = self._out.retry_first()
+        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def accepted(self, node: str, message: Accepted, now: float) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
@@ -411,21 +438,28 @@ class Contender:
         if tenure is not None and message.term >= tenure.token and tenure.acknowledged(node, sent_at):
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         proposer = attempt.proposer
-        if tenure is None and message.term == proposer.term and proposer.counts:
-            attempt.sent[node] = max(sent_at, attempt.sent.get(node, sent_at))
-        if proposer.took(node, message.term):
+        if tenure is not None and message.request == 0 and node in proposer.taken:
+            self._commit(tenure, [node])  # pushed again: the first answer was lost
+        if proposer.took(node, message.term, sent_at, since=now - attempt.wish.timing.fresh):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
                 tenure.term = proposer.term
-                self._commit(attempt)
+                self._commit(tenure, self._nodes)
+        elif proposer.may_accept:
+            self._accept(attempt, now)
+        elif tenure is None and proposer.phase is Phase.PREPARING:
+            split = proposer.failed(self._silent(proposer, now)) and self._give_way(attempt, now)
+            if message.request == 0 and not split:
+                self._ask_soon(attempt, now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
         """A quorum accepted in ONE term: that term is the fencing token (rule S3)."""
         wish, proposer = attempt.wish, attempt.proposer
         validity = Validity(len(self._nodes), wish.timing.span)
-        for node in proposer.accepted.yes:
-            validity.acknowledge(node, attempt.sent[node])
+        for node, took in proposer.taken.items():
+            if took.term == proposer.term:
+                validity.acknowledge(node, took.sent_at)
         deadline = validity.until() - wish.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
@@ -436,13 +470,13 @@ class Contender:
         tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
         self._leases.add(tenure, now)
         self._timers.cancel(WishTimer(wish.ticket))
-        self._commit(attempt)
+        self._commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
 
-    def _commit(self, attempt: Attempt) -> None:
-        message = Commit(attempt.wish.name, attempt.proposer.term, attempt.lease)
-        for node in self._nodes:
+    def _commit(self, tenure: Tenure, nodes: Iterable[str]) -> None:
+        message = Commit(tenure.name, tenure.term, tenure.lease)
+        for node in nodes:
             self._out.send(node, message)
 
     def refused(self, node: str, message: Refused, now: float) -> None:

@@ -28,6 +28,7 @@ DATA_MAX_BYTES = 512
 TERM_MAX = (1 << 62) - 1
 TTL_MIN_S = 0.2
 MARGIN_DIVISOR = 10
+FRESH_DIVISOR = 4
 RENEW_DIVISOR = 3
 ROUND_TRIPS_S = 0.02
 
@@ -64,13 +65,15 @@ class Timing:
     """The durations of one lease, in seconds, checked as a chain when built.
 
     ``span`` is how long an acknowledgement keeps the lease valid on the holder's own clock;
-    the program is told ``margin`` earlier.
+    the program is told ``margin`` earlier. A standing accept by a number older than ``fresh`` does not make
+    a lease valid: too little would be left of it.
     """
 
     ttl: float
     renew: float
     margin: float
     span: float
+    fresh: float
 
     @classmethod
     def for_ttl(cls, ttl: float, *, max_ttl: float, drift: float, kill_after: float = 0.0) -> Timing:
@@ -89,7 +92,8 @@ class Timing:
                 f"a ttl of {ttl:g} s is too short: margin {margin:g} s, kill time {kill_after:g} s "
                 f"and {ROUND_TRIPS_S:g} s for trips must be less than {span:g} s; ask for a longer ttl"
             )
-        return cls(ttl=ttl, renew=ttl / RENEW_DIVISOR, margin=margin, span=span)
+        fresh = min(ttl / FRESH_DIVISOR, (span - margin - kill_after) / 2.0)
+        return cls(ttl=ttl, renew=ttl / RENEW_DIVISOR, margin=margin, span=span, fresh=fresh)
 
 
 @attrs.define(eq=False)

@@ -148,10 +148,12 @@ class LeaseManager:
         attempt = tenure.candidate.attempt
         self.tenures[attempt] = tenure
         self._timers.add(tenure.deadline, LapseTimer(attempt))
+        # Counted from the sending of what it rests on: a standing accept rests on an older number.
+        due = tenure.validity.until() - tenure.timing.span + tenure.timing.renew
         group = self._groups.get(tenure.lease.ttl_ms)
         if group is None:
-            group = self._groups[tenure.lease.ttl_ms] = _Group(tenure.timing)
-            group.next_round = now + tenure.timing.renew
+            group = self._groups[tenure.lease.ttl_ms] = _Group(tenure.timing, next_round=due)
+        group.next_round = min(group.next_round, due)
         group.tenures[attempt] = tenure
         self._timers.add(group.next_round, RenewTimer(tenure.lease.ttl_ms))
 
@@ -208,7 +210,8 @@ class LeaseManager:
             self._send(node, Renew(self._next_request(), self._session, self._numbers.next(now), some))
 
     def renewed(self, node: str, message: Renewed, now: float) -> tuple[list[Tenure], list[Tenure]]:
-        """Count a node's answer; give back the leases whose deadline moved, and those not held there.
+        """Count a node's answer; give back the leases whose deadline moved, and those not held there, or
+        held in a term below the token, which does not count (rule S3).
 
         The answer counts only for the sender and the number that it names.
         """
@@ -216,11 +219,15 @@ class LeaseManager:
             return [], []
         sent_at = self._numbers.sent_at(message.seq)
         moved: list[Tenure] = []
+        missing: list[Tenure] = []
         for attempt, lease_term in message.held:
             tenure = self.tenures.get(attempt)
-            if tenure is None or tenure.lapsed(now) or lease_term < tenure.token:
+            if tenure is None or tenure.lapsed(now):
                 continue
-            if tenure.acknowledged(node, sent_at):
+            if lease_term < tenure.token:
+                missing.append(tenure)
+            elif tenure.acknowledged(node, sent_at):
                 moved.append(tenure)
         found = (self.tenures.get(attempt) for attempt in message.not_held)
-        return moved, [tenure for tenure in found if tenure is not None and not tenure.lapsed(now)]
+        missing.extend(tenure for tenure in found if tenure is not None and not tenure.lapsed(now))
+        return moved, missing

@@ -1,8 +1,10 @@
 """One candidate's rounds (protocol.md section 3).
 
-    BACKING_OFF --> PREPARING --promises of a quorum--> ACCEPTING --accepted by a quorum--> CHOSEN
-         ^              |  waits in line meanwhile          |
-         '--------------'--------- failed in this term -----'
+                        .---------------- accepted by a quorum in one term ---------------.
+                        |                                                                 v
+    BACKING_OFF --> PREPARING --promised or accepted by a quorum--> ACCEPTING --same--> CHOSEN
+         ^              |  waits in line meanwhile                      |
+         '--------------'--------- failed in this term -----------------'
 
 The proposer counts votes and says what follows; sending, clocks and numbers are its owner's. Voters are
 counted by node id, not by message (rule S10).
@@ -11,18 +13,23 @@ counted by node id, not by message (rule S10).
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Occupant, RefusalReason, Refused
-from paxlock.core.quorum import Tally, Verdict, blocking, majority
+from paxlock.core.quorum import blocking, majority
 
-__all__ = ["Phase", "Proposer", "Refusal"]
+__all__ = ["Phase", "Proposer", "Refusal", "Taken"]
 
 
 # Refusals by which a node says that it neither holds this candidate's lease nor is promised to it.
 _ELSEWHERE = (RefusalReason.HELD, RefusalReason.PROMISED, RefusalReason.QUEUED, RefusalReason.ENDED)
+
+
+LONG_AGO = float("-inf")
+NEVER = float("inf")
 
 
 class Phase(enum.Enum):
@@ -41,9 +48,20 @@ class Refusal:
     heard_at: float
 
 
+class Taken(NamedTuple):
+    """In which term a node holds the lease, and when the number by which it took it was first sent."""
+
+    term: int
+    sent_at: float
+
+
 @attrs.define(eq=False)
 class Proposer:
-    """The votes of one candidate in its present term."""
+    """The votes of one candidate in its present term.
+
+    ``promises`` are the terms in which nodes are with this candidate, whether promised or accepted;
+    ``taken`` the acceptances among them, also of other terms than the present one.
+    """
 
     candidate: Candidate
     nodes: tuple[str, ...]
@@ -51,16 +69,13 @@ class Proposer:
     request: int = 0
     at_least: int = 0
     term: int = 0
-    used: int = 0  #: the highest term in which this candidate has sent an Accept
+    used: int = 0  #: the highest term in which this candidate has sent an Accept, or was accepted
     highest: int = 0  #: the highest term seen for this name
     started: float = 0.0
     promises: dict[str, int] = attrs.field(factory=dict)
+    taken: dict[str, Taken] = attrs.field(factory=dict)
     refusals: dict[str, Refusal] = attrs.field(factory=dict)
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
-    accepted: Tally = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.accepted = Tally(frozenset(self.nodes))
 
     def prepare(self, at_least: int, request: int, now: float) -> None:
         """Begin phase 1. ``at_least`` and the request number stay as they are in its repetitions."""
@@ -69,6 +84,7 @@ class Proposer:
         self.request = request
         self.started = now
         self.promises.clear()
+        self.taken.clear()
         self.refusals.clear()
 
     def promised(self, node: str, request: int, term: int) -> bool:
@@ -81,34 +97,58 @@ class Proposer:
         self.promises[node] = term
         self.occupies.add(node)
         self.refusals.pop(node, None)
-        return len(self.promises) >= majority(len(self.nodes))
+        return self.may_accept
 
-    def accept(self, request: int, now: float) -> None:
-        """Begin phase 2 in the highest term among the promises."""
+    @property
+    def may_accept(self) -> bool:
+        """Whether a quorum is with this candidate, in whatever terms."""
+        return self.phase is Phase.PREPARING and len(self.promises) >= majority(len(self.nodes))
+
+    def accept(self, request: int, now: float, *, since: float = NEVER) -> None:
+        """Begin phase 2 in the highest term among the promises. Nodes that took the lease in that very
+        term, by a number sent at ``since`` or later, need not be asked again.
+        """
         self.phase = Phase.ACCEPTING
         self.term = max(self.promises.values())
+        stays = [n for n, took in self.taken.items() if took.term == self.term and took.sent_at >= since]
+        self.taken = {node: self.taken[node] for node in stays}
         self.used = max(self.used, self.term)
         self.occupies.update(self.nodes)
         self.request = request
         self.started = now
         self.refusals.clear()
-        self.accepted = Tally(frozenset(self.nodes))
 
-    @property
-    def counts(self) -> bool:
-        """Whether acceptances of ``term`` may still choose the lease; they may come while backing off."""
-        return self.phase in (Phase.ACCEPTING, Phase.BACKING_OFF)
+    def took(self, node: str, term: int, sent_at: float, *, since: float = LONG_AGO) -> bool:
+        """Count an acceptance; True when the lease has just been chosen: by a quorum in ONE term (rule S3).
 
-    def took(self, node: str, term: int) -> bool:
-        """Count an acceptance; True when the lease has just been chosen."""
-        if not term or term != self.term or not (self.counts or self.phase is Phase.CHOSEN):
+        In phase 1 a number sent before ``since`` is too old to make the lease valid: it is worth no more
+        than a promise.
+        """
+        lowest = self.term if self.phase is Phase.CHOSEN else self.at_least
+        if node not in self.nodes or not term or term < lowest:
             return False
-        self.accepted.record(node, True)
+        before = self.taken.get(node)
+        if before is not None and before.term > term:
+            return False
+        if before is not None and before.term == term:
+            sent_at = max(sent_at, before.sent_at)
+        self.taken[node] = Taken(term, sent_at)
         self.refusals.pop(node, None)
-        if self.counts and self.accepted.verdict() is Verdict.WON:
-            self.phase = Phase.CHOSEN
-            return True
-        return False
+        if self.phase is Phase.CHOSEN:
+            return False
+        self.used = max(self.used, term)
+        self.highest = max(self.highest, term)
+        self.occupies.add(node)
+        if self.phase is Phase.PREPARING:
+            self.promises[node] = term
+        else:
+            since = LONG_AGO
+        together = sum(1 for took in self.taken.values() if took.term == term and took.sent_at >= since)
+        if together < majority(len(self.nodes)):
+            return False
+        self.term = term
+        self.phase = Phase.CHOSEN
+        return True
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         """Note a no of the present phase."""
@@ -117,9 +157,12 @@ class Proposer:
         self.highest = max(self.highest, message.term)
         if message.request != self.request:
             return
-        if self.phase is not Phase.PREPARING and node in self.accepted.yes:
+        took = self.taken.get(node)
+        present = message.term + 1 if self.phase is Phase.PREPARING else self.term
+        if took is not None and took.term >= present:
             return  # late: it has accepted since
         self.promises.pop(node, None)
+        self.taken.pop(node, None)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)
         self.refusals[node] = Refusal(message.reason, message.occupant, now)
@@ -131,12 +174,21 @@ class Proposer:
 
     def unanswered(self) -> list[str]:
         """The nodes that have said neither yes nor no in this phase."""
-        yes = self.promises.keys() if self.phase is Phase.PREPARING else self.accepted.yes
-        return [node for node in self.nodes if node not in yes and node not in self.refusals]
+        if self.phase is Phase.PREPARING:
+            return [node for node in self.nodes if node not in self.promises and node not in self.refusals]
+        return [node for node in self.nodes if not self._has(node) and node not in self.refusals]
+
+    def _has(self, node: str) -> bool:
+        took = self.taken.get(node)
+        return took is not None and took.term >= self.term
 
     def failed(self, silent: frozenset[str]) -> bool:
-        """Refused at more than N - quorum nodes; nodes given up on count, and name nobody (section 5)."""
+        """Refused at more than N - quorum nodes; nodes given up on count, and name nobody (section 5), and so
+        do those that took the lease in a higher term meanwhile: this one is over for them.
+        """
         no = set(self.refusals) | {node for node in self.unanswered() if node in silent}
+        if self.phase is Phase.ACCEPTING:
+            no.update(node for node, took in self.taken.items() if took.term > self.term)
         return len(no) >= blocking(len(self.nodes))
 
     def must_withdraw(self, *, age: float, grace: float, now: float) -> bool:
