@@ -10,7 +10,7 @@ At most one attempt per name is alive; further wishes of the same process line u
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import ceil
 
 import attrs
@@ -209,7 +209,8 @@ class Contender:
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
-        attempt = Attempt(wish, lease, proposer, self._out.retry_first(), self._out.retry_first())
+        first = self._out.retry_first()
+        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
         if after is None:
@@ -231,39 +232,44 @@ class Contender:
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _send_prepares(self, attempt: Attempt, now: float) -> None:
-        """A standing Prepare of one that waits: each sending with a new number (rule S4).
+        """The same to all, but for one that waits with its lease to those where it may stand (section 5).
 
         One that does not wait gives up at the first clear no: standing leases, split among such, would leave
-        the name to nobody. A holder on its way to a higher term goes there as it was accepted before.
+        the name to nobody.
         """
         proposer, wish = attempt.proposer, attempt.wish
-        message: Prepare
-        if wish.once or attempt.number in self._leases.tenures:
-            message = Prepare(
-                request=proposer.request,
-                name=wish.name,
-                at_least=proposer.at_least,
-                candidate=proposer.candidate,
-                age_ms=int(wish.age(now) * 1000),
-                refresh_ms=0,
-                label=wish.label,
-            )
-        else:
-            message = StandingPrepare(
-                request=proposer.request,
-                name=wish.name,
-                at_least=proposer.at_least,
-                candidate=proposer.candidate,
-                age_ms=int(wish.age(now) * 1000),
-                refresh_ms=max(1, round(attempt.refresh * 1000)),
-                label=wish.label,
-                ttl_ms=attempt.lease.ttl_ms,
-                data=wish.data,
-                seq=self._numbers.next(now),
-            )
+        waits = not wish.once and attempt.number not in self._leases.tenures
+        plain = Prepare(
+            request=proposer.request,
+            name=wish.name,
+            at_least=proposer.at_least,
+            candidate=proposer.candidate,
+            age_ms=int(wish.age(now) * 1000),
+            refresh_ms=max(1, round(attempt.refresh * 1000)) if waits else 0,
+            label=wish.label,
+        )
         attempt.stated = attempt.refresh
+        stands_at: Collection[str] = ()
+        if waits and (attempt.eager or proposer.refusals):
+            stands_at = proposer.stands_at()
+        standing = self._standing(plain, attempt, now) if stands_at else plain
         for node in self._nodes:
-            self._out.send(node, message)
+            self._out.send(node, standing if node in stands_at else plain)
+
+    def _standing(self, plain: Prepare, attempt: Attempt, now: float) -> StandingPrepare:
+        """Each sending carries a new number, so that it counts from its own time (rule S4)."""
+        return StandingPrepare(
+            request=plain.request,
+            name=plain.name,
+            at_least=plain.at_least,
+            candidate=plain.candidate,
+            age_ms=plain.age_ms,
+            refresh_ms=plain.refresh_ms,
+            label=plain.label,
+            ttl_ms=attempt.lease.ttl_ms,
+            data=attempt.lease.data,
+            seq=self._numbers.next(now),
+        )
 
     def _accept(self, attempt: Attempt, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
@@ -335,9 +341,12 @@ class Contender:
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
 
     def _give_way(self, attempt: Attempt, now: float) -> bool:
-        """Withdraw in favour of an older candidate where votes are split (rule L2)."""
-        wish, grace = attempt.wish, self._settings.grace
-        if wish.once or not attempt.proposer.must_withdraw(age=wish.age(now), grace=grace, now=now):
+        """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
+        that another with a quorum lacks (rule L3).
+        """
+        wish, proposer, grace = attempt.wish, attempt.proposer, self._settings.grace
+        split = not wish.once and proposer.must_withdraw(age=wish.age(now), grace=grace, now=now)
+        if not split and not proposer.took_in_vain():
             return False
         self._counters["withdrawn"] += 1
         self._end(attempt, now)
@@ -440,7 +449,7 @@ class Contender:
         proposer = attempt.proposer
         if tenure is not None and message.request == 0 and node in proposer.taken:
             self._commit(tenure, [node])  # pushed again: the first answer was lost
-        if proposer.took(node, message.term, sent_at, since=now - attempt.wish.timing.fresh):
+        if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
             if tenure is None:
                 self._chosen(attempt, now)
             else:

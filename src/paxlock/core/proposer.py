@@ -13,12 +13,14 @@ counted by node id, not by message (rule S10).
 from __future__ import annotations
 
 import enum
+from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple
 
 import attrs
 
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Occupant, RefusalReason, Refused
+from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
 
 __all__ = ["Phase", "Proposer", "Refusal", "Taken"]
@@ -74,6 +76,7 @@ class Proposer:
     started: float = 0.0
     promises: dict[str, int] = attrs.field(factory=dict)
     taken: dict[str, Taken] = attrs.field(factory=dict)
+    took_at: float = LONG_AGO  #: when the last acceptance was heard
     refusals: dict[str, Refusal] = attrs.field(factory=dict)
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
 
@@ -118,13 +121,16 @@ class Proposer:
         self.started = now
         self.refusals.clear()
 
-    def took(self, node: str, term: int, sent_at: float, *, since: float = LONG_AGO) -> bool:
+    def took(
+        self, node: str, term: int, sent_at: float, *, now: float = 0.0, since: float = LONG_AGO
+    ) -> bool:
         """Count an acceptance; True when the lease has just been chosen: by a quorum in ONE term (rule S3).
 
         In phase 1 a number sent before ``since`` is too old to make the lease valid: it is worth no more
         than a promise.
         """
-        lowest = self.term if self.phase is Phase.CHOSEN else self.at_least
+        # Once an Accept is on its way, a lower term must not become the token: learners may see the higher.
+        lowest = self.at_least if self.phase is Phase.PREPARING else self.term
         if node not in self.nodes or not term or term < lowest:
             return False
         before = self.taken.get(node)
@@ -133,6 +139,7 @@ class Proposer:
         if before is not None and before.term == term:
             sent_at = max(sent_at, before.sent_at)
         self.taken[node] = Taken(term, sent_at)
+        self.took_at = now
         self.refusals.pop(node, None)
         if self.phase is Phase.CHOSEN:
             return False
@@ -190,6 +197,32 @@ class Proposer:
         if self.phase is Phase.ACCEPTING:
             no.update(node for node, took in self.taken.items() if took.term > self.term)
         return len(no) >= blocking(len(self.nodes))
+
+    def stands_at(self) -> Collection[str]:
+        """Where to send the lease along with a refresh: everywhere, but while one candidate holds at a quorum
+        only where it does. A node that lacks its lease must be free for it to come back (rule L3).
+        """
+        held: dict[Candidate, list[str]] = {}
+        for node, refusal in self.refusals.items():
+            if refusal.occupant is not None and refusal.occupant.occupancy is Occupancy.HELD:
+                held.setdefault(refusal.occupant.candidate, []).append(node)
+        return next((nodes for nodes in held.values() if len(nodes) >= majority(len(self.nodes))), self.nodes)
+
+    def took_in_vain(self) -> bool:
+        """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
+        than half its ttl left: it is alive and wants that minority back (rule L3).
+        """
+        if self.phase is not Phase.PREPARING or not self.taken:
+            return False
+        holders = Counter(
+            refusal.occupant.candidate
+            for refusal in self.refusals.values()
+            if refusal.heard_at > self.took_at
+            and refusal.occupant is not None
+            and refusal.occupant.occupancy is Occupancy.HELD
+            and refusal.occupant.remaining_ms * 2 > refusal.occupant.ttl_ms
+        )
+        return any(nodes >= majority(len(self.nodes)) for nodes in holders.values())
 
     def must_withdraw(self, *, age: float, grace: float, now: float) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).

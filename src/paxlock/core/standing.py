@@ -50,8 +50,9 @@ def _speaks_for(view: View, candidate: Candidate) -> bool:
 
 
 def judge(views: Mapping[str, View], nodes: int) -> Judgement:
-    """Led if a quorum holds the same candidate's lease, or if one node knows the Commit and N - quorum + 1
-    do not deny it; free if N - quorum + 1 report neither; else unknown.
+    """Led if a quorum holds the same candidate's lease, in one term where nobody knows it to be chosen, or if
+    one node knows the Commit and N - quorum + 1 do not deny it; free if N - quorum + 1 report neither; else
+    unknown.
     """
     candidates = {
         view.lease.candidate for view in views.values() if view.lease is not None and not view.released
@@ -61,9 +62,13 @@ def judge(views: Mapping[str, View], nodes: int) -> Judgement:
         speaking = [view for view in views.values() if _speaks_for(view, candidate)]
         holding = [view for view in speaking if view.holds]
         known = any(view.chosen for view in speaking)
-        if len(holding) < majority(nodes) and not (known and len(speaking) >= blocking(nodes)):
+        term = _term_of_a_quorum(holding, nodes)
+        held = len(holding) >= majority(nodes) and (
+            known or term or any(v.lease is not None and v.lease.token for v in holding)
+        )
+        if not held and not (known and len(speaking) >= blocking(nodes)):
             continue
-        found = _led(speaking, holding, nodes)
+        found = _led(speaking, holding, term, nodes)
         if best is None or found.term > best.term:
             best = found
     if best is not None:
@@ -72,11 +77,17 @@ def judge(views: Mapping[str, View], nodes: int) -> Judgement:
     return Judgement(State.FREE if neither >= blocking(nodes) else State.UNKNOWN)
 
 
-def _led(speaking: list[View], holding: list[View], nodes: int) -> Judgement:
+def _term_of_a_quorum(holding: list[View], nodes: int) -> int:
+    """The one term in which a quorum holds the lease, or 0: standing accepts may be of different terms."""
+    terms = [view.lease_term for view in holding]
+    return next((term for term in terms if terms.count(term) >= majority(nodes)), 0)
+
+
+def _led(speaking: list[View], holding: list[View], term: int, nodes: int) -> Judgement:
     newest = max(speaking, key=lambda view: (view.chosen, view.lease_term))
     tokens = [view.lease.token for view in speaking if view.lease is not None and view.lease.token]
     chosen = [view.lease_term for view in speaking if view.chosen]
-    term = max(tokens) if tokens else min(chosen, default=newest.lease_term)
+    term = max(tokens) if tokens else min(chosen, default=term)
     left = sorted((view.remaining_ms / 1000.0 for view in holding), reverse=True)
     quorum = majority(nodes)
     remaining = left[quorum - 1] if len(left) >= quorum else 0.0
