@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
-from paxlock.core.acceptor import Acceptor, Record, RecordTimer, SweepTimer
+from paxlock.core.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
@@ -25,6 +25,7 @@ from paxlock.core.messages import (
     Released,
     Renew,
     Renewed,
+    StandingPrepare,
 )
 from paxlock.core.notices import Granted
 from paxlock.core.recovery import Start, begin
@@ -99,6 +100,8 @@ class HandAcceptor:
                 self.acceptor.run_out(key.name, now)
             elif isinstance(key, SweepTimer):
                 self.acceptor.sweep(now)
+            elif isinstance(key, PushTimer):
+                self.acceptor.push_again(key.name, now)
 
     def prepare(
         self,
@@ -109,11 +112,30 @@ class HandAcceptor:
         age: float = 0.0,
         refresh: float = 0.0,
         name: str = NAME,
-    ) -> Promise | Refused | None:
+    ) -> Promise | Accepted | Refused | None:
         self.run_out(now)
         message = Prepare(
             1, name, at_least, who, round(age * 1000), round(refresh * 1000), who_is(who.session)
         )
+        return self.acceptor.prepare(message, now)
+
+    def stand(
+        self,
+        who: Candidate,
+        seq: int,
+        *,
+        now: float,
+        at_least: int = 1,
+        age: float = 0.0,
+        refresh: float = 1.0,
+        ttl: float = TTL,
+        name: str = NAME,
+    ) -> Promise | Accepted | Refused | None:
+        """A standing Prepare: with the lease and a number."""
+        self.run_out(now)
+        label = who_is(who.session)
+        times = round(age * 1000), round(refresh * 1000)
+        message = StandingPrepare(1, name, at_least, who, *times, label, round(ttl * 1000), b"", seq)
         return self.acceptor.prepare(message, now)
 
     def accept(
@@ -150,7 +172,7 @@ class HandAcceptor:
         """(term, owner or "-", held)."""
         return row(self.acceptor.records.get(NAME), self.acceptor.floor)
 
-    def pushed(self) -> list[Promise]:
+    def pushed(self) -> list[Promise | Accepted]:
         pushes, self.acceptor.pushes = self.acceptor.pushes, []
         return [message for _, message in pushes]
 
@@ -244,6 +266,15 @@ class HandSession:
 
     def promised(self, node: str, asked: Prepare, term: int, *, now: float, floor: int = 0) -> None:
         self.receive(node, Promise(asked.request, asked.name, asked.candidate, term, 0, floor), now)
+
+    def took(
+        self, node: str, asked: Prepare, term: int, *, now: float, push: bool = False, seq: int | None = None
+    ) -> None:
+        """A node has accepted a standing Prepare: it answers, or it pushes without having been asked."""
+        assert isinstance(asked, StandingPrepare)
+        number = asked.seq if seq is None else seq
+        answer = Accepted(0 if push else asked.request, asked.name, asked.candidate, term, number)
+        self.receive(node, answer, now)
 
     def accepted(
         self, node: str, asked: Accept, *, now: float, term: int | None = None, seq: int | None = None

@@ -6,20 +6,30 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import TypeVar
 
+import attrs
 from by_hand import NAME, replica_of, row, session_id, settings_for, who_is
 
-from paxlock.core.messages import Message, Peer
+from paxlock.core.messages import Message, Peer, Prepare, StandingPrepare
 from paxlock.core.replica import Replica
 from paxlock.core.session import Session
 
 M = TypeVar("M")
 
 
-class HandCell:
-    """Real replicas and sessions. Messages lie in ``mail`` until they are delivered or lost by hand."""
+def without_lease(message: StandingPrepare) -> Prepare:
+    """What a candidate sends that does not stand."""
+    return Prepare(*(getattr(message, field.name) for field in attrs.fields(Prepare)))
 
-    def __init__(self, nodes: str, sessions: Iterable[str]) -> None:
+
+class HandCell:
+    """Real replicas and sessions. Messages lie in ``mail`` until they are delivered or lost by hand.
+
+    Where sessions are ``plain``, no Prepare carries the lease: every term takes both phases.
+    """
+
+    def __init__(self, nodes: str, sessions: Iterable[str], *, plain: bool = False) -> None:
         self.now = 0.0
+        self._plain = plain
         self.nodes = nodes
         self.replicas = {node: replica_of(node, nodes) for node in nodes}
         self.sessions = {
@@ -42,7 +52,10 @@ class HandCell:
                 replica.persisted(effects.persist, self.now)
         for who, session in self.sessions.items():
             effects = session.take_effects()
-            self.mail.extend((who, str(peer), message) for peer, message in effects.sends)
+            for peer, message in effects.sends:
+                if self._plain and isinstance(message, StandingPrepare):
+                    message = without_lease(message)
+                self.mail.append((who, str(peer), message))
             self.notices.extend((who, notice) for notice in effects.published)
 
     def _hand_over(self, sender: str, to: str, message: Message) -> None:

@@ -2,7 +2,7 @@
 
 Where the classical proposer overwrites or adopts a value that another one left behind, ours is refused, and
 waits or learns. What sits on a quorum is found, told and never replaced while it lives; what sits on a
-minority costs at most its ttl.
+minority costs at most its ttl. (The candidates send plain Prepares here: both phases are seen.)
 
 Each line of a table shows one node: (term, owner, held), with a star where a lease is held.
 """
@@ -66,7 +66,7 @@ def told(cell: HandCell, who: str) -> list[tuple[State, int, str]]:
 
 @pytest.fixture
 def cell() -> HandCell:
-    found = HandCell("abcde", ["athens", "ephesus", "cyrene", "delphi"])
+    found = HandCell("abcde", ["athens", "ephesus", "cyrene", "delphi"], plain=True)
     found.lose()  # greetings
     return found
 

@@ -229,8 +229,8 @@ def test_s5_a_lease_is_handed_over_to_the_oldest_in_one_trip_each() -> None:
     assert granted.deadline > released_at + TTL / 2
 
 
-def test_s5_a_waiter_that_dies_at_the_head_costs_the_grace() -> None:
-    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
+def test_s5_a_waiter_that_dies_at_the_head_costs_the_grace_where_it_does_not_stand() -> None:
+    cell = HandCell("abc", ["athens", "byblos", "cyrene"], plain=True)
     ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
     cell.run(0.5)
     cell.sessions["cyrene"].campaign(NAME, ttl=TTL, now=cell.now)
@@ -246,7 +246,7 @@ def test_s5_a_waiter_that_dies_at_the_head_costs_the_grace() -> None:
 
 
 def test_s5_lost_pushes_are_made_up_for_by_asking() -> None:
-    cell = HandCell("abc", ["athens", "byblos"])
+    cell = HandCell("abc", ["athens", "byblos"], plain=True)
     ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
     cell.run(0.5)
     cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now)

@@ -128,7 +128,10 @@ def test_s6_commit_arms_no_timer_that_excludes() -> None:
         pytest.param([holds(ATHENS, 4)], 3, State.UNKNOWN, id="one-of-three"),
         pytest.param([holds(ATHENS, 4), holds(BYBLOS, 5)], 3, State.UNKNOWN, id="split"),
         pytest.param(
-            [holds(ATHENS, 4), holds(ATHENS, 6), closed(9)], 3, State.LED, id="two-terms-one-tenure"
+            [holds(ATHENS, 4), holds(ATHENS, 6, token=4), closed(9)], 3, State.LED, id="two-terms-one-tenure"
+        ),
+        pytest.param(
+            [holds(ATHENS, 4), holds(ATHENS, 6)], 3, State.UNKNOWN, id="two-terms-and-nobody-knows-the-token"
         ),
         pytest.param([knows(ATHENS, 4)], 3, State.UNKNOWN, id="the-commit-alone"),
         pytest.param([knows(ATHENS, 4), knows(ATHENS, 4)], 3, State.LED, id="the-commit-and-no-denial"),

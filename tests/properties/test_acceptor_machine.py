@@ -6,9 +6,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from paxlock.core.acceptor import Acceptor, RecordTimer, SweepTimer
+from paxlock.core.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Released, Renew
+from paxlock.core.messages import (
+    Accept,
+    Accepted,
+    Prepare,
+    Promise,
+    Refused,
+    Release,
+    Released,
+    Renew,
+    StandingPrepare,
+)
 from paxlock.core.timers import Timers
 
 NAME = "agora"
@@ -37,6 +47,8 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.owners: dict[int, Candidate] = {}
         self.ended: dict[bytes, tuple[int, float]] = {}
         self.held: tuple[Candidate, float] | None = None
+        self.numbers: dict[tuple[Candidate, int], tuple[float, float]] = {}
+        self.last_number = 100
 
     def passes(self, pause: float) -> None:
         """Time goes on; what has run out by then runs out, whether or not anybody has ticked."""
@@ -46,7 +58,21 @@ class AcceptorMachine(RuleBasedStateMachine):
                 self.acceptor.run_out(key.name, self.now)
             elif isinstance(key, SweepTimer):
                 self.acceptor.sweep(self.now)
+            elif isinstance(key, PushTimer):
+                self.acceptor.push_again(key.name, self.now)
         self.look(None)
+        self.look_at_pushes()
+
+    def look_at_pushes(self) -> None:
+        """A pushed Accepted names a number that has come, and the deadline counts from it at the earliest."""
+        pushes, self.acceptor.pushes = self.acceptor.pushes, []
+        for peer, message in pushes:
+            assert (peer, message.request) == (message.candidate.session, 0)
+            if isinstance(message, Accepted):
+                received_at, ttl = self.numbers[message.candidate, message.seq]
+                record = self.acceptor.records[NAME]
+                assert self.now <= received_at + ttl
+                assert not record.holds(message.candidate) or record.deadline >= received_at + ttl
 
     def tombstone(self, candidate: Candidate) -> bool:
         attempt, until = self.ended.get(candidate.session, (0, 0.0))
@@ -97,6 +123,31 @@ class AcceptorMachine(RuleBasedStateMachine):
         elif isinstance(answer, Refused):
             assert answer.occupant is None or answer.occupant.candidate != who
         self.look(None)
+
+    @rule(
+        who=candidates,
+        at_least=terms,
+        age=st.integers(0, 3_000),
+        refresh=st.sampled_from([0, 50, 1_000]),
+        pause=pauses,
+    )
+    def stand(self, who: Candidate, at_least: int, age: int, refresh: int, pause: float) -> None:
+        self.passes(pause)
+        before = self.held
+        self.last_number += 1
+        self.numbers[who, self.last_number] = (self.now, 10.0)
+        message = StandingPrepare(1, NAME, at_least, who, age, refresh, "", 10_000, b"", self.last_number)
+        answer = self.acceptor.prepare(message, self.now)
+        if isinstance(answer, Accepted):
+            assert not self.tombstone(who)
+            assert before is None or before[0] == who
+            assert answer.term >= at_least
+            record = self.acceptor.records[NAME]
+            assert record.holds(who) and record.lease_term == answer.term
+            if before is not None:
+                assert record.deadline == before[1]  # never re-armed
+        self.look(None)
+        self.look_at_pushes()
 
     @rule(who=candidates, term=terms, ttl_ms=ttls, seq=numbers, pause=pauses)
     def accept(self, who: Candidate, term: int, ttl_ms: int, seq: int, pause: float) -> None:

@@ -87,6 +87,10 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "88150802400450202122232425262728292a2b2c2d2e2f1907d002",
     ),
     (m.Inquire(9, "jobs"), "831609646a6f6273"),
+    (
+        m.StandingPrepare(2, "jobs", 5, CANDIDATE, 1500, 50, "host-1", 10_000, b"10.0.0.7:8080", 8),
+        "8b1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc183266686f73742d311927104d31302e302e302e373a3830383008",
+    ),
     (m.Waiting(10, "jobs", 20), "8418180a646a6f627314"),
     (m.List(11, "jobs/", ""), "8418190b656a6f62732f60"),
     (m.Unwatch(12, 1), "83181a0c01"),
@@ -146,6 +150,10 @@ def test_largest_values_pass() -> None:
     lease = Lease(Candidate(S1, INT_MAX), INT_MAX, "l" * 64, bytes(512), TERM_MAX)
     commit = m.Commit("\N{GREEK SMALL LETTER ALPHA}" * 127 + "x", TERM_MAX, lease)
     renew = m.Renew(0, S1, 1, tuple(range(ATTEMPTS_MAX)))
+    prepare = (INT_MAX, commit.name, TERM_MAX, lease.candidate, INT_MAX, INT_MAX, lease.label)
+    standing = m.StandingPrepare(*prepare, lease.ttl_ms, lease.data, INT_MAX)
+    assert standing.lease == attrs.evolve(lease, token=0)
+    assert decode_untrusted(join([encode(standing)])) == (standing,)
     assert decode_untrusted(join([encode(commit)])) == (commit,)
     assert decode_untrusted(join([encode(renew)])) == (renew,)
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lease import (
+    DATA_MAX_BYTES,
+    LABEL_MAX_BYTES,
+    NAME_MAX_BYTES,
+    TERM_MAX,
+    Candidate,
+    Lease,
+)
 from paxlock.core.messages import (
     Commit,
     Greet,
@@ -23,10 +30,11 @@ from paxlock.core.messages import (
     Promise,
     Recovering,
     Renew,
+    StandingPrepare,
     Welcome,
 )
 from paxlock.wire import endpoint as endpoint_module
-from paxlock.wire.codec import encode
+from paxlock.wire.codec import INT_MAX, encode
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.header import CHALLENGE_BYTES, NO_CELL
 from paxlock.wire.keyring import Keyring
@@ -471,6 +479,14 @@ def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
     assert all(len(datagram) <= DATAGRAM_MAX_BYTES for datagram, _ in datagrams)
     got = [node.receive_untrusted(datagram, HOME) for datagram, _ in datagrams]
     assert messages([one for one in got if one is not None]) == sent
+
+
+def test_the_largest_standing_prepare_fits() -> None:
+    largest = StandingPrepare(
+        *(INT_MAX, "n" * NAME_MAX_BYTES, TERM_MAX, Candidate(SESSION, INT_MAX), INT_MAX, INT_MAX),
+        *("l" * LABEL_MAX_BYTES, INT_MAX, bytes(DATA_MAX_BYTES), INT_MAX),
+    )
+    assert len(encode(largest)) <= new_session().room
 
 
 def test_more_small_messages_than_one_array_counts() -> None:

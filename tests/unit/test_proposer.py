@@ -28,15 +28,15 @@ def chosen() -> Proposer:
     assert not found.promised("a", 1, 5)
     assert found.promised("b", 1, 6)
     found.accept(2, 0.1)
-    assert not found.took("a", 6)
-    assert found.took("b", 6)
+    assert not found.took("a", 6, 0.1)
+    assert found.took("b", 6, 0.1)
     return found
 
 
 def test_from_preparing_to_chosen() -> None:
     found = chosen()
     assert (found.phase, found.term, found.used) == (Phase.CHOSEN, 6, 6)
-    assert not found.took("c", 6)  # chosen once
+    assert not found.took("c", 6, 0.1)  # chosen once
     assert found.unanswered() == []
 
 

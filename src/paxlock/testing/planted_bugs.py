@@ -36,6 +36,10 @@ _SPLIT: dict[str, Any] = {
     "max_ttl_ms": 250, "faulty_for": 1.5, "ceiling_step": 1000,
 }  # fmt: skip
 _LEAVERS: dict[str, Any] = {"cancelled": 0.6, "late": 0.3, "repeated": 0.3, "names": 1, "late_max": 0.1}
+_STANDING: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 5, "once": 0.0, "loss": 0.2, "late": 0.2, "late_max": 0.2,
+    "client_pauses": 5.0, "max_ttl_ms": 400, "ttls": 3, "faulty_for": 1.0, "drift_ppm": 10_000,
+}  # fmt: skip
 
 PLANTED_BUGS: tuple[Mutation, ...] = (
     Mutation(
@@ -118,17 +122,8 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
         "mixed-terms",
         "S3: acceptances of different terms are counted together before the first validity",
         (
-            Edit(
-                "contender", "Contender.accepted", "message.term == proposer.term and proposer.counts", "True"
-            ),
-            Edit(
-                "contender",
-                "Contender.accepted",
-                "proposer.took(node, message.term)",
-                "proposer.took(node, proposer.term)",
-            ),
-            Edit("contender", "Contender._accept", "attempt.sent.clear()", "pass"),
-            Edit("proposer", "Proposer.accept", "self.accepted = Tally(frozenset(self.nodes))", "pass"),
+            Edit("proposer", "Proposer.took", "took.term == term and took.sent_at", "took.sent_at"),
+            Edit("contender", "Contender._chosen", "if took.term == proposer.term", "if True"),
         ),
         changes=_SPLIT,
     ),
@@ -201,10 +196,9 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
             Edit(
                 "proposer",
                 "Proposer.took",
-                "self.accepted.record(node, True)",
-                'self.accepted.yes.add(f"{node} {len(self.accepted.yes)}")',
+                "self.taken[node] = Taken(term, sent_at)",
+                'self.taken[f"{node} {len(self.taken)}"] = Taken(term, sent_at)',
             ),
-            Edit("contender", "Contender._chosen", "attempt.sent[node]", "attempt.sent[node.split()[0]]"),
         ),
         seed=1,
         changes={"repeated": 0.3, "clients": 4, "loss": 0.2},
@@ -227,8 +221,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "replica",
                 "Replica._from_session",
                 "learner.commit(message, now)",
-                "acceptor._hold(acceptor._record(message.name, now), Accept(0, message.name, message.term, "
-                "message.lease, 0, 0), now, renewed=False, same_sender=False)",
+                "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, now)",
             ),
         ),
         seed=1,
@@ -282,9 +275,8 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor.prepare",
-                "return self._promise(record, message.request)\n    if record.owner is not None",
-                "record.owner_since = now\n"
-                "        return self._promise(record, message.request)\n    if record.owner is not None",
+                "        if standing is None:\n            return",
+                "        if standing is None:\n            record.owner_since = now\n            return",
             ),
         ),
         seed=3,
@@ -390,6 +382,58 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
         ),
         seed=20,
         changes=_PAUSES,
+    ),
+    Mutation(
+        "newer-number-echoed",
+        "section 5: a standing accept is answered with a newer number than it was taken with",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.prepare",
+                "record.lease_term, record.seq)",
+                "record.lease_term, standing.seq)",
+            ),
+        ),
+        changes=_STANDING,
+    ),
+    Mutation(
+        "counted-from-the-arrival",
+        "section 5: a standing accept runs out a ttl after the wait began, not after the refresh",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor._advance",
+                "head.arrival, head.received_at)",
+                "head.arrival, head.arrival)",
+            ),
+        ),
+        changes=_STANDING,
+    ),
+    Mutation(
+        "old-refresh-accepted",
+        "section 5: a standing accept by a refresh that is older than a quarter of the ttl",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor._advance",
+                "now - head.received_at <= standing.ttl / STANDING_DIVISOR",
+                "True",
+            ),
+        ),
+        changes=_STANDING,
+    ),
+    Mutation(
+        "left-standing-in-line",
+        "L1: a Release leaves the candidate, with its lease, in the line",
+        (
+            Edit(
+                "acceptor",
+                "Acceptor.release",
+                "        record.line.remove(candidate)\n",
+                "        pass\n",
+            ),
+        ),
+        changes=_LEAVERS,
     ),
     Mutation(
         "one-node-says-free",
