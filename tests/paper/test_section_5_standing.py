@@ -248,6 +248,19 @@ def test_l1_release_takes_the_candidate_with_its_standing_lease_out_of_the_line(
     assert refusal(node.stand(BYBLOS, 6, now=1.3)) is RefusalReason.ENDED
 
 
+@pytest.mark.parametrize("stands", [True, False])
+def test_l1_the_release_of_a_later_attempt_ends_the_earlier_one_in_line_too(stands: bool) -> None:
+    node = HandAcceptor()
+    node.accept(candidate("byblos", 2), 1, 1, now=0.0)
+    if stands:
+        node.stand(BYBLOS, 7, now=1.0)  # late, and its own Release was lost
+    else:
+        node.prepare(BYBLOS, now=1.0, refresh=REFRESH)
+    node.stand(CYRENE, 1, now=1.1)
+    node.release(candidate("byblos", 2), 1, now=1.2)
+    assert [(type(m), m.candidate) for m in node.pushed()] == [(Accepted, CYRENE)]
+
+
 def test_s2_the_line_waits_for_the_ceiling_and_counts_from_the_refresh_all_the_same() -> None:
     node = held_by_athens(ceiling=1)
     node.stand(BYBLOS, 7, now=1.0)

@@ -97,11 +97,11 @@ class AcceptorMachine(RuleBasedStateMachine):
             return
         # A lease that has not run out is still held, and no sooner over, unless its own candidate said so.
         candidate, deadline = before
-        if self.held is None:
-            assert by == candidate
-        else:
-            assert self.held[0] == candidate
+        if self.held is not None and self.held[0] == candidate:
             assert self.held[1] >= deadline
+        else:
+            assert by == candidate
+            assert self.held is None or not self.tombstone(self.held[0])  # the next in line, in the same step
 
     @rule(
         who=candidates,

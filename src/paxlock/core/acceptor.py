@@ -290,6 +290,9 @@ class Acceptor:
         if record.lease is not None or record.owner is not None or not record.line:
             return
         head = record.line.head(now)
+        while head is not None and record.ended(head.candidate):  # by the Release of a later attempt (L1)
+            record.line.remove(head.candidate)
+            head = record.line.head(now)
         if head is None:
             return
         standing = head.standing
@@ -319,7 +322,7 @@ class Acceptor:
     def push_again(self, name: str, now: float) -> None:
         """The last push may have been lost."""
         record = self.records.get(name)
-        if record is not None and record.repeat:
+        if record is not None and record.repeat and record.deadline > now:
             self._push(record, now)
 
     def heard(self, candidate: Candidate) -> None:

@@ -221,7 +221,8 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "replica",
                 "Replica._from_session",
                 "learner.commit(message, now)",
-                "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, now)",
+                "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
+                "now)",
             ),
         ),
         seed=1,
