@@ -5,7 +5,8 @@
 One client acquires and releases one name, again and again, in a cell of three node processes on loopback,
 durability ``record``. Beside it stands the floor: the same request to all three nodes and the wait for two
 answers, over the same transport, codec and seal, without a lock. An acquisition is one such round trip and
-a release is another, so a ratio near 2 would be perfect. Runs are interleaved; the table shows medians of runs.
+a release is another, so a ratio near 2 would be perfect. Runs are interleaved; the table shows medians of
+runs.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ async def test_embedded_nodes_elect_among_themselves(tmp_path: Path) -> None:
                 if len(led) == len(NODE_IDS):
                     everybody.set()
             counts = node.node_statistics()
-            assert counts["Prepare"] > 0
+            assert counts["StandingPrepare"] > 0
             with pytest.raises(TypeError):
                 counts["Prepare"] = 0  # type: ignore[index]
             await everybody.wait()

@@ -433,6 +433,12 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
                 "        record.line.remove(candidate)\n",
                 "        pass\n",
             ),
+            Edit(
+                "acceptor",
+                "Acceptor._advance",
+                "while head is not None and",
+                "while False and head is not None and",
+            ),
         ),
         changes=_LEAVERS,
     ),
