@@ -6,12 +6,18 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+import paxlock
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TIME_LIMIT_S = 60
+# Not installed, the package has no entry point by which pytest would find the plugin.
+INSTALLED = any(entry.name == "paxlock" for entry in entry_points(group="pytest11"))
+PLUGIN = () if INSTALLED else ("-p", "paxlock.testing.pytest_plugin")
 
 
 def run_example(name: str, *arguments: str) -> str:
@@ -61,6 +67,34 @@ def test_the_callback_sees_every_change_in_order() -> None:
     assert terms == sorted(set(terms))
 
 
+def test_the_tests_of_the_report_pass() -> None:
+    """As a user runs them: by pytest, in their folder, with the plugin that the package brings."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", "testing_your_code"),
+            *(
+                "-q",
+                "-W",
+                "error",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:benchmark",
+                *PLUGIN,
+                "testing_your_code",
+            ),
+        ],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT_S,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(paxlock.__file__).parent.parent)},
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "6 passed" in done.stdout
+
+
 def test_every_example_is_tested() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
-    assert all(f'"{path.name}"' in tested for path in EXAMPLES.glob("*.py"))
+    assert all(f'"{path.name}"' in tested for path in EXAMPLES.iterdir() if path.name[0] not in "._")

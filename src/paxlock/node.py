@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from typing import TypeVar
@@ -21,18 +20,19 @@ import attrs
 import trio
 
 from paxlock.client import Client
-from paxlock.clock import BootClock, Clock
+from paxlock.clock import Clock
 from paxlock.config import Cell, NodeConfig, check_label, client_settings
 from paxlock.core.durable import Durability, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
 from paxlock.driver import Driver, attended
-from paxlock.errors import ConfigError, StoreError
-from paxlock.opening import default_label, keep_resolving, keyring_of, open_as, resolve_members
-from paxlock.store import MemoryStore, Store, StoreLike
+from paxlock.errors import StoreError
+from paxlock.opening import keep_resolving, keyring_of, open_as, resolve_members
+from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
-from paxlock.wire.transport import Address, Transport, UdpTransport, resolve
+from paxlock.wire.transport import Address, Transport
+from paxlock.world import world_of
 
 __all__ = ["Node", "NodeConfig", "open_node", "serve_node"]
 
@@ -165,26 +165,6 @@ async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work)
 
 
-def _spoil(folder: Path) -> None:
-    """A run in memory outdates what a clean stop left on disk: the next start from it must not trust it."""
-    store = Store.open(folder, create_folder=False)
-    try:
-        record = store.read_record()
-        if record is not None and record.clean:
-            store.write_record(attrs.evolve(record, clean=False))
-    finally:
-        store.close()
-
-
-def _open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
-    if config.durability is Durability.MEMORY:
-        if config.data_dir is not None and config.data_dir.exists():
-            _spoil(config.data_dir)
-        return MemoryStore()
-    assert config.data_dir is not None
-    return Store.open(config.data_dir, create_folder=create_folder)
-
-
 def _begin(
     config: NodeConfig, store: StoreLike, durability: Durability, run: bytes, *, create: bool, join: bool
 ) -> Start:
@@ -212,14 +192,6 @@ def _begin(
     return start
 
 
-async def _bind(config: NodeConfig) -> UdpTransport:
-    addresses = await resolve(config.bind_address)
-    if not addresses:
-        raise ConfigError(f"{config.bind_address!r} has no address to listen on")
-    host, port = addresses[0]
-    return UdpTransport.bind(host, port)
-
-
 @asynccontextmanager
 async def run_service(
     config: NodeConfig,
@@ -237,13 +209,15 @@ async def run_service(
     A ``fresh_cell``, made in this process and gone with it, has no past: its nodes keep their record in
     memory and need not sit out.
     """
-    clock = clock or BootClock()
+    assert isinstance(config.cell, Cell)
+    world = world_of(member.address for member in config.cell.members)
+    clock = clock or world.clock()
     if transport is None:
-        transport = await _bind(config)
+        transport = await world.bind(config)
     opened = store
     try:
         if opened is None:
-            opened = await trio.to_thread.run_sync(lambda: _open_store(config, create_folder=create or join))
+            opened = await world.open_store(config, create_folder=create or join)
         found = opened
         run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
@@ -305,10 +279,13 @@ async def open_node(
     Raises ConfigError and StoreError, with a sentence that says what to do.
     """
     assert isinstance(config.cell, Cell)
-    who = default_label() if label is None else check_label(label)
+    if label is not None:
+        check_label(label)
     async with run_service(config, create=create, join=join) as service:
         settings = client_settings(config.cell, environ={})
-        async with open_as(partial(Node, service), settings, label=who, clock=BootClock()) as node:
+        world = world_of(member.address for member in config.cell.members)
+        make = partial(world.kind(Node), service)
+        async with open_as(make, settings, world=world, label=label) as node:
             yield node
 
 

@@ -12,14 +12,15 @@ from typing import TypeVar
 import trio
 
 from paxlock.client import Client
-from paxlock.clock import BootClock, Clock
+from paxlock.clock import Clock
 from paxlock.config import Cell, ClientSettings, check_label, client_settings
 from paxlock.core.messages import Member, Welcome
 from paxlock.driver import attended
 from paxlock.errors import ConfigError
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.keyring import Keyring
-from paxlock.wire.transport import Address, Transport, UdpTransport, resolve
+from paxlock.wire.transport import Address, Transport, resolve
+from paxlock.world import World, default_label, world_of
 
 __all__ = ["default_label", "keep_resolving", "keyring_of", "open_as", "open_client", "resolve_members"]
 
@@ -64,14 +65,6 @@ async def keep_resolving(cell: Cell, endpoint: Endpoint, known: Mapping[str, Seq
         except ConfigError:
             continue
         endpoint.configure(cell.cell_id, cell.epoch, known)
-
-
-def _bind_beside(addresses: Sequence[Address]) -> UdpTransport:
-    """A socket from which these addresses can be reached."""
-    hosts = [host for host, _ in addresses]
-    if all(host.startswith("127.") for host in hosts):
-        return UdpTransport.bind("127.0.0.1", 0)
-    return UdpTransport.bind("::" if any(":" in host for host in hosts) else "0.0.0.0", 0)
 
 
 async def _discover(
@@ -119,11 +112,12 @@ async def open_as(
     make: Callable[..., C],
     settings: ClientSettings,
     *,
-    label: str,
+    world: World,
+    label: str | None,
     transport: Transport | None = None,
-    clock: Clock,
+    clock: Clock | None = None,
 ) -> AsyncIterator[C]:
-    """Open what ``make`` makes: a Client, or a Node that is also one."""
+    """Open what ``make`` makes: a Client, or a Node that is also one. What is not given is of ``world``."""
     session = secrets.token_bytes(SESSION_BYTES)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
     endpoint = Endpoint(SessionSender(session), keyring_of(keys))
@@ -135,13 +129,19 @@ async def open_as(
     else:
         reach = [address for seed in settings.seeds for address in await resolve(seed)]
     if transport is None:
-        transport = _bind_beside(reach)
+        transport = world.bind_beside(reach)
     try:
         if cell is None:
             cell = await _discover(settings, endpoint, transport, reach)
             members = await resolve_members(cell.members)
         endpoint.configure(cell.cell_id, cell.epoch, members)
-        client = make(cell, session, label=label, transport=transport, clock=clock)
+        client = make(
+            cell,
+            session,
+            label=world.label() if label is None else label,
+            transport=transport,
+            clock=clock or world.clock(),
+        )
         driver = client.attach(endpoint)
         try:
             async with attended(
@@ -157,9 +157,16 @@ async def open_as(
         transport.close()
 
 
-def default_label() -> str:
-    """Who is this, for people: host and process."""
-    return f"{os.uname().nodename}:{os.getpid()}"[:64]
+@asynccontextmanager
+async def _open_client(
+    settings: ClientSettings, label: str | None, transport: Transport | None, clock: Clock | None
+) -> AsyncIterator[Client]:
+    members = settings.cell.members if settings.cell is not None else ()
+    world = world_of([member.address for member in members] or settings.seeds)
+    async with open_as(
+        world.kind(Client), settings, world=world, label=label, transport=transport, clock=clock
+    ) as client:
+        yield client
 
 
 def open_client(
@@ -180,6 +187,6 @@ def open_client(
     Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
     run with another one. ``transport`` and ``clock`` are for tests.
     """
-    who = default_label() if label is None else check_label(label)
-    settings = _settings(cell, key)
-    return open_as(Client, settings, label=who, transport=transport, clock=clock or BootClock())
+    if label is not None:
+        check_label(label)
+    return _open_client(_settings(cell, key), label, transport, clock)

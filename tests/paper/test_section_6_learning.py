@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from by_hand import (
     ATHENS,
@@ -167,6 +168,42 @@ def test_s6_poll_asks_on_until_it_is_decided_or_out_of_time() -> None:
     session.run_until(1.0)
     (answered,) = session.told(Answered)
     assert (answered.judgement.state, answered.nodes_up) == (State.UNKNOWN, 1)
+
+
+def test_s6_free_needs_the_same_word_twice() -> None:
+    """a says "neither" and accepts afterwards (L3); c held the lease until then and says "neither" now. The
+    name was led throughout, by b and c and then by a and b.
+    """
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    first = session.sent_to_all(Poll)
+    session.receive("a", answer(first, 4), 0.001)
+    session.receive("c", answer(first, 4), 0.001)
+    assert session.told(Answered) == []
+    again = session.sent_to_all(Poll)
+    assert again.request > first.request
+    session.receive("b", answer(first, 4), 0.002)  # late: of the first round
+    session.receive("c", answer(again, 4), 0.002)
+    session.receive("a", attrs.evolve(holds(ATHENS, 5), request=again.request), 0.002)
+    session.receive("b", attrs.evolve(holds(ATHENS, 5), request=again.request), 0.002)
+    (answered,) = session.told(Answered)
+    assert answered.judgement.state is State.LED
+
+
+def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    for term in (4, 6, 6):  # something happened between the first two
+        asked = session.sent_to_all(Poll)
+        assert session.told(Answered) == []
+        session.receive("a", answer(asked, term), 0.001)
+        session.receive("b", answer(asked, term), 0.001)
+    (answered,) = session.told(Answered)
+    assert (answered.judgement.state, answered.nodes_up) == (State.FREE, 2)
+
+
+def answer(asked: Poll, term: int) -> View:
+    return View(asked.request, NAME, term, None, 0, False, False, False, 0)
 
 
 def test_s6_poll_of_a_held_name_and_of_a_released_one() -> None:

@@ -18,7 +18,6 @@ from by_hand import (
     session_id,
     settings_for,
 )
-from memory_cell import memory_cell
 from trio.testing import MockClock
 
 from paxlock import Cell, ConfigError, State
@@ -60,6 +59,7 @@ from paxlock.core.session import Session
 from paxlock.core.timers import Timers
 from paxlock.core.watcher import Watcher
 from paxlock.driver import attended
+from paxlock.testing import open_virtual_cell
 from paxlock.wire.codec import ATTEMPTS_MAX, INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring
@@ -181,10 +181,10 @@ def test_a_question_that_is_repeated_for_ever_keeps_few_numbers() -> None:
     session.machine.poll("n", 0.0, patience=1e9)
     session.run_until(600.0)
     assert len(session.machine._asked) <= 64
-    polls = session.sent(Poll)
-    last = polls[-1][1]
-    for node in "abc":
-        session.receive(node, View(last.request, "n", 1, None, 0, False, False, False, 0), 600.0)
+    for _ in range(2):  # "free" is asked twice
+        last = session.sent(Poll)[-1][1]
+        for node in "abc":
+            session.receive(node, View(last.request, "n", 1, None, 0, False, False, False, 0), 600.0)
     assert not session.machine._asked
 
 
@@ -319,7 +319,7 @@ def test_a_node_that_answers_again_is_no_longer_counted_as_recovering() -> None:
 async def test_a_prefix_that_cannot_be_sent_is_refused_and_harms_nothing(
     autojump_clock: MockClock, prefix: str
 ) -> None:
-    async with memory_cell() as cell, cell.client() as client, client.lock("held") as held:
+    async with open_virtual_cell() as cell, cell.open_client() as client, client.lock("held") as held:
         with pytest.raises(ConfigError):
             client.watch(prefix + "*")
         with pytest.raises(ConfigError):
@@ -347,7 +347,7 @@ async def test_a_failure_while_leaving_does_not_hang() -> None:
 async def test_an_error_of_a_body_that_has_released_is_not_hidden_by_cancellation(
     autojump_clock: MockClock,
 ) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
 
         async def body() -> None:
             with trio.CancelScope() as scope:

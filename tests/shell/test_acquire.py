@@ -9,15 +9,16 @@ import pickle
 
 import pytest
 import trio
-from memory_cell import memory_cell, until_lost, until_waiting
+from cells import until_lost, until_waiting
 from trio.testing import MockClock
 
 from paxlock import Client, ConfigError, HeldLease, LeaseLost, LossReason, NotAcquired, Reason, State
 from paxlock.core.notices import Granted, Lost
+from paxlock.testing import open_virtual_cell
 
 
 async def test_wait_none_waits_until_the_name_is_free(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("one") as one, cell.client("two") as two:
+    async with open_virtual_cell() as cell, cell.open_client("one") as one, cell.open_client("two") as two:
         first = await one.acquire("x", ttl=5.0)
         async with trio.open_nursery() as nursery:
             got: list[HeldLease] = []
@@ -35,7 +36,11 @@ async def test_wait_none_waits_until_the_name_is_free(autojump_clock: MockClock)
 
 
 async def test_wait_zero_is_one_attempt_that_never_queues(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("holder") as one, cell.client("other") as two:
+    async with (
+        open_virtual_cell() as cell,
+        cell.open_client("holder") as one,
+        cell.open_client("other") as two,
+    ):
         async with one.lock("x"):
             began = trio.current_time()
             with pytest.raises(NotAcquired) as caught:
@@ -50,8 +55,8 @@ async def test_wait_zero_is_one_attempt_that_never_queues(autojump_clock: MockCl
 
 
 async def test_wait_zero_without_a_quorum_gives_up_after_a_second(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
-        cell.cut("a", "b")
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        cell.partition("a", "b")
         began = trio.current_time()
         with pytest.raises(NotAcquired) as caught:
             await client.acquire("x", wait=0)
@@ -60,7 +65,11 @@ async def test_wait_zero_without_a_quorum_gives_up_after_a_second(autojump_clock
 
 
 async def test_wait_x_ends_after_x_seconds_with_the_holders_label(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("holder") as one, cell.client("other") as two:
+    async with (
+        open_virtual_cell() as cell,
+        cell.open_client("holder") as one,
+        cell.open_client("other") as two,
+    ):
         async with one.lock("x", ttl=1.0, label="the report"):
             began = trio.current_time()
             with pytest.raises(NotAcquired) as caught:
@@ -71,8 +80,8 @@ async def test_wait_x_ends_after_x_seconds_with_the_holders_label(autojump_clock
 
 
 async def test_wait_x_without_a_quorum_says_so(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
-        cell.cut("b", "c")
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        cell.partition("b", "c")
         began = trio.current_time()
         with pytest.raises(NotAcquired) as caught:
             await client.acquire("x", wait=3.0)
@@ -82,8 +91,8 @@ async def test_wait_x_without_a_quorum_says_so(autojump_clock: MockClock) -> Non
 
 
 async def test_a_quorum_that_comes_back_within_the_wait_is_used(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
-        cell.cut("a", "b")
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        cell.partition("a", "b")
         async with trio.open_nursery() as nursery:
 
             async def heal() -> None:
@@ -97,7 +106,7 @@ async def test_a_quorum_that_comes_back_within_the_wait_is_used(autojump_clock: 
 
 async def test_one_deadline_for_waiting_behind_many(autojump_clock: MockClock) -> None:
     """Several holders come and go meanwhile; the wait does not begin anew with each."""
-    async with memory_cell() as cell, cell.client() as client, cell.client("late") as late:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("late") as late:
 
         async def hold_in_turn() -> None:
             async with client.lock("x"):
@@ -123,7 +132,7 @@ async def test_local_waiters_line_up_first_in_first_out(autojump_clock: MockCloc
             started.set()
             await trio.sleep(0.1)
 
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         async with trio.open_nursery() as nursery:
             first = trio.Event()
             nursery.start_soon(take, client, 0, first)
@@ -142,10 +151,10 @@ async def test_waiters_of_several_clients_are_served_in_order_of_arrival(autojum
             order.append(label)
 
     async with (
-        memory_cell() as cell,
-        cell.client() as one,
-        cell.client() as two,
-        cell.client() as three,
+        open_virtual_cell() as cell,
+        cell.open_client() as one,
+        cell.open_client() as two,
+        cell.open_client() as three,
         trio.open_nursery() as nursery,
     ):
         held = await one.acquire("x")
@@ -162,7 +171,7 @@ async def test_waiters_of_several_clients_are_served_in_order_of_arrival(autojum
 
 
 async def test_a_local_waiter_gives_up_with_the_label_of_the_local_holder(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         async with client.lock("x", label="me already"):
             for wait in (0.0, 0.5):
                 with pytest.raises(NotAcquired) as caught:
@@ -172,7 +181,7 @@ async def test_a_local_waiter_gives_up_with_the_label_of_the_local_holder(autoju
 
 
 async def test_acquire_is_renewed_in_the_background(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         held = await client.acquire("x", ttl=1.0, data=b"10.0.0.7:80", label="me")
         await trio.sleep(20.0)
         held.check()
@@ -192,7 +201,7 @@ async def test_acquire_is_renewed_in_the_background(autojump_clock: MockClock) -
 
 
 async def test_a_released_lease_says_so(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         held = await client.acquire("x")
         await held.release()
         await held.release()  # harmless
@@ -205,9 +214,9 @@ async def test_a_released_lease_says_so(autojump_clock: MockClock) -> None:
 
 
 async def test_wait_lost_tells_the_loss_in_time_and_nothing_is_cancelled(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         held = await client.acquire("x", ttl=2.0)
-        cell.cut("a", "c")
+        cell.partition("a", "c")
         with trio.fail_after(2.0):
             assert await held.wait_lost() is LossReason.EXPIRED
         assert "lost" in repr(held)
@@ -219,7 +228,7 @@ async def test_wait_lost_tells_the_loss_in_time_and_nothing_is_cancelled(autojum
 
 
 async def test_wait_lost_ends_with_closed_resource_error_on_release(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         held = await client.acquire("x")
         outcomes: list[str] = []
 
@@ -236,8 +245,8 @@ async def test_wait_lost_ends_with_closed_resource_error_on_release(autojump_clo
 
 
 async def test_detach_leaves_the_lease_to_its_handle(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("other") as other:
-        async with cell.client("first") as first:
+    async with open_virtual_cell() as cell, cell.open_client("other") as other:
+        async with cell.open_client("first") as first:
             held = await first.acquire("x", ttl=5.0)
             held.detach()
             with pytest.raises(trio.ClosedResourceError):
@@ -255,7 +264,11 @@ async def test_detach_leaves_the_lease_to_its_handle(autojump_clock: MockClock) 
 
 
 async def test_a_detached_lease_runs_out_after_its_ttl(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("other") as other, cell.client("first") as first:
+    async with (
+        open_virtual_cell() as cell,
+        cell.open_client("other") as other,
+        cell.open_client("first") as first,
+    ):
         (await first.acquire("x", ttl=2.0)).detach()
         began = trio.current_time()
         async with other.lock("x"):
@@ -263,10 +276,10 @@ async def test_a_detached_lease_runs_out_after_its_ttl(autojump_clock: MockClock
 
 
 async def test_a_handle_without_a_quorum_is_not_acquired_in_time(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         held = await client.acquire("x", ttl=5.0)
         held.detach()
-        cell.cut("a", "b", "c")
+        cell.partition("a", "b", "c")
         for verb in (client.renew_handle, client.release_handle):
             with pytest.raises(NotAcquired) as caught:
                 await verb(held.handle, 2.0)
@@ -274,7 +287,7 @@ async def test_a_handle_without_a_quorum_is_not_acquired_in_time(autojump_clock:
 
 
 async def test_release_by_handle_ends_a_lease_that_is_held_elsewhere(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         held = await client.acquire("x", ttl=2.0)
         await other.release_handle(held.handle)
         await until_lost(held)
@@ -283,8 +296,8 @@ async def test_release_by_handle_ends_a_lease_that_is_held_elsewhere(autojump_cl
 
 
 async def test_a_handle_of_another_cell_is_refused(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, memory_cell() as foreign:
-        async with cell.client() as client, foreign.client() as other:
+    async with open_virtual_cell() as cell, open_virtual_cell() as foreign:
+        async with cell.open_client() as client, foreign.open_client() as other:
             held = await client.acquire("x")
             with pytest.raises(ConfigError, match="another cell"):
                 await other.release_handle(held.handle)
@@ -308,7 +321,7 @@ async def test_a_handle_of_another_cell_is_refused(autojump_clock: MockClock) ->
 async def test_what_does_not_fit_is_refused_with_a_sentence(
     autojump_clock: MockClock, arguments: dict[str, object], sentence: str
 ) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(ConfigError, match=sentence):
             await client.acquire("x", **arguments)  # type: ignore[arg-type]
         assert client.statistics().session["wishes"] == 0
@@ -316,15 +329,15 @@ async def test_what_does_not_fit_is_refused_with_a_sentence(
 
 @pytest.mark.parametrize("name", ["", "x" * 256])
 async def test_bad_names_are_refused(autojump_clock: MockClock, name: str) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(ConfigError, match="name"):
             await client.acquire(name)
 
 
 async def test_acquisition_through_loss_repetition_and_disorder(autojump_clock: MockClock) -> None:
-    async with memory_cell(seed=7) as cell, cell.client() as one, cell.client() as two:
-        cell.network.loss = 0.2
-        cell.network.duplication = 0.2
+    async with open_virtual_cell(seed=7) as cell, cell.open_client() as one, cell.open_client() as two:
+        cell.loss = 0.2
+        cell.duplication = 0.2
         cell.network.delay_max = 0.01
         terms: list[int] = []
         for _ in range(20):
@@ -350,20 +363,20 @@ async def test_lead_returns_the_value(autojump_clock: MockClock) -> None:
         await trio.sleep(20.0)
         return held.term, one + two
 
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         assert await client.lead("x", run, 2, 3, ttl=1.0) == (1, 5)
         assert (await client.poll("x")).state is State.FREE
 
 
 async def test_lead_campaigns_again_after_each_loss(autojump_clock: MockClock) -> None:
     terms: list[int] = []
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
 
         async def run(held: HeldLease) -> str:
             terms.append(held.term)
             if len(terms) == 3:
                 return "done"
-            cell.cut("a", "b")
+            cell.partition("a", "b")
             try:
                 await trio.sleep_forever()
             finally:
@@ -377,7 +390,7 @@ async def test_lead_campaigns_again_after_each_loss(autojump_clock: MockClock) -
 
 async def test_lead_runs_again_where_check_raised(autojump_clock: MockClock) -> None:
     runs: list[int] = []
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
 
         async def run(held: HeldLease) -> None:
             runs.append(held.term)
@@ -394,7 +407,7 @@ async def test_lead_runs_again_where_check_raised(autojump_clock: MockClock) -> 
 
 async def test_lead_runs_again_where_check_raised_in_tasks_of_the_body(autojump_clock: MockClock) -> None:
     runs: list[int] = []
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
 
         async def part(held: HeldLease) -> None:
             with trio.CancelScope(shield=True):
@@ -414,7 +427,7 @@ async def test_lead_runs_again_where_check_raised_in_tasks_of_the_body(autojump_
 
 
 async def test_a_group_with_another_error_comes_out_of_lead(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
 
         async def run(held: HeldLease) -> None:
             await other.release_handle(held.handle)
@@ -430,14 +443,14 @@ async def test_other_errors_come_out_of_lead(autojump_clock: MockClock) -> None:
     async def run(held: HeldLease) -> None:
         raise KeyError(held.name)
 
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(KeyError, match="x"):
             await client.lead("x", run)
 
 
 async def test_the_loss_of_another_name_comes_out_of_lead(autojump_clock: MockClock) -> None:
     runs: list[int] = []
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
 
         async def run(held: HeldLease) -> None:
             runs.append(held.term)
@@ -456,7 +469,7 @@ async def test_lead_is_ended_by_cancellation(autojump_clock: MockClock) -> None:
     async def run(held: HeldLease) -> None:
         await trio.sleep_forever()
 
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with trio.move_on_after(5.0) as scope:
             await client.lead("x", run, ttl=1.0)
         assert scope.cancelled_caught
@@ -482,7 +495,7 @@ def lose_what_is_granted(client: Client, times: float) -> list[int]:
 
 
 async def test_what_was_lost_before_the_waiting_task_ran_is_not_handed_out(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         lost = lose_what_is_granted(client, 2)
         async with client.lock("x") as held:
             assert len(lost) == 2
@@ -493,7 +506,7 @@ async def test_what_was_lost_before_the_waiting_task_ran_is_not_handed_out(autoj
 
 
 async def test_the_time_given_is_one_even_if_leases_are_lost_meanwhile(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         lost = lose_what_is_granted(client, float("inf"))
         began = trio.current_time()
         with pytest.raises(NotAcquired):
@@ -503,7 +516,11 @@ async def test_the_time_given_is_one_even_if_leases_are_lost_meanwhile(autojump_
 
 
 async def test_a_client_leaves_a_name_alone_that_it_has_detached(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("first") as first, cell.client("second") as second:
+    async with (
+        open_virtual_cell() as cell,
+        cell.open_client("first") as first,
+        cell.open_client("second") as second,
+    ):
         (await first.acquire("x", ttl=1.0)).detach()
         with pytest.raises(trio.BusyResourceError, match="open another client"):
             await first.acquire("x")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import trio
-from memory_cell import MemoryCell, memory_cell, until_waiting
+from cells import until_waiting
 from trio.testing import MockClock
 
 from paxlock import Client
+from paxlock.testing import VirtualCell, open_virtual_cell
 
 STEP_S = 0.00025
 AT_ONCE_S = 0.06
@@ -27,7 +28,7 @@ class CancelAfterSteps(trio.abc.Instrument):
             self._scope.cancel()
 
 
-async def nothing_is_left(cell: MemoryCell, client: Client, other: Client, name: str) -> None:
+async def nothing_is_left(cell: VirtualCell, client: Client, other: Client, name: str) -> None:
     """Another client gets the name at once; nobody holds it or stands in line for it."""
     began = trio.current_time()
     held = await other.acquire(name, wait=5.0)
@@ -42,7 +43,7 @@ async def nothing_is_left(cell: MemoryCell, client: Client, other: Client, name:
 
 
 async def test_acquire_cancelled_at_every_moment_of_a_free_name(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         outcomes = set()
         for step in range(41):
             name = f"free-{step}"
@@ -56,7 +57,7 @@ async def test_acquire_cancelled_at_every_moment_of_a_free_name(autojump_clock: 
 
 
 async def test_acquire_cancelled_after_every_step_of_the_scheduler(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         outcomes = set()
         for steps in range(1, SCHEDULER_STEPS):
             name = f"steps-{steps}"
@@ -74,7 +75,7 @@ async def test_acquire_cancelled_after_every_step_of_the_scheduler(autojump_cloc
 
 
 async def test_block_cancelled_after_every_step_of_the_scheduler(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         entered = 0
         for steps in range(1, SCHEDULER_STEPS):
             name = f"block-{steps}"
@@ -92,7 +93,7 @@ async def test_block_cancelled_after_every_step_of_the_scheduler(autojump_clock:
 
 
 async def test_waiting_cancelled_leaves_no_place_in_line(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         held = await other.acquire("x")
         for step in range(0, 200, 7):
             with trio.move_on_after(step * 0.001):
@@ -106,7 +107,7 @@ async def test_waiting_cancelled_leaves_no_place_in_line(autojump_clock: MockClo
 
 
 async def test_waiting_cancelled_at_every_moment_of_the_hand_over(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         outcomes = set()
         for step in range(41):
             name = f"over-{step}"
@@ -129,7 +130,7 @@ async def test_waiting_cancelled_at_every_moment_of_the_hand_over(autojump_clock
 
 
 async def test_cancelled_local_waiters_do_not_hold_up_those_behind_them(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         held = await client.acquire("x")
         order: list[str] = []
 
@@ -149,7 +150,7 @@ async def test_cancelled_local_waiters_do_not_hold_up_those_behind_them(autojump
 
 
 async def test_release_cancelled_still_tells_the_nodes(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         for step in range(16):
             name = f"release-{step}"
             held = await client.acquire(name)
@@ -159,19 +160,23 @@ async def test_release_cancelled_still_tells_the_nodes(autojump_clock: MockClock
 
 
 async def test_release_repeats_what_was_lost_on_the_way(autojump_clock: MockClock) -> None:
-    async with memory_cell(seed=3) as cell, cell.client() as client, cell.client("other") as other:
+    async with (
+        open_virtual_cell(seed=3) as cell,
+        cell.open_client() as client,
+        cell.open_client("other") as other,
+    ):
         for number in range(30):
-            cell.network.loss = 0.0
+            cell.loss = 0.0
             held = await client.acquire(f"n{number}", ttl=30.0)
-            cell.network.loss = 0.5
+            cell.loss = 0.5
             await held.release()
             with trio.fail_after(5.0):
                 await other.acquire(f"n{number}", ttl=30.0)
 
 
 async def test_questions_cancelled_leave_nothing_behind(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
-        cell.cut("a", "b", "c")
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        cell.partition("a", "b", "c")
         for ask in (
             lambda: client.poll("x"),
             lambda: client.inspect("x"),
@@ -185,10 +190,10 @@ async def test_questions_cancelled_leave_nothing_behind(autojump_clock: MockCloc
 
 
 async def test_a_renewal_by_handle_ends_when_it_is_cancelled(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         held = await client.acquire("x", ttl=20.0)
         held.detach()
-        cell.cut("a", "b", "c")
+        cell.partition("a", "b", "c")
         with trio.move_on_after(1.0) as scope:
             await other.renew_handle(held.handle)
         assert scope.cancelled_caught

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import pytest
 import trio
-from memory_cell import HandClock, memory_cell, until_lost
+from cells import HandClock, until_lost
 from trio.testing import MockClock
 
-from paxlock import LeaseLost, LossReason, State
+from paxlock import LeaseLost, LossReason, State, open_client
+from paxlock.testing import open_virtual_cell
 
 
 def chain(error: BaseException) -> list[BaseException]:
@@ -24,7 +25,7 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 async def test_an_error_of_the_body_comes_out_bare(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(KeyError) as caught:
             async with client.lock("x"):
                 raise KeyError("mine")
@@ -34,17 +35,17 @@ async def test_an_error_of_the_body_comes_out_bare(autojump_clock: MockClock) ->
 
 
 async def test_an_error_of_the_body_comes_bare_out_of_open_client_too(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
+    async with open_virtual_cell() as cell:
         with pytest.raises(KeyError):
-            async with cell.client() as client, client.lock("x"):
+            async with cell.open_client() as client, client.lock("x"):
                 raise KeyError("mine")
 
 
 async def test_a_loss_cancels_the_body_and_comes_out_as_lease_lost(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(LeaseLost) as caught:
             async with client.lock("x", ttl=2.0) as held:
-                cell.cut("a", "b")
+                cell.partition("a", "b")
                 began = trio.current_time()
                 await trio.sleep(60)
                 pytest.fail("the body was not cancelled")
@@ -59,7 +60,7 @@ async def test_a_loss_cancels_the_body_and_comes_out_as_lease_lost(autojump_cloc
 
 
 async def test_renewals_keep_the_body_going_for_many_ttls(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         async with client.lock("x", ttl=1.0) as held:
             for _ in range(50):
                 await trio.sleep(0.5)
@@ -68,10 +69,10 @@ async def test_renewals_keep_the_body_going_for_many_ttls(autojump_clock: MockCl
 
 
 async def test_a_minority_cut_off_is_not_felt(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         async with client.lock("x", ttl=1.0) as held:
             for node_id in ("a", "b", "c"):
-                cell.cut(node_id)
+                cell.partition(node_id)
                 await trio.sleep(3.0)
                 held.check()
                 cell.heal(node_id)
@@ -84,7 +85,7 @@ async def test_a_body_without_checkpoints_past_the_deadline_is_told_at_the_exit(
     autojump_clock: MockClock,
 ) -> None:
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         with pytest.raises(LeaseLost) as caught:
             async with client.lock("x", ttl=2.0) as held:
                 clock.offset += 2.0
@@ -98,10 +99,10 @@ async def test_a_body_cut_off_a_hair_before_the_clock_shows_the_end_is_told(
 ) -> None:
     """trio's clock and the clock of leases are read one after the other: the scope may fire first."""
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         with pytest.raises(LeaseLost) as caught:
             async with client.lock("x", ttl=2.0) as held:
-                cell.cut("a", "b", "c")
+                cell.partition("a", "b", "c")
                 clock.offset -= 1e-6
                 await trio.sleep_forever()
         assert caught.value.reason is LossReason.EXPIRED
@@ -112,7 +113,7 @@ async def test_a_deadline_that_passed_unseen_is_not_moved_by_a_late_renewal(
     autojump_clock: MockClock,
 ) -> None:
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         with pytest.raises(LeaseLost):
             async with client.lock("x", ttl=2.0) as held:
                 passed = held.deadline
@@ -123,24 +124,24 @@ async def test_a_deadline_that_passed_unseen_is_not_moved_by_a_late_renewal(
 
 
 async def test_an_answer_to_a_renewal_after_the_lapse_revives_nothing(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(LeaseLost):
             async with client.lock("x", ttl=2.0) as held:
                 # From now on every answer takes longer than the whole ttl.
-                cell.network.delay_min = cell.network.delay_max = 2.5
+                cell.latency = 2.5
                 await trio.sleep(60)
         deadline = held.deadline
-        cell.network.delay_min = cell.network.delay_max = 0.001
+        cell.latency = 0.001
         await trio.sleep(5)
         assert held.deadline == deadline
         assert not held.valid
 
 
 async def test_error_and_loss_give_the_error_with_the_loss_in_its_chain(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(KeyError) as caught:
             async with client.lock("x", ttl=1.0) as held:
-                cell.cut("a", "b")
+                cell.partition("a", "b")
                 try:
                     await trio.sleep(60)
                 finally:
@@ -153,7 +154,7 @@ async def test_error_without_cancelled_and_loss_give_the_error_with_the_loss(
     autojump_clock: MockClock,
 ) -> None:
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         with pytest.raises(KeyError) as caught:
             async with client.lock("x", ttl=1.0):
                 clock.offset += 5.0
@@ -168,12 +169,12 @@ async def test_error_in_a_nursery_of_the_body_and_loss(autojump_clock: MockClock
         finally:
             raise KeyError("mine")
 
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(ExceptionGroup) as caught:
             async with client.lock("x", ttl=1.0), trio.open_nursery() as nursery:
                 nursery.start_soon(fail_when_cancelled)
                 nursery.start_soon(trio.sleep_forever)
-                cell.cut("a", "b")
+                cell.partition("a", "b")
         matched, rest = caught.value.split(KeyError)
         assert matched is not None and rest is None
         assert any(isinstance(error, LeaseLost) for error in chain(caught.value))
@@ -181,7 +182,7 @@ async def test_error_in_a_nursery_of_the_body_and_loss(autojump_clock: MockClock
 
 async def test_check_in_the_body_is_one_loss_not_two(autojump_clock: MockClock) -> None:
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         with pytest.raises(LeaseLost) as caught:
             async with client.lock("x", ttl=1.0) as held:
                 clock.offset += 5.0
@@ -190,7 +191,7 @@ async def test_check_in_the_body_is_one_loss_not_two(autojump_clock: MockClock) 
 
 
 async def test_outer_cancellation_stays_cancellation_and_releases(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         with trio.move_on_after(3.0) as scope:
             async with client.lock("x", ttl=1.0):
                 await trio.sleep_forever()
@@ -202,9 +203,9 @@ async def test_outer_cancellation_stays_cancellation_and_releases(autojump_clock
 
 
 async def test_outer_cancellation_of_the_whole_client_releases_too(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client("other") as other:
         with trio.move_on_after(3.0) as scope:
-            async with cell.client() as client, client.lock("x", ttl=10.0):
+            async with cell.open_client() as client, client.lock("x", ttl=10.0):
                 await trio.sleep_forever()
         assert scope.cancelled_caught
         assert trio.current_time() < scope.deadline + 0.2
@@ -214,10 +215,10 @@ async def test_outer_cancellation_of_the_whole_client_releases_too(autojump_cloc
 
 
 async def test_outer_cancellation_and_loss_together_stay_cancellation(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         with trio.CancelScope() as scope:
             async with client.lock("x", ttl=1.0) as held:
-                cell.cut("a", "b")
+                cell.partition("a", "b")
                 with trio.CancelScope(shield=True):
                     await until_lost(held)
                 scope.cancel()
@@ -226,7 +227,7 @@ async def test_outer_cancellation_and_loss_together_stay_cancellation(autojump_c
 
 
 async def test_the_release_is_sent_only_after_the_body_has_ended(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         with trio.move_on_after(1.0):
             async with client.lock("x", ttl=10.0):
                 try:
@@ -241,7 +242,7 @@ async def test_the_release_is_sent_only_after_the_body_has_ended(autojump_clock:
 
 
 async def test_the_name_is_free_as_soon_as_the_block_is_left(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client, cell.client("other") as other:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
         async with client.lock("x"):
             pass
         assert (await other.poll("x")).state is State.FREE
@@ -249,15 +250,15 @@ async def test_the_name_is_free_as_soon_as_the_block_is_left(autojump_clock: Moc
 
 
 async def test_leaving_without_a_quorum_is_bounded_in_time(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         async with client.lock("x", ttl=10.0):
-            cell.cut("a", "b", "c")
+            cell.partition("a", "b", "c")
             left = trio.current_time()
         assert trio.current_time() - left <= 1.0 + 1e-6
 
 
 async def test_a_block_is_entered_once(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         block = client.lock("x")
         async with block:
             pass
@@ -269,7 +270,7 @@ async def test_a_block_is_entered_once(autojump_clock: MockClock) -> None:
 async def test_what_was_let_go_in_the_block_no_longer_cuts_it_off(
     autojump_clock: MockClock, verb: str
 ) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         went_on = False
         async with client.lock("x", ttl=1.0) as held:
             if verb == "release":
@@ -284,7 +285,7 @@ async def test_what_was_let_go_in_the_block_no_longer_cuts_it_off(
 
 
 async def test_on_extended_tells_every_new_deadline(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
         deadlines: list[float] = []
         async with client.lock("x", ttl=1.0) as held:
             held.on_extended(deadlines.append)

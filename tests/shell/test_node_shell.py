@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 import trio
-from memory_cell import NODE_IDS, memory_cell
+from cells import NODE_IDS
 from trio.testing import MockClock
 
 from paxlock import (
@@ -35,6 +35,7 @@ from paxlock.core.durable import NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.node import Service, run_service
 from paxlock.store import MemoryStore
+from paxlock.testing import open_virtual_cell
 from paxlock.wire.transport import Address, MemoryNetwork, UdpTransport, format_address
 
 MAX_TTL_S = 10.0
@@ -207,7 +208,7 @@ async def test_after_a_bug_the_stop_is_not_a_clean_one(
 
 async def test_an_error_of_the_body_comes_bare_out_of_a_service(autojump_clock: MockClock) -> None:
     with pytest.raises(KeyError):
-        async with memory_cell():
+        async with open_virtual_cell():
             raise KeyError("mine")
 
 

@@ -14,10 +14,9 @@ import textwrap
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import attrs
 import pytest
 import trio
-from memory_cell import HandClock, MemoryCell, memory_cell, until_lost
+from cells import HandClock, open_odd_cell, service_of, until_lost, with_hosts
 from trio.testing import MockClock
 
 from paxlock import (
@@ -26,28 +25,24 @@ from paxlock import (
     InternalError,
     LeaseLost,
     LossReason,
-    Member,
     NotAcquired,
     Reason,
     State,
     open_client,
 )
-from paxlock.clock import TrioClock
 from paxlock.config import ClientSettings
-from paxlock.wire.transport import format_address
+from paxlock.testing import VirtualCell, open_virtual_cell
 
 
-def seeds_of(cell: MemoryCell, *node_ids: str) -> ClientSettings:
-    addresses = tuple(format_address(cell.nodes[node_id].address) for node_id in node_ids)
+def seeds_of(cell: VirtualCell, *node_ids: str) -> ClientSettings:
+    addresses = tuple(map(cell.cell.address_of, node_ids))
     return ClientSettings(None, addresses, cell.cell.keys[0][1])
 
 
 async def test_one_seed_is_enough_to_learn_all_nodes(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
-        address = format_address(cell.nodes["b"].address)
-        async with open_client(
-            [address], key=cell.cell.keys[0][1], transport=cell.bind(), clock=TrioClock()
-        ) as client:
+    async with open_virtual_cell() as cell:
+        address = cell.cell.address_of("b")
+        async with open_client([address], key=cell.cell.keys[0][1]) as client:
             assert client.cell.members == cell.cell.members
             assert client.cell.cell_id == cell.cell.cell_id
             assert client.cell.max_ttl == cell.cell.max_ttl
@@ -57,9 +52,8 @@ async def test_one_seed_is_enough_to_learn_all_nodes(autojump_clock: MockClock) 
 
 
 async def test_opening_by_seeds_waits_until_one_answers(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
-        cell.cut("a")
-        transport = cell.bind()
+    async with open_virtual_cell() as cell:
+        cell.partition("a")
 
         async def heal() -> None:
             await trio.sleep(5.0)
@@ -67,15 +61,15 @@ async def test_opening_by_seeds_waits_until_one_answers(autojump_clock: MockCloc
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(heal)
-            async with open_client(seeds_of(cell, "a"), transport=transport, clock=TrioClock()) as client:
+            async with open_client(seeds_of(cell, "a")) as client:
                 assert 5.0 < trio.current_time() < 6.0
                 assert len(client.cell.members) == 3
 
 
 async def test_a_quorum_is_never_the_length_of_the_list_of_seeds(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
-        cell.cut("b", "c")
-        async with open_client(seeds_of(cell, "a"), transport=cell.bind(), clock=TrioClock()) as client:
+    async with open_virtual_cell() as cell:
+        cell.partition("b", "c")
+        async with open_client(seeds_of(cell, "a")) as client:
             with pytest.raises(NotAcquired) as caught:
                 await client.acquire("x", wait=5.0)
             assert caught.value.reason is Reason.NO_QUORUM
@@ -83,7 +77,7 @@ async def test_a_quorum_is_never_the_length_of_the_list_of_seeds(autojump_clock:
 
 
 class Resolver(trio.abc.HostnameResolver):
-    """Knows that every host is this one, except for those that it does not know at the moment."""
+    """Knows the nodes of a virtual cell by their ids, except for those unknown at the moment."""
 
     def __init__(self) -> None:
         self.unknown: set[str] = set()
@@ -100,7 +94,8 @@ class Resolver(trio.abc.HostnameResolver):
         assert host is not None and port is not None
         if host.decode() in self.unknown:
             raise socket.gaierror("not known at the moment")
-        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", int(port)))]
+        number = "abc".index(host.decode().removesuffix(".test")) + 1
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (f"192.0.2.{number}", int(port)))]
 
     async def getnameinfo(self, sockaddr: object, flags: int) -> tuple[str, str]:
         raise NotImplementedError
@@ -118,10 +113,10 @@ async def test_a_host_name_that_cannot_be_resolved_is_tried_again(autojump_clock
         resolver.unknown = {"c.test"}
         nursery.start_soon(learn)
         # The nodes of a new cell wait for each other, so for the second look at the name.
-        async with memory_cell(hosts={"c": "c.test"}) as cell:
+        async with open_odd_cell(hosts={"c": "c.test"}) as cell:
             assert 5.0 < trio.current_time() < 12.0
             resolver.unknown = {"c.test"}
-            async with cell.client() as client, client.lock("x"):
+            async with cell.open_client() as client, client.lock("x"):
                 assert (await client.inspect("x")).nodes_up == 2
                 nursery.start_soon(learn)
                 await trio.sleep(12.0)
@@ -130,37 +125,29 @@ async def test_a_host_name_that_cannot_be_resolved_is_tried_again(autojump_clock
                 await trio.sleep(12.0)
                 assert (await client.inspect("x")).nodes_up == 3
             resolver.unknown = {"a.test", "b.test", "c.test"}
-            for node_id, host in (("a", "a.test"), ("b", "b.test")):
-                port = cell.nodes[node_id].address[1]
-                cell.cell = attrs.evolve(
-                    cell.cell,
-                    members=[
-                        Member(m.node_id, f"{host}:{port}" if m.node_id == node_id else m.address)
-                        for m in cell.cell.members
-                    ],
-                )
+            cell.cell = with_hosts(cell, {"a": "a.test", "b": "b.test"})
             with pytest.raises(ConfigError, match="cannot be resolved"):
-                async with cell.client():
+                async with cell.open_client():
                     pytest.fail("no node can be found")
 
 
 async def test_another_key_is_never_answered(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
-        address = format_address(cell.nodes["a"].address)
+    async with open_virtual_cell() as cell:
+        address = cell.cell.address_of("a")
         with trio.move_on_after(5.0) as scope:
-            async with open_client([address], key=bytes(32), transport=cell.bind(), clock=TrioClock()):
+            async with open_client([address], key=bytes(32)):
                 pytest.fail("nobody can have answered")
         assert scope.cancelled_caught
-        counts = cell.services["a"].endpoint.statistics()
+        counts = service_of(cell, "a").endpoint.statistics()
         assert counts["dropped_key"] + counts.get("dropped_seal", 0) >= 5
 
 
 async def test_a_node_with_another_max_ttl_is_a_config_error_from_the_body(
     autojump_clock: MockClock,
 ) -> None:
-    async with memory_cell(max_ttl_of={"c": 20.0}) as cell:
+    async with open_odd_cell(max_ttl_of={"c": 20.0}) as cell:
         with pytest.raises(ConfigError, match="node 'c' runs with another configuration"):
-            async with cell.client():
+            async with cell.open_client():
                 await trio.sleep(5.0)
                 pytest.fail("the body was not cancelled")
 
@@ -168,10 +155,10 @@ async def test_a_node_with_another_max_ttl_is_a_config_error_from_the_body(
 async def test_a_node_with_another_max_ttl_that_comes_later_is_noticed_too(
     autojump_clock: MockClock,
 ) -> None:
-    async with memory_cell(max_ttl_of={"c": 20.0}) as cell:
-        cell.cut("c")
+    async with open_odd_cell(max_ttl_of={"c": 20.0}) as cell:
+        cell.partition("c")
         with pytest.raises(ConfigError, match="node 'c' runs with another configuration"):
-            async with cell.client() as client, client.lock("x"):
+            async with cell.open_client() as client, client.lock("x"):
                 await trio.sleep(5.0)
                 cell.heal("c")
                 await trio.sleep(60.0)
@@ -184,10 +171,10 @@ async def test_a_bug_in_the_background_is_an_internal_error_with_its_cause(
     def broken(now: float) -> None:
         raise ZeroDivisionError("planted")
 
-    async with memory_cell() as cell:
+    async with open_virtual_cell() as cell:
         began = 0.0
         with pytest.raises(InternalError) as caught:
-            async with cell.client() as client, client.lock("x", ttl=1.0):
+            async with cell.open_client() as client, client.lock("x", ttl=1.0):
                 monkeypatch.setattr(client._session, "tick", broken)
                 began = trio.current_time()
                 await trio.sleep_forever()
@@ -201,9 +188,9 @@ async def test_a_bug_in_the_background_is_told_to_leases_without_a_block(
     def broken(now: float) -> None:
         raise ZeroDivisionError("planted")
 
-    async with memory_cell() as cell:
+    async with open_virtual_cell() as cell:
         with pytest.raises(InternalError):
-            async with cell.client() as client:
+            async with cell.open_client() as client:
                 held = await client.acquire("x", ttl=1.0)
                 monkeypatch.setattr(client._session, "tick", broken)
                 with trio.CancelScope(shield=True):
@@ -232,13 +219,13 @@ async def test_a_bug_in_the_background_is_told_to_whoever_watches_or_waits(
 
     both = trio.Event()
     async with (
-        memory_cell() as cell,
-        cell.client() as other,
+        open_virtual_cell() as cell,
+        cell.open_client() as other,
         other.lock("x", ttl=30.0),
         trio.open_nursery() as nursery,
     ):
         with pytest.raises(InternalError):
-            async with cell.client() as client, client.watch("x") as changes:
+            async with cell.open_client() as client, client.watch("x") as changes:
                 await changes.receive()
                 nursery.start_soon(wait, "watch", changes.receive)
                 nursery.start_soon(wait, "acquire", lambda: client.acquire("x"))
@@ -256,9 +243,9 @@ async def test_an_error_of_the_body_keeps_the_bug_in_its_chain(
     def broken(now: float) -> None:
         raise ZeroDivisionError("planted")
 
-    async with memory_cell() as cell:
+    async with open_virtual_cell() as cell:
         with pytest.raises(KeyError) as caught:
-            async with cell.client() as client:
+            async with cell.open_client() as client:
                 held = await client.acquire("x", ttl=1.0)
                 monkeypatch.setattr(client._session, "tick", broken)
                 with trio.CancelScope(shield=True):
@@ -274,16 +261,16 @@ async def test_a_bug_in_a_node_comes_out_of_the_node(
         raise ZeroDivisionError("planted")
 
     with pytest.raises(InternalError):
-        async with memory_cell() as cell:
-            monkeypatch.setattr(cell.services["a"].replica, "receive", broken)
-            async with cell.client() as client:
+        async with open_virtual_cell() as cell:
+            monkeypatch.setattr(service_of(cell, "a").replica, "receive", broken)
+            async with cell.open_client() as client:
                 await client.acquire("x")
                 await trio.sleep_forever()
 
 
 async def test_a_closed_client_says_so(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
-        async with cell.client() as client:
+    async with open_virtual_cell() as cell:
+        async with cell.open_client() as client:
             pass
         for ask in (
             lambda: client.acquire("x"),
@@ -303,8 +290,8 @@ async def test_a_closed_client_says_so(autojump_clock: MockClock) -> None:
 
 
 async def test_leases_without_a_block_are_lost_when_the_client_is_closed(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as other:
-        async with cell.client() as client:
+    async with open_virtual_cell() as cell, cell.open_client() as other:
+        async with cell.open_client() as client:
             held = await client.acquire("x", ttl=20.0)
         assert await held.wait_lost() is LossReason.CLOSED
         assert not held.valid
@@ -317,14 +304,14 @@ async def test_leases_without_a_block_are_lost_when_the_client_is_closed(autojum
 
 
 async def test_who_waits_is_told_when_the_client_is_closed(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell, cell.client() as other, other.lock("x"):
+    async with open_virtual_cell() as cell, cell.open_client() as other, other.lock("x"):
         async with trio.open_nursery() as nursery:
 
             async def wait(client: Client) -> None:
                 with pytest.raises(trio.ClosedResourceError, match="was closed"):
                     await client.acquire("x")
 
-            async with cell.client() as client:
+            async with cell.open_client() as client:
                 nursery.start_soon(wait, client)
                 await trio.sleep(1.0)
         await trio.sleep(0.1)
@@ -332,10 +319,10 @@ async def test_who_waits_is_told_when_the_client_is_closed(autojump_clock: MockC
 
 
 async def test_closing_without_any_node_is_bounded_in_time(autojump_clock: MockClock) -> None:
-    async with memory_cell() as cell:
-        async with cell.client() as client:
+    async with open_virtual_cell() as cell:
+        async with cell.open_client() as client:
             await client.acquire("x")
-            cell.cut("a", "b", "c")
+            cell.partition("a", "b", "c")
             left = trio.current_time()
         assert trio.current_time() - left <= 1.0 + 1e-6
 
@@ -343,7 +330,7 @@ async def test_closing_without_any_node_is_bounded_in_time(autojump_clock: MockC
 @pytest.mark.parametrize("ttl", [0.5, 30.0])
 async def test_a_sleep_of_the_machine_is_a_loss_soon_after(autojump_clock: MockClock, ttl: float) -> None:
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         with pytest.raises(LeaseLost) as caught:
             async with client.lock("x", ttl=ttl):
                 await trio.sleep(1.03)
@@ -357,7 +344,7 @@ async def test_a_sleep_of_the_machine_is_a_loss_soon_after(autojump_clock: MockC
 async def test_a_short_sleep_brings_the_end_nearer(autojump_clock: MockClock) -> None:
     """Less than the ttl: the lease is kept if a renewal comes through, and ends in time if none does."""
     clock = HandClock()
-    async with memory_cell() as cell, cell.client(clock=clock) as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, clock=clock) as client:
         async with client.lock("x", ttl=10.0) as held:
             clock.offset += 5.0
             await trio.sleep(1.0)
@@ -365,7 +352,7 @@ async def test_a_short_sleep_brings_the_end_nearer(autojump_clock: MockClock) ->
             assert held.remaining() > 7.0
         with pytest.raises(LeaseLost):
             async with client.lock("y", ttl=10.0) as held:
-                cell.cut("a", "b", "c")
+                cell.partition("a", "b", "c")
                 began = trio.current_time()
                 clock.offset += 5.0
                 await trio.sleep_forever()

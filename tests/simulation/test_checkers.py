@@ -135,7 +135,7 @@ def a_node(ceiling: int = 100) -> NodeMachine:
         create=True,
     )
     settings = ReplicaSettings("a", (Member("a", "127.0.0.1:1"),), 300, 10_000, 10, 0.0)
-    node = NodeMachine("a", Clock(0.0, 1.0))
+    node = NodeMachine("a", ("127.0.0.1", 1), Clock(0.0, 1.0), rng=Random(1))
     node.core = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
     node.disk.record = NodeRecord(
         b"c" * 16, 1, "a", 1, ceiling, Durability.RECORD, Membership.MEMBER, 300, clean=False
@@ -324,4 +324,72 @@ def test_the_first_wait_has_its_own_bound() -> None:
 
 def test_acceptor_of_a_node_that_is_down_is_an_error() -> None:
     with pytest.raises(AssertionError):
-        assert isinstance(NodeMachine("a", Clock(0.0, 1.0)).acceptor, Acceptor)
+        assert isinstance(
+            NodeMachine("a", ("127.0.0.1", 1), Clock(0.0, 1.0), rng=Random(1)).acceptor, Acceptor
+        )
+
+
+# At the end of a run, polls, and what stands behind a valid lease
+
+
+def test_a_watcher_at_the_last_state_is_fine() -> None:
+    checker, exclusion = WatchChecker(), Exclusion()
+    exclusion.granted("n", 4, FIRST, 1.0, 0.5)
+    newest = exclusion.granted("n", 5, OTHER, 3.0, 1.0)
+    checker.changed(1, "n", State.LED, 5, exclusion, 1.5)
+    assert not checker.wrong(1, "n", newest, 2.0)
+    assert "is shown State.LED (5), but is State.FREE (5)" in checker.wrong(1, "n", newest, 3.0)
+    checker.changed(1, "n", State.FREE, 5, exclusion, 3.0)
+    assert not checker.wrong(1, "n", newest, 3.5)
+
+
+def test_a_watcher_may_skip_tenures_that_are_over_but_none_that_goes_on() -> None:
+    checker, exclusion = WatchChecker(), Exclusion()
+    newest = exclusion.granted("n", 5, FIRST, 3.0, 1.0)
+    assert "is shown State.UNKNOWN (0), but is State.LED (5)" in checker.wrong(1, "n", newest, 2.0)
+    assert not checker.wrong(1, "n", newest, 3.0)  # nobody holds, and nothing was ever said
+    checker.changed(1, "n", State.FREE, 4, exclusion, 2.0)
+    assert checker.wrong(1, "n", newest, 2.0)
+    assert not checker.wrong(1, "n", newest, 3.0)
+
+
+def test_a_watcher_that_has_lost_touch_at_the_end_is_seen() -> None:
+    checker, exclusion = WatchChecker(), Exclusion()
+    newest = exclusion.granted("n", 5, FIRST, 3.0, 1.0)
+    checker.changed(1, "n", State.LED, 5, exclusion, 1.0)
+    checker.changed(1, "n", State.UNKNOWN, 5, exclusion, 1.0)
+    assert checker.wrong(1, "n", newest, 2.0)
+    assert checker.wrong(1, "n", newest, 4.0)
+
+
+def test_a_poll_that_says_free_while_one_was_valid_all_along_is_seen() -> None:
+    exclusion = Exclusion()
+    exclusion.granted("n", 5, FIRST, 3.0, 1.0)
+    exclusion.polled("n", State.FREE, 0.9, 2.0)  # asked before it was granted
+    exclusion.polled("n", State.LED, 1.0, 2.0)
+    with pytest.raises(CheckFailed, match="poll: 'n' is said to be free while 5 is valid"):
+        exclusion.polled("n", State.FREE, 1.0, 2.0)
+    exclusion.polled("n", State.FREE, 1.0, 3.0)
+
+
+def test_the_end_of_a_tenure_is_news_once() -> None:
+    exclusion = Exclusion()
+    tenure = exclusion.granted("n", 5, FIRST, 3.0, 1.0)
+    assert exclusion.ended(None, 2.0) is None
+    assert exclusion.ended(OTHER, 2.0) is None
+    assert exclusion.ended(FIRST, 2.0) is tenure
+    assert exclusion.ended(FIRST, 2.5) is None
+    assert tenure.ended == 2.0
+
+
+def test_a_holder_that_counts_on_more_than_a_quorum_holds_is_seen() -> None:
+    checker, node = NodeChecker(0.01), a_node()
+    record_of(node)
+    checker.after(node, 0.5, {})
+    checker.covered(FIRST, 1.0, 1)
+    for until, nodes in ((1.1, 1), (1.0, 3)):
+        with pytest.raises(CheckFailed, match="section 4"):
+            checker.covered(FIRST, until, nodes)
+    record_of(node).deadline = 1.1
+    checker.after(node, 0.6, {})
+    checker.covered(FIRST, 1.1, 1)

@@ -9,8 +9,8 @@ import pytest
 
 from paxlock.config import Cell, NodeConfig
 from paxlock.core.durable import Durability, Membership, NodeRecord
-from paxlock.node import _open_store
 from paxlock.store import MemoryStore, Store
+from paxlock.world import open_store
 
 CELL = Cell.new({"a": "127.0.0.1:7400"})
 RECORD = NodeRecord(
@@ -31,7 +31,7 @@ def test_a_run_in_memory_outdates_a_clean_stop(tmp_path: Path, clean: bool) -> N
     store = Store.open(tmp_path, create_folder=False)
     store.write_record(attrs.evolve(RECORD, clean=clean))
     store.close()
-    opened = _open_store(NodeConfig(CELL, "a", tmp_path, "memory"), create_folder=False)
+    opened = open_store(NodeConfig(CELL, "a", tmp_path, "memory"), create_folder=False)
     assert isinstance(opened, MemoryStore)
     store = Store.open(tmp_path, create_folder=False)
     assert store.read_record() == attrs.evolve(RECORD, clean=False)
@@ -40,6 +40,6 @@ def test_a_run_in_memory_outdates_a_clean_stop(tmp_path: Path, clean: bool) -> N
 
 def test_memory_mode_needs_and_makes_no_folder(tmp_path: Path) -> None:
     folder = tmp_path / "none"
-    opened = _open_store(NodeConfig(CELL, "a", folder, "memory"), create_folder=True)
+    opened = open_store(NodeConfig(CELL, "a", folder, "memory"), create_folder=True)
     assert isinstance(opened, MemoryStore)
     assert not folder.exists()

@@ -178,6 +178,8 @@ def test_a_poll_with_the_line_merges_what_the_nodes_know() -> None:
             Waiter(Candidate(node.encode() * 16, 1), node, 50),
         )
         client.machine.receive(Waiters(asked[node].request, "n", 2, entries), node, 0.1)
+    for node, poll in client.sent(Poll):  # "free" is asked twice
+        client.machine.receive(View(poll.request, "n", 4, None, 0, False, False, False, 0), node, 0.2)
     (answered,) = client.told(Answered)
     assert (answered.judgement.state, answered.nodes_up) == (State.FREE, 3)
     assert [(w.label, w.waiting_ms) for w in answered.waiters] == [

@@ -131,12 +131,13 @@ class Contender:
 
     def detach(self, ticket: int, now: float) -> None:
         """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
-        wish = self._wishes.pop(ticket, None)
+        wish = self._wishes.get(ticket)
         if wish is None:
             return
         local = self._names[wish.name]
         attempt = local.attempt
         if attempt is not None and attempt.wish is wish:
+            del self._wishes[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
             del self._attempts[attempt.number]

@@ -5,7 +5,7 @@ detached lease (protocol.md sections 3 and 6). Repeated with growing, jittered i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -30,7 +30,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
 from paxlock.core.quorum import blocking, majority
-from paxlock.core.standing import State, judge
+from paxlock.core.standing import Judgement, State, judge, speaks_for_nobody
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
 
@@ -54,6 +54,7 @@ class Query(ABC):
     heard: set[str] = attrs.field(init=False, factory=set)
     requests: list[int] = attrs.field(init=False, factory=list)
     next_page: bool = attrs.field(init=False, default=False)  #: the last answer was a page not seen before
+    once_more: bool = attrs.field(init=False, default=False)  #: all nodes are to be asked again, at once
 
     def __attrs_post_init__(self) -> None:
         self.open = set(self.nodes)
@@ -76,7 +77,12 @@ class Query(ABC):
 
 @attrs.define(eq=False, kw_only=True)
 class PollQuery(Query):
-    """The standing of a name; with ``line``, also who waits for it."""
+    """The standing of a name; with ``line``, also who waits for it.
+
+    "Free" needs the same word of the same nodes twice, the second time asked after all of them had said it:
+    views taken at different moments may all be true although the name was led throughout, by one quorum and
+    then by another (rule L3; protocol.md section 6).
+    """
 
     name: str
     line: bool = False
@@ -84,6 +90,8 @@ class PollQuery(Query):
     waiters: dict[Candidate, Waiter] = attrs.field(factory=dict)
     _lines: dict[str, set[Candidate]] = attrs.field(factory=dict)
     _whole_lines: set[str] = attrs.field(factory=set)
+    _free_at: dict[str, int] = attrs.field(factory=dict)  #: who has said "neither" once, and at which term
+    _round_from: int = 0  #: the first request of this round; what answers earlier ones is too old
 
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         asks: list[Message] = []
@@ -95,8 +103,9 @@ class PollQuery(Query):
 
     def answered(self, node: str, message: Message, now: float) -> None:
         if isinstance(message, View):
-            self.views[node] = message
-            self.heard.add(node)
+            if message.request >= self._round_from:
+                self.views[node] = message
+                self.heard.add(node)
         elif isinstance(message, Waiters):
             for waiter in message.entries:
                 known = self.waiters.get(waiter.candidate)
@@ -116,11 +125,33 @@ class PollQuery(Query):
 
     def result(self, now: float) -> Notice | None:
         judgement = judge(self.views, len(self.nodes))
+        if judgement.state is State.FREE and not self._confirmed():
+            if now < self.until:
+                self._begin_round()
+                return None
+            judgement = Judgement(State.UNKNOWN)
         decided = judgement.state is not State.UNKNOWN and not self.line
         if not decided and not self.over(now):
             return None
         line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
         return Answered(self.ticket, judgement, tuple(line), len(self.heard))
+
+    def _confirmed(self) -> bool:
+        """Whether enough nodes have said "neither" in two rounds, with no term between."""
+        same = [node for node, term in _neither(self.views).items() if self._free_at.get(node) == term]
+        return len(same) >= blocking(len(self.nodes))
+
+    def _begin_round(self) -> None:
+        self._free_at = _neither(self.views)
+        self._round_from = self.requests[-1] + 1
+        self.views.clear()
+        self.open = set(self.nodes)
+        self.once_more = True
+
+
+def _neither(views: Mapping[str, View]) -> dict[str, int]:
+    """The nodes that neither hold a lease nor know of one that goes on, and the terms they stand at."""
+    return {node: view.term for node, view in views.items() if speaks_for_nobody(view)}
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -299,7 +299,13 @@ class Session:
             return
         query.next_page = False
         query.answered(node, message, now)
-        if not self._query_result(query, now) and query.next_page and node in query.open:
+        if self._query_result(query, now):
+            return
+        if query.once_more:
+            query.once_more = False
+            query.retry = self._out.retry_first()
+            self._query_due(query, now)
+        elif query.next_page and node in query.open:
             # A page of a longer answer: ask for the next one at once.
             for ask in query.ask(node, query.requests[-1], now):
                 self._out.send(node, ask)

@@ -14,7 +14,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import View
 from paxlock.core.quorum import blocking, majority
 
-__all__ = ["Judgement", "State", "judge", "over", "token_of"]
+__all__ = ["Judgement", "State", "judge", "over", "speaks_for_nobody", "token_of"]
 
 
 class State(enum.Enum):
@@ -49,6 +49,11 @@ def _speaks_for(view: View, candidate: Candidate) -> bool:
     return view.holds or view.chosen
 
 
+def speaks_for_nobody(view: View) -> bool:
+    """Whether the node neither holds a lease nor knows one chosen and not released."""
+    return not view.holds and (not view.chosen or view.released)
+
+
 def judge(views: Mapping[str, View], nodes: int) -> Judgement:
     """Led if a quorum holds the same candidate's lease, in one term where nobody knows it to be chosen, or if
     one node knows the Commit and N - quorum + 1 do not deny it; free if N - quorum + 1 report neither; else
@@ -73,7 +78,7 @@ def judge(views: Mapping[str, View], nodes: int) -> Judgement:
             best = found
     if best is not None:
         return best
-    neither = sum(1 for view in views.values() if not view.holds and (not view.chosen or view.released))
+    neither = sum(map(speaks_for_nobody, views.values()))
     return Judgement(State.FREE if neither >= blocking(nodes) else State.UNKNOWN)
 
 

@@ -97,11 +97,20 @@ class Exclusion:
         if tenure not in self.open[tenure.name]:
             self.open[tenure.name].append(tenure)
 
-    def ended(self, candidate: Candidate, true: float) -> None:
-        """The holder was told, let go, or is no more."""
-        tenure = self.tenures.get(candidate)
-        if tenure is not None:
-            tenure.ended = min(tenure.ended, true)
+    def ended(self, candidate: Candidate | None, true: float) -> Tenure | None:
+        """The holder was told, let go, or is no more; the tenure, if there is one and it is news."""
+        tenure = self.tenures.get(candidate) if candidate is not None else None
+        if tenure is None or tenure.ended <= true:
+            return None
+        tenure.ended = true
+        return tenure
+
+    def polled(self, name: str, state: State, asked: float, true: float) -> None:
+        """A poll asked at ``asked`` is answered: not with free, where one was valid all the while."""
+        if state is State.FREE:
+            for tenure in self.holders(name, true):
+                if tenure.since <= asked:
+                    raise CheckFailed("poll", f"{name!r} is said to be free while {tenure.token} is valid")
 
     def holders(self, name: str, true: float) -> list[Tenure]:
         """Who is valid now; those that no longer are are put away."""
@@ -168,10 +177,11 @@ class NodeChecker:
     Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
     out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number (S5); a
     lease that has run out leaves its term closed; a promise lapses with the grace (L6). ``accepted`` keeps
-    which nodes have held which lease in which term.
+    which nodes have held which lease in which term, ``deadlines`` until when, in true time.
     """
 
     grace: float
+    deadlines: dict[Candidate, dict[str, float]] = attrs.field(factory=dict)
     accepted: dict[tuple[str, int, Candidate], set[str]] = attrs.field(factory=dict)
 
     def before(
@@ -238,6 +248,8 @@ class NodeChecker:
                 raise CheckFailed(
                     "S5", f"{node.node_id} re-armed attempt {candidate.attempt} by an old number"
                 )
+            if before is None or before[:2] != (candidate, deadline):
+                self.deadlines.setdefault(candidate, {})[node.node_id] = node.clock.true(deadline)
             if before is None or (before[0], before[2]) != (candidate, record.lease_term):
                 self.accepted.setdefault((name, record.lease_term, candidate), set()).add(node.node_id)
             node.held[name] = (candidate, deadline, record.lease_term)
@@ -249,6 +261,16 @@ class NodeChecker:
             raise CheckFailed(
                 "S3", f"{name!r} was granted in term {term}, but only {sorted(voters)} accepted it there"
             )
+
+    def covered(self, candidate: Candidate, until: float, nodes: int) -> None:
+        """The holder counts on its lease until then, in true time: a quorum must hold it as long (section 4).
+
+        A node that has crashed since counts with the deadline it had: it sits out longer.
+        """
+        deadlines = sorted(self.deadlines.get(candidate, {}).values(), reverse=True)
+        quorum = majority(nodes)
+        if len(deadlines) < quorum or deadlines[quorum - 1] < until - EPSILON_S:
+            raise CheckFailed("section 4", f"{candidate} is valid for longer than a quorum holds its lease")
 
     def released(self, node: NodeMachine, message: Release) -> None:
         """The node has answered this Release."""
@@ -318,8 +340,17 @@ class WatchChecker:
                     raise CheckFailed("watch", f"{name!r} is shown free while its term {term} is valid")
         self.shown[(watch, name)] = (state, term)
 
-    def last(self, watch: object, name: str) -> tuple[State, int]:
-        return self.shown.get((watch, name), (State.UNKNOWN, 0))
+    def wrong(self, watch: object, name: str, newest: Tenure, true: float) -> str:
+        """At the end, when nothing has changed for long: in which way the watcher does not show the last
+        state, or nothing. That nobody ever held may be left unsaid, and so may states that were replaced.
+        """
+        state, term = self.shown.get((watch, name), (State.UNKNOWN, 0))
+        expected = State.LED if newest.valid(true) else State.FREE
+        if (state, term) == (expected, newest.token):
+            return ""
+        if expected is State.FREE and (term == 0 or state is State.FREE):
+            return ""
+        return f"{name!r} is shown {state} ({term}), but is {expected} ({newest.token})"
 
 
 @attrs.define(eq=False)

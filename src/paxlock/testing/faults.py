@@ -1,186 +1,240 @@
-"""What goes wrong in a run, and when: crashes, clean stops, lost disks, pauses, network splits."""
+"""Makes happen what the plan of a run says (plan.py): to nodes, clients, disks and links."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING
 
-import attrs
-
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Membership
+from paxlock.core.quorum import majority
 from paxlock.testing.machines import ClientMachine, Disk, Machine, NodeMachine
+from paxlock.testing.moments import What
+from paxlock.testing.plan import Fault, FaultKind
 
 if TYPE_CHECKING:
     from paxlock.testing.simulation import Simulation
 
 __all__ = ["Faults"]
 
-LONG_AWAY = 0.15  #: the share of absences that are measured by max_ttl instead
+SPLIT_SHARE_MIN, SPLIT_SHARE_MAX = 0.1, 0.6
+LINKS_SHARE_MIN, LINKS_SHARE_MAX = 0.05, 0.5
 
 
 class Faults:
-    """Draws the faults of a run. After ``heal`` there are none, and everything is brought back."""
+    """Carries out the faults of a run. ``heal`` ends them, and brings back a quorum at least."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._sim = simulation
         self._healed = False
         self._robbed: list[NodeMachine] = []
+        self._kinds: dict[FaultKind, Callable[[Fault], str | None]] = {
+            FaultKind.CRASH: self._crash,
+            FaultKind.CLEAN_STOP: self._stop,
+            FaultKind.DISK_LOSS: self._lose_a_disk,
+            FaultKind.DISK_FAILURE: self._fail_a_disk,
+            FaultKind.SLOW_DISK: self._slow_a_disk,
+            FaultKind.NODE_PAUSE: self._pause_a_node,
+            FaultKind.NODE_SUSPEND: self._pause_a_node,
+            FaultKind.CLIENT_CRASH: self._crash_a_client,
+            FaultKind.CLIENT_PAUSE: self._pause_a_client,
+            FaultKind.CLIENT_SUSPEND: self._pause_a_client,
+            FaultKind.FORK: self._fork,
+            FaultKind.SPLIT: self._split,
+            FaultKind.ONE_WAY_SPLIT: self._split_one_way,
+            FaultKind.BROKEN_LINKS: self._break_links,
+            FaultKind.HOLDER_CUT_OFF: self._cut_off_a_holder,
+        }
 
     def begin(self) -> None:
-        scenario = self._sim.scenario
-        kinds: tuple[tuple[float, Callable[[], None]], ...] = (
-            (scenario.crashes, self._crash_one),
-            (scenario.clean_stops, self._stop_one),
-            (scenario.disk_losses, self._lose_a_disk),
-            (scenario.node_pauses, self._pause_a_node),
-            (scenario.client_crashes, self._crash_a_client),
-            (scenario.client_pauses, self._pause_a_client),
-            (scenario.partitions, self._split),
-        )
-        for rate, happen in kinds:
-            if rate > 0.0:
-                self._next(rate, happen)
+        """Every fault of the plan has its moment."""
+        for fault in self._sim.plan:
+            self._sim.at(fault.at, self._happen, fault)
 
     def heal(self) -> None:
-        """Every node starts again, every machine goes on."""
+        """Every machine goes on, and every node starts again, but for those that are left out."""
+        sim, nodes = self._sim, self._sim.nodes
         self._healed = True
-        for machine in list(self._sim.machines.values()):
-            if machine.paused_until > self._sim.true:
-                machine.paused_until = self._sim.true
-                self._sim.resume(machine)
-        for node in self._sim.nodes:
-            self.bring_back(node)
+        machines: list[Machine] = [*nodes.all, *sim.workload.clients]
+        for machine in machines:
+            if machine.paused_until > sim.true:
+                machine.paused_until = sim.true
+                sim.resume(machine)
+        for node in nodes.all:
+            node.disk.slow_until, node.disk.fails_for = -inf, None
+        self._leave_out()
+        for node in nodes.all:
+            nodes.bring_back(node)
 
-    def crash(self, node: NodeMachine) -> None:
-        """The node loses everything but its disk; a write under way is done or not."""
-        sim = self._sim
-        if node.writing is not None and sim.rng.random() < 0.5:
-            node.disk.record = node.writing
-        self._take_down(node)
-        sim.note(f"{node.node_id} crashes")
+    def _leave_out(self) -> None:
+        """Of some nodes, fewer than a quorum, half the times dead and half the times out of reach.
 
-    def stop(self, node: NodeMachine) -> None:
-        """A clean stop: nothing more is answered; the snapshot is written, then the record marked clean."""
-        sim, core = self._sim, node.core
-        assert core is not None
-        snapshot, record = core.stop(node.now(sim.true)), core.record
-        if snapshot is None:
-            self.crash(node)
+        Those that are still to become members are left out first: they need more than a quorum of others.
+        """
+        sim, nodes = self._sim, self._sim.nodes
+        rng = Random(f"left out {sim.seed}")
+        record = sim.scenario.durability is Durability.RECORD
+        new = [node for node in nodes.all if record and not _is_member(node)]
+        count = min(sim.scenario.left_out, (len(nodes.all) - 1) // 2)
+        if len(new) > count:
             return
-        self._take_down(node)
-        sim.note(f"{node.node_id} stops cleanly")
-        life, scenario = node.life, sim.scenario
-        marked = attrs.evolve(record, clean=True)
-        latency = sim.rng.uniform(scenario.persist_min, scenario.persist_max)
-        sim.at(sim.true + latency, self._snapshot_written, node, life, snapshot)
-        sim.at(sim.true + 2.0 * latency, self._marked_clean, node, life, marked)
+        old = [node for node in nodes.all if node not in new]
+        for node in [*new, *rng.sample(old, len(old))][:count]:
+            nodes.left_out.add(node.label)
+            dead = rng.random() < 0.5
+            sim.tell(node.label, What.FAULT, text="stays dead" if dead else "stays out of reach")
+            if not dead:
+                sim.network.isolate(node.label)
+            elif node.core is not None or node.writing is not None:
+                nodes.crash(node)
 
-    def bring_back(self, node: NodeMachine) -> None:
-        """A node that is down starts, as its disk says."""
-        if node.core is not None or node.writing is not None:
+    def _happen(self, fault: Fault) -> None:
+        if self._healed:
             return
-        empty = node.disk.record is None
-        self._sim.start(node, create=empty and not node.lost_disk, join=empty and node.lost_disk)
+        what = self._kinds[fault.kind](fault)
+        if what is not None:
+            self._sim.tell("network" if "->" in what else what, What.FAULT, text=f"{fault} {what}")
 
-    # Each kind
+    # Nodes. Each of these says who is concerned, or None where nobody can be.
 
-    def _crash_one(self) -> None:
-        node = self._a_node()
-        if node is not None:
-            self.crash(node)
-            self._sim.at(self._sim.true + self._away(), self.bring_back, node)
+    def _crash(self, fault: Fault) -> str | None:
+        node = self._a_node(fault)
+        if node is None:
+            return None
+        self._sim.nodes.crash(node)
+        return self._back(node, fault)
 
-    def _stop_one(self) -> None:
-        node = self._a_node()
-        if node is not None:
-            self.stop(node)
-            self._sim.at(self._sim.true + self._away(), self.bring_back, node)
+    def _stop(self, fault: Fault) -> str | None:
+        node = self._a_node(fault)
+        if node is None:
+            return None
+        self._sim.nodes.stop(node)
+        return self._back(node, fault)
 
-    def _lose_a_disk(self) -> None:
+    def _lose_a_disk(self, fault: Fault) -> str | None:
         """One at a time: with two of three disks lost only an operator could help."""
         sim = self._sim
         if sim.scenario.nodes < 3 or sim.scenario.durability is not Durability.RECORD:
-            return
-        for other in sim.nodes:
-            record = other.disk.record
-            if other.lost_disk or record is None or record.membership is not Membership.MEMBER:
-                return
-        node = self._a_node()
+            return None
+        if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
+            return None
+        node = self._a_node(fault)
         # Once a run for each node: a join takes the unix seconds for its incarnation.
-        if node is not None and node not in self._robbed:
-            self._robbed.append(node)
-            self.crash(node)
-            node.disk, node.lost_disk = Disk(), True
-            sim.note(f"{node.node_id} has lost its disk")
-            sim.at(sim.true + self._away(), self.bring_back, node)
+        if node is None or node in self._robbed:
+            return None
+        self._robbed.append(node)
+        sim.nodes.crash(node)
+        node.disk, node.lost_disk = Disk(), True
+        return self._back(node, fault)
 
-    def _pause_a_node(self) -> None:
-        node = self._a_node()
-        if node is not None:
-            self._pause(node)
+    def _fail_a_disk(self, fault: Fault) -> str | None:
+        node = self._a_node(fault)
+        if node is None or self._sim.scenario.durability is not Durability.RECORD:
+            return None
+        node.disk.fails_for = fault.lasts
+        return node.label
 
-    def _crash_a_client(self) -> None:
-        client = self._a_client()
-        if client is not None:
-            self._sim.workload.vanish(client)
+    def _slow_a_disk(self, fault: Fault) -> str | None:
+        node = self._a_node(fault)
+        if node is None:
+            return None
+        node.disk.slow_until, node.disk.slow_by = self._sim.true + fault.lasts, fault.lasts
+        return node.label
 
-    def _pause_a_client(self) -> None:
-        client = self._a_client()
-        if client is not None:
-            self._pause(client)
+    def _pause_a_node(self, fault: Fault) -> str | None:
+        return self._pause(self._a_node(fault), fault)
 
-    def _split(self) -> None:
-        sim = self._sim
-        share = sim.rng.uniform(0.1, 0.6)
-        apart = frozenset(peer for peer in sim.machines if sim.rng.random() < share)
-        sim.network.split(apart)
-        sim.note(f"split off: {', '.join(p if isinstance(p, str) else p.hex()[:6] for p in apart)}")
-        sim.at(sim.true + self._away(), sim.network.join)
+    def _back(self, node: NodeMachine, fault: Fault) -> str:
+        self._sim.at(self._sim.true + fault.lasts, self._sim.nodes.bring_back, node)
+        return node.label
 
-    # Within
+    # Clients
 
-    def _next(self, rate: float, happen: Callable[[], None]) -> None:
-        self._sim.at(self._sim.true + self._sim.rng.expovariate(rate), self._now, rate, happen)
+    def _crash_a_client(self, fault: Fault) -> str | None:
+        client = self._a_client(fault)
+        if client is None:
+            return None
+        self._sim.workload.vanish(client)
+        return client.label
 
-    def _now(self, rate: float, happen: Callable[[], None]) -> None:
-        if not self._healed:
-            happen()
-            self._next(rate, happen)
+    def _pause_a_client(self, fault: Fault) -> str | None:
+        return self._pause(self._a_client(fault), fault)
 
-    def _away(self) -> float:
-        rng, scenario = self._sim.rng, self._sim.scenario
-        if rng.random() < LONG_AWAY:
-            return rng.uniform(0.0, 1.5) * scenario.max_ttl
-        return rng.uniform(0.0, scenario.away_max)
+    def _fork(self, fault: Fault) -> str | None:
+        client = self._a_client(fault)
+        if client is None or self._sim.true < client.paused_until:
+            return None
+        self._sim.clients.fork(client, fault.rng())
+        return client.label
 
-    def _pause(self, machine: Machine) -> None:
-        sim = self._sim
-        if machine.paused_until == -inf:
-            machine.paused_until = sim.true + self._away()
-            sim.note(f"{machine.peer!r} is paused until {machine.paused_until:.6f}")
-            sim.at(machine.paused_until, sim.resume, machine)
+    def _pause(self, machine: Machine | None, fault: Fault) -> str | None:
+        if machine is None or self._sim.true < machine.paused_until:
+            return None
+        asleep = fault.kind in (FaultKind.NODE_SUSPEND, FaultKind.CLIENT_SUSPEND)
+        self._sim.pause(machine, fault.lasts, asleep=asleep)
+        return machine.label
 
-    def _take_down(self, node: NodeMachine) -> None:
-        node.life += 1
-        node.core = None
-        node.writing = None
-        node.backlog.clear()
-        node.written.clear()
-        node.forget()
+    # Links
 
-    def _snapshot_written(self, node: NodeMachine, life: int, snapshot: Snapshot) -> None:
-        if node.life == life:
-            node.disk.snapshot = snapshot
+    def _split(self, fault: Fault) -> str | None:
+        return self._divide(fault, both_ways=True)
 
-    def _marked_clean(self, node: NodeMachine, life: int, record: NodeRecord) -> None:
-        if node.life == life:
-            node.disk.record = record
+    def _split_one_way(self, fault: Fault) -> str | None:
+        return self._divide(fault, both_ways=False)
 
-    def _a_node(self) -> NodeMachine | None:
-        up = [node for node in self._sim.nodes if node.core is not None]
-        return self._sim.rng.choice(up) if up else None
+    def _divide(self, fault: Fault, *, both_ways: bool) -> str:
+        rng, labels = fault.rng(), self._labels()
+        share = rng.uniform(SPLIT_SHARE_MIN, SPLIT_SHARE_MAX)
+        apart = [label for label in labels if rng.random() < share]
+        rest = [label for label in labels if label not in apart]
+        return self._cut(fault, apart, rest, both_ways=both_ways)
 
-    def _a_client(self) -> ClientMachine | None:
+    def _break_links(self, fault: Fault) -> str:
+        rng, labels = fault.rng(), self._labels()
+        share = rng.uniform(LINKS_SHARE_MIN, LINKS_SHARE_MAX)
+        links = [(one, other) for one in labels for other in labels if rng.random() < share]
+        self._sim.network.cut(frozenset(links), fault.lasts)
+        return f"{len(links)} links -> nowhere"
+
+    def _cut_off_a_holder(self, fault: Fault) -> str | None:
+        sim, rng = self._sim, fault.rng()
+        holders = {
+            tenure.candidate.session
+            for name in sim.workload.names
+            for tenure in sim.check.exclusion.holders(name, sim.true)
+        }
+        found = [client for client in sim.workload.clients if client.session in holders]
+        if not found:
+            return None
+        client = found[fault.target % len(found)]
+        nodes = rng.sample(list(sim.nodes.addresses), majority(sim.scenario.nodes))
+        way = rng.choice(("both", "out", "in"))
+        if way == "in":
+            return self._cut(fault, nodes, [client.label], both_ways=False)
+        return self._cut(fault, [client.label], nodes, both_ways=way == "both")
+
+    def _cut(self, fault: Fault, apart: Iterable[str], rest: Iterable[str], *, both_ways: bool) -> str:
+        links = [(one, other) for one in apart for other in rest]
+        if both_ways:
+            links += [(other, one) for one, other in links]
+        self._sim.network.cut(frozenset(links), fault.lasts)
+        return f"{', '.join(apart)} {'<->' if both_ways else '->'} {', '.join(rest)}"
+
+    def _labels(self) -> list[str]:
+        return [*self._sim.nodes.addresses, *(client.label for client in self._sim.workload.clients)]
+
+    # Whom
+
+    def _a_node(self, fault: Fault) -> NodeMachine | None:
+        up = self._sim.nodes.up
+        return up[fault.target % len(up)] if up else None
+
+    def _a_client(self, fault: Fault) -> ClientMachine | None:
         found = self._sim.workload.clients
-        return self._sim.rng.choice(found) if found else None
+        return found[fault.target % len(found)] if found else None
+
+
+def _is_member(node: NodeMachine) -> bool:
+    record = node.disk.record
+    return record is not None and record.membership is Membership.MEMBER

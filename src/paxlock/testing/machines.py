@@ -1,23 +1,26 @@
 """The simulated machines: each with a clock of its own, a core, and for nodes a disk.
 
-A machine that is paused processes nothing; what arrives meanwhile is its backlog. A crash takes all memory
-but what the disk holds.
+A machine that is paused processes nothing; what arrives meanwhile is its backlog, or is lost where the whole
+machine sleeps. A crash takes all memory but what the disk holds.
 """
 
 from __future__ import annotations
 
 from math import inf
+from random import Random
+from typing import NamedTuple
 
 import attrs
 
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import NodeRecord, Snapshot
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Message, Peer
 from paxlock.core.replica import Replica
 from paxlock.core.session import Session
+from paxlock.wire.endpoint import Endpoint
+from paxlock.wire.transport import Address
 
-__all__ = ["ClientMachine", "Clock", "Disk", "Machine", "NodeMachine"]
+__all__ = ["ClientMachine", "Clock", "Datagram", "Disk", "Machine", "NodeMachine"]
 
 ROUNDING_S = 1e-9
 
@@ -36,16 +39,27 @@ class Clock:
         return (local - self.offset) / self.rate
 
 
+class Datagram(NamedTuple):
+    """What arrives at a machine. ``damaged``: not as it was sent."""
+
+    data: bytes
+    source: Address
+    sender: str
+    damaged: bool
+
+
 @attrs.define(eq=False)
 class Machine:
-    """What nodes and clients have in common. ``peer`` is how the others call it."""
+    """What nodes and clients have in common. ``label`` is unique in a run: a node's id, or "client 3"."""
 
-    peer: Peer
+    label: str
+    address: Address
     clock: Clock
     paused_until: float = -inf
+    asleep: bool = False  #: paused with its whole machine: nothing is received
     wakes_at: float = inf
     idle_ticks: int = 0
-    backlog: list[tuple[Peer, Message]] = attrs.field(factory=list)
+    backlog: list[Datagram] = attrs.field(factory=list)
     _read: float = -inf
 
     def now(self, true: float) -> float:
@@ -70,13 +84,18 @@ class Disk:
 
     record: NodeRecord | None = None
     snapshot: Snapshot | None = None
+    slow_until: float = -inf  #: in true time
+    slow_by: float = 0.0
+    fails_for: float | None = None  #: the next write fails, and the node is down for so long
 
 
 @attrs.define(eq=False)
 class NodeMachine(Machine):
     """A node. ``core`` is None while it is down; ``life`` counts its starts and stops."""
 
+    rng: Random = attrs.field(kw_only=True)  #: of its disk
     core: Replica | None = None
+    endpoint: Endpoint | None = None
     disk: Disk = attrs.field(factory=Disk)
     life: int = 0
     writing: NodeRecord | None = None
@@ -94,8 +113,7 @@ class NodeMachine(Machine):
 
     @property
     def node_id(self) -> str:
-        assert isinstance(self.peer, str)
-        return self.peer
+        return self.label
 
     @property
     def acceptor(self) -> Acceptor:
@@ -106,12 +124,12 @@ class NodeMachine(Machine):
 
 @attrs.define(eq=False)
 class ClientMachine(Machine):
-    """A client. ``core`` is None once it has vanished."""
+    """A client. ``core`` is None once it has vanished; whoever takes its ``slot`` has its address."""
 
+    session: bytes = attrs.field(kw_only=True)
+    slot: int = attrs.field(kw_only=True)
+    life: int = attrs.field(kw_only=True)
+    rng: Random = attrs.field(kw_only=True)  #: of what its program wants
+    endpoint: Endpoint = attrs.field(kw_only=True)
     core: Session | None = None
-    label: str = ""
-
-    @property
-    def session(self) -> bytes:
-        assert isinstance(self.peer, bytes)
-        return self.peer
+    slept: bool = False  #: the machine has slept, and the client has not noticed it yet

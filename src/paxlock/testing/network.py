@@ -1,51 +1,144 @@
-"""The simulated network: what becomes of a datagram (protocol.md section 2: lost, repeated, late)."""
+"""The simulated network: what becomes of a datagram (protocol.md section 2: lost, repeated, late).
+
+It carries the real bytes of wire/endpoint.py from address to address, and now and then damages some.
+"""
 
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
-from paxlock.core.messages import Peer
-from paxlock.testing.scenario import Scenario
+from paxlock.core.messages import Message
+from paxlock.testing.machines import Datagram, Machine
+from paxlock.testing.moments import What
+from paxlock.testing.scenario import TAIL_MAX_S
+from paxlock.wire.codec import decode_untrusted
+from paxlock.wire.endpoint import Endpoint
+from paxlock.wire.header import LENGTH, parse_untrusted
+from paxlock.wire.keyring import KEY_BYTES, Keyring
+from paxlock.wire.transport import Address
 
-__all__ = ["Network"]
+if TYPE_CHECKING:
+    from paxlock.testing.simulation import Simulation
+
+__all__ = ["Link", "Network"]
+
+TAIL_EXPONENT = 1.1
+TAIL_SCALE_S = 0.005
+REORDERED_DELAYS = 4.0  #: for how many of the longest delays a datagram is held back that is to be overtaken
+
+Link = tuple[str, str]  #: from one machine to another, by their labels
 
 
 class Network:
-    """Decides, from the run's random numbers, how often and after how long a datagram arrives."""
+    """Decides, from random numbers of each link, how often, when and in which shape datagrams arrive."""
 
-    __slots__ = ("_apart", "_rng", "_scenario", "healed")
-
-    def __init__(self, scenario: Scenario, rng: Random) -> None:
+    def __init__(self, simulation: Simulation) -> None:
         self.healed = False
-        self._scenario = scenario
-        self._rng = rng
-        self._apart: frozenset[Peer] = frozenset()
+        self.machines: dict[Address, Machine] = {}
+        self.keyring = (
+            Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
+        )
+        self._sim = simulation
+        self._scenario = simulation.scenario
+        self._links: dict[Link, Random] = {}
+        self._cuts: dict[int, frozenset[Link]] = {}
+        self._isolated: set[str] = set()
 
-    def split(self, apart: frozenset[Peer]) -> None:
-        """From now on nothing passes between those in ``apart`` and the rest."""
-        self._apart = apart
+    # What is cut
 
-    def join(self) -> None:
-        """Everybody can reach everybody again."""
-        self._apart = frozenset()
+    def cut(self, links: frozenset[Link], lasts: float) -> None:
+        """From now on, for so many seconds, nothing passes along these links."""
+        number = len(self._cuts) + self._sim.events
+        while number in self._cuts:
+            number += 1
+        self._cuts[number] = links
+        self._sim.at(self._sim.true + lasts, self._cuts.pop, number, None)
+
+    def isolate(self, label: str) -> None:
+        """Nothing reaches this machine or comes from it any more, healed or not."""
+        self._isolated.add(label)
 
     def heal(self) -> None:
         """From now on every datagram arrives once and soon. Late ones are still on their way."""
         self.healed = True
-        self._apart = frozenset()
+        self._cuts.clear()
 
-    def delays(self, source: Peer, target: Peer) -> tuple[float, ...]:
+    # Datagrams
+
+    def flush(self, machine: Machine, endpoint: Endpoint) -> None:
+        """Send what the machine's endpoint has ready."""
+        for data, address in endpoint.flush():
+            self.send(machine, data, address)
+
+    def send(self, machine: Machine, data: bytes, address: Address) -> None:
+        """One datagram is on its way, or lost."""
+        target = self.machines.get(address)
+        if target is None:
+            return
+        sim, link = self._sim, (machine.label, target.label)
+        rng = self._links.get(link)
+        if rng is None:
+            rng = self._links[link] = Random(f"network {sim.seed} {link}")
+        delays = self._delays(link, rng)
+        if sim.timeline is not None:
+            what = What.SENT if delays else What.LOST
+            sim.tell(machine.label, what, other=target.label, messages=self._messages(data))
+        for delay in delays:
+            damaged = self._damages(rng)
+            shape = self._damage(data, rng) if damaged else data
+            arriving = Datagram(shape, machine.address, machine.label, damaged)
+            sim.at(sim.true + delay, self._arrive, address, arriving)
+
+    def _arrive(self, address: Address, datagram: Datagram) -> None:
+        """To whoever is at the address by now."""
+        machine, sim = self.machines[address], self._sim
+        if sim.true < machine.paused_until:
+            if not machine.asleep:
+                machine.backlog.append(datagram)
+        else:
+            sim.turn(machine, [datagram])
+
+    def _delays(self, link: Link, rng: Random) -> tuple[float, ...]:
         """After how many seconds the datagram arrives, once for every time that it does."""
-        scenario, random = self._scenario, self._rng.random
+        scenario, random = self._scenario, rng.random
         delay = scenario.delay_min + random() * (scenario.delay_max - scenario.delay_min)
+        if self._isolated and not self._isolated.isdisjoint(link):
+            return ()
         if self.healed:
             return (delay,)
-        if self._apart and (source in self._apart) != (target in self._apart):
+        if self._cuts and any(link in cut for cut in self._cuts.values()):
             return ()
         if scenario.loss and random() < scenario.loss:
             return ()
         if scenario.late and random() < scenario.late:
             delay += random() * scenario.late_max
+        if scenario.heavy_tail and random() < scenario.heavy_tail:
+            delay += min(TAIL_MAX_S, TAIL_SCALE_S * rng.paretovariate(TAIL_EXPONENT))
+        if scenario.reordered and random() < scenario.reordered:
+            delay += random() * REORDERED_DELAYS * scenario.delay_max
         if scenario.repeated and random() < scenario.repeated:
             return (delay, delay + random() * max(scenario.late_max, scenario.delay_max))
         return (delay,)
+
+    def _damages(self, rng: Random) -> bool:
+        scenario = self._scenario
+        return (
+            bool(scenario.damaged) and scenario.sealed and not self.healed and rng.random() < scenario.damaged
+        )
+
+    def _damage(self, data: bytes, rng: Random) -> bytes:
+        """Flip a bit, or cut some of the end off."""
+        at = rng.randrange(len(data))
+        if rng.random() < 0.5:
+            return data[:at]
+        return data[:at] + bytes((data[at] ^ 1 << rng.randrange(8),)) + data[at + 1 :]
+
+    def _messages(self, data: bytes) -> tuple[Message, ...]:
+        """What is in a datagram, for the timeline."""
+        header = parse_untrusted(data)
+        plaintext = self.keyring.open_untrusted(
+            header.key_id, header.sender.identity, header.sequence, data[header.size :], data[: header.size]
+        )
+        assert plaintext is not None
+        return decode_untrusted(plaintext[LENGTH.size : LENGTH.size + LENGTH.unpack_from(plaintext)[0]])

@@ -446,7 +446,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
         "one-node-says-free",
         "section 6: a watcher takes one node's word for the end of a tenure",
         (Edit("watcher", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
-        seed=46,
+        seed=446,
         changes={"watchers": 2, "nodes": 3, "crashes": 6.0, "hold_max": 0.5},
     ),
 )

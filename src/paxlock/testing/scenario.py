@@ -6,13 +6,27 @@ from random import Random
 
 import attrs
 
+from paxlock.core import acceptor, contender
 from paxlock.core.durable import Durability
+from paxlock.core.lease import quarantine
 
-__all__ = ["Scenario"]
+__all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
+START_S = 0.05  #: how long the cell has to form before the time of faults is counted
+#: A candidate that heard of no quorum repeats itself as late as this, and is in no line until then.
+BACK_OFF_S = contender.RETRY_MAX_S
+#: What dead candidates may cost: places in the line that lapse, the graces of promises, one after another.
+LAPSE_S = 0.3
+HANDOFF_MAX_S = BACK_OFF_S + LAPSE_S
+#: A round that cannot succeed is given up only when silent nodes have had so long to answer.
+SILENCE_GRACES = contender.PATIENCE_GRACES
 DRIFT_PPM = 10_000
 GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
+CROWDS = 0.04  #: the share of runs with many clients, and of those with many names
+LONG_AWAY_TTLS = 1.5  #: how long, in max_ttl, an absence lasts at most that is measured by it
+TAIL_MAX_S = 1.5  #: how late a datagram of the heavy tail is at most
+TOMBSTONE_MIN_S = 0.2  #: how much longer than the latest datagram a short tombstone stands
 
 
 @attrs.frozen
@@ -32,7 +46,7 @@ class Scenario:
     grace_ms: int = GRACE_MS
     durability: Durability = Durability.RECORD
     faulty_for: float = 1.0  #: how long faults go on, before everything heals
-    handoff_max: float = 0.5  #: the longest gap between holders allowed once all is well: a whole back-off
+    handoff_max: float = HANDOFF_MAX_S  #: the longest gap between holders allowed once all is well
     #: the network
     loss: float = 0.0
     repeated: float = 0.0
@@ -40,16 +54,29 @@ class Scenario:
     delay_max: float = 0.001
     late: float = 0.0  #: the share of datagrams that come late
     late_max: float = 0.1
+    heavy_tail: float = 0.0  #: the share of datagrams whose delay has a heavy tail
+    reordered: float = 0.0  #: the share of datagrams that wait for a few later ones
+    damaged: float = 0.0  #: the share of datagrams that arrive with a flipped bit, or cut off
+    sealed: bool = True
     #: the machines
     persist_min: float = 0.0005
     persist_max: float = 0.004
     crashes: float = 0.0
     clean_stops: float = 0.0
     disk_losses: float = 0.0
+    disk_failures: float = 0.0
+    slow_disks: float = 0.0
     node_pauses: float = 0.0
+    node_suspends: float = 0.0
     client_crashes: float = 0.0
     client_pauses: float = 0.0
+    client_suspends: float = 0.0
+    forks: float = 0.0
     partitions: float = 0.0
+    one_way_splits: float = 0.0
+    broken_links: float = 0.0
+    holders_cut_off: float = 0.0
+    left_out: int = 0  #: how many nodes, less than a quorum, the heal leaves out
     away_max: float = 0.3  #: how long a machine is down or paused, or a network split, at most
     #: the clients
     think: float = 0.05  #: between a client's wishes, on average
@@ -64,6 +91,10 @@ class Scenario:
     watchers: int = 1
     attempts_per_renew: int = 100
     ceiling_step: int = 1000  #: small ones make the durable ceiling matter
+    line_max: int = 1024
+    attempts_per_answer: int = 40
+    sessions_spare: int = 65_536  #: how many sessions a node's endpoint remembers beyond those that live
+    short_tombstones: bool = False  #: so that they end, and names are forgotten, within the run
 
     @property
     def drift(self) -> float:
@@ -73,6 +104,29 @@ class Scenario:
     def max_ttl(self) -> float:
         return self.max_ttl_ms / 1000.0
 
+    @property
+    def silence(self) -> float:
+        """What nodes that are left out of the heal may cost, on top of what follows."""
+        return SILENCE_GRACES * self.grace_ms / 1000.0 if self.left_out else 0.0
+
+    @property
+    def served_max(self) -> float:
+        """How long after the heal a name with waiters may be blocked: one ttl, by the lease of a dead holder
+        or by a node that sits out, or as long as everybody backs off; and what dead candidates cost.
+        """
+        return max(quarantine(self.max_ttl, self.drift), BACK_OFF_S) + LAPSE_S + self.silence
+
+    @property
+    def lateness_max(self) -> float:
+        """How long after its sending a datagram may at most be looked at, through a paused machine too."""
+        network = self.delay_max + 2.0 * self.late_max + (TAIL_MAX_S if self.heavy_tail else 0.0)
+        return network + max(self.away_max, LONG_AWAY_TTLS * self.max_ttl)
+
+    @property
+    def tombstone(self) -> float:
+        """How long tombstones stand: longer than any datagram that they are against may be on its way."""
+        return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else acceptor.TOMBSTONE_S
+
     @classmethod
     def drawn(cls, seed: int, nodes: int | None = None) -> Scenario:
         """The scenario of a seed; the same seed gives the same scenario for ever."""
@@ -80,10 +134,11 @@ class Scenario:
         some = _Some(rng)
         max_ttl_ms = rng.choice((250, 300, 400, 700))
         delay_max = rng.choice((0.0008, 0.002, 0.006))
+        nodes = nodes if nodes is not None else rng.choices((1, 3, 5), (1, 8, 3))[0]
         return cls(
-            nodes=nodes if nodes is not None else rng.choices((1, 3, 5), (1, 8, 3))[0],
-            clients=rng.randint(2, 4) if rng.random() < 0.9 else 5,
-            names=rng.choices((1, 2, 3), (5, 2, 1))[0],
+            nodes=nodes,
+            clients=rng.randint(10, 15) if rng.random() < CROWDS else rng.randint(2, 5),
+            names=rng.randint(10, 30) if rng.random() < CROWDS else rng.choices((1, 2, 3), (5, 2, 1))[0],
             max_ttl_ms=max_ttl_ms,
             ttls=rng.randint(1, 3),
             durability=Durability.MEMORY if rng.random() < 0.1 else Durability.RECORD,
@@ -115,6 +170,22 @@ class Scenario:
             watchers=rng.randint(0, 2),
             attempts_per_renew=rng.choice((1, 2, 100)),
             ceiling_step=rng.choice((4, 20, 1000)),
+            heavy_tail=some.of(0.2, 0.005, 0.05),
+            reordered=some.of(0.3, 0.02, 0.3),
+            damaged=some.of(0.3, 0.005, 0.05),
+            disk_failures=some.of(0.2, 0.5, 4.0),
+            slow_disks=some.of(0.2, 0.5, 4.0),
+            node_suspends=some.of(0.2, 0.5, 4.0),
+            client_suspends=some.of(0.2, 0.5, 5.0),
+            forks=some.of(0.15, 0.5, 4.0),
+            one_way_splits=some.of(0.2, 0.5, 4.0),
+            broken_links=some.of(0.2, 0.5, 4.0),
+            holders_cut_off=some.of(0.2, 0.5, 4.0),
+            left_out=rng.randint(1, nodes // 2) if nodes > 1 and rng.random() < 0.25 else 0,
+            line_max=rng.choice((1, 2, 4)) if rng.random() < 0.1 else 1024,
+            short_tombstones=rng.random() < 0.3,
+            attempts_per_answer=1 if rng.random() < 0.1 else 40,
+            sessions_spare=rng.randint(0, 2) if rng.random() < 0.1 else 65_536,
         )
 
 

@@ -1,49 +1,53 @@
 """The deterministic simulator: nodes, clients, clocks, disks and a network, all from one seed.
 
-The machines are the shipped ones (core/replica.py, core/session.py), driven through their seam; everything
-around them is simulated in true time. A run has three parts: faults; the heal, after which every waiting
-candidate must be served; and the end, at which every watcher must show the last state.
+The machines are the shipped ones (core/replica.py, core/session.py), driven through their seam, and so are
+the endpoints through which every message goes as bytes (wire/endpoint.py); everything around them is
+simulated in true time. A run has three parts: faults; the heal, after which every waiting candidate must be
+served; and the end, at which every watcher must show the last state.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from random import Random
 from typing import Any
 
 import attrs
 
-from paxlock.core import acceptor, lease_manager, recovery
-from paxlock.core.durable import Durability, Membership
 from paxlock.core.lease import quarantine
-from paxlock.core.messages import Member, Message, NodeMode, Peer, Release, Released
-from paxlock.core.recovery import Start, begin
-from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
-from paxlock.core.session import Session, SessionSettings
-from paxlock.errors import ConfigError
+from paxlock.core.messages import NodeMode
+from paxlock.core.replica import Replica
+from paxlock.core.session import Session
 from paxlock.testing.checkers import CheckFailed, Histories, NodeChecker, Progress
+from paxlock.testing.clients import Clients
 from paxlock.testing.faults import Faults
-from paxlock.testing.machines import ClientMachine, Clock, Machine, NodeMachine
+from paxlock.testing.history import History
+from paxlock.testing.limits import small_limits
+from paxlock.testing.linearizability import NotLinearizable, Operation, check_history
+from paxlock.testing.machines import ClientMachine, Clock, Datagram, Machine, NodeMachine
+from paxlock.testing.moments import Moment, What
 from paxlock.testing.network import Network
-from paxlock.testing.scenario import Scenario
+from paxlock.testing.nodes import CELL_ID, EPOCH, Nodes
+from paxlock.testing.plan import Fault, drawn_faults
+from paxlock.testing.scenario import START_S, Scenario
 from paxlock.testing.workload import Workload
+from paxlock.wire.endpoint import Endpoint, Received
+from paxlock.wire.header import Sender
+from paxlock.wire.transport import Address
 
 __all__ = ["Outcome", "Simulation", "run"]
 
-UNIX_S = 1_700_000_000
-CELL_ID = b"simulated cell.."
-EPOCH = 1
 IDLE_TICKS_MAX = 2_000
-EVENTS_MAX = 400_000
-START_S = 0.05  #: faults begin when the cell has had this long to form
-LAPSE_S = 0.3  #: what a dead candidate may cost on top of a ttl: graces and lapsing places in the line
+EVENTS_MAX = 600_000
+SERVING_S = 2.0  #: within two times of sitting out and this, the nodes of the healed quorum serve
 LOOK_S = 0.05
-END_S = 3.0  #: how long watchers may take to arrive at the last state
+DRAIN_MAX_DATAGRAMS = 64  #: as the shell takes them in one turn
+RESUME_CHECK_S = 0.1  #: within this time of its own a client that holds something notices a suspend
 
-Action = Callable[..., None]
+Action = Callable[..., object]
 
 
 @attrs.frozen
@@ -57,63 +61,67 @@ class Outcome:
     true_time: float
 
 
-@contextmanager
-def _limits(scenario: Scenario) -> Iterator[None]:
-    """Small limits make rare cases common: split Renews, a ceiling that is often reached."""
-    changed: tuple[tuple[Any, str, int], ...] = (
-        (lease_manager, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
-        (acceptor, "CEILING_STEP_TERMS", scenario.ceiling_step),
-        (recovery, "CEILING_STEP_TERMS", scenario.ceiling_step),
-    )
-    shipped = [getattr(module, name) for module, name, _ in changed]
-    for module, name, value in changed:
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for (module, name, _), value in zip(changed, shipped, strict=True):
-            setattr(module, name, value)
-
-
 class Simulation:
-    """One run. ``run()`` plays it to its end and gives its Outcome, or raises CheckFailed."""
+    """One run. ``run()`` plays it to its end and gives its Outcome, or raises CheckFailed.
 
-    def __init__(self, seed: int, scenario: Scenario | None = None, *, trace: bool = False) -> None:
+    ``faults`` takes the place of those that the seed draws (plan.py). With ``trace`` the ``timeline`` is a
+    list of Moments. ``history`` are the operations of the clients.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        scenario: Scenario | None = None,
+        *,
+        faults: tuple[Fault, ...] | None = None,
+        trace: bool = False,
+    ) -> None:
         self.seed = seed
-        self.scenario = scenario if scenario is not None else Scenario.drawn(seed)
-        self.rng = Random(seed)
+        self.scenario = scenario = scenario if scenario is not None else Scenario.drawn(seed)
+        self.plan = faults if faults is not None else drawn_faults(seed, scenario)
         self.true = 0.0
         self.events = 0
-        self.timeline: list[str] | None = [] if trace else None
-        self.network = Network(self.scenario, self.rng)
-        self.machines: dict[Peer, Machine] = {}
+        self.timeline: list[Moment] | None = [] if trace else None
+        self.calls = History()
         self.healed_at = inf
         self.healthy_at = inf
-        scenario = self.scenario
-        first_max = scenario.max_ttl * (1.0 + scenario.drift) / (1.0 - scenario.drift) + LAPSE_S
         self.check = Histories(
-            Progress(first_max=first_max, next_max=scenario.handoff_max),
+            Progress(first_max=scenario.served_max, next_max=scenario.handoff_max + scenario.silence),
             nodes=NodeChecker(scenario.grace_ms / 1000.0),
         )
         self._heap: list[tuple[float, int, Action, tuple[Any, ...]]] = []
         self._pushed = 0
         self._over = False
-        self.members = tuple(
-            Member(node_id, f"127.0.0.1:{7400 + at}")
-            for at, node_id in enumerate("abcdefg"[: scenario.nodes])
-        )
-        self.nodes = [NodeMachine(member.node_id, self._clock()) for member in self.members]
-        self.machines.update((node.peer, node) for node in self.nodes)
+        self._damaged = 0
+        self._endpoints: list[Endpoint] = []
+        self.network = Network(self)
+        self.nodes = Nodes(self)
+        self.clients = Clients(self)
         self.workload = Workload(self)
         self.faults = Faults(self)
+
+    @property
+    def history(self) -> list[Operation]:
+        """What the clients called and were told so far, for linearizability.py."""
+        return self.calls.closed()
+
+    def datagrams(self) -> Counter[str]:
+        """The counters of all endpoints together, and how many datagrams were ``damaged``."""
+        total = Counter({"damaged": self._damaged})
+        for one in self._endpoints:
+            total.update(one.statistics())
+        return total
 
     def run(self) -> Outcome:
         """Play the run to its end."""
         try:
-            with _limits(self.scenario):
+            with small_limits(self.scenario):
                 self._play()
+            check_history(self.history)
         except CheckFailed as failure:
             raise CheckFailed(failure.check, f"seed {self.seed}, at {self.true:.6f} s: {failure}") from None
+        except NotLinearizable as failure:
+            raise CheckFailed("linearizable", f"seed {self.seed}: {failure}") from None
         except Exception as error:
             error.add_note(f"in the simulation of seed {self.seed}, at {self.true:.6f} s")
             raise
@@ -121,8 +129,7 @@ class Simulation:
         return Outcome(self.seed, self.events, self.check.exclusion.count, longest, self.true)
 
     def _play(self) -> None:
-        for node in self.nodes:
-            self.start(node, create=True)
+        self.nodes.begin()
         self.workload.begin()
         self.faults.begin()
         self.at(START_S + self.scenario.faulty_for, self._heal)
@@ -139,7 +146,7 @@ class Simulation:
     def _heal(self) -> None:
         self.healed_at = self.true
         self.network.heal()
-        self.note("everything heals")
+        self.tell("cell", What.HEALED)
         self.faults.heal()
         self.workload.heal()
         self._look()
@@ -148,9 +155,10 @@ class Simulation:
         """Now and then after the heal: is there progress, and is everything done?"""
         if self.healthy_at == inf:
             late = self.true - self.healed_at
-            if all(node.core is not None and node.core.mode is NodeMode.SERVING for node in self.nodes):
+            healed = [node for node in self.nodes.all if node.label not in self.nodes.left_out]
+            if all(node.core is not None and node.core.mode is NodeMode.SERVING for node in healed):
                 self.healthy_at = self.true
-            elif late > 2.0 * quarantine(self.scenario.max_ttl, self.scenario.drift) + 2.0:
+            elif late > 2.0 * quarantine(self.scenario.max_ttl, self.scenario.drift) + SERVING_S:
                 raise CheckFailed("progress", f"{late:.3f} s after the heal not all nodes serve")
         else:
             self.look_for_progress()
@@ -175,36 +183,34 @@ class Simulation:
         self._pushed += 1
         heapq.heappush(self._heap, (true, self._pushed, action, arguments))
 
-    def note(self, text: str) -> None:
-        """A line of the timeline, where one is kept."""
+    def tell(self, who: str, what: What, **details: Any) -> None:
+        """A moment of the timeline, where one is kept."""
         if self.timeline is not None:
-            self.timeline.append(f"{self.true:10.6f}  {text}")
+            self.timeline.append(Moment(self.true, who, what, **details))
 
-    def deliver(self, target: Peer, source: Peer, message: Message) -> None:
-        """A datagram arrives."""
-        machine = self.machines.get(target)
-        if machine is None:
-            return
-        if self.true < machine.paused_until:
-            machine.backlog.append((source, message))
-        elif type(machine) is NodeMachine:
-            self._node_receives(machine, source, message)
-        elif type(machine) is ClientMachine and machine.core is not None:
-            if self.timeline is not None:
-                self.note(f"{_who(source)} -> {_who(target)}  {_show(message)}")
-            machine.core.receive(message, source, machine.now(self.true))
-            self.client_did(machine)
+    def turn(self, machine: Machine, datagrams: list[Datagram]) -> None:
+        """A machine that is not paused takes what has arrived, and does what has come due."""
+        if type(machine) is NodeMachine:
+            self.nodes.turn(machine, datagrams)
+        elif type(machine) is ClientMachine:
+            self.clients.turn(machine, datagrams)
 
-    def _node_receives(self, node: NodeMachine, source: Peer, message: Message) -> None:
-        core = node.core
-        if core is None:
-            return
-        if self.timeline is not None:
-            self.note(f"{_who(source)} -> {_who(node.peer)}  {_show(message)}")
-        now = node.now(self.true)
-        frozen = self.check.nodes.before(node, message, source, now)
-        core.receive(message, source, now)
-        self._node_did(node, now, frozen, message)
+    def receive(self, machine: Machine, endpoint: Endpoint, datagram: Datagram) -> Received | None:
+        """What the machine's endpoint makes of a datagram: it must drop every damaged one."""
+        traced = self.timeline is not None
+        before = endpoint.statistics() if traced else {}
+        received = endpoint.receive_untrusted(datagram.data, datagram.source)
+        self._damaged += datagram.damaged
+        if datagram.damaged and received is not None:
+            raise CheckFailed("seal", f"{machine.label} takes a damaged datagram of {datagram.sender}")
+        if traced and received is not None:
+            self.tell(datagram.sender, What.ARRIVED, other=machine.label, messages=received.messages)
+        elif traced:
+            reason = ", ".join(
+                key for key, count in endpoint.statistics().items() if count > before.get(key, 0)
+            )
+            self.tell(datagram.sender, What.DROPPED, other=machine.label, text=reason)
+        return received
 
     def _wake(self, machine: NodeMachine | ClientMachine, core: Replica | Session, when: float) -> None:
         """A timer of the machine has come due, by its own clock."""
@@ -213,17 +219,14 @@ class Simulation:
         machine.wakes_at = inf
         if machine.core is not core or self.true < machine.paused_until:
             return
-        now = machine.now_for(core.deadline(), self.true)
         machine.idle_ticks += 1
         if machine.idle_ticks > IDLE_TICKS_MAX:
-            raise CheckFailed("busy", f"{_who(machine.peer)} ticks without end at {now:.6f} by its clock")
-        core.tick(now)
-        if type(machine) is NodeMachine:
-            self._node_did(machine, now, {}, None)
-        elif type(machine) is ClientMachine:
-            self.client_did(machine)
+            now = machine.now(self.true)
+            raise CheckFailed("busy", f"{machine.label} ticks without end at {now:.6f} by its clock")
+        self.turn(machine, [])
 
-    def _set_wake(self, machine: NodeMachine | ClientMachine, core: Replica | Session) -> None:
+    def set_wake(self, machine: NodeMachine | ClientMachine, core: Replica | Session) -> None:
+        """Wake the machine when its next timer comes due."""
         due = core.deadline()
         if due == inf:
             return
@@ -234,196 +237,62 @@ class Simulation:
                 when = self.true
             if when > self.true:
                 machine.idle_ticks = 0
-            machine.wakes_at = when
-            self.at(when, self._wake, machine, core, when)
+            self._wake_at(machine, core, when)
 
-    def _send(self, source: Peer, target: Peer, message: Message) -> None:
-        for delay in self.network.delays(source, target):
-            self._pushed += 1
-            heapq.heappush(
-                self._heap, (self.true + delay, self._pushed, self.deliver, (target, source, message))
-            )
+    def _wake_at(self, machine: NodeMachine | ClientMachine, core: Replica | Session, when: float) -> None:
+        machine.wakes_at = when
+        self.at(when, self._wake, machine, core, when)
 
-    def resume(self, machine: Machine) -> None:
-        """A paused machine goes on: timers first or its backlog first, as it happens."""
+    # Pauses
+
+    def pause(self, machine: Machine, lasts: float, *, asleep: bool) -> None:
+        """The machine's process stands still; or, ``asleep``, the whole machine sleeps. Its clock goes on."""
+        machine.paused_until = self.true + lasts
+        machine.asleep = asleep
+        self.at(machine.paused_until, self.resume, machine, max(0.0, machine.wakes_at - self.true))
+
+    def resume(self, machine: Machine, left: float = 0.0) -> None:
+        """A paused machine goes on: with what has arrived meanwhile, then with what has come due.
+
+        After a sleep nothing has arrived, and timers have ``left`` what they had: trio's do not count it.
+        """
         if self.true < machine.paused_until or machine.paused_until == -inf:
             return
         machine.paused_until = -inf
-        self.note(f"{_who(machine.peer)} goes on")
+        slept, machine.asleep = machine.asleep, False
         machine.wakes_at = inf
+        self.tell(machine.label, What.RESUMED)
         backlog, machine.backlog = machine.backlog, []
         if isinstance(machine, NodeMachine):
-            written, machine.written = machine.written, []
-            for record in written:
-                self._persisted(machine, machine.core, record)
-        for source, message in backlog:
-            self.deliver(machine.peer, source, message)
-        if isinstance(machine, NodeMachine | ClientMachine) and machine.core is not None:
-            self._set_wake(machine, machine.core)
-
-    # Nodes
-
-    def _node_did(
-        self, node: NodeMachine, now: float, frozen: dict[Any, float], message: Message | None
-    ) -> None:
-        core = node.core
-        assert core is not None
-        effects = core.take_effects()
-        if effects.persist is not None:
-            node.writing = effects.persist
-            scenario = self.scenario
-            latency = self.rng.uniform(scenario.persist_min, scenario.persist_max)
-            self.at(self.true + latency, self._persisted, node, core, effects.persist)
-        for target, answer in effects.sends:
-            if isinstance(message, Release) and isinstance(answer, Released):
-                self.check.nodes.released(node, message)
-            self._send(node.peer, target, answer)
-        self.check.nodes.after(node, now, frozen)
-        for published in effects.published:
-            self.note(f"{_who(node.peer)}: {published}")
-            if isinstance(published, MemoryLost):
-                raise CheckFailed("memory", f"{_who(node.peer)} says: {published.explanation}")
-            if isinstance(published, ModeChanged) and published.mode is NodeMode.SERVING:
-                self.check.nodes.serves(node, self.check.exclusion)
-        self._set_wake(node, core)
-
-    def _persisted(self, node: NodeMachine, core: Replica | None, record: Any) -> None:
-        if node.core is not core or core is None:
+            self.nodes.resumed(machine)
+        if isinstance(machine, ClientMachine):
+            machine.slept = slept
+            left = min(left, RESUME_CHECK_S) if slept else left
+        if slept and isinstance(machine, NodeMachine | ClientMachine) and machine.core is not None:
+            if left < inf:
+                self._wake_at(machine, machine.core, self.true + left)
             return
-        node.disk.record = record
-        if self.true < node.paused_until:
-            node.written.append(record)
-            return
-        node.writing = None
-        now = node.now(self.true)
-        core.persisted(record, now)
-        self._node_did(node, now, {}, None)
+        for first in range(0, max(1, len(backlog)), DRAIN_MAX_DATAGRAMS):
+            self.turn(machine, backlog[first : first + DRAIN_MAX_DATAGRAMS])
 
-    def start(self, node: NodeMachine, *, create: bool = False, join: bool = False) -> None:
-        """A node that is down starts: its new record first, then the machine."""
-        if node.core is not None:
-            return
-        node.life += 1
-        scenario = self.scenario
-        memory = scenario.durability is Durability.MEMORY
-        try:
-            start = begin(
-                node.disk.record if not memory else None,
-                node.disk.snapshot,
-                cell_id=CELL_ID,
-                epoch=EPOCH,
-                node_id=node.node_id,
-                nodes=scenario.nodes,
-                max_ttl_ms=scenario.max_ttl_ms,
-                drift=scenario.drift,
-                durability=scenario.durability,
-                unix_seconds=int(UNIX_S + self.true),
-                run=_run_of(node),
-                create=create and not memory,
-                join=join and not memory,
-            )
-        except ConfigError as error:
-            raise CheckFailed("start", f"{_who(node.peer)} does not start: {error}") from error
-        node.writing = start.record
-        self.note(f"{_who(node.peer)} starts: {start.record}")
-        latency = self.rng.uniform(scenario.persist_min, scenario.persist_max)
-        self.at(self.true + latency, self._started, node, node.life, start)
+    # Parts
 
-    def _started(self, node: NodeMachine, life: int, start: Start) -> None:
-        if node.life != life:
-            return
-        node.disk.record = start.record
-        node.writing = None
-        node.lost_disk = False
-        now = node.now(self.true)
-        scenario = self.scenario
-        settings = ReplicaSettings(
-            node_id=node.node_id,
-            members=self.members,
-            max_ttl_ms=scenario.max_ttl_ms,
-            drift_ppm=scenario.drift_ppm,
-            grace_ms=scenario.grace_ms,
-            wall_offset=UNIX_S + self.true - now,
+    def clock_of(self, label: str) -> Clock:
+        """A clock within the drift, for the machine of this name."""
+        rng, drift = Random(f"clock {self.seed} {label}"), self.scenario.drift
+        rate = rng.choice((1.0 - drift, 1.0, 1.0 + drift, rng.uniform(1.0 - drift, 1.0 + drift)))
+        return Clock(rng.uniform(1.0, 1_000_000.0), rate)
+
+    def endpoint(self, sender: Sender, members: Mapping[str, Sequence[Address]]) -> Endpoint:
+        """The endpoint of one run of a node, or of one session."""
+        secret = Random(f"secret {self.seed} {sender.identity.hex()}").randbytes(16)
+        made = Endpoint(
+            sender, self.network.keyring, cell_id=CELL_ID, epoch=EPOCH, members=members, secret=secret
         )
-        node.forget()
-        joins = start.record.membership is Membership.JOINING
-        node.asks_from = node.clock.true(now + start.sits_out) if joins else -inf
-        node.wakes_at = inf
-        if start.snapshot is None:
-            node.ended.clear()
-        node.core = Replica(settings, start, run=_run_of(node), now=now, rng=self.rng)
-        if start.snapshot is not None:
-            self.check.nodes.restored(node, start.snapshot, now)
-        self._node_did(node, now, {}, None)
-
-    # Clients
-
-    def new_client(self) -> ClientMachine:
-        """A session that begins now."""
-        scenario = self.scenario
-        label = f"client {len(self.machines)}"
-        client = ClientMachine(self.rng.randbytes(16), self._clock(), label=label)
-        self.machines[client.peer] = client
-        settings = SessionSettings(
-            members=self.members,
-            max_ttl_ms=scenario.max_ttl_ms,
-            drift_ppm=scenario.drift_ppm,
-            grace_ms=scenario.grace_ms,
-            label=label,
-        )
-        now = client.now(self.true)
-        client.core = Session(settings, session=client.session, now=now, rng=self.rng)
-        self.client_did(client)
-        return client
-
-    def client_did(self, client: ClientMachine) -> None:
-        """Carry out what a client's machine wants done."""
-        core = client.core
-        assert core is not None
-        effects = core.take_effects()
-        exclusion, sessions = self.check.exclusion, self.check.sessions
-        if effects.published:
-            self.workload.hear_of_losses(client, effects.published)
-        for target, message in effects.sends:
-            over = sessions.sent(message)
-            if over is not None and exclusion.valid(over, self.true):
-                raise CheckFailed("S2", f"attempt {over.attempt} is released while it counts as valid")
-            self._send(client.peer, target, message)
-        for notice in effects.published:
-            self.note(f"{_who(client.peer)}: {notice}")
-            self.workload.notice(client, notice)
-        if client.core is not None:
-            self._set_wake(client, client.core)
-
-    # Within
-
-    def _clock(self) -> Clock:
-        drift = self.scenario.drift
-        rate = self.rng.choice((1.0 - drift, 1.0, 1.0 + drift, self.rng.uniform(1.0 - drift, 1.0 + drift)))
-        return Clock(self.rng.uniform(1.0, 1_000_000.0), rate)
+        self._endpoints.append(made)
+        return made
 
 
-def _run_of(node: NodeMachine) -> bytes:
-    """The number of a run: different for every life of every node."""
-    return f"{node.node_id}{node.life:015d}".encode()
-
-
-def _who(peer: Peer) -> str:
-    return peer if isinstance(peer, str) else peer.hex()[:6]
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()[:6]
-    kind: Any = type(value)
-    if attrs.has(kind):
-        shown = (f"{field.name}={_show(getattr(value, field.name))}" for field in attrs.fields(kind))
-        return f"{kind.__name__}({', '.join(shown)})"
-    if isinstance(value, tuple):
-        return f"({', '.join(_show(item) for item in value)})"
-    return repr(value)
-
-
-def run(seed: int, scenario: Scenario | None = None) -> Outcome:
+def run(seed: int, scenario: Scenario | None = None, *, faults: tuple[Fault, ...] | None = None) -> Outcome:
     """Play one run; raises CheckFailed, with the seed and the moment, where a rule is broken."""
-    return Simulation(seed, scenario).run()
+    return Simulation(seed, scenario, faults=faults).run()

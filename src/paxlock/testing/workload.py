@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -11,6 +12,7 @@ from paxlock.core.lease import Candidate, Timing
 from paxlock.core.notices import (
     Answered,
     Changed,
+    Ended,
     Extended,
     Failed,
     Granted,
@@ -18,9 +20,10 @@ from paxlock.core.notices import (
     Lost,
     Mismatch,
 )
-from paxlock.core.standing import State
-from paxlock.testing.checkers import CheckFailed
+from paxlock.testing.checkers import EPSILON_S, CheckFailed
+from paxlock.testing.linearizability import OperationKind, OperationOutcome
 from paxlock.testing.machines import ClientMachine
+from paxlock.testing.moments import What
 
 if TYPE_CHECKING:
     from paxlock.testing.simulation import Simulation
@@ -30,8 +33,10 @@ __all__ = ["Workload"]
 HANDLE_RENEWALS_MAX = 3
 HANDLE_PATIENCE_S = 0.15
 HEALED_HOLD_S = 0.03
-DRAIN_PER_WISH_S = 0.4
-END_S = 3.0
+DRAIN_PER_WISH_S = 0.4  #: after a ttl, every open wish is served within so much for each that is open
+END_S = 3.0  #: how long watchers may take to arrive at the last state
+FIRST_CLIENTS_S = 0.01
+NEXT_CLIENT_S = 0.05
 
 
 class _Stage(enum.Enum):
@@ -51,6 +56,7 @@ class _Wish:
     once: bool
     kept: bool | None = None  #: of a last campaign: whether it is held until the run ends
     candidate: Candidate | None = None
+    term: int = 0
     over: bool = False
 
     @property
@@ -67,6 +73,7 @@ class _Handle:
     term: int
     timing: Timing
     left: int
+    rng: Random
     over: bool = False
 
 
@@ -76,27 +83,28 @@ class Workload:
     def __init__(self, simulation: Simulation) -> None:
         self._sim = simulation
         scenario = simulation.scenario
+        rng = Random(f"workload {simulation.seed}")
         self.clients: list[ClientMachine] = []
         self.names = [f"name {at}" for at in range(scenario.names)]
         self._ttls = sorted(
-            simulation.rng.randint(scenario.ttl_min_ms, scenario.max_ttl_ms) / 1000.0
-            for _ in range(scenario.ttls)
+            rng.randint(scenario.ttl_min_ms, scenario.max_ttl_ms) / 1000.0 for _ in range(scenario.ttls)
         )
         self._stage = _Stage.FAULTY
         self._stage_until = 0.0
         self._wishes: dict[tuple[bytes, int], _Wish] = {}
         self._handles: dict[tuple[bytes, int], tuple[_Handle, float]] = {}
         self._polls: dict[tuple[bytes, int], tuple[str, float]] = {}
-        self._watches: list[tuple[ClientMachine, int, str]] = []
-        self._detached: set[Candidate] = set()
+        self._rng = rng
+        self._watches: list[tuple[ClientMachine, int, list[str]]] = []
+        self._labels: dict[bytes, str] = {}
         self._gave_away: set[tuple[bytes, str]] = set()
 
     # The parts of the run
 
     def begin(self) -> None:
         sim = self._sim
-        for at in range(sim.scenario.clients):
-            sim.at(sim.rng.random() * 0.01, self._arrive, at < sim.scenario.watchers)
+        for slot in range(sim.scenario.clients):
+            sim.at(self._rng.random() * FIRST_CLIENTS_S, self._arrive, slot, 0)
 
     def heal(self) -> None:
         """From now on nobody wants anything new, and nobody holds for long."""
@@ -104,7 +112,7 @@ class Workload:
         sim = self._sim
         for wish in self._open():
             if wish.candidate is not None:
-                sim.at(sim.true + sim.rng.random() * HEALED_HOLD_S, self._release, wish)
+                sim.at(sim.true + wish.client.rng.random() * HEALED_HOLD_S, self._release, wish)
 
     def wanted(self) -> set[str]:
         """The names that somebody waits for in line."""
@@ -127,7 +135,7 @@ class Workload:
         return False
 
     def _drain(self, true: float) -> None:
-        sim, check = self._sim, self._sim.check
+        check = self._sim.check
         if not self._stage_until:
             count = len(self._open())
             self._stage_until = true + check.progress.first_max + count * DRAIN_PER_WISH_S
@@ -140,26 +148,18 @@ class Workload:
             return  # all have vanished; others are about to arrive
         self._stage = _Stage.LAST
         for name in self.names:
-            wish = self._campaign(sim.rng.choice(self.clients), name, None)
-            wish.kept = sim.rng.random() < 0.5
+            wish = self._campaign(self._rng.choice(self.clients), name, None)
+            wish.kept = self._rng.random() < 0.5
 
     def _watchers_are_right(self, true: float) -> bool:
         exclusion, watches = self._sim.check.exclusion, self._sim.check.watches
-        wrong = []
-        for client, ticket, pattern in self._watches:
-            if client.core is None:
-                continue
-            for name in self.names:
-                if not name.startswith(pattern):
-                    continue
-                newest = exclusion.newest[name]
-                kept = newest.valid(true)
-                expected = State.LED if kept else State.FREE
-                state, term = watches.last((client.peer, ticket), name)
-                if not kept and (term == 0 or state is expected):
-                    continue  # states that were replaced may have been skipped
-                if (state, term) != (expected, newest.token):
-                    wrong.append(f"{name!r} is shown {state} ({term}), but is {expected} ({newest.token})")
+        wrong = [
+            found
+            for client, ticket, names in self._watches
+            if client.core is not None
+            for name in names
+            if (found := watches.wrong((client.label, ticket), name, exclusion.newest[name], true))
+        ]
         if wrong and true > self._stage_until:
             raise CheckFailed("watch", f"{END_S} s after the last change: " + "; ".join(wrong))
         return not wrong
@@ -169,44 +169,44 @@ class Workload:
     def vanish(self, client: ClientMachine) -> None:
         """The client's process is killed; another one takes its place."""
         sim = self._sim
-        sim.note(f"{client.label} vanishes")
+        sim.tell(client.label, What.STOPPED, text="killed")
         client.core = None
         self.clients.remove(client)
-        del sim.machines[client.peer]
         for wish in self._open():
             if wish.client is client:
                 wish.over = True
-                if wish.candidate is not None:
-                    sim.check.exclusion.ended(wish.candidate, sim.true)
-        sim.at(sim.true + sim.rng.random() * 0.05, self._arrive, False)
+                self._ended(wish.candidate)
+        delay = client.rng.random() * NEXT_CLIENT_S
+        sim.at(sim.true + delay, self._arrive, client.slot, client.life + 1)
 
-    def _arrive(self, watches: bool) -> None:
+    def _arrive(self, slot: int, life: int) -> None:
         sim = self._sim
-        client = sim.new_client()
-        sim.note(f"{client.label} is {client.session.hex()[:6]}")
+        client = sim.clients.begin(slot, life)
         self.clients.append(client)
-        if watches and client.core is not None:
-            prefix = sim.rng.random() < 0.5
-            pattern = "name" if prefix else sim.rng.choice(self.names)
+        self._labels[client.session] = client.label
+        if slot < sim.scenario.watchers and not life and client.core is not None:
+            prefix = client.rng.random() < 0.5
+            pattern = "name" if prefix else client.rng.choice(self.names)
             ticket = client.core.watch(pattern, prefix, client.now(sim.true))
-            self._watches.append((client, ticket, pattern))
-            sim.client_did(client)
+            self._watches.append((client, ticket, self.names if prefix else [pattern]))
+            sim.clients.turn(client, [])
         self._think(client)
 
     def _think(self, client: ClientMachine) -> None:
         sim = self._sim
-        sim.at(sim.true + sim.rng.expovariate(1.0 / sim.scenario.think), self._act, client)
+        sim.at(sim.true + client.rng.expovariate(1.0 / sim.scenario.think), self._act, client)
 
     def _act(self, client: ClientMachine) -> None:
-        sim, scenario, random = self._sim, self._sim.scenario, self._sim.rng.random
+        sim, scenario, random = self._sim, self._sim.scenario, client.rng.random
         if client.core is None or self._stage is not _Stage.FAULTY:
             return
         if sim.true >= client.paused_until:
-            name = sim.rng.choice(self.names)
+            name = client.rng.choice(self.names)
             if random() < scenario.polls:
                 ticket = client.core.poll(name, client.now(sim.true))
                 self._polls[client.session, ticket] = (name, sim.true)
-                sim.client_did(client)
+                self._called(client, ticket, name, OperationKind.POLL)
+                sim.clients.turn(client, [])
             elif (client.session, name) in self._gave_away:
                 pass  # a later attempt's tombstone would speak for the detached one as well
             elif sum(1 for wish in self._open() if wish.client is client) < scenario.wishes_max:
@@ -223,13 +223,14 @@ class Workload:
     def _campaign(self, client: ClientMachine, name: str, wait: float | None) -> _Wish:
         sim = self._sim
         assert client.core is not None
-        ttl = sim.rng.choice(self._ttls)
+        ttl = client.rng.choice(self._ttls)
         timing = Timing.for_ttl(ttl, max_ttl=sim.scenario.max_ttl, drift=sim.scenario.drift)
-        sim.note(f"{client.label} wants {name!r}, ttl {ttl} s, wait {wait}")
+        sim.tell(client.label, What.WANTED, name=name, text=f"ttl {ttl} s, wait {wait}")
         ticket = client.core.campaign(name, ttl=ttl, now=client.now(sim.true), wait=wait)
         wish = _Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
         self._wishes[client.session, ticket] = wish
-        sim.client_did(client)
+        self._called(client, ticket, name, OperationKind.ACQUIRE)
+        sim.clients.turn(client, [])
         sim.look_for_progress()
         return wish
 
@@ -243,10 +244,11 @@ class Workload:
             return
         wish.over = True
         if wish.candidate is not None:
-            sim.check.exclusion.ended(wish.candidate, sim.true)
-        sim.note(f"{wish.client.label} leaves {wish.name!r}")
+            self._called(wish.client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
+        self._ended(wish.candidate)
+        sim.tell(wish.client.label, What.LEFT, name=wish.name)
         core.release(wish.ticket, wish.client.now(sim.true))
-        sim.client_did(wish.client)
+        sim.clients.turn(wish.client, [])
         sim.look_for_progress()
 
     # What clients hear
@@ -255,31 +257,34 @@ class Workload:
         """A program that is told of a loss counts nothing as valid any more: before its Release leaves."""
         for notice in published:
             if isinstance(notice, Lost):
-                wish = self._wishes[client.session, notice.ticket]
-                if wish.candidate is not None:
-                    self._sim.check.exclusion.ended(wish.candidate, self._sim.true)
+                self._ended(self._wishes[client.session, notice.ticket].candidate)
 
     def notice(self, client: ClientMachine, notice: object) -> None:
         """A client's machine has published this."""
+        sim = self._sim
         match notice:
             case Granted():
                 self._granted(client, notice)
             case Extended(ticket, deadline):
                 wish = self._wishes[client.session, ticket]
-                assert wish.candidate is not None
-                until = client.clock.true(deadline + wish.timing.margin)
-                self._sim.check.exclusion.extended(wish.candidate, until, self._sim.true)
-            case Lost(ticket) | Failed(ticket):
+                self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
+            case Lost(ticket):
+                wish = self._wishes[client.session, ticket]
+                wish.over = True
+                self._lost(client, wish)
+                sim.look_for_progress()
+            case Failed(ticket):
                 self._wishes[client.session, ticket].over = True
-                self.hear_of_losses(client, (notice,))
-                self._sim.look_for_progress()
+                self._returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
+                sim.look_for_progress()
+            case Ended(ticket, heard):
+                outcome = OperationOutcome.OK if heard else OperationOutcome.UNKNOWN
+                self._returned(client, ticket, OperationKind.RELEASE, outcome)
             case HandleOutcome():
                 self._handle_outcome(client, notice)
             case Changed(ticket, name, state, term):
-                watch = (client.peer, ticket)
-                self._sim.check.watches.changed(
-                    watch, name, state, term, self._sim.check.exclusion, self._sim.true
-                )
+                watch = (client.label, ticket)
+                sim.check.watches.changed(watch, name, state, term, sim.check.exclusion, sim.true)
             case Answered():
                 self._polled(client, notice)
             case Mismatch(explanation):
@@ -288,34 +293,55 @@ class Workload:
                 pass
 
     def _granted(self, client: ClientMachine, notice: Granted) -> None:
-        sim, random = self._sim, self._sim.rng.random
+        sim, random = self._sim, client.rng.random
         wish = self._wishes[client.session, notice.ticket]
-        wish.candidate = notice.candidate
+        wish.candidate, wish.term = notice.candidate, notice.term
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
+        sim.check.nodes.covered(notice.candidate, until, sim.scenario.nodes)
+        sim.tell(client.label, What.GRANTED, name=wish.name, term=notice.term, until=until)
+        told = {"term": notice.term, "until": until - EPSILON_S}
+        self._returned(client, notice.ticket, OperationKind.ACQUIRE, OperationOutcome.OK, **told)
         sim.look_for_progress()
         if wish.kept is not None:
             return
         if self._stage is not _Stage.FAULTY:
             sim.at(sim.true + random() * HEALED_HOLD_S, self._release, wish)
         elif random() < sim.scenario.detached:
-            sim.at(sim.true + random() * 0.02, self._detach, wish, notice.term)
+            sim.at(sim.true + random() * 0.02, self._detach, wish)
         elif random() >= sim.scenario.hold_for_ever:
             sim.at(sim.true + random() * sim.scenario.hold_max, self._release, wish)
 
+    def _extended(
+        self, client: ClientMachine, holding: _Wish | _Handle, until: float, *, detached: bool = False
+    ) -> None:
+        sim, candidate = self._sim, holding.candidate
+        assert candidate is not None
+        sim.check.exclusion.extended(candidate, until, sim.true, detached=detached)
+        sim.check.nodes.covered(candidate, until, sim.scenario.nodes)
+        sim.tell(client.label, What.EXTENDED, name=holding.name, term=holding.term, until=until)
+        sim.calls.told(
+            client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=until - EPSILON_S
+        )
+
+    def _ended(self, candidate: Candidate | None) -> None:
+        """Nobody counts on this lease any more, if it ever was one."""
+        tenure = self._sim.check.exclusion.ended(candidate, self._sim.true)
+        if tenure is not None:
+            who = self._labels[tenure.candidate.session]
+            self._sim.tell(who, What.ENDED, name=tenure.name, term=tenure.token, until=tenure.ended)
+
     def _polled(self, client: ClientMachine, notice: Answered) -> None:
-        sim = self._sim
+        sim, judgement = self._sim, notice.judgement
         name, asked_at = self._polls.pop((client.session, notice.ticket))
-        if notice.judgement.state is not State.FREE:
-            return
-        for tenure in sim.check.exclusion.holders(name, sim.true):
-            if tenure.since <= asked_at and tenure.candidate not in self._detached:
-                raise CheckFailed("poll", f"{name!r} is said to be free while {tenure.token} is valid")
+        told = {"term": judgement.term, "state": judgement.state}
+        self._returned(client, notice.ticket, OperationKind.POLL, OperationOutcome.OK, **told)
+        sim.check.exclusion.polled(name, judgement.state, asked_at, sim.true)
 
     # Detached leases
 
-    def _detach(self, wish: _Wish, term: int) -> None:
+    def _detach(self, wish: _Wish) -> None:
         sim, client = self._sim, wish.client
         if wish.over or client.core is None or sim.true < client.paused_until:
             return
@@ -323,16 +349,15 @@ class Workload:
         if any(o.client is client and o.name == wish.name and o is not wish for o in self._open()):
             self._release(wish)  # others of this process stand in line behind it
             return
-        sim.note(f"{client.label} detaches {wish.name!r}")
+        sim.tell(client.label, What.DETACHED, name=wish.name, term=wish.term)
         wish.over = True
         client.core.detach(wish.ticket, client.now(sim.true))
         sim.check.sessions.detached(wish.name, wish.candidate)
-        sim.client_did(client)
-        self._detached.add(wish.candidate)
+        sim.clients.turn(client, [])
         self._gave_away.add((client.session, wish.name))
-        left = sim.rng.randint(0, HANDLE_RENEWALS_MAX)
-        handle = _Handle(wish.name, wish.candidate, term, wish.timing, left)
-        sim.at(sim.true + sim.rng.random() * wish.timing.renew, self._use_handle, handle)
+        left = client.rng.randint(0, HANDLE_RENEWALS_MAX)
+        handle = _Handle(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
+        sim.at(sim.true + client.rng.random() * wish.timing.renew, self._use_handle, handle)
 
     def _use_handle(self, handle: _Handle) -> None:
         """Somebody renews the lease of the handle, releases it, or forgets it."""
@@ -340,7 +365,7 @@ class Workload:
         able = [client for client in self.clients if sim.true >= client.paused_until]
         if handle.over or not able:
             return
-        client = sim.rng.choice(able)
+        client = handle.rng.choice(able)
         assert client.core is not None
         now = client.now(sim.true)
         if handle.left > 0 and self._stage is _Stage.FAULTY:
@@ -350,27 +375,51 @@ class Workload:
             )
             self._handles[client.session, ticket] = (handle, now)
             sim.at(sim.true + handle.timing.renew, self._use_handle, handle)
-        elif sim.rng.random() < 0.7:
+        elif handle.rng.random() < 0.7:
             handle.over = True
-            sim.check.exclusion.ended(handle.candidate, sim.true)
-            client.core.release_detached(
+            self._ended(handle.candidate)
+            ticket = client.core.release_detached(
                 handle.name, handle.candidate, handle.term, now, patience=HANDLE_PATIENCE_S
             )
-        sim.client_did(client)
+            self._called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
+        sim.clients.turn(client, [])
 
     def _handle_outcome(self, client: ClientMachine, notice: HandleOutcome) -> None:
         found = self._handles.pop((client.session, notice.ticket), None)
-        if found is None or found[0].over:
+        if found is None:
+            outcome = OperationOutcome.REFUSED if notice.over else OperationOutcome.UNKNOWN
+            outcome = OperationOutcome.OK if notice.done else outcome
+            self._returned(client, notice.ticket, OperationKind.RELEASE, outcome)
             return
         handle, since = found
+        if handle.over:
+            return
         if notice.done:
             until = client.clock.true(since + handle.timing.span)
             if until > self._sim.true:
-                self._sim.check.exclusion.extended(handle.candidate, until, self._sim.true, detached=True)
+                self._extended(client, handle, until, detached=True)
         elif notice.over:
             handle.over = True
-            self._sim.check.exclusion.ended(handle.candidate, self._sim.true)
+            self._ended(handle.candidate)
+            self._lost(client, handle)
+
+    # Within
 
     def _open(self) -> list[_Wish]:
         """The wishes that are not over yet."""
         return [wish for wish in self._wishes.values() if not wish.over]
+
+    def _lost(self, client: ClientMachine, holding: _Wish | _Handle) -> None:
+        sim = self._sim
+        sim.calls.told(client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=None)
+
+    def _called(
+        self, client: ClientMachine, ticket: int, name: str, kind: OperationKind, term: int = 0
+    ) -> None:
+        key = (client.session, ticket, kind)
+        self._sim.calls.called(key, client.label, name, kind, self._sim.true, term=term)
+
+    def _returned(
+        self, client: ClientMachine, ticket: int, kind: OperationKind, outcome: OperationOutcome, **told: Any
+    ) -> None:
+        self._sim.calls.returned((client.session, ticket, kind), self._sim.true, outcome, **told)

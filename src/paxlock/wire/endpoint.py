@@ -330,7 +330,7 @@ class Endpoint:
             raise Dropped("replay")
         unconfigured = header.cell_id == NO_CELL
         if header.echo != cookie or unconfigured:
-            messages = self._hello_only(payload)
+            messages = self._hello_only(datagram, payload)
             # A session that lives elsewhere proves its new address before anything is sent there.
             if not messages or (session is not None and not same_place):
                 self._challenge(datagram, header, address, cookie, payload)
@@ -369,7 +369,7 @@ class Endpoint:
         if header.echo != (expected if self._node_id is not None else self._session_issue):
             if self._node_id is None:
                 raise Dropped("echo")
-            messages = self._hello_only(payload)
+            messages = self._hello_only(datagram, payload)
             if not messages:
                 self._challenge(datagram, header, address, expected, payload)
             return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
@@ -424,10 +424,13 @@ class Endpoint:
         text = f"{address[0]}|{address[1]}".encode()
         return int.from_bytes(blake2b(text, key=self._secret, digest_size=COOKIE_BYTES).digest()) or 1
 
-    def _hello_only(self, payload: bytes) -> tuple[Message, ...]:
-        """The first Hello of a sender that has not proved its address: one datagram in, one answer out."""
+    def _hello_only(self, datagram: bytes, payload: bytes) -> tuple[Message, ...]:
+        """The first Hello of a sender that has not proved its address: one datagram in, one answer out.
+
+        It counts only where it is padded, so that the answer is never longer than what it answers.
+        """
         for message in decode_untrusted(payload):
-            if type(message) is Hello:
+            if type(message) is Hello and len(datagram) == DATAGRAM_MAX_BYTES:
                 return (message,)
         return ()
 

@@ -1,0 +1,48 @@
+"""What an exploration covers: everything that is bounded, as a value."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["BOUNDS", "Bounds"]
+
+
+@attrs.frozen
+class Bounds:
+    """A space to explore: 3 nodes, 2 sessions, one name. What goes beyond a bound is not followed.
+
+    Without limit in every space: the order of messages, their loss and repetition, how late they are, how
+    long an acceptor holds a lease that has lapsed at its holder, and when a promise lapses.
+    """
+
+    name: str
+    max_term: int
+    sendings: int = 1  #: moments at which one session may send numbers: Accepts and rounds of Renew
+    phases: int = 4  #: phases 1 and 2 of one candidate, counted together
+    attempts: int = 1  #: candidates of one session, one after the other
+    refusals: bool = False  #: Refused is delivered; without, sessions give up and back off by themselves only
+    resends: bool = False  #: an Accept that was not answered is sent again under a new number
+    renews: bool = False  #: a holder renews, and repairs what a node does not hold (rule L3)
+    crashes: bool = False  #: nodes lose their memory, without limit
+    commits: bool = False  #: Commit is delivered to nodes (it must change nothing, rule S13)
+
+
+BOUNDS: dict[str, Bounds] = {
+    bounds.name: bounds
+    for bounds in (
+        Bounds("small", max_term=1),
+        Bounds("refusals", max_term=1, refusals=True),
+        Bounds("crash", max_term=1, crashes=True),
+        Bounds("commit", max_term=1, commits=True),
+        Bounds("renew", max_term=1, sendings=2, resends=True, renews=True),
+        Bounds("renew3", max_term=1, sendings=3, resends=True, renews=True),
+        Bounds("renew-crash", max_term=1, sendings=2, resends=True, renews=True, crashes=True),
+        Bounds("renew-terms2", max_term=2, sendings=2, resends=True, renews=True),
+        Bounds("raise", max_term=2, sendings=2, refusals=True),
+        Bounds("terms2", max_term=2, sendings=2),
+        Bounds("terms2-resend", max_term=2, sendings=2, resends=True),
+        Bounds("terms2-crash", max_term=2, sendings=2, crashes=True),
+        Bounds("again", max_term=2, sendings=2, attempts=2, crashes=True),
+        Bounds("terms3", max_term=3, sendings=3, phases=6),
+    )
+}

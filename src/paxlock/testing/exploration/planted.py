@@ -1,0 +1,41 @@
+"""Which planted bugs an exploration must find, and the smallest bounds in which it does.
+
+The others of the table break what is not explored: waiting in line, clean stops and joining, the
+configuration, watching, and progress. The simulator catches those.
+"""
+
+from __future__ import annotations
+
+from paxlock.testing.exploration.bounds import BOUNDS
+from paxlock.testing.exploration.search import Exploration, Report
+from paxlock.testing.mutations import planted
+from paxlock.testing.planted_bugs import PLANTED_BUGS
+
+__all__ = ["FOUND_IN", "find"]
+
+FOUND_IN: dict[str, str] = {
+    "promises-while-held": "terms2",
+    "accepts-while-held": "terms2",
+    "release-of-another": "small",
+    "released-while-valid": "renew",
+    "mixed-terms": "terms2",
+    "counted-from-the-last-sending": "renew",
+    "counted-from-the-answer": "small",
+    "re-armed-by-an-old-number": "renew",
+    "listed-without-re-arming": "renew",
+    "messages-counted": "small",
+    "commit-taken-for-accept": "commit",
+    "no-tombstone": "small",
+    "no-sitting-out": "crash",
+    "floor-forgotten": "crash",
+    "term-left-open": "small",
+    "revived": "renew",
+    "drift-left-out": "small",
+}
+
+
+def find(name: str, *, minutes: float) -> Report:
+    """Explore with this bug planted; the report tells the violation and the shortest way to it."""
+    mutation = next(mutation for mutation in PLANTED_BUGS if mutation.name == name)
+    with planted(mutation):
+        return Exploration(BOUNDS[FOUND_IN[name]]).run(minutes=minutes)

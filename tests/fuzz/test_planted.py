@@ -1,0 +1,217 @@
+"""The fuzzer must be able to fail: each planted bug is found within a bounded number of executions.
+
+With the plain loop and from the seeds alone: real traffic, in which nothing is wrong.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from paxlock import durations, store, storeformat
+from paxlock.core import learner, lease, lease_manager, queries, queue
+from paxlock.core import messages as m
+from paxlock.core.acceptor import Acceptor
+from paxlock.core.quorum import Tally, Verdict
+from paxlock.core.replica import Replica
+from paxlock.wire import codec
+from paxlock.wire.endpoint import Endpoint
+from paxlock.wire.header import LENGTH
+from paxlock.wire.keyring import Keyring, ReplayWindow
+
+from .engine import Crash, Tracer, explore, replay
+from .hostile import METER
+from .targets import TARGETS
+
+EXECUTIONS = {"endpoint": 1_000, "node": 1_000, "client": 1_000}
+EXECUTIONS_OF_OTHERS = 20_000
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def key_error_for_one_value(patch: pytest.MonkeyPatch) -> None:
+    poll = codec._BY_KIND[7]
+    known = {number: number for number in range(24)}
+    build = poll.build
+    broken = codec._Schema(
+        lambda request, name: build(known[request], name),
+        *(poll.values, poll.shapes, poll.decoders, poll.encoders, poll.check),
+    )
+    patch.setitem(codec._BY_KIND, 7, broken)
+
+
+def longer_forms_of_numbers_pass(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(codec, "_walk", lambda payload: None)
+
+
+def a_short_hello_is_answered(patch: pytest.MonkeyPatch) -> None:
+    def hello_only(self: Endpoint, datagram: bytes, payload: bytes) -> Any:
+        return tuple(one for one in codec.decode_untrusted(payload) if type(one) is m.Hello)
+
+    patch.setattr(Endpoint, "_hello_only", hello_only)
+
+
+def one_cookie_for_all(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Endpoint, "_cookie", lambda self, address: 1)
+
+
+def wrong_seals_are_opened(patch: pytest.MonkeyPatch) -> None:
+    honest = Keyring.open_untrusted
+
+    def open_anyhow(self: Keyring, *what: Any) -> bytes | None:
+        found = honest(self, *what)
+        hello = codec.join([codec.encode(m.Hello(1))])
+        return LENGTH.pack(len(hello)) + hello if found is None else found
+
+    patch.setattr(Keyring, "open_untrusted", open_anyhow)
+
+
+def nothing_is_a_replay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ReplayWindow, "take", lambda self, sequence: True)
+
+
+class Hoard(OrderedDict[Any, Any]):
+    """Gives nothing back."""
+
+    def popitem(self, last: bool = True) -> Any:
+        return next(iter(self.items()))
+
+
+def sessions_without_a_bound(patch: pytest.MonkeyPatch) -> None:
+    build = Endpoint.__init__
+
+    def hoard(self: Endpoint, *what: Any, **more: Any) -> None:
+        build(self, *what, **more)
+        self._sessions = Hoard()
+
+    patch.setattr(Endpoint, "__init__", hoard)
+
+
+def a_line_without_a_bound(patch: pytest.MonkeyPatch) -> None:
+    enter = queue.Line.enter
+
+    def enter_always(self: queue.Line, *what: Any, **more: Any) -> None:
+        limit, queue.LINE_MAX_ENTRIES = queue.LINE_MAX_ENTRIES, 1_000
+        enter(self, *what, **more)
+        queue.LINE_MAX_ENTRIES = limit
+
+    patch.setattr(queue.Line, "enter", enter_always)
+
+
+def nothing_is_ever_swept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Acceptor, "sweep", lambda self, now: None)
+
+
+def subscriptions_never_lapse(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(learner.Learner, "_drop", lambda self, key: None)
+
+
+def a_kind_that_nobody_expects(patch: pytest.MonkeyPatch) -> None:
+    receive = Replica._from_session
+
+    def fussy(self: Replica, message: Any, session: bytes, now: float) -> None:
+        assert type(message) in (m.Hello, m.Prepare, m.Accept, m.Commit, m.Watch)
+        receive(self, message, session, now)
+
+    patch.setattr(Replica, "_from_session", fussy)
+
+
+def slow_for_some(patch: pytest.MonkeyPatch) -> None:
+    view = learner.Learner.view
+
+    def slowly(self: learner.Learner, name: str, now: float, request: int = 0) -> Any:
+        for _ in range(20_000):
+            self._acceptor._record("spin", now)
+        return view(self, name, now, request)
+
+    patch.setattr(learner.Learner, "view", slowly)
+
+
+def one_acceptance_is_enough(patch: pytest.MonkeyPatch) -> None:
+    def hasty(self: Tally, **_: Any) -> Verdict:
+        return Verdict.WON if self.yes else Verdict.PENDING
+
+    patch.setattr(Tally, "verdict", hasty)
+    patch.setattr(lease, "majority", lambda nodes: 1)
+
+
+def one_node_prolongs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lease, "majority", lambda nodes: 1)
+
+
+def one_node_speaks_for_a_handle(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(queries, "majority", lambda nodes: 1)
+
+
+def renewals_count_from_now(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lease_manager.Numbers, "sent_at", lambda self, number: self._order[-1][0] + 1.0)
+
+
+def no_checksum(patch: pytest.MonkeyPatch) -> None:
+    unseal = storeformat._unseal
+
+    def lenient(content: bytes, kind: str) -> object:
+        body = content[:-72].decode("latin-1").encode("ascii", "replace").decode()
+        return unseal(storeformat._seal(body), kind)
+
+    patch.setattr(storeformat, "_unseal", lenient)
+
+
+def damage_is_read_as_nothing(patch: pytest.MonkeyPatch) -> None:
+    def nothing(content: bytes) -> None:
+        try:
+            storeformat.decode_record(content)
+        except storeformat.DamagedError:
+            return
+
+    patch.setattr(store, "decode_record", nothing)
+
+
+def zeros_after_the_point_are_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(durations, "_decimal", lambda number, places: "{}.{}".format(*divmod(number, 10**places)))
+
+
+PLANTS: list[tuple[str, Plant]] = [
+    ("codec", longer_forms_of_numbers_pass),
+    ("messages", key_error_for_one_value),
+    ("endpoint", a_short_hello_is_answered),
+    ("endpoint", one_cookie_for_all),
+    ("endpoint", wrong_seals_are_opened),
+    ("endpoint", nothing_is_a_replay),
+    ("endpoint", sessions_without_a_bound),
+    ("node", a_line_without_a_bound),
+    ("node", nothing_is_ever_swept),
+    ("node", subscriptions_never_lapse),
+    ("node", a_kind_that_nobody_expects),
+    ("node", slow_for_some),
+    ("client", one_acceptance_is_enough),
+    ("client", one_node_prolongs),
+    ("client", one_node_speaks_for_a_handle),
+    ("client", renewals_count_from_now),
+    ("files", no_checksum),
+    ("files", damage_is_read_as_nothing),
+    ("config", zeros_after_the_point_are_lost),
+]
+
+
+@pytest.mark.parametrize(("name", "plant"), PLANTS, ids=[plant.__name__ for _, plant in PLANTS])
+def test_a_planted_bug_is_found(name: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TARGETS[name]
+    seeds = target.seeds()  # made before the bug is there
+    plant(monkeypatch)
+    tracer = METER.begin(Tracer())
+    with pytest.raises(Crash) as found:
+        explore(
+            target, seeds, rng=Random(7), executions=EXECUTIONS.get(name, EXECUTIONS_OF_OTHERS), tracer=tracer
+        )
+    METER.begin(None)
+    with pytest.raises(Crash):
+        replay(target, [found.value.data], METER.begin(Tracer()))
+    METER.begin(None)
+    monkeypatch.undo()
+    target.run(found.value.data)
