@@ -165,8 +165,27 @@ async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work)
 
 
+async def _second(durability: Durability, *, join: bool) -> int:
+    """The unix second of this start. Where it becomes the incarnation no other start may have it: two runs
+    with one incarnation cannot be told apart by those who hear late datagrams of the first.
+    """
+    now = time.time()
+    if durability is not Durability.MEMORY and not join:
+        return int(now)
+    second = int(now) + 1
+    await trio.sleep(second - now)
+    return second
+
+
 def _begin(
-    config: NodeConfig, store: StoreLike, durability: Durability, run: bytes, *, create: bool, join: bool
+    config: NodeConfig,
+    store: StoreLike,
+    durability: Durability,
+    run: bytes,
+    unix_seconds: int,
+    *,
+    create: bool,
+    join: bool,
 ) -> Start:
     """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
     assert isinstance(config.cell, Cell)
@@ -183,7 +202,7 @@ def _begin(
         max_ttl_ms=cell.max_ttl_ms,
         drift=cell.drift_ppm / 1e6,
         durability=durability,
-        unix_seconds=int(time.time()),
+        unix_seconds=unix_seconds,
         run=run,
         create=create,
         join=join,
@@ -221,7 +240,10 @@ async def run_service(
         found = opened
         run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
-        start = await _apart(found, lambda: _begin(config, found, durability, run, create=create, join=join))
+        second = await _second(durability, join=join)
+        start = await _apart(
+            found, lambda: _begin(config, found, durability, run, second, create=create, join=join)
+        )
         service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
         await service.resolve()
         try:

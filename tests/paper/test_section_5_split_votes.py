@@ -121,3 +121,19 @@ def test_l2_split_leases_do_not_block_the_next_ttl() -> None:
     cell.run(TTL / 5)
     granted = [who for who in cell.sessions if cell.told(who, Granted)]
     assert granted == ["athens"]
+
+
+def test_l2_a_promise_that_has_lapsed_is_asked_for_anew_at_once() -> None:
+    """b is dead. a takes the lease, c's promise has lapsed: one no, in nobody's favour, is no lost term yet,
+    but to wait until b's silence counts would leave the lease alone at a for most of its ttl.
+    """
+    session = HandSession("athens")
+    accept = session.to_accept(now=0.0)
+    session.accepted("a", accept, now=0.001)
+    session.refused("c", accept, RefusalReason.STALE, now=0.001, term=1)
+    session.sent(Accept)
+    session.run_until(0.001 + GRACE)
+    again = session.sent(Prepare)
+    assert {node for node, _ in again} == set("abc")
+    assert {(message.candidate, message.at_least) for _, message in again} == {(ATHENS, 2)}
+    assert session.sent(Release) == []

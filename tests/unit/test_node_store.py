@@ -6,7 +6,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+from trio.testing import MockClock
 
+from paxlock import node
 from paxlock.config import Cell, NodeConfig
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.store import MemoryStore, Store
@@ -43,3 +45,15 @@ def test_memory_mode_needs_and_makes_no_folder(tmp_path: Path) -> None:
     opened = open_store(NodeConfig(CELL, "a", folder, "memory"), create_folder=True)
     assert isinstance(opened, MemoryStore)
     assert not folder.exists()
+
+
+async def test_runs_without_a_past_never_share_a_second(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """The second is their incarnation: by it late datagrams of an earlier run are told from those of this."""
+    began = 1_000.25
+    monkeypatch.setattr("time.time", lambda: began + autojump_clock.current_time())
+    assert await node._second(Durability.RECORD, join=False) == 1_000
+    first = await node._second(Durability.MEMORY, join=False)
+    assert first == 1_001
+    assert await node._second(Durability.RECORD, join=True) == first + 1

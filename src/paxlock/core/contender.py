@@ -505,6 +505,8 @@ class Contender:
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
         if not proposer.failed(self._silent(proposer, now)):
+            if _promise_lapsed(proposer, node, message) and not attempt.wish.once:
+                self._failed(attempt, now)
             return
         if attempt.wish.once and message.reason in (RefusalReason.HELD, RefusalReason.QUEUED):
             self._give_up(attempt.wish, now)
@@ -596,3 +598,12 @@ class Contender:
     def _forget_if_idle(self, local: LocalName) -> None:
         if local.attempt is None and not local.wishes:
             self._names.pop(local.name, None)
+
+
+def _promise_lapsed(proposer: Proposer, node: str, message: Refused) -> bool:
+    """Whether an Accept came too late for this candidate's own promise there, and nobody stands in the way.
+
+    To wait until the silence of other nodes counts would block the name for another ttl (rule L2).
+    """
+    stale = message.reason is RefusalReason.STALE and message.occupant is None
+    return stale and proposer.phase is Phase.ACCEPTING and node in proposer.refusals

@@ -179,7 +179,7 @@ class Nodes:
                 max_ttl_ms=scenario.max_ttl_ms,
                 drift=scenario.drift,
                 durability=scenario.durability,
-                unix_seconds=int(UNIX_S + sim.true),
+                unix_seconds=UNIX_S + node.life,  # no two starts in one second: the shell waits
                 run=_run_of(node),
                 create=create and not memory,
                 join=join and not memory,
