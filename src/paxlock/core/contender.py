@@ -445,6 +445,8 @@ class Contender:
         attempt.heard[node] = now
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
+        if message.request and sent_at > float("-inf"):
+            self._out.heard_after(now - sent_at)
         if tenure is not None and message.term >= tenure.token and tenure.acknowledged(node, sent_at):
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         proposer = attempt.proposer

@@ -12,6 +12,9 @@ from paxlock.core.notices import Notice
 __all__ = ["Outbox", "SessionSettings"]
 
 RETRY_FIRST_GRACES = 0.4
+RETRY_FIRST_MAX_GRACES = 4.0
+RETRY_ROUND_TRIPS = 2.0
+ROUND_TRIP_WEIGHT = 0.125
 
 
 @attrs.frozen
@@ -45,6 +48,7 @@ class Outbox:
     rng: Random
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Notice] = attrs.field(factory=list)
+    _round_trip: float = 0.0
     _last_request: int = 0
     _last_ticket: int = 0
 
@@ -64,9 +68,14 @@ class Outbox:
         self._last_ticket += 1
         return self._last_ticket
 
+    def heard_after(self, took: float) -> None:
+        """An answer took this long: rising at once, falling slowly, so that a busy cell is not asked twice."""
+        self._round_trip = max(took, self._round_trip + ROUND_TRIP_WEIGHT * (took - self._round_trip))
+
     def retry_first(self) -> float:
-        """The first repetition: the grace is four round trips or more."""
-        return RETRY_FIRST_GRACES * self.grace
+        """The first repetition: the grace is four round trips or more, unless the cell is busy."""
+        least, most = RETRY_FIRST_GRACES * self.grace, RETRY_FIRST_MAX_GRACES * self.grace
+        return min(max(least, RETRY_ROUND_TRIPS * self._round_trip), most)
 
     def jitter(self, interval: float) -> float:
         """Never later than the interval: a place in line lapses by what was stated."""
