@@ -520,7 +520,7 @@ class Client:
         self.close()
         self._driver.poke()
         with trio.move_on_after(CLOSE_PATIENCE_S):
-            await self._driver.turned()
+            await self._driver.sent()
             while self._session.releasing:
                 await self._driver.turned()
 

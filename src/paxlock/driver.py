@@ -2,7 +2,8 @@
 
 The task drains the socket, feeds the machine, carries out its effects, and sleeps until the machine's next
 deadline or the next datagram. Everything for one peer in one turn leaves in one datagram. Local verbs call
-the machine directly and then ``poke`` the task, so that many callers of one turn share its datagrams.
+the machine directly and then ``poke`` the task: the first one that finds it asleep sends at once, without a
+change of tasks, and those after it share the datagrams of its next turn.
 """
 
 from __future__ import annotations
@@ -67,13 +68,34 @@ class Driver:
         self._jumped = jumped
         self._poked = False
         self._sleep: trio.CancelScope | None = None
+        self._direct = False
+        self._unpublished: list[object] = []
         self._lot = trio.lowlevel.ParkingLot()
 
     def poke(self) -> None:
-        """A local verb has changed the machine: carry out its effects in the next turn."""
+        """A local verb has changed the machine: send what it wants sent, at once or in the next turn."""
+        sleep = self._sleep
+        if sleep is None or self._poked:
+            self._poked = True
+        elif self._direct:
+            self._direct = False
+            self._take()
+            self._flush()
+            if self._unpublished:
+                self._wake(sleep)
+            else:
+                sleep.deadline = min(sleep.deadline, self._alarm(self.clock.now()))
+        else:
+            self._wake(sleep)
+
+    def _wake(self, sleep: trio.CancelScope) -> None:
         self._poked = True
-        if self._sleep is not None:
-            self._sleep.cancel()
+        sleep.cancel()
+
+    async def sent(self) -> None:
+        """Wait until what local verbs wanted sent is on its way."""
+        if self._poked:
+            await self._lot.park()
 
     async def turned(self) -> None:
         """Wait for the end of a turn."""
@@ -96,16 +118,28 @@ class Driver:
             now = clock.now()
             if machine.deadline() <= now:
                 machine.tick(now)
-            self.carry_out()
-            self._lot.unpark_all()
-            if more or self._poked:
+            told = self._take()
+            if told:
+                # Those who are told may have more to send: a holder that is done at once releases in the
+                # datagram of its Commit.
+                self._publish_all()
+            if more or told or self._poked:
                 await trio.lowlevel.checkpoint()
+                if told:
+                    self._take()
+            self._flush()
+            self._lot.unpark_all()
+            if more or self._poked or self._unpublished:
                 continue
             await self._wait(clock.now())
 
+    def _alarm(self, now: float) -> float:
+        """When to wake at the latest, by trio's clock."""
+        return trio.current_time() + min(self.machine.deadline() - now, self.longest_sleep)
+
     async def _wait(self, now: float) -> None:
-        wait = min(self.machine.deadline() - now, self.longest_sleep)
-        self._sleep = trio.CancelScope(deadline=trio.current_time() + wait)
+        self._sleep = trio.CancelScope(deadline=self._alarm(now))
+        self._direct = True
         try:
             with self._sleep:
                 await self.transport.wait_readable()
@@ -129,17 +163,24 @@ class Driver:
                 machine.receive(message, received.peer, now)
         return True
 
-    def carry_out(self) -> None:
-        """Persist, send, publish: in this order."""
+    def _take(self) -> bool:
+        """Persist, and queue what is to be sent; True if there is something to publish."""
         effects = self.machine.take_effects()
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)
         for peer, message in effects.sends:
             self.endpoint.queue(peer, message)
+        self._unpublished.extend(effects.published)
+        return bool(self._unpublished)
+
+    def _flush(self) -> None:
         for datagram, address in self.endpoint.flush():
             self.transport.send_nowait(datagram, address)
-        for notice in effects.published:
+
+    def _publish_all(self) -> None:
+        unpublished, self._unpublished = self._unpublished, []
+        for notice in unpublished:
             self._publish(notice)
 
 

@@ -168,7 +168,7 @@ async def test_release_repeats_what_was_lost_on_the_way(autojump_clock: MockCloc
         for number in range(30):
             cell.loss = 0.0
             held = await client.acquire(f"n{number}", ttl=30.0)
-            cell.loss = 0.5
+            cell.loss = 0.3
             await held.release()
             with trio.fail_after(5.0):
                 await other.acquire(f"n{number}", ttl=30.0)

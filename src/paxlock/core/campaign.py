@@ -67,7 +67,7 @@ class Attempt:
     wish: Wish
     lease: Lease
     proposer: Proposer
-    eager: bool  #: whether its first Prepare carries the lease
+    eager: bool  #: whether a Prepare carries the lease before anything was refused
     retry: float  #: until the next repetition in this phase
     backoff: float  #: until the next term, after one has failed
     refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state

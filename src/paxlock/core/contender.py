@@ -320,6 +320,8 @@ class Contender:
             else:
                 longest = attempt.refresh if attempt.wish.once else RETRY_MAX_S
                 attempt.retry = min(attempt.retry * 2.0, longest)
+                # Too few have said no, and for so long: votes are not split any more, answers are lost.
+                attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
             self._send_prepares(attempt, now)
