@@ -69,7 +69,7 @@ class Outbox:
         return self._last_ticket
 
     def heard_after(self, took: float) -> None:
-        """An answer took this long: rising at once, falling slowly, so that a busy cell is not asked twice."""
+        """An answer took this long. Rises at once, falls slowly: a busy cell is not to be asked twice."""
         self._round_trip = max(took, self._round_trip + ROUND_TRIP_WEIGHT * (took - self._round_trip))
 
     def retry_first(self) -> float:
