@@ -190,6 +190,22 @@ def test_s6_free_needs_the_same_word_twice() -> None:
     assert answered.judgement.state is State.LED
 
 
+def test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second() -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    first = session.sent_to_all(Poll)
+    session.receive("a", answer(first, 4), 0.001)
+    session.receive("c", answer(first, 4), 0.001)
+    again = session.sent_to_all(Poll)
+    for node in "ac":
+        session.receive(node, answer(first, 4), 0.002)
+    assert session.told(Answered) == []
+    session.receive("a", answer(again, 4), 0.003)
+    session.receive("c", answer(again, 4), 0.003)
+    (answered,) = session.told(Answered)
+    assert answered.judgement.state is State.FREE
+
+
 def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)

@@ -1,35 +1,54 @@
-"""Every planted bug is caught by a checker, and the same run without it is clean."""
+"""Every planted bug is caught by its checker, and without the bug that checker has nothing to say."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
 from paxlock.core.acceptor import Acceptor
-from paxlock.testing import run
-from paxlock.testing.mutations import Edit, Mutation, planted, scenario_of, search
+from paxlock.testing.mutations import SOURCE_TREE, Edit, Mutation, catch, failing_test, planted
 from paxlock.testing.planted_bugs import PLANTED_BUGS
 
-RULES = {"S1", "S2", "S3", "S4", "S5", "S7", "S10", "S12", "S13", "S14", "L1", "L2", "L6", "L8"}
+PROTOCOL = SOURCE_TREE / "docs" / "protocol.md"
+BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
+RULES_MARKED = 17
 
 
 @pytest.mark.parametrize("mutation", PLANTED_BUGS, ids=lambda mutation: str(mutation.name))
 def test_a_planted_bug_is_caught(mutation: Mutation) -> None:
-    found = search(mutation, mutation.seed)
+    found = catch(mutation)
     assert found is not None, f"no checker saw: {mutation.breaks}"
-    seed, failure = found
-    assert f"seed {seed}" in str(failure)
-    run(seed, scenario_of(mutation, seed))  # clean without the bug
+    assert found.says
 
 
-def test_every_rule_with_a_run_of_its_own_is_planted() -> None:
-    assert {mutation.breaks.split(":")[0] for mutation in PLANTED_BUGS} >= RULES
-    assert len({mutation.name for mutation in PLANTED_BUGS}) == len(PLANTED_BUGS)
+def test_the_tests_that_catch_bugs_pass_without_them() -> None:
+    assert failing_test({mutation.test for mutation in PLANTED_BUGS if mutation.test}) == ""
+
+
+def test_every_marked_rule_of_the_protocol_has_a_planted_bug() -> None:
+    marked = set(re.findall(r"\[([SL]\d+)[\]:]", PROTOCOL.read_text(encoding="utf-8")))
+    assert len(marked) == RULES_MARKED
+    assert marked <= {mutation.rule for mutation in PLANTED_BUGS}
+
+
+def test_every_planted_bug_has_a_name_of_its_own() -> None:
+    assert len(BUGS) == len(PLANTED_BUGS)
+
+
+def test_a_test_that_does_not_see_the_bug_catches_nothing() -> None:
+    blind = "tests/paper/test_section_2_acceptor.py::test_s2_a_name_not_remembered_starts_closed_at_the_floor"
+    assert failing_test([blind], BUGS["deadline-moved-back"]) == ""
+
+
+def test_tests_that_cannot_be_run_are_an_error_and_no_catch() -> None:
+    with pytest.raises(RuntimeError, match="cannot be run"):
+        failing_test(["tests/paper/test_section_2_acceptor.py::test_no_such"], BUGS["deadline-moved-back"])
 
 
 def test_the_shipped_code_is_restored() -> None:
     shipped = Acceptor.__dict__["prepare"]
-    mutation = next(m for m in PLANTED_BUGS if m.name == "promises-while-held")
-    with planted(mutation):
+    with planted(BUGS["promises-while-held"]):
         assert Acceptor.__dict__["prepare"] is not shipped
     assert Acceptor.__dict__["prepare"] is shipped
 

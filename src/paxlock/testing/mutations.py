@@ -1,7 +1,10 @@
-"""Planted bugs: rules of protocol.md left out on purpose, each of which the simulator must catch.
+"""Planted bugs: rules of protocol.md left out on purpose, each of which a checker must catch.
 
-A mutation replaces a snippet of the source of shipped functions while it is ``planted``. ``search`` finds a
-seed that catches it; the seed in the table is where the tests begin to look.
+A mutation replaces a snippet of the source of shipped functions while it is ``planted``. The simulator looks
+for a seed that catches it, from the seed in the table on; what it cannot see, a named test must. As a plugin
+this module plants a bug in a run of pytest:
+
+    python -m pytest -n0 -p paxlock.testing.mutations --planted=NAME tests/paper
 """
 
 from __future__ import annotations
@@ -9,11 +12,15 @@ import __future__
 
 import importlib
 import inspect
+import os
+import subprocess
+import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -21,9 +28,14 @@ from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.scenario import Scenario
 from paxlock.testing.simulation import run
 
-__all__ = ["Edit", "Mutation", "caught", "planted", "scenario_of", "search"]
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["Catch", "Edit", "Mutation", "catch", "caught", "failing_test", "planted", "scenario_of", "search"]
 
 SEARCH_SEEDS = 300
+TESTS_S_MAX = 120.0
+SOURCE_TREE = Path(__file__).resolve().parents[3]
 
 
 @attrs.frozen
@@ -38,13 +50,30 @@ class Edit:
 
 @attrs.frozen
 class Mutation:
-    """One planted bug. ``changes`` are figures of the scenario that make its conditions common."""
+    """One planted bug. ``breaks`` begins with the rule that is left out.
+
+    The simulator catches it: from ``seed`` on, with the figures of the scenario in ``changes``, which make
+    its conditions common. Where a ``test`` is named, by its node id, that one does.
+    """
 
     name: str
     breaks: str
     edits: tuple[Edit, ...]
     seed: int = 0
     changes: dict[str, Any] = attrs.field(factory=dict)
+    test: str = ""
+
+    @property
+    def rule(self) -> str:
+        return self.breaks.split(":")[0]
+
+
+@attrs.frozen
+class Catch:
+    """What caught a planted bug, "seed 3" or a test, and what it said."""
+
+    by: str
+    says: str
 
 
 @contextmanager
@@ -121,3 +150,65 @@ def search(mutation: Mutation, first: int, seeds: int = SEARCH_SEEDS) -> tuple[i
         if failure is not None:
             return seed, failure
     return None
+
+
+def catch(mutation: Mutation) -> Catch | None:
+    """Have the checker of this bug catch it; None where it does not see it.
+
+    Raises CheckFailed where the simulator finds the same fault with the run as it is shipped.
+    """
+    if mutation.test:
+        said = failing_test([mutation.test], mutation)
+        return Catch(mutation.test, said) if said else None
+    found = search(mutation, mutation.seed)
+    if found is None:
+        return None
+    seed, failure = found
+    run(seed, scenario_of(mutation, seed))
+    return Catch(f"seed {seed}", str(failure))
+
+
+# Tests, and pytest with a bug planted
+
+
+def failing_test(tests: Iterable[str], mutation: Mutation | None = None) -> str:
+    """Run these tests of the source tree, with the bug if one is given: what the first to fail says, or "".
+
+    Raises RuntimeError where they cannot be run at all.
+    """
+    command = [sys.executable, "-m", "pytest", "-n0", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    if mutation is not None:
+        command += ["-p", __name__, f"--planted={mutation.name}"]
+    paths = [str(SOURCE_TREE / "src"), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        command,
+        cwd=SOURCE_TREE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "240"},
+        capture_output=True,
+        text=True,
+        timeout=TESTS_S_MAX,
+        check=False,
+    )
+    if done.returncode == 0:
+        return ""
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    if done.returncode != 1 or not failed:
+        raise RuntimeError(f"tests of the source tree cannot be run:\n{done.stdout}{done.stderr}")
+    return failed[0].partition(" - ")[2]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of the plugin."""
+    parser.addoption("--planted", metavar="NAME", help="run the tests with this bug of the table planted")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Plant the bug before any test is imported."""
+    name = config.getoption("--planted")
+    if name is None:
+        return
+    from paxlock.testing.planted_bugs import PLANTED_BUGS
+
+    stack = ExitStack()
+    stack.enter_context(planted({mutation.name: mutation for mutation in PLANTED_BUGS}[name]))
+    config.add_cleanup(stack.close)

@@ -1,0 +1,38 @@
+"""Figures of scenarios in which planted bugs show themselves soon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paxlock.core.durable import Durability
+
+__all__ = ["CALM", "CROWD", "CUT_OFF", "LEAVERS", "PAUSES", "RESTARTS", "SPLIT", "STANDING"]
+
+CROWD: dict[str, Any] = {"nodes": 3, "clients": 5, "names": 1, "think": 0.02, "loss": 0.1, "late": 0.1}
+RESTARTS: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "crashes": 8.0, "clean_stops": 0.0,
+    "away_max": 0.03, "hold_max": 0.5, "ceiling_step": 4, "persist_max": 0.004,
+}  # fmt: skip
+CALM: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "loss": 0.0, "crashes": 0.0, "clean_stops": 0.0,
+    "disk_losses": 0.0, "node_pauses": 0.0, "client_crashes": 0.0, "partitions": 0.0, "detached": 0.0,
+    "cancelled": 0.0, "durability": Durability.RECORD,
+}  # fmt: skip
+PAUSES: dict[str, Any] = {
+    **CALM, "client_pauses": 10.0, "away_max": 0.6, "hold_max": 0.5, "max_ttl_ms": 300,
+    "drift_ppm": 100_000, "hold_for_ever": 0.5, "faulty_for": 1.0,
+}  # fmt: skip
+CUT_OFF: dict[str, Any] = {
+    **CALM, "nodes": 5, "clients": 6, "wishes_max": 1, "once": 0.0, "limited": 0.0, "client_pauses": 0.0,
+    "partitions": 3.0, "away_max": 0.6, "hold_for_ever": 0.8, "max_ttl_ms": 300, "ttl_min_ms": 250,
+    "faulty_for": 1.5, "late": 0.25, "late_max": 0.3, "delay_max": 0.0008, "grace_ms": 10,
+}  # fmt: skip
+SPLIT: dict[str, Any] = {
+    **CALM, "clients": 5, "loss": 0.4, "client_crashes": 8.0, "partitions": 8.0, "away_max": 0.2,
+    "max_ttl_ms": 250, "faulty_for": 1.5, "ceiling_step": 1000,
+}  # fmt: skip
+LEAVERS: dict[str, Any] = {"cancelled": 0.6, "late": 0.3, "repeated": 0.3, "names": 1, "late_max": 0.1}
+STANDING: dict[str, Any] = {
+    "nodes": 3, "names": 1, "clients": 5, "once": 0.0, "loss": 0.2, "late": 0.2, "late_max": 0.2,
+    "client_pauses": 5.0, "max_ttl_ms": 400, "ttls": 3, "faulty_for": 1.0, "drift_ppm": 10_000,
+}  # fmt: skip

@@ -1,0 +1,252 @@
+"""Bugs planted in candidates, holders, watchers and questions (protocol.md sections 3, 5 and 6)."""
+
+from __future__ import annotations
+
+from paxlock.testing.mutations import Edit, Mutation
+from paxlock.testing.planted_figures import CALM, CROWD, CUT_OFF, PAUSES, RESTARTS, SPLIT
+
+__all__ = ["IN_SESSIONS"]
+
+IN_SESSIONS: tuple[Mutation, ...] = (
+    Mutation(
+        "released-while-valid",
+        "S2: a holder sends Release to a node that does not hold its lease, and stays valid",
+        (
+            Edit(
+                "contender",
+                "Contender.renewed",
+                "self._send_accepts(attempt, [node], now)",
+                "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
+            ),
+        ),
+        seed=14,
+        changes=RESTARTS,
+    ),
+    Mutation(
+        "goes-on-after-release",
+        "S2: a candidate that gives way goes on under the same identity",
+        (
+            Edit(
+                "contender",
+                "Contender._give_way",
+                "self._end(attempt, now)\n"
+                "    self._new_attempt(self._names[wish.name], wish, now, after=attempt)\n"
+                "    return True",
+                "for node in self._nodes:\n"
+                "        self._out.send(node, Release(0, wish.name, attempt.candidate, attempt.last_term))\n"
+                "    return False",
+            ),
+        ),
+        changes=CROWD,
+    ),
+    Mutation(
+        "mixed-terms",
+        "S3: acceptances of different terms are counted together before the first validity",
+        (
+            Edit("proposer", "Proposer.took", "took.term == term and took.sent_at", "took.sent_at"),
+            Edit("contender", "Contender._chosen", "if took.term == proposer.term", "if True"),
+        ),
+        changes=SPLIT,
+    ),
+    Mutation(
+        "counted-from-the-last-sending",
+        "S4: an old number counts from the newest sending",
+        (
+            Edit(
+                "lease_manager",
+                "Numbers.sent_at",
+                'return self._sent.get(number, float("-inf"))',
+                "return self._order[-1][0]",
+            ),
+        ),
+        seed=29,
+        changes=CUT_OFF,
+    ),
+    Mutation(
+        "counted-from-the-answer",
+        "S4: an acknowledgement counts from the moment of its arrival",
+        (
+            Edit(
+                "lease_manager",
+                "LeaseManager.renewed",
+                "sent_at = self._numbers.sent_at(message.seq)",
+                "sent_at = now",
+            ),
+            Edit(
+                "contender",
+                "Contender.accepted",
+                "sent_at = self._numbers.sent_at(message.seq)",
+                "sent_at = now",
+            ),
+        ),
+        seed=5,
+        changes=CUT_OFF,
+    ),
+    Mutation(
+        "messages-counted",
+        "S10: every message is a vote",
+        (
+            Edit(
+                "proposer",
+                "Proposer.took",
+                "self.taken[node] = Taken(term, sent_at)",
+                'self.taken[f"{node} {len(self.taken)}"] = Taken(term, sent_at)',
+            ),
+        ),
+        seed=1,
+        changes={"repeated": 0.3, "clients": 4, "loss": 0.2},
+    ),
+    Mutation(
+        "quorum-of-an-address-list",
+        "S14: a client counts a majority of the addresses that it was given",
+        (
+            Edit(
+                "session",
+                "SessionSettings.nodes",
+                "for member in self.members",
+                "for member in self.members[int(self.label[-1]) % len(self.members) :][:1]",
+            ),
+        ),
+    ),
+    Mutation(
+        "no-withdrawal",
+        "L2: nobody gives way where votes are split",
+        (Edit("proposer", "Proposer.must_withdraw", "if not self.occupies:", "if True:"),),
+        seed=3,
+        changes={
+            **CALM,
+            "clients": 6,
+            "think": 0.005,
+            "wishes_max": 3,
+            "once": 0.0,
+            "limited": 0.0,
+            "late": 0.0,
+            "hold_for_ever": 0.0,
+            "hold_max": 0.01,
+            "max_ttl_ms": 1000,
+            "ttl_min_ms": 800,
+            "delay_max": 0.002,
+            "grace_ms": 16,
+            "faulty_for": 0.2,
+            "handoff_max": 0.5,
+        },
+    ),
+    Mutation(
+        "revived",
+        "section 3: a lease that has lapsed is revived by a late answer",
+        (
+            Edit("lease_manager", "LeaseManager.lapse", "return tenure\n", "return None\n"),
+            Edit(
+                "lease_manager",
+                "LeaseManager.renewed",
+                "tenure is None or tenure.lapsed(now)",
+                "tenure is None",
+            ),
+        ),
+        seed=78,
+        changes={**PAUSES, "drift_ppm": 10_000},
+    ),
+    Mutation(
+        "drift-left-out",
+        "section 3: the holder counts on the whole ttl, whatever the clocks",
+        (
+            Edit(
+                "lease",
+                "Timing.for_ttl",
+                "span = ttl * (1.0 - drift) / (1.0 + drift)",
+                "span = ttl",
+            ),
+        ),
+        seed=20,
+        changes=PAUSES,
+    ),
+    Mutation(
+        "one-node-says-free",
+        "section 6: a watcher takes one node's word, or timer, for the end of a tenure",
+        (Edit("watcher", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
+        changes={
+            **CALM,
+            "watchers": 2,
+            "disk_losses": 6.0,
+            "hold_max": 0.3,
+            "hold_for_ever": 0.3,
+            "max_ttl_ms": 250,
+            "away_max": 0.03,
+            "clients": 3,
+            "faulty_for": 1.5,
+        },
+    ),
+    Mutation(
+        "free-after-one-round",
+        "section 6: views of one round say free",
+        (Edit("queries", "PollQuery.result", "not self._confirmed()", "False"),),
+        test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
+    ),
+    Mutation(
+        "poll-of-stale-views",
+        "section 6: an answer to the first round of a poll counts in the second",
+        (Edit("queries", "PollQuery.answered", "if message.request >= self._round_from:", "if True:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
+    ),
+    Mutation(
+        "two-attempts-alive",
+        "L7: a second waiter of a process campaigns at once",
+        (Edit("contender", "Contender._next_wish", "if local.attempt is not None:", "if False:"),),
+        changes={"clients": 3, "names": 1, "wishes_max": 3},
+    ),
+    Mutation(
+        "clock-read-after-sending",
+        "section 3: the holder counts from a moment after the sending",
+        (
+            Edit(
+                "lease_manager",
+                "Numbers.next",
+                "self._sent[self._last] = now",
+                "self._sent[self._last] = now + 0.002",
+            ),
+        ),
+        seed=4,
+    ),
+    Mutation(
+        "not-held-not-repaired",
+        "L3: a holder leaves alone the nodes that do not hold its lease",
+        (
+            Edit(
+                "contender",
+                "Contender.renewed",
+                "if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):",
+                "if False:",
+            ),
+        ),
+        test="tests/paper/test_section_3_tenure.py"
+        "::test_l3_a_tenure_outlives_the_restart_of_every_node_one_after_another",
+    ),
+    Mutation(
+        "term-never-raised",
+        "L3: a holder whose term is stale at a node does not go to a higher one",
+        (Edit("contender", "Contender._refused_to_holder", "tenure.may_raise(now)", "False"),),
+        test="tests/paper/test_section_3_tenure.py"
+        "::test_l3_a_tenure_outlives_the_restart_of_every_node_one_after_another",
+    ),
+    Mutation(
+        "stands-where-the-holder-lacks",
+        "L3: a waiter takes the node that a holder needs back",
+        (Edit("proposer", "Proposer.stands_at", "if len(nodes) >= majority(len(self.nodes))", "if False"),),
+        test="tests/paper/test_section_5_standing.py"
+        "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
+    ),
+    Mutation(
+        "minority-kept",
+        "L3: a minority taken in vain is not given back",
+        (Edit("proposer", "Proposer.took_in_vain", "not self.taken", "True"),),
+        test="tests/paper/test_section_5_standing.py::test_l3_a_minority_taken_in_vain_is_given_back",
+    ),
+    Mutation(
+        "terms-below-the-token",
+        "S3: an acknowledgement in a term below the token counts",
+        (Edit("lease_manager", "LeaseManager.renewed", "lease_term < tenure.token", "False"),),
+        test="tests/paper/test_section_3_proposer.py"
+        "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
+    ),
+)
