@@ -18,10 +18,25 @@ from paxlock.testing.planted_bugs import PLANTED_BUGS
 
 TINY = Bounds("tiny", max_term=1, phases=2)
 WIDE = Bounds("wide", max_term=2, sendings=2, resends=True, renews=True, crashes=True)
+IN_LINE = Bounds("in line", max_term=2, standing=True, resends=True, renews=True, crashes=True)
+
+
+@pytest.fixture(scope="module", params=[WIDE, IN_LINE], ids=lambda bounds: bounds.name)
+def tables(request: pytest.FixtureRequest) -> Exploration:
+    """All situations within these bounds; no search."""
+    return Exploration(request.param)
 
 
 @pytest.mark.parametrize(
-    ("name", "states"), [("small", 8_605), ("crash", 58_924), ("commit", 8_605), ("renew", 132_729)]
+    ("name", "states"),
+    [
+        ("small", 8_605),
+        ("crash", 58_924),
+        ("commit", 8_605),
+        ("renew", 132_729),
+        ("standing", 11_156),
+        ("standing-crash", 47_556),
+    ],
 )
 def test_a_space_is_exhausted_without_a_violation(name: str, states: int) -> None:
     report = explore(BOUNDS[name], minutes=1.0)
@@ -49,7 +64,7 @@ def test_the_shortest_way_is_told_in_words() -> None:
     assert "Prepare" in script[-1]
 
 
-@pytest.mark.parametrize("name", ["small", "crash"])
+@pytest.mark.parametrize("name", ["crash", "standing"])
 def test_dropping_messages_hides_nothing(name: str) -> None:
     """With every message kept, the same situations of nodes and sessions are met, together."""
     reduced, whole = Exploration(BOUNDS[name]), Exploration(BOUNDS[name], reduced=False)
@@ -62,16 +77,15 @@ def test_dropping_messages_hides_nothing(name: str) -> None:
     assert reduced.met() == whole.met()
 
 
-def test_a_key_of_a_node_says_all() -> None:
+def test_a_key_of_a_node_says_all(tables: Exploration) -> None:
     """A node that came another way to a situation does what the one did that is kept for it."""
     rng = Random(1)
-    exploration = Exploration(WIDE)
-    table, known = exploration.nodes, exploration.messages.known
+    table, known = tables.nodes, tables.messages.known
     requests = [number for number, sent in enumerate(known) if sent.to_node]
     for _ in range(150):
-        node = ExploredNode.fresh(WIDE)
+        node = ExploredNode.fresh(tables.bounds)
         for _ in range(12):
-            events: list[NodeEvent | int] = [*node.events(), *rng.sample(requests, 6)]
+            events: list[NodeEvent | int] = [*node.events(), *rng.choices(requests, k=6)]
             event = rng.choice(events)
             try:
                 expected = table.after(table.keys.index(node.key()), event)
@@ -83,25 +97,24 @@ def test_a_key_of_a_node_says_all() -> None:
                 sent = node.takes(known[event].message, known[event].session)
             else:
                 sent = node.happens(event)
-            numbers = {exploration.messages.number(m, session, to_node=False) for session, m in sent}
+            numbers = {tables.messages.number(m, session, to_node=False) for session, m in sent}
             assert node.key() == table.keys[expected[0]], event
             assert sum(1 << number for number in numbers) == expected[1], event
 
 
-def test_a_key_of_a_session_says_all() -> None:
+def test_a_key_of_a_session_says_all(tables: Exploration) -> None:
     """A session that came another way to a situation does what the one did that is kept for it."""
     rng = Random(1)
-    exploration = Exploration(WIDE)
-    table, known = exploration.sessions, exploration.messages.known
+    table, known = tables.sessions, tables.messages.known
     answers = [number for number in range(0, len(known), 2) if not known[number].to_node]
     for _ in range(150):
-        session, _ = ExploredSession.fresh(0, WIDE)
+        session, _ = ExploredSession.fresh(0, tables.bounds)
         for _ in range(14):
             common, views = table.situation(session)
             ordered = [views[node] for node in NODES]
             node = rng.choice(NODES)
             outcomes = {outcome.event: outcome for outcome in table.events(common, *ordered)}
-            event = rng.choice([*outcomes, *rng.sample(answers, 6)])
+            event = rng.choice([*outcomes, *rng.choices(answers, k=6)])
             if isinstance(event, SessionEvent):
                 expected = outcomes[event]
                 session.happens(event)

@@ -20,11 +20,16 @@ class Bounds:
     sendings: int = 1  #: moments at which one session may send numbers: Accepts and rounds of Renew
     phases: int = 4  #: phases 1 and 2 of one candidate, counted together
     attempts: int = 1  #: candidates of one session, one after the other
+    standing: bool = False  #: candidates wait, with standing Prepares; without, each makes one plain attempt
     refusals: bool = False  #: Refused is delivered; without, sessions give up and back off by themselves only
     resends: bool = False  #: an Accept that was not answered is sent again under a new number
     renews: bool = False  #: a holder renews, and repairs what a node does not hold (rule L3)
     crashes: bool = False  #: nodes lose their memory, without limit
     commits: bool = False  #: Commit is delivered to nodes (it must change nothing, rule S13)
+
+    def __attrs_post_init__(self) -> None:
+        if self.standing and (self.refusals or self.attempts > 1):
+            raise ValueError("waiting candidates are explored without refusals, one of each session")
 
 
 BOUNDS: dict[str, Bounds] = {
@@ -43,6 +48,13 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("terms2-resend", max_term=2, sendings=2, resends=True),
         Bounds("terms2-crash", max_term=2, sendings=2, crashes=True),
         Bounds("again", max_term=2, sendings=2, attempts=2, crashes=True),
+        Bounds("standing", max_term=1, standing=True),
+        Bounds("standing-crash", max_term=1, standing=True, crashes=True),
+        Bounds("standing2", max_term=1, sendings=2, standing=True),
+        Bounds("standing-renew", max_term=1, sendings=2, standing=True, resends=True, renews=True),
+        Bounds("hand-off", max_term=2, standing=True),
+        Bounds("hand-off-crash", max_term=2, standing=True, crashes=True),
+        Bounds("hand-off2", max_term=2, sendings=2, standing=True),
         Bounds("terms3", max_term=3, sendings=3, phases=6),
     )
 }

@@ -1,8 +1,8 @@
 """The cell that is explored, and what its nodes and sessions share.
 
-Clocks hardly move by themselves: a moment per event, so that every reading differs. They jump where
-something runs out: at a node to the deadline of its lease, at a session to the end of the span for which a
-sending counts. docs/exploration.md says why this leaves nothing out.
+Clocks hardly move by themselves: a moment per event, so that every reading differs. A session's jumps to
+the end of the span for which a sending counts. At a node the deadline is moved to its clock instead, since
+what waits in line beside the lease has ends of its own. docs/exploration.md says why this leaves nothing out.
 """
 
 from __future__ import annotations

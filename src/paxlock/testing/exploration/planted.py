@@ -1,6 +1,6 @@
 """Which planted bugs an exploration must find, and the smallest bounds in which it does.
 
-The others of the table break what is not explored: waiting in line, clean stops and joining, the
+The others of the table break what is not explored: giving way, clean stops and joining, the
 configuration, watching, and progress. The simulator catches those.
 """
 
@@ -18,7 +18,7 @@ FOUND_IN: dict[str, str] = {
     "accepts-while-held": "terms2",
     "release-of-another": "small",
     "released-while-valid": "renew",
-    "mixed-terms": "terms2",
+    "mixed-terms": "hand-off",
     "counted-from-the-last-sending": "renew",
     "counted-from-the-answer": "small",
     "re-armed-by-an-old-number": "renew",
@@ -31,6 +31,10 @@ FOUND_IN: dict[str, str] = {
     "term-left-open": "small",
     "revived": "renew",
     "drift-left-out": "small",
+    "newer-number-echoed": "standing2",
+    "counted-from-the-arrival": "hand-off2",
+    "old-refresh-accepted": "hand-off",
+    "left-standing-in-line": "hand-off",
 }
 
 

@@ -16,9 +16,19 @@ import attrs
 from paxlock.core.campaign import Attempt, AttemptTimer
 from paxlock.core.lease import Timing
 from paxlock.core.lease_manager import LapseTimer, RenewTimer, Tenure
-from paxlock.core.messages import Accept, Accepted, Commit, Message, Prepare, Release, Renew, Renewed
+from paxlock.core.messages import (
+    Accept,
+    Accepted,
+    Commit,
+    Message,
+    Prepare,
+    Release,
+    Renew,
+    Renewed,
+    StandingPrepare,
+)
 from paxlock.core.outbox import SessionSettings
-from paxlock.core.proposer import Phase
+from paxlock.core.proposer import Phase, Proposer
 from paxlock.core.session import Session
 from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.exploration.bounds import Bounds
@@ -48,7 +58,8 @@ class SessionEvent(enum.Enum):
     """What happens in a session besides messages."""
 
     LAPSES = "what it sent first counts no longer: its span is over"
-    LOSES_PATIENCE = "loses patience with this phase, or has backed off long enough"
+    AGES = "what it sent first is older than a quarter of the ttl"
+    LOSES_PATIENCE = "refreshes, loses patience with this phase, or has backed off long enough"
     REPEATS = "repeats what was not answered, under a new number"
     ENDS = "ends its candidate: cancelled, or at the end of its use"
     RENEWS = "renews"
@@ -59,7 +70,8 @@ class SessionEvent(enum.Enum):
 class ExploredSession:
     """A session with its candidate: the shipped Session, and what the explorer remembers of it.
 
-    ``times`` are the moments at which numbers were sent; the first ``lapsed`` of them count no longer.
+    ``times`` are the moments at which numbers were sent; the first ``lapsed`` of them count no longer, and
+    the first ``aged`` are too old for a standing accept to make a lease valid.
     Outside, a number is called by its moment, from 1 on: nodes see one number of each at most.
     """
 
@@ -70,6 +82,7 @@ class ExploredSession:
     ticket: int = 0
     times: list[float] = attrs.field(factory=list)
     lapsed: int = 0
+    aged: int = 0
     numbers: list[int] = attrs.field(factory=list)  #: one of each moment: all were sent at one time
     token: int = 0  #: of the newest tenure
     granted: int = 0  #: the newest attempt that was ever valid
@@ -102,7 +115,7 @@ class ExploredSession:
         """What is common to all nodes, and what is kept of each."""
         contender, attempt, tenure = self.session._contender, self.attempt, self.tenure
         made = contender._last_attempt
-        common: tuple[object, ...] = (len(self.times), self.lapsed, self.token, made)
+        common: tuple[object, ...] = (len(self.times), self.lapsed, self.aged, self.token, made)
         if attempt is None:
             # Over for good: of all the rest nothing will ever be asked.
             rest = (self.granted, self.over, contender._floor) if made < self.bounds.attempts else ()
@@ -110,8 +123,8 @@ class ExploredSession:
         common += (self.granted, self.over, contender._floor)
         proposer = attempt.proposer
         common += (
-            proposer.phase.name, proposer.request, proposer.at_least, proposer.term, proposer.used,
-            proposer.highest, attempt.last_term, min(len(proposer.accepted.yes), len(NODES)),
+            attempt.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
+            proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
             attempt.repairs_left if self.bounds.renews else 0,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),
         )  # fmt: skip
@@ -121,14 +134,26 @@ class ExploredSession:
                 made,
                 proposer.request,
                 tenure is not None and tenure.token,
-                proposer.promises.get(node, 0) if proposer.phase is Phase.PREPARING else 0,
+                self._promised(proposer, node),
                 node in proposer.refusals,
-                node in proposer.accepted.yes,
-                self._moment(attempt.sent.get(node)) if tenure is None else 0,
+                self._taken(proposer, node),
                 self._moment(held.get(node)),
             )
             for node in NODES
         }
+
+    def _promised(self, proposer: Proposer, node: str) -> int:
+        """The term promised, while it may be used: in phase 1, or as the highest that Release must name."""
+        term = proposer.promises.get(node, 0)
+        return term if proposer.phase is Phase.PREPARING or term > proposer.used else 0
+
+    def _taken(self, proposer: Proposer, node: str) -> tuple[int, int] | None:
+        """In which term the lease is held there, and by which sending: a holder counts by its validity."""
+        took = proposer.taken.get(node)
+        if took is None:
+            return None
+        counts = self.tenure is None or proposer.phase is Phase.PREPARING
+        return took.term, self._moment(took.sent_at) if counts else 0
 
     def _moment(self, time: float | None) -> int:
         """Which sending this was, doubled; odd where it lies after one."""
@@ -148,6 +173,8 @@ class ExploredSession:
                 found.append(SessionEvent.CAMPAIGNS)
             return found
         found.append(SessionEvent.ENDS)
+        if self._reads_age and self.aged < len(self.times):
+            found.append(SessionEvent.AGES)
         if self.tenure is None or attempt.proposer.phase is not Phase.CHOSEN:
             found.append(SessionEvent.LOSES_PATIENCE)
         if self.bounds.resends and attempt.proposer.phase in (Phase.ACCEPTING, Phase.CHOSEN):
@@ -156,23 +183,42 @@ class ExploredSession:
             found.append(SessionEvent.RENEWS)
         return found
 
+    @property
+    def _reads_age(self) -> bool:
+        """Whether it matters how old a number is that a standing accept names."""
+        attempt = self.attempt
+        return self.bounds.standing and attempt is not None and self.tenure is None
+
+    def _set_age(self) -> None:
+        """Let count as fresh what was sent after those that have aged."""
+        attempt = self.attempt
+        if attempt is not None and self._reads_age:
+            oldest = self.times[self.aged] if self.aged < len(self.times) else self.now
+            fresh = self.now - oldest + STEP_S / 4
+            attempt.wish.timing = attrs.evolve(attempt.wish.timing, fresh=fresh)
+
     def happens(self, event: SessionEvent) -> list[tuple[str, Message]]:
         """Let the event happen; gives what is sent, and to which node."""
         contender, attempt = self.session._contender, self.attempt
         was_valid = self.valid
         self.now += STEP_S
+        self._set_age()
         match event:
             case SessionEvent.LAPSES:
                 over = self.times[self.lapsed] + SPAN_S
                 assert over > self.now, "a path outlasts a span"
                 self.now = over + STEP_S / 2
                 self.lapsed += 1
+                self.aged = max(self.aged, self.lapsed) if self._reads_age else self.aged
                 self.session.tick(self.now)
+            case SessionEvent.AGES:
+                self.aged += 1
             case SessionEvent.CAMPAIGNS:
                 timing = Timing.for_ttl(TTL_S, max_ttl=TTL_S, drift=DRIFT)
                 # Without a margin the code is held to the exact moment; it may renew whenever it likes.
                 timing = attrs.evolve(timing, margin=0.0, renew=STEP_S / 2)
-                self.ticket = contender.campaign(NAME, timing, now=self.now, wait=0.0, label="", data=b"")
+                wait = None if self.bounds.standing else 0.0
+                self.ticket = contender.campaign(NAME, timing, now=self.now, wait=wait, label="", data=b"")
             case SessionEvent.ENDS:
                 contender.release(self.ticket, self.now)
             case SessionEvent.RENEWS:
@@ -188,6 +234,7 @@ class ExploredSession:
         """Deliver an answer of a node; gives what is sent, and to which node."""
         was_valid = self.valid
         self.now += STEP_S
+        self._set_age()
         if isinstance(message, Accepted | Renewed):
             if message.seq > len(self.numbers):
                 raise OutOfBounds  # nobody can have sent this yet
@@ -206,6 +253,8 @@ class ExploredSession:
             # So that one sending counts no longer before the next, whatever is sent in between.
             self.now += SPACING_S * 0.1 ** len(self.times)
         self._leave_timers_to_the_explorer()
+        if self.bounds.standing and not self._reads_age:
+            self.aged = len(self.times)
         self._check(was_valid, [message for _, message in sends])
         if len(self.times) > self.bounds.sendings:
             raise OutOfBounds
@@ -221,6 +270,8 @@ class ExploredSession:
     def _normal(self, message: Message) -> Message:
         """Without ages, and with moments for numbers; requests count the phases of a candidate."""
         match message:
+            case StandingPrepare():
+                return attrs.evolve(message, age_ms=0, seq=self._number(message.seq))
             case Prepare():
                 return attrs.evolve(message, age_ms=0)
             case Accept():
