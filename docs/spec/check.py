@@ -54,6 +54,7 @@ class Result:
     as_expected: bool
     verdict: str
     states: int
+    transitions: int
     depth: int
     memory_mib: float
     seconds: float
@@ -167,6 +168,7 @@ def _judge(variant: Variant, report: str, seconds: float) -> Result:
         as_expected=wanted,
         verdict=verdict,
         states=int(_number(r"^\s*(\d+) states, stored", report)),
+        transitions=int(_number(r"^\s*([\d.e+]+) transitions", report)),
         depth=int(_number(r"depth reached (\d+)", report)),
         memory_mib=_number(r"^\s*([\d.]+)\s+total actual memory usage", report),
         seconds=seconds,
@@ -193,8 +195,8 @@ def told(variant: Variant, folder: Path) -> str:
 
 def _row(variant: Variant, result: Result) -> str:
     return (
-        f"{variant.name:20} {result.states:>10} {result.depth:>6} {result.memory_mib:>7.0f} "
-        f"{result.seconds:>7.1f}  {result.verdict:10} {'ok' if result.as_expected else 'NOT AS EXPECTED'}"
+        f"{variant.name:20} {result.states:>10} {result.transitions:>11} {result.depth:>6} "
+        f"{result.memory_mib:>7.0f} {result.seconds:>7.1f}  {result.verdict:10} {'ok' if result.as_expected else 'NOT AS EXPECTED'}"
     )
 
 
@@ -233,7 +235,7 @@ def main() -> None:
     for tool in ("spin", "gcc"):
         if shutil.which(tool) is None:
             sys.exit(f"Install {tool} first: on Debian, apt-get install spin gcc libc6-dev.")
-    print(f"{'variant':20} {'states':>10} {'depth':>6} {'MiB':>7} {'seconds':>7}  result")
+    print(f"{'variant':20} {'states':>10} {'transitions':>11} {'depth':>6} {'MiB':>7} {'seconds':>7}  result")
     with ThreadPoolExecutor(SEARCHES_AT_ONCE) as pool:
         outcomes = list(pool.map(lambda variant: _one(variant, arguments.trail), chosen))
     failures = outcomes.count(False)
