@@ -196,7 +196,8 @@ def told(variant: Variant, folder: Path) -> str:
 def _row(variant: Variant, result: Result) -> str:
     return (
         f"{variant.name:20} {result.states:>10} {result.transitions:>11} {result.depth:>6} "
-        f"{result.memory_mib:>7.0f} {result.seconds:>7.1f}  {result.verdict:10} {'ok' if result.as_expected else 'NOT AS EXPECTED'}"
+        f"{result.memory_mib:>7.0f} {result.seconds:>7.1f}  {result.verdict:10} "
+        f"{'ok' if result.as_expected else 'NOT AS EXPECTED'}"
     )
 
 
