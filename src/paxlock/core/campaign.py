@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 import attrs
 
@@ -22,25 +23,25 @@ REFRESH_DIVISOR = 20
 HEARD_OF_LATE_S = 2.0
 
 
-@attrs.frozen
-class AttemptTimer:
+class AttemptTimer(NamedTuple):
     """Something of this attempt wants repeating."""
 
     attempt: int
+    kind: str = "attempt"  #: timers are compared as tuples, so that setting one costs little
 
 
-@attrs.frozen
-class EndingTimer:
+class EndingTimer(NamedTuple):
     """A Release may not have been heard everywhere."""
 
     attempt: int
+    kind: str = "ending"
 
 
-@attrs.frozen
-class WishTimer:
+class WishTimer(NamedTuple):
     """The time given to a wish may be over."""
 
     ticket: int
+    kind: str = "wish"
 
 
 @attrs.define(eq=False)

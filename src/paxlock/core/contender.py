@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from math import ceil
 
-import attrs
-
 from paxlock.core.campaign import Attempt, AttemptTimer, Ending, EndingTimer, LocalName, Wish, WishTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
@@ -33,7 +31,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
 from paxlock.core.outbox import Outbox, SessionSettings
-from paxlock.core.proposer import Phase, Proposer
+from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.timers import Timers
 from paxlock.errors import LossReason, Reason
@@ -104,14 +102,20 @@ class Contender:
             until=until,
             once=once,
         )
-        local = self._names.setdefault(name, LocalName(name))
+        local = self._names.get(name)
+        if local is None:
+            local = self._names[name] = LocalName(name)
         if once and local.attempt is not None:
             self._out.publish(Failed(wish.ticket, Reason.HELD, local.attempt.wish.label, ""))
             return wish.ticket
         self._wishes[wish.ticket] = wish
-        local.wishes.append(wish)
-        self._timers.add(wish.until, WishTimer(wish.ticket))
-        self._next_wish(local, now)
+        if wish.until < NEVER:
+            self._timers.add(wish.until, WishTimer(wish.ticket))
+        if local.attempt is None and not local.wishes:
+            self._new_attempt(local, wish, now)
+        else:
+            local.wishes.append(wish)
+            self._next_wish(local, now)
         return wish.ticket
 
     def release(self, ticket: int, now: float) -> None:
@@ -238,39 +242,24 @@ class Contender:
         One that does not wait gives up at the first clear no: standing leases, split among such, would leave
         the name to nobody.
         """
-        proposer, wish = attempt.proposer, attempt.wish
+        proposer, wish, lease = attempt.proposer, attempt.wish, attempt.lease
         waits = not wish.once and attempt.number not in self._leases.tenures
-        plain = Prepare(
-            request=proposer.request,
-            name=wish.name,
-            at_least=proposer.at_least,
-            candidate=proposer.candidate,
-            age_ms=int(wish.age(now) * 1000),
-            refresh_ms=max(1, round(attempt.refresh * 1000)) if waits else 0,
-            label=wish.label,
+        refresh_ms = max(1, round(attempt.refresh * 1000)) if waits else 0
+        prepare = (
+            *(proposer.request, wish.name, proposer.at_least, proposer.candidate),
+            *(int(wish.age(now) * 1000), refresh_ms, wish.label),
         )
         attempt.stated = attempt.refresh
         stands_at: Collection[str] = ()
         if waits and (attempt.eager or proposer.refusals):
             stands_at = proposer.stands_at()
-        standing = self._standing(plain, attempt, now) if stands_at else plain
-        for node in self._nodes:
-            self._out.send(node, standing if node in stands_at else plain)
-
-    def _standing(self, plain: Prepare, attempt: Attempt, now: float) -> StandingPrepare:
-        """Each sending carries a new number, so that it counts from its own time (rule S4)."""
-        return StandingPrepare(
-            request=plain.request,
-            name=plain.name,
-            at_least=plain.at_least,
-            candidate=plain.candidate,
-            age_ms=plain.age_ms,
-            refresh_ms=plain.refresh_ms,
-            label=plain.label,
-            ttl_ms=attempt.lease.ttl_ms,
-            data=attempt.lease.data,
-            seq=self._numbers.next(now),
-        )
+        if stands_at:
+            # Each sending carries a new number, so that it counts from its own time (rule S4).
+            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, self._numbers.next(now))
+            self._out.send_all(stands_at, standing)
+        if len(stands_at) < len(self._nodes):
+            others = [node for node in self._nodes if node not in stands_at]
+            self._out.send_all(others, Prepare(*prepare))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
@@ -294,8 +283,7 @@ class Contender:
             seq=self._numbers.next(now),
             age_ms=int(wish.age(now) * 1000),
         )
-        for node in nodes:
-            self._out.send(node, message)
+        self._out.send_all(nodes, message)
 
     def _attempt_due(self, attempt: Attempt, now: float) -> None:
         proposer = attempt.proposer
@@ -381,8 +369,7 @@ class Contender:
 
     def _send_releases(self, ending: Ending, now: float) -> None:
         message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
-        for node in sorted(ending.open):
-            self._out.send(node, message)
+        self._out.send_all(sorted(ending.open), message)
         self._timers.add(now + self._out.jitter(ending.retry), EndingTimer(ending.candidate.attempt))
         ending.retry = min(ending.retry * 2.0, RETRY_MAX_S)
 
@@ -447,13 +434,14 @@ class Contender:
         attempt.heard[node] = now
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
-        if message.request and sent_at > float("-inf"):
+        if message.request and sent_at > LONG_AGO:
             self._out.heard_after(now - sent_at)
-        if tenure is not None and message.term >= tenure.token and tenure.acknowledged(node, sent_at):
-            self._out.publish(Extended(tenure.ticket, tenure.deadline))
         proposer = attempt.proposer
-        if tenure is not None and message.request == 0 and node in proposer.taken:
-            self._commit(tenure, [node])  # pushed again: the first answer was lost
+        if tenure is not None:
+            if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
+                self._out.publish(Extended(tenure.ticket, tenure.deadline))
+            if message.request == 0 and node in proposer.taken:
+                self._commit(tenure, [node])  # pushed again: the first answer was lost
         if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
             if tenure is None:
                 self._chosen(attempt, now)
@@ -480,18 +468,18 @@ class Contender:
             self._end(attempt, now)
             self._new_attempt(self._names[wish.name], wish, now)
             return
-        attempt.lease = attrs.evolve(attempt.lease, token=proposer.term)
+        lease = attempt.lease
+        attempt.lease = Lease(lease.candidate, lease.ttl_ms, lease.label, lease.data, proposer.term)
         tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
         self._leases.add(tenure, now)
-        self._timers.cancel(WishTimer(wish.ticket))
+        if wish.until < NEVER:
+            self._timers.cancel(WishTimer(wish.ticket))
         self._commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
 
     def _commit(self, tenure: Tenure, nodes: Iterable[str]) -> None:
-        message = Commit(tenure.name, tenure.term, tenure.lease)
-        for node in nodes:
-            self._out.send(node, message)
+        self._out.send_all(nodes, Commit(tenure.name, tenure.term, tenure.lease))
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)

@@ -31,6 +31,7 @@ MARGIN_DIVISOR = 10
 FRESH_DIVISOR = 4
 RENEW_DIVISOR = 3
 ROUND_TRIPS_S = 0.02
+LONG_AGO = float("-inf")
 
 
 class Candidate(NamedTuple):
@@ -107,14 +108,16 @@ class Validity:
     span: float
     sent: dict[str, float] = attrs.field(init=False, factory=dict)
 
-    def acknowledge(self, node: str, sent_at: float) -> None:
-        """Node acknowledged a number first sent at ``sent_at``; older news changes nothing."""
-        if sent_at > self.sent.get(node, float("-inf")):
-            self.sent[node] = sent_at
+    def acknowledge(self, node: str, sent_at: float) -> bool:
+        """Node acknowledged a number first sent at ``sent_at``; older news changes nothing, and is False."""
+        if sent_at <= self.sent.get(node, LONG_AGO):
+            return False
+        self.sent[node] = sent_at
+        return True
 
     def until(self) -> float:
         """The end of validity: (the quorum-th largest sending time) + span; -inf without a quorum."""
         quorum = majority(self.nodes)
         if len(self.sent) < quorum:
-            return float("-inf")
+            return LONG_AGO
         return sorted(self.sent.values(), reverse=True)[quorum - 1] + self.span

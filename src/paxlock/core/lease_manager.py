@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import attrs
 
@@ -24,18 +25,18 @@ RENEW_CHECK_S = 0.05
 REPAIR_DIVISOR = 8
 
 
-@attrs.frozen
-class RenewTimer:
+class RenewTimer(NamedTuple):
     """The leases of this ttl want renewing, or a look whether the last renewal was heard."""
 
     ttl_ms: int
+    kind: str = "renew"
 
 
-@attrs.frozen
-class LapseTimer:
+class LapseTimer(NamedTuple):
     """This lease may have lapsed."""
 
     attempt: int
+    kind: str = "lapse"
 
 
 class Numbers:
@@ -89,7 +90,8 @@ class Tenure:
 
     def acknowledged(self, node: str, sent_at: float) -> bool:
         """Count an acknowledgement; True if it moved the deadline."""
-        self.validity.acknowledge(node, sent_at)
+        if not self.validity.acknowledge(node, sent_at):
+            return False
         deadline = self.validity.until() - self.timing.margin
         moved = deadline > self.deadline
         self.deadline = max(self.deadline, deadline)

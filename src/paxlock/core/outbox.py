@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import attrs
@@ -54,6 +55,10 @@ class Outbox:
 
     def send(self, node: str, message: Message) -> None:
         self.sends.append((node, message))
+
+    def send_all(self, nodes: Iterable[str], message: Message) -> None:
+        """The same to several nodes, one after the other: it is encoded once."""
+        self.sends.extend([(node, message) for node in nodes])
 
     def publish(self, notice: Notice) -> None:
         self.published.append(notice)

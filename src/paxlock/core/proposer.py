@@ -23,7 +23,7 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
 
-__all__ = ["Phase", "Proposer", "Refusal", "Taken"]
+__all__ = ["LONG_AGO", "Phase", "Proposer", "Refusal", "Taken"]
 
 
 # Refusals by which a node says that it neither holds this candidate's lease nor is promised to it.

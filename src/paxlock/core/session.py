@@ -53,11 +53,15 @@ from paxlock.core.watcher import Watcher, WatchTimer
 
 __all__ = ["Session", "SessionSettings"]
 
+# What a node says only while it serves.
+_SERVING = (Promise, Accepted, Refused, Renewed, Released)
+
 RETRY_MAX_S = 0.5
 QUERY_PATIENCE_S = 1.0
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
+TIMINGS_REMEMBERED = 64
 
 
 @attrs.frozen
@@ -84,6 +88,7 @@ class Session:
             numbers=self._numbers,
             counters=self.counters,
         )
+        self._timings: dict[tuple[float, float], Timing] = {}
         self._queries: dict[int, Query] = {}
         self._asked: dict[int, int] = {}
         self._watchers: dict[int, Watcher] = {}
@@ -109,8 +114,12 @@ class Session:
         ``wait``: None for ever, 0 for one attempt that never queues, else seconds. Raises ConfigError
         where the ttl does not nest.
         """
-        max_ttl = self.settings.max_ttl_ms / 1000.0
-        timing = Timing.for_ttl(ttl, max_ttl=max_ttl, drift=self.settings.drift, kill_after=kill_after)
+        timing = self._timings.get((ttl, kill_after))
+        if timing is None:
+            max_ttl = self.settings.max_ttl_ms / 1000.0
+            timing = Timing.for_ttl(ttl, max_ttl=max_ttl, drift=self.settings.drift, kill_after=kill_after)
+            if len(self._timings) < TIMINGS_REMEMBERED:
+                self._timings[ttl, kill_after] = timing
         who = self.settings.label if label is None else label
         return self._contender.campaign(name, timing, now=now, wait=wait, label=who, data=data)
 
@@ -192,12 +201,13 @@ class Session:
 
     def receive(self, message: Message, peer: Peer, now: float) -> None:
         """Take one message of one node, whose seal and address have been checked."""
-        self._run_out(now)
+        if self._timers.deadline() <= now:
+            self._run_out(now)
         if peer not in self._nodes or not isinstance(peer, str):
             self.counters["stranger"] += 1
             return
         self.counters[type(message).__name__] += 1
-        if isinstance(message, Promise | Accepted | Refused | Renewed | Released):
+        if self._contender.recovering and isinstance(message, _SERVING):
             self._contender.recovering.pop(peer, None)
         match message:
             case Promise():
@@ -294,6 +304,8 @@ class Session:
 
     def _answered(self, node: str, message: Message, now: float) -> None:
         """An answer that may belong to a question: its request number tells."""
+        if not self._asked:
+            return
         query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
         if query is None:
             return

@@ -24,9 +24,7 @@ import secrets
 from collections import Counter, OrderedDict
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NoReturn
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
 from paxlock.wire.codec import MESSAGES_MAX, Malformed, decode_untrusted, encode, join
@@ -41,6 +39,7 @@ from paxlock.wire.header import (
     NodeSender,
     Sender,
     SessionSender,
+    end_header,
     head_bytes,
     parse_untrusted,
 )
@@ -71,8 +70,7 @@ COOKIE_BYTES = 8
 _ARRAY_HEADER_MAX_BYTES = 2
 
 
-@attrs.frozen
-class Received:
+class Received(NamedTuple):
     """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id."""
 
     peer: Peer
@@ -111,11 +109,14 @@ class Endpoint:
         self._sealer = keyring.sealer(sender.identity)
         self._secret = secrets.token_bytes(16) if secret is None else secret
         self._overhead = head_bytes(sender) + self._sealer.overhead
+        #: How many bytes an encoded message may have.
+        self.room = DATAGRAM_MAX_BYTES - self._overhead - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
         # A request is never shorter than the challenge that may answer it.
         self._plaintext_min = CHALLENGE_BYTES - head_bytes(sender)
         self._sequence = 0
         self._cell_id = NO_CELL
         self._epoch = NO_EPOCH
+        self._header = sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH)
         self._configured = False
         self._nodes: dict[str, NodeState] = {}
         self._sessions: OrderedDict[bytes, SessionState] = OrderedDict()
@@ -123,15 +124,12 @@ class Endpoint:
         self._seeds: set[Address] = set()
         self._seed_cookies: dict[tuple[bytes, str], int] = {}
         self._outboxes: dict[Peer, Outbox] = {}
+        self._last_message: Message | None = None
+        self._last_encoded = b""
         self._ready: list[tuple[bytes, Address]] = []
         self._counts: Counter[str] = Counter()
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
-
-    @property
-    def room(self) -> int:
-        """How many bytes an encoded message may have."""
-        return DATAGRAM_MAX_BYTES - self._overhead - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
 
     def statistics(self) -> Mapping[str, int]:
         """A frozen copy of the counters. ``received`` = ``passed`` + ``challenged`` + all ``dropped_...``."""
@@ -141,6 +139,7 @@ class Endpoint:
         """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
         known = self._nodes if cell_id == self._cell_id else {}
         self._cell_id, self._epoch, self._configured = cell_id, epoch, True
+        self._header = self.sender.start_header(self._sealer.key_id, cell_id, epoch)
         self._nodes = {}
         for node_id, addresses in members.items():
             if node_id == self._node_id or not addresses:
@@ -162,18 +161,22 @@ class Endpoint:
 
         Raises ValueError for a message that does not fit into a datagram.
         """
-        encoded = encode(message)
-        if len(encoded) > self.room:
-            raise ValueError(
-                f"a {type(message).__name__} of {len(encoded)} bytes does not fit into a datagram: "
-                f"there is room for {self.room} bytes"
-            )
-        known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
-        if not known:
-            self._counts["unknown_peer"] += 1
-            return
+        if message is self._last_message:
+            encoded = self._last_encoded  # the same to several nodes is encoded once
+        else:
+            encoded = encode(message)
+            if len(encoded) > self.room:
+                raise ValueError(
+                    f"a {type(message).__name__} of {len(encoded)} bytes does not fit into a datagram: "
+                    f"there is room for {self.room} bytes"
+                )
+            self._last_message, self._last_encoded = message, encoded
         outbox = self._outboxes.get(peer)
         if outbox is None:
+            known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
+            if not known:
+                self._counts["unknown_peer"] += 1
+                return
             outbox = self._outboxes[peer] = Outbox()
         outbox.messages.append(encoded)
         if type(message) is Hello:
@@ -190,7 +193,7 @@ class Endpoint:
                 raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
             self._seeds.add(address)
             datagram = self._seal(
-                hello, self._cookie(address), 0, padded=True, cell_id=NO_CELL, epoch=NO_EPOCH
+                hello, self._cookie(address), 0, padded=True, unconfigured=True
             )
             self._ready.append((datagram, address))
 
@@ -241,18 +244,13 @@ class Endpoint:
         echo: int,
         *,
         padded: bool = False,
-        cell_id: bytes | None = None,
-        epoch: int | None = None,
+        unconfigured: bool = False,
     ) -> bytes:
         self._sequence += 1
-        header = self.sender.pack_header(
-            self._sealer.key_id,
-            self._cell_id if cell_id is None else cell_id,
-            self._epoch if epoch is None else epoch,
-            self._sequence,
-            issue,
-            echo,
-        )
+        start = self._header
+        if unconfigured:
+            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH)
+        header = start + end_header(self._sequence, issue, echo)
         plaintext = LENGTH.pack(len(payload)) + payload
         least = DATAGRAM_MAX_BYTES - self._overhead if padded else self._plaintext_min
         if len(plaintext) < least:

@@ -7,6 +7,7 @@ and node id (16, padded with zeros).
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -26,6 +27,7 @@ __all__ = [
     "NodeSender",
     "Sender",
     "SessionSender",
+    "end_header",
     "head_bytes",
     "parse_untrusted",
 ]
@@ -41,8 +43,12 @@ _SESSION_KIND = 1
 _NODE_KIND = 2
 _START = struct.Struct(">BBB")
 _SESSION = struct.Struct(">BBB16sI16sQQQ")
-_NODE = struct.Struct(">BBB16sIQ16s16sQQQ")
+_NODE = struct.Struct(">BBB16sI40sQQQ")
+_NODE_SENDER = struct.Struct(">Q16s16s")
 _INCARNATION = struct.Struct(">Q")
+_CELL = struct.Struct(">BBB16sI")
+_TAIL = struct.Struct(">QQQ")
+_RUNS_REMEMBERED = 256
 _U64_MAX = (1 << 64) - 1
 
 CHALLENGE_BYTES = _NODE.size + LENGTH.size + 1  #: an empty datagram of a node, without the seal
@@ -56,8 +62,7 @@ class Dropped(Exception):
         self.reason = reason
 
 
-@attrs.frozen
-class SessionSender:
+class SessionSender(NamedTuple):
     """A session: one client in one process, by its 16 random bytes."""
 
     session: bytes
@@ -77,12 +82,9 @@ class SessionSender:
         if len(self.session) != SESSION_BYTES:
             raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(self.session)}")
 
-    def pack_header(
-        self, key_id: int, cell_id: bytes, epoch: int, sequence: int, issue: int, echo: int
-    ) -> bytes:
-        return _SESSION.pack(
-            VERSION, key_id, _SESSION_KIND, cell_id, epoch, self.session, sequence, issue, echo
-        )
+    def start_header(self, key_id: int, cell_id: bytes, epoch: int) -> bytes:
+        """The header without its last part, which is new for every datagram (`end_header`)."""
+        return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch) + self.session
 
 
 @attrs.frozen
@@ -92,11 +94,12 @@ class NodeSender:
     node_id: str
     incarnation: int
     run: bytes
+    identity: bytes = attrs.field(init=False, eq=False, repr=False)  #: what its key is derived from
 
-    @property
-    def identity(self) -> bytes:
-        """What its sealing key is derived from."""
-        return b"\x02" + _INCARNATION.pack(self.incarnation) + self.run + self.node_id.encode()
+    @identity.default
+    def _identity(self) -> bytes:
+        # Cut off here what `check` will refuse.
+        return b"\x02" + _INCARNATION.pack(self.incarnation & _U64_MAX) + self.run + self.node_id.encode()
 
     def check(self) -> None:
         """Raise ValueError for a node that cannot be written into a header."""
@@ -107,13 +110,10 @@ class NodeSender:
         if len(self.run) != RUN_BYTES or not 0 <= self.incarnation <= _U64_MAX:
             raise ValueError(f"a run has {RUN_BYTES} bytes, and an incarnation is from 0 to 2**64 - 1")
 
-    def pack_header(
-        self, key_id: int, cell_id: bytes, epoch: int, sequence: int, issue: int, echo: int
-    ) -> bytes:
-        return _NODE.pack(
-            *(VERSION, key_id, _NODE_KIND, cell_id, epoch),
-            *(self.incarnation, self.run, self.node_id.encode(), sequence, issue, echo),
-        )
+    def start_header(self, key_id: int, cell_id: bytes, epoch: int) -> bytes:
+        """The header without its last part, which is new for every datagram (`end_header`)."""
+        sender = _NODE_SENDER.pack(self.incarnation, self.run, self.node_id.encode())
+        return _CELL.pack(VERSION, key_id, _NODE_KIND, cell_id, epoch) + sender
 
 
 Sender: TypeAlias = SessionSender | NodeSender
@@ -137,6 +137,21 @@ def head_bytes(sender: Sender) -> int:
     return _SESSION.size if isinstance(sender, SessionSender) else _NODE.size
 
 
+def end_header(sequence: int, issue: int, echo: int) -> bytes:
+    """The last part of every header."""
+    return _TAIL.pack(sequence, issue, echo)
+
+
+@lru_cache(maxsize=_RUNS_REMEMBERED)
+def _node_sender_untrusted(packed: bytes) -> NodeSender:
+    """The run of a node in a header. The few runs of a cell come again and again."""
+    incarnation, run, padded_id = _NODE_SENDER.unpack(packed)
+    node_id = padded_id.rstrip(b"\0").decode("latin-1")
+    if not is_node_id(node_id):
+        raise Dropped("sender")
+    return NodeSender(node_id, incarnation, run)
+
+
 def parse_untrusted(datagram: bytes) -> Header:
     """Read the header of a datagram from the network; raise Dropped for what has none."""
     if not _START.size <= len(datagram) <= DATAGRAM_MAX_BYTES:
@@ -153,10 +168,6 @@ def parse_untrusted(datagram: bytes) -> Header:
         raise Dropped("sender")
     if len(datagram) < _NODE.size:
         raise Dropped("length")
-    _, _, _, cell_id, epoch, incarnation, run, padded_id, sequence, issue, echo = _NODE.unpack_from(datagram)
-    node_id = padded_id.rstrip(b"\0").decode("latin-1")
-    if not is_node_id(node_id):
-        raise Dropped("sender")
-    return Header(
-        _NODE.size, key_id, cell_id, epoch, NodeSender(node_id, incarnation, run), sequence, issue, echo
-    )
+    _, _, _, cell_id, epoch, packed, sequence, issue, echo = _NODE.unpack_from(datagram)
+    sender = _node_sender_untrusted(packed)
+    return Header(_NODE.size, key_id, cell_id, epoch, sender, sequence, issue, echo)
