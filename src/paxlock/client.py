@@ -44,7 +44,7 @@ from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.held import HeldLease, LeaseBlock
 from paxlock.wire.endpoint import Endpoint
-from paxlock.wire.handle import Handle, format_handle, parse_handle
+from paxlock.wire.handle import Handle, parse_handle
 from paxlock.wire.transport import Transport
 
 __all__ = [
@@ -115,6 +115,7 @@ class Client:
             self._transport,
             self._clock,
             publish=self._publish,
+            tell_first=self._session.take_published,
             jumped=self._session.clock_jumped,
         )
         return self._driver
@@ -347,19 +348,16 @@ class Client:
         """End a lease and wait, shielded and for ``patience`` or 1 s, until a quorum has heard it."""
         self._held.pop(ticket, None)
         self._settle_sleep()
-        with trio.CancelScope(shield=True):
-            if self._closed:
-                await trio.lowlevel.checkpoint()
-                return
-            if self._session.wish(ticket) is None:  # lost: the machine has ended it already
-                await trio.lowlevel.checkpoint()
-                return
-            outcome = self._expect(ticket)
-            self._session.release(ticket, self.now())
-            self._driver.poke()
-            with trio.move_on_after(min(RELEASE_PATIENCE_S, patience)):
-                await outcome.arrived.wait()
-            self._outcomes.pop(ticket, None)
+        # Where it was lost, the machine has ended it already.
+        if self._closed or self._session.wish(ticket) is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        outcome = self._expect(ticket)
+        self._session.release(ticket, self.now())
+        self._driver.poke()
+        with trio.move_on_after(min(RELEASE_PATIENCE_S, patience), shield=True):
+            await outcome.arrived.wait()
+        self._outcomes.pop(ticket, None)
 
     def detach_ticket(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
@@ -402,13 +400,10 @@ class Client:
         return result
 
     def _hold(self, name: str, ttl: float, granted: Granted) -> HeldLease:
-        handle = Handle(self.cell.cell_id, name, *granted.candidate, granted.term)
         held = HeldLease(
             self,
             granted.ticket,
-            name=name,
-            term=granted.term,
-            handle=format_handle(handle),
+            grant=Handle(self.cell.cell_id, name, *granted.candidate, granted.term),
             ttl=ttl,
             deadline=granted.deadline,
         )

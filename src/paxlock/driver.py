@@ -8,7 +8,7 @@ change of tasks, and those after it share the datagrams of its next turn.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -41,8 +41,8 @@ class Driver:
     """Runs one machine over one endpoint and one transport.
 
     ``publish`` is called synchronously with everything the machine publishes, ``persist`` with a record to
-    be made durable, ``received`` with every datagram that passed. ``longest_sleep`` bounds how late a
-    suspend of the machine is noticed.
+    be made durable, ``received`` with every datagram that passed. ``tell_first`` takes from the machine what
+    may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is noticed.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Driver:
         *,
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
+        tell_first: Callable[[], Iterable[object]] | None = None,
         received: Callable[[Received], None] | None = None,
         jumped: Callable[[float], None] | None = None,
     ) -> None:
@@ -64,6 +65,7 @@ class Driver:
         self.longest_sleep = NEVER
         self._publish = publish
         self._persist = persist
+        self._tell_first = tell_first
         self._received = received
         self._jumped = jumped
         self._poked = False
@@ -118,18 +120,17 @@ class Driver:
             now = clock.now()
             if machine.deadline() <= now:
                 machine.tick(now)
-            told = self._take()
-            if told:
-                # Those who are told may have more to send: a holder that is done at once releases in the
-                # datagram of its Commit.
-                self._publish_all()
+            if self._tell_first is not None:
+                self._unpublished.extend(self._tell_first())
+            told = self._publish_all()
             if more or told or self._poked:
+                # Those who are told may have more to send, which leaves in the same datagrams.
                 await trio.lowlevel.checkpoint()
-                if told:
-                    self._take()
+            self._take()
             self._flush()
-            self._lot.unpark_all()
-            if more or self._poked or self._unpublished:
+            if self._lot:
+                self._lot.unpark_all()
+            if self._publish_all() or more or self._poked:
                 continue
             await self._wait(clock.now())
 
@@ -163,8 +164,8 @@ class Driver:
                 machine.receive(message, received.peer, now)
         return True
 
-    def _take(self) -> bool:
-        """Persist, and queue what is to be sent; True if there is something to publish."""
+    def _take(self) -> None:
+        """Persist, queue what is to be sent, note what is to be published."""
         effects = self.machine.take_effects()
         if effects.persist is not None:
             assert self._persist is not None
@@ -172,16 +173,19 @@ class Driver:
         for peer, message in effects.sends:
             self.endpoint.queue(peer, message)
         self._unpublished.extend(effects.published)
-        return bool(self._unpublished)
 
     def _flush(self) -> None:
         for datagram, address in self.endpoint.flush():
             self.transport.send_nowait(datagram, address)
 
-    def _publish_all(self) -> None:
+    def _publish_all(self) -> bool:
+        """Publish what there is; True if there was something."""
+        if not self._unpublished:
+            return False
         unpublished, self._unpublished = self._unpublished, []
         for notice in unpublished:
             self._publish(notice)
+        return True
 
 
 def _only_cancelled(error: BaseException) -> bool:

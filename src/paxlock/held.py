@@ -11,6 +11,7 @@ import trio
 
 from paxlock.driver import add_context
 from paxlock.errors import LeaseLost, LossReason
+from paxlock.wire.handle import Handle, format_handle
 
 __all__ = ["HeldLease", "Keeper", "LeaseBlock"]
 
@@ -28,16 +29,14 @@ class HeldLease:
     """A lease that this program holds, renewed in the background while its client is open.
 
     ``name`` is what is held, ``term`` the fencing token: constant, and greater than that of every holder
-    before. ``handle`` names this grant for the command line: it is a capability, keep it as you would a key.
+    before.
     """
 
-    def __init__(
-        self, keeper: Keeper, ticket: int, *, name: str, term: int, handle: str, ttl: float, deadline: float
-    ) -> None:
-        self.name = name
-        self.term = term
-        self.handle = handle
+    def __init__(self, keeper: Keeper, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
+        self.name = grant.name
+        self.term = grant.term
         self.ttl = ttl
+        self._grant = grant
         self._keeper = keeper
         self._ticket = ticket
         self._deadline = deadline
@@ -50,6 +49,11 @@ class HeldLease:
     def __repr__(self) -> str:
         state = "lost" if self._reason else "released" if self._let_go else "held"
         return f"<HeldLease {self.name!r} term {self.term} {state}>"
+
+    @property
+    def handle(self) -> str:
+        """Names this grant for the command line: it is a capability, keep it as you would a key."""
+        return format_handle(self._grant)
 
     @property
     def deadline(self) -> float:

@@ -350,6 +350,7 @@ class Contender:
         With a ticket, Ended is published when a quorum has heard it.
         """
         self._leases.remove(attempt.number)
+        self._out.over(attempt.number)
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
         wish = attempt.wish
@@ -479,7 +480,8 @@ class Contender:
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
 
     def _commit(self, tenure: Tenure, nodes: Iterable[str]) -> None:
-        self._out.send_all(nodes, Commit(tenure.name, tenure.term, tenure.lease))
+        commit = Commit(tenure.name, tenure.term, tenure.lease)
+        self._out.commit(tenure.candidate.attempt, nodes, commit)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)

@@ -7,7 +7,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.messages import Member, Message, Peer
+from paxlock.core.messages import Commit, Member, Message, Peer
 from paxlock.core.notices import Notice
 
 __all__ = ["Outbox", "SessionSettings"]
@@ -49,6 +49,7 @@ class Outbox:
     rng: Random
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Notice] = attrs.field(factory=list)
+    _commits: dict[int, list[tuple[Peer, Message]]] = attrs.field(factory=dict)
     _round_trip: float = 0.0
     _last_request: int = 0
     _last_ticket: int = 0
@@ -59,6 +60,27 @@ class Outbox:
     def send_all(self, nodes: Iterable[str], message: Message) -> None:
         """The same to several nodes, one after the other: it is encoded once."""
         self.sends.extend([(node, message) for node in nodes])
+
+    def commit(self, attempt: int, nodes: Iterable[str], message: Commit) -> None:
+        """A Commit for what this attempt holds: it leaves last, unless the attempt is over before that."""
+        self._commits.setdefault(attempt, []).extend([(node, message) for node in nodes])
+
+    def over(self, attempt: int) -> None:
+        """The attempt is over: its Release will say all that a Commit of the same turn could."""
+        self._commits.pop(attempt, None)
+
+    def take_sends(self) -> list[tuple[Peer, Message]]:
+        """Everything that is to be sent, in its order."""
+        sends, self.sends = self.sends, []
+        for commits in self._commits.values():
+            sends.extend(commits)
+        self._commits.clear()
+        return sends
+
+    def take_published(self) -> list[Notice]:
+        """Everything that is to be told, in its order."""
+        published, self.published = self.published, []
+        return published
 
     def publish(self, notice: Notice) -> None:
         self.published.append(notice)

@@ -7,7 +7,7 @@ and the questions and watches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -37,7 +37,7 @@ from paxlock.core.messages import (
     Watching,
     Welcome,
 )
-from paxlock.core.notices import Mismatch
+from paxlock.core.notices import Mismatch, Notice
 from paxlock.core.outbox import Outbox, SessionSettings
 from paxlock.core.queries import (
     ListQuery,
@@ -248,13 +248,16 @@ class Session:
 
     def take_effects(self) -> Effects:
         """What is to be sent and published now."""
-        out = self._out
-        if not out.sends and not out.published:
+        sends, published = self._out.take_sends(), self._out.take_published()
+        if not sends and not published:
             return NOTHING
-        effects = Effects(None, tuple(out.sends), tuple(out.published))
-        out.sends.clear()
-        out.published.clear()
-        return effects
+        return Effects(None, tuple(sends), tuple(published))
+
+    def take_published(self) -> Sequence[Notice]:
+        """What is to be told, ahead of what is to be sent: whoever is told may have more to send, and what is
+        over at once is released without a Commit.
+        """
+        return self._out.take_published()
 
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind, and how much is held, wanted, ending; a copy."""
