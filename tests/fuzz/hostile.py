@@ -17,7 +17,7 @@ from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import keyring as keyring_module
 from paxlock.wire import peers
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
-from paxlock.wire.header import LENGTH, NO_CELL, Dropped, Sender, parse_untrusted
+from paxlock.wire.header import LENGTH, Dropped, Sender, parse_untrusted
 from paxlock.wire.keyring import Keyring, ReplayWindow
 from paxlock.wire.transport import Address
 
@@ -159,8 +159,7 @@ class Rogue:
 
     def _seal(self, payload: bytes, issue: int, echo: int, nowhere: bool) -> bytes:
         room = DATAGRAM_MAX_BYTES - self.endpoint._overhead - LENGTH.size
-        place = {"cell_id": NO_CELL, "epoch": 0} if nowhere else {"cell_id": CELL_ID, "epoch": EPOCH}
-        return self.endpoint._seal(payload[:room], issue, echo, padded=nowhere, **place)  # type: ignore[arg-type]
+        return self.endpoint._seal(payload[:room], issue, echo, padded=nowhere, unconfigured=nowhere)
 
 
 def forge(data: bytes, ring: Keyring) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from paxlock.core.messages import Hello, Member, NodeMode, Welcome
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
-from paxlock.wire.header import CHALLENGE_BYTES, NO_CELL
+from paxlock.wire.header import CHALLENGE_BYTES
 from paxlock.wire.keyring import SEAL_BYTES, Keyring
 
 CELL = b"cell" * 4
@@ -45,10 +45,10 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
 def test_a_short_hello_from_nowhere_is_dropped() -> None:
     node, asker = endpoint(NodeSender("a", 1, b"r" * 16)), endpoint(SessionSender(SESSION))
     hello = join([encode(Hello(1))])
-    short = asker._seal(hello, 0, 0, cell_id=NO_CELL, epoch=0)
+    short = asker._seal(hello, 0, 0, unconfigured=True)
     assert node.receive_untrusted(short, HOME) is None
     assert node.flush() == []
-    whole = asker._seal(hello, 0, 0, padded=True, cell_id=NO_CELL, epoch=0)
+    whole = asker._seal(hello, 0, 0, padded=True, unconfigured=True)
     assert len(whole) == DATAGRAM_MAX_BYTES
     assert node.receive_untrusted(whole, HOME) is not None
     node.queue(SESSION, Welcome(1, "a", (Member("a", "a:1"),), 1, 1, 1, NodeMode.SERVING, 0, 0))

@@ -37,3 +37,13 @@ def test_one_late_answer_does_not_silence_it() -> None:
     out = outbox()
     out.heard_after(60.0)
     assert out.retry_first() == pytest.approx(4 * GRACE)
+
+
+def test_where_answers_usually_take_long_it_waits_for_two_of_them() -> None:
+    out = outbox()
+    for _ in range(50):
+        out.heard_after(0.1)
+    assert out.retry_first() == pytest.approx(0.2, rel=0.01)
+    for _ in range(50):
+        out.heard_after(60.0)
+    assert out.retry_first() == pytest.approx(0.25, rel=0.01)

@@ -16,6 +16,7 @@ RETRY_FIRST_GRACES = 0.4
 RETRY_FIRST_MAX_GRACES = 4.0
 RETRY_ROUND_TRIPS = 2.0
 ROUND_TRIP_WEIGHT = 0.125
+ROUND_TRIP_MAX_S = 0.125  #: what a single answer counts at most
 
 
 @attrs.frozen
@@ -50,7 +51,8 @@ class Outbox:
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Notice] = attrs.field(factory=list)
     _commits: dict[int, list[tuple[Peer, Message]]] = attrs.field(factory=dict)
-    _round_trip: float = 0.0
+    _longest: float = 0.0
+    _usual: float = 0.0
     _last_request: int = 0
     _last_ticket: int = 0
 
@@ -96,13 +98,19 @@ class Outbox:
         return self._last_ticket
 
     def heard_after(self, took: float) -> None:
-        """An answer took this long. Rises at once, falls slowly: a busy cell is not to be asked twice."""
-        self._round_trip = max(took, self._round_trip + ROUND_TRIP_WEIGHT * (took - self._round_trip))
+        """An answer took this long. The longest rises at once and falls slowly, the usual moves slowly."""
+        self._longest = max(took, self._longest + ROUND_TRIP_WEIGHT * (took - self._longest))
+        self._usual += ROUND_TRIP_WEIGHT * (min(took, ROUND_TRIP_MAX_S) - self._usual)
 
     def retry_first(self) -> float:
-        """The first repetition: the grace is four round trips or more, unless the cell is busy."""
+        """The first repetition: the grace is four round trips or more, unless the cell is busy.
+
+        A busy cell is not to be asked twice: two of the longest round trips, but for a single late answer
+        four graces are enough; where answers usually take that long, two of the usual ones.
+        """
         least, most = RETRY_FIRST_GRACES * self.grace, RETRY_FIRST_MAX_GRACES * self.grace
-        return min(max(least, RETRY_ROUND_TRIPS * self._round_trip), most)
+        longest = min(max(least, RETRY_ROUND_TRIPS * self._longest), most)
+        return max(longest, RETRY_ROUND_TRIPS * self._usual)
 
     def jitter(self, interval: float) -> float:
         """Never later than the interval: a place in line lapses by what was stated."""

@@ -192,9 +192,7 @@ class Endpoint:
             if address not in self._seeds and len(self._seeds) >= SEEDS_MAX:
                 raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
             self._seeds.add(address)
-            datagram = self._seal(
-                hello, self._cookie(address), 0, padded=True, unconfigured=True
-            )
+            datagram = self._seal(hello, self._cookie(address), 0, padded=True, unconfigured=True)
             self._ready.append((datagram, address))
 
     def flush(self) -> list[tuple[bytes, Address]]:
