@@ -324,6 +324,13 @@ class Contender:
             return frozenset(self._nodes)
         return frozenset(node for node, until in self.recovering.items() if now < until)
 
+    def _has_failed(self, proposer: Proposer, now: float) -> bool:
+        """Whether a candidate in phase 1 has been refused at too many nodes, or given up on them."""
+        patient = now < proposer.started + PATIENCE_GRACES * self._settings.grace
+        if patient and not proposer.refusals and not self.recovering:
+            return False  # the usual case, at once
+        return proposer.failed(self._silent(proposer, now))
+
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
@@ -452,7 +459,7 @@ class Contender:
         elif proposer.may_accept:
             self._accept(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
-            split = proposer.failed(self._silent(proposer, now)) and self._give_way(attempt, now)
+            split = self._has_failed(proposer, now) and self._give_way(attempt, now)
             if message.request == 0 and not split:
                 self._ask_soon(attempt, now)
 

@@ -107,6 +107,10 @@ class Validity:
     nodes: int
     span: float
     sent: dict[str, float] = attrs.field(init=False, factory=dict)
+    quorum: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.quorum = majority(self.nodes)
 
     def acknowledge(self, node: str, sent_at: float) -> bool:
         """Node acknowledged a number first sent at ``sent_at``; older news changes nothing, and is False."""
@@ -117,7 +121,6 @@ class Validity:
 
     def until(self) -> float:
         """The end of validity: (the quorum-th largest sending time) + span; -inf without a quorum."""
-        quorum = majority(self.nodes)
-        if len(self.sent) < quorum:
+        if len(self.sent) < self.quorum:
             return LONG_AGO
-        return sorted(self.sent.values(), reverse=True)[quorum - 1] + self.span
+        return sorted(self.sent.values(), reverse=True)[self.quorum - 1] + self.span

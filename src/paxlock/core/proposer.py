@@ -79,6 +79,10 @@ class Proposer:
     took_at: float = LONG_AGO  #: when the last acceptance was heard
     refusals: dict[str, Refusal] = attrs.field(factory=dict)
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
+    quorum: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.quorum = majority(len(self.nodes))
 
     def prepare(self, at_least: int, request: int, now: float) -> None:
         """Begin phase 1. ``at_least`` and the request number stay as they are in its repetitions."""
@@ -105,7 +109,7 @@ class Proposer:
     @property
     def may_accept(self) -> bool:
         """Whether a quorum is with this candidate, in whatever terms."""
-        return self.phase is Phase.PREPARING and len(self.promises) >= majority(len(self.nodes))
+        return self.phase is Phase.PREPARING and len(self.promises) >= self.quorum
 
     def accept(self, request: int, now: float, *, since: float = NEVER) -> None:
         """Begin phase 2 in the highest term among the promises. Nodes that took the lease in that very
@@ -150,8 +154,10 @@ class Proposer:
             self.promises[node] = term
         else:
             since = LONG_AGO
-        together = sum(1 for took in self.taken.values() if took.term == term and took.sent_at >= since)
-        if together < majority(len(self.nodes)):
+        together = 0
+        for taken in self.taken.values():
+            together += taken.term == term and taken.sent_at >= since
+        if together < self.quorum:
             return False
         self.term = term
         self.phase = Phase.CHOSEN
@@ -206,7 +212,7 @@ class Proposer:
         for node, refusal in self.refusals.items():
             if refusal.occupant is not None and refusal.occupant.occupancy is Occupancy.HELD:
                 held.setdefault(refusal.occupant.candidate, []).append(node)
-        return next((nodes for nodes in held.values() if len(nodes) >= majority(len(self.nodes))), self.nodes)
+        return next((nodes for nodes in held.values() if len(nodes) >= self.quorum), self.nodes)
 
     def took_in_vain(self) -> bool:
         """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
@@ -222,7 +228,7 @@ class Proposer:
             and refusal.occupant.occupancy is Occupancy.HELD
             and refusal.occupant.remaining_ms * 2 > refusal.occupant.ttl_ms
         )
-        return any(nodes >= majority(len(self.nodes)) for nodes in holders.values())
+        return any(nodes >= self.quorum for nodes in holders.values())
 
     def must_withdraw(self, *, age: float, grace: float, now: float) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).
@@ -237,7 +243,7 @@ class Proposer:
             if occupant is not None and occupant.candidate.session != self.candidate.session:
                 age_now = occupant.age_ms / 1000.0 + (now - refusal.heard_at)
                 occupants.setdefault(occupant.candidate, []).append(age_now)
-        if any(len(ages) >= majority(len(self.nodes)) for ages in occupants.values()):
+        if any(len(ages) >= self.quorum for ages in occupants.values()):
             return False
         if not self.occupies:
             return False

@@ -232,7 +232,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (Edit("proposer", "Proposer.stands_at", "if len(nodes) >= majority(len(self.nodes))", "if False"),),
+        (Edit("proposer", "Proposer.stands_at", "if len(nodes) >= self.quorum", "if False"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
