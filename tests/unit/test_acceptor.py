@@ -71,7 +71,7 @@ def test_memory_is_bounded_by_what_is_in_use() -> None:
         accept(node, f"name-{number}", candidate, term=number + 1)
         node.release(Release(1, f"name-{number}", candidate, number + 1), 0.1)
     accept(node, "used", who(7), term=3, now=55.0)
-    for slices in range(20):  # a slice at a time, so that no sweep holds up other work
+    for slices in range(40):  # a slice at a time, so that no sweep holds up other work
         run(node, timers, 64.0 + slices / 100)
     assert set(node.records) == {"used"}
     assert node.floor == 1_000

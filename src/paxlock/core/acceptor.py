@@ -15,8 +15,9 @@ none: then the sender repeats.
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Iterable
+from itertools import islice
 from math import ceil
 
 from paxlock.core.durable import SnapshotName
@@ -40,6 +41,7 @@ from paxlock.core.messages import (
     Waiters,
     Waiting,
 )
+from paxlock.core.name_index import SortedNames
 from paxlock.core.queue import Entry, Line
 from paxlock.core.record import PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.timers import Timers
@@ -50,7 +52,9 @@ CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 24
 TOMBSTONE_S = 60.0
-SWEEP_SLICE_RECORDS = 256
+SWEEP_SLICE_RECORDS = 32
+SWEEP_SLICE_STONES = 256
+SWEEP_DIVISOR = 16  #: a name's tombstones are looked at so often while one of them stands
 SWEEP_PAUSE_S = 0.001
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
@@ -76,12 +80,13 @@ class Acceptor:
         self.max_ttl = max_ttl
         self.grace = grace
         self.records: dict[str, Record] = {}
+        self.names = SortedNames()  #: of all records
         self.pushes: list[tuple[Peer, Promise | Accepted]] = []
         self.touched: set[str] = set()
         self._timers = timers
         self._wall_offset = wall_offset
-        self._held: dict[Candidate, Record] = {}
-        self._graveyard: deque[tuple[float, str]] = deque()
+        self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
+        self._graveyard: list[tuple[float, str]] = []
         self._short_of_terms: set[str] = set()
 
     # Phase 1
@@ -216,18 +221,23 @@ class Acceptor:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
         held: list[tuple[int, int]] = []
         missing: list[int] = []
+        session = message.session
         for attempt in message.attempts:
-            candidate = Candidate(message.session, attempt)
-            record = self._held.get(candidate)
-            if record is None or record.lease is None or record.ended(candidate):
+            record = self._held.get((session, attempt))
+            if record is None or (lease := record.lease) is None:
                 missing.append(attempt)
                 continue
-            if record.lease.ttl > self.max_ttl:
+            if record.tombstones is not None and record.ended(Candidate(session, attempt)):
+                missing.append(attempt)
+                continue
+            ttl = lease.ttl_ms / 1000.0
+            if ttl > self.max_ttl:
                 missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
                 continue
-            self._heard(record)
+            if record.repeat:
+                self._heard(record)
             if record.sender != sender or record.seq < message.seq:
-                record.deadline = max(record.deadline, now + record.lease.ttl)
+                record.deadline = max(record.deadline, now + ttl)
                 record.sender = sender
                 record.seq = message.seq
             if record.seq == message.seq:
@@ -255,7 +265,7 @@ class Acceptor:
     def _bury(self, record: Record, candidate: Candidate, now: float) -> None:
         if record.tombstones is None:
             record.tombstones = {}
-        attempt, _ = record.tombstones.get(candidate.session, (0, 0.0))
+        attempt, _ = record.tombstones.pop(candidate.session, (0, 0.0))
         record.tombstones[candidate.session] = (max(attempt, candidate.attempt), now + TOMBSTONE_S)
         self._look_later(record, now)
 
@@ -351,21 +361,35 @@ class Acceptor:
         for _ in range(SWEEP_SLICE_RECORDS):
             if not self._graveyard or self._graveyard[0][0] > now:
                 break
-            _, name = self._graveyard.popleft()
-            record = self.records.get(name)
-            if record is None:
-                continue
-            if record.tombstones:
-                record.tombstones = {s: stone for s, stone in record.tombstones.items() if stone[1] > now}
+            _, name = heapq.heappop(self._graveyard)
+            record = self.records[name]
+            record.swept = False
+            again = self._crumble(record, now)
             if record.line is not None and record.line.head(now) is None:
                 record.line = None
             if record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
                 del self.records[name]
+                self.names.remove(name)
                 self.touched.add(name)
+            elif record.tombstones or (record.lease is None and record.owner is None):
+                self._look_at(record, again)
         if self._graveyard:
             # A slice at a time: what is left of a large sweep waits for other work in between.
             self._timers.add(max(self._graveyard[0][0], now + SWEEP_PAUSE_S), SweepTimer())
+
+    def _crumble(self, record: Record, now: float) -> float:
+        """Drop the record's tombstones that have served their time; tells when to look at it again."""
+        stones = record.tombstones or {}
+        for session in list(islice(stones, SWEEP_SLICE_STONES)):
+            _, until = stones[session]
+            if until > now:
+                return max(until, now + TOMBSTONE_S / SWEEP_DIVISOR)
+            del stones[session]
+        if stones:
+            return now + SWEEP_PAUSE_S
+        record.tombstones = None
+        return now + TOMBSTONE_S
 
     # What others ask
 
@@ -428,6 +452,7 @@ class Acceptor:
         record = self.records.get(name)
         if record is None:
             record = self.records[name] = Record(name, self.floor)
+            self.names.add(name)
             self._look_later(record, now)
         return record
 
@@ -448,9 +473,15 @@ class Acceptor:
             self._timers.add(record.owner_since + self.grace, RecordTimer(record.name))
 
     def _look_later(self, record: Record, now: float) -> None:
-        if not self._graveyard:
-            self._timers.add(now + TOMBSTONE_S, SweepTimer())
-        self._graveyard.append((now + TOMBSTONE_S, record.name))
+        """Have the sweep look at this record in time."""
+        if not record.swept:
+            self._look_at(record, now + TOMBSTONE_S)
+
+    def _look_at(self, record: Record, when: float) -> None:
+        record.swept = True
+        heapq.heappush(self._graveyard, (when, record.name))
+        if self._graveyard[0][1] == record.name:
+            self._timers.add(when, SweepTimer())
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:

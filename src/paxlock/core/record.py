@@ -34,7 +34,10 @@ class Record:
     """One name at one acceptor. Without an owner the term is closed.
 
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
-    candidate has answered, or was not told without having asked.
+    candidate has answered, or was not told without having asked. ``swept`` is true while the sweep is to look
+    at this record; ``seen`` is whose lease the learner last saw held here.
+
+    Tombstones lie in the order in which they were set.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Record:
     repeat: float = 0.0
     line: Line | None = None
     tombstones: dict[bytes, tuple[int, float]] | None = None
+    swept: bool = False
+    seen: Candidate | None = None
 
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate
@@ -64,5 +69,10 @@ class Record:
         return attempt >= candidate.attempt
 
     @property
+    def in_use(self) -> bool:
+        """Whether somebody holds the name, was promised it, or waits for it."""
+        return self.lease is not None or self.owner is not None or bool(self.line)
+
+    @property
     def idle(self) -> bool:
-        return self.lease is None and self.owner is None and not self.line and not self.tombstones
+        return not self.in_use and not self.tombstones
