@@ -38,7 +38,7 @@ def prepare(
 def run(node: Acceptor, timers: Timers, now: float) -> None:
     for key in timers.due(now):
         if isinstance(key, RecordTimer):
-            node.run_out(key.name, now)
+            node.run_out_all(now)
         elif isinstance(key, SweepTimer):
             node.sweep(now)
 

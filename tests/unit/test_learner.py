@@ -100,7 +100,7 @@ def test_knowledge_of_a_lease_that_ran_out_here_is_history() -> None:
     node.accept("n", ATHENS, 4)
     node.learner.commit(commit(ATHENS, 4), 0.1)
     node.settle(0.1)
-    node.acceptor.run_out("n", 10.0)
+    node.acceptor.run_out_all(10.0)
     node.settle(10.0)
     view = node.learner.view("n", 10.0)
     assert (view.lease, view.holds, view.chosen) == (None, False, False)

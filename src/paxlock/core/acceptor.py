@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from itertools import islice
 from math import ceil
 
+from paxlock.core.alarms import Alarms
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
@@ -87,6 +87,7 @@ class Acceptor:
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
         self._graveyard: list[tuple[float, str]] = []
+        self._alarms = Alarms(self.records, timers)
         self._short_of_terms: set[str] = set()
 
     # Phase 1
@@ -271,11 +272,13 @@ class Acceptor:
 
     # Time
 
-    def run_out(self, name: str, now: float) -> None:
+    def run_out_all(self, now: float) -> None:
+        """Let run out what has run out, of every name."""
+        for record in self._alarms.due(now):
+            self.run_out(record, now)
+
+    def run_out(self, record: Record, now: float) -> None:
         """Let run out what has run out: a lease at its deadline, a promise after its grace."""
-        record = self.records.get(name)
-        if record is None:
-            return
         if record.lease is not None:
             if record.deadline <= now:
                 self._close(record, now)  # whoever owns the term
@@ -364,32 +367,24 @@ class Acceptor:
             _, name = heapq.heappop(self._graveyard)
             record = self.records[name]
             record.swept = False
-            again = self._crumble(record, now)
+            stone = record.crumble(now, SWEEP_SLICE_STONES)
             if record.line is not None and record.line.head(now) is None:
                 record.line = None
             if record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
+                self._alarms.forget(record)
                 del self.records[name]
                 self.names.remove(name)
                 self.touched.add(name)
-            elif record.tombstones or (record.lease is None and record.owner is None):
-                self._look_at(record, again)
+            elif stone is not None:
+                self._look_at(record, max(stone, now + TOMBSTONE_S / SWEEP_DIVISOR))
+            elif record.tombstones:
+                self._look_at(record, now + SWEEP_PAUSE_S)
+            elif record.lease is None and record.owner is None:
+                self._look_at(record, now + TOMBSTONE_S)
         if self._graveyard:
             # A slice at a time: what is left of a large sweep waits for other work in between.
             self._timers.add(max(self._graveyard[0][0], now + SWEEP_PAUSE_S), SweepTimer())
-
-    def _crumble(self, record: Record, now: float) -> float:
-        """Drop the record's tombstones that have served their time; tells when to look at it again."""
-        stones = record.tombstones or {}
-        for session in list(islice(stones, SWEEP_SLICE_STONES)):
-            _, until = stones[session]
-            if until > now:
-                return max(until, now + TOMBSTONE_S / SWEEP_DIVISOR)
-            del stones[session]
-        if stones:
-            return now + SWEEP_PAUSE_S
-        record.tombstones = None
-        return now + TOMBSTONE_S
 
     # What others ask
 
@@ -468,9 +463,9 @@ class Acceptor:
 
     def _schedule(self, record: Record) -> None:
         if record.lease is not None:
-            self._timers.add(record.deadline, RecordTimer(record.name))
+            self._alarms.set(record, record.deadline)
         elif record.owner is not None:
-            self._timers.add(record.owner_since + self.grace, RecordTimer(record.name))
+            self._alarms.set(record, record.owner_since + self.grace)
 
     def _look_later(self, record: Record, now: float) -> None:
         """Have the sweep look at this record in time."""

@@ -16,6 +16,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
+from paxlock.core.record import Record
 from paxlock.core.timers import Timers
 
 __all__ = ["EventTimer", "InquiryTimer", "Learner"]
@@ -117,10 +118,22 @@ class Learner:
         record = self._acceptor.records.get(message.name)
         if record is not None and record.ended(message.lease.candidate):
             released = True
-        self._chosen[message.name] = Chosen(message.lease, message.term, released)
+        self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
         self._acceptor.remember(message.name, now)
         self.changed(message.name, now)
+
+    def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
+        """Note the lease as chosen. Of a lease that is held here all but the token is there already: what
+        came with the message is not kept a second time.
+        """
+        name, lease = message.name, message.lease
+        held = record.lease if record is not None else None
+        if record is not None:
+            name = record.name
+        if held is not None and held == attrs.evolve(lease, token=held.token):
+            lease = attrs.evolve(held, token=lease.token)
+        self._chosen[name] = Chosen(lease, message.term, released)
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
         """A Release of this candidate was heard."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import attrs
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.queue import Line
 
-__all__ = ["PushTimer", "Record", "RecordTimer", "SweepTimer"]
+__all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
+
+NEVER = float("inf")
 
 
 @attrs.frozen
 class RecordTimer:
-    """Something of this name may have run out."""
-
-    name: str
+    """Something of some name may have run out."""
 
 
 @attrs.frozen
@@ -34,8 +36,9 @@ class Record:
     """One name at one acceptor. Without an owner the term is closed.
 
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
-    candidate has answered, or was not told without having asked. ``swept`` is true while the sweep is to look
-    at this record; ``seen`` is whose lease the learner last saw held here.
+    candidate has answered, or was not told without having asked. ``alarm`` is when the acceptor looks whether
+    something has run out, ``swept`` whether the sweep is to look at this record; ``seen`` is whose lease the
+    learner last saw held here.
 
     Tombstones lie in the order in which they were set.
     """
@@ -55,6 +58,7 @@ class Record:
     repeat: float = 0.0
     line: Line | None = None
     tombstones: dict[bytes, tuple[int, float]] | None = None
+    alarm: float = NEVER
     swept: bool = False
     seen: Candidate | None = None
 
@@ -67,6 +71,20 @@ class Record:
             return False
         attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
         return attempt >= candidate.attempt
+
+    def crumble(self, now: float, most: int) -> float | None:
+        """Drop tombstones that have served their time, at most so many. Tells until when the oldest of the
+        others stands, or None where they are all gone, or some of them might go at once.
+        """
+        stones = self.tombstones or {}
+        for session in list(islice(stones, most)):
+            _, until = stones[session]
+            if until > now:
+                return until
+            del stones[session]
+        if not stones:
+            self.tombstones = None
+        return None
 
     @property
     def in_use(self) -> bool:

@@ -47,7 +47,8 @@ from paxlock.core.timers import Timers
 
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
 
-ATTEMPTS_PER_ANSWER = 40  #: of those held, and of those not held: with the highest terms they still fit
+ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
+ATTEMPTS_PER_ANSWER_BYTES = 950
 EVENTS_PER_LIFE = 1 << 28
 
 
@@ -318,8 +319,8 @@ class Replica:
     def _run_out(self, now: float) -> None:
         for key in self._timers.due(now):
             match key:
-                case RecordTimer(name):
-                    self._acceptor.run_out(name, now)
+                case RecordTimer():
+                    self._acceptor.run_out_all(now)
                 case PushTimer(name):
                     self._acceptor.push_again(name, now)
                 case InquiryTimer(name):
@@ -386,12 +387,21 @@ def _first_version(record: NodeRecord, unix: float) -> int:
 
 def _parts(answer: Renewed) -> list[Renewed]:
     """The answer in as many messages as fit into a datagram each; all name the same number."""
+    attempt = _encoded_bytes(max(max(answer.held, default=(0, 0))[0], max(answer.not_held, default=0)))
+    term = _encoded_bytes(max((term for _, term in answer.held), default=0))
+    most = ATTEMPTS_PER_ANSWER_BYTES // (1 + attempt + term + (attempt if answer.not_held else 0))
+    most = min(most, ATTEMPTS_PER_ANSWER)
     longest = max(len(answer.held), len(answer.not_held), 1)
+    if longest <= most:
+        return [answer]
     return [
         attrs.evolve(
-            answer,
-            held=answer.held[start : start + ATTEMPTS_PER_ANSWER],
-            not_held=answer.not_held[start : start + ATTEMPTS_PER_ANSWER],
+            answer, held=answer.held[start : start + most], not_held=answer.not_held[start : start + most]
         )
-        for start in range(0, longest, ATTEMPTS_PER_ANSWER)
+        for start in range(0, longest, most)
     ]
+
+
+def _encoded_bytes(number: int) -> int:
+    """How long a number is on the wire."""
+    return 3 if number < 1 << 16 else 5 if number < 1 << 32 else 9

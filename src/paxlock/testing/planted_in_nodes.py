@@ -331,7 +331,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "tombstones-swept-together",
         "L1: tombstones are forgotten with the oldest of the name",
-        (Edit("acceptor", "Acceptor._crumble", "if until > now:", "if False:"),),
+        (Edit("record", "Record.crumble", "if until > now:", "if False:"),),
         seed=1,
         changes={
             **CALM,
