@@ -126,9 +126,7 @@ def known_names(count: int) -> Snapshot:
     for number in range(count):
         lease = Lease(Candidate(absent, number + 1), int(MAX_TTL_S * 1000), "absent", b"")
         names.append(
-            SnapshotName(
-                f"name-{number:06d}", 1, lease, 1, absent, 1, 10**9, (), lease, 1, released=False
-            )
+            SnapshotName(f"name-{number:06d}", 1, lease, 1, absent, 1, 10**9, (), lease, 1, released=False)
         )
     return Snapshot(2, 1, tuple(names))
 

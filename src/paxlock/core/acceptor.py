@@ -15,7 +15,6 @@ none: then the sender repeats.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from math import ceil
 
@@ -54,7 +53,7 @@ TERMS_PER_UNIX_SECOND = 1 << 24
 TOMBSTONE_S = 60.0
 SWEEP_SLICE_RECORDS = 32
 SWEEP_SLICE_STONES = 256
-SWEEP_DIVISOR = 16  #: a name's tombstones are looked at so often while one of them stands
+SWEEP_DIVISOR = 16  #: the sweep looks again after TOMBSTONE_S in so many steps
 SWEEP_PAUSE_S = 0.001
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
@@ -86,7 +85,7 @@ class Acceptor:
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
-        self._graveyard: list[tuple[float, str]] = []
+        self._graveyard: dict[int, list[Record]] = {}  #: by the step in which the sweep looks at them
         self._alarms = Alarms(self.records, timers)
         self._short_of_terms: set[str] = set()
 
@@ -222,9 +221,10 @@ class Acceptor:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
         held: list[tuple[int, int]] = []
         missing: list[int] = []
-        session = message.session
-        for attempt in message.attempts:
-            record = self._held.get((session, attempt))
+        session, seq = message.session, message.seq
+        known, max_ttl = self._held, self.max_ttl
+        for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
+            record = known.get((session, attempt))
             if record is None or (lease := record.lease) is None:
                 missing.append(attempt)
                 continue
@@ -232,18 +232,19 @@ class Acceptor:
                 missing.append(attempt)
                 continue
             ttl = lease.ttl_ms / 1000.0
-            if ttl > self.max_ttl:
+            if ttl > max_ttl:
                 missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
                 continue
             if record.repeat:
                 self._heard(record)
-            if record.sender != sender or record.seq < message.seq:
-                record.deadline = max(record.deadline, now + ttl)
+            if record.sender != sender or record.seq < seq:
+                if record.deadline < now + ttl:
+                    record.deadline = now + ttl
                 record.sender = sender
-                record.seq = message.seq
-            if record.seq == message.seq:
+                record.seq = seq
+            if record.seq == seq:
                 held.append((attempt, record.lease_term))
-        return Renewed(message.request, sender, message.session, message.seq, tuple(held), tuple(missing))
+        return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
     def release(self, message: Release, now: float) -> Released | Refused | None:
         """End one candidate for good; whatever belongs to another stays as it is (S1)."""
@@ -361,30 +362,31 @@ class Acceptor:
 
     def sweep(self, now: float) -> None:
         """Drop tombstones that have served their time, and names that are idle: ``floor`` rises over them."""
-        for _ in range(SWEEP_SLICE_RECORDS):
-            if not self._graveyard or self._graveyard[0][0] > now:
-                break
-            _, name = heapq.heappop(self._graveyard)
-            record = self.records[name]
+        step_s = TOMBSTONE_S / SWEEP_DIVISOR
+        step = min(self._graveyard, default=0)
+        records = self._graveyard.get(step, []) if step * step_s <= now else []
+        for _ in range(min(SWEEP_SLICE_RECORDS, len(records))):
+            record = records.pop()
             record.swept = False
-            stone = record.crumble(now, SWEEP_SLICE_STONES)
             if record.line is not None and record.line.head(now) is None:
                 record.line = None
-            if record.idle and record.term <= self.ceiling:
+            again = record.crumble(now, SWEEP_SLICE_STONES)
+            if again is None and record.tombstones:
+                record.swept = True
+                records.append(record)  # there are more to drop
+            elif record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
                 self._alarms.forget(record)
-                del self.records[name]
-                self.names.remove(name)
-                self.touched.add(name)
-            elif stone is not None:
-                self._look_at(record, max(stone, now + TOMBSTONE_S / SWEEP_DIVISOR))
-            elif record.tombstones:
-                self._look_at(record, now + SWEEP_PAUSE_S)
-            elif record.lease is None and record.owner is None:
-                self._look_at(record, now + TOMBSTONE_S)
+                del self.records[record.name]
+                self.names.remove(record.name)
+                self.touched.add(record.name)
+            elif again is not None or (record.lease is None and record.owner is None):
+                self._look_at(record, now + TOMBSTONE_S if again is None else again)
+        if step in self._graveyard and not records:
+            del self._graveyard[step]
         if self._graveyard:
             # A slice at a time: what is left of a large sweep waits for other work in between.
-            self._timers.add(max(self._graveyard[0][0], now + SWEEP_PAUSE_S), SweepTimer())
+            self._timers.add(max(min(self._graveyard) * step_s, now + SWEEP_PAUSE_S), SweepTimer())
 
     # What others ask
 
@@ -474,9 +476,13 @@ class Acceptor:
 
     def _look_at(self, record: Record, when: float) -> None:
         record.swept = True
-        heapq.heappush(self._graveyard, (when, record.name))
-        if self._graveyard[0][1] == record.name:
-            self._timers.add(when, SweepTimer())
+        step_s = TOMBSTONE_S / SWEEP_DIVISOR
+        step = int(when / step_s) + 1
+        records = self._graveyard.get(step)
+        if records is None:
+            records = self._graveyard[step] = []
+            self._timers.add(step * step_s, SweepTimer())
+        records.append(record)
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:

@@ -60,7 +60,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor.renew",
-                "if record.sender != sender or record.seq < message.seq:",
+                "if record.sender != sender or record.seq < seq:",
                 "if True:",
             ),
         ),
@@ -74,7 +74,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor.renew",
-                "record.deadline = max(record.deadline, now + ttl)",
+                "record.deadline = now + ttl",
                 "pass",
             ),
         ),
