@@ -21,7 +21,7 @@ STALE_MIN_ALARMS = 64
 
 
 class Alarms:
-    """At most one live alarm for each record: the earliest time that was asked for, or the start of its step."""
+    """At most one live alarm for each record: the earliest time asked for, or the start of its step."""
 
     __slots__ = ("_begun", "_heap", "_live", "_records", "_size", "_steps", "_timers")
 

@@ -152,10 +152,10 @@ class Learner:
             self._shown.pop(name, None)
             return
         lease = record.lease
-        if lease is None and known is not None and not known.released and known.term <= record.term:
+        past = lease is None and known is not None and not known.released and known.term <= record.term
+        if past and known is not None and record.seen == known.lease.candidate:
             # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
-            if record.seen == known.lease.candidate:
-                del self._chosen[name]
+            del self._chosen[name]
         record.seen = lease.candidate if lease is not None else None
         if lease is None:
             self._inquiries.pop(name, None)

@@ -78,11 +78,9 @@ class Lister:
         question, records = walk.question, self._acceptor.records
         names: list[str] = []
         room = NAMES_PER_ANSWER_BYTES
-        looked_at = 0
-        for name in self._acceptor.names.walk(question.prefix, walk.cursor):
+        for looked_at, name in enumerate(self._acceptor.names.walk(question.prefix, walk.cursor)):
             if looked_at == NAMES_LOOKED_AT:
                 return Names(question.request, tuple(names), more=True) if names else None
-            looked_at += 1
             if records[name].in_use:
                 room -= len(name.encode()) + 3
                 if room < 0 or len(names) == NAMES_PER_ANSWER:
