@@ -1,59 +1,36 @@
 """Measure whether cost stays flat as names, leases, waiters and sessions grow, and print Markdown tables.
 
-    python benchmarks/scaling.py [--quick] [--processes]
+    python -m benchmarks.scaling [--quick] [--processes]
 
 The machines alone, three replicas and their sessions, are wired together in memory: no sockets, no seals, a
 clock that is only a number. What is shown is CPU time of this process, client and three nodes together,
-medians of runs. Memory is what one replica keeps after it has decoded the messages that a node would get.
-With ``--processes`` three real nodes hold leases too, and tell their CPU time and memory.
+medians of runs. Renewals travel in sealed datagrams. Memory is what one replica keeps after it has decoded
+the messages that a node would get. With ``--processes`` three real nodes hold leases too, and tell their CPU
+time and memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import heapq
 import os
 import platform
-import secrets
-import signal
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 import tracemalloc
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from random import Random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
-import trio
 
-import paxlock
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, SnapshotName
+from benchmarks.holding import in_processes
+from benchmarks.in_memory import STEP_S, TTL_S, SealedWorld, World, known_names, replica, session_id
+from paxlock.collector import short_pauses
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Hello, List, Member, Message, Names, NodeMode, Peer, Renew, Watch
-from paxlock.core.notices import Granted
-from paxlock.core.recovery import Start
-from paxlock.core.replica import Replica, ReplicaSettings
-from paxlock.core.session import Session, SessionSettings
-from paxlock.opening import keyring_of
+from paxlock.core.messages import Accept, List, Names, Watch
+from paxlock.core.replica import Replica
 from paxlock.wire.codec import decode_untrusted, encode, join
-from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
-
-NODES = ("a", "b", "c")
-MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in NODES)
-MAX_TTL_S = 30.0
-TTL_S = 10.0
-GRACE_S = 0.01
-DRIFT_PPM = 10_000
-FAR = 1 << 40
-STEP_S = 1e-6  #: between two events that are to cost no waiting
-CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @attrs.frozen
@@ -68,7 +45,9 @@ class Effort:
     sessions: tuple[int, ...]
     held: int  #: leases, for memory and the cost of renewals
     listed: int
-    seconds: float  #: of a real cell that holds leases
+    collected: int  #: names that a node knows while the collector is watched
+    real: tuple[int, ...]  #: leases that a real cell holds
+    seconds: float  #: how long
 
 
 FULL = Effort(
@@ -80,6 +59,8 @@ FULL = Effort(
     sessions=(1, 10, 100, 1_000),
     held=10_000,
     listed=100_000,
+    collected=100_000,
+    real=(1_000, 10_000),
     seconds=30.0,
 )
 QUICK = Effort(
@@ -91,122 +72,10 @@ QUICK = Effort(
     sessions=(1, 100),
     held=1_000,
     listed=10_000,
+    collected=10_000,
+    real=(100,),
     seconds=10.0,
 )
-
-
-# The machines, in memory
-
-
-def session_id(number: int) -> bytes:
-    return b"session %d" % number if number >= FAR else (b"session-%d" % number).ljust(16, b".")
-
-
-def replica(node: str, snapshot: Snapshot | None = None) -> Replica:
-    """A node that serves at once, and never needs its disk."""
-    record = NodeRecord(
-        b"c" * 16, 1, node, 3, FAR, Durability.RECORD, Membership.MEMBER, int(MAX_TTL_S * 1000), clean=False
-    )
-    settings = ReplicaSettings(node, MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000), 0.0)
-    start = Start(record, snapshot.floor if snapshot is not None else 0, 0.0, snapshot)
-    found = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
-    assert found.mode is NodeMode.SERVING
-    return found
-
-
-def session(number: int, now: float) -> Session:
-    settings = SessionSettings(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000), "benchmark")
-    return Session(settings, session=session_id(number), now=now, rng=Random(number))
-
-
-def known_names(count: int) -> Snapshot:
-    """So many names, each held by somebody who is not here, for longer than anything is measured."""
-    absent = session_id(999)
-    names = []
-    for number in range(count):
-        lease = Lease(Candidate(absent, number + 1), int(MAX_TTL_S * 1000), "absent", b"")
-        names.append(
-            SnapshotName(f"name-{number:06d}", 1, lease, 1, absent, 1, 10**9, (), lease, 1, released=False)
-        )
-    return Snapshot(2, 1, tuple(names))
-
-
-class World:
-    """Three replicas and any number of sessions; messages arrive at once, in the order of their sending."""
-
-    def __init__(self, snapshot: Snapshot | None = None) -> None:
-        self.now = 1.0
-        self.replicas = {node: replica(node, snapshot) for node in NODES}
-        self.sessions: dict[bytes, Session] = {}
-        self.granted: deque[tuple[bytes, Granted]] = deque()
-        self.recorded: list[tuple[bytes, bytes]] | None = None  #: what comes to node a, encoded
-        self._under_way: deque[tuple[Peer, Peer, Message]] = deque()
-        self._alarms: list[tuple[float, str, Peer]] = []
-
-    def join(self, number: int) -> Session:
-        found = self.sessions[session_id(number)] = session(number, self.now)
-        self.carry_out(found.session)
-        self.settle()
-        return found
-
-    def machine(self, peer: Peer) -> Replica | Session:
-        return self.replicas[peer] if isinstance(peer, str) else self.sessions[peer]
-
-    def carry_out(self, peer: Peer) -> None:
-        """Take up what a machine wants done."""
-        machine = self.machine(peer)
-        effects = machine.take_effects()
-        for other, message in effects.sends:
-            self._under_way.append((peer, other, message))
-        if isinstance(machine, Session):
-            for notice in effects.published:
-                if isinstance(notice, Granted):
-                    self.granted.append((machine.session, notice))
-        due = machine.deadline()
-        heapq.heappush(self._alarms, (due, repr(peer), peer))
-
-    def settle(self) -> None:
-        """Let every message arrive, and those that answer them."""
-        under_way = self._under_way
-        while under_way:
-            sender, receiver, message = under_way.popleft()
-            if self.recorded is not None and receiver == "a" and isinstance(sender, bytes):
-                self.recorded.append((sender, encode(message)))
-            if isinstance(receiver, bytes) and receiver not in self.sessions:
-                continue
-            self.machine(receiver).receive(message, sender, self.now)
-            self.carry_out(receiver)
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        until = self.now + seconds
-        while self._alarms and self._alarms[0][0] <= until:
-            due, _, peer = heapq.heappop(self._alarms)
-            machine = self.machine(peer)
-            if machine.deadline() > due:
-                continue  # it has been called since, and has another alarm
-            self.now = max(self.now, due)
-            machine.tick(self.now)
-            self.carry_out(peer)
-            self.settle()
-        self.now = until
-
-    def acquire(self, of: Session, name: str, ttl: float = TTL_S) -> int:
-        ticket = of.campaign(name, ttl=ttl, now=self.now)
-        self.carry_out(of.session)
-        self.settle()
-        return ticket
-
-    def release(self, of: Session, ticket: int) -> None:
-        of.release(ticket, self.now)
-        self.carry_out(of.session)
-        self.settle()
-
-    def pair(self, of: Session, name: str) -> None:
-        ticket = self.acquire(of, name)
-        assert self.granted.pop()[1].ticket == ticket
-        self.release(of, ticket)
-        self.now += STEP_S
 
 
 # Cost of a pair
@@ -299,7 +168,7 @@ def with_sessions(count: int) -> Callable[[], object]:
 # Refreshes, renewals, lists
 
 
-def refresh_cost(count: int) -> tuple[float, float]:
+def refresh(count: int) -> tuple[float, float]:
     """CPU milliseconds that so many waiters of one name cost in a second, all nodes and clients together,
     and how many messages.
     """
@@ -315,108 +184,12 @@ def refresh_cost(count: int) -> tuple[float, float]:
 
 @attrs.frozen
 class Renewals:
-    """What holding leases costs: cores, and the longest that one alarm or message took, in milliseconds."""
+    """What holding leases costs: cores, and the longest turn of a node in milliseconds."""
 
     nodes: float
     client: float
-    longest_node_ms: float
-    longest_client_ms: float
+    longest_ms: float
     datagrams: float
-
-
-class SealedWorld(World):
-    """A world in which the messages travel in sealed datagrams, as they do on the wire, without the wire.
-
-    One turn of a machine is what a driver does with one datagram or alarm: receive, take, pack, seal.
-    """
-
-    def __init__(self, snapshot: Snapshot | None = None) -> None:
-        super().__init__(snapshot)
-        self._keyring = keyring_of(paxlock.Cell.new({n: f"{n}.example:7400" for n in NODES}).keys)
-        self._addresses: dict[Peer, tuple[str, int]] = {n: (f"10.0.0.{i}", 1) for i, n in enumerate(NODES)}
-        members = {n: [self._addresses[n]] for n in NODES}
-        self._endpoints: dict[Peer, Endpoint] = {
-            n: Endpoint(
-                NodeSender(n, 1, n.encode() * 16), self._keyring, cell_id=b"c" * 16, epoch=1, members=members
-            )
-            for n in NODES
-        }
-        self._members = members
-        self._peers: dict[tuple[str, int], Peer] = {a: p for p, a in self._addresses.items()}
-        self._flying: deque[tuple[bytes, tuple[str, int], Peer]] = deque()
-        self.datagrams = 0
-        self.used = {"nodes": 0.0, "client": 0.0}
-        self.longest = {"nodes": 0.0, "client": 0.0}
-        for node in NODES:
-            self.carry_out(node)
-        self.settle()
-
-    def join(self, number: int) -> Session:
-        found = self.sessions[session_id(number)] = session(number, self.now)
-        place = (f"10.1.0.{number}", 2)
-        self._addresses[found.session] = place
-        self._peers[place] = found.session
-        self._endpoints[found.session] = Endpoint(
-            SessionSender(found.session), self._keyring, cell_id=b"c" * 16, epoch=1, members=self._members
-        )
-        self.carry_out(found.session)
-        self.settle()
-        return found
-
-    @contextmanager
-    def turn(self, peer: Peer) -> Iterator[None]:
-        kind = "nodes" if isinstance(peer, str) else "client"
-        begin = time.thread_time()
-        yield
-        took = time.thread_time() - begin
-        self.used[kind] += took
-        self.longest[kind] = max(self.longest[kind], took)
-
-    def forget_figures(self) -> None:
-        self.datagrams = 0
-        self.used = dict.fromkeys(self.used, 0.0)
-        self.longest = dict.fromkeys(self.longest, 0.0)
-
-    def carry_out(self, peer: Peer) -> None:
-        endpoint, machine = self._endpoints[peer], self.machine(peer)
-        with self.turn(peer):
-            effects = machine.take_effects()
-            for other, message in effects.sends:
-                endpoint.queue(other, message)
-            datagrams = endpoint.flush()
-            due = machine.deadline()
-        self.datagrams += len(datagrams)
-        for datagram, place in datagrams:
-            self._flying.append((datagram, place, peer))
-        for notice in effects.published:
-            if isinstance(machine, Session) and isinstance(notice, Granted):
-                self.granted.append((machine.session, notice))
-        heapq.heappush(self._alarms, (due, repr(peer), peer))
-
-    def settle(self) -> None:
-        while self._flying:
-            datagram, place, sender = self._flying.popleft()
-            peer = self._peers[place]
-            machine = self.machine(peer)
-            with self.turn(peer):
-                received = self._endpoints[peer].receive_untrusted(datagram, self._addresses[sender])
-                for message in received.messages if received is not None else ():
-                    machine.receive(message, received.peer, self.now)  # type: ignore[union-attr]
-            self.carry_out(peer)
-
-    def run(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self._alarms and self._alarms[0][0] <= until:
-            due, _, peer = heapq.heappop(self._alarms)
-            machine = self.machine(peer)
-            if machine.deadline() > due:
-                continue
-            self.now = max(self.now, due)
-            with self.turn(peer):
-                machine.tick(self.now)
-            self.carry_out(peer)
-            self.settle()
-        self.now = until
 
 
 def renewals(count: int) -> Renewals:
@@ -438,7 +211,6 @@ def renewals(count: int) -> Renewals:
         world.used["nodes"] / seconds,
         world.used["client"] / seconds,
         world.longest["nodes"] * 1e3,
-        world.longest["client"] * 1e3,
         world.datagrams / seconds,
     )
 
@@ -451,90 +223,110 @@ def listing(count: int) -> tuple[float, float, float]:
     node.take_effects()
     me = session_id(1)
     after, found, longest = "", 0, 0.0
-    begin = time.perf_counter()
+    begin = time.thread_time()
     while True:
-        asked = time.perf_counter()
+        asked = time.thread_time()
         node.receive(List(1, "name-", after), me, 1.0)
-        longest = max(longest, time.perf_counter() - asked)
+        longest = max(longest, time.thread_time() - asked)
         answer = next(m for _, m in node.take_effects().sends if isinstance(m, Names))
         found += len(answer.names)
         if not answer.more:
             break
         after = max(answer.names)
-    whole = time.perf_counter() - begin
+    whole = time.thread_time() - begin
     assert found == count
-    begin = time.perf_counter()
+    begin = time.thread_time()
     node.receive(Watch(1, 1, "name-", True, 3000), me, 1.0)
-    return whole * 1e3, longest * 1e3, (time.perf_counter() - begin) * 1e3
+    return whole * 1e3, longest * 1e3, (time.thread_time() - begin) * 1e3
+
+
+def listing_idle(count: int) -> tuple[int, float]:
+    """A page asked for where nothing is in use among so many names: (turns, CPU milliseconds of the
+    longest).
+    """
+    node = replica("a", known_names(count, left_ms=1))
+    node.tick(1.0)
+    node.take_effects()
+    me = session_id(1)
+    begin = time.thread_time()
+    node.receive(List(1, "name-", ""), me, 1.0)
+    longest, turns, now = time.thread_time() - begin, 1, 1.0
+    while not any(isinstance(m, Names) for _, m in node.take_effects().sends):
+        now = max(now, node.deadline())
+        begin = time.thread_time()
+        node.tick(now)
+        longest, turns = max(longest, time.thread_time() - begin), turns + 1
+    return turns, longest * 1e3
+
+
+def expiry(count: int) -> float:
+    """CPU milliseconds of the longest turn, where so many leases run out at one moment."""
+    node = replica("a", known_names(count, left_ms=5_000))
+    node.take_effects()
+    return pass_time(node, 10.0)[0]
 
 
 # Time of the collector, sweeps, memory
 
 
 def sweep(count: int) -> tuple[float, float, int]:
-    """(longest turn in milliseconds, all of it in milliseconds, names that are left) after so many names were
-    used once and then left alone.
+    """(CPU milliseconds of the longest turn, of all turns, names that are left) after so many names were used
+    once and then left alone.
     """
     world = World()
     client = world.join(1)
     for number in range(count):
         world.pair(client, f"once-{number:06d}")
     node = world.replicas["a"]
-    longest = whole = 0.0
     gc.collect()
-    gc.freeze()
-    while node.deadline() < world.now + 300.0:
-        now = node.deadline()
-        begin = time.perf_counter()
-        node.tick(now)
-        node.take_effects()
-        took = time.perf_counter() - begin
-        longest, whole = max(longest, took), whole + took
-        if now > world.now + 130.0:
-            break
-    gc.unfreeze()
-    return longest * 1e3, whole * 1e3, node.statistics()["names"]
+    with short_pauses():
+        longest, whole = pass_time(node, world.now + 150.0)
+    return longest, whole, node.statistics()["names"]
 
 
-def collector_pause(count: int, keep: Callable[[], None]) -> float:
+def collector_pause(count: int, keep: Callable[[], AbstractContextManager[None]]) -> float:
     """The longest pause of the garbage collector, in milliseconds, while names come to a node that knows so
     many already.
     """
-    node = replica("a", known_names(count))
     me = session_id(1)
-    keep()
     pauses = [0.0]
     began = 0.0
 
     def watch(phase: str, _: object) -> None:
         nonlocal began
         if phase == "start":
-            began = time.perf_counter()
+            began = time.thread_time()
         else:
-            pauses.append(time.perf_counter() - began)
+            pauses.append(time.thread_time() - began)
 
-    gc.callbacks.append(watch)
-    try:
-        for number in range(count // 2):
-            lease = Lease(Candidate(me, number + 1), 10_000, "", b"")
-            node.receive(decode_untrusted(join([encode(accept(lease, f"new-{number}"))]))[0], me, 1.0)
-            node.take_effects()
-    finally:
-        gc.callbacks.remove(watch)
-        gc.unfreeze()
+    gc.collect()
+    with keep():
+        node = replica("a", known_names(count))
+        gc.callbacks.append(watch)
+        try:
+            for number in range(count // 2):
+                lease = Lease(Candidate(me, number + 1), int(TTL_S * 1000), "", b"")
+                accept = join([encode(Accept(1, f"new-{number}", 2, lease, 1, 0))])
+                node.receive(decode_untrusted(accept)[0], me, 1.0)
+                node.take_effects()
+        finally:
+            gc.callbacks.remove(watch)
     return max(pauses) * 1e3
 
 
-def accept(lease: Lease, name: str) -> Message:
-    from paxlock.core.messages import Accept
-
-    return Accept(1, name, 2, lease, 1, 0)
-
-
-def memory(count: int) -> tuple[float, float, float]:
-    """Bytes that one node keeps per held lease, per name that was released just now, and per name long after
-    it was last used.
+@attrs.frozen
+class Memory:
+    """Bytes that one node keeps: per held lease, per name that was released just now, and per name long
+    after it was last used.
     """
+
+    held: float
+    released: float
+    forgotten: float
+
+
+def memory(count: int) -> Memory:
+    """What a node keeps of the messages that came to it while the leases were held for over a minute."""
     world = World()
     client = world.join(1)
     world.recorded = []
@@ -542,6 +334,7 @@ def memory(count: int) -> tuple[float, float, float]:
     for number in range(count):
         tickets.append(world.acquire(client, f"held-{number:06d}"))
         world.run(5.0 / count)
+    world.run(70.0)
     acquired, world.recorded = world.recorded, []
     for ticket in tickets:
         world.release(client, ticket)
@@ -553,19 +346,140 @@ def memory(count: int) -> tuple[float, float, float]:
     try:
         before = tracemalloc.get_traced_memory()[0]
         for messages in (acquired, released):
-            for sender, encoded in messages:
+            for now, sender, encoded in messages:
+                node.tick(now)
                 for message in decode_untrusted(join([encoded])):
-                    node.receive(message, sender, 6.0)
+                    node.receive(message, sender, now)
                     node.take_effects()
             gc.collect()
             figures.append((tracemalloc.get_traced_memory()[0] - before) / count)
-        for _ in range(10 * count):
-            node.tick(node.deadline())
-            node.take_effects()
-            if node.statistics()["names"] == 0:
-                break
+        pass_time(node, world.now + 200.0)
         gc.collect()
         figures.append((tracemalloc.get_traced_memory()[0] - before) / count)
     finally:
         tracemalloc.stop()
-    return figures[0], figures[1], figures[2]
+    assert node.statistics()["names"] == 0
+    return Memory(*figures)
+
+
+def pass_time(node: Replica, until: float) -> tuple[float, float]:
+    """Let a node do alone what comes due: CPU milliseconds of the longest turn, and of all."""
+    longest = whole = 0.0
+    while (now := node.deadline()) <= until:
+        begin = time.thread_time()
+        node.tick(now)
+        node.take_effects()
+        took = time.thread_time() - begin
+        longest, whole = max(longest, took), whole + took
+    return longest * 1e3, whole * 1e3
+
+
+# Tables
+
+
+def table(title: str, head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([f"{title}\n", *lines, ""])
+
+
+def pair_tables(effort: Effort) -> Iterator[str]:
+    sweeps: tuple[tuple[str, Callable[[int], Callable[[], object]], tuple[int, ...]], ...] = (
+        ("names known to the nodes", with_names, effort.names),
+        ("leases held by the client", with_leases, effort.leases),
+        ("sessions that wait for the name", with_waiters, effort.waiters),
+        ("wishes of one session for the name", with_local_waiters, effort.waiters),
+        ("sessions, each with a name of its own", with_sessions, effort.sessions),
+    )
+    rows: list[tuple[object, ...]] = []
+    for what, of, sizes in sweeps:
+        found = medians({size: of(size) for size in sizes}, effort)
+        figures = ", ".join(f"{size:,}: {us:.0f}" for size, us in found.items())
+        rows.append((what, figures, f"{found[sizes[-1]] / found[sizes[0]]:.2f}"))
+    yield table(
+        "CPU of an acquisition and a release, client and three nodes together, in us",
+        ("how many", "us each", "most : fewest"),
+        rows,
+    )
+    yield table(
+        "Waiting in line: refreshes of all who wait for one name, in a second",
+        ("waiters", "CPU ms, nodes and clients", "messages to the nodes"),
+        [(count, f"{ms:.1f}", f"{sent:.0f}") for count in effort.waiters for ms, sent in [refresh(count)]],
+    )
+
+
+def holding_tables(effort: Effort) -> Iterator[str]:
+    yield table(
+        f"Holding leases of {TTL_S:g} s, sealed datagrams without sockets",
+        ("leases", "cores, three nodes", "cores, client", "longest turn of a node, ms", "datagrams/s"),
+        [
+            (f"{n:,}", f"{r.nodes:.4f}", f"{r.client:.4f}", f"{r.longest_ms:.1f}", f"{r.datagrams:.0f}")
+            for n in effort.leases
+            for r in [renewals(n)]
+        ],
+    )
+    kept = memory(effort.held)
+    yield table(
+        f"Memory of a node, {effort.held:,} names",
+        ("what", "bytes each"),
+        [
+            ("held lease", f"{kept.held:.0f}"),
+            ("name released just now", f"{kept.released:.0f}"),
+            ("name long after its use", f"{kept.forgotten:.0f}"),
+        ],
+    )
+
+
+def background_table(effort: Effort) -> str:
+    whole, page, watch = listing(effort.listed)
+    idle_steps, idle_longest = listing_idle(effort.listed)
+    longest, swept, left = sweep(effort.listed // 5)
+    storm = expiry(effort.held)
+    free, careful = (collector_pause(effort.collected, keep) for keep in (nullcontext, short_pauses))
+    return table(
+        "Work of one node that is not asked for by one name",
+        ("what", "CPU ms"),
+        [
+            (f"list of {effort.listed:,} names, all pages", f"{whole:.1f}"),
+            ("its longest page", f"{page:.2f}"),
+            (f"list past {effort.listed:,} idle names, longest of {idle_steps} turns", f"{idle_longest:.2f}"),
+            ("first turn of a watch of them all", f"{watch:.2f}"),
+            (f"{effort.listed // 5:,} idle names forgotten ({left} left), longest turn", f"{longest:.2f}"),
+            ("the same, all turns", f"{swept:.0f}"),
+            (f"{effort.held:,} leases that run out at one moment, longest turn", f"{storm:.1f}"),
+            (f"longest pause of the collector, {effort.collected:,} names known", f"{free:.1f}"),
+            ("the same as `paxlock serve` runs", f"{careful:.1f}"),
+        ],
+    )
+
+
+def reality_table(effort: Effort) -> str:
+    found = [in_processes(count, effort.seconds) for count in effort.real]
+    return table(
+        f"Three node processes, leases of {TTL_S:g} s held for {effort.seconds:g} s",
+        ("leases", "cores, three nodes", "cores, client", "bytes per lease and node (PSS)"),
+        [
+            (f"{r.leases:,}", f"{r.nodes_cpu:.4f}", f"{r.client_cpu:.4f}", f"{r.node_bytes:.0f}")
+            for r in found
+        ],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure whether cost stays flat as a cell fills up.")
+    parser.add_argument("--quick", action="store_true", help="less of everything, for a check")
+    parser.add_argument("--processes", action="store_true", help="also hold leases in real nodes")
+    options = parser.parse_args()
+    effort = QUICK if options.quick else FULL
+    print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {effort.runs} runs\n")
+    for part in pair_tables(effort):
+        print(part, flush=True)
+    for part in holding_tables(effort):
+        print(part, flush=True)
+    print(background_table(effort), flush=True)
+    if options.processes:
+        print(reality_table(effort))
+
+
+if __name__ == "__main__":
+    main()
