@@ -262,7 +262,7 @@ class Learner:
         return found
 
     def _tell_more(self, found: Subscription, count: int) -> None:
-        """Queue the present state of the next names, as many as have just been acknowledged."""
+        """Queue the present state of so many further names, in the places of others that have left."""
         if found.told_to is None:
             return
         for name in self._acceptor.names.walk(found.pattern, found.told_to):
@@ -328,7 +328,8 @@ class Learner:
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
-            found.pending.pop(name, None)
+            if found.pending.pop(name, None) is not None:
+                self._tell_more(found, 1)  # names that change again and again step back behind the others
             found.pending[name] = self._version
             found.retry = EVENT_RETRY_FIRST_S
             if len(found.pending) <= EVENTS_IN_FLIGHT:
