@@ -323,7 +323,8 @@ class ClientWorld:
             "endings": contender._endings,
             "names": contender._names,
             "tenures": contender._leases.tenures,
-            "groups of tenures": contender._leases._groups,
+            "batches of tenures": contender._leases._batches,
+            "batches with room": contender._leases._with_room,
         }
         left = [what for what, table in kept.items() if table]
         check(not left, f"a client that wants nothing still keeps {', '.join(left)}")

@@ -97,7 +97,7 @@ class HandAcceptor:
     def run_out(self, now: float) -> None:
         for key in self.timers.due(now):
             if isinstance(key, RecordTimer):
-                self.acceptor.run_out(key.name, now)
+                self.acceptor.run_out_all(now)
             elif isinstance(key, SweepTimer):
                 self.acceptor.sweep(now)
             elif isinstance(key, PushTimer):

@@ -55,7 +55,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.now += pause
         for key in self.timers.due(self.now):
             if isinstance(key, RecordTimer):
-                self.acceptor.run_out(key.name, self.now)
+                self.acceptor.run_out_all(self.now)
             elif isinstance(key, SweepTimer):
                 self.acceptor.sweep(self.now)
             elif isinstance(key, PushTimer):

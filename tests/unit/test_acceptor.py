@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from paxlock.core.acceptor import CEILING_STEP_TERMS, Acceptor, RecordTimer, SweepTimer
+from paxlock.core.acceptor import (
+    CEILING_STEP_TERMS,
+    SWEEP_DIVISOR,
+    SWEEP_PAUSE_S,
+    SWEEP_SLICE_RECORDS,
+    SWEEP_SLICE_STONES,
+    TOMBSTONE_S,
+    Acceptor,
+    RecordTimer,
+    SweepTimer,
+)
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Waiting
@@ -38,7 +48,7 @@ def prepare(
 def run(node: Acceptor, timers: Timers, now: float) -> None:
     for key in timers.due(now):
         if isinstance(key, RecordTimer):
-            node.run_out(key.name, now)
+            node.run_out_all(now)
         elif isinstance(key, SweepTimer):
             node.sweep(now)
 
@@ -71,13 +81,62 @@ def test_memory_is_bounded_by_what_is_in_use() -> None:
         accept(node, f"name-{number}", candidate, term=number + 1)
         node.release(Release(1, f"name-{number}", candidate, number + 1), 0.1)
     accept(node, "used", who(7), term=3, now=55.0)
-    for slices in range(20):  # a slice at a time, so that no sweep holds up other work
+    for slices in range(40):  # a slice at a time, so that no sweep holds up other work
         run(node, timers, 64.0 + slices / 100)
     assert set(node.records) == {"used"}
     assert node.floor == 1_000
     assert node.records["used"].term == 3
     run(node, timers, 500.0)
     assert node.records == {}
+
+
+def test_a_sweep_of_very_many_names_takes_small_steps() -> None:
+    node, timers = acceptor()
+    names = 20 * SWEEP_SLICE_RECORDS
+    for number in range(names):
+        accept(node, f"name-{number}", who(number + 1), term=number + 1)
+        node.release(Release(1, f"name-{number}", who(number + 1), number + 1), 0.1)
+    while node.records:
+        now = timers.deadline()
+        before = len(node.records)
+        run(node, timers, now)
+        assert before - len(node.records) <= SWEEP_SLICE_RECORDS
+        assert timers.deadline() >= now + SWEEP_PAUSE_S or not node.records
+    assert now < 60.1 + 2 * TOMBSTONE_S / SWEEP_DIVISOR + 1.0
+    assert node.floor == names
+    assert len(node.names) == 0
+
+
+def test_a_name_used_again_and_again_is_looked_at_in_one_place_and_keeps_no_old_tombstones() -> None:
+    node, timers = acceptor()
+    now = 0.0
+    for number in range(1, 2_001):
+        now += 0.1
+        run(node, timers, now)
+        accept(node, "n", who(number), term=number, now=now)
+        node.release(Release(1, "n", who(number), number), now)
+        assert sum(map(len, node._graveyard.values())) == 1
+    stones = node.records["n"].tombstones
+    assert stones is not None
+    kept_s = len(stones) * 0.1
+    assert TOMBSTONE_S <= kept_s <= TOMBSTONE_S * (1 + 2 / SWEEP_DIVISOR)
+    assert all(node.records["n"].ended(who(number)) for number in range(1_401, 2_001))
+
+
+def test_very_many_tombstones_of_one_name_go_in_steps() -> None:
+    node, timers = acceptor()
+    count = 10 * SWEEP_SLICE_STONES
+    for number in range(1, count + 1):
+        node.release(Release(1, "n", who(number), 1), 0.0)
+    run(node, timers, 59.9)
+    stones = node.records["n"].tombstones
+    assert stones is not None and len(stones) == count
+    while stones:
+        before = len(stones)
+        run(node, timers, timers.deadline())
+        assert before - len(stones) == SWEEP_SLICE_STONES
+    assert node.records == {}
+    assert timers.deadline() == float("inf")
 
 
 def test_a_name_only_asked_for_is_forgotten_too() -> None:

@@ -6,7 +6,7 @@ from random import Random
 
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
-from paxlock.core.learner import EVENTS_IN_FLIGHT, Learner
+from paxlock.core.learner import EVENTS_IN_FLIGHT, EventTimer, Learner
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Commit, Event, Release, Seen, Unwatch, Watch
 from paxlock.core.timers import Timers
@@ -100,7 +100,7 @@ def test_knowledge_of_a_lease_that_ran_out_here_is_history() -> None:
     node.accept("n", ATHENS, 4)
     node.learner.commit(commit(ATHENS, 4), 0.1)
     node.settle(0.1)
-    node.acceptor.run_out("n", 10.0)
+    node.acceptor.run_out_all(10.0)
     node.settle(10.0)
     view = node.learner.view("n", 10.0)
     assert (view.lease, view.holds, view.chosen) == (None, False, False)
@@ -117,6 +117,71 @@ def test_a_watch_of_many_names_is_told_a_bounded_number_at_a_time() -> None:
     seen = tuple((event.view.name, event.version) for event in first)
     node.learner.seen(Seen(7, seen), DELPHI, 0.1)
     assert [event.view.name for event in node.settle(0.1)] == names[EVENTS_IN_FLIGHT:]
+
+
+def test_a_new_watch_of_very_many_names_looks_at_a_few_and_hears_of_all_in_the_end() -> None:
+    node = Node()
+    names = [f"n{number:04}" for number in range(1_000)]
+    for name in names:
+        node.accept(name, Candidate(name.encode().ljust(16, b"."), 1), 4)
+    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    (subscription,) = node.learner._subscriptions.values()
+    events, heard, now = node.settle(0.0), list[str](), 0.0
+    while events:
+        assert len(subscription.pending) <= EVENTS_IN_FLIGHT + 1
+        heard += [event.view.name for event in events]
+        now += 0.01
+        changed = node.accept("n0000", ATHENS, 4 + len(heard), now) if len(heard) < 100 else []
+        seen = tuple((event.view.name, event.version) for event in events)
+        node.learner.seen(Seen(7, seen), DELPHI, now)
+        events = changed + node.settle(now)
+    assert heard == names
+    assert subscription.pending == {}
+
+
+def test_a_busy_prefix_does_not_keep_a_new_watch_from_the_names_that_are_quiet() -> None:
+    node = Node()
+    quiet = {f"quiet-{number:03}" for number in range(100)}
+    busy = [f"busy-{number:03}" for number in range(2 * EVENTS_IN_FLIGHT)]
+    for name in (*quiet, *busy):
+        node.accept(name, ATHENS, 4)
+    node.learner.watch(Watch(1, 7, "", True, 3_500), DELPHI, 0.0)
+    heard: set[str] = set()
+    events, term = node.settle(0.0), 4
+    for number in range(20):
+        now = number / 10
+        heard |= {event.view.name for event in events}
+        seen = tuple((event.view.name, event.version) for event in events)
+        term += 1
+        for name in busy:  # all of them change before anything is acknowledged
+            node.accept(name, ATHENS, term, now)
+        node.learner.seen(Seen(7, seen), DELPHI, now)
+        node.learner.repeat(EventTimer(DELPHI, 7), now)
+        events = node.settle(now)
+    assert quiet <= heard
+
+
+def test_a_name_that_nobody_watches_leaves_nothing_shown() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    assert node.learner._shown == {}
+    node.learner.watch(Watch(1, 7, "n", False, 3_500), DELPHI, 0.0)
+    node.settle(0.0)
+    node.accept("n", ATHENS, 5)
+    assert set(node.learner._shown) == {"n"}
+    node.learner.unwatch(Unwatch(1, 7), DELPHI)
+    node.accept("n", ATHENS, 6)
+    assert node.learner._shown == {}
+
+
+def test_of_a_lease_that_is_held_the_commit_is_not_kept_a_second_time() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    again = Candidate(bytes(bytearray(ATHENS.session)), ATHENS.attempt)
+    node.learner.commit(commit(again, 4), 0.1)
+    kept = node.learner._chosen["n"].lease
+    assert kept == commit(ATHENS, 4).lease
+    assert kept.candidate is ATHENS
 
 
 def test_a_change_is_told_to_everybody_who_watches_and_to_nobody_else() -> None:

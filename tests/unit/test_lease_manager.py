@@ -57,6 +57,14 @@ class Holder:
         self.manager.add(tenure, now)
         return tenure
 
+    def due(self, now: float) -> None:
+        """Renew whatever is due."""
+        for key in self.timers.due(now):
+            if isinstance(key, RenewTimer):
+                self.manager.renew(key.ttl_ms, now, key.batch)
+            elif isinstance(key, LapseTimer):
+                assert self.manager.lapse(key.attempt, now) is None
+
     def answer(self, node: str, asked: Renew, now: float) -> list[Tenure]:
         held = tuple((attempt, 4) for attempt in asked.attempts)
         moved, _ = self.manager.renewed(
@@ -83,10 +91,47 @@ def test_leases_of_one_ttl_are_renewed_together_and_datagrams_are_bounded() -> N
     holder.hold(9_000, ttl=20.0)
     holder.manager.renew(1_234, 3.0)  # no such ttl: nothing
     assert holder.take() == []
-    holder.manager.renew(round(9.0 * 1000), 3.0)
+    holder.due(3.0)
     sent = [message for node, message in holder.take() if node == "a"]
     assert [len(message.attempts) for message in sent] == [ATTEMPTS_PER_RENEW, 2]
     assert 9_000 not in {attempt for message in sent for attempt in message.attempts}
+
+
+def test_many_leases_that_came_due_together_draw_apart_and_none_is_late() -> None:
+    holder = Holder()
+    for attempt in range(1, 20 * ATTEMPTS_PER_RENEW + 1):
+        holder.hold(attempt)
+    renewed = dict.fromkeys(holder.manager.tenures, 0.0)
+    moments: list[float] = []
+    now = 0.0
+    while now < 60.0:
+        now = holder.timers.deadline()
+        holder.due(now)
+        for node, asked in holder.take():
+            assert len(asked.attempts) <= ATTEMPTS_PER_RENEW
+            moments.append(now)
+            for attempt in asked.attempts if node == "a" else ():
+                assert now - renewed[attempt] <= 3.0 + 1e-9  # a third of the ttl
+                renewed[attempt] = now
+            holder.answer(node, asked, now)
+    busiest = max(moments.count(moment) for moment in set(moments[-180:]))
+    assert busiest <= 6  # of 20 batches at three nodes
+    assert len(moments) < 3 * 20 * (60.0 / 3.0) * 1.1
+
+
+def test_what_is_left_of_two_batches_becomes_one() -> None:
+    holder = Holder()
+    for attempt in range(1, 3 * ATTEMPTS_PER_RENEW + 1):
+        holder.hold(attempt)
+    for attempt in range(1, 3 * ATTEMPTS_PER_RENEW + 1):
+        if attempt % ATTEMPTS_PER_RENEW > 30:
+            holder.manager.remove(attempt)
+    holder.due(3.0)
+    sent = [message for node, message in holder.take() if node == "a"]
+    assert [len(message.attempts) for message in sent] == [3 * 31]
+    for attempt in tuple(holder.manager.tenures):
+        holder.manager.remove(attempt)
+    assert holder.timers.deadline() == float("inf")
 
 
 def test_a_quorum_that_answered_is_not_asked_again_in_this_round() -> None:

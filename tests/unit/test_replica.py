@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import attrs
+
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.effects import NOTHING
 from paxlock.core.lease import Candidate, Lease
@@ -20,6 +22,8 @@ from paxlock.core.messages import (
     Poll,
     Prepare,
     Release,
+    Renew,
+    Renewed,
     View,
     Waiters,
     Waiting,
@@ -27,15 +31,19 @@ from paxlock.core.messages import (
 )
 from paxlock.core.recovery import Start
 from paxlock.core.replica import Replica, ReplicaSettings
+from paxlock.wire.codec import encode
+from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.keyring import Keyring, new_key
 
 SESSION = b"athens".ljust(16, b".")
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
 MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 
 
-def replica() -> Replica:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, 0.0)
-    found = Replica(settings, Start(RECORD, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
+def replica(*, ceiling: int = 5_000) -> Replica:
+    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 38))
+    record = attrs.evolve(RECORD, ceiling=ceiling)
+    found = Replica(settings, Start(record, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
     found.take_effects()
     return found
 
@@ -105,6 +113,23 @@ def test_a_name_that_ended_is_not_in_use() -> None:
     ask(node, Release(1, "n", Candidate(SESSION, 1), 1), 1.0)
     (page,) = ask(node, List(1, "", ""), 1.0)
     assert isinstance(page, Names) and page.names == ()
+
+
+def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
+    sealed = Keyring.of([new_key()])
+    endpoint = Endpoint(NodeSender("a" * 16, 1, b"r" * 16), sealed, cell_id=b"c" * 16, epoch=1)
+    for term, attempts, parts in ((9, 100, 1), (1 << 20, 1 << 20, 2), (1 << 61, 1 << 40, 3)):
+        node = replica(ceiling=(1 << 61) + 10_000)
+        asked = tuple(range(attempts, attempts + 100))
+        for attempt in asked[:80]:
+            lease = Lease(Candidate(SESSION, attempt), 10_000, "", b"")
+            assert ask(node, Accept(1, f"n{attempt}", term, lease, 1, 0)), term
+        found = ask(node, Renew(1 << 50, SESSION, 1 << 50, asked), 1.0)
+        assert len(found) == parts
+        told = [part for part in found if isinstance(part, Renewed)]
+        assert [attempt for part in told for attempt, _ in part.held] == list(asked[:80])
+        assert [attempt for part in told for attempt in part.not_held] == list(asked[80:])
+        assert all(len(encode(part)) <= endpoint.room for part in told)
 
 
 def test_poll_and_line_are_answered() -> None:

@@ -8,6 +8,7 @@ from paxlock.cli.exits import ExitCode
 from paxlock.cli.options import Checked, talk_options
 from paxlock.cli.output import say
 from paxlock.cli.runtime import run_async
+from paxlock.collector import short_pauses
 from paxlock.config import check_address, node_settings
 from paxlock.node import serve_node
 
@@ -54,4 +55,5 @@ def serve_command(
         await serve_node(config, create=create, join=join, report=say)
         return ExitCode.DONE
 
-    return run_async(serve, stopped=ExitCode.DONE)
+    with short_pauses():
+        return run_async(serve, stopped=ExitCode.DONE)

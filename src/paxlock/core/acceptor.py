@@ -15,10 +15,10 @@ none: then the sender repeats.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from math import ceil
 
+from paxlock.core.alarms import Alarms
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
@@ -40,6 +40,7 @@ from paxlock.core.messages import (
     Waiters,
     Waiting,
 )
+from paxlock.core.name_index import SortedNames
 from paxlock.core.queue import Entry, Line
 from paxlock.core.record import PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.timers import Timers
@@ -50,7 +51,9 @@ CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 24
 TOMBSTONE_S = 60.0
-SWEEP_SLICE_RECORDS = 256
+SWEEP_SLICE_RECORDS = 32
+SWEEP_SLICE_STONES = 256
+SWEEP_DIVISOR = 16  #: the sweep looks again after TOMBSTONE_S in so many steps
 SWEEP_PAUSE_S = 0.001
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
@@ -76,12 +79,14 @@ class Acceptor:
         self.max_ttl = max_ttl
         self.grace = grace
         self.records: dict[str, Record] = {}
+        self.names = SortedNames()  #: of all records
         self.pushes: list[tuple[Peer, Promise | Accepted]] = []
         self.touched: set[str] = set()
         self._timers = timers
         self._wall_offset = wall_offset
-        self._held: dict[Candidate, Record] = {}
-        self._graveyard: deque[tuple[float, str]] = deque()
+        self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
+        self._graveyard: dict[int, list[Record]] = {}  #: by the step in which the sweep looks at them
+        self._alarms = Alarms(self.records, timers)
         self._short_of_terms: set[str] = set()
 
     # Phase 1
@@ -216,23 +221,30 @@ class Acceptor:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
         held: list[tuple[int, int]] = []
         missing: list[int] = []
-        for attempt in message.attempts:
-            candidate = Candidate(message.session, attempt)
-            record = self._held.get(candidate)
-            if record is None or record.lease is None or record.ended(candidate):
+        session, seq = message.session, message.seq
+        known, max_ttl = self._held, self.max_ttl
+        for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
+            record = known.get((session, attempt))
+            if record is None or (lease := record.lease) is None:
                 missing.append(attempt)
                 continue
-            if record.lease.ttl > self.max_ttl:
+            if record.tombstones is not None and record.ended(Candidate(session, attempt)):
+                missing.append(attempt)
+                continue
+            ttl = lease.ttl_ms / 1000.0
+            if ttl > max_ttl:
                 missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
                 continue
-            self._heard(record)
-            if record.sender != sender or record.seq < message.seq:
-                record.deadline = max(record.deadline, now + record.lease.ttl)
+            if record.repeat:
+                self._heard(record)
+            if record.sender != sender or record.seq < seq:
+                if record.deadline < now + ttl:
+                    record.deadline = now + ttl
                 record.sender = sender
-                record.seq = message.seq
-            if record.seq == message.seq:
+                record.seq = seq
+            if record.seq == seq:
                 held.append((attempt, record.lease_term))
-        return Renewed(message.request, sender, message.session, message.seq, tuple(held), tuple(missing))
+        return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
     def release(self, message: Release, now: float) -> Released | Refused | None:
         """End one candidate for good; whatever belongs to another stays as it is (S1)."""
@@ -255,17 +267,19 @@ class Acceptor:
     def _bury(self, record: Record, candidate: Candidate, now: float) -> None:
         if record.tombstones is None:
             record.tombstones = {}
-        attempt, _ = record.tombstones.get(candidate.session, (0, 0.0))
+        attempt, _ = record.tombstones.pop(candidate.session, (0, 0.0))
         record.tombstones[candidate.session] = (max(attempt, candidate.attempt), now + TOMBSTONE_S)
         self._look_later(record, now)
 
     # Time
 
-    def run_out(self, name: str, now: float) -> None:
+    def run_out_all(self, now: float) -> None:
+        """Let run out what has run out, of every name."""
+        for record in self._alarms.due(now):
+            self.run_out(record, now)
+
+    def run_out(self, record: Record, now: float) -> None:
         """Let run out what has run out: a lease at its deadline, a promise after its grace."""
-        record = self.records.get(name)
-        if record is None:
-            return
         if record.lease is not None:
             if record.deadline <= now:
                 self._close(record, now)  # whoever owns the term
@@ -348,24 +362,31 @@ class Acceptor:
 
     def sweep(self, now: float) -> None:
         """Drop tombstones that have served their time, and names that are idle: ``floor`` rises over them."""
-        for _ in range(SWEEP_SLICE_RECORDS):
-            if not self._graveyard or self._graveyard[0][0] > now:
-                break
-            _, name = self._graveyard.popleft()
-            record = self.records.get(name)
-            if record is None:
-                continue
-            if record.tombstones:
-                record.tombstones = {s: stone for s, stone in record.tombstones.items() if stone[1] > now}
+        step_s = TOMBSTONE_S / SWEEP_DIVISOR
+        step = min(self._graveyard, default=0)
+        records = self._graveyard.get(step, []) if step * step_s <= now else []
+        for _ in range(min(SWEEP_SLICE_RECORDS, len(records))):
+            record = records.pop()
+            record.swept = False
             if record.line is not None and record.line.head(now) is None:
                 record.line = None
-            if record.idle and record.term <= self.ceiling:
+            again = record.crumble(now, SWEEP_SLICE_STONES)
+            if again is None and record.tombstones:
+                record.swept = True
+                records.append(record)  # there are more to drop
+            elif record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
-                del self.records[name]
-                self.touched.add(name)
+                self._alarms.forget(record)
+                del self.records[record.name]
+                self.names.remove(record.name)
+                self.touched.add(record.name)
+            elif again is not None or (record.lease is None and record.owner is None):
+                self._look_at(record, now + TOMBSTONE_S if again is None else again)
+        if step in self._graveyard and not records:
+            del self._graveyard[step]
         if self._graveyard:
             # A slice at a time: what is left of a large sweep waits for other work in between.
-            self._timers.add(max(self._graveyard[0][0], now + SWEEP_PAUSE_S), SweepTimer())
+            self._timers.add(max(min(self._graveyard) * step_s, now + SWEEP_PAUSE_S), SweepTimer())
 
     # What others ask
 
@@ -428,6 +449,7 @@ class Acceptor:
         record = self.records.get(name)
         if record is None:
             record = self.records[name] = Record(name, self.floor)
+            self.names.add(name)
             self._look_later(record, now)
         return record
 
@@ -443,14 +465,24 @@ class Acceptor:
 
     def _schedule(self, record: Record) -> None:
         if record.lease is not None:
-            self._timers.add(record.deadline, RecordTimer(record.name))
+            self._alarms.set(record, record.deadline)
         elif record.owner is not None:
-            self._timers.add(record.owner_since + self.grace, RecordTimer(record.name))
+            self._alarms.set(record, record.owner_since + self.grace)
 
     def _look_later(self, record: Record, now: float) -> None:
-        if not self._graveyard:
-            self._timers.add(now + TOMBSTONE_S, SweepTimer())
-        self._graveyard.append((now + TOMBSTONE_S, record.name))
+        """Have the sweep look at this record in time."""
+        if not record.swept:
+            self._look_at(record, now + TOMBSTONE_S)
+
+    def _look_at(self, record: Record, when: float) -> None:
+        record.swept = True
+        step_s = TOMBSTONE_S / SWEEP_DIVISOR
+        step = int(when / step_s) + 1
+        records = self._graveyard.get(step)
+        if records is None:
+            records = self._graveyard[step] = []
+            self._timers.add(step * step_s, SweepTimer())
+        records.append(record)
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:

@@ -173,8 +173,8 @@ class Contender:
             case AttemptTimer(number):
                 if number in self._attempts:
                     self._attempt_due(self._attempts[number], now)
-            case RenewTimer(ttl_ms):
-                self._leases.renew(ttl_ms, now)
+            case RenewTimer(ttl_ms, batch):
+                self._leases.renew(ttl_ms, now, batch)
             case EndingTimer(number):
                 if number in self._endings:
                     self._ending_due(self._endings[number], now)

@@ -14,7 +14,9 @@ from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
+from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
+from paxlock.core.record import Record
 from paxlock.core.timers import Timers
 
 __all__ = ["EventTimer", "InquiryTimer", "Learner"]
@@ -62,7 +64,10 @@ class Inquiry:
 
 @attrs.define(eq=False)
 class Subscription:
-    """One watch of one session. ``pending`` holds, per name, the version not yet acknowledged."""
+    """One watch of one session. ``pending`` holds, per name, the version not yet acknowledged.
+
+    The present state of a prefix is told in the order of the names, as many at a time as may be in flight.
+    """
 
     session: bytes
     watch: int
@@ -70,6 +75,7 @@ class Subscription:
     prefix: bool
     lapses_at: float
     pending: dict[str, int] = attrs.field(factory=dict)
+    told_to: str | None = None  #: while the present state is being told: the last name that is under way
     retry: float = EVENT_RETRY_FIRST_S
 
 
@@ -99,7 +105,7 @@ class Learner:
         self._shown: dict[str, tuple[object, ...]] = {}
         self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
         self._by_name: dict[str, set[tuple[bytes, int]]] = {}
-        self._prefixes: set[tuple[bytes, int]] = set()
+        self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
 
     # Learning
 
@@ -112,10 +118,22 @@ class Learner:
         record = self._acceptor.records.get(message.name)
         if record is not None and record.ended(message.lease.candidate):
             released = True
-        self._chosen[message.name] = Chosen(message.lease, message.term, released)
+        self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
         self._acceptor.remember(message.name, now)
         self.changed(message.name, now)
+
+    def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
+        """Note the lease as chosen. Of a lease that is held here all but the token is there already: what
+        came with the message is not kept a second time.
+        """
+        name, lease = message.name, message.lease
+        held = record.lease if record is not None else None
+        if record is not None:
+            name = record.name
+        if held is not None and held == attrs.evolve(lease, token=held.token):
+            lease = attrs.evolve(held, token=lease.token)
+        self._chosen[name] = Chosen(lease, message.term, released)
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
         """A Release of this candidate was heard."""
@@ -134,11 +152,11 @@ class Learner:
             self._shown.pop(name, None)
             return
         lease = record.lease
-        if lease is None and known is not None and not known.released and known.term <= record.term:
+        past = lease is None and known is not None and not known.released and known.term <= record.term
+        if past and known is not None and record.seen == known.lease.candidate:
             # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
-            held_before = self._shown.get(name)
-            if held_before is not None and held_before[0] == known.lease.candidate and held_before[2]:
-                del self._chosen[name]
+            del self._chosen[name]
+        record.seen = lease.candidate if lease is not None else None
         if lease is None:
             self._inquiries.pop(name, None)
         elif known is None or known.lease.candidate != lease.candidate:
@@ -233,16 +251,29 @@ class Learner:
         found = Subscription(session, message.watch, message.pattern, message.prefix, now)
         self._subscriptions[key] = found
         if message.prefix:
-            self._prefixes.add(key)
-            names = [name for name in self._acceptor.records if name.startswith(message.pattern)]
+            self._prefixes.add(message.pattern, key)
+            found.told_to = ""
+            self._tell_more(found, EVENTS_IN_FLIGHT)
         else:
             self._by_name.setdefault(message.pattern, set()).add(key)
-            names = [message.pattern]
-        for name in sorted(names):
             self._version += 1
-            found.pending[name] = self._version
+            found.pending[message.pattern] = self._version
         self._send_events(found, now)
         return found
+
+    def _tell_more(self, found: Subscription, count: int) -> None:
+        """Queue the present state of so many further names, in the places of others that have left."""
+        if found.told_to is None:
+            return
+        for name in self._acceptor.names.walk(found.pattern, found.told_to):
+            if count == 0:
+                return
+            count -= 1
+            found.told_to = name
+            if name not in found.pending:
+                self._version += 1
+                found.pending[name] = self._version
+        found.told_to = None
 
     def unwatch(self, message: Unwatch, session: bytes) -> None:
         self._drop((session, message.watch))
@@ -261,9 +292,11 @@ class Learner:
         if not acknowledged:
             return
         found.retry = EVENT_RETRY_FIRST_S
-        if full:
+        left = min(len(found.pending), EVENTS_IN_FLIGHT - acknowledged if full else EVENTS_IN_FLIGHT)
+        self._tell_more(found, acknowledged)
+        if len(found.pending) > left:
             # Only what moves up: those before it are on their way already.
-            self._send_events(found, now, after=max(0, EVENTS_IN_FLIGHT - acknowledged))
+            self._send_events(found, now, after=max(0, left))
 
     def repeat(self, key: EventTimer, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
@@ -279,7 +312,11 @@ class Learner:
         self._timers.add(found.lapses_at, key)
 
     def _publish(self, name: str, now: float) -> None:
-        """Queue an event if the view differs from the one shown last."""
+        """Queue an event for those who watch, if the view differs from the one shown last."""
+        keys = {*self._by_name.get(name, ()), *self._prefixes.of(name)}
+        if not keys:
+            self._shown.pop(name, None)
+            return
         view = self.view(name, now)
         candidate = view.lease.candidate if view.lease is not None else None
         token = view.lease.token if view.lease is not None else 0
@@ -288,14 +325,11 @@ class Learner:
         if self._shown.get(name) == shows:
             return
         self._shown[name] = shows
-        keys = set(self._by_name.get(name, ()))
-        keys.update(key for key in self._prefixes if name.startswith(self._subscriptions[key].pattern))
-        if not keys:
-            return
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
-            found.pending.pop(name, None)
+            if found.pending.pop(name, None) is not None:
+                self._tell_more(found, 1)  # names that change again and again step back behind the others
             found.pending[name] = self._version
             found.retry = EVENT_RETRY_FIRST_S
             if len(found.pending) <= EVENTS_IN_FLIGHT:
@@ -313,7 +347,8 @@ class Learner:
         found = self._subscriptions.pop(key, None)
         if found is None:
             return
-        self._prefixes.discard(key)
+        if found.prefix:
+            self._prefixes.discard(found.pattern, key)
         keys = self._by_name.get(found.pattern)
         if keys is not None:
             keys.discard(key)

@@ -22,13 +22,17 @@ __all__ = ["LapseTimer", "LeaseManager", "Numbers", "RenewTimer", "Tenure"]
 
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
+SPREAD = 0.125  #: by how much of its time a round may come early
+GOLDEN_RATIO = 0.6180339887498949
+NEVER = float("inf")
 REPAIR_DIVISOR = 8
 
 
 class RenewTimer(NamedTuple):
-    """The leases of this ttl want renewing, or a look whether the last renewal was heard."""
+    """A batch of leases of this ttl wants renewing, or a look whether the last renewal was heard."""
 
     ttl_ms: int
+    batch: int = 0
     kind: str = "renew"
 
 
@@ -73,6 +77,7 @@ class Tenure:
     validity: Validity
     term: int
     deadline: float
+    batch: int = 0
     next_raise: float = 0.0
     next_repair: dict[str, float] = attrs.field(factory=dict)
 
@@ -113,8 +118,8 @@ class Tenure:
 
 
 @attrs.define(eq=False)
-class _Group:
-    """The leases of one ttl: renewed together, so that one datagram renews many."""
+class _Batch:
+    """Leases of one ttl that are renewed together: as many as one datagram renews at a node."""
 
     timing: Timing
     tenures: dict[int, Tenure] = attrs.field(factory=dict)
@@ -124,7 +129,11 @@ class _Group:
 
 
 class LeaseManager:
-    """All leases that one session holds."""
+    """All leases that one session holds.
+
+    Ten thousand leases are not renewed at one moment, which would keep every node busy for long and fill the
+    buffers of the sockets, but in batches, each in its own time.
+    """
 
     def __init__(
         self,
@@ -143,7 +152,10 @@ class LeaseManager:
         self._numbers = numbers
         self._send = send
         self._next_request = next_request
-        self._groups: dict[int, _Group] = {}
+        self._batches: dict[tuple[int, int], _Batch] = {}
+        self._with_room: dict[int, dict[int, None]] = {}  #: per ttl the batches that take another lease
+        self._last_batch = 0
+        self._rounds = 0
 
     def add(self, tenure: Tenure, now: float) -> None:
         """A lease has become valid: watch its deadline and renew it from now on."""
@@ -152,24 +164,47 @@ class LeaseManager:
         self._timers.add(tenure.deadline, LapseTimer(attempt))
         # Counted from the sending of what it rests on: a standing accept rests on an older number.
         due = tenure.validity.until() - tenure.timing.span + tenure.timing.renew
-        group = self._groups.get(tenure.lease.ttl_ms)
-        if group is None:
-            group = self._groups[tenure.lease.ttl_ms] = _Group(tenure.timing, next_round=due)
-        group.next_round = min(group.next_round, due)
-        group.tenures[attempt] = tenure
-        self._timers.add(group.next_round, RenewTimer(tenure.lease.ttl_ms))
+        ttl_ms = tenure.lease.ttl_ms
+        room = self._with_room.setdefault(ttl_ms, {})
+        if not room:
+            self._last_batch += 1
+            number = self._last_batch if (ttl_ms, 0) in self._batches else 0
+            self._batches[ttl_ms, number] = _Batch(tenure.timing, next_round=due)
+            room[number] = None
+        self._put(tenure, next(iter(room)), due)
+
+    def _put(self, tenure: Tenure, number: int, due: float) -> None:
+        """Into this batch, which then is renewed at ``due`` at the latest."""
+        ttl_ms = tenure.lease.ttl_ms
+        batch = self._batches[ttl_ms, number]
+        tenure.batch = number
+        batch.tenures[tenure.candidate.attempt] = tenure
+        batch.next_round = min(batch.next_round, due)
+        if len(batch.tenures) >= ATTEMPTS_PER_RENEW:
+            self._with_room[ttl_ms].pop(number, None)
+        self._timers.add(batch.next_round, RenewTimer(ttl_ms, number))
 
     def remove(self, attempt: int) -> Tenure | None:
         """Stop counting the lease as valid, and stop renewing it."""
         tenure = self.tenures.pop(attempt, None)
         if tenure is not None:
             self._timers.cancel(LapseTimer(attempt))
-            group = self._groups[tenure.lease.ttl_ms]
-            del group.tenures[attempt]
-            if not group.tenures:
-                del self._groups[tenure.lease.ttl_ms]
-                self._timers.cancel(RenewTimer(tenure.lease.ttl_ms))
+            key = (tenure.lease.ttl_ms, tenure.batch)
+            del self._batches[key].tenures[attempt]
+            if self._batches[key].tenures:
+                self._with_room[key[0]][key[1]] = None
+            else:
+                self._drop(key)
         return tenure
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        ttl_ms, number = key
+        del self._batches[key]
+        self._timers.cancel(RenewTimer(ttl_ms, number))
+        room = self._with_room[ttl_ms]
+        room.pop(number, None)
+        if not room and not any(ttl == ttl_ms for ttl, _ in self._batches):
+            del self._with_room[ttl_ms]
 
     def lapse(self, attempt: int, now: float) -> Tenure | None:
         """The tenure if it has lapsed by now; otherwise its timer is set anew."""
@@ -181,30 +216,57 @@ class LeaseManager:
         self._timers.add(tenure.deadline, LapseTimer(attempt))
         return None
 
-    def renew(self, ttl_ms: int, now: float) -> None:
-        """Renew every lease of this ttl, or ask again for those whose renewal no quorum has heard."""
-        group = self._groups.get(ttl_ms)
-        if group is None:
+    def renew(self, ttl_ms: int, now: float, number: int = 0) -> None:
+        """Renew every lease of this batch, or ask again for those whose renewal no quorum has heard."""
+        batch = self._batches.get((ttl_ms, number))
+        if batch is None or (now >= batch.next_round and self._merge(ttl_ms, number, now)):
             return
-        if now >= group.next_round:
-            group.round_at = now
-            group.next_round = now + group.timing.renew
-            group.check = min(RENEW_CHECK_S, group.timing.renew / 4.0)
+        if now >= batch.next_round:
+            batch.round_at = now
+            batch.next_round = now + batch.timing.renew * self._part_of_a_round(number)
+            batch.check = min(RENEW_CHECK_S, batch.timing.renew / 4.0)
             for node in self._nodes:
-                self._send_renewals(node, list(group.tenures), now)
+                self._send_renewals(node, list(batch.tenures), now)
         else:
+            lagging = self._lagging(batch)
+            if not lagging:
+                batch.check = NEVER
             for node in self._nodes:
-                lagging = [a for a, t in group.tenures.items() if self._lags(t, node, group.round_at)]
-                self._send_renewals(node, lagging, now)
-            group.check *= 2.0
-        self._timers.add(min(group.next_round, now + group.check), RenewTimer(ttl_ms))
+                self._send_renewals(node, lagging.get(node, []), now)
+            batch.check *= 2.0
+        self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(ttl_ms, number))
 
-    def _lags(self, tenure: Tenure, node: str, round_at: float) -> bool:
-        """Whether a quorum's word for this round is still missing, this node's among it."""
-        sent = tenure.validity.sent
-        if sent.get(node, float("-inf")) >= round_at:
-            return False
-        return sum(1 for at in sent.values() if at >= round_at) < majority(len(self._nodes))
+    def _part_of_a_round(self, number: int) -> float:
+        """Batches that once came due together, after a pause of this process, draw apart again."""
+        self._rounds += 1
+        return 1.0 - SPREAD * (self._rounds * GOLDEN_RATIO % 1.0) if number else 1.0
+
+    def _merge(self, ttl_ms: int, number: int, now: float) -> bool:
+        """Move what little is left of a batch into another with room for it, which is then renewed at once;
+        False where there is no such.
+        """
+        tenures = self._batches[ttl_ms, number].tenures
+        for other in self._with_room[ttl_ms]:
+            if other != number and len(tenures) + len(self._batches[ttl_ms, other].tenures) <= (
+                ATTEMPTS_PER_RENEW
+            ):
+                self._drop((ttl_ms, number))
+                for tenure in tenures.values():
+                    self._put(tenure, other, now)
+                return True
+        return False
+
+    def _lagging(self, batch: _Batch) -> dict[str, list[int]]:
+        """Per node the leases for which a quorum's word for this round is still missing, the node's too."""
+        found: dict[str, list[int]] = {}
+        quorum = majority(len(self._nodes))
+        for attempt, tenure in batch.tenures.items():
+            sent = tenure.validity.sent
+            missing = [n for n in self._nodes if sent.get(n, -NEVER) < batch.round_at]
+            if len(self._nodes) - len(missing) < quorum:
+                for node in missing:
+                    found.setdefault(node, []).append(attempt)
+        return found
 
     def _send_renewals(self, node: str, attempts: list[int], now: float) -> None:
         for start in range(0, len(attempts), ATTEMPTS_PER_RENEW):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import attrs
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.queue import Line
 
-__all__ = ["PushTimer", "Record", "RecordTimer", "SweepTimer"]
+__all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
+
+NEVER = float("inf")
 
 
 @attrs.frozen
 class RecordTimer:
-    """Something of this name may have run out."""
-
-    name: str
+    """Something of some name may have run out."""
 
 
 @attrs.frozen
@@ -34,7 +36,11 @@ class Record:
     """One name at one acceptor. Without an owner the term is closed.
 
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
-    candidate has answered, or was not told without having asked.
+    candidate has answered, or was not told without having asked. ``alarm`` is when the acceptor looks whether
+    something has run out, ``swept`` whether the sweep is to look at this record; ``seen`` is whose lease the
+    learner last saw held here.
+
+    Tombstones lie in the order in which they were set.
     """
 
     name: str
@@ -52,6 +58,9 @@ class Record:
     repeat: float = 0.0
     line: Line | None = None
     tombstones: dict[bytes, tuple[int, float]] | None = None
+    alarm: float = NEVER
+    swept: bool = False
+    seen: Candidate | None = None
 
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate
@@ -63,6 +72,25 @@ class Record:
         attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
         return attempt >= candidate.attempt
 
+    def crumble(self, now: float, most: int) -> float | None:
+        """Drop tombstones that have served their time, at most so many. Tells until when the oldest of the
+        others stands, or None where they are all gone, or some of them might go at once.
+        """
+        stones = self.tombstones or {}
+        for session in list(islice(stones, most)):
+            _, until = stones[session]
+            if until > now:
+                return until
+            del stones[session]
+        if not stones:
+            self.tombstones = None
+        return None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody holds the name, was promised it, or waits for it."""
+        return self.lease is not None or self.owner is not None or bool(self.line)
+
     @property
     def idle(self) -> bool:
-        return self.lease is None and self.owner is None and not self.line and not self.tombstones
+        return not self.in_use and not self.tombstones

@@ -15,6 +15,7 @@ from paxlock.core.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.learner import EventTimer, InquiryTimer, Learner
+from paxlock.core.lister import Lister, ListTimer
 from paxlock.core.messages import (
     Accept,
     Commit,
@@ -25,7 +26,6 @@ from paxlock.core.messages import (
     List,
     Member,
     Message,
-    Names,
     NodeMode,
     Peer,
     Poll,
@@ -47,9 +47,8 @@ from paxlock.core.timers import Timers
 
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
 
-NAMES_PER_ANSWER_BYTES = 900
-NAMES_PER_ANSWER = 100
-ATTEMPTS_PER_ANSWER = 40  #: of those held, and of those not held: with the highest terms they still fit
+ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
+ATTEMPTS_PER_ANSWER_BYTES = 950
 EVENTS_PER_LIFE = 1 << 28
 
 
@@ -117,6 +116,7 @@ class Replica:
             rng=rng,
             first_version=_first_version(start.record, now + settings.wall_offset),
         )
+        self._lister = Lister(self._acceptor, self._timers)
         self._recovery = Recovery(
             record=start.record,
             run=run,
@@ -254,7 +254,7 @@ class Replica:
             case Waiting():
                 self._answer(session, acceptor.waiters(message, now))
             case List():
-                self._answer(session, self._names(message))
+                self._answer(session, self._lister.ask(message, session, now))
             case Watch():
                 self._answer(session, learner.watch(message, session, now))
             case Unwatch():
@@ -314,27 +314,13 @@ class Replica:
     def _remaining_ms(self, now: float) -> int:
         return max(0, int((self._recovery.serve_at - now) * 1000.0))
 
-    def _names(self, message: List) -> Names:
-        names: list[str] = []
-        room = NAMES_PER_ANSWER_BYTES
-        found = (n for n in self._acceptor.records if n.startswith(message.prefix) and n > message.after)
-        for name in sorted(found):
-            record = self._acceptor.records[name]
-            if record.lease is None and record.owner is None and not record.line:
-                continue
-            room -= len(name.encode()) + 3
-            if room < 0 or len(names) == NAMES_PER_ANSWER:
-                return Names(message.request, tuple(names), more=True)
-            names.append(name)
-        return Names(message.request, tuple(names), more=False)
-
     # Time
 
     def _run_out(self, now: float) -> None:
         for key in self._timers.due(now):
             match key:
-                case RecordTimer(name):
-                    self._acceptor.run_out(name, now)
+                case RecordTimer():
+                    self._acceptor.run_out_all(now)
                 case PushTimer(name):
                     self._acceptor.push_again(name, now)
                 case InquiryTimer(name):
@@ -343,6 +329,10 @@ class Replica:
                     self._learner.repeat(key, now)
                 case SweepTimer():
                     self._acceptor.sweep(now)
+                case ListTimer():
+                    found = self._lister.go_on(now)
+                    if found is not None:
+                        self._answer(*found)
                 case ServeTimer():
                     self._timers.add(now, GreetTimer())
                 case GreetTimer():
@@ -397,12 +387,21 @@ def _first_version(record: NodeRecord, unix: float) -> int:
 
 def _parts(answer: Renewed) -> list[Renewed]:
     """The answer in as many messages as fit into a datagram each; all name the same number."""
+    attempt = _encoded_bytes(max(max(answer.held, default=(0, 0))[0], max(answer.not_held, default=0)))
+    term = _encoded_bytes(max((term for _, term in answer.held), default=0))
+    most = ATTEMPTS_PER_ANSWER_BYTES // (1 + attempt + term + (attempt if answer.not_held else 0))
+    most = min(most, ATTEMPTS_PER_ANSWER)
     longest = max(len(answer.held), len(answer.not_held), 1)
+    if longest <= most:
+        return [answer]
     return [
         attrs.evolve(
-            answer,
-            held=answer.held[start : start + ATTEMPTS_PER_ANSWER],
-            not_held=answer.not_held[start : start + ATTEMPTS_PER_ANSWER],
+            answer, held=answer.held[start : start + most], not_held=answer.not_held[start : start + most]
         )
-        for start in range(0, longest, ATTEMPTS_PER_ANSWER)
+        for start in range(0, longest, most)
     ]
+
+
+def _encoded_bytes(number: int) -> int:
+    """How long a number is on the wire."""
+    return 3 if number < 1 << 16 else 5 if number < 1 << 32 else 9

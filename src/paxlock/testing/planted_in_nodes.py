@@ -60,7 +60,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor.renew",
-                "if record.sender != sender or record.seq < message.seq:",
+                "if record.sender != sender or record.seq < seq:",
                 "if True:",
             ),
         ),
@@ -74,7 +74,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor.renew",
-                "record.deadline = max(record.deadline, now + record.lease.ttl)",
+                "record.deadline = now + ttl",
                 "pass",
             ),
         ),
@@ -331,7 +331,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "tombstones-swept-together",
         "L1: tombstones are forgotten with the oldest of the name",
-        (Edit("acceptor", "Acceptor.sweep", "if stone[1] > now", "if False"),),
+        (Edit("record", "Record.crumble", "if until > now:", "if False:"),),
         seed=1,
         changes={
             **CALM,

@@ -14,7 +14,7 @@ import enum
 import attrs
 
 from paxlock.core import recovery
-from paxlock.core.acceptor import CEILING_STEP_TERMS, PushTimer, Record, RecordTimer
+from paxlock.core.acceptor import CEILING_STEP_TERMS, PushTimer, Record
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
@@ -186,7 +186,7 @@ class ExploredNode:
             case NodeEvent.EXPIRES:
                 # Its clock stands still meanwhile: the line beside it has events of its own.
                 self.record.deadline = self.now
-                self.replica._timers.add(self.now, RecordTimer(NAME))
+                self.replica._acceptor._schedule(self.record)
                 self.replica.tick(self.now)
                 if self.record.owner == before.owner and self.record.term == before.term:
                     raise CheckFailed("expiry", f"the lease ran out and term {before.term} is still open")

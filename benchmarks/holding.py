@@ -1,0 +1,91 @@
+"""Three node processes and one client that holds leases there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import attrs
+import trio
+
+import paxlock
+from benchmarks.in_memory import NODES, TTL_S
+
+CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@attrs.frozen
+class Reality:
+    """Three node processes and one client that holds leases."""
+
+    leases: int
+    nodes_cpu: float  #: cores, all three together
+    client_cpu: float
+    node_bytes: float  #: proportional set size of a node, per lease, above that of an idle one
+
+
+def free_addresses(count: int) -> list[str]:
+    with ExitStack() as stack:
+        found = []
+        for _ in range(count):
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind(("127.0.0.1", 0))
+            found.append(f"127.0.0.1:{sock.getsockname()[1]}")
+        return found
+
+
+def cpu_of(process: int) -> float:
+    """CPU seconds of another process: user and system."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
+
+
+def bytes_of(process: int) -> int:
+    """The proportional set size of another process."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+async def hold(cell: paxlock.Cell, nodes: list[int], count: int, seconds: float) -> Reality:
+    async with paxlock.open_client(cell) as client:
+        async with client.lock("first"):
+            pass  # from here on every node serves
+        empty = sum(map(bytes_of, nodes))
+        leases = [await client.acquire(f"held-{number:06d}") for number in range(count)]
+        await trio.sleep(TTL_S)
+        before, mine = sum(map(cpu_of, nodes)), time.process_time()
+        begin = time.perf_counter()
+        await trio.sleep(seconds)
+        took = time.perf_counter() - begin
+        found = Reality(
+            count,
+            (sum(map(cpu_of, nodes)) - before) / took,
+            (time.process_time() - mine) / took,
+            (sum(map(bytes_of, nodes)) - empty) / len(nodes) / count,
+        )
+        for lease in leases:
+            assert lease.remaining() > 0
+            await lease.release()
+        return found
+
+
+def in_processes(count: int, seconds: float) -> Reality:
+    """Start three nodes, hold leases there, stop them."""
+    with tempfile.TemporaryDirectory(prefix="paxlock-") as folder, ExitStack() as stack:
+        cell = paxlock.Cell.new(dict(zip(NODES, free_addresses(3), strict=True)))
+        cell_file = Path(folder) / "cell.toml"
+        cell.save(cell_file)
+        serve = [sys.executable, "-m", "paxlock", "-q", "serve", "--cell", str(cell_file), "--create"]
+        processes = []
+        for node in NODES:
+            process = subprocess.Popen([*serve, "--node", node, "--data-dir", f"{folder}/{node}"])
+            processes.append(stack.enter_context(process))
+            stack.callback(process.send_signal, signal.SIGTERM)
+        return trio.run(hold, cell, [process.pid for process in processes], count, seconds)

@@ -1,0 +1,84 @@
+"""When records are looked at: early at most, never late, and rarely."""
+
+from __future__ import annotations
+
+from random import Random
+
+from paxlock.core.alarms import STALE_MIN_ALARMS, STEP_S, Alarms
+from paxlock.core.record import NEVER, Record
+from paxlock.core.timers import Timers
+
+
+class Alarmed:
+    """Records with alarms, and a clock."""
+
+    def __init__(self, names: int) -> None:
+        self.timers = Timers()
+        self.records = {f"n{number}": Record(f"n{number}", 0) for number in range(names)}
+        self.alarms = Alarms(self.records, self.timers)
+
+    def due(self, now: float) -> list[str]:
+        assert list(self.timers.due(now)) or self.timers.deadline() > now
+        return [record.name for record in self.alarms.due(now)]
+
+
+def test_nobody_is_late_and_who_is_early_asks_again() -> None:
+    rng = Random(3)
+    world = Alarmed(200)
+    due = {name: rng.uniform(100.0, 110.0) for name in world.records}
+    for name, when in due.items():
+        world.alarms.set(world.records[name], when)
+    ran_out: dict[str, float] = {}
+    while (now := world.timers.deadline()) < NEVER:
+        list(world.timers.due(now))
+        for record in world.alarms.due(now):
+            if due[record.name] <= now:
+                ran_out[record.name] = now
+            else:
+                world.alarms.set(record, due[record.name])
+    assert ran_out == due
+    assert len(world.alarms) == 0
+
+
+def test_a_deadline_that_moves_costs_one_look_in_a_ttl() -> None:
+    world = Alarmed(1)
+    record = world.records["n0"]
+    ttl, looks = 10.0, 0
+    now = deadline = 1_000.0
+    while now < 1_300.0:
+        deadline = now + ttl
+        world.alarms.set(record, deadline)
+        now += ttl / 3
+        for found in world.due(now):
+            looks += 1
+            world.alarms.set(world.records[found], deadline)
+    assert 300.0 / ttl <= looks + 1 <= 300.0 / (ttl * 2 / 3) + 1
+
+
+def test_the_earliest_time_counts() -> None:
+    world = Alarmed(1)
+    record = world.records["n0"]
+    world.alarms.set(record, 50.0)
+    world.alarms.set(record, 20.0 + STEP_S / 2)
+    world.alarms.set(record, 90.0)
+    assert world.due(20.0 - 1e-6) == []
+    assert world.due(20.0 + STEP_S / 2) == ["n0"]
+    assert world.due(100.0) == []
+
+
+def test_alarms_that_were_moved_earlier_do_not_pile_up() -> None:
+    world = Alarmed(3)
+    for number in range(10_000):
+        for record in world.records.values():
+            world.alarms.set(record, 1e6 - number)
+        assert len(world.alarms) <= STALE_MIN_ALARMS + 2 * 3 + 1
+    assert sorted(world.due(1e6)) == ["n0", "n1", "n2"]
+    assert world.timers.deadline() == NEVER
+
+
+def test_a_record_that_was_dropped_is_not_looked_at() -> None:
+    world = Alarmed(2)
+    for record in world.records.values():
+        world.alarms.set(record, 5.0)
+    world.alarms.forget(world.records.pop("n0"))
+    assert world.due(6.0) == ["n1"]

@@ -1,0 +1,103 @@
+"""Lists of names: how much one step looks at, and what comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from paxlock.core import lister
+from paxlock.core.acceptor import Acceptor
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lister import NAMES_LOOKED_AT, Lister, ListTimer
+from paxlock.core.messages import Accept, List, Names
+from paxlock.core.name_index import SortedNames
+from paxlock.core.timers import Timers
+
+ME = b"athens".ljust(16, b".")
+YOU = b"byblos".ljust(16, b".")
+
+
+class CountedNames(SortedNames):
+    """Counts the names that are looked at."""
+
+    __slots__ = ("looked_at",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_at = 0
+
+    def walk(self, prefix: str, after: str) -> Iterator[str]:
+        for name in super().walk(prefix, after):
+            self.looked_at += 1
+            yield name
+
+
+class Node:
+    """An acceptor of many names, of which some are held."""
+
+    def __init__(self, names: int, held: set[int]) -> None:
+        self.timers = Timers()
+        self.acceptor = Acceptor(
+            floor=0, ceiling=1 << 40, max_ttl=30.0, grace=0.05, timers=self.timers, wall_offset=0.0
+        )
+        self.acceptor.names = self.names = CountedNames()
+        self.lister = Lister(self.acceptor, self.timers)
+        for number in range(names):
+            if number in held:
+                lease = Lease(Candidate(ME, number + 1), 10_000, "", b"")
+                self.acceptor.accept(Accept(1, f"n{number:06}", 1, lease, 1, 0), 0.0)
+            else:
+                self.acceptor.remember(f"n{number:06}", 0.0)
+
+    def go_on(self) -> list[tuple[object, Names]]:
+        """Whatever is due, until nobody waits; the answers in order."""
+        found = []
+        while len(self.lister):
+            now = self.timers.deadline()
+            assert ListTimer() in set(self.timers.due(now))
+            before = self.names.looked_at
+            answer = self.lister.go_on(now)
+            assert self.names.looked_at - before <= NAMES_LOOKED_AT + 1
+            if answer is not None:
+                found.append(answer)
+        return found
+
+
+def test_a_page_looks_only_at_the_names_on_it_wherever_it_begins() -> None:
+    node = Node(5_000, held=set(range(5_000)))
+    for after in ("", "n002500", "n004990"):
+        node.names.looked_at = 0
+        page = node.lister.ask(List(1, "n", after), ME, 0.0)
+        assert page is not None
+        assert node.names.looked_at <= len(page.names) + 1
+
+
+def test_many_idle_names_in_a_row_are_passed_over_in_steps() -> None:
+    node = Node(5 * NAMES_LOOKED_AT, held={7, 4 * NAMES_LOOKED_AT + 2})
+    page = node.lister.ask(List(1, "n", ""), ME, 0.0)
+    assert page == Names(1, ("n000007",), more=True)  # at once what there is
+    assert node.lister.ask(List(2, "n", "n000007"), ME, 0.0) is None
+    assert node.lister.ask(List(3, "n", "n999999"), YOU, 0.0) == Names(3, (), more=False)
+    assert node.go_on() == [(ME, Names(2, ("n004002",), more=True))]
+    assert node.lister.ask(List(4, "n", "n004002"), ME, 0.0) == Names(4, (), more=False)
+
+
+def test_a_repeated_question_goes_on_and_another_begins_anew() -> None:
+    node = Node(3 * NAMES_LOOKED_AT, held={3 * NAMES_LOOKED_AT - 1})
+    last = f"n{3 * NAMES_LOOKED_AT - 1:06}"
+    assert node.lister.ask(List(1, "n", ""), ME, 0.0) is None
+    assert node.lister.ask(List(2, "n", ""), ME, 0.0) is None
+    assert node.lister.ask(List(3, "n", ""), ME, 0.0) == Names(3, (last,), more=False)
+    assert len(node.lister) == 0
+    assert node.lister.ask(List(4, "n", ""), ME, 0.0) is None
+    assert node.lister.ask(List(5, "m", ""), ME, 0.0) == Names(5, (), more=False)
+    assert len(node.lister) == 0
+
+
+def test_those_who_wait_for_a_page_take_turns_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lister, "WALKS_MAX", 2)
+    node = Node(3 * NAMES_LOOKED_AT, held=set())
+    for number, peer in enumerate((ME, YOU, b"delphi".ljust(16, b".")), start=1):
+        assert node.lister.ask(List(number, "n", ""), peer, 0.0) is None
+    assert [peer for peer, _ in node.go_on()] == [ME, YOU]
