@@ -372,6 +372,79 @@ def test_s6_a_prefix_is_watched_and_other_names_are_not_taken() -> None:
     assert session.sent(Seen) == []
 
 
+def test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again() -> None:
+    """Nodes that are out of reach go on showing the old lease, and the one that saw the Release moves on."""
+    session = watching()
+    for node in "abc":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    event(session, "a", 2, knows(ATHENS, 4, released=True, token=4), 0.02)
+    assert states(session) == [(State.LED, 4), (State.FREE, 4)]
+    event(session, "a", 3, holds(BYBLOS, 6), 0.03)
+    assert states(session) == []
+    event(session, "b", 2, holds(BYBLOS, 6), 0.04)
+    assert states(session) == [(State.LED, 6)]
+
+
+def asked_again(session: HandSession) -> dict[str, int]:
+    """At which nodes a watcher asks for the name, and by which request."""
+    return {node: poll.request for node, poll in session.sent(Poll)}
+
+
+def test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever() -> None:
+    """It has restarted, or was out of touch for longer than it remembers: no event comes of that name."""
+    session = watching(prefix=True, pattern="ag")
+    for node in "abc":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    session.run_until(0.02)
+    event(session, "a", 2, closed(6), 0.03)
+    assert states(session) == [(State.LED, 4)]
+    session.sent(Poll)
+    session.run_until(1.5)
+    asked = asked_again(session)
+    assert set(asked) == {"b", "c"}
+    session.receive("b", attrs.evolve(closed(9), request=asked["b"]), 1.6)
+    assert states(session) == [(State.FREE, 4)]
+
+
+def test_s6_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
+    session = watching(prefix=True, pattern="ag")
+    for name in ("agenor", "agora"):
+        for node in "abc":
+            event(session, node, 1, attrs.evolve(holds(ATHENS, 4, chosen=True), name=name), 0.01)
+    session.sent(Poll)
+    times: list[str] = []
+    for second in range(1, 7):
+        for node in "abc":
+            session.receive(node, Watching(0, 1), second - 0.5)
+        session.run_until(float(second))
+        times += [poll.name for node, poll in session.sent(Poll) if node == "a"]
+    assert times.count("agenor") >= 2 and times.count("agora") >= 2
+
+
+def test_s6_an_answer_that_an_event_has_overtaken_is_not_taken() -> None:
+    session = watching(prefix=True, pattern="ag")
+    for node in "abc":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    session.run_until(0.02)
+    session.sent(Poll)
+    session.run_until(1.5)
+    asked = asked_again(session)
+    for node in "ab":
+        event(session, node, 2, holds(ATHENS, 9, chosen=True, token=4), 1.55)
+        session.receive(node, attrs.evolve(closed(8), request=asked[node]), 1.6)
+    assert states(session) == [(State.LED, 4)]
+
+
+def test_s6_one_name_is_not_asked_for_again() -> None:
+    """A subscription to one name begins with its state, also where nothing is known of it."""
+    session = watching()
+    for node in "abc":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    event(session, "a", 2, closed(6), 0.03)
+    session.run_until(2.0)
+    assert session.sent(Poll) == []
+
+
 def test_s6_an_event_nobody_wants_ends_the_subscription() -> None:
     session = watching()
     session.machine.unwatch(1)

@@ -86,6 +86,61 @@ def test_the_token_of_the_commit_is_shown_with_the_lease_that_is_held() -> None:
     assert (view.lease.token, view.holds, view.chosen, view.remaining_ms) == (4, True, True, 9_000)
 
 
+def found_out(who: Candidate, term: int) -> Commit:
+    """The Commit of a node that asked the others: nobody has told it the token."""
+    return Commit("n", term, Lease(who, 10_000, "", b""))
+
+
+def test_the_token_is_learnt_from_the_holder_after_the_commit_of_somebody_else() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    node.learner.commit(found_out(ATHENS, 4), 0.1)
+    node.learner.commit(commit(ATHENS, 4), 0.2)
+    view = node.learner.view("n", 0.2)
+    assert view.lease is not None and view.lease.token == 4
+
+
+def test_the_commit_of_somebody_else_does_not_hide_the_token() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 4)
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    node.learner.commit(found_out(ATHENS, 6), 0.2)
+    view = node.learner.view("n", 0.2)
+    assert view.lease is not None
+    assert (view.lease.token, view.lease_term) == (4, 6)
+
+
+def test_a_lease_chosen_in_a_higher_term_than_it_is_held_in_is_shown_in_the_higher() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 2)
+    node.learner.commit(found_out(ATHENS, 4), 0.1)
+    view = node.learner.view("n", 0.1)
+    assert (view.lease_term, view.holds, view.chosen) == (4, True, True)
+
+
+def test_those_who_watch_are_told_that_a_commit_without_an_end_is_forgotten() -> None:
+    node = Node()
+    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    node.learner.commit(commit(ATHENS, 4), 0.0)
+    (told,) = node.settle(0.0)
+    assert told.view.chosen
+    node.acceptor.sweep(61.0)
+    (last,) = node.settle(61.0)
+    assert (last.view.lease, last.view.chosen) == (None, False)
+    assert last.version > told.version
+
+
+def test_nothing_is_told_where_a_name_is_forgotten_whose_end_was_told() -> None:
+    node = Node()
+    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    node.accept("n", ATHENS, 4)
+    node.learner.commit(commit(ATHENS, 4), 0.0)
+    node.release("n", ATHENS, 0.1)
+    node.acceptor.sweep(61.0)
+    assert "n" not in node.acceptor.records
+    assert node.settle(61.0) == []
+
+
 def test_a_commit_of_another_lease_than_the_one_held_does_not_hide_it() -> None:
     node = Node()
     node.accept("n", ATHENS, 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.proposer import Phase, Proposer
@@ -111,6 +113,29 @@ def test_one_that_occupies_nothing_need_not_withdraw() -> None:
     assert not found.must_withdraw(age=0.1, grace=0.05, now=0.1)
     found.occupies.add("a")
     assert found.must_withdraw(age=0.1, grace=0.05, now=0.1)
+
+
+def withdraws(age: float, other: Candidate, other_age: float, who: Candidate) -> bool:
+    """A candidate with one node of three for itself; the others say that another holds one of them."""
+    found = Proposer(who, ("a", "b", "c"))
+    found.prepare(5, 1, 0.0)
+    found.promised("a", 1, 5)
+    found.refused("b", no(RefusalReason.HELD, who=other, age_ms=round(other_age * 1000)), 0.0)
+    found.refused("c", no(RefusalReason.STALE), 0.0)
+    return found.must_withdraw(age=age, grace=0.04, now=0.0)
+
+
+@pytest.mark.parametrize("apart_ms", range(0, 100, 3))
+@pytest.mark.parametrize("heard_late_ms", [0, 5, 10])
+def test_of_two_that_split_the_votes_one_withdraws_however_far_apart(
+    apart_ms: int, heard_late_ms: int
+) -> None:
+    """Each hears the other's age late: together, there and back, by up to two round trips, half the grace."""
+    older, younger, late = 3.0 + apart_ms / 1000.0, 3.0, heard_late_ms / 1000.0
+    for first, second in ((ATHENS, BYBLOS), (BYBLOS, ATHENS)):
+        assert withdraws(older, second, younger - late, first) or withdraws(
+            younger, first, older - late, second
+        )
 
 
 def test_an_occupant_grows_older_after_it_was_heard_of() -> None:

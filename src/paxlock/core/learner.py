@@ -112,7 +112,14 @@ class Learner:
     def commit(self, message: Commit, now: float) -> None:
         """Somebody tells that this lease was chosen in this term."""
         known = self._chosen.get(message.name)
-        if known is not None and known.term >= message.term:
+        if known is not None and known.lease.candidate == message.lease.candidate:
+            # The token is in the holder's own Commit; whoever else found out does not know it.
+            learns = message.lease.token and not known.lease.token
+            if known.term >= message.term and not learns:
+                return
+            lease = message.lease if message.lease.token else known.lease
+            message = attrs.evolve(message, term=max(known.term, message.term), lease=lease)
+        elif known is not None and known.term >= message.term:
             return
         released = known is not None and known.released and known.lease.candidate == message.lease.candidate
         record = self._acceptor.records.get(message.name)
@@ -147,8 +154,9 @@ class Learner:
         record = self._acceptor.records.get(name)
         known = self._chosen.get(name)
         if record is None:
-            self._chosen.pop(name, None)
             self._inquiries.pop(name, None)
+            if self._chosen.pop(name, None) is not None and known is not None and not known.released:
+                self._publish(name, now)  # what was told last does not hold any more
             self._shown.pop(name, None)
             return
         lease = record.lease
@@ -171,11 +179,14 @@ class Learner:
             return View(request, name, self._acceptor.floor, None, 0, False, False, False, 0)
         lease = record.lease
         if lease is not None:
-            same = known is not None and known.lease.candidate == lease.candidate
-            if same and known is not None and known.lease.token:
-                lease = attrs.evolve(lease, token=known.lease.token)
+            lease_term, chosen = record.lease_term, False
+            if known is not None and known.lease.candidate == lease.candidate:
+                # It may have been chosen in a higher term than it is held in here.
+                lease_term, chosen = max(lease_term, known.term), True
+                if known.lease.token:
+                    lease = attrs.evolve(lease, token=known.lease.token)
             left = max(0, int((record.deadline - now) * 1000.0))
-            return View(request, name, record.term, lease, record.lease_term, True, same, False, left)
+            return View(request, name, record.term, lease, lease_term, True, chosen, False, left)
         # A term that is promised is not closed: only closed terms speak against a tenure (section 6).
         term = record.term if record.owner is None else record.term - 1
         if known is not None:

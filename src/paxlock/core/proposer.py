@@ -235,6 +235,10 @@ class Proposer:
 
         Asked of a candidate that has failed in its term. One that occupies nothing need not withdraw: its
         Release would free nothing, and a promise that was lost on its way lapses with the grace.
+
+        The age of another is heard late, as younger than it is, by up to half a grace there and back. So what
+        makes an older one and what is settled by the smaller candidate overlap: of two that see each other
+        so, both may withdraw, but never neither.
         """
         occupants: dict[Candidate, list[float]] = {}
         for refusal in self.refusals.values():
@@ -248,7 +252,7 @@ class Proposer:
         if not self.occupies:
             return False
         return any(
-            other_age > age + grace or (other_age >= age - grace and candidate < self.candidate)
+            other_age > age + grace / 2.0 or (other_age >= age - grace and candidate < self.candidate)
             for candidate, ages in occupants.items()
             for other_age in ages
         )

@@ -26,6 +26,7 @@ from paxlock.core.messages import (
     Names,
     NodeMode,
     Peer,
+    Poll,
     Promise,
     Recovering,
     Refused,
@@ -193,7 +194,9 @@ class Session:
         return ticket
 
     def unwatch(self, ticket: int) -> None:
-        if self._watchers.pop(ticket, None) is not None:
+        watcher = self._watchers.pop(ticket, None)
+        if watcher is not None:
+            self._forget_checks(watcher)
             for node in self._nodes:
                 self._out.send(node, Unwatch(self._out.request(), ticket))
 
@@ -311,6 +314,8 @@ class Session:
             return
         query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
         if query is None:
+            if isinstance(message, View):
+                self._checked(node, message, now)
             return
         query.next_page = False
         query.answered(node, message, now)
@@ -334,7 +339,28 @@ class Session:
         message = watcher.subscription(self._out.request())
         for node in self._nodes:
             self._out.send(node, message)
+        self._forget_checks(watcher)
+        for name, nodes in watcher.doubtful(now).items():
+            poll = Poll(self._out.request(), name)
+            self._asked[poll.request] = ticket
+            watcher.check(poll.request, name)
+            for node in nodes:
+                self._out.send(node, poll)
         self._timers.add(now + watcher.next_refresh(), WatchTimer(ticket))
+
+    def _forget_checks(self, watcher: Watcher) -> None:
+        for request in watcher.checks:
+            del self._asked[request]
+        watcher.checks.clear()
+
+    def _checked(self, node: str, message: View, now: float) -> None:
+        """A node answers what a watcher asked for again."""
+        watcher = self._watchers.get(self._asked.get(message.request, 0))
+        if watcher is None or not watcher.checked(node, message):
+            return
+        changed = watcher.look(message.name, now)
+        if changed is not None:
+            self._out.publish(changed)
 
     def _watching(self, node: str, message: Watching, now: float) -> None:
         watcher = self._watchers.get(message.watch)

@@ -14,7 +14,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import View
 from paxlock.core.quorum import blocking, majority
 
-__all__ = ["Judgement", "State", "judge", "over", "speaks_for_nobody", "token_of"]
+__all__ = ["Judgement", "State", "judge", "knows", "over", "speaks_for_nobody"]
 
 
 class State(enum.Enum):
@@ -35,51 +35,63 @@ class Judgement:
     remaining: float = 0.0
 
 
-def token_of(view: View) -> int:
-    """The fencing token of the tenure in this view: it travels in the lease once it is known."""
-    if view.lease is None:
-        return 0
-    return view.lease.token or view.lease_term
-
-
-def _speaks_for(view: View, candidate: Candidate) -> bool:
+def knows(view: View, candidate: Candidate) -> bool:
     """Whether the node holds this candidate's lease, or knows it chosen and not released."""
     if view.lease is None or view.lease.candidate != candidate or view.released:
         return False
     return view.holds or view.chosen
 
 
+def _has_moved_on(view: View) -> bool:
+    """Whether the node holds nothing and has closed a higher term than that of what it knows to be chosen."""
+    return not view.holds and view.term > view.lease_term
+
+
 def speaks_for_nobody(view: View) -> bool:
-    """Whether the node neither holds a lease nor knows one chosen and not released."""
-    return not view.holds and (not view.chosen or view.released)
+    """Whether the node neither holds a lease nor knows of one chosen that may go on."""
+    return not view.holds and (not view.chosen or view.released or _has_moved_on(view))
 
 
 def judge(views: Mapping[str, View], nodes: int) -> Judgement:
-    """Led if a quorum holds the same candidate's lease, in one term where nobody knows it to be chosen, or if
-    one node knows the Commit and N - quorum + 1 do not deny it; free if N - quorum + 1 report neither; else
-    unknown.
+    """Led if a quorum holds the same candidate's lease, or if one node knows the Commit and N - quorum + 1 do
+    not deny it, and the term is certain; free if N - quorum + 1 report neither; else unknown.
     """
     candidates = {
         view.lease.candidate for view in views.values() if view.lease is not None and not view.released
     }
     best: Judgement | None = None
     for candidate in candidates:
-        speaking = [view for view in views.values() if _speaks_for(view, candidate)]
+        speaking = [v for v in views.values() if knows(v, candidate) and not _has_moved_on(v)]
         holding = [view for view in speaking if view.holds]
         known = any(view.chosen for view in speaking)
-        term = _term_of_a_quorum(holding, nodes)
-        held = len(holding) >= majority(nodes) and (
-            known or term or any(v.lease is not None and v.lease.token for v in holding)
-        )
-        if not held and not (known and len(speaking) >= blocking(nodes)):
+        if len(holding) < majority(nodes) and not (known and len(speaking) >= blocking(nodes)):
             continue
-        found = _led(speaking, holding, term, nodes)
-        if best is None or found.term > best.term:
-            best = found
+        term = _term(speaking, holding, nodes)
+        if not term or _overtaken(views, candidate, term):
+            continue
+        if best is None or term > best.term:
+            best = _led(speaking, holding, term, nodes)
     if best is not None:
         return best
     neither = sum(map(speaks_for_nobody, views.values()))
     return Judgement(State.FREE if neither >= blocking(nodes) else State.UNKNOWN)
+
+
+def _term(speaking: list[View], holding: list[View], nodes: int) -> int:
+    """The fencing token, as far as these views tell it; 0 where they do not (section 6).
+
+    The token itself travels with the holder's own word. Where nobody has heard that, the highest term that
+    is known to be chosen, or that a quorum shows, is no lower than the token of a holder of by then; but a
+    candidate may have left a term that was chosen without its knowledge, so nobody may show a higher one.
+    """
+    tokens = [view.lease.token for view in speaking if view.lease is not None and view.lease.token]
+    if tokens:
+        return max(tokens)
+    shown = _term_of_a_quorum(holding, nodes)
+    chosen = max((view.lease_term for view in speaking if view.chosen), default=0)
+    if chosen > shown and all(view.lease_term <= chosen for view in speaking):
+        return chosen
+    return shown
 
 
 def _term_of_a_quorum(holding: list[View], nodes: int) -> int:
@@ -88,11 +100,14 @@ def _term_of_a_quorum(holding: list[View], nodes: int) -> int:
     return next((term for term in terms if terms.count(term) >= majority(nodes)), 0)
 
 
+def _overtaken(views: Mapping[str, View], candidate: Candidate, term: int) -> bool:
+    """Whether somebody else has become the holder since: tokens grow, and there is one holder at a time."""
+    leases = (view.lease for view in views.values() if view.lease is not None)
+    return any(lease.candidate != candidate and lease.token > term for lease in leases)
+
+
 def _led(speaking: list[View], holding: list[View], term: int, nodes: int) -> Judgement:
     newest = max(speaking, key=lambda view: (view.chosen, view.lease_term))
-    tokens = [view.lease.token for view in speaking if view.lease is not None and view.lease.token]
-    chosen = [view.lease_term for view in speaking if view.chosen]
-    term = max(tokens) if tokens else min(chosen, default=term)
     left = sorted((view.remaining_ms / 1000.0 for view in holding), reverse=True)
     quorum = majority(nodes)
     remaining = left[quorum - 1] if len(left) >= quorum else 0.0
@@ -105,5 +120,5 @@ def over(views: Mapping[str, View], nodes: int, candidate: Candidate, term: int)
     """
     if any(v.released and v.lease is not None and v.lease.candidate == candidate for v in views.values()):
         return True
-    gone = [view for view in views.values() if view.term >= term and not _speaks_for(view, candidate)]
+    gone = [view for view in views.values() if view.term >= term and not knows(view, candidate)]
     return len(gone) >= blocking(nodes)

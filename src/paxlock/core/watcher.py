@@ -13,7 +13,7 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Event, Seen, View, Watch
 from paxlock.core.notices import Changed
 from paxlock.core.quorum import blocking
-from paxlock.core.standing import Judgement, State, judge, over
+from paxlock.core.standing import Judgement, State, judge, knows, over
 
 __all__ = ["WATCH_LAPSE_S", "WATCH_REFRESH_S", "WatchTimer", "Watcher"]
 
@@ -23,6 +23,7 @@ FIRST_ANSWER_S = 1.0
 WATCH_LAPSE_S = 3.5
 WATCH_NAMES_MAX = 100_000
 WATCH_NAMES_LOOKED_AT = 64
+CHECKS_MAX = 16
 
 
 @attrs.frozen
@@ -40,6 +41,8 @@ class Shown:
     candidate: Candidate | None = None
     term: int = 0
     told: bool = False
+    released: Candidate | None = None  #: the last one whose Release was seen: it is over for good
+    released_term: int = 0
 
 
 @attrs.define(eq=False)
@@ -54,6 +57,8 @@ class Watcher:
     heard: dict[str, float] = attrs.field(factory=dict)
     views: dict[str, dict[str, tuple[int, View]]] = attrs.field(factory=dict)
     shown: dict[str, Shown] = attrs.field(factory=dict)
+    checks: dict[int, tuple[str, dict[str, int]]] = attrs.field(factory=dict)
+    turn: int = 0
     refresh: float = WATCH_REFRESH_FIRST_S
 
     def subscription(self, request: int) -> Watch:
@@ -82,7 +87,52 @@ class Watcher:
         known = views.get(node)
         if known is None or known[0] <= message.version:
             views[node] = (message.version, message.view)
+        self._note_release(name, message.view)
         return Seen(message.watch, ((name, message.version),))
+
+    def _note_release(self, name: str, view: View) -> None:
+        """Keep that a candidate is over, whatever this node tells next and others go on telling."""
+        if view.released and view.lease is not None:
+            shown = self.shown.setdefault(name, Shown())
+            if view.lease_term >= shown.released_term:
+                shown.released, shown.released_term = view.lease.candidate, view.lease_term
+
+    def doubtful(self, now: float) -> dict[str, list[str]]:
+        """Of a prefix, the names shown as led that are to be asked for again, and at which nodes.
+
+        A node that has forgotten a name, or has lost its memory, says nothing of it any more, and its last
+        word would count for ever. First those of which not all nodes say the same; then one in turn.
+        """
+        if not self.prefix:
+            return {}
+        fresh = self._fresh(now)
+        said: dict[str, list[str]] = {}
+        split: list[str] = []
+        for name, shown in self.shown.items():
+            if shown.state is State.LED and shown.candidate is not None:
+                views = self.views.get(name, {})
+                said[name] = [node for node in views if knows(views[node][1], shown.candidate)]
+                if not fresh.issubset(said[name]) and len(split) < CHECKS_MAX:
+                    split.append(name)
+        names = list(said)
+        in_turn = [names[self.turn % len(names)]] if names else []
+        self.turn += 1
+        return {name: said[name] for name in (*split, *in_turn)}
+
+    def check(self, request: int, name: str) -> None:
+        """Nodes are asked for their views of the name."""
+        views = self.views.get(name, {})
+        self.checks[request] = (name, {node: version for node, (version, _) in views.items()})
+
+    def checked(self, node: str, view: View) -> bool:
+        """Take the answer of a node, unless an event has told more since it was asked."""
+        name, asked = self.checks.get(view.request, ("", {}))
+        views = self.views.get(name, {})
+        if view.name != name or node not in views or views[node][0] != asked.get(node):
+            return False
+        views[node] = (views[node][0], view)
+        self._note_release(name, view)
+        return True
 
     def _forget_one(self) -> bool:
         """Make room for a name by forgetting one that was told to be free; those led go to the end."""
@@ -109,10 +159,9 @@ class Watcher:
         fresh = self._fresh(now)
         views = {node: view for node, (_, view) in self.views.get(name, {}).items() if node in fresh}
         judgement = judge(views, len(self.nodes))
-        if judgement.state is State.LED and judgement.term >= shown.term and judgement.lease is not None:
-            ended = over(views, len(self.nodes), judgement.lease.candidate, judgement.term)
-            if not (ended and any(view.released for view in views.values())):
-                return self._tell(name, shown, State.LED, judgement)
+        lease = judgement.lease
+        if lease is not None and judgement.term >= shown.term and lease.candidate != shown.released:
+            return self._tell(name, shown, State.LED, judgement)
         if shown.state is State.LED and shown.candidate is not None:
             if over(views, len(self.nodes), shown.candidate, shown.term):
                 return self._tell(name, shown, State.FREE, None)

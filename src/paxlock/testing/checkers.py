@@ -183,6 +183,7 @@ class NodeChecker:
     grace: float
     deadlines: dict[Candidate, dict[str, float]] = attrs.field(factory=dict)
     accepted: dict[tuple[str, int, Candidate], set[str]] = attrs.field(factory=dict)
+    let_go: dict[tuple[str, str], dict[Candidate, float]] = attrs.field(factory=dict)
 
     def before(
         self, node: NodeMachine, message: Message, sender: object, now: float
@@ -272,6 +273,14 @@ class NodeChecker:
         if len(deadlines) < quorum or deadlines[quorum - 1] < until - EPSILON_S:
             raise CheckFailed("section 4", f"{candidate} is valid for longer than a quorum holds its lease")
 
+    def last_stranger(self, node: NodeMachine, name: str, candidate: Candidate, true: float) -> float:
+        """Until when the node held a lease of anybody but this candidate; -inf if it never did."""
+        held = node.held.get(name)
+        if held is not None and held[0] != candidate:
+            return true
+        let_go = self.let_go.get((node.node_id, name), {})
+        return max((at for other, at in let_go.items() if other != candidate), default=-inf)
+
     def released(self, node: NodeMachine, message: Release) -> None:
         """The node has answered this Release."""
         node.ended.add((message.name, message.candidate))
@@ -310,6 +319,7 @@ class NodeChecker:
 
     def _let_go(self, node: NodeMachine, name: str, before: tuple[Candidate, float, int], now: float) -> None:
         candidate, deadline, _ = before
+        self.let_go.setdefault((node.node_id, name), {})[candidate] = node.clock.true(now)
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
                 "exclusion rule",

@@ -57,6 +57,7 @@ class Machine:
     clock: Clock
     paused_until: float = -inf
     asleep: bool = False  #: paused with its whole machine: nothing is received
+    calm_since: float = -inf  #: since when, in true time, nothing has stopped it
     wakes_at: float = inf
     idle_ticks: int = 0
     backlog: list[Datagram] = attrs.field(factory=list)

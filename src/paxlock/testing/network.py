@@ -36,6 +36,7 @@ class Network:
     def __init__(self, simulation: Simulation) -> None:
         self.healed = False
         self.machines: dict[Address, Machine] = {}
+        self.disturbed: dict[Link, float] = {}  #: until when a datagram was last lost, or late, or damaged
         self.keyring = (
             Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
         )
@@ -81,12 +82,16 @@ class Network:
         if rng is None:
             rng = self._links[link] = Random(f"network {sim.seed} {link}")
         delays = self._delays(link, rng)
+        if not delays or delays[0] > self._scenario.delay_max:
+            self.disturbed[link] = sim.true + (delays[0] if delays else 0.0)
         if sim.timeline is not None:
             what = What.SENT if delays else What.LOST
             sim.tell(machine.label, what, other=target.label, messages=self._messages(data))
         for delay in delays:
             damaged = self._damages(rng)
             shape = self._damage(data, rng) if damaged else data
+            if damaged:
+                self.disturbed[link] = max(self.disturbed.get(link, 0.0), sim.true)
             arriving = Datagram(shape, machine.address, machine.label, damaged)
             sim.at(sim.true + delay, self._arrive, address, arriving)
 

@@ -18,6 +18,7 @@ from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
 from paxlock.errors import ConfigError
 from paxlock.testing.checkers import CheckFailed
+from paxlock.testing.endurance import SLOW_WRITE_S
 from paxlock.testing.machines import Datagram, NodeMachine
 from paxlock.testing.moments import What
 from paxlock.wire.endpoint import Endpoint, NodeSender
@@ -112,6 +113,7 @@ class Nodes:
             if isinstance(published, MemoryLost):
                 raise CheckFailed("memory", f"{node.label} says: {published.explanation}")
             if isinstance(published, ModeChanged) and published.mode is NodeMode.SERVING:
+                node.calm_since = max(node.calm_since, sim.true)
                 sim.check.nodes.serves(node, sim.check.exclusion)
 
     # The disk
@@ -122,6 +124,8 @@ class Nodes:
         latency = node.rng.uniform(sim.scenario.persist_min, sim.scenario.persist_max)
         if sim.true < disk.slow_until:
             latency += node.rng.random() * disk.slow_by
+        if latency > SLOW_WRITE_S:
+            node.calm_since = max(node.calm_since, sim.true + latency)
         sim.at(sim.true + latency, self._written, node, node.life, done, arguments)
 
     def _written(self, node: NodeMachine, life: int, done: Any, arguments: tuple[Any, ...]) -> None:

@@ -31,6 +31,13 @@ SPLIT: dict[str, Any] = {
     **CALM, "clients": 5, "loss": 0.4, "client_crashes": 8.0, "partitions": 8.0, "away_max": 0.2,
     "max_ttl_ms": 250, "faulty_for": 1.5, "ceiling_step": 1000,
 }  # fmt: skip
+ROLLING: dict[str, Any] = {
+    **CALM, "clients": 3, "once": 0.0, "limited": 0.0, "crashes": 2.5, "away_max": 0.05, "hold_for_ever": 1.0,
+    "max_ttl_ms": 250, "ttl_min_ms": 250, "faulty_for": 3.0, "late": 0.0, "heavy_tail": 0.0, "reordered": 0.0,
+    "damaged": 0.0, "delay_max": 0.0008, "grace_ms": 10, "persist_max": 0.004, "slow_disks": 0.0,
+    "disk_failures": 0.0, "node_suspends": 0.0, "client_pauses": 0.0, "client_suspends": 0.0,
+    "one_way_splits": 0.0, "broken_links": 0.0, "holders_cut_off": 0.0,
+}  # fmt: skip
 LEAVERS: dict[str, Any] = {"cancelled": 0.6, "late": 0.3, "repeated": 0.3, "names": 1, "late_max": 0.1}
 STANDING: dict[str, Any] = {
     "nodes": 3, "names": 1, "clients": 5, "once": 0.0, "loss": 0.2, "late": 0.2, "late_max": 0.2,

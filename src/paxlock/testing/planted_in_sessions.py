@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paxlock.testing.mutations import Edit, Mutation
-from paxlock.testing.planted_figures import CALM, CROWD, CUT_OFF, PAUSES, RESTARTS, SPLIT
+from paxlock.testing.planted_figures import CALM, CROWD, CUT_OFF, PAUSES, RESTARTS, ROLLING, SPLIT
 
 __all__ = ["IN_SESSIONS"]
 
@@ -219,15 +219,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "if False:",
             ),
         ),
-        test="tests/paper/test_section_3_tenure.py"
-        "::test_l3_a_tenure_outlives_the_restart_of_every_node_one_after_another",
+        changes=ROLLING,
     ),
     Mutation(
         "term-never-raised",
         "L3: a holder whose term is stale at a node does not go to a higher one",
         (Edit("contender", "Contender._refused_to_holder", "tenure.may_raise(now)", "False"),),
-        test="tests/paper/test_section_3_tenure.py"
-        "::test_l3_a_tenure_outlives_the_restart_of_every_node_one_after_another",
+        changes=ROLLING,
     ),
     Mutation(
         "stands-where-the-holder-lacks",

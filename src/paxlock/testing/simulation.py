@@ -259,6 +259,7 @@ class Simulation:
         if self.true < machine.paused_until or machine.paused_until == -inf:
             return
         machine.paused_until = -inf
+        machine.calm_since = max(machine.calm_since, self.true)
         slept, machine.asleep = machine.asleep, False
         machine.wakes_at = inf
         self.tell(machine.label, What.RESUMED)

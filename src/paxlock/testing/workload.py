@@ -20,7 +20,9 @@ from paxlock.core.notices import (
     Lost,
     Mismatch,
 )
+from paxlock.errors import LossReason
 from paxlock.testing.checkers import EPSILON_S, CheckFailed
+from paxlock.testing.endurance import check_loss
 from paxlock.testing.linearizability import OperationKind, OperationOutcome
 from paxlock.testing.machines import ClientMachine
 from paxlock.testing.moments import What
@@ -268,8 +270,10 @@ class Workload:
             case Extended(ticket, deadline):
                 wish = self._wishes[client.session, ticket]
                 self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
-            case Lost(ticket):
+            case Lost(ticket, reason):
                 wish = self._wishes[client.session, ticket]
+                if reason is LossReason.EXPIRED and wish.candidate is not None:
+                    check_loss(sim, client, wish.candidate, wish.timing)
                 wish.over = True
                 self._lost(client, wish)
                 sim.look_for_progress()

@@ -1,0 +1,65 @@
+"""A tenure is not lost while a quorum of nodes serves and can be reached (protocol.md section 3, rule L3).
+
+What a holder may expect: it was not disturbed itself, and for long enough a quorum of nodes, the same ones,
+served without a break, exchanged with it every datagram in time, and held nothing of anybody else. Some of
+them may have restarted before that, or missed renewals: then it is the holder's part to win them back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paxlock.core.lease import Candidate, Timing
+from paxlock.core.messages import NodeMode
+from paxlock.core.quorum import majority
+from paxlock.testing.checkers import CheckFailed
+from paxlock.testing.machines import ClientMachine, NodeMachine
+from paxlock.testing.scenario import SILENCE_GRACES
+
+if TYPE_CHECKING:
+    from paxlock.testing.simulation import Simulation
+
+__all__ = ["SLOW_WRITE_S", "check_loss"]
+
+SLOW_WRITE_S = 0.02  #: a node that writes for longer may have let requests for a higher term wait
+ROUNDS_S = 0.05  #: for the rounds of a raise themselves
+
+
+def check_loss(sim: Simulation, client: ClientMachine, candidate: Candidate, timing: Timing) -> None:
+    """The client's lease has run out just now: fail where that was not to be.
+
+    How long calm must have lasted: for a renewal to be answered "not held", an Accept to be refused, an
+    attempt at a higher term that was begun before the calm to be given up, and the next one to succeed.
+    """
+    tenure = sim.check.exclusion.tenures[candidate]
+    longest = (
+        timing.ttl * (1.0 + sim.scenario.drift) + SILENCE_GRACES * sim.scenario.grace_ms / 1000.0 + ROUNDS_S
+    )
+    calm_from = max(tenure.since, sim.true - longest)
+    if client.calm_since > calm_from:
+        return
+    calm = [
+        node.label
+        for node in sim.nodes.all
+        if _was_calm(sim, client, node, tenure.name, candidate, calm_from)
+    ]
+    if len(calm) >= majority(sim.scenario.nodes):
+        raise CheckFailed(
+            "L3",
+            f"token {tenure.token} of {tenure.name!r} ran out, though {', '.join(calm)} served and were in "
+            f"touch with its holder for {sim.true - calm_from:.3f} s",
+        )
+
+
+def _was_calm(
+    sim: Simulation, client: ClientMachine, node: NodeMachine, name: str, candidate: Candidate, since: float
+) -> bool:
+    if node.core is None or node.core.mode is not NodeMode.SERVING or node.calm_since > since:
+        return False
+    disturbed = sim.network.disturbed
+    if (
+        max(disturbed.get((client.label, node.label), 0.0), disturbed.get((node.label, client.label), 0.0))
+        > since
+    ):
+        return False
+    return sim.check.nodes.last_stranger(node, name, candidate, sim.true) <= since
