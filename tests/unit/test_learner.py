@@ -124,8 +124,8 @@ def test_those_who_watch_are_told_that_a_commit_without_an_end_is_forgotten() ->
     node.learner.commit(commit(ATHENS, 4), 0.0)
     (told,) = node.settle(0.0)
     assert told.view.chosen
-    node.acceptor.sweep(61.0)
-    (last,) = node.settle(61.0)
+    node.acceptor.sweep(64.0)
+    (last,) = node.settle(64.0)
     assert (last.view.lease, last.view.chosen) == (None, False)
     assert last.version > told.version
 
@@ -136,9 +136,9 @@ def test_nothing_is_told_where_a_name_is_forgotten_whose_end_was_told() -> None:
     node.accept("n", ATHENS, 4)
     node.learner.commit(commit(ATHENS, 4), 0.0)
     node.release("n", ATHENS, 0.1)
-    node.acceptor.sweep(61.0)
+    node.acceptor.sweep(64.0)
     assert "n" not in node.acceptor.records
-    assert node.settle(61.0) == []
+    assert node.settle(64.0) == []
 
 
 def test_a_commit_of_another_lease_than_the_one_held_does_not_hide_it() -> None:

@@ -460,6 +460,8 @@ class Acceptor:
         return term <= self.ceiling
 
     def _too_far(self, record: Record, term: int, now: float) -> bool:
+        if term <= TERM_JUMP_MAX:
+            return False
         by_clock = int(max(0.0, now + self._wall_offset)) * TERMS_PER_UNIX_SECOND
         return term > max(record.term, self.floor, by_clock) + TERM_JUMP_MAX
 

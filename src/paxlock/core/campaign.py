@@ -75,14 +75,12 @@ class Attempt:
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
     repairs_left: int = 1
     heard: dict[str, float] = attrs.field(factory=dict)
+    candidate: Candidate = attrs.field(init=False)
+    number: int = attrs.field(init=False)
 
-    @property
-    def candidate(self) -> Candidate:
-        return self.lease.candidate
-
-    @property
-    def number(self) -> int:
-        return self.lease.candidate.attempt
+    def __attrs_post_init__(self) -> None:
+        self.candidate = self.lease.candidate
+        self.number = self.candidate.attempt
 
     @property
     def last_term(self) -> int:

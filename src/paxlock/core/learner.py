@@ -5,8 +5,10 @@ Commit informs; it never changes what an acceptor holds, and never arms a timer 
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from random import Random
+from typing import NamedTuple
 
 import attrs
 
@@ -30,19 +32,19 @@ SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
 
-@attrs.frozen
-class InquiryTimer:
-    """A lease is held here and nobody has said that it was chosen: ask."""
+class InquiryTimer(NamedTuple):
+    """A lease is held here and nobody has said that it was chosen: ask. Without a name: look who must."""
 
-    name: str
+    name: str = ""
+    kind: str = "inquiry"
 
 
-@attrs.frozen
-class EventTimer:
+class EventTimer(NamedTuple):
     """Events of this subscription may be unacknowledged."""
 
     session: bytes
     watch: int
+    kind: str = "event"
 
 
 @attrs.define(eq=False)
@@ -102,6 +104,9 @@ class Learner:
         self._version = first_version
         self._chosen: dict[str, Chosen] = {}
         self._inquiries: dict[str, Inquiry] = {}
+        self._unheard: deque[tuple[float, str, Candidate]] = deque()
+        # Not the same in all nodes, so that rarely two of them ask at the same time.
+        self._first_wait = INQUIRY_FIRST_S * rng.uniform(0.8, 1.2)
         self._shown: dict[str, tuple[object, ...]] = {}
         self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
         self._by_name: dict[str, set[tuple[bytes, int]]] = {}
@@ -197,13 +202,29 @@ class Learner:
     # A value that was chosen without anybody's knowledge
 
     def _inquire_later(self, name: str, candidate: Candidate, term: int, now: float) -> None:
+        """Nearly always a Commit or a Release comes first: until then only a place in a queue is spent."""
         inquiry = self._inquiries.get(name)
         if inquiry is None or inquiry.candidate != candidate:
-            self._inquiries[name] = inquiry = Inquiry(candidate, term)
-            self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
+            self._inquiries.pop(name, None)
+            if not self._unheard:
+                self._timers.add(now + self._first_wait, InquiryTimer())
+            self._unheard.append((now + self._first_wait, name, candidate))
         elif inquiry.term != term:
             inquiry.term = term
             inquiry.views.clear()
+
+    def look_for_unheard(self, now: float) -> None:
+        """Ask about those of whom nobody has said in time that they were chosen."""
+        while self._unheard and self._unheard[0][0] <= now:
+            _, name, candidate = self._unheard.popleft()
+            record, known = self._acceptor.records.get(name), self._chosen.get(name)
+            held = record is not None and record.holds(candidate)
+            if held and name not in self._inquiries and not (known and known.lease.candidate == candidate):
+                assert record is not None
+                self._inquiries[name] = Inquiry(candidate, record.lease_term)
+                self.inquire(name, now)
+        if self._unheard:
+            self._timers.add(self._unheard[0][0], InquiryTimer())
 
     def inquire(self, name: str, now: float) -> None:
         """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes."""

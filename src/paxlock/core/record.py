@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import NamedTuple
 
 import attrs
 
@@ -14,21 +15,23 @@ __all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
 NEVER = float("inf")
 
 
-@attrs.frozen
-class RecordTimer:
+class RecordTimer(NamedTuple):
     """Something of some name may have run out."""
 
+    kind: str = "record"
 
-@attrs.frozen
-class SweepTimer:
+
+class SweepTimer(NamedTuple):
     """Tombstones may have served their time; idle names may be forgotten."""
 
+    kind: str = "sweep"
 
-@attrs.frozen
-class PushTimer:
+
+class PushTimer(NamedTuple):
     """A pushed Accepted of this name may not have been answered."""
 
     name: str
+    kind: str = "push"
 
 
 @attrs.define(eq=False)

@@ -155,7 +155,8 @@ class Replica:
 
     def receive(self, message: Message, peer: Peer, now: float) -> None:
         """Take one message of one peer, whose seal and address have been checked."""
-        self._run_out(now)
+        if self._timers.deadline() <= now:
+            self._run_out(now)
         self.counters[type(message).__name__] += 1
         if isinstance(peer, str):
             self._from_node(message, peer, now)
@@ -323,6 +324,8 @@ class Replica:
                     self._acceptor.run_out_all(now)
                 case PushTimer(name):
                     self._acceptor.push_again(name, now)
+                case InquiryTimer(""):
+                    self._learner.look_for_unheard(now)
                 case InquiryTimer(name):
                     self._learner.inquire(name, now)
                 case EventTimer():

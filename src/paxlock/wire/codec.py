@@ -244,7 +244,7 @@ def _sequence(item: _Field, limit: int) -> _Field:
     return _Field(list, decode, encode)
 
 
-def _pair(first: _Field, second: _Field, build: _Convert = tuple) -> _Field:
+def _pair(first: _Field, second: _Field) -> _Field:
     """A nested array of two items without nested ones."""
     shape = (first.wire, second.wire)
 
@@ -255,7 +255,7 @@ def _pair(first: _Field, second: _Field, build: _Convert = tuple) -> _Field:
             first.decode(values[0])
         if second.decode is not None:
             second.decode(values[1])
-        return build(values)
+        return tuple(values)
 
     return _Field(list, decode, tuple)
 
@@ -315,6 +315,16 @@ def _schema(cls: type, *fields: _Field, check: Callable[[Any], bool] | None = No
     )
 
 
+def _candidate(values: list[Any]) -> Candidate:
+    """As `_pair` would, in one step: a candidate is in nearly every message."""
+    if len(values) != 2:
+        raise Malformed("not a candidate")
+    session, attempt = values
+    if type(session) is not bytes or len(session) != SESSION_BYTES or type(attempt) is not int:
+        raise Malformed("not a candidate")
+    return Candidate(session, attempt)
+
+
 def _nested(schema: _Schema, *, nullable: bool = False) -> _Field:
     return _Field(list, schema.decode, schema.encode, nullable)
 
@@ -332,7 +342,7 @@ _SESSION = _Field(bytes, _exactly(SESSION_BYTES))
 _RUN = _Field(bytes, _exactly(RUN_BYTES))
 _SEEN_RUN = _Field(bytes, _exactly(RUN_BYTES, empty=True))
 _ATTEMPTS = _sequence(_INT, ATTEMPTS_MAX)
-_CANDIDATE = _pair(_SESSION, _INT, Candidate._make)
+_CANDIDATE = _Field(list, _candidate, tuple)
 _HELD = _sequence(_pair(_INT, _TERM_FIELD), ATTEMPTS_MAX)
 _MODE = _choice(m.NodeMode)
 
