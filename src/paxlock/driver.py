@@ -105,45 +105,60 @@ class Driver:
 
     async def run(self) -> None:
         """Own the machine until cancelled."""
-        clock, machine = self.clock, self.machine
-        offset = clock.now() - trio.current_time()
+        offset = self.clock.now() - trio.current_time()
         while True:
-            self._poked = False
-            if self._jumped is not None:
-                # Before anything that arrived is looked at: a loss by the jump shall be told as one.
-                now = clock.now()
-                drift = now - trio.current_time() - offset
-                if abs(drift) > CLOCK_JUMP_S:
-                    offset += drift
-                    self._jumped(now)
-            more = self._drain()
-            now = clock.now()
-            if machine.deadline() <= now:
-                machine.tick(now)
-            if self._tell_first is not None:
-                self._unpublished.extend(self._tell_first())
-            told = self._publish_all()
-            if more or told or self._poked:
-                # Those who are told may have more to send, which leaves in the same datagrams.
-                await trio.lowlevel.checkpoint()
-            self._take()
-            self._flush()
-            if self._lot:
-                self._lot.unpark_all()
-            if self._publish_all() or more or self._poked:
-                continue
-            await self._wait(clock.now())
+            await trio.lowlevel.checkpoint_if_cancelled()
+            # One scope serves many turns, for making one costs more than a small turn does. Its deadline is
+            # only moved to earlier times: an alarm that is not wanted any more costs a turn that does nothing.
+            with trio.CancelScope() as alarm:
+                while True:
+                    offset = self._notice_jump(offset)
+                    if await self._turn():
+                        break
+                    await self._wait(alarm)
+
+    def _notice_jump(self, offset: float) -> float:
+        """Before anything that arrived is looked at: a loss by a jump of the clock shall be told as one."""
+        if self._jumped is not None:
+            now = self.clock.now()
+            drift = now - trio.current_time() - offset
+            if abs(drift) > CLOCK_JUMP_S:
+                self._jumped(now)
+                return offset + drift
+        return offset
+
+    async def _turn(self) -> bool:
+        """Take what has come, do what is due, carry out what follows; True if there is more at once."""
+        self._poked = False
+        more = self._drain()
+        now = self.clock.now()
+        if self.machine.deadline() <= now:
+            self.machine.tick(now)
+        if self._tell_first is not None:
+            self._unpublished.extend(self._tell_first())
+        told = self._publish_all()
+        if more or told or self._poked:
+            # Those who are told may have more to send, which leaves in the same datagrams. Shielded: an alarm
+            # must not end a turn half-way.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        self._take()
+        self._flush()
+        if self._lot:
+            self._lot.unpark_all()
+        return self._publish_all() or more or self._poked
 
     def _alarm(self, now: float) -> float:
         """When to wake at the latest, by trio's clock."""
         return trio.current_time() + min(self.machine.deadline() - now, self.longest_sleep)
 
-    async def _wait(self, now: float) -> None:
-        self._sleep = trio.CancelScope(deadline=self._alarm(now))
+    async def _wait(self, alarm: trio.CancelScope) -> None:
+        when = self._alarm(self.clock.now())
+        if when < alarm.deadline:
+            alarm.deadline = when
+        self._sleep = alarm
         self._direct = True
         try:
-            with self._sleep:
-                await self.transport.wait_readable()
+            await self.transport.wait_readable()
         finally:
             self._sleep = None
 
