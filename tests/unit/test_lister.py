@@ -52,7 +52,7 @@ class Node:
 
     def go_on(self) -> list[tuple[object, Names]]:
         """Whatever is due, until nobody waits; the answers in order."""
-        found = []
+        found: list[tuple[object, Names]] = []
         while len(self.lister):
             now = self.timers.deadline()
             assert ListTimer() in set(self.timers.due(now))
