@@ -60,7 +60,7 @@ async def hold(cell: paxlock.Cell, nodes: list[int], count: int, seconds: float)
         async with client.lock("first"):
             pass  # from here on every node serves
         empty = sum(map(bytes_of, nodes))
-        leases: list[paxlock.Held] = []
+        leases: list[paxlock.HeldLease] = []
 
         async def take(part: range) -> None:
             for number in part:

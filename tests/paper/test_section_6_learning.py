@@ -421,6 +421,25 @@ def test_s6_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
     assert times.count("agenor") >= 2 and times.count("agora") >= 2
 
 
+def test_s6_of_many_names_that_are_to_be_asked_for_again_each_has_its_turn() -> None:
+    session = watching(prefix=True, pattern="n")
+    names = [f"n{number:02}" for number in range(40)]
+    for name in names:
+        for node in "abc":
+            event(session, node, 1, attrs.evolve(holds(ATHENS, 4, chosen=True, token=4), name=name), 0.01)
+        event(session, "a", 2, attrs.evolve(closed(6), name=name), 0.02)
+    session.run_until(0.5)
+    session.sent(Poll)
+    asked: list[str] = []
+    for second in range(1, 5):
+        for node in "abc":
+            session.receive(node, Watching(0, 1), second - 0.5)
+        session.run_until(float(second))
+        asked += [poll.name for node, poll in session.sent(Poll) if node == "b"]
+    assert set(asked) == set(names)
+    assert len(asked) <= 4 * 17
+
+
 def test_s6_an_answer_that_an_event_has_overtaken_is_not_taken() -> None:
     session = watching(prefix=True, pattern="ag")
     for node in "abc":

@@ -22,7 +22,7 @@ from trio.testing import MockClock
 
 from paxlock import Cell, ConfigError, State
 from paxlock.config import ADDRESSES_MAX_BYTES
-from paxlock.core.acceptor import TOMBSTONE_S, SweepTimer
+from paxlock.core.acceptor import SWEEP_DIVISOR, TOMBSTONE_S, SweepTimer
 from paxlock.core.durable import Membership
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX, Candidate, Lease
 from paxlock.core.messages import (
@@ -211,7 +211,8 @@ def test_sweeping_pauses_between_slices() -> None:
     one = HandAcceptor()
     for number in range(2_000):
         one.release(Candidate(session_id(f"s{number}"), 1), 1, now=0.0, name=f"n{number}")
-    moment = TOMBSTONE_S + 1.0
+    moment = one.timers.deadline()
+    assert TOMBSTONE_S <= moment <= TOMBSTONE_S * (1 + 1 / SWEEP_DIVISOR)
     due = list(one.timers.due(moment))
     assert due == [SweepTimer()]
     one.acceptor.sweep(moment)

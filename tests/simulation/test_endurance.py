@@ -52,6 +52,13 @@ def test_a_quorum_is_enough() -> None:
     cell.lose()
 
 
+def test_a_young_lease_may_have_been_granted_with_little_time_left() -> None:
+    cell = Cell()
+    cell.sim.check.exclusion.tenures[cell.candidate].since = 9.99
+    cell.client.calm_since = 9.9
+    cell.lose()
+
+
 def test_a_holder_that_was_paused_may_lose_its_lease() -> None:
     cell = Cell()
     cell.sim.true = 9.7

@@ -101,23 +101,25 @@ class Watcher:
         """Of a prefix, the names shown as led that are to be asked for again, and at which nodes.
 
         A node that has forgotten a name, or has lost its memory, says nothing of it any more, and its last
-        word would count for ever. First those of which not all nodes say the same; then one in turn.
+        word would count for ever. One in turn, and those of which not all nodes say the same.
         """
         if not self.prefix:
             return {}
+        led = [(name, shown.candidate) for name, shown in self.shown.items() if shown.state is State.LED]
         fresh = self._fresh(now)
-        said: dict[str, list[str]] = {}
-        split: list[str] = []
-        for name, shown in self.shown.items():
-            if shown.state is State.LED and shown.candidate is not None:
-                views = self.views.get(name, {})
-                said[name] = [node for node in views if knows(views[node][1], shown.candidate)]
-                if not fresh.issubset(said[name]) and len(split) < CHECKS_MAX:
-                    split.append(name)
-        names = list(said)
-        in_turn = [names[self.turn % len(names)]] if names else []
+        chosen: dict[str, list[str]] = {}
+        for step in range(len(led)):
+            name, candidate = led[(self.turn + step) % len(led)]
+            assert candidate is not None
+            views = self.views.get(name, {})
+            said = [node for node in views if knows(views[node][1], candidate)]
+            if not step or not fresh.issubset(said):
+                chosen[name] = said
+                if len(chosen) > CHECKS_MAX:
+                    self.turn += step
+                    break
         self.turn += 1
-        return {name: said[name] for name in (*split, *in_turn)}
+        return chosen
 
     def check(self, request: int, name: str) -> None:
         """Nodes are asked for their views of the name."""

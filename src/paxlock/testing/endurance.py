@@ -29,13 +29,14 @@ def check_loss(sim: Simulation, client: ClientMachine, candidate: Candidate, tim
     """The client's lease has run out just now: fail where that was not to be.
 
     How long calm must have lasted: for a renewal to be answered "not held", an Accept to be refused, an
-    attempt at a higher term that was begun before the calm to be given up, and the next one to succeed.
+    attempt at a higher term that was begun before the calm to be given up, and the next one to succeed. A
+    lease may be granted with little time left: so the calm must have lasted, however young the tenure is.
     """
     tenure = sim.check.exclusion.tenures[candidate]
     longest = (
         timing.ttl * (1.0 + sim.scenario.drift) + SILENCE_GRACES * sim.scenario.grace_ms / 1000.0 + ROUNDS_S
     )
-    calm_from = max(tenure.since, sim.true - longest)
+    calm_from = sim.true - longest
     if client.calm_since > calm_from:
         return
     calm = [

@@ -247,4 +247,30 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         test="tests/paper/test_section_3_proposer.py"
         "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
     ),
+    Mutation(
+        "ages-compared-exactly",
+        "L2: each of two candidates leaves it to the other to withdraw",
+        (Edit("proposer", "Proposer.must_withdraw", "age + grace / 2.0 or", "age + grace or"),),
+        test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
+    ),
+    Mutation(
+        "lowest-chosen-term",
+        "section 6: of terms that are known to be chosen the lowest is told",
+        (Edit("standing", "_term", "chosen = max(", "chosen = min("),),
+        test="tests/unit/test_standing.py::test_which_term_is_the_token",
+    ),
+    Mutation(
+        "led-after-the-release",
+        "section 6: old views bring back a tenure whose Release was seen",
+        (Edit("watcher", "Watcher.look", "lease.candidate != shown.released", "True"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again",
+    ),
+    Mutation(
+        "never-asked-again",
+        "section 6: what a node has forgotten counts for ever with those who watch a prefix",
+        (Edit("watcher", "Watcher.doubtful", "if not self.prefix:", "if True:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
+    ),
 )
