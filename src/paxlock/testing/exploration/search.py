@@ -13,6 +13,7 @@ from paxlock.core.messages import Message
 from paxlock.core.quorum import majority
 from paxlock.testing.exploration.bounds import Bounds
 from paxlock.testing.exploration.cell import NODES
+from paxlock.testing.exploration.classes import Classes
 from paxlock.testing.exploration.reduction import Reduction
 from paxlock.testing.exploration.tables import (
     FAILED,
@@ -29,6 +30,7 @@ __all__ = ["Cell", "Exploration", "Report"]
 COLUMN_BITS = 24
 COMMON_BITS = 20
 LOOK_AT_CLOCK_STATES = 4096
+MOST_COLUMNS = 500_000  #: for which a quotient is computed
 
 Cell = tuple[int, int, int, int, int]  #: common part of either session, three columns
 
@@ -76,16 +78,25 @@ class Exploration:
     """The search within these bounds. ``run`` it once.
 
     ``reduced=False`` keeps every message that was ever sent: to see that dropping some hides nothing.
+    ``condensed`` searches classes of columns instead of columns, and raises TooLarge where there are too many
+    columns for that. It tells no way to a violation.
     """
 
-    def __init__(self, bounds: Bounds, *, reduced: bool = True) -> None:
+    def __init__(self, bounds: Bounds, *, reduced: bool = True, condensed: bool = False) -> None:
         self.bounds = bounds
+        self.condensed = condensed
         self.messages = Messages()
         self.nodes = NodeTable(bounds, self.messages)
         self.sessions = SessionTable(bounds, self.messages, 0)
-        self.columns = Columns(self.nodes, self.messages)
-        if reduced:
-            self.columns.reduction = Reduction(self.nodes, self.sessions, self.messages)
+        columns = Columns(self.nodes, self.messages)
+        if reduced or condensed:
+            columns.reduction = Reduction(self.nodes, self.sessions, self.messages)
+        self.columns: Columns | Classes = columns
+        self._fold: dict[int, int] = {}  #: common parts of a session that count as another one
+        if condensed:
+            first = self.first()[2]
+            classes = Classes(self.sessions, columns, self.messages, first, limit=MOST_COLUMNS)
+            self.columns, self._fold = classes, classes.fold
         self._answers: dict[tuple[int, int, int, int, int], list[tuple[int, int, Outcome]]] = {}
         self._told: dict[tuple[int, int, int], int] = {}
         self._parents: dict[int, int] = {}  #: every state met, and from which one
@@ -133,8 +144,10 @@ class Exploration:
     ) -> None:
         c0, c1, x, y, z = cell
         told, tell = self._told, self._tell
-        views = self.columns.views[session]
+        views, fold = self.columns.views[session], self._fold
         mine = c1 if session else c0
+        if mine in fold:
+            return  # it is over, and what it repeats its nodes have taken into account
         for at, here, one, two in around:
             key = (session, mine, here, views[one], views[two])
             answers = self._answers.get(key)
@@ -163,10 +176,11 @@ class Exploration:
                 z2 = told.get((session, number, z)) or tell(session, outcome, z)
             else:
                 x2, y2, z2 = x, y, z
+            common = fold.get(outcome.common, outcome.common)
             if session:
-                found.append((c0, outcome.common, x2, y2, z2, -1, 1, outcome.event))
+                found.append((c0, common, x2, y2, z2, -1, 1, outcome.event))
             else:
-                found.append((outcome.common, c1, x2, y2, z2, -1, 0, outcome.event))
+                found.append((common, c1, x2, y2, z2, -1, 0, outcome.event))
 
     def _tell(self, session: int, outcome: Outcome, column: int) -> int:
         view, mask = outcome.others[self.columns.views[session][column]]
@@ -189,7 +203,9 @@ class Exploration:
                 assert outcome.mine is not None
                 new_view, mask = outcome.mine
                 mask = self.messages.swapped(mask) if session else mask
-                found.append((outcome.common, self.columns.changed(here, session, new_view, mask), outcome))
+                new = self.columns.answered(here, session, answer, new_view, mask)
+                if new is not None:
+                    found.append((self._fold.get(outcome.common, outcome.common), new, outcome))
         return found
 
     # The search
@@ -222,7 +238,7 @@ class Exploration:
             pass
         except _Found as found:
             report.violation = str(found)
-            report.script = self._script(found.state)
+            report.script = [] if self.condensed else self._script(found.state)
         finally:
             gc.enable()
         report.states = len(self._parents)
@@ -247,6 +263,7 @@ class Exploration:
         return found
 
     def _situation(self, c0: int, c1: int, columns: list[int]) -> object:
+        assert isinstance(self.columns, Columns)
         nodes, sessions, parts = self.nodes, self.sessions, self.columns.parts
         kept = [
             (repr(nodes.keys[node]), repr(sessions.views[view0]), repr(sessions.views[view1]))
