@@ -25,7 +25,7 @@ from paxlock.testing.exploration.tables import (
     StepFailed,
 )
 
-__all__ = ["Cell", "Exploration", "Report"]
+__all__ = ["Cell", "Exploration", "Report", "cell_of"]
 
 COLUMN_BITS = 24
 COMMON_BITS = 20
@@ -58,6 +58,7 @@ class Report:
     exhausted: bool = False
     seconds: float = 0.0
     memory_mib: float = 0.0
+    condensed: bool = False  #: states are of classes of columns
     situations: dict[str, int] = attrs.field(factory=dict)
     violation: str = ""
     script: list[str] = attrs.field(factory=list)
@@ -67,10 +68,12 @@ class Report:
         if self.violation:
             end = f"VIOLATION: {self.violation}"
         speed = self.states / self.seconds if self.seconds else 0.0
+        states = "states of classes" if self.condensed else "states"
         parts = ", ".join(f"{count} {what}" for what, count in self.situations.items())
         return (
-            f"{self.bounds.name}: {self.states} states, {self.transitions} transitions, depth {self.depth}, "
-            f"{end}; {self.seconds:.1f} s, {speed:.0f} states/s, {self.memory_mib:.0f} MiB ({parts})"
+            f"{self.bounds.name}: {self.states} {states}, {self.transitions} transitions, "
+            f"depth {self.depth}, {end}; {self.seconds:.1f} s, {speed:.0f} states/s, "
+            f"{self.memory_mib:.0f} MiB ({parts})"
         )
 
 
@@ -83,6 +86,7 @@ class Exploration:
     """
 
     def __init__(self, bounds: Bounds, *, reduced: bool = True, condensed: bool = False) -> None:
+        self._began = time.perf_counter()
         self.bounds = bounds
         self.condensed = condensed
         self.messages = Messages()
@@ -222,9 +226,8 @@ class Exploration:
 
     def run(self, *, minutes: float = 60.0, memory_mib: float = 8192.0) -> Report:
         """Explore until everything was seen, a rule is broken, or time or memory is over."""
-        report = Report(self.bounds)
-        began = time.perf_counter()
-        until = began + 60.0 * minutes
+        report = Report(self.bounds, condensed=self.condensed)
+        until = time.perf_counter() + 60.0 * minutes
         at = self.canonical(self.first())
         self._parents[at] = -1
         frontier = [at]
@@ -242,12 +245,12 @@ class Exploration:
         finally:
             gc.enable()
         report.states = len(self._parents)
-        report.seconds = time.perf_counter() - began
+        report.seconds = time.perf_counter() - self._began
         report.memory_mib = _memory_mib()
         report.situations = {
             "of nodes": len(self.nodes.keys),
             "of sessions": len(self.sessions.commons),
-            "columns": len(self.columns),
+            "classes" if self.condensed else "columns": len(self.columns),
             "messages": len(self.messages.known),
             "runs of the core": self.nodes.runs + self.sessions.runs,
         }
@@ -257,7 +260,7 @@ class Exploration:
         """Every state met, without the messages under way; the two names of each as one."""
         found: set[frozenset[object]] = set()
         for state in self._parents:
-            c0, c1, *columns = _unpacked(state)
+            c0, c1, *columns = cell_of(state)
             twins = [self.columns.twin(column) for column in columns]
             found.add(frozenset((self._situation(c0, c1, columns), self._situation(c1, c0, twins))))
         return found
@@ -281,7 +284,7 @@ class Exploration:
                 time.perf_counter() > until or _memory_mib() > memory_mib
             ):
                 raise TimeoutError
-            cell = _unpacked(state)
+            cell = cell_of(state)
             try:
                 moves = steps(cell)
                 report.transitions += len(moves)
@@ -390,7 +393,8 @@ def _packed(c0: int, c1: int, x: int, y: int, z: int) -> int:
     return ((((c0 << COMMON_BITS | c1) << COLUMN_BITS | x) << COLUMN_BITS | y) << COLUMN_BITS) | z
 
 
-def _unpacked(state: int) -> Cell:
+def cell_of(state: int) -> Cell:
+    """The cell of a number that ``canonical`` gave."""
     columns = (1 << COLUMN_BITS) - 1
     return (
         state >> 3 * COLUMN_BITS + COMMON_BITS,
