@@ -30,7 +30,7 @@ __all__ = ["Cell", "Exploration", "Report", "cell_of"]
 COLUMN_BITS = 24
 COMMON_BITS = 20
 LOOK_AT_CLOCK_STATES = 4096
-MOST_COLUMNS = 500_000  #: for which a quotient is computed
+MOST_COLUMNS = 200_000  #: for which a quotient is computed
 
 Cell = tuple[int, int, int, int, int]  #: common part of either session, three columns
 
