@@ -7,13 +7,20 @@ from random import Random
 import attrs
 import pytest
 
+from paxlock.core.messages import Message
 from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.exploration import BOUNDS, Bounds, Exploration, explore
 from paxlock.testing.exploration.__main__ import main
+from paxlock.testing.exploration.automaton import BROKEN, INNER
 from paxlock.testing.exploration.cell import NODES
+from paxlock.testing.exploration.classes import Classes
 from paxlock.testing.exploration.nodes import ExploredNode, NodeEvent
 from paxlock.testing.exploration.planted import FOUND_IN, find
+from paxlock.testing.exploration.quotient import Quotient
+from paxlock.testing.exploration.search import cell_of
 from paxlock.testing.exploration.sessions import ExploredSession, SessionEvent
+from paxlock.testing.exploration.tables import StepFailed
+from paxlock.testing.mutations import planted
 from paxlock.testing.planted_bugs import PLANTED_BUGS
 
 TINY = Bounds("tiny", max_term=1, phases=2)
@@ -39,10 +46,32 @@ def tables(request: pytest.FixtureRequest) -> Exploration:
     ],
 )
 def test_a_space_is_exhausted_without_a_violation(name: str, states: int) -> None:
-    report = explore(BOUNDS[name], minutes=1.0)
+    report = explore(BOUNDS[name], minutes=1.0, condensed=False)
     assert not report.violation, report
     assert report.exhausted
     # Fewer would mean that something is not explored any more; where the rules change, so does this.
+    assert report.states == states
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [
+        ("small", 596),
+        ("crash", 596),
+        ("commit", 596),
+        ("refusals", 6_025),
+        ("renew", 3_470),
+        ("standing", 338),
+        ("standing-crash", 338),
+        ("hand-off", 18_053),
+        ("hand-off-crash", 22_138),
+    ],
+)
+def test_a_space_of_classes_is_exhausted_without_a_violation(name: str, states: int) -> None:
+    report = explore(BOUNDS[name], minutes=1.0)
+    assert report.condensed
+    assert not report.violation, report
+    assert report.exhausted
     assert report.states == states
 
 
@@ -51,6 +80,16 @@ def test_a_planted_bug_is_found(name: str) -> None:
     report = find(name, minutes=1.0)
     assert report.violation, f"not found in {report}"
     assert len(report.script) > 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, bounds in FOUND_IN.items() if bounds not in ("terms2", "hand-off2")]
+)
+def test_a_planted_bug_is_found_among_classes(name: str) -> None:
+    with planted(next(mutation for mutation in PLANTED_BUGS if mutation.name == name)):
+        report = explore(BOUNDS[FOUND_IN[name]], minutes=1.0)
+    assert report.violation
+    assert len(report.script) > 1, "the way there is told by the search of every state"
 
 
 def test_every_name_in_the_table_is_a_planted_bug() -> None:
@@ -75,6 +114,107 @@ def test_dropping_messages_hides_nothing(name: str) -> None:
     assert not other.violation
     assert other.states > one.states
     assert reduced.met() == whole.met()
+
+
+def _told_of(exploration: Exploration, fold: dict[int, int]) -> dict[object, int]:
+    """Both sessions with what they keep of the nodes, in every state met, and how few nodes hold the lease
+    that is valid; the two names of each as one, and sessions that are over by their tokens only.
+    """
+    sessions, columns = exploration.sessions, exploration.columns
+    found: dict[object, int] = {}
+    for state in exploration._parents:
+        *commons, x, y, z = cell_of(state)
+        views = [(columns.views[0][column], columns.views[1][column]) for column in (x, y, z)]
+        c0, c1 = (fold.get(common, common) for common in commons)
+        key = min((c0, c1, sorted(views)), (c1, c0, sorted((view1, view0) for view0, view1 in views)))
+        holding = len(NODES)
+        for session, common in enumerate(commons):
+            if sessions.valid[common]:
+                held = [columns.holder[column] for column in (x, y, z)]
+                holding = sum(
+                    1 for one in held if one and one[0] == session and one[1] >= sessions.valid[common]
+                )
+        found[repr(key)] = min(found.get(repr(key), holding), holding)
+    return found
+
+
+@pytest.mark.parametrize("name", ["crash", "renew", "standing-crash"])
+def test_classes_hide_nothing(name: str) -> None:
+    """The same situations of sessions are met, together, and a valid lease on as few nodes."""
+    classes, whole = Exploration(BOUNDS[name], condensed=True), Exploration(BOUNDS[name])
+    one, other = classes.run(minutes=1.0), whole.run(minutes=1.0)
+    assert one.exhausted
+    assert other.exhausted
+    assert one.states < other.states
+    assert classes.sessions.commons == whole.sessions.commons
+    assert isinstance(classes.columns, Classes)
+    assert _told_of(classes, classes.columns.fold) == _told_of(whole, classes.columns.fold)
+
+
+@pytest.mark.parametrize("name", ["crash", "renew", "standing-crash", "hand-off"])
+def test_what_happens_to_a_column_happens_to_what_covers_it(name: str) -> None:
+    """By the edges that were left, step by step, for every column and every class that covers it."""
+    columns = Exploration(BOUNDS[name], condensed=True).columns
+    assert isinstance(columns, Classes)
+    automaton, quotient = columns.automaton, columns.quotient
+    checked = 0
+    by_views: dict[object, list[int]] = {}
+    for number in range(1, len(columns)):
+        by_views.setdefault((columns.views[0][number], columns.views[1][number]), []).append(number)
+    for vertex, edges in enumerate(automaton.edges):
+        mine = quotient.of_vertex[vertex]
+        others = by_views[automaton.views(vertex)] if vertex != BROKEN else []
+        for other in others:
+            if not quotient.covers(other, mine):
+                assert other != mine
+                continue
+            held, holds = automaton.keeps(vertex), columns.holder[other]
+            assert holds is None or (held is not None and holds[0] == held[0] and holds[1] <= held[1])
+            for label, to in edges:
+                wanted = quotient.of_vertex[to]
+                ends = _ends(quotient, other, automaton.labels, label)
+                assert any(end == wanted or (wanted and quotient.covers(end, wanted)) for end in ends)
+                checked += 1
+    assert checked > sum(map(len, automaton.edges)) * 0.9
+
+
+def _ends(quotient: Quotient, start: int, labels: list[tuple[str, tuple[int, ...]]], label: int) -> set[int]:
+    """Where a class comes to by this label, after steps of its own; without it, where it need not be seen."""
+    inner, stack = {start}, [start]
+    while stack:
+        for other, to in quotient.edges[stack.pop()]:
+            if other == INNER and to not in inner:
+                inner.add(to)
+                stack.append(to)
+    kind, guard = labels[label]
+    found = set(inner) if kind in ("inner", "lapsed") else set()
+    for number in inner:
+        for other, to in quotient.edges[number]:
+            what, before = labels[other]
+            earlier = not before or (len(guard) == 2 and before[0] == guard[0] and before[1] <= guard[1])
+            if other == label or (what == kind and kind in ("lapsed", "fails") and earlier):
+                found.add(to)
+    return found
+
+
+def test_a_rule_broken_in_a_session_is_told_whenever_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The situations are all run beforehand; the search asks for them again."""
+    happens = ExploredSession.happens
+
+    def breaks(session: ExploredSession, event: SessionEvent) -> list[tuple[str, Message]]:
+        if event is SessionEvent.ENDS:
+            raise CheckFailed("over", "as if")
+        return happens(session, event)
+
+    monkeypatch.setattr(ExploredSession, "happens", breaks)
+    for condensed in (False, True):
+        exploration = Exploration(TINY, condensed=condensed)
+        failing = [key for key, found in exploration.sessions.known_events() if isinstance(found, StepFailed)]
+        assert failing
+        for common, views in failing:
+            with pytest.raises(StepFailed):
+                exploration.sessions.events(common, *views)
+        assert exploration.run(minutes=1.0).violation == "over: as if"
 
 
 def test_a_key_of_a_node_says_all(tables: Exploration) -> None:

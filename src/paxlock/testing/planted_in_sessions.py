@@ -43,7 +43,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "mixed-terms",
         "S3: acceptances of different terms are counted together before the first validity",
         (
-            Edit("proposer", "Proposer.took", "took.term == term and took.sent_at", "took.sent_at"),
+            Edit("proposer", "Proposer.took", "taken.term == term and taken.sent_at", "taken.sent_at"),
             Edit("contender", "Contender._chosen", "if took.term == proposer.term", "if True"),
         ),
         changes=SPLIT,

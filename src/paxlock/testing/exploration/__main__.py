@@ -19,12 +19,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bounds", choices=sorted(BOUNDS), default="small", help="the space to explore")
     parser.add_argument("--minutes", type=float, default=60.0, help="when to stop (60)")
     parser.add_argument("--memory", type=float, default=8192.0, metavar="MIB", help="where to stop (8192)")
+    parser.add_argument("--whole", action="store_true", help="every state, also those that count as one")
     parser.add_argument("--planted", action="store_true", help="find the planted bugs, each in its bounds")
     parser.add_argument("--trace", action="store_true", help="with --planted: show the way to each")
     options = parser.parse_args(arguments)
     if options.planted:
         return _find_all(options.minutes, trace=options.trace)
-    report = explore(BOUNDS[options.bounds], minutes=options.minutes, memory_mib=options.memory)
+    report = explore(
+        BOUNDS[options.bounds],
+        minutes=options.minutes,
+        memory_mib=options.memory,
+        condensed=not options.whole,
+    )
     print(report)
     for line in report.script:
         print(f"  {line}")

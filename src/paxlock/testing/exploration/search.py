@@ -13,6 +13,7 @@ from paxlock.core.messages import Message
 from paxlock.core.quorum import majority
 from paxlock.testing.exploration.bounds import Bounds
 from paxlock.testing.exploration.cell import NODES
+from paxlock.testing.exploration.classes import Classes
 from paxlock.testing.exploration.reduction import Reduction
 from paxlock.testing.exploration.tables import (
     FAILED,
@@ -24,11 +25,12 @@ from paxlock.testing.exploration.tables import (
     StepFailed,
 )
 
-__all__ = ["Cell", "Exploration", "Report"]
+__all__ = ["Cell", "Exploration", "Report", "cell_of"]
 
 COLUMN_BITS = 24
 COMMON_BITS = 20
 LOOK_AT_CLOCK_STATES = 4096
+MOST_COLUMNS = 200_000  #: for which a quotient is computed
 
 Cell = tuple[int, int, int, int, int]  #: common part of either session, three columns
 
@@ -56,6 +58,7 @@ class Report:
     exhausted: bool = False
     seconds: float = 0.0
     memory_mib: float = 0.0
+    condensed: bool = False  #: states are of classes of columns
     situations: dict[str, int] = attrs.field(factory=dict)
     violation: str = ""
     script: list[str] = attrs.field(factory=list)
@@ -65,10 +68,12 @@ class Report:
         if self.violation:
             end = f"VIOLATION: {self.violation}"
         speed = self.states / self.seconds if self.seconds else 0.0
+        states = "states of classes" if self.condensed else "states"
         parts = ", ".join(f"{count} {what}" for what, count in self.situations.items())
         return (
-            f"{self.bounds.name}: {self.states} states, {self.transitions} transitions, depth {self.depth}, "
-            f"{end}; {self.seconds:.1f} s, {speed:.0f} states/s, {self.memory_mib:.0f} MiB ({parts})"
+            f"{self.bounds.name}: {self.states} {states}, {self.transitions} transitions, "
+            f"depth {self.depth}, {end}; {self.seconds:.1f} s, {speed:.0f} states/s, "
+            f"{self.memory_mib:.0f} MiB ({parts})"
         )
 
 
@@ -76,16 +81,26 @@ class Exploration:
     """The search within these bounds. ``run`` it once.
 
     ``reduced=False`` keeps every message that was ever sent: to see that dropping some hides nothing.
+    ``condensed`` searches classes of columns instead of columns, and raises TooLarge where there are too many
+    columns for that. It tells no way to a violation.
     """
 
-    def __init__(self, bounds: Bounds, *, reduced: bool = True) -> None:
+    def __init__(self, bounds: Bounds, *, reduced: bool = True, condensed: bool = False) -> None:
+        self._began = time.perf_counter()
         self.bounds = bounds
+        self.condensed = condensed
         self.messages = Messages()
         self.nodes = NodeTable(bounds, self.messages)
         self.sessions = SessionTable(bounds, self.messages, 0)
-        self.columns = Columns(self.nodes, self.messages)
-        if reduced:
-            self.columns.reduction = Reduction(self.nodes, self.sessions, self.messages)
+        columns = Columns(self.nodes, self.messages)
+        if reduced or condensed:
+            columns.reduction = Reduction(self.nodes, self.sessions, self.messages)
+        self.columns: Columns | Classes = columns
+        self._fold: dict[int, int] = {}  #: common parts of a session that count as another one
+        if condensed:
+            first = self.first()[2]
+            classes = Classes(self.sessions, columns, self.messages, first, limit=MOST_COLUMNS)
+            self.columns, self._fold = classes, classes.fold
         self._answers: dict[tuple[int, int, int, int, int], list[tuple[int, int, Outcome]]] = {}
         self._told: dict[tuple[int, int, int], int] = {}
         self._parents: dict[int, int] = {}  #: every state met, and from which one
@@ -133,8 +148,10 @@ class Exploration:
     ) -> None:
         c0, c1, x, y, z = cell
         told, tell = self._told, self._tell
-        views = self.columns.views[session]
+        views, fold = self.columns.views[session], self._fold
         mine = c1 if session else c0
+        if mine in fold:
+            return  # it is over, and what it repeats its nodes have taken into account
         for at, here, one, two in around:
             key = (session, mine, here, views[one], views[two])
             answers = self._answers.get(key)
@@ -163,10 +180,11 @@ class Exploration:
                 z2 = told.get((session, number, z)) or tell(session, outcome, z)
             else:
                 x2, y2, z2 = x, y, z
+            common = fold.get(outcome.common, outcome.common)
             if session:
-                found.append((c0, outcome.common, x2, y2, z2, -1, 1, outcome.event))
+                found.append((c0, common, x2, y2, z2, -1, 1, outcome.event))
             else:
-                found.append((outcome.common, c1, x2, y2, z2, -1, 0, outcome.event))
+                found.append((common, c1, x2, y2, z2, -1, 0, outcome.event))
 
     def _tell(self, session: int, outcome: Outcome, column: int) -> int:
         view, mask = outcome.others[self.columns.views[session][column]]
@@ -189,7 +207,9 @@ class Exploration:
                 assert outcome.mine is not None
                 new_view, mask = outcome.mine
                 mask = self.messages.swapped(mask) if session else mask
-                found.append((outcome.common, self.columns.changed(here, session, new_view, mask), outcome))
+                new = self.columns.answered(here, session, answer, new_view, mask)
+                if new is not None:
+                    found.append((self._fold.get(outcome.common, outcome.common), new, outcome))
         return found
 
     # The search
@@ -206,9 +226,8 @@ class Exploration:
 
     def run(self, *, minutes: float = 60.0, memory_mib: float = 8192.0) -> Report:
         """Explore until everything was seen, a rule is broken, or time or memory is over."""
-        report = Report(self.bounds)
-        began = time.perf_counter()
-        until = began + 60.0 * minutes
+        report = Report(self.bounds, condensed=self.condensed)
+        until = time.perf_counter() + 60.0 * minutes
         at = self.canonical(self.first())
         self._parents[at] = -1
         frontier = [at]
@@ -222,16 +241,16 @@ class Exploration:
             pass
         except _Found as found:
             report.violation = str(found)
-            report.script = self._script(found.state)
+            report.script = [] if self.condensed else self._script(found.state)
         finally:
             gc.enable()
         report.states = len(self._parents)
-        report.seconds = time.perf_counter() - began
+        report.seconds = time.perf_counter() - self._began
         report.memory_mib = _memory_mib()
         report.situations = {
             "of nodes": len(self.nodes.keys),
             "of sessions": len(self.sessions.commons),
-            "columns": len(self.columns),
+            "classes" if self.condensed else "columns": len(self.columns),
             "messages": len(self.messages.known),
             "runs of the core": self.nodes.runs + self.sessions.runs,
         }
@@ -241,12 +260,13 @@ class Exploration:
         """Every state met, without the messages under way; the two names of each as one."""
         found: set[frozenset[object]] = set()
         for state in self._parents:
-            c0, c1, *columns = _unpacked(state)
+            c0, c1, *columns = cell_of(state)
             twins = [self.columns.twin(column) for column in columns]
             found.add(frozenset((self._situation(c0, c1, columns), self._situation(c1, c0, twins))))
         return found
 
     def _situation(self, c0: int, c1: int, columns: list[int]) -> object:
+        assert isinstance(self.columns, Columns)
         nodes, sessions, parts = self.nodes, self.sessions, self.columns.parts
         kept = [
             (repr(nodes.keys[node]), repr(sessions.views[view0]), repr(sessions.views[view1]))
@@ -264,7 +284,7 @@ class Exploration:
                 time.perf_counter() > until or _memory_mib() > memory_mib
             ):
                 raise TimeoutError
-            cell = _unpacked(state)
+            cell = cell_of(state)
             try:
                 moves = steps(cell)
                 report.transitions += len(moves)
@@ -373,7 +393,8 @@ def _packed(c0: int, c1: int, x: int, y: int, z: int) -> int:
     return ((((c0 << COMMON_BITS | c1) << COLUMN_BITS | x) << COLUMN_BITS | y) << COLUMN_BITS) | z
 
 
-def _unpacked(state: int) -> Cell:
+def cell_of(state: int) -> Cell:
+    """The cell of a number that ``canonical`` gave."""
     columns = (1 << COLUMN_BITS) - 1
     return (
         state >> 3 * COLUMN_BITS + COMMON_BITS,

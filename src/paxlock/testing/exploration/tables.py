@@ -210,8 +210,8 @@ class SessionTable:
         self.valid: list[int] = []  #: the token of the lease that is valid, or 0
         self.token: list[int] = []
         self.lapsed: list[int] = []
-        self._taken: dict[tuple[int, tuple[int, ...], int, int], Outcome | None] = {}
-        self._events: dict[tuple[int, tuple[int, ...]], list[Outcome]] = {}
+        self._taken: dict[tuple[int, tuple[int, ...], int, int], Outcome | StepFailed | None] = {}
+        self._events: dict[tuple[int, tuple[int, ...]], list[Outcome] | StepFailed] = {}
         machine, sends = ExploredSession.fresh(identity, bounds)
         self.first = self.situation(machine)
         self.first_sent = self._masks(sends)[NODES[0]]
@@ -245,13 +245,20 @@ class SessionTable:
         return masks
 
     def taken(self, common: int, views: tuple[int, ...], view: int, message: int) -> Outcome | None:
-        """An answer comes from a node of which this view is kept; None where it changes nothing."""
+        """An answer comes from a node of which this view is kept; None where it changes nothing. Raises
+        StepFailed.
+        """
         key = (common, views, view, message)
         if key not in self._taken:
             self._taken[key] = self._take(*key)
-        return self._taken[key]
+        found = self._taken[key]
+        if isinstance(found, StepFailed):
+            raise found
+        return found
 
-    def _take(self, common: int, views: tuple[int, ...], view: int, message: int) -> Outcome | None:
+    def _take(
+        self, common: int, views: tuple[int, ...], view: int, message: int
+    ) -> Outcome | StepFailed | None:
         pickled, order = self._machines[common, views]
         machine: ExploredSession = pickle.loads(pickled)
         node = order[views.index(view)]
@@ -261,33 +268,49 @@ class SessionTable:
         except OutOfBounds:
             return None
         except CheckFailed as failure:
-            raise StepFailed(failure, message) from failure
+            return StepFailed(failure, message)
         return self._outcome(message, machine, sends, (common, views), node)
 
     def events(self, common: int, *unordered: int) -> list[Outcome]:
-        """What may happen in this session besides messages, with these views of the nodes."""
+        """What may happen in this session besides messages, with these views of the nodes. Raises
+        StepFailed, every time that it is asked.
+        """
         found = self._events.get((common, unordered))
         if found is None:
             views = tuple(sorted(unordered))
-            if views != unordered:
-                found = self._events[common, unordered] = self.events(common, *views)
-                return found
-            pickled, _ = self._machines[common, views]
-            first: ExploredSession = pickle.loads(pickled)
-            found = self._events[common, views] = []
-            for event in first.events():
-                machine: ExploredSession = pickle.loads(pickled)
-                self.runs += 1
-                try:
-                    sends = machine.happens(event)
-                except OutOfBounds:
-                    continue
-                except CheckFailed as failure:
-                    raise StepFailed(failure, event) from failure
-                outcome = self._outcome(event, machine, sends, (common, views), None)
-                if outcome is not None:
-                    found.append(outcome)
+            found = self._events.get((common, views)) or self._happening(common, views)
+            self._events[common, views] = self._events[common, unordered] = found
+        if isinstance(found, StepFailed):
+            raise found
         return found
+
+    def _happening(self, common: int, views: tuple[int, ...]) -> list[Outcome] | StepFailed:
+        pickled, _ = self._machines[common, views]
+        first: ExploredSession = pickle.loads(pickled)
+        found: list[Outcome] = []
+        for event in first.events():
+            machine: ExploredSession = pickle.loads(pickled)
+            self.runs += 1
+            try:
+                sends = machine.happens(event)
+            except OutOfBounds:
+                continue
+            except CheckFailed as failure:
+                return StepFailed(failure, event)
+            outcome = self._outcome(event, machine, sends, (common, views), None)
+            if outcome is not None:
+                found.append(outcome)
+        return found
+
+    def known_events(self) -> Iterable[tuple[tuple[int, tuple[int, ...]], list[Outcome] | StepFailed]]:
+        """Of every situation what may happen besides messages, as far as it was asked for."""
+        return ((key, found) for key, found in self._events.items() if key[1] == tuple(sorted(key[1])))
+
+    def known_answers(
+        self,
+    ) -> Iterable[tuple[tuple[int, tuple[int, ...], int, int], Outcome | StepFailed | None]]:
+        """Of every situation what an answer does there, as far as it was asked for."""
+        return self._taken.items()
 
     def _outcome(
         self,
@@ -334,7 +357,7 @@ class Columns:
         self._twins: list[int] = []
         self._answers: list[tuple[list[int], list[int]] | None] = []
         self._changed: dict[tuple[int, int, int, int], int] = {}
-        self.failures: dict[tuple[int, NodeEvent | int], CheckFailed] = {}
+        self.failures: dict[tuple[int, object], CheckFailed] = {}
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -373,6 +396,10 @@ class Columns:
                 view1 = view
             found = self._changed[key] = self.number(node, view0, view1, messages | mask)
         return found
+
+    def answered(self, column: int, session: int, message: int, view: int, mask: int) -> int | None:
+        """The same, by an answer of the node."""
+        return self.changed(column, session, view, mask)
 
     def twin(self, column: int) -> int:
         """The column with the sessions exchanged."""
