@@ -7,11 +7,13 @@ python -m benchmarks [--quick] [--scenarios A,B] [--peers paxlock,etcd] [--round
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import attrs
 
@@ -66,11 +68,10 @@ def main() -> int:
         results = Results(description(), {}, {})
         peers = present(plan.peers, results)
         begin = time.monotonic()
+        signal.signal(signal.SIGTERM, _end)
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.work_dir) as folder:
-            run(attrs.evolve(plan, peers=peers), results, Path(folder))
+            run(attrs.evolve(plan, peers=peers), results, Path(folder), arguments.json)
         say(f"measured in {time.monotonic() - begin:.0f} s")
-        if arguments.json is not None:
-            arguments.json.write_text(results.to_json(), encoding="utf-8")
     text = report(results, SCENARIOS)
     print(text)
     if arguments.report is not None:
@@ -143,8 +144,13 @@ def present(peers: Sequence[Peer], results: Results) -> tuple[Peer, ...]:
     return tuple(found)
 
 
-def run(plan: Plan, results: Results, folder: Path) -> None:
-    """Scenario by scenario, round by round, peer by peer."""
+def _end(_number: int, _frame: object) -> NoReturn:
+    """Leave by an exception, so that whatever was started is ended."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def run(plan: Plan, results: Results, folder: Path, json_file: Path | None = None) -> None:
+    """Scenario by scenario, round by round, peer by peer. The file is written anew after each round."""
     with Bench(folder, plan.effort) as bench:
         for scenario in plan.scenarios:
             for number in range(1, plan.effort.rounds + 1):
@@ -157,6 +163,8 @@ def run(plan: Plan, results: Results, folder: Path) -> None:
                     if scenario.key in peer.scenarios:
                         measure_peer = scenario.measure
                         once(results, scenario, peer.name, lambda p=peer, m=measure_peer: m(bench, p))  # type: ignore[misc]
+                if json_file is not None:
+                    json_file.write_text(results.to_json(), encoding="utf-8")
 
 
 def once(results: Results, scenario: Scenario, name: str, measure: Callable[[], Figures]) -> None:

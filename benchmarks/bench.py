@@ -124,7 +124,7 @@ class Bench:
             cluster.folder / "clients.log",
         )
 
-    def one_client(self, peer: Peer, cluster: Cluster, workload: str, **arguments: object) -> dict[str, Any]:
+    def one_client(self, peer: Peer, cluster: Cluster, workload: str, **arguments: Any) -> dict[str, Any]:
         """Run a workload that needs one process, and give its result."""
         with self.client(peer, cluster, workload, **arguments) as client:
             client.wait_ready()

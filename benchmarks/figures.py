@@ -10,6 +10,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import attrs
 
@@ -96,7 +97,7 @@ def hand_offs(tenures: Sequence[Tenure]) -> HandOffs:
     """Judge all hand-offs between consecutive tenures, whichever client recorded them."""
     ordered = sorted(tenures, key=lambda tenure: tenure.held)
     gaps, fair, judged, overlaps = [], 0, 0, 0
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if after.held < before.released:
             overlaps += 1
             continue
@@ -150,7 +151,7 @@ def longest_gap(successes: Sequence[int], begin: int, end: int) -> float:
     before = [moment for moment in successes if moment <= begin]
     inside = [moment for moment in successes if begin < moment < end]
     moments = [max(before, default=begin), *sorted(inside), end]
-    return seconds(max(b - a for a, b in zip(moments, moments[1:], strict=False)))
+    return seconds(max(b - a for a, b in pairwise(moments)))
 
 
 # --- watches --------------------------------------------------------------------------------------------

@@ -11,9 +11,12 @@ from benchmarks.registry import OURS, PEERS
 from benchmarks.results import Results
 from benchmarks.scenarios.base import Column, Scenario, Table
 
-NOTHING = "–"
+NOTHING = "-"
 MIB = 1024 * 1024
-THOUSAND = 1000
+METHOD = (
+    "Medians of {rounds} rounds, peer after peer in each round, all on one machine. In brackets: how many "
+    "times paxlock's figure, the median of the ratios inside each round."
+)
 
 UNITS: Mapping[str, Callable[[float], str]] = {
     "us": lambda value: f"{value * 1e6:,.0f} us",
@@ -101,8 +104,7 @@ def _head(results: Results) -> str:
     lines = [
         "# Results",
         "",
-        f"Medians of {rounds} rounds, peer after peer in each round, all on one machine. In brackets: how many "
-        "times paxlock's figure, the median of the ratios inside each round.",
+        METHOD.format(rounds=rounds),
         "",
         machine + ".",
         "",

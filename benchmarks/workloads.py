@@ -117,7 +117,10 @@ async def _pairs(session: Session, seconds: float) -> tuple[list[int], list[int]
 
 
 async def workers(context: Context) -> Result:
-    """For each number of workers: so many loops side by side, each with a name of its own."""
+    """For each number of workers: so many loops side by side, each with a name of its own.
+
+    A call that fails costs its worker a moment, and is counted.
+    """
     results = {}
     async with context.opened() as session:
         await context.ready()
@@ -125,51 +128,65 @@ async def workers(context: Context) -> Result:
             await _workers(context, session, count, context.arguments["warm_up_s"])
             servers, own = cpu_of(context.servers), time.process_time()
             begin = time.monotonic_ns()
-            done = await _workers(context, session, count, context.arguments["seconds"])
+            done, failed = await _workers(context, session, count, context.arguments["seconds"])
             elapsed = time.monotonic_ns() - begin
             servers, own = cpu_of(context.servers) - servers, time.process_time() - own
-            results[str(count)] = {"pairs": done, "elapsed": elapsed, "cpu": servers + own}
+            results[str(count)] = {
+                "pairs": done,
+                "failed": failed,
+                "elapsed": elapsed,
+                "cpu": servers + own,
+            }
     return results
 
 
-async def _workers(context: Context, session: Session, count: int, seconds: float) -> int:
+async def _workers(context: Context, session: Session, count: int, seconds: float) -> tuple[int, int]:
     end = time.monotonic_ns() + int(seconds * NS_PER_S)
-    done = [0] * count
+    done, failed = [0] * count, [0] * count
 
     def worker(number: int) -> Job:
         name = f"worker-{number}"
 
         async def run() -> None:
             while time.monotonic_ns() < end:
-                await session.release(await session.acquire(name))
-                done[number] += 1
+                try:
+                    await session.release(await session.acquire(name))
+                    done[number] += 1
+                except Exception:  # noqa: BLE001 - whatever the library raises is a failed call
+                    failed[number] += 1
+                    await context.runtime.sleep(FAILED_CALL_PAUSE_S)
 
         return run
 
     await context.runtime.gather(*map(worker, range(count)))
-    return sum(done)
+    return sum(done), sum(failed)
 
 
 async def contend(context: Context) -> Result:
     """Take one lock again and again beside others, holding it for a moment, and note every tenure.
 
-    All begin at the moment that they are told.
+    All begin at the moment that they are told, once for each of the times to hold it.
     """
     async with context.opened() as session:
-        begin = int(await context.ready())
-        end = begin + int(context.arguments["seconds"] * NS_PER_S)
-        hold = context.arguments["hold_s"]
-        await context.runtime.sleep(max(0.0, (begin - time.monotonic_ns()) / NS_PER_S))
-        tenures = []
-        while (asked := time.monotonic_ns()) < end:
-            grant = await session.acquire("contended")
-            held = time.monotonic_ns()
-            if hold:
-                await context.runtime.sleep(hold)
-            released = time.monotonic_ns()
-            await session.release(grant)
-            tenures.append((asked, held, released))
-    return {"tenures": tenures}
+        for hold_s in context.arguments["holds"]:
+            begin = int(await context.ready())
+            end = begin + int(context.arguments["seconds"] * NS_PER_S)
+            await context.runtime.sleep(max(0.0, (begin - time.monotonic_ns()) / NS_PER_S))
+            context.tell({"tenures": await _contend(context, session, hold_s, end)})
+    return {}
+
+
+async def _contend(context: Context, session: Session, hold_s: float, end: int) -> list[tuple[int, int, int]]:
+    tenures = []
+    while (asked := time.monotonic_ns()) < end:
+        grant = await session.acquire("contended")
+        held = time.monotonic_ns()
+        if hold_s:
+            await context.runtime.sleep(hold_s)
+        released = time.monotonic_ns()
+        await session.release(grant)
+        tenures.append((asked, held, released))
+    return tenures
 
 
 async def hold(context: Context) -> Result:
@@ -191,9 +208,6 @@ async def hold(context: Context) -> Result:
             context.tell({"holding": len(grants)})
             await context.runtime.line()
             context.tell({"held": await session.held(grants)})
-        if context.arguments.get("leave"):
-            context.tell({"left": True})
-            os._exit(0)
     return {}
 
 

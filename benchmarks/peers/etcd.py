@@ -1,7 +1,7 @@
 """etcd: three servers, and its own lock service over grpc.aio.
 
-A session is one lease, kept alive every third of its time to live, as etcd's own client does it; a lock is one
-``Lock`` call under that lease and a release is one ``Unlock``. etcd grants a lock that is held again to the
+A session is one lease, kept alive every third of its time to live, as etcd's own client does it; a lock is
+one ``Lock`` call under that lease, a release one ``Unlock``. etcd grants a lock that is held again to the
 same lease, so callers that compete must have a lease, and thus a session, each.
 """
 
@@ -177,8 +177,8 @@ class Etcd(Peer):
     runtime = Asyncio
     modules = ("grpc", "google.protobuf.internal.builder")
     settings = (
-        "defaults; its lock service by grpc.aio with generated messages, one lease a session kept alive every "
-        "third of its ttl; clients reconnect after 50 to 100 ms, not after 1 s"
+        "defaults; its lock service by grpc.aio with generated messages, one lease a session kept alive "
+        "every third of its ttl; clients reconnect after 50 to 100 ms, not after 1 s"
     )
 
     def missing(self) -> list[str]:

@@ -37,7 +37,7 @@ class Cell(Cluster):
 class TwoOfThree(Cell):
     """The third node is to be embedded in the client."""
 
-    nodes = [node for node in NODES if node != EMBEDDED_NODE]
+    nodes = tuple(node for node in NODES if node != EMBEDDED_NODE)
 
 
 class PaxlockSession:

@@ -93,8 +93,8 @@ class PySyncObj(Peer):
     runtime = Threads
     modules = ("pysyncobj", "pysyncobj.batteries")
     settings = (
-        "in memory (its default), appendEntriesUseBatch off, connectionRetryTime 0.1 s; clients are nodes without "
-        "a vote; waiters try again every 10 ms, because the library has no waiting"
+        "in memory (its default), appendEntriesUseBatch off, connectionRetryTime 0.1 s; clients are nodes "
+        "without a vote; waiters try again every 10 ms, because the library has no waiting"
     )
     scenarios = "ABCDEFH"
     leases_max = 1_000

@@ -26,7 +26,7 @@ from benchmarks.machine import (
 from benchmarks.peers.base import Cluster, Connection, Peer, Session
 from benchmarks.runtimes import Asyncio
 
-SOCKET_TIMEOUT_S = 0.1
+SOCKET_TIMEOUT_S = 0.5
 CONNECTIONS_MAX = 128
 RENEWALS_AT_ONCE = 32
 
@@ -146,7 +146,7 @@ class RedlockSession(Renewing):
 
 
 def _clients(connection: Connection) -> list[Any]:
-    """Without the retries of redis-py: by default they hold a caller for seconds where an instance is dead."""
+    """Without the retries of redis-py: by default a dead instance holds a caller for seconds."""
     redis: Any = import_module("redis.asyncio")
     retry: Any = import_module("redis.asyncio.retry").Retry
     none: Any = import_module("redis.backoff").NoBackoff
@@ -186,8 +186,8 @@ class Redis(Peer):
     runtime = Asyncio
     modules = ("redis.asyncio",)
     settings = (
-        "one server, default snapshots (no append-only file), redis.asyncio, no retries, socket timeouts 0.1 s; "
-        "a lock whose server dies is gone, so scenario E is left out"
+        "one server, default snapshots (no append-only file), redis.asyncio, no retries, socket timeouts "
+        "0.5 s; a lock whose server dies is gone, so scenario E is left out"
     )
     servers = 1
     scenarios = "ABCDFH"
@@ -211,8 +211,8 @@ class Redlock(Peer):
     runtime = Asyncio
     modules = ("redis.asyncio", "pottery")
     settings = (
-        "three servers, default snapshots (no append-only file), pottery's AIORedlock, no retries of redis-py, "
-        "socket timeouts 0.1 s"
+        "three servers, default snapshots (no append-only file), pottery's AIORedlock, no retries of "
+        "redis-py, socket timeouts 0.5 s"
     )
     scenarios = "ABCDEFH"
     leases_max = 1_000

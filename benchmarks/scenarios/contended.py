@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 
-from benchmarks.bench import Bench, result_of
+from benchmarks.bench import RESULT_PATIENCE_S, Bench
 from benchmarks.figures import Figures, Tenure, evenness, hand_offs, percentile, within
-from benchmarks.peers.base import Cluster, Peer
+from benchmarks.peers.base import Peer
 from benchmarks.scenarios.base import Column, Scenario, Table
 
 HOLDS = (("0", 0.0, "nothing"), ("1", 0.001, "1 ms"))
@@ -16,39 +17,43 @@ NS_PER_S = 1_000_000_000
 
 
 def measure(bench: Bench, peer: Peer) -> Figures:
+    """The clients are started once, and told the moment at which they all begin."""
+    effort = bench.effort
     figures: dict[str, float] = {}
-    with bench.shared(peer) as cluster:
-        for key, hold_s, _ in HOLDS:
-            for name, value in _one_lock(bench, peer, cluster, hold_s).items():
+    with bench.shared(peer) as cluster, ExitStack() as stack:
+        holds = [hold_s for _, hold_s, _ in HOLDS]
+        clients = [
+            stack.enter_context(bench.client(peer, cluster, "contend", holds=holds, seconds=effort.seconds))
+            for _ in range(effort.clients)
+        ]
+        for key, _, _ in HOLDS:
+            for client in clients:
+                client.wait_ready()
+            begin = time.monotonic_ns() + int(BEGIN_AFTER_S * NS_PER_S)
+            for client in clients:
+                client.tell(str(begin))
+            found = [client.hear(RESULT_PATIENCE_S)["tenures"] for client in clients]
+            tenures = [Tenure(number, *tenure) for number, of in enumerate(found) for tenure in of]
+            end = begin + int(effort.seconds * NS_PER_S)
+            for name, value in judged(tenures, effort.clients, begin, end).items():
                 figures[f"{name}_{key}"] = value
     return figures
 
 
-def _one_lock(bench: Bench, peer: Peer, cluster: Cluster, hold_s: float) -> Figures:
-    effort = bench.effort
-    with ExitStack() as stack:
-        clients = [
-            stack.enter_context(bench.client(peer, cluster, "contend", hold_s=hold_s, seconds=effort.seconds))
-            for _ in range(effort.clients)
-        ]
-        for client in clients:
-            client.wait_ready()
-        begin = time.monotonic_ns() + int(BEGIN_AFTER_S * NS_PER_S)
-        for client in clients:
-            client.tell(str(begin))
-        found = [result_of(client)["tenures"] for client in clients]
-    tenures = [Tenure(number, *tenure) for number, of in enumerate(found) for tenure in of]
-    # The first hand-offs are left out: all ask in the same moment, and their order means nothing.
-    first = sorted(tenure.held for tenure in tenures)[: effort.clients + 1]
-    counted = within(tenures, first[-1] if first else begin, begin + int(effort.seconds * NS_PER_S))
-    found_of = hand_offs(counted)
+def judged(tenures: Sequence[Tenure], clients: int, begin: int, end: int) -> Figures:
+    """The figures of one lock. The first hand-offs are left out: all ask at the same moment, and the order
+    of those means nothing.
+    """
+    first = sorted(tenure.held for tenure in tenures)[: clients + 1]
+    counted = within(tenures, first[-1] if first else begin, end)
+    found = hand_offs(counted)
     return {
-        "per_s": found_of.per_s,
-        "gap_p50": percentile(found_of.gaps, 50),
-        "gap_p99": percentile(found_of.gaps, 99),
-        "longest_waiter": found_of.longest_waiter_share,
-        "evenness": evenness(counted, effort.clients),
-        "overlaps": float(found_of.overlaps),
+        "per_s": found.per_s,
+        "gap_p50": percentile(found.gaps, 50),
+        "gap_p99": percentile(found.gaps, 99),
+        "longest_waiter": found.longest_waiter_share,
+        "evenness": evenness(counted, clients),
+        "overlaps": float(found.overlaps),
     }
 
 

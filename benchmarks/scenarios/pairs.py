@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.bench import TTL_S, Bench, result_of
-from benchmarks.figures import Figures, percentile, seconds
+from benchmarks.figures import Figures, divided, percentile, seconds
 from benchmarks.floor import EchoCluster
 from benchmarks.peers.base import Peer
 from benchmarks.processes import Client
@@ -77,7 +77,8 @@ def _of_workers(count: int, found: Mapping[str, Mapping[str, float]]) -> Figures
     of = found[str(count)]
     return {
         f"per_s_{count}": of["pairs"] / seconds(of["elapsed"]),
-        f"cpu_{count}": of["cpu"] / of["pairs"],
+        f"cpu_{count}": divided(of["cpu"], of["pairs"]),
+        f"failed_{count}": of["failed"],
     }
 
 
@@ -112,7 +113,13 @@ WORKERS = Scenario(
     "B",
     "Many workers in one client process, each with a name of its own",
     (
-        Table("Pairs/s", tuple(Column(f"per_s_{n}", f"{n} workers", "count") for n in (1, 8, 64))),
+        Table(
+            "Pairs/s, and calls that failed",
+            (
+                *(Column(f"per_s_{n}", f"{n} workers", "count") for n in (1, 8, 64)),
+                Column("failed_64", "failed, 64 workers", "whole", compared=False),
+            ),
+        ),
         Table(
             "CPU for a pair, client and servers together",
             tuple(Column(f"cpu_{n}", f"{n} workers", "us") for n in (1, 8, 64)),
