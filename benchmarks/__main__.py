@@ -156,6 +156,7 @@ def run(plan: Plan, results: Results, folder: Path, json_file: Path | None = Non
             for number in range(1, plan.effort.rounds + 1):
                 if scenario.measure is None and number > 1:
                     break
+                bench.round = number
                 say(f"{scenario.key}. {scenario.title}: round {number} of {plan.effort.rounds}")
                 for name, measure in scenario.others:
                     once(results, scenario, name, lambda m=measure: m(bench))  # type: ignore[misc]

@@ -132,6 +132,7 @@ BARS: tuple[Bar, ...] = (
         show=_times_shown,
     ),
     Bar("F", "server CPU of 10,000 leases", _ours("F", "cores_10000"), 0.05, strict=True, show=_cores),
+    Bar("F", "lost of 10,000 leases", _worst("F", "lost_10000"), 0.0, show="{:.0f}".format),
     Bar("F", "memory per lease and node", _ours("F", "per_lease_10000"), KIB, show=_bytes),
     Bar("F", "three nodes with 1,000 leases", _ours("F", "memory_1000"), 110 * MIB, strict=True, show=_mib),
     Bar(

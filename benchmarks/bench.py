@@ -62,6 +62,7 @@ class Bench:
 
     def __init__(self, folder: Path, effort: Effort) -> None:
         self.effort = effort
+        self.round = 1
         self._folder = folder
         self._numbers = count(1)
         self._shared: dict[str, Cluster] = {}

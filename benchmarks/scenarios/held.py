@@ -10,7 +10,8 @@ from benchmarks.machine import cpu_of, pss_of
 from benchmarks.peers.base import Peer
 from benchmarks.scenarios.base import Column, Scenario, Table
 
-TAKING_PATIENCE_S = 120.0
+TAKING_PATIENCE_S = 200.0
+EVERY_ROUND_MAX = 1_000  #: more leases than that are held in the first round only: taking them is slow
 SETTLE_S = 0.5
 
 
@@ -24,7 +25,7 @@ def measure(bench: Bench, peer: Peer) -> Figures:
         idle_memory = pss_of(cluster.pids)
         figures = {"memory_0": float(idle_memory), "cores_0": _cores(cluster.pids, effort.idle_s)}
         for count in effort.leases:
-            if count > peer.leases_max:
+            if count > peer.leases_max or (count > EVERY_ROUND_MAX and bench.round > 1):
                 continue
             client.tell(str(count))
             client.hear(TAKING_PATIENCE_S)
@@ -50,7 +51,7 @@ def _cores(pids: list[int], duration_s: float) -> float:
 
 HELD = Scenario(
     "F",
-    "Leases held by one client; ttl 10 s, kept alive as each peer does it",
+    "Leases held by one client; ttl 10 s, kept alive as each peer does it; 10,000 in the first round only",
     (
         Table(
             "CPU of the servers together",
