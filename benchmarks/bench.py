@@ -42,8 +42,9 @@ class Effort:
 
 
 QUICK = Effort(
-    seconds=0.4,
-    warm_up_s=0.1,
+    rounds=1,
+    seconds=0.8,
+    warm_up_s=0.2,
     workers=(1, 64),
     clients=3,
     holders=1,

@@ -96,13 +96,14 @@ class HandOffs:
 def hand_offs(tenures: Sequence[Tenure]) -> HandOffs:
     """Judge all hand-offs between consecutive tenures, whichever client recorded them."""
     ordered = sorted(tenures, key=lambda tenure: tenure.held)
+    clients = len({tenure.client for tenure in tenures})
     gaps, fair, judged, overlaps = [], 0, 0, 0
-    for before, after in pairwise(ordered):
+    for index, (before, after) in enumerate(pairwise(ordered), 1):
         if after.held < before.released:
             overlaps += 1
             continue
         gaps.append(seconds(after.held - before.released))
-        waiting = [t for t in _near(ordered, before) if t.asked <= before.released < t.held]
+        waiting = [t for t in _next_of_each(ordered, index, clients) if t.asked <= before.released < t.held]
         if len(waiting) >= 2:
             judged += 1
             fair += min(waiting, key=lambda t: t.asked) is after
@@ -116,14 +117,12 @@ def hand_offs(tenures: Sequence[Tenure]) -> HandOffs:
     )
 
 
-def _near(ordered: Sequence[Tenure], before: Tenure) -> list[Tenure]:
-    """Each client's first tenure after ``before``: who can have been waiting when it ended."""
-    start = ordered.index(before)
-    clients = {tenure.client for tenure in ordered}
+def _next_of_each(ordered: Sequence[Tenure], start: int, clients: int) -> list[Tenure]:
+    """Each client's first tenure from ``start`` on: who can have been waiting just before."""
     found: dict[int, Tenure] = {}
-    for tenure in ordered[start + 1 :]:
-        found.setdefault(tenure.client, tenure)
-        if len(found) == len(clients):
+    for index in range(start, len(ordered)):
+        found.setdefault(ordered[index].client, ordered[index])
+        if len(found) == clients:
             break
     return list(found.values())
 

@@ -188,7 +188,8 @@ class Etcd(Peer):
         ]
 
     def versions(self) -> str:
-        return f"{program_says('etcd', '--version')}, {package_version('grpcio')}"
+        said = program_says("etcd", "--version").removeprefix("etcd Version: ")
+        return f"etcd {said}, {package_version('grpcio')}"
 
     def cluster(self, folder: Path, ttl: float) -> Cluster:
         return EtcdCluster(folder, ttl)

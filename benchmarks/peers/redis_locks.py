@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
@@ -29,6 +30,11 @@ from benchmarks.runtimes import Asyncio
 SOCKET_TIMEOUT_S = 0.5
 CONNECTIONS_MAX = 128
 RENEWALS_AT_ONCE = 32
+
+
+def redis_version() -> str:
+    said = re.search(r"v=([0-9.]+)", program_says("redis-server", "--version"))
+    return f"Redis {said[1]}" if said else "Redis"
 
 
 class RedisServers(Cluster):
@@ -196,7 +202,7 @@ class Redis(Peer):
         return [*missing_program("redis-server", "redis-server"), *missing_modules(redis="redis")]
 
     def versions(self) -> str:
-        return f"{program_says('redis-server', '--version')[:24]}, {package_version('redis')}"
+        return f"{redis_version()}, {package_version('redis')}"
 
     def cluster(self, folder: Path, ttl: float) -> Cluster:
         return OneRedis(folder, ttl)
@@ -224,7 +230,7 @@ class Redlock(Peer):
         ]
 
     def versions(self) -> str:
-        return f"{program_says('redis-server', '--version')[:24]}, {package_version('pottery')}"
+        return f"{redis_version()}, {package_version('pottery')}, {package_version('redis')}"
 
     def cluster(self, folder: Path, ttl: float) -> Cluster:
         return RedisServers(folder, ttl)

@@ -10,12 +10,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import LOOPBACK, find_program, free_ports, missing_modules, package_version
+from benchmarks.machine import (
+    LOOPBACK,
+    find_program,
+    free_ports,
+    missing_modules,
+    package_version,
+    program_says,
+)
 from benchmarks.peers.base import Cluster, Connection, Peer, Session
 from benchmarks.runtimes import Threads
 
 JARS = (Path("/usr/share/java/zookeeper.jar"), Path("/usr/share/zookeeper/lib/zookeeper.jar"))
-LOG_CONFIGURATION = Path("/etc/zookeeper/conf_example")
 TICK_MS = 2000
 OPEN_PATIENCE_S = 30.0
 FOLDER = "/benchmark"
@@ -23,6 +29,16 @@ FOLDER = "/benchmark"
 
 def jar() -> Path | None:
     return next((path for path in JARS if path.exists()), None)
+
+
+def zookeeper_version() -> str:
+    """By the package, or by the name of the archive."""
+    if find_program("dpkg-query"):
+        said = program_says("dpkg-query", "-W", "-f=${Version}", "zookeeper")
+        if said[:1].isdigit():
+            return said
+    path = jar()
+    return path.resolve().stem.removeprefix("zookeeper-") if path else "unknown"
 
 
 class ZooKeeperCluster(Cluster):
@@ -119,9 +135,12 @@ class ZooKeeper(Peer):
         return [*java, *server, *missing_modules(kazoo="kazoo")]
 
     def versions(self) -> str:
-        path = jar()
-        name = path.resolve().stem.replace("-", " ") if path else "zookeeper"
-        return f"{name}, {package_version('kazoo')}"
+        found = (
+            f"ZooKeeper {zookeeper_version()}",
+            package_version("kazoo"),
+            program_says("java", "-version"),
+        )
+        return ", ".join(found)
 
     def cluster(self, folder: Path, ttl: float) -> Cluster:
         return ZooKeeperCluster(folder, ttl)

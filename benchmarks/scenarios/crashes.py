@@ -56,10 +56,10 @@ def measure_dead_server(bench: Bench, peer: Peer) -> Figures:
         time.sleep(bench.effort.steady_s * KILL_AT)
         killed = cluster.kill_victim()
         found = result_of(client)
-    end = begin + int(bench.effort.steady_s * NS_PER_S)
     successes = found["successes"]
+    end = max(begin + int(bench.effort.steady_s * NS_PER_S), successes[-1])
     return {
-        "before": longest_gap(successes, successes[0], killed) if successes else float("nan"),
+        "before": longest_gap(successes, successes[0], killed),
         "gap": longest_gap(successes, killed, end),
         "failed": float(len(found["failures"])),
     }
