@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks.figures import over_rounds
 from benchmarks.machine import missing_modules
-from benchmarks.report import title_of
+from benchmarks.registry import OURS
+from benchmarks.report import UNITS, title_of
 from benchmarks.results import Results
 from benchmarks.scenarios.base import Column, Scenario
 
@@ -26,6 +27,9 @@ SHOWN: dict[str, tuple[str, ...]] = {
 }
 WIDTH_INCHES = 4.0
 HEIGHT_INCHES = 3.2
+OURS_COLOUR = "#c44e00"
+OTHERS_COLOUR = "#8aa0b8"
+BELOW, ABOVE = 3.0, 6.0  #: how much the axis goes on beside the bars: for the shortest, and for the labels
 
 
 def missing() -> list[str]:
@@ -62,21 +66,23 @@ def _draw_one(
     figure, axes = pyplot.subplots(1, len(columns), figsize=size, squeeze=False)
     for axis, column in zip(axes[0], columns, strict=True):
         found = {
-            title_of(participant): over_rounds(rounds, column.key)
+            participant: over_rounds(rounds, column.key)
             for participant, rounds in results.rounds[scenario.key].items()
         }
         known = {name: value for name, value in found.items() if math.isfinite(value) and value > 0}
-        axis.barh(list(known), list(known.values()))
+        colours = [OURS_COLOUR if name == OURS else OTHERS_COLOUR for name in known]
+        bars = axis.barh([title_of(name) for name in known], list(known.values()), color=colours)
+        axis.bar_label(bars, [f" {UNITS[column.unit](value)}" for value in known.values()], fontsize=7)
         axis.invert_yaxis()
         axis.set_xscale("log")
-        axis.set_title(f"{column.heading} ({_axis_unit(column)})", fontsize=9)
+        if known:
+            axis.set_xlim(min(known.values()) / BELOW, max(known.values()) * ABOVE)
+        axis.set_xticks([], minor=True)
+        axis.set_xticks([])
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+        axis.set_title(column.heading, fontsize=9)
         axis.tick_params(labelsize=7)
-    figure.suptitle(f"{scenario.key}. {scenario.title}", fontsize=10)
+    figure.suptitle(f"{scenario.key}. {scenario.title} (logarithmic)", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
-
-
-def _axis_unit(column: Column) -> str:
-    """Figures are kept in seconds and bytes."""
-    return {"us": "s", "ms": "s", "MiB": "B", "count": "", "whole": ""}.get(column.unit, column.unit)

@@ -90,9 +90,9 @@ PAIRS = Scenario(
             "Time",
             (
                 Column("acquire_p50", "acquire p50", "us"),
-                Column("acquire_p99", "p99", "us"),
+                Column("acquire_p99", "acquire p99", "us"),
                 Column("release_p50", "release p50", "us"),
-                Column("release_p99", "p99", "us"),
+                Column("release_p99", "release p99", "us"),
                 Column("pair_p50", "pair p50", "us"),
                 Column("per_s", "pairs/s", "count"),
             ),

@@ -41,9 +41,9 @@ WATCHES = Scenario(
             "After acquire returned (negative: before that), and after the call to release",
             (
                 Column("acquired_p50", "acquired p50", "us", compared=False),
-                Column("acquired_p99", "p99", "us", compared=False),
+                Column("acquired_p99", "acquired p99", "us", compared=False),
                 Column("released_p50", "released p50", "us"),
-                Column("released_p99", "p99", "us"),
+                Column("released_p99", "released p99", "us"),
                 Column("missed", "never told", "whole", compared=False),
             ),
         ),
