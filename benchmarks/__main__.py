@@ -7,11 +7,13 @@ python -m benchmarks [--quick] [--scenarios A,B] [--peers paxlock,etcd] [--round
 from __future__ import annotations
 
 import argparse
+import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,8 +48,8 @@ SCENARIOS = (
     PROJECT,
 )
 QUICK_SCENARIOS = "A,C,G,H,P"
-ERRORS = (Failed, OSError, KeyError, ValueError, IndexError)
-UNLESS_GOOD = 70
+ERRORS = (Failed, OSError, subprocess.SubprocessError, ValueError, LookupError)
+OURS_FAILED = 70
 
 
 @attrs.frozen
@@ -72,15 +74,15 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.work_dir) as folder:
             run(attrs.evolve(plan, peers=peers), results, Path(folder), arguments.json)
         say(f"measured in {time.monotonic() - begin:.0f} s")
-    text = report(results, SCENARIOS)
-    print(text)
+    print(report(results, SCENARIOS))
+    pictures = draw(results, arguments.plots) if arguments.plots is not None else {}
     if arguments.report is not None:
-        arguments.report.parent.mkdir(parents=True, exist_ok=True)
-        arguments.report.write_text(text, encoding="utf-8")
-    if arguments.plots is not None:
-        draw(results, arguments.plots)
+        folder = arguments.report.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        shown = {key: os.path.relpath(path, folder) for key, path in pictures.items()}
+        arguments.report.write_text(report(results, SCENARIOS, shown), encoding="utf-8")
     ours_failed = any(not figures for of in results.rounds.values() for figures in of.get(OURS, []))
-    return UNLESS_GOOD if ours_failed else 0
+    return OURS_FAILED if ours_failed else 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,8 +121,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     return Plan(tuple(by_key[key] for key in keys), tuple(PEERS[name] for name in names), effort)
 
 
-def chosen(words: str, known: Sequence[str] | dict[str, object] | object, what: str) -> list[str]:
-    assert isinstance(known, dict)
+def chosen(words: str, known: Collection[str], what: str) -> list[str]:
+    """Those of the known words that were asked for, in their own order; all where none was."""
     wanted = [word.strip() for word in words.split(",") if word.strip()]
     for word in wanted:
         if word not in known:
@@ -182,13 +184,13 @@ def once(results: Results, scenario: Scenario, name: str, measure: Callable[[], 
     say(f"   {name}: {time.monotonic() - begin:.1f} s")
 
 
-def draw(results: Results, folder: Path) -> None:
+def draw(results: Results, folder: Path) -> dict[str, Path]:
+    """The pictures by scenario; none, with a line, where they cannot be drawn."""
     missing = plots.missing()
     if missing:
         say(f"no pictures: install {', '.join(missing)}")
-        return
-    for path in plots.draw(results, SCENARIOS, folder):
-        say(f"drawn: {path}")
+        return {}
+    return plots.draw(results, SCENARIOS, folder)
 
 
 def say(sentence: str) -> None:

@@ -36,14 +36,14 @@ def missing() -> list[str]:
     return missing_modules(matplotlib="matplotlib")
 
 
-def draw(results: Results, scenarios: Sequence[Scenario], folder: Path) -> list[Path]:
-    """Write an SVG for each scenario that was measured; gives their paths."""
+def draw(results: Results, scenarios: Sequence[Scenario], folder: Path) -> dict[str, Path]:
+    """Write an SVG for each scenario that was measured; gives their paths by scenario."""
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "paxlock"  # the same figures give the same file
     pyplot: Any = import_module("matplotlib.pyplot")
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written = {}
     for scenario in scenarios:
         columns = [
             column
@@ -55,7 +55,7 @@ def draw(results: Results, scenarios: Sequence[Scenario], folder: Path) -> list[
             continue
         path = folder / f"{scenario.key.lower()}.svg"
         _draw_one(pyplot, results, scenario, columns, path)
-        written.append(path)
+        written[scenario.key] = path
     return written
 
 

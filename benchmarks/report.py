@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from benchmarks.bars import BARS, Bar
 from benchmarks.figures import Figures, over_rounds, ratio
@@ -12,6 +13,7 @@ from benchmarks.results import Results
 from benchmarks.scenarios.base import Column, Scenario, Table
 
 NOTHING = "-"
+NONE: Mapping[str, str] = MappingProxyType({})
 MIB = 1024 * 1024
 METHOD = (
     "Medians of {rounds} rounds, peer after peer in each round, all on one machine. In brackets: how many "
@@ -31,11 +33,14 @@ UNITS: Mapping[str, Callable[[float], str]] = {
 }
 
 
-def report(results: Results, scenarios: Sequence[Scenario]) -> str:
+def report(results: Results, scenarios: Sequence[Scenario], pictures: Mapping[str, str] = NONE) -> str:
+    """The whole text. ``pictures`` are paths by scenario, as they are to stand in it."""
     parts = [_head(results)]
     for scenario in scenarios:
         if scenario.key in results.rounds:
             parts.append(f"## {scenario.key}. {scenario.title}")
+            if scenario.key in pictures:
+                parts.append(f"![{scenario.title}]({pictures[scenario.key]})")
             parts += [table_of(results, scenario.key, table) for table in scenario.tables]
     parts.append("## The figures hoped for")
     parts.append(bars_table(results, BARS))

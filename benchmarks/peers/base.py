@@ -109,6 +109,7 @@ class Peer(ABC):
     servers: ClassVar[int] = 3
     scenarios: ClassVar[str] = "ABCDEFGH"
     modules: ClassVar[Sequence[str]] = ()  #: loaded before the clock of scenario H runs
+    reusable: ClassVar[bool] = True  #: one cluster serves several scenarios
     leases_max: ClassVar[int] = 10_000  #: more are not held in scenario F, within the time there is
 
     @abstractmethod

@@ -108,6 +108,7 @@ class Embedded(Paxlock):
     title = "paxlock, embedded"
     settings = "two `paxlock serve`, and `open_node` in the process of the callers, which is the third"
     servers = 2
+    reusable = False  # the third node is new with each client process, so the cell is
     scenarios = "B"
 
     def cluster(self, folder: Path, ttl: float) -> Cluster:

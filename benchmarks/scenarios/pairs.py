@@ -26,9 +26,9 @@ def measure_pairs(bench: Bench, peer: Peer) -> Figures:
         "release_p50": seconds(percentile(found["release"], 50)),
         "release_p99": seconds(percentile(found["release"], 99)),
         "pair_p50": seconds(percentile(both, 50)),
-        "per_s": pairs / seconds(found["elapsed"]),
-        "client_cpu": found["client_cpu"] / pairs,
-        "servers_cpu": found["servers_cpu"] / pairs,
+        "per_s": divided(pairs, seconds(found["elapsed"])),
+        "client_cpu": divided(found["client_cpu"], pairs),
+        "servers_cpu": divided(found["servers_cpu"], pairs),
     }
 
 
@@ -53,15 +53,14 @@ def measure_floor(bench: Bench) -> Figures:
     return {
         "acquire_p50": seconds(percentile(found["took"], 50)),
         "acquire_p99": seconds(percentile(found["took"], 99)),
-        "client_cpu": found["client_cpu"] / trips,
-        "servers_cpu": found["servers_cpu"] / trips,
+        "client_cpu": divided(found["client_cpu"], trips),
+        "servers_cpu": divided(found["servers_cpu"], trips),
     }
 
 
 def measure_workers(bench: Bench, peer: Peer) -> Figures:
     effort = bench.effort
-    # An embedded node is new with each client process, so its cell is.
-    with bench.fresh(peer) if peer.scenarios == "B" else bench.shared(peer) as cluster:
+    with bench.shared(peer) if peer.reusable else bench.fresh(peer) as cluster:
         found = bench.one_client(
             peer,
             cluster,
@@ -76,7 +75,7 @@ def measure_workers(bench: Bench, peer: Peer) -> Figures:
 def _of_workers(count: int, found: Mapping[str, Mapping[str, float]]) -> Figures:
     of = found[str(count)]
     return {
-        f"per_s_{count}": of["pairs"] / seconds(of["elapsed"]),
+        f"per_s_{count}": divided(of["pairs"], seconds(of["elapsed"])),
         f"cpu_{count}": divided(of["cpu"], of["pairs"]),
         f"failed_{count}": of["failed"],
     }

@@ -72,6 +72,12 @@ def test_a_report_tells_what_was_left_out_in_one_line() -> None:
     assert "| etcd | etcd 3 | defaults |" in text
 
 
+def test_a_picture_stands_under_its_heading() -> None:
+    text = report(results(paxlock=[{"p50": 1e-4}]), (SCENARIO,), {"A": "pictures/a.svg", "B": "b.svg"})
+    assert "## A. One client\n\n![One client](pictures/a.svg)\n\n**Time**" in text
+    assert "b.svg" not in text
+
+
 @pytest.mark.parametrize(
     ("found", "at_least", "strict", "met"),
     [
