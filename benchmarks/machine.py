@@ -1,0 +1,135 @@
+"""This machine: CPU time and memory of processes, free ports, versions of what is installed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+KIB = 1024
+PORTS = range(15_000, 32_000)  #: below the ports that Linux gives to clients
+LOOPBACK = "127.0.0.1"
+CPU_CLOCK = 2  #: the clock of a whole process: CPUCLOCK_SCHED of the kernel
+
+
+def cpu_clock_id(pid: int) -> int:
+    """The clock of another process's CPU time, as clock_getcpuclockid(3) computes it."""
+    return (~pid << 3) | CPU_CLOCK
+
+
+def cpu_of(pids: Iterable[int]) -> float:
+    """CPU seconds, user and system, that these processes have used, to the nanosecond of the scheduler.
+
+    /proc/PID/stat tells the same in ticks of 10 ms, too coarse for short measurements. A process that has
+    ended counts as nothing.
+    """
+    total = 0
+    for pid in pids:
+        try:
+            total += time.clock_gettime_ns(cpu_clock_id(pid))
+        except OSError:
+            total += stat_cpu_ns(pid)
+    return total / 1e9
+
+
+def stat_cpu_ns(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(stat_ticks(text)) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def stat_ticks(text: str) -> tuple[int, int]:
+    """User and system ticks of the text of /proc/PID/stat. The name in brackets may hold anything."""
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]), int(fields[12])
+
+
+def pss_of(pids: Iterable[int]) -> int:
+    """Bytes of memory of these processes; pages that several share are divided among them (PSS)."""
+    return sum(pss_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids)
+
+
+def pss_bytes(text: str) -> int:
+    """The total of the text of /proc/PID/smaps_rollup. Raises ValueError where it has none."""
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        if name == "Pss":
+            amount, unit = rest.split()
+            if unit != "kB":
+                raise ValueError(f"unknown unit of memory: {line!r}")
+            return int(amount) * KIB
+    raise ValueError("no line 'Pss:' in smaps_rollup")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody has bound now, neither for TCP nor for UDP."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.choice(PORTS)
+        if port not in found and all(map(_is_free, [port] * 2, (socket.SOCK_STREAM, socket.SOCK_DGRAM))):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int, kind: int) -> bool:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        try:
+            sock.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def missing_modules(**packages: str) -> list[str]:
+    """PyPI packages whose module (the key) cannot be imported."""
+    return [f"{package} (PyPI)" for module, package in packages.items() if find_spec(module) is None]
+
+
+def missing_program(program: str, package: str) -> list[str]:
+    """The Debian package, if the program is nowhere on the PATH or in /usr/sbin."""
+    return [] if find_program(program) else [f"{package} (Debian)"]
+
+
+def find_program(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+
+
+def package_version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} (unknown)"
+
+
+def program_says(*command: str) -> str:
+    """The first line of a program's output, for its version."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return (done.stdout or done.stderr).partition("\n")[0].strip()
+
+
+def description() -> dict[str, str]:
+    """What the figures were measured on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "CPUs": f"{os.cpu_count()} x {model}",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        "load at the start": f"{os.getloadavg()[0]:.1f}",
+    }

@@ -1,0 +1,52 @@
+"""G: how long a change takes to reach a watcher in another process."""
+
+from __future__ import annotations
+
+from benchmarks.bench import Bench, result_of
+from benchmarks.figures import Figures, percentile, told
+from benchmarks.peers.base import Peer
+from benchmarks.scenarios.base import Column, Scenario, Table
+
+PAUSE_S = 0.01
+
+
+def measure(bench: Bench, peer: Peer) -> Figures:
+    with (
+        bench.shared(peer) as cluster,
+        bench.client(peer, cluster, "watch") as watcher,
+        bench.client(peer, cluster, "change", count=bench.effort.changes, pause_s=PAUSE_S) as changer,
+    ):
+        watcher.wait_ready()
+        changer.wait_ready()
+        changer.tell("go")
+        changes = [(moment, led) for moment, led in result_of(changer)["changes"]]
+        watcher.tell("go")
+        watcher.tell("stop")
+        heard = [(moment, led) for moment, led in result_of(watcher)["heard"]]
+    taken, left = told(changes, heard, led=True), told(changes, heard, led=False)
+    return {
+        "acquired_p50": percentile(taken.delays, 50),
+        "acquired_p99": percentile(taken.delays, 99),
+        "released_p50": percentile(left.delays, 50),
+        "released_p99": percentile(left.delays, 99),
+        "missed": float(taken.missed + left.missed),
+    }
+
+
+WATCHES = Scenario(
+    "G",
+    "A watcher in another process is told of a change",
+    (
+        Table(
+            "After acquire returned (negative: before that), and after the call to release",
+            (
+                Column("acquired_p50", "acquired p50", "us", compared=False),
+                Column("acquired_p99", "acquired p99", "us", compared=False),
+                Column("released_p50", "released p50", "us"),
+                Column("released_p99", "released p99", "us"),
+                Column("missed", "never told", "whole", compared=False),
+            ),
+        ),
+    ),
+    measure,
+)
