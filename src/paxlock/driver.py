@@ -108,8 +108,8 @@ class Driver:
         offset = self.clock.now() - trio.current_time()
         while True:
             await trio.lowlevel.checkpoint_if_cancelled()
-            # One scope serves many turns, for making one costs more than a small turn does. Its deadline is only
-            # moved to earlier times: an alarm that is not wanted any more costs a turn that does nothing.
+            # One scope serves many turns: making one costs more than a small turn. Its deadline is only moved
+            # to earlier times; an alarm that is not wanted any more costs a turn that does nothing.
             with trio.CancelScope() as alarm:
                 while True:
                     offset = self._notice_jump(offset)
