@@ -21,6 +21,7 @@ __all__ = [
     "LENGTH",
     "NO_CELL",
     "NO_EPOCH",
+    "SEQUENCE_BYTES",
     "VERSION",
     "Dropped",
     "Header",
@@ -30,6 +31,7 @@ __all__ = [
     "end_header",
     "head_bytes",
     "parse_untrusted",
+    "payload_of_untrusted",
 ]
 
 VERSION = 1
@@ -37,6 +39,7 @@ DATAGRAM_MAX_BYTES = PAYLOAD_MAX_BYTES
 CELL_ID_BYTES = 16
 NO_CELL = bytes(CELL_ID_BYTES)  #: from a session that does not know its cell yet; only with a Hello
 NO_EPOCH = 0
+SEQUENCE_BYTES = 8
 LENGTH = struct.Struct(">H")  #: of the payload, before it under the seal
 
 _SESSION_KIND = 1
@@ -135,6 +138,16 @@ class Header(NamedTuple):
 def head_bytes(sender: Sender) -> int:
     """How long the headers of this sender are."""
     return _SESSION.size if isinstance(sender, SessionSender) else _NODE.size
+
+
+def payload_of_untrusted(plaintext: bytes) -> bytes:
+    """What the seal held, without length and padding; Dropped where these are not as they should be."""
+    if len(plaintext) < LENGTH.size:
+        raise Dropped("malformed")
+    end = LENGTH.size + LENGTH.unpack_from(plaintext)[0]
+    if end > len(plaintext) or plaintext.count(0, end) != len(plaintext) - end:
+        raise Dropped("malformed")
+    return plaintext[LENGTH.size : end]
 
 
 def end_header(sequence: int, issue: int, echo: int) -> bytes:

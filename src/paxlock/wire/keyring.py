@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from paxlock.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "KEY_BYTES",
@@ -49,6 +49,7 @@ _KEY_PREFIX = "paxlock-key-1:"
 _SUBKEY_PERSON = b"paxlock sender"
 _KEY_ID_PERSON = b"paxlock key id"
 _NONCE_BYTES = 12
+_NONCE_START = bytes(_NONCE_BYTES - 8)  #: before a sequence number as it stands in the header
 
 
 def new_key() -> bytes:
@@ -194,6 +195,22 @@ class Keyring:
         else:
             self._ciphers.move_to_end(place)
         return plaintext
+
+    def opener(self, number: int, identity: bytes) -> Callable[[bytes, bytes, bytes], bytes | None]:
+        """As `open_untrusted`, for a sender and key that have opened something: takes the 8 bytes of the
+        sequence number, what is sealed, and the header.
+        """
+        if not self.sealed:
+            return lambda sequence, sealed, header: sealed
+        decrypt = (self._ciphers.get((number, identity)) or self._derive(number, identity)).decrypt
+
+        def open_untrusted(sequence: bytes, sealed: bytes, header: bytes) -> bytes | None:
+            try:
+                return decrypt(_NONCE_START + sequence, sealed, header)
+            except InvalidTag:
+                return None
+
+        return open_untrusted
 
     def _derive(self, number: int, identity: bytes) -> AESGCM:
         subkey = blake2b(identity, key=self._keys[number], digest_size=KEY_BYTES, person=_SUBKEY_PERSON)
