@@ -125,6 +125,7 @@ class Ending:
     term: int
     open: set[str]
     until: float
+    patient_until: float  #: whoever asked for it is told by then, heard or not
     retry: float
     told: bool = False
 

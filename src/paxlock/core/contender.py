@@ -118,15 +118,15 @@ class Contender:
             self._next_wish(local, now)
         return wish.ticket
 
-    def release(self, ticket: int, now: float) -> None:
-        """End a wish, whatever has become of it: waiting, or held. Ended follows."""
+    def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
+        """End a wish, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
         wish = self._wishes.pop(ticket, None)
         if wish is None:
             return
         local = self._names[wish.name]
         attempt = local.attempt
         if attempt is not None and attempt.wish is wish:
-            self._end(attempt, now, ticket=ticket)
+            self._end(attempt, now, ticket=ticket, patience=patience)
             self._next_wish(local, now)
         elif wish in local.wishes:
             local.wishes.remove(wish)
@@ -351,10 +351,12 @@ class Contender:
         self._new_attempt(self._names[wish.name], wish, now, after=attempt)
         return True
 
-    def _end(self, attempt: Attempt, now: float, *, ticket: int = 0) -> None:
+    def _end(
+        self, attempt: Attempt, now: float, *, ticket: int = 0, patience: float = RELEASE_PATIENCE_S
+    ) -> None:
         """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1).
 
-        With a ticket, Ended is published when a quorum has heard it.
+        With a ticket, Ended is published when a quorum has heard it, or ``patience`` is over.
         """
         self._leases.remove(attempt.number)
         self._out.over(attempt.number)
@@ -370,6 +372,7 @@ class Contender:
             term=attempt.last_term,
             open=set(self._nodes),
             until=now + min(RELEASE_PATIENCE_S, wish.timing.ttl),
+            patient_until=now + patience,
             retry=self._out.retry_first(),
         )
         self._endings[attempt.number] = ending
@@ -378,12 +381,16 @@ class Contender:
     def _send_releases(self, ending: Ending, now: float) -> None:
         message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
         self._out.send_all(sorted(ending.open), message)
-        self._timers.add(now + self._out.jitter(ending.retry), EndingTimer(ending.candidate.attempt))
+        again = now + self._out.jitter(ending.retry)
+        if not ending.told:
+            again = min(again, ending.patient_until)
+        self._timers.add(again, EndingTimer(ending.candidate.attempt))
         ending.retry = min(ending.retry * 2.0, RETRY_MAX_S)
 
     def _ending_due(self, ending: Ending, now: float) -> None:
-        if now >= ending.until:
+        if now >= min(ending.until, ending.patient_until):
             self._ending_over(ending, heard=False)
+        if now >= ending.until:
             del self._endings[ending.candidate.attempt]
         else:
             self._send_releases(ending, now)
@@ -410,12 +417,17 @@ class Contender:
     # Answers to attempts
 
     def _attempt_of(self, node: str, name: str, candidate: Candidate, term: int) -> Attempt | None:
-        """The live attempt that is meant; one that is over is answered with Release (rule L1)."""
+        """The live attempt that is meant; one that is over is answered with Release (rule L1), unless one is
+        on its way there, and repeated until it is answered.
+        """
         if candidate.session != self._session:
             self._counters["stranger"] += 1
             return None
         attempt = self._attempts.get(candidate.attempt)
         if attempt is None and candidate.attempt not in self._detached:
+            ending = self._endings.get(candidate.attempt)
+            if ending is not None and node in ending.open:
+                return None
             self._out.send(node, Release(self._out.request(), name, candidate, term))
         return attempt
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from paxlock.core.campaign import Wish
-from paxlock.core.contender import Contender
+from paxlock.core.contender import RELEASE_PATIENCE_S, Contender
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lease_manager import Numbers
@@ -124,9 +124,9 @@ class Session:
         who = self.settings.label if label is None else label
         return self._contender.campaign(name, timing, now=now, wait=wait, label=who, data=data)
 
-    def release(self, ticket: int, now: float) -> None:
-        """End a wish, whatever has become of it: waiting, or held. Ended follows."""
-        self._contender.release(ticket, now)
+    def release(self, ticket: int, now: float, *, patience: float = RELEASE_PATIENCE_S) -> None:
+        """End a wish, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
+        self._contender.release(ticket, now, patience)
 
     def detach(self, ticket: int, now: float) -> None:
         """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""

@@ -1,0 +1,126 @@
+"""The short way of datagrams that come again and again lets through nothing that the long way would not."""
+
+from __future__ import annotations
+
+import pytest
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import Accepted, Poll, View
+from paxlock.wire import endpoint as endpoint_module
+from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
+from paxlock.wire.keyring import Keyring
+from paxlock.wire.transport import Address
+
+CELL = b"c" * 16
+SESSION = b"s" * 16
+HOME: Address = ("127.0.0.1", 9000)
+NODE: Address = ("127.0.0.1", 7000)
+ELSEWHERE: Address = ("127.0.0.1", 9001)
+MEMBERS = {"a": [NODE]}
+
+
+class Pair:
+    """A session and a node that have proved their addresses to each other."""
+
+    def __init__(self, ring: Keyring | None = None) -> None:
+        self.ring = ring or Keyring({1: b"k" * 32})
+        sender = SessionSender(SESSION)
+        self.session = Endpoint(sender, self.ring, cell_id=CELL, epoch=1, members=MEMBERS)
+        self.node = self.run(1)
+        self.number = 0
+        for _ in range(3):
+            self.ask()
+            self.answer()
+
+    def run(self, incarnation: int) -> Endpoint:
+        run = bytes([incarnation]) * 16
+        return Endpoint(NodeSender("a", incarnation, run), self.ring, cell_id=CELL, epoch=1, members={})
+
+    def request(self) -> bytes:
+        self.number += 1
+        self.session.queue("a", Poll(self.number, "n"))
+        ((datagram, _),) = self.session.flush()
+        return datagram
+
+    def ask(self) -> Received | None:
+        """One request on its way to the node; what is to be said to it comes back at once."""
+        received = self.node.receive_untrusted(self.request(), HOME)
+        for datagram, address in self.node.flush():
+            assert address == HOME
+            self.session.receive_untrusted(datagram, NODE)
+        for datagram, _ in self.session.flush():
+            received = self.node.receive_untrusted(datagram, HOME)
+        return received
+
+    def response(self) -> bytes:
+        self.node.queue(SESSION, Accepted(self.number, "n", Candidate(SESSION, 1), 1, 1))
+        ((datagram, _),) = self.node.flush()
+        return datagram
+
+    def answer(self) -> Received | None:
+        return self.session.receive_untrusted(self.response(), NODE)
+
+
+@pytest.fixture(params=[True, False], ids=["sealed", "unsealed"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    return Pair() if request.param else Pair(Keyring.unsealed())
+
+
+def test_what_has_passed_once_goes_the_short_way(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(datagram: bytes) -> None:
+        raise AssertionError("this datagram went the long way")
+
+    monkeypatch.setattr(endpoint_module, "parse_untrusted", never)
+    asked = pair.node.receive_untrusted(pair.request(), HOME)
+    assert asked is not None
+    assert asked == Received(SESSION, SessionSender(SESSION), (Poll(pair.number, "n"),), HOME, CELL, 1)
+    answered = pair.answer()
+    assert answered is not None
+    assert (answered.peer, answered.sender) == ("a", pair.node.sender)
+
+
+def test_a_number_is_taken_once(pair: Pair) -> None:
+    datagram = pair.request()
+    assert pair.node.receive_untrusted(datagram, HOME) is not None
+    assert pair.node.receive_untrusted(datagram, HOME) is None
+    assert pair.node.statistics()["dropped_replay"] == 1
+
+
+@pytest.mark.parametrize("at", [0, 3, 30, 40, 50, 60, -1])
+def test_a_changed_byte_is_dropped(at: int) -> None:
+    pair = Pair()
+    datagram = bytearray(pair.request())
+    datagram[at] ^= 1
+    assert pair.node.receive_untrusted(bytes(datagram), HOME) is None
+
+
+def test_an_earlier_run_of_a_node_is_not_heard_any_more(pair: Pair) -> None:
+    late = pair.response()
+    pair.node = pair.run(2)
+    pair.ask()
+    assert pair.answer() is not None
+    assert pair.session.receive_untrusted(late, NODE) is None
+    assert pair.session.statistics()["dropped_incarnation"] == 1
+
+
+def test_a_session_that_has_moved_is_answered_where_it_is(pair: Pair) -> None:
+    first = pair.request()
+    assert pair.node.receive_untrusted(pair.request(), ELSEWHERE) is None  # not proved yet
+    pair.node.flush()
+    assert pair.node.receive_untrusted(first, HOME) is not None
+    pair.node.queue(SESSION, View(1, "n", 0, None, 0, False, False, False, 0))
+    ((_, address),) = pair.node.flush()
+    assert address == HOME
+
+
+def test_after_a_new_configuration_everybody_goes_the_long_way_once(pair: Pair) -> None:
+    pair.session.configure(CELL, 2, MEMBERS)
+    late = pair.response()  # of epoch 1
+    assert pair.session.receive_untrusted(late, NODE) is None
+    assert pair.session.statistics()["dropped_epoch"] == 1
+
+
+def test_another_datagram_than_before_is_judged_the_long_way(pair: Pair) -> None:
+    too_long = pair.request() + bytes(1200)
+    assert pair.node.receive_untrusted(too_long, HOME) is None
+    assert pair.node.statistics()["dropped_length"] == 1
