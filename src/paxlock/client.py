@@ -77,7 +77,7 @@ class Statistics:
 
 
 @attrs.define(eq=False)
-class _Outcome:
+class Outcome:
     """Where the answer to one ticket will arrive; None means that the client was closed."""
 
     name: str = ""
@@ -112,7 +112,7 @@ class Client:
         self._closed = False
         settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
-        self._outcomes: dict[int, _Outcome] = {}
+        self._outcomes: dict[int, Outcome] = {}
         self._held: dict[int, HeldLease] = {}
         self._detached_names: set[str] = set()
         self._watches: dict[int, Changes] = {}
@@ -365,9 +365,16 @@ class Client:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         outcome = self._expect(ticket)
-        # The machine tells in time, heard or not: a scope for the limit would cost more than the rest.
-        self._session.release(ticket, self.now(), patience=min(RELEASE_PATIENCE_S, patience))
+        patience = min(RELEASE_PATIENCE_S, patience)
+        self._session.release(ticket, self.now(), patience=patience)
         self._driver.poke()
+        await self._wait_ended(outcome, patience)
+        self._outcomes.pop(ticket, None)
+
+    async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
+        """Until the machine tells that a release was heard, or ``patience`` is over: it tells of that too, so
+        that no scope is needed for the limit, which would cost more than the rest.
+        """
         await outcome.wait_shielded()
 
     def detach_ticket(self, ticket: int) -> None:
@@ -392,7 +399,7 @@ class Client:
         ticket = self._session.campaign(
             name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
         )
-        outcome = self._outcomes[ticket] = _Outcome(name, ttl)
+        outcome = self._outcomes[ticket] = Outcome(name, ttl)
         self._driver.poke()
         try:
             await outcome.arrived.wait()
@@ -426,8 +433,8 @@ class Client:
         """While something is held, a suspend must be noticed soon after the machine wakes."""
         self._driver.longest_sleep = RESUME_CHECK_S if self._held else float("inf")
 
-    def _expect(self, ticket: int) -> _Outcome:
-        outcome = self._outcomes[ticket] = _Outcome()
+    def _expect(self, ticket: int) -> Outcome:
+        outcome = self._outcomes[ticket] = Outcome()
         return outcome
 
     async def _answer(self, ticket: int) -> object:
@@ -440,7 +447,7 @@ class Client:
             self._session.forget(ticket)
         return self._opened(outcome)
 
-    def _opened(self, outcome: _Outcome) -> object:
+    def _opened(self, outcome: Outcome) -> object:
         if outcome.value is None:
             raise trio.ClosedResourceError("this client was closed")
         return outcome.value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from paxlock.client import Client
+from paxlock.client import Client, Outcome
 from paxlock.clock import Clock
 from paxlock.config import NodeConfig
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
@@ -178,6 +178,11 @@ class VirtualClient(Client):
     def close(self) -> None:
         self.go()
         super().close()
+
+    async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
+        # While the machine is stopped it tells nothing, but what runs of the program shall go on.
+        with trio.move_on_after(patience, shield=True):
+            await outcome.arrived.wait()
 
     def _own_clock(self) -> VirtualClock:
         if not isinstance(self._clock, VirtualClock):
