@@ -9,6 +9,8 @@ import pytest
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
+    Accept,
+    Accepted,
     Hello,
     List,
     Member,
@@ -20,6 +22,7 @@ from paxlock.core.messages import (
     Recovering,
     Release,
     Released,
+    StandingPrepare,
     Unwatch,
     View,
     Waiter,
@@ -255,3 +258,17 @@ def test_a_clock_that_jumped_within_the_deadline_loses_nothing() -> None:
     client = Client()
     client.machine.clock_jumped(5.0)
     assert client.told(object) == []
+
+
+def test_an_accept_that_silence_makes_fail_is_given_up_then_and_not_at_the_next_repetition() -> None:
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    asked = client.sent(StandingPrepare)[0][1]
+    client.machine.receive(Accepted(asked.request, "n", asked.candidate, 1, asked.seq), "a", 0.001)
+    client.machine.receive(Accepted(asked.request, "n", asked.candidate, 2, asked.seq), "b", 0.001)
+    assert {accept.term for _, accept in client.sent(Accept)} == {2}
+    given_up = 0.001 + 6 * 0.05
+    client.run_until(given_up - 0.001)
+    assert not client.sent(Prepare)
+    client.run_until(given_up + 0.02)  # with the first back-off, which is as long as the first repetition
+    assert {prepare.at_least for _, prepare in client.sent(Prepare)} == {3}

@@ -316,7 +316,12 @@ class Contender:
         else:
             self._send_accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        again = now + self._out.jitter(attempt.retry)
+        given_up = proposer.started + PATIENCE_GRACES * self._settings.grace
+        if proposer.phase is Phase.ACCEPTING and now < given_up:
+            # What has failed by silence is to be seen then, not as late as the next repetition would be.
+            again = min(again, given_up)
+        self._timers.add(again, AttemptTimer(attempt.number))
 
     def _silent(self, proposer: Proposer, now: float) -> frozenset[str]:
         """Nodes that are sitting out, or have not answered this phase for so long that they count as no."""
