@@ -85,6 +85,15 @@ def test_nodes_that_were_paused_are_no_quorum() -> None:
     cell.lose()
 
 
+def test_nodes_that_stand_still_are_no_quorum() -> None:
+    cell = Cell()
+    cell.sim.true = 9.9
+    for node in cell.sim.nodes.all[:2]:
+        cell.sim.pause(node, 0.2, asleep=False)
+    cell.sim.true = 10.0
+    cell.lose()
+
+
 @pytest.mark.parametrize("out", [True, False])
 def test_nodes_out_of_touch_are_no_quorum(out: bool) -> None:
     cell = Cell()

@@ -64,6 +64,18 @@ def test_no_seed_breaks_a_rule(first: int) -> None:
     assert tenures > CHUNK  # the runs did something
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(203106, id="a-lease-runs-out-while-one-node-is-paused-and-one-restarts"),
+        pytest.param(208634, id="a-lease-runs-out-while-the-only-node-is-paused"),
+        pytest.param(215130, id="a-late-standing-prepare-of-a-dead-candidate-in-a-higher-term"),
+    ],
+)
+def test_what_once_failed_passes(seed: int) -> None:
+    assert run(seed).tenures > 0
+
+
 @pytest.mark.parametrize("nodes", [1, 3, 5, 7])
 def test_every_size_of_cell(nodes: int) -> None:
     for seed in range(5):

@@ -118,6 +118,26 @@ def test_a_lease_chosen_in_a_higher_term_than_it_is_held_in_is_shown_in_the_high
     assert (view.lease_term, view.holds, view.chosen) == (4, True, True)
 
 
+def test_a_lease_held_in_a_higher_term_than_it_was_chosen_in_is_not_shown_as_chosen_in_that() -> None:
+    # A late standing Prepare of a candidate that has died since: the quorum holds for it in term 4.
+    node = Node()
+    node.accept("n", ATHENS, 7)
+    node.learner.commit(found_out(ATHENS, 4), 0.1)
+    view = node.learner.view("n", 0.1)
+    assert (view.lease_term, view.holds, view.chosen) == (7, True, False)
+    node.learner.commit(found_out(ATHENS, 7), 0.2)
+    assert node.learner.view("n", 0.2).chosen
+
+
+def test_a_lease_whose_token_is_known_is_shown_as_chosen_in_whatever_term_it_is_held() -> None:
+    node = Node()
+    node.accept("n", ATHENS, 7)
+    node.learner.commit(commit(ATHENS, 4), 0.1)
+    view = node.learner.view("n", 0.1)
+    assert view.lease is not None
+    assert (view.lease_term, view.holds, view.chosen, view.lease.token) == (7, True, True, 4)
+
+
 def test_those_who_watch_are_told_that_a_commit_without_an_end_is_forgotten() -> None:
     node = Node()
     node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)

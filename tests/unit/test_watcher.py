@@ -73,6 +73,22 @@ def test_silence_is_unknown_and_the_state_comes_back() -> None:
     assert changed is not None and (changed.state, changed.term) == (State.LED, 4)
 
 
+def test_a_term_that_nobody_knows_to_be_chosen_hides_no_later_leader() -> None:
+    # c took a late standing Prepare of a dead candidate, in a higher term than the quorum a, b.
+    dead = Candidate(b"delphi".ljust(16, b"."), 1)
+    found = watcher()
+    for node, term in (("a", 3), ("b", 3), ("c", 7)):
+        lease = Lease(dead, 10_000, "delphi", b"")
+        view = View(0, "n", term, lease, term, True, term == 3, False, 9_000)
+        found.event(node, Event(7, 1, view), 0.1)
+    changed = found.look("n", 0.1)
+    assert changed is not None and (changed.state, changed.term) == (State.LED, 3)
+    for node in "ab":
+        found.event(node, led(version=2), 0.2)
+    changed = found.look("n", 0.2)
+    assert changed is not None and (changed.state, changed.term) == (State.LED, 4)
+
+
 def test_refreshes_come_soon_until_all_nodes_have_answered() -> None:
     found = watcher()
     intervals = [found.next_refresh() for _ in range(12)]

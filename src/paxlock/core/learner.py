@@ -186,10 +186,12 @@ class Learner:
         if lease is not None:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
-                # It may have been chosen in a higher term than it is held in here.
-                lease_term, chosen = max(lease_term, known.term), True
                 if known.lease.token:
                     lease = attrs.evolve(lease, token=known.lease.token)
+                # It may have been chosen in a higher term than it is held in here. Held in a higher one,
+                # perhaps by a late standing Prepare, it is not known to be chosen there without the token.
+                chosen = known.term >= lease_term or bool(lease.token)
+                lease_term = max(lease_term, known.term)
             left = max(0, int((record.deadline - now) * 1000.0))
             return View(request, name, record.term, lease, lease_term, True, chosen, False, left)
         # A term that is promised is not closed: only closed terms speak against a tenure (section 6).

@@ -7,6 +7,7 @@ them may have restarted before that, or missed renewals: then it is the holder's
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from paxlock.core.lease import Candidate, Timing
@@ -57,6 +58,8 @@ def _was_calm(
 ) -> bool:
     if node.core is None or node.core.mode is not NodeMode.SERVING or node.calm_since > since:
         return False
+    if node.paused_until > -inf:
+        return False  # it stands still: how long that lasted is noted only when it goes on
     disturbed = sim.network.disturbed
     if (
         max(disturbed.get((client.label, node.label), 0.0), disturbed.get((node.label, client.label), 0.0))
