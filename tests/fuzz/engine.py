@@ -21,6 +21,7 @@ __all__ = ["Broken", "Change", "Crash", "Found", "Target", "Tracer", "check", "e
 
 SOURCE = paxlock.__path__[0]
 
+Edge: TypeAlias = tuple[int, int, int]
 Change: TypeAlias = Callable[[bytes, Random, Callable[[bytes], bytes]], bytes]
 
 
@@ -63,7 +64,7 @@ class Tracer:
     """While entered: which line followed which in src/paxlock, and how many lines were run."""
 
     def __init__(self) -> None:
-        self.edges: set[tuple[int, int, int]] = set()
+        self.edges: set[Edge] = set()
         self.lines = 0
         self._ours: dict[CodeType, int] = {}
         self._files: dict[str, bool] = {}
@@ -114,23 +115,22 @@ def _run(target: Target, data: bytes, tracer: Tracer) -> None:
 
 def minimise(target: Target, inputs: Iterable[bytes]) -> list[bytes]:
     """Of the inputs those that together cover what all cover, the short ones preferred."""
-    seen: set[tuple[int, int, int]] = set()
-    kept = []
-    for data in sorted(set(inputs), key=lambda data: (len(data), data)):
-        tracer = replay(target, [data])
-        if not tracer.edges <= seen:
-            seen |= tracer.edges
-            kept.append(data)
+    ordered = sorted(set(inputs), key=lambda data: (len(data), data))
+    replay(target, ordered)  # what is done once in a process is no input's own
+    covers = {data: replay(target, [data]).edges for data in ordered}
     # Once more from the longest: what came later may cover what the short ones were kept for.
-    total, smaller = seen, []
-    covered: set[tuple[int, int, int]] = set()
-    for data in reversed(kept):
-        tracer = replay(target, [data])
-        if not tracer.edges <= covered:
-            covered |= tracer.edges
-            smaller.append(data)
-    assert covered == total
-    return smaller
+    return _needed(reversed(_needed(ordered, covers)), covers)
+
+
+def _needed(inputs: Iterable[bytes], covers: dict[bytes, set[Edge]]) -> list[bytes]:
+    """Those that cover something that none before them does."""
+    covered: set[Edge] = set()
+    needed = []
+    for data in inputs:
+        if not covers[data] <= covered:
+            covered |= covers[data]
+            needed.append(data)
+    return needed
 
 
 @attrs.frozen

@@ -52,6 +52,28 @@ def test_the_smallest_corpus_covers_the_same() -> None:
     assert minimise(CODEC, [HELLO_PAYLOAD, b"\x81\x82\x01\x02"]) == [HELLO_PAYLOAD]
 
 
+ONCE = """
+import functools
+
+@functools.cache
+def once():
+    return 1
+
+def run(data):
+    once()
+    if data == b"ab":
+        return 2
+"""
+
+
+def test_what_is_done_once_in_a_process_is_no_inputs_own() -> None:
+    """The first input to be run seems to cover more than the same input ever covers again."""
+    scope: dict[str, Any] = {}
+    exec(compile(ONCE, f"{SOURCE}/planted.py", "exec"), scope)
+    once = attrs.evolve(CODEC, run=scope["run"])
+    assert minimise(once, [b"a", b"ab"]) == [b"ab"]
+
+
 def test_scripts_are_read_back() -> None:
     steps = [Step(0, 1, 2, 3, b"payload"), Step(255, 255, 255, 65_535, b"")]
     assert parse(write(b"ab", steps)) == steps
