@@ -107,15 +107,15 @@ class Driver:
         """Own the machine until cancelled."""
         offset = self.clock.now() - trio.current_time()
         while True:
-            await trio.lowlevel.checkpoint_if_cancelled()
             # One scope serves many turns: making one costs more than a small turn. Its deadline is only moved
             # to earlier times; an alarm that is not wanted any more costs a turn that does nothing.
             with trio.CancelScope() as alarm:
                 while True:
                     offset = self._notice_jump(offset)
                     if await self._turn():
-                        break
-                    await self._wait(alarm)
+                        await trio.lowlevel.checkpoint_if_cancelled()
+                    else:
+                        await self._wait(alarm)
 
     def _notice_jump(self, offset: float) -> float:
         """Before anything that arrived is looked at: a loss by a jump of the clock shall be told as one."""
@@ -141,6 +141,7 @@ class Driver:
             # Those who are told may have more to send, which leaves in the same datagrams. Shielded: an alarm
             # must not end a turn half-way.
             await trio.lowlevel.cancel_shielded_checkpoint()
+            self._poked = False
         self._take()
         self._flush()
         if self._lot:

@@ -24,6 +24,7 @@ from paxlock.core.timers import Timers
 __all__ = ["EventTimer", "InquiryTimer", "Learner"]
 
 INQUIRY_FIRST_S = 0.25
+INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
 EVENT_RETRY_FIRST_S = 0.02
 EVENT_RETRY_MAX_S = 1.0
@@ -216,7 +217,9 @@ class Learner:
             inquiry.views.clear()
 
     def look_for_unheard(self, now: float) -> None:
-        """Ask about those of whom nobody has said in time that they were chosen."""
+        """Ask about those of whom nobody has said in time that they were chosen: many at once, so that a node
+        under load does not wake for each of them, of which nearly all are over.
+        """
         while self._unheard and self._unheard[0][0] <= now:
             _, name, candidate = self._unheard.popleft()
             record, known = self._acceptor.records.get(name), self._chosen.get(name)
@@ -226,7 +229,7 @@ class Learner:
                 self._inquiries[name] = Inquiry(candidate, record.lease_term)
                 self.inquire(name, now)
         if self._unheard:
-            self._timers.add(self._unheard[0][0], InquiryTimer())
+            self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), InquiryTimer())
 
     def inquire(self, name: str, now: float) -> None:
         """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes."""
