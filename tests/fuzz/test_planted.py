@@ -22,6 +22,7 @@ from paxlock.wire import codec
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import LENGTH
 from paxlock.wire.keyring import Keyring, ReplayWindow
+from paxlock.wire.schema import Schema
 
 from .engine import Crash, Tracer, explore, replay
 from .hostile import METER
@@ -37,11 +38,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def key_error_for_one_value(patch: pytest.MonkeyPatch) -> None:
     poll = codec._BY_KIND[7]
     known = {number: number for number in range(24)}
-    build = poll.build
-    broken = codec._Schema(
-        lambda request, name: build(known[request], name),
-        *(poll.values, poll.shapes, poll.decoders, poll.encoders, poll.check),
-    )
+    broken = Schema(m.Poll, *poll.fields, build=lambda request, name: m.Poll(known[request], name))
     patch.setitem(codec._BY_KIND, 7, broken)
 
 

@@ -24,9 +24,10 @@ from paxlock.core.recovery import begin
 from paxlock.core.replica import Replica, ReplicaSettings
 from paxlock.core.session import Session, SessionSettings
 from paxlock.storeformat import decode_record, decode_snapshot, encode_record, encode_snapshot
-from paxlock.wire.codec import ATTEMPTS_MAX, INT_MAX, decode_untrusted, encode, join
+from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring
+from paxlock.wire.schema import ATTEMPTS_MAX
 
 Strategy: TypeAlias = st.SearchStrategy[Any]
 

@@ -60,9 +60,10 @@ from paxlock.core.timers import Timers
 from paxlock.core.watcher import Watcher
 from paxlock.driver import attended
 from paxlock.testing import open_virtual_cell
-from paxlock.wire.codec import ATTEMPTS_MAX, INT_MAX, decode_untrusted, encode, join
+from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring
+from paxlock.wire.schema import ATTEMPTS_MAX
 
 ROOM = Endpoint(
     NodeSender("sixteen-letters-", 1, b"r" * 16), Keyring({1: b"k" * 32}), cell_id=b"c" * 16, epoch=1

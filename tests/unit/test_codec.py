@@ -13,7 +13,6 @@ from paxlock.core import messages as m
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.wire import codec
 from paxlock.wire.codec import (
-    ATTEMPTS_MAX,
     INT_MAX,
     MESSAGES_MAX,
     PAYLOAD_MAX_BYTES,
@@ -22,6 +21,7 @@ from paxlock.wire.codec import (
     encode,
     join,
 )
+from paxlock.wire.schema import ATTEMPTS_MAX
 
 S1 = bytes(range(16))
 S2 = bytes(range(16, 32))

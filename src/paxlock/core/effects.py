@@ -6,15 +6,14 @@ peer, now)``, ``tick(now)``, ``deadline()``, ``take_effects()``, and synchronous
 
 from __future__ import annotations
 
-import attrs
-
 from paxlock.core.durable import NodeRecord
 from paxlock.core.messages import Message, Peer
+from paxlock.core.value import value
 
 __all__ = ["NOTHING", "Effects"]
 
 
-@attrs.frozen
+@value
 class Effects:
     """In this order: make ``persist`` durable, send, publish.
 

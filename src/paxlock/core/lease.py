@@ -7,6 +7,7 @@ from typing import NamedTuple
 import attrs
 
 from paxlock.core.quorum import majority
+from paxlock.core.value import value
 from paxlock.errors import ConfigError
 
 __all__ = [
@@ -41,7 +42,7 @@ class Candidate(NamedTuple):
     attempt: int
 
 
-@attrs.frozen
+@value
 class Lease:
     """The value of a Paxos round. ``token`` is 0 until the tenure is valid, then its fencing token."""
 
@@ -61,7 +62,7 @@ def quarantine(max_ttl: float, drift: float) -> float:
     return max_ttl * (1.0 + drift) / (1.0 - drift)
 
 
-@attrs.frozen
+@value
 class Timing:
     """The durations of one lease, in seconds, checked as a chain when built.
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import enum
 from typing import TypeAlias
 
-import attrs
-
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.value import value
 
 __all__ = [
     "Accept",
@@ -86,7 +85,7 @@ class NodeMode(enum.IntEnum):
     SERVING = 3
 
 
-@attrs.frozen
+@value
 class Occupant:
     """Who stands in the way, how, and for how long it has been waiting or holding."""
 
@@ -98,7 +97,7 @@ class Occupant:
     ttl_ms: int
 
 
-@attrs.frozen
+@value
 class Member:
     """One node of the configuration: its id and its address as configured."""
 
@@ -106,7 +105,7 @@ class Member:
     address: str
 
 
-@attrs.frozen
+@value
 class Waiter:
     """One entry of the line, for people to look at."""
 
@@ -118,14 +117,14 @@ class Waiter:
 # From sessions to nodes.
 
 
-@attrs.frozen
+@value
 class Hello:
     """Who are you, and what is the configuration? Padded on the wire."""
 
     request: int
 
 
-@attrs.frozen
+@value
 class Prepare:
     """Phase 1. ``refresh_ms`` is 0 for a candidate that does not wait in line."""
 
@@ -138,7 +137,7 @@ class Prepare:
     label: str
 
 
-@attrs.frozen
+@value
 class StandingPrepare(Prepare):
     """Both phases in one request: it carries the lease, and a number of the session's one counter.
 
@@ -158,7 +157,7 @@ class StandingPrepare(Prepare):
         return Lease(self.candidate, self.ttl_ms, self.label, self.data)
 
 
-@attrs.frozen
+@value
 class Accept:
     """Phase 2. The age is for those who are refused because of it (rule L2)."""
 
@@ -170,7 +169,7 @@ class Accept:
     age_ms: int
 
 
-@attrs.frozen
+@value
 class Commit:
     """Phase 3: this lease was chosen in this term. Never answered; also sent between nodes."""
 
@@ -179,7 +178,7 @@ class Commit:
     lease: Lease
 
 
-@attrs.frozen
+@value
 class Renew:
     """Prolong many leases of one session. The sender may be another session (detached leases)."""
 
@@ -189,7 +188,7 @@ class Renew:
     attempts: tuple[int, ...]
 
 
-@attrs.frozen
+@value
 class Release:
     """The last word of a candidate (rule S2)."""
 
@@ -199,13 +198,13 @@ class Release:
     term: int
 
 
-@attrs.frozen
+@value
 class Poll:
     request: int
     name: str
 
 
-@attrs.frozen
+@value
 class Waiting:
     """Who stands in line for the name, from position ``start``?"""
 
@@ -214,7 +213,7 @@ class Waiting:
     start: int
 
 
-@attrs.frozen
+@value
 class List:
     """Which names with this prefix are in use, after the name ``after``?"""
 
@@ -223,7 +222,7 @@ class List:
     after: str
 
 
-@attrs.frozen
+@value
 class Watch:
     """Subscribe, or refresh a subscription: it lapses ``lapse_ms`` after the last refresh."""
 
@@ -234,13 +233,13 @@ class Watch:
     lapse_ms: int
 
 
-@attrs.frozen
+@value
 class Unwatch:
     request: int
     watch: int
 
 
-@attrs.frozen
+@value
 class Seen:
     """Acknowledges events up to these versions: pairs of (name, version)."""
 
@@ -251,7 +250,7 @@ class Seen:
 # From nodes to sessions.
 
 
-@attrs.frozen
+@value
 class Welcome:
     """The configuration and the state of the node that answers."""
 
@@ -266,7 +265,7 @@ class Welcome:
     floor: int
 
 
-@attrs.frozen
+@value
 class Promise:
     """The acceptor's term is promised to this candidate.
 
@@ -281,7 +280,7 @@ class Promise:
     floor: int
 
 
-@attrs.frozen
+@value
 class Refused:
     """No. ``term`` is the acceptor's own; the occupant is named where there is one."""
 
@@ -294,7 +293,7 @@ class Refused:
     occupant: Occupant | None
 
 
-@attrs.frozen
+@value
 class Recovering:
     """``Refused(recovering, remaining)``: this node sits out and answers nothing else."""
 
@@ -302,7 +301,7 @@ class Recovering:
     remaining_ms: int
 
 
-@attrs.frozen
+@value
 class Accepted:
     """The lease is held here in this term; its deadline counts from the receipt of this number, or later.
 
@@ -316,7 +315,7 @@ class Accepted:
     seq: int
 
 
-@attrs.frozen
+@value
 class Renewed:
     """What was re-armed by this number of this sender, as (attempt, lease term), and what is not held."""
 
@@ -328,7 +327,7 @@ class Renewed:
     not_held: tuple[int, ...]
 
 
-@attrs.frozen
+@value
 class Released:
     request: int
     name: str
@@ -336,7 +335,7 @@ class Released:
     floor: int
 
 
-@attrs.frozen
+@value
 class View:
     """What one node knows of a name: no fact of the cell until enough nodes agree (section 6).
 
@@ -356,7 +355,7 @@ class View:
     remaining_ms: int
 
 
-@attrs.frozen
+@value
 class Waiters:
     request: int
     name: str
@@ -364,7 +363,7 @@ class Waiters:
     entries: tuple[Waiter, ...]
 
 
-@attrs.frozen
+@value
 class Names:
     """Names in use here, in order; ``more`` where the answer did not hold them all."""
 
@@ -373,7 +372,7 @@ class Names:
     more: bool
 
 
-@attrs.frozen
+@value
 class Watching:
     """The subscription stands."""
 
@@ -381,7 +380,7 @@ class Watching:
     watch: int
 
 
-@attrs.frozen
+@value
 class Event:
     """A view has changed; repeated until Seen. ``version`` grows with every change at this node."""
 
@@ -393,7 +392,7 @@ class Event:
 # Between nodes.
 
 
-@attrs.frozen
+@value
 class Greet:
     """A node's start: its incarnation, and the random number of this run (section 7)."""
 
@@ -402,7 +401,7 @@ class Greet:
     run: bytes
 
 
-@attrs.frozen
+@value
 class Greeted:
     """Which incarnation and run of the greeter were known before, and the answerer's own state."""
 
@@ -415,7 +414,7 @@ class Greeted:
     mode: NodeMode
 
 
-@attrs.frozen
+@value
 class Inquire:
     """A node that accepted but heard no Commit asks the others (section 6); answered by a View."""
 

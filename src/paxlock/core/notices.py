@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import attrs
-
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import NodeMode, Waiter
 from paxlock.core.standing import Judgement, State
+from paxlock.core.value import value
 from paxlock.errors import LossReason, Reason
 
 __all__ = [
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@value
 class Granted:
     """The lease is valid: the fencing token, and until when, margin taken off, on the machine's clock."""
 
@@ -38,7 +37,7 @@ class Granted:
     deadline: float
 
 
-@attrs.frozen
+@value
 class Extended:
     """Renewed: the new deadline, margin taken off."""
 
@@ -46,7 +45,7 @@ class Extended:
     deadline: float
 
 
-@attrs.frozen
+@value
 class Lost:
     """Valid no longer, and never again."""
 
@@ -54,7 +53,7 @@ class Lost:
     reason: LossReason
 
 
-@attrs.frozen
+@value
 class Failed:
     """Not acquired in the time given."""
 
@@ -64,7 +63,7 @@ class Failed:
     detail: str
 
 
-@attrs.frozen
+@value
 class Ended:
     """A release was heard by a quorum (``heard``), or its time to be heard is over."""
 
@@ -72,7 +71,7 @@ class Ended:
     heard: bool
 
 
-@attrs.frozen
+@value
 class Answered:
     """The answer to a poll, with the line of the name where it was asked for."""
 
@@ -82,14 +81,14 @@ class Answered:
     nodes_up: int
 
 
-@attrs.frozen
+@value
 class NamesFound:
     ticket: int
     names: tuple[str, ...]
     nodes_up: int
 
 
-@attrs.frozen
+@value
 class NodeStanding:
     """One node as it describes itself; ``mode`` is None where it did not answer."""
 
@@ -99,13 +98,13 @@ class NodeStanding:
     sits_out: float
 
 
-@attrs.frozen
+@value
 class Surveyed:
     ticket: int
     nodes: tuple[NodeStanding, ...]
 
 
-@attrs.frozen
+@value
 class HandleOutcome:
     """A detached lease was renewed or released (``done``), is over, or no quorum answered (both false)."""
 
@@ -114,7 +113,7 @@ class HandleOutcome:
     over: bool
 
 
-@attrs.frozen
+@value
 class Changed:
     """A watched name has a new state. ``term`` is the fencing token of the newest tenure known."""
 
@@ -126,7 +125,7 @@ class Changed:
     data: bytes
 
 
-@attrs.frozen
+@value
 class Mismatch:
     """A node answers with another configuration: nothing may be decided with it."""
 

@@ -22,6 +22,7 @@ import attrs
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
+from paxlock.core.value import value
 
 __all__ = ["LONG_AGO", "Phase", "Proposer", "Refusal", "Taken"]
 
@@ -41,7 +42,7 @@ class Phase(enum.Enum):
     CHOSEN = enum.auto()
 
 
-@attrs.frozen
+@value
 class Refusal:
     """A node's no, and when it was heard."""
 

@@ -9,62 +9,58 @@ sees them: tags alone could make it build regular expressions, dates or cyclic l
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import attrs
 import cbor2
 
 from paxlock.core import messages as m
-from paxlock.core.lease import (
-    DATA_MAX_BYTES,
-    LABEL_MAX_BYTES,
-    NAME_MAX_BYTES,
-    TERM_MAX,
-    Candidate,
-    Lease,
+from paxlock.core.lease import Lease
+from paxlock.wire.schema import (
+    ADDRESS,
+    ATTEMPTS,
+    ATTEMPTS_MAX,
+    BOOL,
+    CANDIDATE,
+    DATA,
+    INT,
+    LABEL,
+    NAME,
+    NODE,
+    PREFIX,
+    RUN,
+    SEEN_RUN,
+    SESSION,
+    TERM,
+    Malformed,
+    Schema,
+    choice,
+    nested,
+    pair,
+    sequence,
 )
 
 if TYPE_CHECKING:
-    import enum
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 __all__ = [
-    "ADDRESS_MAX_BYTES",
-    "ATTEMPTS_MAX",
     "INT_MAX",
     "MEMBERS_MAX",
     "MESSAGES_MAX",
-    "NODE_ID_MAX_BYTES",
     "PAYLOAD_MAX_BYTES",
-    "RUN_BYTES",
     "SEQUENCE_MAX",
-    "SESSION_BYTES",
     "Malformed",
     "decode_untrusted",
     "encode",
-    "is_node_id",
     "join",
     "pack",
     "unpack_untrusted",
 ]
 
-SESSION_BYTES = 16
-RUN_BYTES = 16
-NODE_ID_MAX_BYTES = 16
-ADDRESS_MAX_BYTES = 255
 INT_MAX = (1 << 63) - 1
-ATTEMPTS_MAX = 128
 SEQUENCE_MAX = 128
 MEMBERS_MAX = 16
 MESSAGES_MAX = 255
 PAYLOAD_MAX_BYTES = 1200
-
-_UTF8_WIDTH_MAX = 4
-
-
-class Malformed(ValueError):
-    """The bytes are not a list of messages of this protocol."""
 
 
 # The walk over the bytes. For each initial byte: how many bytes the item takes up here, and by how much the
@@ -162,261 +158,76 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
     return values
 
 
-# Fields: the type on the wire, and what turns the value from the wire (checking its limits) and to it.
+_MODE = choice(m.NodeMode)
 
-_Convert: TypeAlias = "Callable[[Any], Any]"
-
-
-@attrs.frozen
-class _Field:
-    wire: type
-    decode: _Convert | None = None
-    encode: _Convert | None = None
-    nullable: bool = False
-
-
-def _term(value: int) -> int:
-    if value > TERM_MAX:
-        raise Malformed("a term is out of range")
-    return value
-
-
-def _text(limit: int, *, empty: bool) -> _Convert:
-    surely = limit // _UTF8_WIDTH_MAX
-
-    def check(value: str) -> str:
-        if (len(value) > surely and len(value.encode()) > limit) or (not value and not empty):
-            raise Malformed("a text is too long, or empty")
-        return value
-
-    return check
-
-
-def _exactly(length: int, *, empty: bool = False) -> _Convert:
-    def check(value: bytes) -> bytes:
-        if len(value) != length and (value or not empty):
-            raise Malformed("a byte string does not have its fixed length")
-        return value
-
-    return check
-
-
-def _data(value: bytes) -> bytes:
-    if len(value) > DATA_MAX_BYTES:
-        raise Malformed("data is too long")
-    return value
-
-
-def is_node_id(text: str) -> bool:
-    """May this be a node id: 1 to 16 visible ASCII characters?"""
-    return 0 < len(text) <= NODE_ID_MAX_BYTES and text.isascii() and text.isprintable() and " " not in text
-
-
-def _node_id(value: str) -> str:
-    if not is_node_id(value):
-        raise Malformed("not a node id")
-    return value
-
-
-def _choice(enumeration: type[enum.IntEnum]) -> _Field:
-    known = {int(member): member for member in enumeration}
-
-    def decode(value: int) -> enum.IntEnum:
-        member = known.get(value)
-        if member is None:
-            raise Malformed(f"no such {enumeration.__name__}")
-        return member
-
-    return _Field(int, decode, int)
-
-
-def _sequence(item: _Field, limit: int) -> _Field:
-    """A tuple of at most ``limit`` items of one kind."""
-
-    def decode(values: list[Any]) -> tuple[Any, ...]:
-        if len(values) > limit or any(type(value) is not item.wire for value in values):
-            raise Malformed("a sequence is too long, or has an item of a wrong type")
-        return tuple(values) if item.decode is None else tuple(map(item.decode, values))
-
-    def encode(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return values if item.encode is None else tuple(map(item.encode, values))
-
-    return _Field(list, decode, encode)
-
-
-def _pair(first: _Field, second: _Field) -> _Field:
-    """A nested array of two items without nested ones."""
-    shape = (first.wire, second.wire)
-
-    def decode(values: list[Any]) -> Any:
-        if tuple(map(type, values)) != shape:
-            raise Malformed("not a pair of the right types")
-        if first.decode is not None:
-            first.decode(values[0])
-        if second.decode is not None:
-            second.decode(values[1])
-        return tuple(values)
-
-    return _Field(list, decode, tuple)
-
-
-@attrs.frozen
-class _Schema:
-    """How one class is written: its fields in order, and what must hold for the whole."""
-
-    build: Callable[..., Any]
-    values: Callable[[Any], tuple[Any, ...]]
-    shapes: tuple[tuple[type, ...], ...]
-    decoders: tuple[tuple[int, _Convert], ...]
-    encoders: tuple[tuple[int, _Convert], ...]
-    check: Callable[[Any], bool] | None
-
-    def decode(self, values: list[Any]) -> Any:
-        if tuple(map(type, values)) not in self.shapes:
-            raise Malformed("the fields are not those of the class")
-        for index, convert in self.decoders:
-            values[index] = convert(values[index])
-        instance = self.build(*values)
-        if self.check is not None and not self.check(instance):
-            raise Malformed("the fields contradict each other")
-        return instance
-
-    def encode(self, instance: Any) -> list[Any]:
-        values = list(self.values(instance))
-        for index, convert in self.encoders:
-            values[index] = convert(values[index])
-        return values
-
-
-def _schema(cls: type, *fields: _Field, check: Callable[[Any], bool] | None = None) -> _Schema:
-    names = [attribute.name for attribute in attrs.fields(cls)]
-    assert len(names) == len(fields), cls
-    getter = attrgetter(*names)
-
-    def optional(convert: _Convert) -> _Convert:
-        return lambda value: None if value is None else convert(value)
-
-    def converters(chosen: list[_Convert | None]) -> tuple[tuple[int, _Convert], ...]:
-        return tuple(
-            (index, optional(convert) if fields[index].nullable else convert)
-            for index, convert in enumerate(chosen)
-            if convert is not None
-        )
-
-    shape = tuple(field.wire for field in fields)
-    absent = tuple(type(None) if field.nullable else field.wire for field in fields)
-    return _Schema(
-        build=cls,
-        values=getter if len(names) > 1 else lambda instance: (getter(instance),),
-        shapes=(shape,) if absent == shape else (shape, absent),
-        decoders=converters([field.decode for field in fields]),
-        encoders=converters([field.encode for field in fields]),
-        check=check,
-    )
-
-
-def _candidate(values: list[Any]) -> Candidate:
-    """As `_pair` would, in one step: a candidate is in nearly every message."""
-    if len(values) != 2:
-        raise Malformed("not a candidate")
-    session, attempt = values
-    if type(session) is not bytes or len(session) != SESSION_BYTES or type(attempt) is not int:
-        raise Malformed("not a candidate")
-    return Candidate(session, attempt)
-
-
-def _nested(schema: _Schema, *, nullable: bool = False) -> _Field:
-    return _Field(list, schema.decode, schema.encode, nullable)
-
-
-_INT = _Field(int)
-_BOOL = _Field(bool)
-_TERM_FIELD = _Field(int, _term)
-_NAME = _Field(str, _text(NAME_MAX_BYTES, empty=False))
-_PREFIX = _Field(str, _text(NAME_MAX_BYTES, empty=True))
-_LABEL = _Field(str, _text(LABEL_MAX_BYTES, empty=True))
-_ADDRESS = _Field(str, _text(ADDRESS_MAX_BYTES, empty=False))
-_DATA = _Field(bytes, _data)
-_NODE = _Field(str, _node_id)
-_SESSION = _Field(bytes, _exactly(SESSION_BYTES))
-_RUN = _Field(bytes, _exactly(RUN_BYTES))
-_SEEN_RUN = _Field(bytes, _exactly(RUN_BYTES, empty=True))
-_ATTEMPTS = _sequence(_INT, ATTEMPTS_MAX)
-_CANDIDATE = _Field(list, _candidate, tuple)
-_HELD = _sequence(_pair(_INT, _TERM_FIELD), ATTEMPTS_MAX)
-_MODE = _choice(m.NodeMode)
-
-_LEASE = _schema(Lease, _CANDIDATE, _INT, _LABEL, _DATA, _TERM_FIELD)
-_OCCUPANT = _schema(m.Occupant, _CANDIDATE, _choice(m.Occupancy), _INT, _LABEL, _INT, _INT)
-_MEMBER = _schema(m.Member, _NODE, _ADDRESS)
-_WAITER = _schema(m.Waiter, _CANDIDATE, _LABEL, _INT)
-_LEASE_FIELD = _nested(_LEASE)
-_VIEW = _schema(
+_LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
+_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT)
+_MEMBER = Schema(m.Member, NODE, ADDRESS)
+_WAITER = Schema(m.Waiter, CANDIDATE, LABEL, INT)
+_LEASE_FIELD = nested(_LEASE)
+_VIEW = Schema(
     m.View,
-    *(_INT, _NAME, _TERM_FIELD, _nested(_LEASE, nullable=True), _TERM_FIELD, _BOOL, _BOOL, _BOOL, _INT),
+    *(INT, NAME, TERM, nested(_LEASE, nullable=True), TERM, BOOL, BOOL, BOOL, INT),
 )
-_REFUSED = (_CANDIDATE, _choice(m.RefusalReason), _TERM_FIELD, _TERM_FIELD, _nested(_OCCUPANT, nullable=True))
-_WELCOME = (_NODE, _sequence(_nested(_MEMBER), MEMBERS_MAX), _INT, _INT, _INT, _MODE, _INT, _TERM_FIELD)
+_REFUSED = (CANDIDATE, choice(m.RefusalReason), TERM, TERM, nested(_OCCUPANT, nullable=True))
+_WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, INT, TERM)
 
 # The table of kinds. A number is given once: it is never used again for another class or other fields,
 # also after its message has gone out of use. Below 24 a kind takes up one byte.
-_BY_KIND: dict[int, _Schema] = {
+_BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
-    1: _schema(m.Hello, _INT),
-    2: _schema(m.Prepare, _INT, _NAME, _TERM_FIELD, _CANDIDATE, _INT, _INT, _LABEL),
-    3: _schema(m.Accept, _INT, _NAME, _TERM_FIELD, _LEASE_FIELD, _INT, _INT),
-    4: _schema(m.Commit, _NAME, _TERM_FIELD, _LEASE_FIELD),
-    5: _schema(m.Renew, _INT, _SESSION, _INT, _ATTEMPTS),
-    6: _schema(m.Release, _INT, _NAME, _CANDIDATE, _TERM_FIELD),
-    7: _schema(m.Poll, _INT, _NAME),
-    8: _schema(m.Watch, _INT, _INT, _PREFIX, _BOOL, _INT, check=lambda watch: watch.prefix or watch.pattern),
-    9: _schema(m.Seen, _INT, _sequence(_pair(_NAME, _INT), SEQUENCE_MAX)),
+    1: Schema(m.Hello, INT),
+    2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, LABEL),
+    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT),
+    4: Schema(m.Commit, NAME, TERM, _LEASE_FIELD),
+    5: Schema(m.Renew, INT, SESSION, INT, ATTEMPTS),
+    6: Schema(m.Release, INT, NAME, CANDIDATE, TERM),
+    7: Schema(m.Poll, INT, NAME),
+    8: Schema(m.Watch, INT, INT, PREFIX, BOOL, INT, check=lambda watch: watch.prefix or watch.pattern),
+    9: Schema(m.Seen, INT, sequence(pair(NAME, INT), SEQUENCE_MAX)),
     # from nodes to sessions
-    10: _schema(m.Promise, _INT, _NAME, _CANDIDATE, _TERM_FIELD, _TERM_FIELD, _TERM_FIELD),
-    11: _schema(m.Refused, _INT, _NAME, *_REFUSED),
-    12: _schema(m.Recovering, _INT, _INT),
-    13: _schema(m.Accepted, _INT, _NAME, _CANDIDATE, _TERM_FIELD, _INT),
-    14: _schema(
+    10: Schema(m.Promise, INT, NAME, CANDIDATE, TERM, TERM, TERM),
+    11: Schema(m.Refused, INT, NAME, *_REFUSED),
+    12: Schema(m.Recovering, INT, INT),
+    13: Schema(m.Accepted, INT, NAME, CANDIDATE, TERM, INT),
+    14: Schema(
         m.Renewed,
-        _INT,
-        _SESSION,
-        _SESSION,
-        _INT,
-        _sequence(_pair(_INT, _TERM_FIELD), ATTEMPTS_MAX),
-        _ATTEMPTS,
+        INT,
+        SESSION,
+        SESSION,
+        INT,
+        sequence(pair(INT, TERM), ATTEMPTS_MAX),
+        ATTEMPTS,
     ),
-    15: _schema(m.Released, _INT, _NAME, _CANDIDATE, _TERM_FIELD),
+    15: Schema(m.Released, INT, NAME, CANDIDATE, TERM),
     16: _VIEW,
-    17: _schema(m.Watching, _INT, _INT),
-    18: _schema(m.Event, _INT, _INT, _nested(_VIEW)),
-    19: _schema(m.Welcome, _INT, *_WELCOME),
+    17: Schema(m.Watching, INT, INT),
+    18: Schema(m.Event, INT, INT, nested(_VIEW)),
+    19: Schema(m.Welcome, INT, *_WELCOME),
     # between nodes
-    20: _schema(m.Greet, _INT, _INT, _RUN),
-    21: _schema(m.Greeted, _INT, _INT, _SEEN_RUN, _INT, _RUN, _TERM_FIELD, _MODE),
-    22: _schema(m.Inquire, _INT, _NAME),
+    20: Schema(m.Greet, INT, INT, RUN),
+    21: Schema(m.Greeted, INT, INT, SEEN_RUN, INT, RUN, TERM, _MODE),
+    22: Schema(m.Inquire, INT, NAME),
     # from sessions to nodes
-    23: _schema(
+    23: Schema(
         m.StandingPrepare,
-        *(_INT, _NAME, _TERM_FIELD, _CANDIDATE, _INT, _INT, _LABEL, _INT, _DATA, _INT),
+        *(INT, NAME, TERM, CANDIDATE, INT, INT, LABEL, INT, DATA, INT),
     ),
     # the rarer ones, in two bytes
-    24: _schema(m.Waiting, _INT, _NAME, _INT),
-    25: _schema(m.List, _INT, _PREFIX, _PREFIX),
-    26: _schema(m.Unwatch, _INT, _INT),
-    27: _schema(m.Waiters, _INT, _NAME, _INT, _sequence(_nested(_WAITER), SEQUENCE_MAX)),
-    28: _schema(m.Names, _INT, _sequence(_NAME, SEQUENCE_MAX), _BOOL),
+    24: Schema(m.Waiting, INT, NAME, INT),
+    25: Schema(m.List, INT, PREFIX, PREFIX),
+    26: Schema(m.Unwatch, INT, INT),
+    27: Schema(m.Waiters, INT, NAME, INT, sequence(nested(_WAITER), SEQUENCE_MAX)),
+    28: Schema(m.Names, INT, sequence(NAME, SEQUENCE_MAX), BOOL),
 }
-_BY_CLASS: dict[Any, tuple[int, _Schema]] = {
-    schema.build: (kind, schema) for kind, schema in _BY_KIND.items()
-}
+_BY_CLASS: dict[Any, tuple[int, Schema]] = {schema.cls: (kind, schema) for kind, schema in _BY_KIND.items()}
 
 
 def encode(message: m.Message) -> bytes:
     """Encode one message. Limits are those of whoever built it: they are checked where bytes come in."""
     kind, schema = _BY_CLASS[type(message)]
-    values = [kind, *schema.values(message)]
-    for index, convert in schema.encoders:
-        values[index + 1] = convert(values[index + 1])
+    values = schema.encode(message)
+    values.insert(0, kind)
     return cbor2.dumps(values)
 
 

@@ -13,7 +13,8 @@ import attrs
 
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX
 from paxlock.errors import ConfigError
-from paxlock.wire.codec import SESSION_BYTES, Malformed, pack, unpack_untrusted
+from paxlock.wire.codec import Malformed, pack, unpack_untrusted
+from paxlock.wire.schema import SESSION_BYTES
 
 __all__ = ["Handle", "format_handle", "parse_handle"]
 

@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 import attrs
 
-from paxlock.wire.codec import NODE_ID_MAX_BYTES, PAYLOAD_MAX_BYTES, RUN_BYTES, SESSION_BYTES, is_node_id
+from paxlock.wire.codec import PAYLOAD_MAX_BYTES
+from paxlock.wire.schema import NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES, is_node_id
 
 __all__ = [
     "CELL_ID_BYTES",

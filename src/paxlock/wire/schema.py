@@ -1,0 +1,289 @@
+"""How the classes of the protocol are written as plain values, and read and checked (protocol.md section 8).
+
+A schema is a class and its fields in order. The code that reads and writes is made from it once, as attrs
+makes methods: a loop over the fields of each message took twice as long. Whatever is not exactly as the
+schema says is Malformed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import attrs
+
+from paxlock.core.lease import (
+    DATA_MAX_BYTES,
+    LABEL_MAX_BYTES,
+    NAME_MAX_BYTES,
+    TERM_MAX,
+    Candidate,
+)
+
+if TYPE_CHECKING:
+    import enum
+    from collections.abc import Callable
+
+__all__ = [
+    "ADDRESS",
+    "ADDRESS_MAX_BYTES",
+    "ATTEMPTS",
+    "ATTEMPTS_MAX",
+    "BOOL",
+    "CANDIDATE",
+    "DATA",
+    "INT",
+    "LABEL",
+    "NAME",
+    "NODE",
+    "NODE_ID_MAX_BYTES",
+    "PREFIX",
+    "RUN",
+    "RUN_BYTES",
+    "SEEN_RUN",
+    "SESSION",
+    "SESSION_BYTES",
+    "TERM",
+    "Field",
+    "Malformed",
+    "Schema",
+    "choice",
+    "is_node_id",
+    "nested",
+    "pair",
+    "sequence",
+]
+
+SESSION_BYTES = 16
+RUN_BYTES = 16
+NODE_ID_MAX_BYTES = 16
+ADDRESS_MAX_BYTES = 255
+ATTEMPTS_MAX = 128
+
+_UTF8_WIDTH_MAX = 4
+
+_Convert: TypeAlias = "Callable[[Any], Any]"
+
+
+class Malformed(ValueError):
+    """The bytes are not a list of messages of this protocol."""
+
+
+@attrs.frozen
+class Field:
+    """The type on the wire, and what turns a value of it into the field's own (checking its limits) and back.
+
+    ``usual``, where there is one, is an expression of the value ``{0}``: while it holds, the value is good as
+    it is, and ``decode`` need not be called.
+    """
+
+    wire: type
+    decode: _Convert | None = None
+    encode: _Convert | None = None
+    usual: str = ""
+    nullable: bool = False
+
+
+def _term(value: int) -> int:
+    if value > TERM_MAX:
+        raise Malformed("a term is out of range")
+    return value
+
+
+def _text(limit: int, *, empty: bool) -> Field:
+    def check(value: str) -> str:
+        if len(value.encode()) > limit or (not value and not empty):
+            raise Malformed("a text is too long, or empty")
+        return value
+
+    least = 0 if empty else 1
+    return Field(str, check, usual=f"{least} <= len({{0}}) <= {limit // _UTF8_WIDTH_MAX}")
+
+
+def _exactly(length: int, *, empty: bool = False) -> Field:
+    def check(value: bytes) -> bytes:
+        if len(value) != length and (value or not empty):
+            raise Malformed("a byte string does not have its fixed length")
+        return value
+
+    return Field(bytes, check, usual=f"len({{0}}) == {length}")
+
+
+def _data(value: bytes) -> bytes:
+    if len(value) > DATA_MAX_BYTES:
+        raise Malformed("data is too long")
+    return value
+
+
+def is_node_id(text: str) -> bool:
+    """May this be a node id: 1 to 16 visible ASCII characters?"""
+    return 0 < len(text) <= NODE_ID_MAX_BYTES and text.isascii() and text.isprintable() and " " not in text
+
+
+def _node_id(value: str) -> str:
+    if not is_node_id(value):
+        raise Malformed("not a node id")
+    return value
+
+
+def _candidate(values: list[Any]) -> Candidate:
+    """As `pair` would, in one step: a candidate is in nearly every message."""
+    if len(values) != 2:
+        raise Malformed("not a candidate")
+    session, attempt = values
+    if type(session) is not bytes or len(session) != SESSION_BYTES or type(attempt) is not int:
+        raise Malformed("not a candidate")
+    return Candidate(session, attempt)
+
+
+INT = Field(int)
+BOOL = Field(bool)
+TERM = Field(int, _term, usual=f"{{0}} <= {TERM_MAX}")
+NAME = _text(NAME_MAX_BYTES, empty=False)
+PREFIX = _text(NAME_MAX_BYTES, empty=True)
+LABEL = _text(LABEL_MAX_BYTES, empty=True)
+ADDRESS = _text(ADDRESS_MAX_BYTES, empty=False)
+DATA = Field(bytes, _data, usual=f"len({{0}}) <= {DATA_MAX_BYTES}")
+NODE = Field(str, _node_id)
+SESSION = _exactly(SESSION_BYTES)
+RUN = _exactly(RUN_BYTES)
+SEEN_RUN = _exactly(RUN_BYTES, empty=True)
+CANDIDATE = Field(list, _candidate, tuple)
+
+
+def choice(enumeration: type[enum.IntEnum]) -> Field:
+    """One of an enumeration, by its number."""
+    known = {int(member): member for member in enumeration}
+
+    def decode(value: int) -> enum.IntEnum:
+        member = known.get(value)
+        if member is None:
+            raise Malformed(f"no such {enumeration.__name__}")
+        return member
+
+    return Field(int, decode, int)
+
+
+def sequence(item: Field, limit: int) -> Field:
+    """A tuple of at most ``limit`` items of one kind."""
+
+    def decode(values: list[Any]) -> tuple[Any, ...]:
+        if len(values) > limit or any(type(value) is not item.wire for value in values):
+            raise Malformed("a sequence is too long, or has an item of a wrong type")
+        return tuple(values) if item.decode is None else tuple(map(item.decode, values))
+
+    def encode(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return values if item.encode is None else tuple(map(item.encode, values))
+
+    return Field(list, decode, encode)
+
+
+def pair(first: Field, second: Field) -> Field:
+    """A nested array of two items without nested ones."""
+    shape = (first.wire, second.wire)
+
+    def decode(values: list[Any]) -> Any:
+        if tuple(map(type, values)) != shape:
+            raise Malformed("not a pair of the right types")
+        if first.decode is not None:
+            first.decode(values[0])
+        if second.decode is not None:
+            second.decode(values[1])
+        return tuple(values)
+
+    return Field(list, decode, tuple)
+
+
+ATTEMPTS = sequence(INT, ATTEMPTS_MAX)
+
+
+def _refuse(what: str = "the fields are not those of the class") -> NoReturn:
+    raise Malformed(what) from None
+
+
+_SOURCE = """
+def decode(values):
+    try:
+        {names}, = values
+    except ValueError:
+        refuse()
+    if not ({types}):
+        refuse()
+    return build({read})
+
+def encode(instance):
+    return [{written}]
+"""
+
+
+class Schema:
+    """How one class is written: its fields in order, and what must hold for the whole.
+
+    ``decode`` builds an instance from a list of plain values, or raises Malformed; ``encode`` gives the list.
+    """
+
+    decode: Callable[[list[Any]], Any]
+    encode: Callable[[Any], list[Any]]
+
+    def __init__(
+        self,
+        cls: type,
+        *fields: Field,
+        build: Callable[..., Any] | None = None,
+        check: Callable[[Any], bool] | None = None,
+    ) -> None:
+        """``build`` stands in for the class; ``check`` is asked whether the fields go together."""
+        attributes = [attribute.name for attribute in attrs.fields(cls)]
+        self.cls = cls
+        self.fields = fields
+        scope: dict[str, Any] = {"refuse": _refuse, "build": build or cls}
+        named = [(f"v{index}", field) for index, field in enumerate(fields)]
+        for name, field in named:
+            scope |= {f"{name}_type": field.wire, f"read_{name}": field.decode, f"write_{name}": field.encode}
+        source = _SOURCE.format(
+            names=", ".join(name for name, _ in named),
+            types=" and ".join(_type_of(name, field) for name, field in named),
+            read=", ".join(_read(name, field) for name, field in named),
+            written=", ".join(
+                _written(name, attribute, field)
+                for (name, field), attribute in zip(named, attributes, strict=True)
+            ),
+        )
+        exec(compile(source, f"<schema of {cls.__name__}>", "exec"), scope)
+        self.encode, plain = scope["encode"], scope["decode"]
+        self.decode = plain if check is None else _checked(plain, check)
+
+
+def _type_of(name: str, field: Field) -> str:
+    expression = f"type({name}) is {name}_type"
+    return f"({name} is None or {expression})" if field.nullable else expression
+
+
+def _read(name: str, field: Field) -> str:
+    if field.decode is None:
+        return name
+    unless = [f"{name} is None"] if field.nullable else []
+    unless += [field.usual.format(name)] if field.usual else []
+    return f"{name} if {' or '.join(unless)} else read_{name}({name})" if unless else f"read_{name}({name})"
+
+
+def _written(name: str, attribute: str, field: Field) -> str:
+    value = f"instance.{attribute}"
+    if field.encode is None:
+        return value
+    written = f"write_{name}({value})"
+    return f"None if {value} is None else {written}" if field.nullable else written
+
+
+def _checked(decode: _Convert, check: Callable[[Any], bool]) -> _Convert:
+    def decode_and_check(values: list[Any]) -> Any:
+        instance = decode(values)
+        if not check(instance):
+            raise Malformed("the fields contradict each other")
+        return instance
+
+    return decode_and_check
+
+
+def nested(schema: Schema, *, nullable: bool = False) -> Field:
+    """A nested array with the fields of a class."""
+    return Field(list, schema.decode, schema.encode, nullable=nullable)
