@@ -350,6 +350,9 @@ class Learner:
 
     def _publish(self, name: str, now: float) -> None:
         """Queue an event for those who watch, if the view differs from the one shown last."""
+        if not self._subscriptions:
+            self._shown.clear()
+            return
         keys = {*self._by_name.get(name, ()), *self._prefixes.of(name)}
         if not keys:
             self._shown.pop(name, None)

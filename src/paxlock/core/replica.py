@@ -155,7 +155,7 @@ class Replica:
 
     def receive(self, message: Message, peer: Peer, now: float) -> None:
         """Take one message of one peer, whose seal and address have been checked."""
-        if self._timers.deadline() <= now:
+        if self._timers.pending(now):
             self._run_out(now)
         self.counters[type(message).__name__] += 1
         if isinstance(peer, str):

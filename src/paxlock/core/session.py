@@ -204,7 +204,7 @@ class Session:
 
     def receive(self, message: Message, peer: Peer, now: float) -> None:
         """Take one message of one node, whose seal and address have been checked."""
-        if self._timers.deadline() <= now:
+        if self._timers.pending(now):
             self._run_out(now)
         if peer not in self._nodes or not isinstance(peer, str):
             self.counters["stranger"] += 1

@@ -52,6 +52,11 @@ class Timers:
             heapq.heappop(heap)
         return NEVER
 
+    def pending(self, now: float) -> bool:
+        """Whether something may have come due: a quick look, before every message."""
+        heap = self._heap
+        return bool(heap) and heap[0][0] <= now
+
     def due(self, now: float) -> Iterator[Hashable]:
         """Take out, in order, every key whose time has come; also those added while iterating."""
         while self.deadline() <= now:

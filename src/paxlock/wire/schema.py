@@ -132,7 +132,7 @@ def _candidate(values: list[Any]) -> Candidate:
     session, attempt = values
     if type(session) is not bytes or len(session) != SESSION_BYTES or type(attempt) is not int:
         raise Malformed("not a candidate")
-    return Candidate(session, attempt)
+    return tuple.__new__(Candidate, values)
 
 
 INT = Field(int)
