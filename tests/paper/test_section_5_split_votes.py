@@ -24,6 +24,7 @@ from paxlock.core.messages import (
     Promise,
     RefusalReason,
     Release,
+    StandingPrepare,
 )
 from paxlock.core.notices import Ended, Failed, Granted
 
@@ -33,12 +34,14 @@ from paxlock.core.notices import Ended, Failed, Granted
 def refuse_two_ways(
     session: HandSession, first: Candidate, second: Candidate, *, ages: tuple[float, float]
 ) -> None:
-    """a promises; at b and c two others, of these ages, are in the way. It is 0.2 s old then."""
+    """a promises; at b and c two others, of these ages, are in the way, in two answers of each. It is 0.2 s
+    old then.
+    """
     session.campaign(now=0.0)
     asked = session.sent_to_all(Prepare)
     session.promised("a", asked, 1, now=0.2)
     session.sent(Prepare)
-    for node, who, age in (("b", first, ages[0]), ("c", second, ages[1])):
+    for node, who, age in 2 * (("b", first, ages[0]), ("c", second, ages[1])):
         other = occupant(who, Occupancy.PROMISED, age=age)
         session.refused(node, asked, RefusalReason.PROMISED, now=0.2, term=1, occupant=other)
 
@@ -80,6 +83,22 @@ def test_l2_own_earlier_attempts_are_no_occupants() -> None:
     session = HandSession("cyrene")
     refuse_two_ways(session, candidate("cyrene", 0), candidate("zeno"), ages=(50.0, 0.0))
     assert {m.candidate for _, m in session.sent(Release)} == {candidate("cyrene", 0)}
+
+
+def test_l2_holders_named_at_different_moments_are_no_split() -> None:
+    """The name goes from hand to hand: b named one holder, c, a moment later, the next; now a pushes, and the
+    pushes of b and c are on their way.
+    """
+    session = HandSession("byblos")
+    session.campaign(now=0.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node, who, now in (("b", ATHENS, 0.001), ("c", CYRENE, 0.003)):
+        session.refused(node, asked, RefusalReason.HELD, now=now, occupant=occupant(who, age=5.0))
+    session.took("a", asked, 5, now=0.005, push=True)
+    session.refused("c", asked, RefusalReason.HELD, now=0.006, occupant=occupant(ATHENS, age=5.0))
+    assert session.sent(Release) == []
+    session.took("b", asked, 5, now=0.007, push=True)
+    assert len(session.told(Granted)) == 1
 
 
 def test_l2_stale_counts_as_refused_and_names_nobody() -> None:

@@ -44,11 +44,12 @@ class Phase(enum.Enum):
 
 @value
 class Refusal:
-    """A node's no, and when it was heard."""
+    """A node's no, and when it was heard; ``again`` where it named the same occupant the time before."""
 
     reason: RefusalReason
     occupant: Occupant | None
     heard_at: float
+    again: bool = False
 
 
 class Taken(NamedTuple):
@@ -179,7 +180,10 @@ class Proposer:
         self.taken.pop(node, None)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)
-        self.refusals[node] = Refusal(message.reason, message.occupant, now)
+        before, occupant = self.refusals.get(node), message.occupant
+        named = before.occupant if before is not None else None
+        again = named is not None and occupant is not None and named.candidate == occupant.candidate
+        self.refusals[node] = Refusal(message.reason, occupant, now, again)
 
     def stay(self, term: int) -> None:
         """A holder gives up the attempt at a higher term and stays in the one that was chosen (rule L3)."""
@@ -234,6 +238,10 @@ class Proposer:
     def must_withdraw(self, *, age: float, grace: float, now: float) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).
 
+        A name that goes from hand to hand faster than answers come is no split, though nodes that answered at
+        different moments name different holders. A split lasts until somebody gives way: in phase 1 it counts
+        once a node has named the same occupant in two answers.
+
         Asked of a candidate that has failed in its term. One that occupies nothing need not withdraw: its
         Release would free nothing, and a promise that was lost on its way lapses with the grace.
 
@@ -251,6 +259,8 @@ class Proposer:
         if any(len(ages) >= self.quorum for ages in occupants.values()):
             return False
         if not self.occupies:
+            return False
+        if self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
             return False
         return any(
             other_age > age + grace / 2.0 or (other_age >= age - grace and candidate < self.candidate)

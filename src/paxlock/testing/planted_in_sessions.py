@@ -254,6 +254,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
+        "split-of-different-moments",
+        "L2: holders that were named at different moments pass for split votes",
+        (Edit("proposer", "Proposer.must_withdraw", "no.again for", "True for"),),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_holders_named_at_different_moments_are_no_split",
+    ),
+    Mutation(
         "lowest-chosen-term",
         "section 6: of terms that are known to be chosen the lowest is told",
         (Edit("standing", "_term", "chosen = max(", "chosen = min("),),
