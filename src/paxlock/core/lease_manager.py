@@ -22,6 +22,8 @@ __all__ = ["LapseTimer", "LeaseManager", "Numbers", "RenewTimer", "Tenure"]
 
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
+TOGETHER_MAX = 4
+TOGETHER_DIVISOR = 20  #: what comes due within this part of the time between two rounds is renewed along
 SPREAD = 0.125  #: by how much of its time a round may come early
 GOLDEN_RATIO = 0.6180339887498949
 NEVER = float("inf")
@@ -222,19 +224,37 @@ class LeaseManager:
         if batch is None or (now >= batch.next_round and self._merge(ttl_ms, number, now)):
             return
         if now >= batch.next_round:
-            batch.round_at = now
-            batch.next_round = now + batch.timing.renew * self._part_of_a_round(number)
-            batch.check = min(RENEW_CHECK_S, batch.timing.renew / 4.0)
-            for node in self._nodes:
-                self._send_renewals(node, list(batch.tenures), now)
-        else:
-            lagging = self._lagging(batch)
-            if not lagging:
-                batch.check = NEVER
-            for node in self._nodes:
-                self._send_renewals(node, lagging.get(node, []), now)
-            batch.check *= 2.0
+            self._begin_round((ttl_ms, number), now)
+            for other in self._due_soon(ttl_ms, now):
+                self._begin_round((ttl_ms, other), now)
+            return
+        lagging = self._lagging(batch)
+        if not lagging:
+            batch.check = NEVER
+        for node in self._nodes:
+            self._send_renewals(node, lagging.get(node, []), now)
+        batch.check *= 2.0
         self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(ttl_ms, number))
+
+    def _begin_round(self, key: tuple[int, int], now: float) -> None:
+        batch = self._batches[key]
+        batch.round_at = now
+        batch.next_round = now + batch.timing.renew * self._part_of_a_round(key[1])
+        batch.check = min(RENEW_CHECK_S, batch.timing.renew / 4.0)
+        for node in self._nodes:
+            self._send_renewals(node, list(batch.tenures), now)
+        self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(*key))
+
+    def _due_soon(self, ttl_ms: int, now: float) -> list[int]:
+        """A few of the batches that come due next: to wake for each of them would cost the nodes more than the
+        renewals themselves.
+        """
+        found = sorted(
+            (batch.next_round, number)
+            for (ttl, number), batch in self._batches.items()
+            if ttl == ttl_ms and now < batch.next_round <= now + batch.timing.renew / TOGETHER_DIVISOR
+        )
+        return [number for _, number in found[:TOGETHER_MAX]]
 
     def _part_of_a_round(self, number: int) -> float:
         """Batches that once came due together, after a pause of this process, draw apart again."""
