@@ -1,4 +1,4 @@
-"""What a session keeps of one wish for a name, of the attempts made for it, and of their ends."""
+"""What a session keeps of one wish for a name, and of the attempts made for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paxlock.core.messages import Occupancy, Occupant
 from paxlock.core.proposer import Proposer
 from paxlock.errors import Reason
 
-__all__ = ["Attempt", "AttemptTimer", "Ending", "EndingTimer", "LocalName", "Wish", "WishTimer"]
+__all__ = ["Attempt", "AttemptTimer", "LocalName", "Wish", "WishTimer"]
 
 NEVER = float("inf")
 REFRESH_UNKNOWN_S = 0.1
@@ -28,13 +28,6 @@ class AttemptTimer(NamedTuple):
 
     attempt: int
     kind: str = "attempt"  #: timers are compared as tuples, so that setting one costs little
-
-
-class EndingTimer(NamedTuple):
-    """A Release may not have been heard everywhere."""
-
-    attempt: int
-    kind: str = "ending"
 
 
 class WishTimer(NamedTuple):
@@ -113,21 +106,6 @@ class Attempt:
         order = {Occupancy.HELD: 0, Occupancy.PROMISED: 1, Occupancy.HEAD: 2}
         occupants = sorted(self.occupants(), key=lambda o: order[o.occupancy])
         return Reason.HELD, occupants[0].label if occupants else None, ""
-
-
-@attrs.define(eq=False)
-class Ending:
-    """A candidate that is over, and the nodes that have not yet heard it (rules S2, L1)."""
-
-    ticket: int
-    name: str
-    candidate: Candidate
-    term: int
-    open: set[str]
-    until: float
-    patient_until: float  #: whoever asked for it is told by then, heard or not
-    retry: float
-    told: bool = False
 
 
 @attrs.define(eq=False)

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from math import ceil
 
-from paxlock.core.campaign import Attempt, AttemptTimer, Ending, EndingTimer, LocalName, Wish, WishTimer
+from paxlock.core.campaign import Attempt, AttemptTimer, LocalName, Wish, WishTimer
+from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
 from paxlock.core.messages import (
@@ -42,7 +43,6 @@ NEVER = float("inf")
 RETRY_MAX_S = 0.5
 PATIENCE_GRACES = 6.0
 WITHDRAWN_MAX_GRACES = 10.0
-RELEASE_PATIENCE_S = 2.0
 ONE_ATTEMPT_S = 1.0
 
 
@@ -81,7 +81,7 @@ class Contender:
         self._names: dict[str, LocalName] = {}
         self._wishes: dict[int, Wish] = {}
         self._attempts: dict[int, Attempt] = {}
-        self._endings: dict[int, Ending] = {}
+        self._endings = Endings(self._nodes, out=out, timers=timers)
         self._detached: set[int] = set()
 
     # What the program asks for
@@ -155,7 +155,7 @@ class Contender:
     @property
     def releasing(self) -> bool:
         """Whether some Release has not been heard by a quorum yet."""
-        return any(not ending.told for ending in self._endings.values())
+        return self._endings.untold
 
     def clock_jumped(self, now: float) -> None:
         """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
@@ -176,8 +176,7 @@ class Contender:
             case RenewTimer(ttl_ms, batch):
                 self._leases.renew(ttl_ms, now, batch)
             case EndingTimer(number):
-                if number in self._endings:
-                    self._ending_due(self._endings[number], now)
+                self._endings.due(number, now)
             case WishTimer(ticket):
                 if ticket in self._wishes:
                     self._give_up(self._wishes[ticket], now)
@@ -367,43 +366,8 @@ class Contender:
         self._out.over(attempt.number)
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
-        wish = attempt.wish
-        local = self._names[wish.name]
-        local.attempt = None
-        ending = Ending(
-            ticket=ticket,
-            name=wish.name,
-            candidate=attempt.candidate,
-            term=attempt.last_term,
-            open=set(self._nodes),
-            until=now + min(RELEASE_PATIENCE_S, wish.timing.ttl),
-            patient_until=now + patience,
-            retry=self._out.retry_first(),
-        )
-        self._endings[attempt.number] = ending
-        self._send_releases(ending, now)
-
-    def _send_releases(self, ending: Ending, now: float) -> None:
-        message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
-        self._out.send_all(sorted(ending.open), message)
-        again = now + self._out.jitter(ending.retry)
-        if not ending.told:
-            again = min(again, ending.patient_until)
-        self._timers.add(again, EndingTimer(ending.candidate.attempt))
-        ending.retry = min(ending.retry * 2.0, RETRY_MAX_S)
-
-    def _ending_due(self, ending: Ending, now: float) -> None:
-        if now >= min(ending.until, ending.patient_until):
-            self._ending_over(ending, heard=False)
-        if now >= ending.until:
-            del self._endings[ending.candidate.attempt]
-        else:
-            self._send_releases(ending, now)
-
-    def _ending_over(self, ending: Ending, *, heard: bool) -> None:
-        if not ending.told and ending.ticket:
-            self._out.publish(Ended(ending.ticket, heard))
-        ending.told = True
+        self._names[attempt.wish.name].attempt = None
+        self._endings.begin(attempt, now, ticket=ticket, patience=patience)
 
     def _give_up(self, wish: Wish, now: float) -> None:
         """The time given is over, or one attempt was enough."""
@@ -430,8 +394,7 @@ class Contender:
             return None
         attempt = self._attempts.get(candidate.attempt)
         if attempt is None and candidate.attempt not in self._detached:
-            ending = self._endings.get(candidate.attempt)
-            if ending is not None and node in ending.open:
+            if self._endings.under_way(candidate.attempt, node):
                 return None
             self._out.send(node, Release(self._out.request(), name, candidate, term))
         return attempt
@@ -597,15 +560,7 @@ class Contender:
 
     def released(self, node: str, message: Released, now: float) -> None:
         self.learn_floor(message.floor)
-        ending = self._endings.get(message.candidate.attempt)
-        if ending is None or message.candidate != ending.candidate:
-            return
-        ending.open.discard(node)
-        if len(self._nodes) - len(ending.open) >= self._quorum:
-            self._ending_over(ending, heard=True)
-        if not ending.open:
-            del self._endings[ending.candidate.attempt]
-            self._timers.cancel(EndingTimer(ending.candidate.attempt))
+        self._endings.released(node, message)
 
     # Within
 

@@ -246,9 +246,7 @@ class LeaseManager:
         self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(*key))
 
     def _due_soon(self, ttl_ms: int, now: float) -> list[int]:
-        """A few of the batches that come due next: to wake for each of them would cost the nodes more than the
-        renewals themselves.
-        """
+        """A few of those that come due next: waking the nodes for each would cost more than renewing it."""
         found = sorted(
             (batch.next_round, number)
             for (ttl, number), batch in self._batches.items()

@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 
 from paxlock.core.campaign import Wish
-from paxlock.core.contender import RELEASE_PATIENCE_S, Contender
+from paxlock.core.contender import Contender
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.endings import RELEASE_PATIENCE_S
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lease_manager import Numbers
 from paxlock.core.messages import (
