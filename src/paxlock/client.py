@@ -43,6 +43,7 @@ from paxlock.core.session import Session, SessionSettings
 from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.held import HeldLease, LeaseBlock
+from paxlock.outcome import Outcome
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.handle import Handle, parse_handle
 from paxlock.wire.transport import Transport
@@ -74,32 +75,6 @@ class Statistics:
     session: Mapping[str, int]
     endpoint: Mapping[str, int]
     transport: Mapping[str, int]
-
-
-@attrs.define(eq=False)
-class Outcome:
-    """Where the answer to one ticket will arrive; None means that the client was closed."""
-
-    name: str = ""
-    ttl: float = 0.0
-    arrived: trio.Event = attrs.field(factory=trio.Event)
-    value: object = None
-    _shielded: trio.lowlevel.Task | None = None
-
-    def set(self, value: object) -> None:
-        self.value = value
-        self.arrived.set()
-        if self._shielded is not None:
-            trio.lowlevel.reschedule(self._shielded)
-            self._shielded = None
-
-    async def wait_shielded(self) -> None:
-        """Wait, whatever is cancelled meanwhile: for answers that come within a bounded time."""
-        if self.arrived.is_set():
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        self._shielded = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
 
 class Client:
@@ -280,7 +255,7 @@ class Client:
         self._driver.poke()
         standings = []
         for name, outcome in outcomes:
-            await outcome.arrived.wait()
+            await outcome.wait()
             standings.append(self._standing(name, self._opened(outcome)))
         return standings
 
@@ -402,7 +377,7 @@ class Client:
         outcome = self._outcomes[ticket] = Outcome(name, ttl)
         self._driver.poke()
         try:
-            await outcome.arrived.wait()
+            await outcome.wait()
         except BaseException:
             # All or nothing: whatever has become of the attempt, it ends here (and its Release is repeated
             # in the background until heard).
@@ -441,7 +416,7 @@ class Client:
         outcome = self._expect(ticket)
         self._driver.poke()
         try:
-            await outcome.arrived.wait()
+            await outcome.wait()
         finally:
             self._outcomes.pop(ticket, None)
             self._session.forget(ticket)

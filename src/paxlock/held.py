@@ -41,7 +41,7 @@ class HeldLease:
         self._ticket = ticket
         self._deadline = deadline
         self._reason: LossReason | None = None
-        self._over = trio.Event()
+        self._over: trio.Event | None = None  #: made for the first who waits for the end
         self._let_go = False
         self._scope: trio.CancelScope | None = None
         self._listeners: list[Callable[[float], None]] = []
@@ -87,6 +87,10 @@ class HeldLease:
     async def wait_lost(self) -> LossReason:
         """Wait until the lease is lost, and give the reason. Raises ClosedResourceError once released."""
         self._keeper.check_process()
+        if self._over is None:
+            self._over = trio.Event()
+            if self._let_go or self._reason is not None:
+                self._over.set()
         await self._over.wait()
         if self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
@@ -122,9 +126,13 @@ class HeldLease:
 
     def _end(self) -> None:
         self._let_go = True
-        self._over.set()
+        self._tell()
         if self._scope is not None and self._reason is None:
             self._scope.deadline = math.inf  # nothing to lose any more: the rest of the block just runs
+
+    def _tell(self) -> None:
+        if self._over is not None:
+            self._over.set()
 
     # For the client and the block
 
@@ -150,7 +158,7 @@ class HeldLease:
     def lost(self, reason: LossReason) -> None:
         """The machine gave the lease up."""
         self._reason = reason
-        self._over.set()
+        self._tell()
         if self._scope is not None:
             self._scope.cancel()
 
@@ -168,7 +176,7 @@ class HeldLease:
         over = self._keeper.now() >= self._deadline or (scope is not None and scope.cancel_called)
         if self._reason is None and not self._let_go and over:
             self._reason = LossReason.EXPIRED
-            self._over.set()
+            self._tell()
         return self.loss() if self._reason is not None else None
 
 

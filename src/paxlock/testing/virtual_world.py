@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from paxlock.client import Client, Outcome
+from paxlock.client import Client
 from paxlock.clock import Clock
 from paxlock.config import NodeConfig
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
@@ -21,6 +21,7 @@ from paxlock.driver import Driver
 from paxlock.errors import LossReason
 from paxlock.held import HeldLease
 from paxlock.node import Node
+from paxlock.outcome import Outcome
 from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address, MemoryTransport, Transport
@@ -182,7 +183,7 @@ class VirtualClient(Client):
     async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
         # While the machine is stopped it tells nothing, but what runs of the program shall go on.
         with trio.move_on_after(patience, shield=True):
-            await outcome.arrived.wait()
+            await outcome.wait()
 
     def _own_clock(self) -> VirtualClock:
         if not isinstance(self._clock, VirtualClock):

@@ -1,0 +1,50 @@
+"""How a task of the program waits for what the machine will tell."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+__all__ = ["Outcome"]
+
+
+@attrs.define(eq=False)
+class Outcome:
+    """Where the answer to one ticket will arrive; None means that the client was closed.
+
+    An Event of trio's does the same for many tasks, and costs several times as much.
+    """
+
+    name: str = ""
+    ttl: float = 0.0
+    arrived: bool = False
+    value: object = None
+    _waiting: trio.lowlevel.Task | None = None
+
+    def set(self, value: object) -> None:
+        self.value = value
+        self.arrived = True
+        if self._waiting is not None:
+            trio.lowlevel.reschedule(self._waiting)
+            self._waiting = None
+
+    async def wait(self) -> None:
+        """Wait for it; one task at most."""
+        if self.arrived:
+            await trio.lowlevel.checkpoint()
+            return
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._waiting = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._waiting = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def wait_shielded(self) -> None:
+        """Wait, whatever is cancelled meanwhile: for answers that come within a bounded time."""
+        if self.arrived:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        self._waiting = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
