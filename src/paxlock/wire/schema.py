@@ -248,7 +248,7 @@ class Schema:
                 for (name, field), attribute in zip(named, attributes, strict=True)
             ),
         )
-        exec(compile(source, f"<schema of {cls.__name__}>", "exec"), scope)
+        exec(compile(source, f"{__file__}, {cls.__name__}", "exec"), scope)
         self.encode, plain = scope["encode"], scope["decode"]
         self.decode = plain if check is None else _checked(plain, check)
 
