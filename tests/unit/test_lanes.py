@@ -7,6 +7,7 @@ import pytest
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Poll, View
 from paxlock.wire import endpoint as endpoint_module
+from paxlock.wire import lanes as lanes_module
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.keyring import Keyring
 from paxlock.wire.transport import Address
@@ -31,6 +32,17 @@ class Pair:
         for _ in range(3):
             self.ask()
             self.answer()
+
+    def another(self, session: bytes, address: Address) -> Endpoint:
+        """One more session, which has proved its address to the node, and been heard there twice."""
+        other = Endpoint(SessionSender(session), self.ring, cell_id=CELL, epoch=1, members=MEMBERS)
+        for _ in range(3):
+            other.queue("a", Poll(1, "n"))
+            for datagram, _ in other.flush():
+                self.node.receive_untrusted(datagram, address)
+            for datagram, _ in self.node.flush():
+                other.receive_untrusted(datagram, NODE)
+        return other
 
     def run(self, incarnation: int) -> Endpoint:
         run = bytes([incarnation]) * 16
@@ -120,7 +132,75 @@ def test_after_a_new_configuration_everybody_goes_the_long_way_once(pair: Pair) 
     assert pair.session.statistics()["dropped_epoch"] == 1
 
 
+def test_what_comes_under_another_configuration_is_dropped(pair: Pair) -> None:
+    pair.session.configure(CELL, 2, MEMBERS)
+    assert pair.node.receive_untrusted(pair.request(), HOME) is None
+    assert pair.node.statistics()["dropped_epoch"] == 1
+
+
 def test_another_datagram_than_before_is_judged_the_long_way(pair: Pair) -> None:
     too_long = pair.request() + bytes(1200)
     assert pair.node.receive_untrusted(too_long, HOME) is None
     assert pair.node.statistics()["dropped_length"] == 1
+
+
+def of(endpoint: Endpoint) -> bytes:
+    endpoint.queue("a", Poll(9, "n"))
+    *_, (datagram, _) = endpoint.flush()
+    return datagram
+
+
+def test_two_sessions_behind_one_address_are_told_apart(pair: Pair) -> None:
+    other = pair.another(b"t" * 16, HOME)
+    for endpoint, session in ((pair.session, SESSION), (other, b"t" * 16), (pair.session, SESSION)):
+        received = pair.node.receive_untrusted(of(endpoint), HOME)
+        assert received is not None and received.peer == session
+
+
+def test_who_does_not_know_the_cookie_is_challenged(pair: Pair) -> None:
+    """Without a seal everything else can be made up by somebody who does not receive at that address."""
+    forger = Endpoint(SessionSender(SESSION), pair.ring, cell_id=CELL, epoch=1, members=MEMBERS)
+    forged = [of(forger) for _ in range(20)][-1]
+    assert pair.node.receive_untrusted(forged, HOME) is None
+    assert pair.node.statistics()["dropped_unproved"] == 2  # the first was the session's own, at the start
+
+
+def test_a_late_datagram_of_an_earlier_address_leads_answers_back_there(pair: Pair) -> None:
+    late = pair.request()
+    pair.node.receive_untrusted(pair.request(), ELSEWHERE)
+    for datagram, _ in pair.node.flush():
+        pair.session.receive_untrusted(datagram, NODE)
+    for datagram, _ in pair.session.flush():
+        assert pair.node.receive_untrusted(datagram, ELSEWHERE) is not None
+    for datagram, home in ((pair.request(), ELSEWHERE), (late, HOME)):
+        assert pair.node.receive_untrusted(datagram, home) is not None
+        pair.node.queue(SESSION, View(1, "n", 0, None, 0, False, False, False, 0))
+        ((_, address),) = pair.node.flush()
+        assert address == home
+
+
+def test_a_forgotten_session_is_judged_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "SESSIONS_MAX", 1)
+    pair.another(b"t" * 16, ELSEWHERE)
+    received = pair.node.receive_untrusted(pair.request(), HOME)
+    assert received is not None and received.peer == SESSION
+
+
+def test_one_that_goes_the_short_way_is_not_the_one_to_be_forgotten(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_module, "SESSIONS_MAX", 2)
+    silent = pair.another(b"t" * 16, ELSEWHERE).sender
+    assert isinstance(silent, SessionSender)
+    pair.node.receive_untrusted(pair.request(), HOME)
+    pair.another(b"u" * 16, ("127.0.0.1", 9002))
+    for session, known in ((SESSION, True), (silent.session, False)):
+        pair.node.queue(session, Accepted(1, "n", Candidate(session, 1), 1, 1))
+        assert bool(pair.node.flush()) is known
+
+
+def test_lanes_are_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "LANES_MAX", 3)
+    for number in range(10):
+        pair.another(bytes([number]) * 16, ("127.0.0.1", 9100 + number))
+        assert len(pair.node._lanes._lanes) <= 3
