@@ -179,8 +179,15 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "free-after-one-round",
         "section 6: views of one round say free",
-        (Edit("queries", "PollQuery.result", "not self._confirmed()", "False"),),
+        (Edit("queries", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
         test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
+    ),
+    Mutation(
+        "led-after-one-round",
+        "section 6: views of one round say led, though nobody knows the lease to be chosen",
+        (Edit("queries", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
     ),
     Mutation(
         "poll-of-stale-views",
