@@ -302,6 +302,46 @@ def test_s6_poll_of_a_held_name_and_of_a_released_one() -> None:
     assert answered.judgement.state is State.FREE
 
 
+def view_of(node: HandReplica, now: float) -> View:
+    node.receive(Poll(1, NAME), DELPHI, now)
+    return node.sent(View)[-1][1]
+
+
+def test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds() -> None:
+    """The Release of athens was lost on its way here, and byblos has held since, and left."""
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0, term=3)
+    node.receive(Commit(NAME, 3, lease_of(ATHENS, token=3)), ATHENS.session, 0.01)
+    node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=4)), BYBLOS.session, 0.02)
+    assert node.shows() == (3, "athens", True)  # Commit informs, and changes nothing that is held
+    view = view_of(node, 0.03)
+    assert (view.lease, view.lease_term, view.holds, view.chosen) == (
+        lease_of(BYBLOS, token=4),
+        4,
+        False,
+        True,
+    )
+    assert over({"a": view}, 1, ATHENS, 3)
+    node.receive(Release(1, NAME, BYBLOS, 4), BYBLOS.session, 0.04)
+    view = view_of(node, 0.05)
+    assert (view.lease, view.holds, view.released) == (lease_of(BYBLOS, token=4), False, True)
+
+
+@pytest.mark.parametrize(
+    ("term", "token"),
+    [
+        pytest.param(6, 4, id="it-was-taken-since"),
+        pytest.param(3, 0, id="whoever-found-out-does-not-know-that-it-was-valid"),
+    ],
+)
+def test_s6_what_it_holds_is_shown_where_that_may_be_a_tenure(term: int, token: int) -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0, term=term)
+    node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=token)), "b", 0.02)
+    view = view_of(node, 0.03)
+    assert (view.lease, view.lease_term, view.holds, view.chosen) == (lease_of(ATHENS), term, True, False)
+
+
 # Watch: what is the end of a tenure
 
 

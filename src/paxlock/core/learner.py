@@ -65,6 +65,12 @@ class Chosen:
             return False
         return self.term >= term or bool(self.lease.token)
 
+    def ends(self, candidate: Candidate, term: int) -> bool:
+        """Whether somebody else became the holder later: what this candidate holds in this term is no part
+        of a tenure any more (section 6).
+        """
+        return self.lease.token > term and self.lease.candidate != candidate
+
 
 @attrs.define(eq=False)
 class Inquiry:
@@ -193,6 +199,8 @@ class Learner:
         if record is None:
             return View(request, name, self._acceptor.floor, None, 0, False, False, False, 0)
         lease = record.lease
+        if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
+            return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
         if lease is not None:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
