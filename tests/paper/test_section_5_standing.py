@@ -724,6 +724,70 @@ def test_l2_one_that_a_node_has_taken_withdraws_for_an_older_one() -> None:
     assert {m.candidate for _, m in session.sent(Release)} == {BYBLOS}
 
 
+def behind_byblos_and_one_who_died(session: HandSession) -> StandingPrepare:
+    """cyrene waits: byblos holds at b and c, and a is held by one who died, and is older."""
+    session.campaign(now=0.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node, who in 2 * (("a", ATHENS), ("b", BYBLOS), ("c", BYBLOS)):
+        session.refused(node, asked, RefusalReason.HELD, now=0.0, occupant=occupant(who, age=9.0))
+    session.run_until(0.9)
+    return session.sent(StandingPrepare)[-1][1]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_l2_what_others_said_of_a_holder_before_it_left_is_a_hand_over_under_way(lost: bool) -> None:
+    """c pushes first: b has not left byblos out of hand, its push is on its way, or lost."""
+    session = HandSession("cyrene")
+    asked = behind_byblos_and_one_who_died(session)
+    session.took("c", asked, 5, now=1.0, push=True)
+    if lost:
+        session.run_until(1.0 + GRACE)
+        (again, *_) = [m for node, m in session.sent(Prepare) if node == "b"]
+        session.took("b", again, 5, now=1.0 + GRACE, seq=asked.seq)
+    else:
+        session.took("b", asked, 5, now=1.0, push=True)
+    (granted,) = session.told(Granted)
+    assert granted.term == 5
+    assert session.sent(Release) == []
+
+
+def test_l2_it_withdraws_once_the_holder_is_named_again() -> None:
+    session = HandSession("cyrene")
+    asked = behind_byblos_and_one_who_died(session)
+    session.took("c", asked, 5, now=1.0, push=True)
+    assert session.sent(Release) == []
+    session.refused("b", asked, RefusalReason.HELD, now=1.01, occupant=occupant(BYBLOS, age=9.0))
+    assert {(node, m.candidate) for node, m in session.sent(Release)} == {(node, CYRENE) for node in "abc"}
+
+
+def test_l2_it_withdraws_where_nothing_is_heard_again_for_six_graces() -> None:
+    session = HandSession("cyrene")
+    asked = behind_byblos_and_one_who_died(session)
+    session.took("c", asked, 5, now=1.0, push=True)
+    session.run_until(1.0 + 5.9 * GRACE)
+    assert session.sent(Release) == []
+    session.run_until(1.0 + 13.0 * GRACE)
+    assert session.sent(Release)
+
+
+def test_l2_a_promise_in_the_place_of_a_holder_is_a_hand_over_too() -> None:
+    session = HandSession("cyrene")
+    behind_byblos_and_one_who_died(session)
+    session.receive("c", Promise(0, NAME, CYRENE, 5, 0, 0), 1.0)
+    session.run_until(1.0 + GRACE)
+    assert session.sent(Release) == []
+
+
+def test_l2_what_was_said_of_another_than_the_one_that_left_still_counts() -> None:
+    session = HandSession("delphi")
+    session.campaign(now=0.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node, who in 2 * (("a", ATHENS), ("b", BYBLOS), ("c", CYRENE)):
+        session.refused(node, asked, RefusalReason.HELD, now=0.0, occupant=occupant(who, age=9.0))
+    session.took("c", asked, 5, now=0.01, push=True)
+    assert session.sent(Release)
+
+
 def test_l2_a_standing_accept_that_crosses_the_withdrawal_is_released() -> None:
     session = HandSession("byblos")
     test = occupant(CYRENE, age=5.0), occupant(candidate("zeno"), age=0.0)

@@ -73,6 +73,27 @@ def test_s6_a_commit_ends_the_asking() -> None:
     assert node.sent(Inquire) == []
 
 
+def test_s6_a_node_that_knows_only_a_lower_term_to_be_chosen_asks_the_others() -> None:
+    """The candidate was not told and went on; then its own Commit was lost, or it died before."""
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0, term=1)
+    node.receive(Commit(NAME, 1, lease_of(ATHENS)), "b", 0.1)
+    accept_by_athens(node, 0.2, term=4)
+    node.tick(1.2)
+    assert {to for to, _ in node.sent(Inquire)} == {"b", "c"}
+    node.receive(holds(ATHENS, 4), "c", 1.3)
+    assert {m.term for _, m in node.sent(Commit)} == {4}
+
+
+def test_s6_a_node_that_knows_the_token_does_not_ask_because_of_a_higher_term() -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0, term=1)
+    node.receive(Commit(NAME, 1, lease_of(ATHENS, token=1)), ATHENS.session, 0.1)
+    accept_by_athens(node, 0.2, term=4)
+    node.tick(1.2)
+    assert node.sent(Inquire) == []
+
+
 def test_s6_a_quorum_in_one_term_is_chosen_and_whoever_finds_out_sends_the_commit() -> None:
     node = HandReplica(replica_of("a", "abcde"))
     accept_by_athens(node, 0.0)
@@ -185,7 +206,7 @@ def test_s6_free_needs_the_same_word_twice() -> None:
     session.receive("b", answer(first, 4), 0.002)  # late: of the first round
     session.receive("c", answer(again, 4), 0.002)
     session.receive("a", attrs.evolve(holds(ATHENS, 5), request=again.request), 0.002)
-    session.receive("b", attrs.evolve(holds(ATHENS, 5), request=again.request), 0.002)
+    session.receive("b", attrs.evolve(holds(ATHENS, 5, chosen=True), request=again.request), 0.002)
     (answered,) = session.told(Answered)
     assert answered.judgement.state is State.LED
 
@@ -218,6 +239,48 @@ def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:
     assert (answered.judgement.state, answered.nodes_up) == (State.FREE, 2)
 
 
+def test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together() -> None:
+    """A late standing Prepare of a candidate that is over is taken at a and released there, and then at c,
+    which stood still: neither is wrong, and the name was led by athens all the while.
+    """
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    first = session.sent_to_all(Poll)
+    led = holds(ATHENS, 1, chosen=True, token=1)
+    session.receive("a", attrs.evolve(holds(BYBLOS, 2), request=first.request), 0.001)
+    session.receive("b", attrs.evolve(led, request=first.request), 0.001)
+    session.receive("c", attrs.evolve(holds(BYBLOS, 2), request=first.request), 0.002)
+    assert session.told(Answered) == []
+    again = session.sent_to_all(Poll)
+    for node in "bc":
+        session.receive(node, attrs.evolve(led, request=again.request), 0.003)
+    (answered,) = session.told(Answered)
+    assert (answered.judgement.state, answered.judgement.term) == (State.LED, 1)
+
+
+def test_s6_what_a_quorum_says_twice_is_led_although_nobody_knows_it_to_be_chosen() -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    for term in (4, 6, 6):  # it went on to a higher term between the first two
+        asked = session.sent_to_all(Poll)
+        assert session.told(Answered) == []
+        for node in "ab":
+            session.receive(node, attrs.evolve(holds(ATHENS, term), request=asked.request), 0.001)
+    (answered,) = session.told(Answered)
+    assert (answered.judgement.state, answered.judgement.term) == (State.LED, 6)
+
+
+@pytest.mark.parametrize(("chosen", "token"), [(True, 0), (False, 4)])
+def test_s6_what_one_node_knows_to_be_chosen_is_led_at_once(chosen: bool, token: int) -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    asked = session.sent_to_all(Poll)
+    for node, view in (("a", holds(ATHENS, 4)), ("b", holds(ATHENS, 4, chosen=chosen, token=token))):
+        session.receive(node, attrs.evolve(view, request=asked.request), 0.001)
+    (answered,) = session.told(Answered)
+    assert (answered.judgement.state, answered.judgement.term) == (State.LED, 4)
+
+
 def answer(asked: Poll, term: int) -> View:
     return View(asked.request, NAME, term, None, 0, False, False, False, 0)
 
@@ -237,6 +300,46 @@ def test_s6_poll_of_a_held_name_and_of_a_released_one() -> None:
     cell.run(0.1)
     (answered,) = cell.told("delphi", Answered)
     assert answered.judgement.state is State.FREE
+
+
+def view_of(node: HandReplica, now: float) -> View:
+    node.receive(Poll(1, NAME), DELPHI, now)
+    return node.sent(View)[-1][1]
+
+
+def test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds() -> None:
+    """The Release of athens was lost on its way here, and byblos has held since, and left."""
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0, term=3)
+    node.receive(Commit(NAME, 3, lease_of(ATHENS, token=3)), ATHENS.session, 0.01)
+    node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=4)), BYBLOS.session, 0.02)
+    assert node.shows() == (3, "athens", True)  # Commit informs, and changes nothing that is held
+    view = view_of(node, 0.03)
+    assert (view.lease, view.lease_term, view.holds, view.chosen) == (
+        lease_of(BYBLOS, token=4),
+        4,
+        False,
+        True,
+    )
+    assert over({"a": view}, 1, ATHENS, 3)
+    node.receive(Release(1, NAME, BYBLOS, 4), BYBLOS.session, 0.04)
+    view = view_of(node, 0.05)
+    assert (view.lease, view.holds, view.released) == (lease_of(BYBLOS, token=4), False, True)
+
+
+@pytest.mark.parametrize(
+    ("term", "token"),
+    [
+        pytest.param(6, 4, id="it-was-taken-since"),
+        pytest.param(3, 0, id="whoever-found-out-does-not-know-that-it-was-valid"),
+    ],
+)
+def test_s6_what_it_holds_is_shown_where_that_may_be_a_tenure(term: int, token: int) -> None:
+    node = HandReplica(replica_of("a", "abc"))
+    accept_by_athens(node, 0.0, term=term)
+    node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=token)), "b", 0.02)
+    view = view_of(node, 0.03)
+    assert (view.lease, view.lease_term, view.holds, view.chosen) == (lease_of(ATHENS), term, True, False)
 
 
 # Watch: what is the end of a tenure
@@ -331,6 +434,17 @@ def test_s6_one_release_is_the_end_and_stale_views_do_not_bring_it_back() -> Non
     assert states(session) == []
 
 
+def test_s6_a_watch_shows_nobody_whose_lease_is_not_known_to_be_chosen() -> None:
+    """Views of different moments: byblos was over at a when c took it. Its term would hide athens."""
+    session = watching()
+    event(session, "b", 1, holds(ATHENS, 1, chosen=True, token=1), 0.01)
+    event(session, "a", 1, holds(BYBLOS, 2), 0.02)
+    event(session, "c", 1, holds(BYBLOS, 2), 0.2)
+    assert states(session) == []
+    event(session, "c", 2, holds(ATHENS, 1, chosen=True, token=1), 0.3)
+    assert states(session) == [(State.LED, 1)]
+
+
 def test_s6_a_higher_term_of_the_same_candidate_is_the_same_tenure() -> None:
     session = watching()
     for node in "abc":
@@ -381,7 +495,7 @@ def test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again() -> None:
     assert states(session) == [(State.LED, 4), (State.FREE, 4)]
     event(session, "a", 3, holds(BYBLOS, 6), 0.03)
     assert states(session) == []
-    event(session, "b", 2, holds(BYBLOS, 6), 0.04)
+    event(session, "b", 2, holds(BYBLOS, 6, chosen=True), 0.04)
     assert states(session) == [(State.LED, 6)]
 
 

@@ -315,6 +315,39 @@ def test_a_name_that_stays_without_a_holder_is_seen() -> None:
     assert progress.longest >= 0.1
 
 
+def test_while_dead_candidates_block_a_name_no_hand_off_is_expected_for_one_ttl() -> None:
+    progress = Progress(first_max=1.0, next_max=0.2, dead_max=0.4)
+    progress.look("n", waiting=True, held=True, true=0.0)
+    progress.look("n", waiting=True, held=False, true=1.0)
+    progress.look("n", waiting=True, held=False, true=1.1, blocked=True)
+    progress.look("n", waiting=True, held=False, true=1.2, blocked=True)
+    progress.look("n", waiting=True, held=False, true=1.4)
+    progress.look("n", waiting=True, held=False, true=1.49)
+    with pytest.raises(CheckFailed, match=r"for 0\.510 s; 0\.200 s is the most allowed, and 0\.300 s for"):
+        progress.look("n", waiting=True, held=False, true=1.51)
+
+
+def test_no_more_than_one_ttl_is_allowed_for_dead_candidates_and_none_twice() -> None:
+    progress = Progress(first_max=1.0, next_max=0.2, dead_max=0.4)
+    progress.look("n", waiting=True, held=True, true=0.0)
+    progress.look("n", waiting=True, held=False, true=1.0, blocked=True)
+    progress.look("n", waiting=True, held=True, true=1.4)
+    progress.look("n", waiting=True, held=False, true=2.0)
+    with pytest.raises(CheckFailed, match="without a holder for 0"):
+        progress.look("n", waiting=True, held=False, true=2.21)
+    progress.look("m", waiting=True, held=True, true=0.0)
+    progress.look("m", waiting=True, held=False, true=1.0, blocked=True)
+    with pytest.raises(CheckFailed, match="without a holder for 0"):
+        progress.look("m", waiting=True, held=False, true=1.61, blocked=True)
+
+
+def test_the_first_wait_counts_the_ttl_of_dead_candidates_itself() -> None:
+    progress = Progress(first_max=1.0, next_max=0.2, dead_max=0.4)
+    progress.look("n", waiting=True, held=False, true=0.0, blocked=True)
+    with pytest.raises(CheckFailed, match="progress"):
+        progress.look("n", waiting=True, held=False, true=1.1, blocked=True)
+
+
 def test_the_first_wait_has_its_own_bound() -> None:
     progress = Progress(first_max=1.0, next_max=0.2)
     progress.look("n", waiting=True, held=False, true=0.0)

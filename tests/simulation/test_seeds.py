@@ -70,6 +70,9 @@ def test_no_seed_breaks_a_rule(first: int) -> None:
         pytest.param(203106, id="a-lease-runs-out-while-one-node-is-paused-and-one-restarts"),
         pytest.param(208634, id="a-lease-runs-out-while-the-only-node-is-paused"),
         pytest.param(215130, id="a-late-standing-prepare-of-a-dead-candidate-in-a-higher-term"),
+        pytest.param(309596, id="a-dead-candidate-is-accepted-late-while-the-only-waiter-backs-off"),
+        pytest.param(310803, id="a-poll-puts-a-lease-that-is-gone-and-one-just-taken-together"),
+        pytest.param(314767, id="a-poll-shows-a-tenure-whose-release-two-nodes-have-missed"),
     ],
 )
 def test_what_once_failed_passes(seed: int) -> None:

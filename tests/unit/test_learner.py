@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import attrs
+
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
 from paxlock.core.learner import EVENTS_IN_FLIGHT, EventTimer, Learner
@@ -162,9 +164,10 @@ def test_nothing_is_told_where_a_name_is_forgotten_whose_end_was_told() -> None:
 
 
 def test_a_commit_of_another_lease_than_the_one_held_does_not_hide_it() -> None:
+    """Unless it tells a higher token: then what is held here is no part of a tenure (section 6)."""
     node = Node()
     node.accept("n", ATHENS, 4)
-    node.learner.commit(commit(BYBLOS, 6), 0.1)
+    node.learner.commit(attrs.evolve(commit(BYBLOS, 6), lease=Lease(BYBLOS, 10_000, "", b"")), 0.1)
     view = node.learner.view("n", 0.1)
     assert view.lease is not None and view.lease.candidate == ATHENS
     assert (view.holds, view.chosen) == (True, False)

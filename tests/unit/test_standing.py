@@ -79,6 +79,22 @@ def test_which_term_is_the_token(views: list[View], term: int) -> None:
     assert judgement.state is (State.LED if term else State.UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("views", "chosen"),
+    [
+        pytest.param([view(ATHENS, 4), view(ATHENS, 4)], False, id="nobody-knows"),
+        pytest.param([view(ATHENS, 4, chosen=True), view(ATHENS, 4)], True, id="one-knows"),
+        pytest.param([view(ATHENS, 6, token=4), view(ATHENS, 6)], True, id="one-knows-the-token"),
+        pytest.param(
+            [view(ATHENS, 1, chosen=True), view(ATHENS, 4), view(ATHENS, 4)], False, id="of-another"
+        ),
+    ],
+)
+def test_whether_somebody_knows_the_term_to_be_chosen(views: list[View], chosen: bool) -> None:
+    judgement = judge(dict(zip("abc", views, strict=False)), 3)
+    assert (judgement.state, judgement.chosen) == (State.LED, chosen)
+
+
 def moved_on(term: int, known: int) -> View:
     """Holds nothing and has closed ``term``; it once heard that athens was chosen in ``known``."""
     return View(1, "n", term, Lease(ATHENS, 10_000, "", b""), known, False, True, False, 0)

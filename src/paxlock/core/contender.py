@@ -405,7 +405,7 @@ class Contender:
         if attempt is None:
             return
         attempt.heard[node] = now
-        if attempt.proposer.promised(node, message.request, message.term):
+        if attempt.proposer.promised(node, message.request, message.term, now):
             self._accept(attempt, now)
         elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
             self._ask_soon(attempt, now)

@@ -56,6 +56,21 @@ class Chosen:
     term: int
     released: bool = False
 
+    def tells_of(self, candidate: Candidate, term: int) -> bool:
+        """Whether it is this lease, chosen in this term or a higher one, or in any once the token is known.
+
+        A candidate whose choice nobody told it goes on to a higher term, and only that becomes the token.
+        """
+        if self.lease.candidate != candidate:
+            return False
+        return self.term >= term or bool(self.lease.token)
+
+    def ends(self, candidate: Candidate, term: int) -> bool:
+        """Whether somebody else became the holder later: what this candidate holds in this term is no part
+        of a tenure any more (section 6).
+        """
+        return self.lease.token > term and self.lease.candidate != candidate
+
 
 @attrs.define(eq=False)
 class Inquiry:
@@ -173,7 +188,7 @@ class Learner:
         record.seen = lease.candidate if lease is not None else None
         if lease is None:
             self._inquiries.pop(name, None)
-        elif known is None or known.lease.candidate != lease.candidate:
+        elif known is None or not known.tells_of(lease.candidate, record.lease_term):
             self._inquire_later(name, lease.candidate, record.lease_term, now)
         self._publish(name, now)
 
@@ -184,6 +199,8 @@ class Learner:
         if record is None:
             return View(request, name, self._acceptor.floor, None, 0, False, False, False, 0)
         lease = record.lease
+        if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
+            return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
         if lease is not None:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
@@ -224,8 +241,9 @@ class Learner:
             _, name, candidate = self._unheard.popleft()
             record, known = self._acceptor.records.get(name), self._chosen.get(name)
             held = record is not None and record.holds(candidate)
-            if held and name not in self._inquiries and not (known and known.lease.candidate == candidate):
-                assert record is not None
+            if not held or record is None or name in self._inquiries:
+                continue
+            if known is None or not known.tells_of(candidate, record.lease_term):
                 self._inquiries[name] = Inquiry(candidate, record.lease_term)
                 self.inquire(name, now)
         if self._unheard:

@@ -96,7 +96,7 @@ class Proposer:
         self.taken.clear()
         self.refusals.clear()
 
-    def promised(self, node: str, request: int, term: int) -> bool:
+    def promised(self, node: str, request: int, term: int, now: float = 0.0) -> bool:
         """Count a promise; True when a quorum's promises have just come together."""
         if node not in self.nodes:
             return False
@@ -105,8 +105,22 @@ class Proposer:
             return False
         self.promises[node] = term
         self.occupies.add(node)
-        self.refusals.pop(node, None)
+        refusal = self.refusals.pop(node, None)
+        if refusal is not None:
+            self._left(refusal.occupant, now)
         return self.may_accept
+
+    def _left(self, occupant: Occupant | None, now: float) -> None:
+        """A node is with this candidate where it named a holder before: what others said of that holder
+        counts no more until they say it again, for which they have as long as at the start of a phase (L2).
+        """
+        if occupant is None or occupant.occupancy is not Occupancy.HELD:
+            return
+        for node, refusal in list(self.refusals.items()):
+            other = refusal.occupant
+            if other is not None and other.candidate == occupant.candidate:
+                del self.refusals[node]
+                self.started = now
 
     @property
     def may_accept(self) -> bool:
@@ -146,7 +160,7 @@ class Proposer:
             sent_at = max(sent_at, before.sent_at)
         self.taken[node] = Taken(term, sent_at)
         self.took_at = now
-        self.refusals.pop(node, None)
+        refusal = self.refusals.pop(node, None)
         if self.phase is Phase.CHOSEN:
             return False
         self.used = max(self.used, term)
@@ -154,6 +168,8 @@ class Proposer:
         self.occupies.add(node)
         if self.phase is Phase.PREPARING:
             self.promises[node] = term
+            if refusal is not None:
+                self._left(refusal.occupant, now)
         else:
             since = LONG_AGO
         together = 0

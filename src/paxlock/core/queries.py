@@ -34,6 +34,8 @@ from paxlock.core.standing import Judgement, State, judge, speaks_for_nobody
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
 
+_Word = tuple[Candidate | None, int]
+
 
 @attrs.frozen
 class QueryTimer:
@@ -81,7 +83,8 @@ class PollQuery(Query):
 
     "Free" needs the same word of the same nodes twice, the second time asked after all of them had said it:
     views taken at different moments may all be true although the name was led throughout, by one quorum and
-    then by another (rule L3; protocol.md section 6).
+    then by another (rule L3; protocol.md section 6). So does "led", where nobody knows the lease to be
+    chosen: it may have been gone from one node before another took it.
     """
 
     name: str
@@ -90,7 +93,7 @@ class PollQuery(Query):
     waiters: dict[Candidate, Waiter] = attrs.field(factory=dict)
     _lines: dict[str, set[Candidate]] = attrs.field(factory=dict)
     _whole_lines: set[str] = attrs.field(factory=set)
-    _free_at: dict[str, int] = attrs.field(factory=dict)  #: who has said "neither" once, and at which term
+    _words: dict[str, _Word] = attrs.field(factory=dict)  #: what each node said in the round before
     _round_from: int = 0  #: the first request of this round; what answers earlier ones is too old
 
     def ask(self, node: str, request: int, now: float) -> list[Message]:
@@ -125,7 +128,7 @@ class PollQuery(Query):
 
     def result(self, now: float) -> Notice | None:
         judgement = judge(self.views, len(self.nodes))
-        if judgement.state is State.FREE and not self._confirmed():
+        if judgement.state is not State.UNKNOWN and not self._confirmed(judgement):
             if now < self.until:
                 self._begin_round()
                 return None
@@ -136,22 +139,35 @@ class PollQuery(Query):
         line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
         return Answered(self.ticket, judgement, tuple(line), len(self.heard))
 
-    def _confirmed(self) -> bool:
-        """Whether enough nodes have said "neither" in two rounds, with no term between."""
-        same = [node for node, term in _neither(self.views).items() if self._free_at.get(node) == term]
-        return len(same) >= blocking(len(self.nodes))
+    def _confirmed(self, judgement: Judgement) -> bool:
+        """Whether enough nodes have said the same in two rounds, with no term between; or somebody knows."""
+        nodes = len(self.nodes)
+        who = judgement.lease.candidate if judgement.lease is not None else None
+        if judgement.chosen:
+            return True
+        enough = blocking(nodes) if who is None else majority(nodes)
+        twice = [word for node, word in _said(self.views).items() if self._words.get(node) == word]
+        return sum(candidate == who for candidate, _ in twice) >= enough
 
     def _begin_round(self) -> None:
-        self._free_at = _neither(self.views)
+        self._words = _said(self.views)
         self._round_from = self.requests[-1] + 1
         self.views.clear()
         self.open = set(self.nodes)
         self.once_more = True
 
 
-def _neither(views: Mapping[str, View]) -> dict[str, int]:
-    """The nodes that neither hold a lease nor know of one that goes on, and the terms they stand at."""
-    return {node: view.term for node, view in views.items() if speaks_for_nobody(view)}
+def _said(views: Mapping[str, View]) -> dict[str, _Word]:
+    """Whose lease a node holds, and in which term; of those that neither hold one nor know of one that goes
+    on, nobody, and the term they stand at.
+    """
+    said: dict[str, _Word] = {}
+    for node, view in views.items():
+        if view.holds and view.lease is not None:
+            said[node] = (view.lease.candidate, view.lease_term)
+        elif speaks_for_nobody(view):
+            said[node] = (None, view.term)
+    return said
 
 
 @attrs.define(eq=False, kw_only=True)

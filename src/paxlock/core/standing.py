@@ -27,12 +27,18 @@ class State(enum.Enum):
 
 @attrs.frozen
 class Judgement:
-    """The standing of a name. ``term`` is the fencing token of the tenure that is led; 0 otherwise."""
+    """The standing of a name. ``term`` is the fencing token of the tenure that is led; 0 otherwise.
+
+    ``chosen``, of one that is led: some node knows it, or knows the token. Otherwise a quorum shows the lease
+    in one term, each node at a moment of its own: whether they held it together is still to be asked
+    (section 6).
+    """
 
     state: State
     term: int = 0
     lease: Lease | None = None
     remaining: float = 0.0
+    chosen: bool = False
 
 
 def knows(view: View, candidate: Candidate) -> bool:
@@ -111,7 +117,11 @@ def _led(speaking: list[View], holding: list[View], term: int, nodes: int) -> Ju
     left = sorted((view.remaining_ms / 1000.0 for view in holding), reverse=True)
     quorum = majority(nodes)
     remaining = left[quorum - 1] if len(left) >= quorum else 0.0
-    return Judgement(State.LED, term, newest.lease, remaining)
+    chosen = any(
+        (view.chosen and view.lease_term >= term) or (view.lease is not None and view.lease.token)
+        for view in speaking
+    )
+    return Judgement(State.LED, term, newest.lease, remaining, chosen)
 
 
 def over(views: Mapping[str, View], nodes: int, candidate: Candidate, term: int) -> bool:

@@ -162,7 +162,10 @@ class Watcher:
         views = {node: view for node, (_, view) in self.views.get(name, {}).items() if node in fresh}
         judgement = judge(views, len(self.nodes))
         lease = judgement.lease
-        if lease is not None and judgement.term >= shown.term and lease.candidate != shown.released:
+        # Views of different moments: what nobody knows to be chosen may have been gone from one node before
+        # another took it, and its term would hide the tokens of those who hold (section 6).
+        known = lease is not None and judgement.chosen and judgement.term >= shown.term
+        if known and lease is not None and lease.candidate != shown.released:
             return self._tell(name, shown, State.LED, judgement)
         if shown.state is State.LED and shown.candidate is not None:
             if over(views, len(self.nodes), shown.candidate, shown.term):

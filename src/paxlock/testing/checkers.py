@@ -365,34 +365,51 @@ class WatchChecker:
 
 @attrs.define(eq=False)
 class Progress:
-    """After the heal: no name with waiting candidates stays without a valid holder for too long."""
+    """After the heal: no name with waiting candidates stays without a valid holder for too long.
+
+    ``next_max`` is for those who live: back-offs, places that lapse, graces. A candidate that has died may
+    still be accepted where it stands in line, or by a standing Prepare that comes late, and that costs a ttl
+    from then on (section 5), which nobody alive can shorten. So in a hand-off the time is not counted, up to
+    ``dead_max``, in which leases of the dead leave less than a quorum of nodes. ``first_max`` has that ttl.
+    """
 
     first_max: float
     next_max: float
+    dead_max: float = 0.0
+    blocked_from: dict[str, float] = attrs.field(factory=dict)
+    blocked_for: dict[str, float] = attrs.field(factory=dict)
     free_since: dict[str, float] = attrs.field(factory=dict)
     served: set[str] = attrs.field(factory=set)
     longest: float = 0.0
 
-    def look(self, name: str, *, waiting: bool, held: bool, true: float) -> None:
+    def look(self, name: str, *, waiting: bool, held: bool, true: float, blocked: bool = False) -> None:
         """Called after the heal whenever something may have changed, and now and then."""
         since = self.free_since.get(name)
         if since is not None:
+            blocked_from = self.blocked_from.pop(name, true)
+            self.blocked_for[name] = self.blocked_for.get(name, 0.0) + true - blocked_from
             self._judge(name, true - since)
         if held:
             self.served.add(name)
         if waiting and not held:
             self.free_since.setdefault(name, true)
+            if blocked:
+                self.blocked_from[name] = true
         else:
             self.free_since.pop(name, None)
+            self.blocked_for.pop(name, None)
 
     def _judge(self, name: str, gap: float) -> None:
         if name in self.served:
             self.longest = max(self.longest, gap)
-        allowed = self.next_max if name in self.served else self.first_max
-        if gap > allowed:
+        allowed, dead = self.first_max, 0.0
+        if name in self.served:
+            allowed, dead = self.next_max, min(self.blocked_for[name], self.dead_max)
+        if gap > allowed + dead:
+            also = f", and {dead:.3f} s for dead candidates" if dead else ""
             raise CheckFailed(
                 "progress",
-                f"{name!r} was without a holder for {gap:.3f} s; {allowed:.3f} s is the most allowed",
+                f"{name!r} was without a holder for {gap:.3f} s; {allowed:.3f} s is the most allowed{also}",
             )
 
 

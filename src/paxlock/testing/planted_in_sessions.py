@@ -179,8 +179,42 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "free-after-one-round",
         "section 6: views of one round say free",
-        (Edit("queries", "PollQuery.result", "not self._confirmed()", "False"),),
+        (Edit("queries", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
         test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
+    ),
+    Mutation(
+        "led-after-one-round",
+        "section 6: views of one round say led, though nobody knows the lease to be chosen",
+        (Edit("queries", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
+    ),
+    Mutation(
+        "shown-as-chosen-in-a-higher-term",
+        "section 6: a lease held in a higher term than it was chosen in is shown as chosen in it",
+        (
+            Edit(
+                "learner",
+                "Learner.view",
+                "chosen = known.term >= lease_term or bool(lease.token)",
+                "chosen = True",
+            ),
+        ),
+        test="tests/unit/test_learner.py"
+        "::test_a_lease_held_in_a_higher_term_than_it_was_chosen_in_is_not_shown_as_chosen_in_that",
+    ),
+    Mutation(
+        "held-against-a-higher-token",
+        "section 6: a node speaks for a lease in a lower term than the token of another that it knows",
+        (Edit("learner", "Chosen.ends", "self.lease.token > term and", "False and"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds",
+    ),
+    Mutation(
+        "split-by-old-news",
+        "section 5: what was said of a holder before it left makes a split of the votes",
+        (Edit("proposer", "Proposer._left", "if occupant is None or", "if True or"),),
+        test="tests/paper/test_section_5_standing.py::test_l2_it_withdraws_once_the_holder_is_named_again",
     ),
     Mutation(
         "poll-of-stale-views",

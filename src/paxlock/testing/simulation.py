@@ -19,6 +19,7 @@ import attrs
 
 from paxlock.core.lease import quarantine
 from paxlock.core.messages import NodeMode
+from paxlock.core.quorum import majority
 from paxlock.core.replica import Replica
 from paxlock.core.session import Session
 from paxlock.testing.checkers import CheckFailed, Histories, NodeChecker, Progress
@@ -86,7 +87,11 @@ class Simulation:
         self.healed_at = inf
         self.healthy_at = inf
         self.check = Histories(
-            Progress(first_max=scenario.served_max, next_max=scenario.handoff_max + scenario.silence),
+            Progress(
+                first_max=scenario.served_max,
+                next_max=scenario.handoff_max + scenario.silence,
+                dead_max=quarantine(scenario.max_ttl, scenario.drift),
+            ),
             nodes=NodeChecker(scenario.grace_ms / 1000.0),
         )
         self._heap: list[tuple[float, int, Action, tuple[Any, ...]]] = []
@@ -173,8 +178,19 @@ class Simulation:
             return
         wanted = self.workload.wanted()
         for name in self.workload.names:
-            held = bool(self.check.exclusion.holders(name, self.true))
-            self.check.progress.look(name, waiting=name in wanted, held=held, true=self.true)
+            held, waiting = bool(self.check.exclusion.holders(name, self.true)), name in wanted
+            blocked = waiting and not held and self._blocked(name)
+            self.check.progress.look(name, waiting=waiting, held=held, true=self.true, blocked=blocked)
+
+    def _blocked(self, name: str) -> bool:
+        """Whether leases of clients that are no more leave less than a quorum of nodes to the others."""
+        machines = self.network.machines.values()
+        alive = {m.session for m in machines if isinstance(m, ClientMachine) and m.core is not None}
+        left = 0
+        for node in self.nodes.all:
+            held = node.held.get(name) if node.core is not None else None
+            left += node.core is not None and (held is None or held[0].session in alive)
+        return left < majority(self.scenario.nodes)
 
     # Events
 
