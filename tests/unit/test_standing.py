@@ -95,6 +95,11 @@ def test_whether_somebody_knows_the_term_to_be_chosen(views: list[View], chosen:
     assert (judgement.state, judgement.chosen) == (State.LED, chosen)
 
 
+def test_in_a_cell_of_one_what_the_node_holds_is_chosen() -> None:
+    judgement = judge({"a": view(ATHENS, 4)}, 1)
+    assert (judgement.state, judgement.term, judgement.chosen) == (State.LED, 4, True)
+
+
 def moved_on(term: int, known: int) -> View:
     """Holds nothing and has closed ``term``; it once heard that athens was chosen in ``known``."""
     return View(1, "n", term, Lease(ATHENS, 10_000, "", b""), known, False, True, False, 0)

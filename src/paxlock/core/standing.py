@@ -117,7 +117,7 @@ def _led(speaking: list[View], holding: list[View], term: int, nodes: int) -> Ju
     left = sorted((view.remaining_ms / 1000.0 for view in holding), reverse=True)
     quorum = majority(nodes)
     remaining = left[quorum - 1] if len(left) >= quorum else 0.0
-    chosen = any(
+    chosen = quorum == 1 or any(  # where one node is a quorum, all was held at one moment
         (view.chosen and view.lease_term >= term) or (view.lease is not None and view.lease.token)
         for view in speaking
     )
