@@ -824,6 +824,22 @@ def test_l3_while_one_holds_at_a_quorum_others_stand_only_where_it_does() -> Non
     assert kinds == {("a", StandingPrepare), ("b", Prepare), ("c", StandingPrepare)}
 
 
+def test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks() -> None:
+    """Waiters in line there are promised it in turn, and its term outruns the holder's Accepts."""
+    session = HandSession("byblos")
+    session.campaign(now=0.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "ac":
+        session.refused(node, asked, RefusalReason.HELD, now=0.0, occupant=occupant(ATHENS, age=9.0))
+    session.receive("b", Promise(0, NAME, BYBLOS, 5, 0, 0), 0.0)
+    session.run_until(1.0)
+    refreshes = {(node, message.refresh_ms > 0) for node, message in session.sent(Prepare)}
+    assert refreshes == {("a", True), ("b", False), ("c", True)}
+    session.refused("b", asked, RefusalReason.PROMISED, now=1.0, occupant=occupant(CYRENE))
+    session.run_until(2.0)
+    assert {node for node, _ in session.sent(Prepare)} == {"a", "c"}
+
+
 @pytest.mark.parametrize(("left", "gives_back"), [(0.9, True), (0.4, False)])
 def test_l3_a_minority_taken_in_vain_is_given_back(left: float, gives_back: bool) -> None:
     session = HandSession("byblos")

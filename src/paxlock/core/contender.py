@@ -236,7 +236,9 @@ class Contender:
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _send_prepares(self, attempt: Attempt, now: float) -> None:
-        """The same to all, but for one that waits with its lease to those where it may stand (section 5).
+        """The same to all, but for one that waits with its lease to those where it may stand (section 5). A
+        node that the holder lacks is left alone once it has refused, and nobody stands in line there (L3):
+        promised to waiters in turn, it would never be free.
 
         One that does not wait gives up at the first clear no: standing leases, split among such, would leave
         the name to nobody.
@@ -256,8 +258,11 @@ class Contender:
             # Each sending carries a new number, so that it counts from its own time (rule S4).
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, self._numbers.next(now))
             self._out.send_all(stands_at, standing)
-        if len(stands_at) < len(self._nodes):
-            others = [node for node in self._nodes if node not in stands_at]
+        others: Collection[str] = self._nodes
+        if stands_at:
+            others = [node for node in self._nodes if node not in stands_at and node not in proposer.refusals]
+            prepare = (*prepare[:5], 0, wish.label)
+        if others:
             self._out.send_all(others, Prepare(*prepare))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
