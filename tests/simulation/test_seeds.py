@@ -18,6 +18,7 @@ from paxlock.testing import CheckFailed, Scenario, Simulation, run
 from paxlock.testing.linearizability import OperationKind
 from paxlock.testing.moments import Moment, What
 from paxlock.testing.plan import FaultKind, drawn_faults
+from paxlock.testing.planted_figures import ROLLING
 
 SEEDS = int(os.environ.get("PAXLOCK_SEEDS", "300"))
 CHUNK = 25
@@ -260,3 +261,9 @@ def test_watchers_that_do_not_arrive_at_the_last_state_are_seen(monkeypatch: pyt
     monkeypatch.setattr(Watcher, "look", lambda watcher, name, now: shipped(watcher, name, now) and None)
     with pytest.raises(CheckFailed, match=r"watch: .* s after the last change: 'name \d' is shown .*UNKNOWN"):
         run(1, attrs.evolve(CALM, names=3, watchers=2))
+
+
+@pytest.mark.parametrize("seed", [20, 54, 95])
+def test_a_holder_keeps_its_lease_while_nodes_restart_in_turn_and_others_wait(seed: int) -> None:
+    """Waiters in line at a node that had restarted were promised it in turn: the holder never got it back."""
+    run(seed, attrs.evolve(Scenario.drawn(seed), **ROLLING))

@@ -290,6 +290,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
+        "in-line-where-the-holder-lacks-a-node",
+        "L3: waiters stand in line for a node that the holder of a quorum lacks",
+        (Edit("contender", "Contender._send_prepares", "(*prepare[:5], 0, wish.label)", "prepare"),),
+        test="tests/paper/test_section_5_standing.py"
+        "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
+    ),
+    Mutation(
         "split-of-different-moments",
         "L2: holders that were named at different moments pass for split votes",
         (Edit("proposer", "Proposer.must_withdraw", "no.again for", "True for"),),
