@@ -8,9 +8,9 @@ import attrs
 
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
-from paxlock.core.learner import EVENTS_IN_FLIGHT, EventTimer, Learner
+from paxlock.core.learner import EVENTS_IN_FLIGHT, EventTimer, InquiryTimer, Learner
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Accept, Commit, Event, Release, Seen, Unwatch, Watch
+from paxlock.core.messages import Accept, Commit, Event, Inquire, Release, Seen, Unwatch, Watch
 from paxlock.core.timers import Timers
 
 ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
@@ -22,7 +22,7 @@ class Node:
     """An acceptor and its learner, told of each other's changes as a replica does."""
 
     def __init__(self) -> None:
-        timers = Timers()
+        timers = self.timers = Timers()
         self.acceptor = Acceptor(
             floor=0, ceiling=1 << 40, max_ttl=30.0, grace=0.05, timers=timers, wall_offset=0.0
         )
@@ -50,6 +50,22 @@ class Node:
         self.acceptor.release(Release(1, name, who, 1), now)
         self.learner.released(name, who, now)
         return self.settle(now)
+
+
+def test_a_busy_node_does_not_wake_for_each_lease_that_may_have_gone_unheard() -> None:
+    """A hundred, a millisecond apart, all released at once: it looks for them every 50 ms."""
+    node, woken, now = Node(), 0, 0.0
+    for number in range(100):
+        now = number / 1000.0
+        node.accept(f"n{number}", ATHENS._replace(attempt=number + 1), 4, now)
+        node.release(f"n{number}", ATHENS._replace(attempt=number + 1), now)
+    while (now := node.timers.deadline()) < 1.0:
+        for key in node.timers.due(now):
+            if isinstance(key, InquiryTimer):
+                woken += 1
+                node.learner.look_for_unheard(now)
+    assert 1 <= woken <= 3
+    assert not any(isinstance(message, Inquire) for _, message in node.learner.sends)
 
 
 def commit(who: Candidate, term: int, name: str = "n") -> Commit:
