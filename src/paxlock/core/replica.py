@@ -128,6 +128,7 @@ class Replica:
             wall_offset=settings.wall_offset,
         )
         self._sends: list[tuple[Peer, Message]] = []
+        self._pushes: list[tuple[Peer, Message]] = []
         self._after_save: list[tuple[int, str, Greeted]] = []
         self._told_lost = False
         self._published: list[object] = []
@@ -178,9 +179,11 @@ class Replica:
         persist = None
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
-        if persist is None and not self._sends and not self._published:
+        if persist is None and not self._sends and not self._pushes and not self._published:
             return NOTHING
-        effects = Effects(persist, tuple(self._sends), tuple(self._published))
+        # Those who wait first: whoever has just let go of a name is in no hurry.
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published))
+        self._pushes.clear()
         self._sends.clear()
         self._published.clear()
         return effects
@@ -355,10 +358,10 @@ class Replica:
             for name in sorted(touched):
                 learner.changed(name, now)
         if acceptor.pushes:
-            self._sends.extend(acceptor.pushes)
+            self._pushes.extend(acceptor.pushes)
             acceptor.pushes = []
         if learner.sends:
-            self._sends.extend(learner.sends)
+            self._pushes.extend(learner.sends)
             learner.sends = []
         if acceptor.wanted_ceiling > recovery.record.ceiling:
             recovery.raise_ceiling(acceptor.wanted_ceiling)
