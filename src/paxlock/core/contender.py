@@ -10,7 +10,6 @@ At most one attempt per name is alive; further wishes of the same process line u
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
 from math import ceil
 
 from paxlock.core.campaign import Attempt, AttemptTimer, LocalName, Wish, WishTimer
@@ -18,20 +17,17 @@ from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
 from paxlock.core.messages import (
-    Accept,
     Accepted,
-    Commit,
-    Prepare,
     Promise,
     RefusalReason,
     Refused,
     Release,
     Released,
     Renewed,
-    StandingPrepare,
 )
 from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
 from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.timers import Timers
@@ -81,6 +77,7 @@ class Contender:
         self._names: dict[str, LocalName] = {}
         self._wishes: dict[int, Wish] = {}
         self._attempts: dict[int, Attempt] = {}
+        self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
         self._endings = Endings(self._nodes, out=out, timers=timers)
         self._detached: set[int] = set()
 
@@ -232,38 +229,9 @@ class Contender:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
-        self._send_prepares(attempt, now)
+        waits = not attempt.wish.once and attempt.number not in self._leases.tenures
+        self._proposals.prepares(attempt, now, waits=waits)
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
-
-    def _send_prepares(self, attempt: Attempt, now: float) -> None:
-        """The same to all, but for one that waits with its lease to those where it may stand (section 5). A
-        node that the holder lacks is left alone once it has refused, and nobody stands in line there (L3):
-        promised to waiters in turn, it would never be free.
-
-        One that does not wait gives up at the first clear no: standing leases, split among such, would leave
-        the name to nobody.
-        """
-        proposer, wish, lease = attempt.proposer, attempt.wish, attempt.lease
-        waits = not wish.once and attempt.number not in self._leases.tenures
-        refresh_ms = max(1, round(attempt.refresh * 1000)) if waits else 0
-        prepare = (
-            *(proposer.request, wish.name, proposer.at_least, proposer.candidate),
-            *(int(wish.age(now) * 1000), refresh_ms, wish.label),
-        )
-        attempt.stated = attempt.refresh
-        stands_at: Collection[str] = ()
-        if waits and (attempt.eager or proposer.refusals):
-            stands_at = proposer.stands_at()
-        if stands_at:
-            # Each sending carries a new number, so that it counts from its own time (rule S4).
-            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, self._numbers.next(now))
-            self._out.send_all(stands_at, standing)
-        others: Collection[str] = self._nodes
-        if stands_at:
-            others = [node for node in self._nodes if node not in stands_at and node not in proposer.refusals]
-            prepare = (*prepare[:5], 0, wish.label)
-        if others:
-            self._out.send_all(others, Prepare(*prepare))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
@@ -271,23 +239,8 @@ class Contender:
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
         attempt.retry = self._out.retry_first()
-        self._send_accepts(attempt, attempt.proposer.unanswered(), now)
+        self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._out.jitter(attempt.retry))
-
-    def _send_accepts(self, attempt: Attempt, nodes: list[str], now: float) -> None:
-        """Each sending carries a new number, so that it counts from its own time (rule S4)."""
-        if not nodes:
-            return
-        proposer, wish = attempt.proposer, attempt.wish
-        message = Accept(
-            request=proposer.request,
-            name=wish.name,
-            term=proposer.term,
-            lease=attempt.lease,
-            seq=self._numbers.next(now),
-            age_ms=int(wish.age(now) * 1000),
-        )
-        self._out.send_all(nodes, message)
 
     def _attempt_due(self, attempt: Attempt, now: float) -> None:
         proposer = attempt.proposer
@@ -299,8 +252,7 @@ class Contender:
             return
         if proposer.phase is Phase.PREPARING and not attempt.wish.once:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
-        silent = self._silent(proposer, now)
-        if proposer.failed(silent):
+        if self._has_failed(proposer, now):
             if self._give_way(attempt, now):
                 return
             if proposer.phase is Phase.ACCEPTING:
@@ -316,9 +268,9 @@ class Contender:
                 attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
-            self._send_prepares(attempt, now)
+            self._proposals.prepares(attempt, now, waits=not attempt.wish.once)
         else:
-            self._send_accepts(attempt, proposer.unanswered(), now)
+            self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
         again = now + self._out.jitter(attempt.retry)
         given_up = proposer.started + PATIENCE_GRACES * self._settings.grace
@@ -327,18 +279,15 @@ class Contender:
             again = min(again, given_up)
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _silent(self, proposer: Proposer, now: float) -> frozenset[str]:
-        """Nodes that are sitting out, or have not answered this phase for so long that they count as no."""
-        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
-            return frozenset(self._nodes)
-        return frozenset(node for node, until in self.recovering.items() if now < until)
-
     def _has_failed(self, proposer: Proposer, now: float) -> bool:
-        """Whether a candidate in phase 1 has been refused at too many nodes, or given up on them."""
-        patient = now < proposer.started + PATIENCE_GRACES * self._settings.grace
-        if patient and not proposer.refusals and not self.recovering:
+        """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
+        phase for so long, count as no.
+        """
+        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+            return proposer.failed(frozenset(self._nodes))
+        if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
-        return proposer.failed(self._silent(proposer, now))
+        return proposer.failed(frozenset(node for node, until in self.recovering.items() if now < until))
 
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
@@ -434,13 +383,13 @@ class Contender:
             if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
-                self._commit(tenure, [node])  # pushed again: the first answer was lost
+                self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
         if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
                 tenure.term = proposer.term
-                self._commit(tenure, self._nodes)
+                self._proposals.commit(tenure, self._nodes)
         elif proposer.may_accept:
             self._accept(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
@@ -467,13 +416,9 @@ class Contender:
         self._leases.add(tenure, now)
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
-        self._commit(tenure, self._nodes)
+        self._proposals.commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
-
-    def _commit(self, tenure: Tenure, nodes: Iterable[str]) -> None:
-        commit = Commit(tenure.name, tenure.term, tenure.lease)
-        self._out.commit(tenure.candidate.attempt, nodes, commit)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)
@@ -490,8 +435,8 @@ class Contender:
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
-        if not proposer.failed(self._silent(proposer, now)):
-            if _promise_lapsed(proposer, node, message) and not attempt.wish.once:
+        if not self._has_failed(proposer, now):
+            if proposer.promise_lapsed(node, message) and not attempt.wish.once:
                 self._failed(attempt, now)
             return
         if attempt.wish.once and message.reason in (RefusalReason.HELD, RefusalReason.QUEUED):
@@ -522,14 +467,14 @@ class Contender:
         for tenure in missing:
             attempt = self._attempts[tenure.candidate.attempt]
             if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
-                self._send_accepts(attempt, [node], now)
+                self._proposals.accepts(attempt, [node], now)
 
     def _refused_to_holder(self, attempt: Attempt, tenure: Tenure, message: Refused, now: float) -> None:
         """A node will not take the lease in its term: try a higher one as the same candidate (rule L3)."""
         if message.reason is RefusalReason.ENDED:
             self._lose(tenure, LossReason.RELEASED, now)
         elif attempt.proposer.phase is not Phase.CHOSEN:
-            if attempt.proposer.failed(self._silent(attempt.proposer, now)):
+            if self._has_failed(attempt.proposer, now):
                 attempt.proposer.stay(tenure.term)
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             self._counters["raised"] += 1
@@ -542,16 +487,16 @@ class Contender:
         if proposer.phase is Phase.CHOSEN:
             if attempt.repairs_left:
                 attempt.repairs_left -= 1
-                self._send_accepts(attempt, proposer.unanswered(), now)
+                self._proposals.accepts(attempt, proposer.unanswered(), now)
             return
         if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
             tenure = self._leases.tenures[attempt.number]
             proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
             return
         if proposer.phase is Phase.PREPARING:
-            self._send_prepares(attempt, now)
+            self._proposals.prepares(attempt, now, waits=False)
         else:
-            self._send_accepts(attempt, proposer.unanswered(), now)
+            self._proposals.accepts(attempt, proposer.unanswered(), now)
         attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
@@ -576,12 +521,3 @@ class Contender:
     def _forget_if_idle(self, local: LocalName) -> None:
         if local.attempt is None and not local.wishes:
             self._names.pop(local.name, None)
-
-
-def _promise_lapsed(proposer: Proposer, node: str, message: Refused) -> bool:
-    """Whether an Accept came too late for this candidate's own promise there, and nobody stands in the way.
-
-    To wait until the silence of other nodes counts would block the name for another ttl (rule L2).
-    """
-    stale = message.reason is RefusalReason.STALE and message.occupant is None
-    return stale and proposer.phase is Phase.ACCEPTING and node in proposer.refusals

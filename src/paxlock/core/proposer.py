@@ -225,6 +225,14 @@ class Proposer:
             no.update(node for node, took in self.taken.items() if took.term > self.term)
         return len(no) >= blocking(len(self.nodes))
 
+    def promise_lapsed(self, node: str, message: Refused) -> bool:
+        """Whether an Accept came too late for this candidate's own promise there, and nobody is in the way.
+
+        To wait until the silence of other nodes counts would block the name for another ttl (rule L2).
+        """
+        stale = message.reason is RefusalReason.STALE and message.occupant is None
+        return stale and self.phase is Phase.ACCEPTING and node in self.refusals
+
     def stands_at(self) -> Collection[str]:
         """Where to send the lease along with a refresh: everywhere, but while one candidate holds at a quorum
         only where it does. A node that lacks its lease must be free for it to come back (rule L3).

@@ -15,7 +15,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "contender",
                 "Contender.renewed",
-                "self._send_accepts(attempt, [node], now)",
+                "self._proposals.accepts(attempt, [node], now)",
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
@@ -292,7 +292,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
-        (Edit("contender", "Contender._send_prepares", "(*prepare[:5], 0, wish.label)", "prepare"),),
+        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, wish.label)", "prepare"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
     ),

@@ -1,0 +1,72 @@
+"""What a candidate says to the nodes while it lives: Prepare, standing or not, Accept, Commit
+(protocol.md sections 3 and 5). Its last word, Release, is in endings.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from paxlock.core.campaign import Attempt
+from paxlock.core.lease_manager import Numbers, Tenure
+from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
+from paxlock.core.outbox import Outbox
+
+__all__ = ["Proposals"]
+
+
+class Proposals:
+    """Writes the messages of all candidates of one session."""
+
+    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, numbers: Numbers) -> None:
+        self._nodes = nodes
+        self._out = out
+        self._numbers = numbers
+
+    def prepares(self, attempt: Attempt, now: float, *, waits: bool) -> None:
+        """The same to all, but for one that waits with its lease to those where it may stand (section 5). A
+        node that the holder lacks is left alone once it has refused, and nobody stands in line there (L3):
+        promised to waiters in turn, it would never be free.
+
+        One that does not wait gives up at the first clear no: standing leases, split among such, would leave
+        the name to nobody. A holder that wants a higher term does not wait either.
+        """
+        proposer, wish, lease = attempt.proposer, attempt.wish, attempt.lease
+        refresh_ms = max(1, round(attempt.refresh * 1000)) if waits else 0
+        prepare = (
+            *(proposer.request, wish.name, proposer.at_least, proposer.candidate),
+            *(int(wish.age(now) * 1000), refresh_ms, wish.label),
+        )
+        attempt.stated = attempt.refresh
+        stands_at: Collection[str] = ()
+        if waits and (attempt.eager or proposer.refusals):
+            stands_at = proposer.stands_at()
+        if stands_at:
+            # Each sending carries a new number, so that it counts from its own time (rule S4).
+            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, self._numbers.next(now))
+            self._out.send_all(stands_at, standing)
+        others: Collection[str] = self._nodes
+        if stands_at:
+            others = [node for node in self._nodes if node not in stands_at and node not in proposer.refusals]
+            prepare = (*prepare[:5], 0, wish.label)
+        if others:
+            self._out.send_all(others, Prepare(*prepare))
+
+    def accepts(self, attempt: Attempt, nodes: list[str], now: float) -> None:
+        """Each sending carries a new number, so that it counts from its own time (rule S4)."""
+        if not nodes:
+            return
+        proposer, wish = attempt.proposer, attempt.wish
+        message = Accept(
+            request=proposer.request,
+            name=wish.name,
+            term=proposer.term,
+            lease=attempt.lease,
+            seq=self._numbers.next(now),
+            age_ms=int(wish.age(now) * 1000),
+        )
+        self._out.send_all(nodes, message)
+
+    def commit(self, tenure: Tenure, nodes: Iterable[str]) -> None:
+        """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`)."""
+        commit = Commit(tenure.name, tenure.term, tenure.lease)
+        self._out.commit(tenure.candidate.attempt, nodes, commit)
