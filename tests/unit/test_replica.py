@@ -22,11 +22,14 @@ from paxlock.core.messages import (
     Poll,
     Prepare,
     Release,
+    Released,
     Renew,
     Renewed,
+    StandingPrepare,
     View,
     Waiters,
     Waiting,
+    Watch,
     Welcome,
 )
 from paxlock.core.recovery import Start
@@ -139,6 +142,19 @@ def test_poll_and_line_are_answered() -> None:
     assert isinstance(view, View) and (view.request, view.holds, view.remaining_ms) == (3, True, 9_000)
     (line,) = ask(node, Waiting(4, "n", 0), 1.0)
     assert isinstance(line, Waiters) and (line.request, line.total) == (4, 0)
+
+
+def test_who_waits_or_watches_is_sent_to_before_who_lets_go() -> None:
+    node = replica()
+    waiter, watcher = (name.ljust(16, b".") for name in (b"byblos", b"corinth"))
+    hold(node, "n", 1)
+    node.receive(Watch(1, 1, "n", False, 10_000), watcher, 0.0)
+    node.receive(StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, "", 10_000, b"", 1), waiter, 0.0)
+    node.take_effects()
+    node.receive(Release(2, "n", Candidate(SESSION, 1), 1), SESSION, 0.1)
+    sends = node.take_effects().sends
+    assert [(peer, type(message)) for peer, message in sends][-1] == (SESSION, Released)
+    assert {peer for peer, _ in sends[:-1]} >= {waiter, watcher}
 
 
 def test_a_commit_is_taken_only_from_the_session_that_it_names_or_from_a_node() -> None:
