@@ -30,6 +30,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
+def quantiles(name: str, values: Sequence[float]) -> Figures:
+    """The median and the 99th percentile, as ``name_p50`` and ``name_p99``."""
+    return {f"{name}_p{percent}": percentile(values, percent) for percent in (50, 99)}
+
+
 def median(values: Sequence[float]) -> float:
     """The median of those values that are numbers; NaN if none is."""
     numbers = [value for value in values if not math.isnan(value)]

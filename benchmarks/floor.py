@@ -18,8 +18,8 @@ from typing import Any
 import trio
 
 import paxlock
-from benchmarks.machine import LOOPBACK, cpu_of, free_ports
-from benchmarks.peers.base import Cluster, Connection
+from benchmarks.machine import LOOPBACK, Meter
+from benchmarks.peers.ours import NODES, Cell
 from benchmarks.processes import PYTHON
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Hello, StandingPrepare, Welcome
@@ -27,7 +27,6 @@ from paxlock.opening import default_label, keyring_of
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.transport import UdpTransport, split_address
 
-NODES = ("a", "b", "c")
 NAME = "pairs"
 QUORUM = 2
 ANSWER_WAIT_S = 5.0
@@ -36,19 +35,11 @@ TTL_MS = 10_000
 REFRESH_MS = 5_000
 
 
-class EchoCluster(Cluster):
-    """Three echoes."""
-
-    def prepare(self) -> None:
-        self.cell_file = self.folder / "cell.toml"
-        addresses = (f"{LOOPBACK}:{port}" for port in free_ports(len(NODES)))
-        paxlock.Cell.new(dict(zip(NODES, addresses, strict=True))).save(self.cell_file)
+class EchoCluster(Cell):
+    """Three echoes in the place of nodes."""
 
     def commands(self) -> list[list[str]]:
         return [[PYTHON, "-m", "benchmarks.floor", "echo", node, str(self.cell_file)] for node in NODES]
-
-    def connection(self) -> Connection:
-        return {"cell": str(self.cell_file)}
 
 
 class Party:
@@ -156,13 +147,9 @@ async def ask(specification: dict[str, Any]) -> dict[str, object]:
     print(json.dumps({"ready": True}), flush=True)
     await trio.to_thread.run_sync(sys.stdin.readline)
     await _round_trips(asker, arguments["warm_up_s"])
-    before, own = cpu_of(servers), time.process_time()
+    meter = Meter(servers)
     took = await _round_trips(asker, arguments["seconds"])
-    return {
-        "took": took,
-        "client_cpu": time.process_time() - own,
-        "servers_cpu": cpu_of(servers) - before,
-    }
+    return {"took": took, **meter.read()}
 
 
 async def _round_trips(asker: Asker, seconds: float) -> list[int]:

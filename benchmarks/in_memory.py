@@ -115,14 +115,16 @@ class World:
         until = self.now + seconds
         while self._alarms and self._alarms[0][0] <= until:
             due, _, peer = heapq.heappop(self._alarms)
-            machine = self.machine(peer)
-            if machine.deadline() > due:
+            if self.machine(peer).deadline() > due:
                 continue  # it has been called since, and has another alarm
             self.now = max(self.now, due)
-            machine.tick(self.now)
+            self.tick(peer)
             self.carry_out(peer)
             self.settle()
         self.now = until
+
+    def tick(self, peer: Peer) -> None:
+        self.machine(peer).tick(self.now)
 
     def acquire(self, of: Session, name: str, ttl: float = TTL_S) -> int:
         ticket = of.campaign(name, ttl=ttl, now=self.now)
@@ -170,16 +172,13 @@ class SealedWorld(World):
         self.settle()
 
     def join(self, number: int) -> Session:
-        found = self.sessions[session_id(number)] = session(number, self.now)
-        place = (f"10.1.0.{number}", 2)
-        self._addresses[found.session] = place
-        self._peers[place] = found.session
-        self._endpoints[found.session] = Endpoint(
-            SessionSender(found.session), self._keyring, cell_id=b"c" * 16, epoch=1, members=self._members
+        identity, place = session_id(number), (f"10.1.0.{number}", 2)
+        self._addresses[identity] = place
+        self._peers[place] = identity
+        self._endpoints[identity] = Endpoint(
+            SessionSender(identity), self._keyring, cell_id=b"c" * 16, epoch=1, members=self._members
         )
-        self.carry_out(found.session)
-        self.settle()
-        return found
+        return super().join(number)
 
     @contextmanager
     def turn(self, peer: Peer) -> Iterator[None]:
@@ -222,16 +221,6 @@ class SealedWorld(World):
                     machine.receive(message, received.peer, self.now)  # type: ignore[union-attr]
             self.carry_out(peer)
 
-    def run(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self._alarms and self._alarms[0][0] <= until:
-            due, _, peer = heapq.heappop(self._alarms)
-            machine = self.machine(peer)
-            if machine.deadline() > due:
-                continue
-            self.now = max(self.now, due)
-            with self.turn(peer):
-                machine.tick(self.now)
-            self.carry_out(peer)
-            self.settle()
-        self.now = until
+    def tick(self, peer: Peer) -> None:
+        with self.turn(peer):
+            super().tick(peer)

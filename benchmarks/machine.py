@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +38,23 @@ def cpu_of(pids: Iterable[int]) -> float:
         except OSError:
             total += stat_cpu_ns(pid)
     return total / 1e9
+
+
+class Meter:
+    """What is used from now on: time, and the CPU time of this process and of its servers."""
+
+    def __init__(self, servers: Sequence[int]) -> None:
+        self._servers = servers
+        self._servers_cpu, self._own_cpu = cpu_of(servers), time.process_time()
+        self._begin = time.monotonic_ns()
+
+    def read(self) -> dict[str, float]:
+        """The time in nanoseconds, as ``elapsed``; the CPU time in seconds."""
+        return {
+            "elapsed": time.monotonic_ns() - self._begin,
+            "servers_cpu": cpu_of(self._servers) - self._servers_cpu,
+            "client_cpu": time.process_time() - self._own_cpu,
+        }
 
 
 def stat_cpu_ns(pid: int) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks.machine import cpu_of
+from benchmarks.machine import Meter
 from benchmarks.peers.base import Peer, Session
 from benchmarks.runtimes import Job, Runtime
 
@@ -88,18 +88,9 @@ async def pairs(context: Context) -> Result:
     async with context.opened() as session:
         await context.ready()
         await _pairs(session, context.arguments["warm_up_s"])
-        servers, own = cpu_of(context.servers), time.process_time()
-        begin = time.monotonic_ns()
+        meter = Meter(context.servers)
         acquired, released = await _pairs(session, context.arguments["seconds"])
-        elapsed = time.monotonic_ns() - begin
-        servers, own = cpu_of(context.servers) - servers, time.process_time() - own
-    return {
-        "acquire": acquired,
-        "release": released,
-        "elapsed": elapsed,
-        "client_cpu": own,
-        "servers_cpu": servers,
-    }
+        return {"acquire": acquired, "release": released, **meter.read()}
 
 
 async def _pairs(session: Session, seconds: float) -> tuple[list[int], list[int]]:
@@ -127,17 +118,9 @@ async def workers(context: Context) -> Result:
         await context.ready()
         for count in context.arguments["workers"]:
             await _workers(context, session, count, context.arguments["warm_up_s"])
-            servers, own = cpu_of(context.servers), time.process_time()
-            begin = time.monotonic_ns()
+            meter = Meter(context.servers)
             done, failed = await _workers(context, session, count, context.arguments["seconds"])
-            elapsed = time.monotonic_ns() - begin
-            servers, own = cpu_of(context.servers) - servers, time.process_time() - own
-            results[str(count)] = {
-                "pairs": done,
-                "failed": failed,
-                "elapsed": elapsed,
-                "cpu": servers + own,
-            }
+            results[str(count)] = {"pairs": done, "failed": failed, **meter.read()}
     return results
 
 

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from benchmarks.machine import missing_modules
 from benchmarks.processes import Failed, Server
 from benchmarks.runtimes import Runtime
 
@@ -111,16 +112,15 @@ class Peer(ABC):
     modules: ClassVar[Sequence[str]] = ()  #: loaded before the clock of scenario H runs
     reusable: ClassVar[bool] = True  #: one cluster serves several scenarios
     leases_max: ClassVar[int] = 10_000  #: more are not held in scenario F, within the time there is
+    packages: ClassVar[Sequence[tuple[str, str]]] = ()  #: what is imported, and its name on PyPI
+    cluster: ClassVar[type[Cluster]]
 
-    @abstractmethod
     def missing(self) -> list[str]:
         """What must be installed before this peer can be measured."""
+        return missing_modules(**dict(self.packages))
 
     @abstractmethod
     def versions(self) -> str: ...
-
-    @abstractmethod
-    def cluster(self, folder: Path, ttl: float) -> Cluster: ...
 
     @abstractmethod
     def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from benchmarks.machine import (
     LOOPBACK,
     find_program,
     free_ports,
-    missing_modules,
     missing_program,
     package_version,
     program_says,
@@ -175,6 +174,8 @@ class Etcd(Peer):
     name = "etcd"
     title = "etcd"
     runtime = Asyncio
+    cluster = EtcdCluster
+    packages = (("grpc", "grpcio"), ("grpc_tools", "grpcio-tools"))
     modules = ("grpc", "google.protobuf.internal.builder")
     settings = (
         "defaults; its lock service by grpc.aio with generated messages, one lease a session kept alive "
@@ -182,38 +183,28 @@ class Etcd(Peer):
     )
 
     def missing(self) -> list[str]:
-        return [
-            *missing_program("etcd", "etcd-server"),
-            *missing_modules(grpc="grpcio", grpc_tools="grpcio-tools"),
-        ]
+        return [*missing_program("etcd", "etcd-server"), *super().missing()]
 
     def versions(self) -> str:
         said = program_says("etcd", "--version").removeprefix("etcd Version: ")
         return f"etcd {said}, {package_version('grpcio')}"
 
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return EtcdCluster(folder, ttl)
-
-    def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:
-        return _open(connection, ttl)
-
-
-@asynccontextmanager
-async def _open(connection: Connection, ttl: float) -> AsyncIterator[Session]:
-    grpc: Any = import_module("grpc")
-    target = "ipv4:" + ",".join(f"{LOOPBACK}:{port}" for port in connection["ports"])
-    options = [
-        ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
-        ("grpc.max_reconnect_backoff_ms", 100),
-    ]
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        calls = Calls(channel, connection["messages"])
-        request = calls.messages.LeaseGrantRequest(TTL=max(1, round(ttl)))
-        granted = await calls.grant(request, timeout=CALL_PATIENCE_S)
-        session = EtcdSession(calls, granted.ID)
-        session.start_renewing(ttl)
-        try:
-            yield session
-        finally:
-            await session.close()
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        grpc: Any = import_module("grpc")
+        target = "ipv4:" + ",".join(f"{LOOPBACK}:{port}" for port in connection["ports"])
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.min_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 100),
+        ]
+        async with grpc.aio.insecure_channel(target, options=options) as channel:
+            calls = Calls(channel, connection["messages"])
+            request = calls.messages.LeaseGrantRequest(TTL=max(1, round(ttl)))
+            granted = await calls.grant(request, timeout=CALL_PATIENCE_S)
+            session = EtcdSession(calls, granted.ID)
+            session.start_renewing(ttl)
+            try:
+                yield session
+            finally:
+                await session.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import trio
 
@@ -81,24 +81,16 @@ class Paxlock(Peer):
     name = "paxlock"
     title = "paxlock"
     runtime = Trio
+    cluster: ClassVar[type[Cell]] = Cell
     settings = "three `paxlock serve`, sealed, durability `record`, all defaults"
-
-    def missing(self) -> list[str]:
-        return []
 
     def versions(self) -> str:
         return f"paxlock {paxlock.__version__}"
 
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return Cell(folder, ttl)
-
     @asynccontextmanager
-    async def _open(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
         async with paxlock.open_client(connection["cell"]) as client, _session_of(client, ttl) as session:
             yield session
-
-    def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:
-        return self._open(connection, ttl)
 
 
 class Embedded(Paxlock):
@@ -107,15 +99,13 @@ class Embedded(Paxlock):
     name = "paxlock-embedded"
     title = "paxlock, embedded"
     settings = "two `paxlock serve`, and `open_node` in the process of the callers, which is the third"
+    cluster = TwoOfThree
     servers = 2
     reusable = False  # the third node is new with each client process, so the cell is
     scenarios = "B"
 
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return TwoOfThree(folder, ttl)
-
     @asynccontextmanager
-    async def _open(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
         config = paxlock.NodeConfig(connection["cell"], EMBEDDED_NODE, connection["embedded"])
         async with paxlock.open_node(config, create=True) as node, _session_of(node, ttl) as session:
             yield session

@@ -9,12 +9,12 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import LOOPBACK, free_ports, missing_modules, package_version
+from benchmarks.machine import LOOPBACK, free_ports, package_version
 from benchmarks.peers.base import Cluster, Connection, Peer, Session
 from benchmarks.processes import PYTHON
 from benchmarks.runtimes import Threads
@@ -91,6 +91,8 @@ class PySyncObj(Peer):
     name = "pysyncobj"
     title = "PySyncObj, ReplLockManager"
     runtime = Threads
+    cluster = PySyncObjCluster
+    packages = (("pysyncobj", "pysyncobj"),)
     modules = ("pysyncobj", "pysyncobj.batteries")
     settings = (
         "in memory (its default), appendEntriesUseBatch off, connectionRetryTime 0.1 s; clients are nodes "
@@ -99,32 +101,22 @@ class PySyncObj(Peer):
     scenarios = "ABCDEFH"
     leases_max = 1_000
 
-    def missing(self) -> list[str]:
-        return missing_modules(pysyncobj="pysyncobj")
-
     def versions(self) -> str:
         return package_version("pysyncobj")
 
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return PySyncObjCluster(folder, ttl)
-
-    def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:
-        return _open(connection, ttl)
-
-
-@asynccontextmanager
-async def _open(connection: Connection, ttl: float) -> AsyncIterator[Session]:
-    node, manager = _open_manager(None, connection["addresses"], ttl)
-    deadline = time.monotonic() + OPEN_PATIENCE_S
-    while not node.isReady():
-        if time.monotonic() > deadline:
-            raise TimeoutError("no leader was found")
-        time.sleep(0.005)  # noqa: ASYNC251 - a blocking client
-    try:
-        yield PySyncObjSession(manager)
-    finally:
-        manager.destroy()
-        node.destroy()
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        node, manager = _open_manager(None, connection["addresses"], ttl)
+        deadline = time.monotonic() + OPEN_PATIENCE_S
+        while not node.isReady():
+            if time.monotonic() > deadline:
+                raise TimeoutError("no leader was found")
+            time.sleep(0.005)  # noqa: ASYNC251 - a blocking client
+        try:
+            yield PySyncObjSession(manager)
+        finally:
+            manager.destroy()
+            node.destroy()
 
 
 def serve(specification: str) -> None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.machine import (
     LOOPBACK,
     find_program,
     free_ports,
-    missing_modules,
     missing_program,
     package_version,
     program_says,
@@ -61,23 +60,39 @@ class OneRedis(RedisServers):
     count = 1
 
 
-class Renewing:
-    """Held locks, extended in the background; ``extend`` raises where a lock is lost."""
+class RenewingSession(ABC):
+    """Acquires locks, and extends those it holds in the background."""
 
-    def __init__(self, ttl: float) -> None:
+    def __init__(self, clients: Sequence[Any], ttl: float) -> None:
+        self._clients = clients
         self._ttl = ttl
         self._held: dict[int, Any] = {}
         self._lost: set[int] = set()
         self._task = asyncio.create_task(self._renew())
 
-    def keep(self, lock: Any) -> None:
-        self._held[id(lock)] = lock
+    @abstractmethod
+    def lock(self, name: str) -> Any:
+        """The library's lock of this name."""
 
-    def forget(self, lock: Any) -> None:
-        self._held.pop(id(lock), None)
+    @abstractmethod
+    async def extend(self, lock: Any) -> None:
+        """Give it a whole ttl again; raises where it is lost."""
+
+    async def acquire(self, name: str) -> Any:
+        lock = self.lock(name)
+        await lock.acquire()
+        self._held[id(lock)] = lock
+        return lock
+
+    async def release(self, grant: Any) -> None:
+        self._held.pop(id(grant), None)
+        await grant.release()
 
     async def held(self, grants: Sequence[Any]) -> int:
         return sum(id(grant) in self._held and id(grant) not in self._lost for grant in grants)
+
+    async def watch(self, name: str, tell: Callable[[bool], None]) -> None:
+        raise NotImplementedError("locks in Redis cannot be watched")
 
     async def close(self) -> None:
         self._task.cancel()
@@ -100,55 +115,32 @@ class Renewing:
             await asyncio.sleep(self._ttl / 3)
             await asyncio.gather(*(extend(*item) for item in list(self._held.items())))
 
-    async def extend(self, lock: Any) -> None:
-        raise NotImplementedError
 
+class RedisSession(RenewingSession):
+    """redis-py's Lock on one server."""
 
-class RedisSession(Renewing):
-    def __init__(self, client: Any, ttl: float) -> None:
-        super().__init__(ttl)
-        self._client = client
-
-    async def acquire(self, name: str) -> Any:
-        lock = self._client.lock(name, timeout=self._ttl)
-        await lock.acquire()
-        self.keep(lock)
-        return lock
-
-    async def release(self, grant: Any) -> None:
-        self.forget(grant)
-        await grant.release()
+    def lock(self, name: str) -> Any:
+        return self._clients[0].lock(name, timeout=self._ttl)
 
     async def extend(self, lock: Any) -> None:
         await lock.reacquire()
 
-    async def watch(self, name: str, tell: Callable[[bool], None]) -> None:
-        raise NotImplementedError("redis-py's Lock cannot be watched")
 
+class RedlockSession(RenewingSession):
+    """pottery's AIORedlock on all of them."""
 
-class RedlockSession(Renewing):
-    def __init__(self, masters: Sequence[Any], ttl: float) -> None:
-        super().__init__(ttl)
-        self._masters = set(masters)
+    def __init__(self, clients: Sequence[Any], ttl: float) -> None:
+        super().__init__(clients, ttl)
+        self._masters = set(clients)
         self._redlock: Any = import_module("pottery").AIORedlock
 
-    async def acquire(self, name: str) -> Any:
-        lock = self._redlock(
+    def lock(self, name: str) -> Any:
+        return self._redlock(
             key=name, masters=self._masters, auto_release_time=self._ttl, num_extensions=1_000_000
         )
-        await lock.acquire()
-        self.keep(lock)
-        return lock
-
-    async def release(self, grant: Any) -> None:
-        self.forget(grant)
-        await grant.release()
 
     async def extend(self, lock: Any) -> None:
         await lock.extend()
-
-    async def watch(self, name: str, tell: Callable[[bool], None]) -> None:
-        raise NotImplementedError("Redlock cannot be watched")
 
 
 def _clients(connection: Connection) -> list[Any]:
@@ -169,27 +161,39 @@ def _clients(connection: Connection) -> list[Any]:
     ]
 
 
-@asynccontextmanager
-async def _open(
-    connection: Connection, make: Callable[[Sequence[Any]], RedisSession | RedlockSession]
-) -> AsyncIterator[Session]:
-    logging.getLogger("pottery").disabled = True  # it logs every refusal with a traceback
-    clients = _clients(connection)
-    session = make(clients)
-    try:
-        for client in clients:
-            await client.ping()
-        yield session
-    finally:
-        await session.close()
-        for client in clients:
-            await client.aclose()
+class OnRedis(Peer):
+    """What the two peers have in common; the report names ``packages`` in their order."""
+
+    runtime = Asyncio
+    session_kind: ClassVar[type[RenewingSession]]
+
+    def missing(self) -> list[str]:
+        return [*missing_program("redis-server", "redis-server"), *super().missing()]
+
+    def versions(self) -> str:
+        return ", ".join([redis_version(), *(package_version(package) for _, package in self.packages)])
+
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        logging.getLogger("pottery").disabled = True  # it logs every refusal with a traceback
+        clients = _clients(connection)
+        session = self.session_kind(clients, ttl)
+        try:
+            for client in clients:
+                await client.ping()
+            yield session
+        finally:
+            await session.close()
+            for client in clients:
+                await client.aclose()
 
 
-class Redis(Peer):
+class Redis(OnRedis):
     name = "redis"
     title = "one Redis, redis-py Lock"
-    runtime = Asyncio
+    cluster = OneRedis
+    session_kind = RedisSession
+    packages = (("redis", "redis"),)
     modules = ("redis.asyncio",)
     settings = (
         "one server, default snapshots (no append-only file), redis.asyncio, no retries, socket timeouts "
@@ -198,23 +202,13 @@ class Redis(Peer):
     servers = 1
     scenarios = "ABCDFH"
 
-    def missing(self) -> list[str]:
-        return [*missing_program("redis-server", "redis-server"), *missing_modules(redis="redis")]
 
-    def versions(self) -> str:
-        return f"{redis_version()}, {package_version('redis')}"
-
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return OneRedis(folder, ttl)
-
-    def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:
-        return _open(connection, lambda clients: RedisSession(clients[0], ttl))
-
-
-class Redlock(Peer):
+class Redlock(OnRedis):
     name = "redlock"
     title = "Redlock, pottery on three Redis"
-    runtime = Asyncio
+    cluster = RedisServers
+    session_kind = RedlockSession
+    packages = (("pottery", "pottery"), ("redis", "redis"))
     modules = ("redis.asyncio", "pottery")
     settings = (
         "three servers, default snapshots (no append-only file), pottery's AIORedlock, no retries of "
@@ -222,18 +216,3 @@ class Redlock(Peer):
     )
     scenarios = "ABCDEFH"
     leases_max = 1_000
-
-    def missing(self) -> list[str]:
-        return [
-            *missing_program("redis-server", "redis-server"),
-            *missing_modules(redis="redis", pottery="pottery"),
-        ]
-
-    def versions(self) -> str:
-        return f"{redis_version()}, {package_version('pottery')}, {package_version('redis')}"
-
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return RedisServers(folder, ttl)
-
-    def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:
-        return _open(connection, lambda clients: RedlockSession(clients, ttl))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from benchmarks.machine import (
     LOOPBACK,
     find_program,
     free_ports,
-    missing_modules,
     package_version,
     program_says,
 )
@@ -123,6 +122,8 @@ class ZooKeeper(Peer):
     name = "zookeeper"
     title = "ZooKeeper"
     runtime = Threads
+    cluster = ZooKeeperCluster
+    packages = (("kazoo", "kazoo"),)
     modules = ("kazoo.client",)
     settings = (
         "tickTime 2000, initLimit 10, syncLimit 5 (Debian's example), so that 4 s is the shortest session; "
@@ -132,7 +133,7 @@ class ZooKeeper(Peer):
     def missing(self) -> list[str]:
         java = [] if find_program("java") else ["default-jre-headless (Debian)"]
         server = [] if jar() else ["zookeeper (Debian)"]
-        return [*java, *server, *missing_modules(kazoo="kazoo")]
+        return [*java, *server, *super().missing()]
 
     def versions(self) -> str:
         found = (
@@ -142,24 +143,17 @@ class ZooKeeper(Peer):
         )
         return ", ".join(found)
 
-    def cluster(self, folder: Path, ttl: float) -> Cluster:
-        return ZooKeeperCluster(folder, ttl)
-
-    def session(self, connection: Connection, ttl: float) -> AbstractAsyncContextManager[Session]:
-        return _open(connection, ttl)
-
-
-@asynccontextmanager
-async def _open(connection: Connection, ttl: float) -> AsyncIterator[Session]:
-    kazoo: Any = import_module("kazoo.client")
-    client = kazoo.KazooClient(
-        hosts=connection["hosts"],
-        timeout=ttl,
-        connection_retry={"max_tries": -1, "delay": 0.05, "max_delay": 0.1},
-    )
-    client.start(timeout=OPEN_PATIENCE_S)
-    try:
-        yield ZooKeeperSession(client)
-    finally:
-        client.stop()
-        client.close()
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        kazoo: Any = import_module("kazoo.client")
+        client = kazoo.KazooClient(
+            hosts=connection["hosts"],
+            timeout=ttl,
+            connection_retry={"max_tries": -1, "delay": 0.05, "max_delay": 0.1},
+        )
+        client.start(timeout=OPEN_PATIENCE_S)
+        try:
+            yield ZooKeeperSession(client)
+        finally:
+            client.stop()
+            client.close()

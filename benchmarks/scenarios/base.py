@@ -23,6 +23,11 @@ class Column:
     compared: bool = True  #: shown with its ratio to paxlock's
 
 
+def columns(unit: str, *, compared: bool = True, **headings: str) -> tuple[Column, ...]:
+    """Columns of one unit, by their keys."""
+    return tuple(Column(key, heading, unit, compared) for key, heading in headings.items())
+
+
 @attrs.frozen
 class Table:
     title: str

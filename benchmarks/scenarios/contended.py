@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from benchmarks.bench import RESULT_PATIENCE_S, Bench
-from benchmarks.figures import Figures, Tenure, evenness, hand_offs, percentile, within
+from benchmarks.figures import Figures, Tenure, evenness, hand_offs, quantiles, within
 from benchmarks.peers.base import Peer
 from benchmarks.scenarios.base import Column, Scenario, Table
 
@@ -49,8 +49,7 @@ def judged(tenures: Sequence[Tenure], clients: int, begin: int, end: int) -> Fig
     found = hand_offs(counted)
     return {
         "per_s": found.per_s,
-        "gap_p50": percentile(found.gaps, 50),
-        "gap_p99": percentile(found.gaps, 99),
+        **quantiles("gap", found.gaps),
         "longest_waiter": found.longest_waiter_share,
         "evenness": evenness(counted, clients),
         "overlaps": float(found.overlaps),

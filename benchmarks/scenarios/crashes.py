@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from benchmarks.bench import Bench, result_of
 from benchmarks.figures import Figures, longest_gap, seconds
 from benchmarks.peers.base import Peer
-from benchmarks.scenarios.base import Column, Scenario, Table
+from benchmarks.scenarios.base import Column, Scenario, Table, columns
 
 HOLDER_TTL_S = 2.0
 KILL_AT = 0.3  #: of the steady client's time
@@ -71,7 +71,7 @@ DEAD_HOLDER = Scenario(
     (
         Table(
             "From the kill until a waiter holds the lock (ZooKeeper: its shortest session is 4 s)",
-            (Column("shortest", "shortest", "ms"), Column("longest", "longest", "ms")),
+            columns("ms", shortest="shortest", longest="longest"),
         ),
     ),
     measure_dead_holder,
@@ -84,8 +84,7 @@ DEAD_SERVER = Scenario(
         Table(
             "A client that acquires and releases one name without a pause",
             (
-                Column("before", "longest gap before the kill", "ms"),
-                Column("gap", "longest gap after it", "ms"),
+                *columns("ms", before="longest gap before the kill", gap="longest gap after it"),
                 Column("failed", "failed calls", "whole", compared=False),
             ),
         ),

@@ -8,7 +8,7 @@ from benchmarks.bench import Bench
 from benchmarks.figures import Figures
 from benchmarks.machine import cpu_of, pss_of
 from benchmarks.peers.base import Peer
-from benchmarks.scenarios.base import Column, Scenario, Table
+from benchmarks.scenarios.base import Scenario, Table, columns
 
 TAKING_PATIENCE_S = 200.0
 EVERY_ROUND_MAX = 1_000  #: more leases than that are held in the first round only: taking them is slow
@@ -55,22 +55,14 @@ HELD = Scenario(
     (
         Table(
             "CPU of the servers together",
-            (
-                Column("cores_0", "none held", "cores"),
-                Column("cores_1000", "1,000", "cores"),
-                Column("cores_10000", "10,000", "cores"),
-            ),
+            columns("cores", cores_0="none held", cores_1000="1,000", cores_10000="10,000"),
         ),
         Table(
             "Memory (PSS) of the servers together, and for one more lease on one node",
             (
-                Column("memory_0", "none held", "MiB"),
-                Column("memory_1000", "1,000", "MiB"),
-                Column("memory_10000", "10,000", "MiB"),
-                Column("per_lease_1000", "a lease of 1,000", "B"),
-                Column("per_lease_10000", "a lease of 10,000", "B"),
-                Column("lost_1000", "lost of 1,000", "whole", compared=False),
-                Column("lost_10000", "lost of 10,000", "whole", compared=False),
+                *columns("MiB", memory_0="none held", memory_1000="1,000", memory_10000="10,000"),
+                *columns("B", per_lease_1000="a lease of 1,000", per_lease_10000="a lease of 10,000"),
+                *columns("whole", compared=False, lost_1000="lost of 1,000", lost_10000="lost of 10,000"),
             ),
         ),
     ),

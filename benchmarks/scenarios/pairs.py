@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.bench import TTL_S, Bench, result_of
-from benchmarks.figures import Figures, divided, percentile, seconds
+from benchmarks.figures import Figures, divided, percentile, quantiles, seconds
 from benchmarks.floor import EchoCluster
 from benchmarks.peers.base import Peer
 from benchmarks.processes import Client
-from benchmarks.scenarios.base import Column, Scenario, Table
+from benchmarks.scenarios.base import Column, Scenario, Table, columns
 
 FLOOR = "floor"
 
@@ -18,17 +18,14 @@ def measure_pairs(bench: Bench, peer: Peer) -> Figures:
     effort = bench.effort
     with bench.shared(peer) as cluster:
         found = bench.one_client(peer, cluster, "pairs", warm_up_s=effort.warm_up_s, seconds=effort.seconds)
-    pairs = len(found["acquire"])
-    both = [a + b for a, b in zip(found["acquire"], found["release"], strict=True)]
+    acquire, release = ([seconds(ns) for ns in found[verb]] for verb in ("acquire", "release"))
+    both = [a + b for a, b in zip(acquire, release, strict=True)]
     return {
-        "acquire_p50": seconds(percentile(found["acquire"], 50)),
-        "acquire_p99": seconds(percentile(found["acquire"], 99)),
-        "release_p50": seconds(percentile(found["release"], 50)),
-        "release_p99": seconds(percentile(found["release"], 99)),
-        "pair_p50": seconds(percentile(both, 50)),
-        "per_s": divided(pairs, seconds(found["elapsed"])),
-        "client_cpu": divided(found["client_cpu"], pairs),
-        "servers_cpu": divided(found["servers_cpu"], pairs),
+        **quantiles("acquire", acquire),
+        **quantiles("release", release),
+        "pair_p50": percentile(both, 50),
+        "per_s": divided(len(both), seconds(found["elapsed"])),
+        **_cpu_of_each(found, len(both)),
     }
 
 
@@ -49,13 +46,12 @@ def measure_floor(bench: Bench) -> Figures:
             found = result_of(client)
     finally:
         cluster.stop()
-    trips = len(found["took"])
-    return {
-        "acquire_p50": seconds(percentile(found["took"], 50)),
-        "acquire_p99": seconds(percentile(found["took"], 99)),
-        "client_cpu": divided(found["client_cpu"], trips),
-        "servers_cpu": divided(found["servers_cpu"], trips),
-    }
+    took = [seconds(ns) for ns in found["took"]]
+    return {**quantiles("acquire", took), **_cpu_of_each(found, len(took))}
+
+
+def _cpu_of_each(found: Mapping[str, float], count: int) -> Figures:
+    return {key: divided(found[key], count) for key in ("client_cpu", "servers_cpu")}
 
 
 def measure_workers(bench: Bench, peer: Peer) -> Figures:
@@ -76,7 +72,7 @@ def _of_workers(count: int, found: Mapping[str, Mapping[str, float]]) -> Figures
     of = found[str(count)]
     return {
         f"per_s_{count}": divided(of["pairs"], seconds(of["elapsed"])),
-        f"cpu_{count}": divided(of["cpu"], of["pairs"]),
+        f"cpu_{count}": divided(of["client_cpu"] + of["servers_cpu"], of["pairs"]),
         f"failed_{count}": of["failed"],
     }
 
@@ -88,20 +84,20 @@ PAIRS = Scenario(
         Table(
             "Time",
             (
-                Column("acquire_p50", "acquire p50", "us"),
-                Column("acquire_p99", "acquire p99", "us"),
-                Column("release_p50", "release p50", "us"),
-                Column("release_p99", "release p99", "us"),
-                Column("pair_p50", "pair p50", "us"),
+                *columns(
+                    "us",
+                    acquire_p50="acquire p50",
+                    acquire_p99="acquire p99",
+                    release_p50="release p50",
+                    release_p99="release p99",
+                    pair_p50="pair p50",
+                ),
                 Column("per_s", "pairs/s", "count"),
             ),
         ),
         Table(
             "CPU for a pair (of the floor: for a round trip)",
-            (
-                Column("client_cpu", "client", "us"),
-                Column("servers_cpu", "servers together", "us"),
-            ),
+            columns("us", client_cpu="client", servers_cpu="servers together"),
         ),
     ),
     measure_pairs,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.bench import Bench, result_of
-from benchmarks.figures import Figures, percentile, told
+from benchmarks.figures import Figures, quantiles, told
 from benchmarks.peers.base import Peer
-from benchmarks.scenarios.base import Column, Scenario, Table
+from benchmarks.scenarios.base import Column, Scenario, Table, columns
 
 PAUSE_S = 0.01
 
@@ -25,10 +25,8 @@ def measure(bench: Bench, peer: Peer) -> Figures:
         heard = [(moment, led) for moment, led in result_of(watcher)["heard"]]
     taken, left = told(changes, heard, led=True), told(changes, heard, led=False)
     return {
-        "acquired_p50": percentile(taken.delays, 50),
-        "acquired_p99": percentile(taken.delays, 99),
-        "released_p50": percentile(left.delays, 50),
-        "released_p99": percentile(left.delays, 99),
+        **quantiles("acquired", taken.delays),
+        **quantiles("released", left.delays),
         "missed": float(taken.missed + left.missed),
     }
 
@@ -40,10 +38,8 @@ WATCHES = Scenario(
         Table(
             "After acquire returned (negative: before that), and after the call to release",
             (
-                Column("acquired_p50", "acquired p50", "us", compared=False),
-                Column("acquired_p99", "acquired p99", "us", compared=False),
-                Column("released_p50", "released p50", "us"),
-                Column("released_p99", "released p99", "us"),
+                *columns("us", compared=False, acquired_p50="acquired p50", acquired_p99="acquired p99"),
+                *columns("us", released_p50="released p50", released_p99="released p99"),
                 Column("missed", "never told", "whole", compared=False),
             ),
         ),

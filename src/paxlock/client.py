@@ -23,7 +23,6 @@ import trio
 from paxlock.changes import Change, Changes, Standing, State, Waiter
 from paxlock.clock import Clock
 from paxlock.config import Cell, check_data, check_label, check_name
-from paxlock.core.lease import Candidate
 from paxlock.core.notices import (
     Answered,
     Changed,
@@ -38,12 +37,12 @@ from paxlock.core.notices import (
     NodeStanding,
     Surveyed,
 )
-from paxlock.core.quorum import blocking
 from paxlock.core.session import Session, SessionSettings
 from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.held import HeldLease, LeaseBlock
 from paxlock.outcome import Outcome
+from paxlock.questions import Questions
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.handle import Handle, parse_handle
 from paxlock.wire.transport import Transport
@@ -65,7 +64,6 @@ T = TypeVar("T")
 RESUME_CHECK_S = 0.1
 CLOSE_PATIENCE_S = 1.0
 RELEASE_PATIENCE_S = 1.0
-FOREVER_S = 1e9
 
 
 @attrs.frozen
@@ -93,6 +91,7 @@ class Client:
         self._watches: dict[int, Changes] = {}
         self._transport = transport
         self._driver: Driver
+        self._questions: Questions
 
     def attach(self, endpoint: Endpoint) -> Driver:
         """For opening: the driver that runs this client's machine."""
@@ -105,6 +104,7 @@ class Client:
             tell_first=self._session.take_published,
             jumped=self._session.clock_jumped,
         )
+        self._questions = Questions(self.cell, self._session, self._driver, self._clock)
         return self._driver
 
     # Locks and elections
@@ -230,13 +230,13 @@ class Client:
         """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
         self._check_open()
         check_name(name)
-        return await self._poll(name, line=False)
+        return await self._questions.poll(name, line=False)
 
     async def inspect(self, name: str) -> Standing:
         """As ``poll``, but asks every node, and tells who waits in line."""
         self._check_open()
         check_name(name)
-        return await self._poll(name, line=True)
+        return await self._questions.poll(name, line=True)
 
     async def list(self, prefix: str = "") -> list[Standing]:
         """The standings of all names in use that begin with ``prefix``, in order of name.
@@ -245,26 +245,12 @@ class Client:
         """
         self._check_open()
         _checked_prefix(prefix)
-        while True:
-            found = await self._answer(self._session.names(prefix, self.now()))
-            assert isinstance(found, NamesFound)
-            if found.nodes_up >= blocking(len(self.cell.members)):
-                break
-        tickets = [(name, self._session.poll(name, self.now())) for name in found.names]
-        outcomes = [(name, self._expect(ticket)) for name, ticket in tickets]
-        self._driver.poke()
-        standings = []
-        for name, outcome in outcomes:
-            await outcome.wait()
-            standings.append(self._standing(name, self._opened(outcome)))
-        return standings
+        return await self._questions.standings(prefix)
 
     async def survey(self) -> tuple[NodeStanding, ...]:
         """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
         self._check_open()
-        found = await self._answer(self._session.survey(self.now()))
-        assert isinstance(found, Surveyed)
-        return found.nodes
+        return await self._questions.survey()
 
     def statistics(self) -> Statistics:
         """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
@@ -283,33 +269,14 @@ class Client:
         Raises LeaseLost where the grant is over, NotAcquired (NO_QUORUM) where no quorum answered within
         ``wait``, ConfigError for a handle that is malformed or of another cell.
         """
-        grant = self._grant(handle)
-        candidate = Candidate(grant.session, grant.attempt)
-        patience = FOREVER_S if wait is None else max(wait, RELEASE_PATIENCE_S)
-        ticket = self._session.renew_detached(candidate, grant.term, self.now(), patience=patience)
-        outcome = await self._answer(ticket)
-        assert isinstance(outcome, HandleOutcome)
-        if outcome.over:
-            raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
-        if not outcome.done:
-            raise NotAcquired(grant.name, Reason.NO_QUORUM)
-        return (await self._poll(grant.name, line=False)).remaining
+        return await self._questions.renew(self._grant(handle), wait)
 
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
 
         Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
         """
-        grant = self._grant(handle)
-        candidate = Candidate(grant.session, grant.attempt)
-        patience = FOREVER_S if wait is None else max(wait, RELEASE_PATIENCE_S)
-        ticket = self._session.release_detached(
-            grant.name, candidate, grant.term, self.now(), patience=patience
-        )
-        outcome = await self._answer(ticket)
-        assert isinstance(outcome, HandleOutcome)
-        if not outcome.done:
-            raise NotAcquired(grant.name, Reason.NO_QUORUM)
+        await self._questions.release(self._grant(handle), wait)
 
     def _grant(self, handle: str) -> Handle:
         self._check_open()
@@ -339,7 +306,7 @@ class Client:
         if self._closed or self._session.wish(ticket) is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        outcome = self._expect(ticket)
+        outcome = self._outcomes[ticket] = Outcome()
         patience = min(RELEASE_PATIENCE_S, patience)
         self._session.release(ticket, self.now(), patience=patience)
         self._driver.poke()
@@ -386,7 +353,7 @@ class Client:
             self._session.release(ticket, self.now())
             self._driver.poke()
             raise
-        result = self._opened(outcome)
+        result = outcome.result()
         if isinstance(result, Failed):
             raise NotAcquired(name, result.reason, result.holder, result.detail)
         assert isinstance(result, HeldLease)
@@ -407,44 +374,6 @@ class Client:
     def _settle_sleep(self) -> None:
         """While something is held, a suspend must be noticed soon after the machine wakes."""
         self._driver.longest_sleep = RESUME_CHECK_S if self._held else float("inf")
-
-    def _expect(self, ticket: int) -> Outcome:
-        outcome = self._outcomes[ticket] = Outcome()
-        return outcome
-
-    async def _answer(self, ticket: int) -> object:
-        outcome = self._expect(ticket)
-        self._driver.poke()
-        try:
-            await outcome.wait()
-        finally:
-            self._outcomes.pop(ticket, None)
-            self._session.forget(ticket)
-        return self._opened(outcome)
-
-    def _opened(self, outcome: Outcome) -> object:
-        if outcome.value is None:
-            raise trio.ClosedResourceError("this client was closed")
-        return outcome.value
-
-    async def _poll(self, name: str, *, line: bool) -> Standing:
-        return self._standing(name, await self._answer(self._session.poll(name, self.now(), line=line)))
-
-    def _standing(self, name: str, answer: object) -> Standing:
-        assert isinstance(answer, Answered)
-        judgement, lease = answer.judgement, answer.judgement.lease
-        return Standing(
-            name=name,
-            state=judgement.state,
-            term=judgement.term,
-            label=lease.label if lease is not None else "",
-            data=lease.data if lease is not None else b"",
-            remaining=judgement.remaining,
-            ttl=lease.ttl if lease is not None else 0.0,
-            waiters=tuple(Waiter(w.label, w.waiting_ms / 1000.0) for w in answer.waiters),
-            nodes_up=answer.nodes_up,
-            nodes_total=len(self.cell.members),
-        )
 
     def _start_watch(self, changes: Changes, pattern: str, prefix: bool) -> int:
         self._check_open()
@@ -477,10 +406,12 @@ class Client:
                 changes = self._watches.get(notice.ticket)
                 if changes is not None:
                     changes.put(Change(notice.name, notice.state, notice.term, notice.label, notice.data))
-            case Failed() | Ended() | Answered() | NamesFound() | Surveyed() | HandleOutcome():
+            case Failed() | Ended():
                 outcome = self._outcomes.pop(notice.ticket, None)
                 if outcome is not None:
                     outcome.set(notice)
+            case Answered() | NamesFound() | Surveyed() | HandleOutcome():
+                self._questions.answered(notice)
             case Mismatch(explanation):
                 raise ConfigError(explanation)
             case _:
@@ -523,6 +454,7 @@ class Client:
         outcomes, self._outcomes = self._outcomes, {}
         for outcome in outcomes.values():
             outcome.set(None)
+        self._questions.close()
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -28,6 +28,12 @@ class Outcome:
             trio.lowlevel.reschedule(self._waiting)
             self._waiting = None
 
+    def result(self) -> object:
+        """What has arrived. Raises ClosedResourceError where the client was closed instead."""
+        if self.value is None:
+            raise trio.ClosedResourceError("this client was closed")
+        return self.value
+
     async def wait(self) -> None:
         """Wait for it; one task at most."""
         if self.arrived:

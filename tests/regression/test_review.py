@@ -22,8 +22,9 @@ from trio.testing import MockClock
 
 from paxlock import Cell, ConfigError, State
 from paxlock.config import ADDRESSES_MAX_BYTES
-from paxlock.core.acceptor import SWEEP_DIVISOR, TOMBSTONE_S, SweepTimer
+from paxlock.core.acceptor import SweepTimer
 from paxlock.core.durable import Membership
+from paxlock.core.graveyard import SWEEP_DIVISOR, TOMBSTONE_S
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX, Candidate, Lease
 from paxlock.core.messages import (
     Accept,

@@ -38,6 +38,7 @@ async def nothing_is_left(cell: VirtualCell, client: Client, other: Client, name
     session = client.statistics().session
     assert (session["leases"], session["wishes"]) == (0, 0), name
     assert client._outcomes == {}
+    assert len(client._questions) == 0
     assert client._held == {}
     assert name not in [standing.name for standing in await other.list()], name
 
@@ -186,7 +187,7 @@ async def test_questions_cancelled_leave_nothing_behind(autojump_clock: MockCloc
             with trio.move_on_after(0.1) as scope:
                 await ask()
             assert scope.cancelled_caught
-        assert client._outcomes == {}
+        assert len(client._questions) == 0
 
 
 async def test_a_renewal_by_handle_ends_when_it_is_cancelled(autojump_clock: MockClock) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from paxlock.core.acceptor import (
-    CEILING_STEP_TERMS,
+from paxlock.core.acceptor import CEILING_STEP_TERMS, Acceptor, RecordTimer, SweepTimer
+from paxlock.core.durable import SnapshotName
+from paxlock.core.graveyard import (
     SWEEP_DIVISOR,
     SWEEP_PAUSE_S,
     SWEEP_SLICE_RECORDS,
     SWEEP_SLICE_STONES,
     TOMBSTONE_S,
-    Acceptor,
-    RecordTimer,
-    SweepTimer,
 )
-from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Waiting
 from paxlock.core.timers import Timers
@@ -115,7 +112,7 @@ def test_a_name_used_again_and_again_is_looked_at_in_one_place_and_keeps_no_old_
         run(node, timers, now)
         accept(node, "n", who(number), term=number, now=now)
         node.release(Release(1, "n", who(number), number), now)
-        assert sum(map(len, node._graveyard.values())) == 1
+        assert len(node._graveyard) == 1
     stones = node.records["n"].tombstones
     assert stones is not None
     kept_s = len(stones) * 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -100,15 +100,20 @@ def _read_handle(text: str) -> Handle:
         return parse_handle(text)
 
 
+def _of_a_handle(function: Callable[..., int]) -> Callable[..., int]:
+    """``HANDLE``, and ``--wait`` of a command that asks a quorum about it."""
+    function = click.option(
+        "--wait",
+        type=DURATION,
+        default=HANDLE_WAIT,
+        show_default=True,
+        help="How long to wait for a quorum at most.",
+    )(function)
+    return click.argument("handle")(function)
+
+
 @click.command("renew")
-@click.argument("handle")
-@click.option(
-    "--wait",
-    type=DURATION,
-    default=HANDLE_WAIT,
-    show_default=True,
-    help="How long to wait for a quorum at most.",
-)
+@_of_a_handle
 @json_option
 @client_options
 def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool) -> int:
@@ -132,14 +137,7 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
 
 
 @click.command("release")
-@click.argument("handle")
-@click.option(
-    "--wait",
-    type=DURATION,
-    default=HANDLE_WAIT,
-    show_default=True,
-    help="How long to wait for a quorum at most.",
-)
+@_of_a_handle
 @client_options
 def release_command(options: CellOptions, handle: str, wait: float) -> int:
     """Release the lease that a handle names.

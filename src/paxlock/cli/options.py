@@ -35,8 +35,10 @@ __all__ = [
     "CellOptions",
     "Checked",
     "acquire_options",
+    "cell_option",
     "client_options",
     "json_option",
+    "key_file_option",
     "patience",
     "talk_options",
 ]
@@ -131,12 +133,16 @@ class CellOptions:
         return found
 
 
+cell_option = click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
+key_file_option = click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+
+
 def client_options(function: Callable[..., int]) -> Callable[..., int]:
     """``--cell``, ``--nodes``, ``--key-file``, ``-q``, ``-v``; the first three come as one CellOptions."""
 
-    @click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
+    @cell_option
     @click.option("--nodes", metavar="ADDRESS,...", help="Addresses of nodes to ask first [PAXLOCK_NODES].")
-    @click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+    @key_file_option
     @talk_options
     @functools.wraps(function)
     def gathered(cell: str | None, nodes: str | None, key_file: str | None, **rest: Any) -> int:

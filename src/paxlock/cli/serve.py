@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from paxlock.cli.exits import ExitCode
-from paxlock.cli.options import Checked, talk_options
+from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import say
 from paxlock.cli.runtime import run_async
 from paxlock.collector import short_pauses
@@ -18,10 +18,10 @@ ADDRESS = Checked("address", check_address)
 
 
 @click.command("serve")
-@click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
+@cell_option
 @click.option("--node", "node_id", metavar="ID", help="Which node of the cell this is [PAXLOCK_NODE].")
 @click.option("--data-dir", metavar="FOLDER", help="Where this node keeps its record [PAXLOCK_DATA_DIR].")
-@click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+@key_file_option
 @click.option("--create", is_flag=True, help="First start of this node in a new cell.")
 @click.option("--join", is_flag=True, help="Start with an empty folder after the disk was lost.")
 @click.option(

@@ -20,6 +20,7 @@ from math import ceil
 
 from paxlock.core.alarms import Alarms
 from paxlock.core.durable import SnapshotName
+from paxlock.core.graveyard import Graveyard
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -50,11 +51,6 @@ __all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 24
-TOMBSTONE_S = 60.0
-SWEEP_SLICE_RECORDS = 32
-SWEEP_SLICE_STONES = 256
-SWEEP_DIVISOR = 16  #: the sweep looks again after TOMBSTONE_S in so many steps
-SWEEP_PAUSE_S = 0.001
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
@@ -85,7 +81,7 @@ class Acceptor:
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
-        self._graveyard: dict[int, list[Record]] = {}  #: by the step in which the sweep looks at them
+        self._graveyard = Graveyard(timers)
         self._alarms = Alarms(self.records, timers)
         self._short_of_terms: set[str] = set()
 
@@ -255,7 +251,7 @@ class Acceptor:
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
         if mine and not self._below_ceiling(max(message.term, record.term)):
             return None
-        self._bury(record, candidate, now)
+        self._graveyard.bury(record, candidate, now)
         if record.line is not None:
             record.line.remove(candidate)
         if mine:
@@ -263,13 +259,6 @@ class Acceptor:
             self.highest_term = max(self.highest_term, record.term)
             self._close(record, now)
         return Released(message.request, record.name, candidate, self.floor)
-
-    def _bury(self, record: Record, candidate: Candidate, now: float) -> None:
-        if record.tombstones is None:
-            record.tombstones = {}
-        attempt, _ = record.tombstones.pop(candidate.session, (0, 0.0))
-        record.tombstones[candidate.session] = (max(attempt, candidate.attempt), now + TOMBSTONE_S)
-        self._look_later(record, now)
 
     # Time
 
@@ -296,7 +285,7 @@ class Acceptor:
             self._heard(record)
         record.owner = None
         self.touched.add(record.name)
-        self._look_later(record, now)
+        self._graveyard.look_later(record, now)
         self._advance(record, now)
 
     def _advance(self, record: Record, now: float) -> None:
@@ -362,31 +351,15 @@ class Acceptor:
 
     def sweep(self, now: float) -> None:
         """Drop tombstones that have served their time, and names that are idle: ``floor`` rises over them."""
-        step_s = TOMBSTONE_S / SWEEP_DIVISOR
-        step = min(self._graveyard, default=0)
-        records = self._graveyard.get(step, []) if step * step_s <= now else []
-        for _ in range(min(SWEEP_SLICE_RECORDS, len(records))):
-            record = records.pop()
-            record.swept = False
-            if record.line is not None and record.line.head(now) is None:
-                record.line = None
-            again = record.crumble(now, SWEEP_SLICE_STONES)
-            if again is None and record.tombstones:
-                record.swept = True
-                records.append(record)  # there are more to drop
-            elif record.idle and record.term <= self.ceiling:
+        for record in self._graveyard.due(now):
+            if record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
                 self._alarms.forget(record)
                 del self.records[record.name]
                 self.names.remove(record.name)
                 self.touched.add(record.name)
-            elif again is not None or (record.lease is None and record.owner is None):
-                self._look_at(record, now + TOMBSTONE_S if again is None else again)
-        if step in self._graveyard and not records:
-            del self._graveyard[step]
-        if self._graveyard:
-            # A slice at a time: what is left of a large sweep waits for other work in between.
-            self._timers.add(max(min(self._graveyard) * step_s, now + SWEEP_PAUSE_S), SweepTimer())
+            elif record.lease is None and record.owner is None:
+                self._graveyard.look_later(record, now)
 
     # What others ask
 
@@ -423,7 +396,7 @@ class Acceptor:
         record = self._record(saved.name, now)
         record.term = saved.term
         for stone in saved.tombstones:
-            self._bury(record, stone, now)
+            self._graveyard.bury(record, stone, now)
         if saved.lease is not None and saved.remaining_ms > 0:
             candidate = saved.lease.candidate
             record.lease = saved.lease
@@ -435,12 +408,12 @@ class Acceptor:
             record.deadline = now + saved.remaining_ms / 1000.0
             self._held[candidate] = record
         self._schedule(record)
-        self._look_later(record, now)
+        self._graveyard.look_later(record, now)
         self.touched.add(record.name)
 
     def remember(self, name: str, now: float) -> None:
         """Keep a record of a name of which only the learner has heard, so that both forget it together."""
-        self._look_later(self._record(name, now), now)
+        self._graveyard.look_later(self._record(name, now), now)
 
     # Within
 
@@ -450,7 +423,7 @@ class Acceptor:
         if record is None:
             record = self.records[name] = Record(name, self.floor)
             self.names.add(name)
-            self._look_later(record, now)
+            self._graveyard.look_later(record, now)
         return record
 
     def _below_ceiling(self, term: int) -> bool:
@@ -470,21 +443,6 @@ class Acceptor:
             self._alarms.set(record, record.deadline)
         elif record.owner is not None:
             self._alarms.set(record, record.owner_since + self.grace)
-
-    def _look_later(self, record: Record, now: float) -> None:
-        """Have the sweep look at this record in time."""
-        if not record.swept:
-            self._look_at(record, now + TOMBSTONE_S)
-
-    def _look_at(self, record: Record, when: float) -> None:
-        record.swept = True
-        step_s = TOMBSTONE_S / SWEEP_DIVISOR
-        step = int(when / step_s) + 1
-        records = self._graveyard.get(step)
-        if records is None:
-            records = self._graveyard[step] = []
-            self._timers.add(step * step_s, SweepTimer())
-        records.append(record)
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:

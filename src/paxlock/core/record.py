@@ -76,9 +76,12 @@ class Record:
         return attempt >= candidate.attempt
 
     def crumble(self, now: float, most: int) -> float | None:
-        """Drop tombstones that have served their time, at most so many. Tells until when the oldest of the
-        others stands, or None where they are all gone, or some of them might go at once.
+        """Drop a line of which all have lapsed, and tombstones that have served their time, at most so many.
+        Tells until when the oldest of the others stands, or None where they are all gone, or some of them
+        might go at once.
         """
+        if self.line is not None and self.line.head(now) is None:
+            self.line = None
         stones = self.tombstones or {}
         for session in list(islice(stones, most)):
             _, until = stones[session]

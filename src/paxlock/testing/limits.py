@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from paxlock.core import acceptor, lease_manager, queue, recovery, replica
+from paxlock.core import acceptor, graveyard, lease_manager, queue, recovery, replica
 from paxlock.testing.scenario import Scenario
 from paxlock.wire import endpoint
 
@@ -22,7 +22,7 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (lease_manager, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
         (acceptor, "CEILING_STEP_TERMS", scenario.ceiling_step),
         (recovery, "CEILING_STEP_TERMS", scenario.ceiling_step),
-        (acceptor, "TOMBSTONE_S", scenario.tombstone),
+        (graveyard, "TOMBSTONE_S", scenario.tombstone),
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
         (replica, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),

@@ -109,7 +109,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "no-tombstone",
         "L1: what was released can be taken up again by a late datagram",
-        (Edit("acceptor", "Acceptor._bury", "max(attempt, candidate.attempt)", "0"),),
+        (Edit("graveyard", "Graveyard.bury", "max(attempt, candidate.attempt)", "0"),),
         changes=LEAVERS,
     ),
     Mutation(

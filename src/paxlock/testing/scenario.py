@@ -6,7 +6,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core import acceptor, contender
+from paxlock.core import contender, graveyard
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 
@@ -125,7 +125,7 @@ class Scenario:
     @property
     def tombstone(self) -> float:
         """How long tombstones stand: longer than any datagram that they are against may be on its way."""
-        return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else acceptor.TOMBSTONE_S
+        return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else graveyard.TOMBSTONE_S
 
     @classmethod
     def drawn(cls, seed: int, nodes: int | None = None) -> Scenario:
