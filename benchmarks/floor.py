@@ -23,9 +23,10 @@ from benchmarks.peers.base import Cluster, Connection
 from benchmarks.processes import PYTHON
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Hello, StandingPrepare, Welcome
-from paxlock.opening import default_label, keyring_of
+from paxlock.members import keyring_of
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.transport import UdpTransport, split_address
+from paxlock.world import default_label
 
 NODES = ("a", "b", "c")
 NAME = "pairs"

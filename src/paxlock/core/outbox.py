@@ -9,6 +9,7 @@ import attrs
 
 from paxlock.core.messages import Commit, Member, Message, Peer
 from paxlock.core.notices import Notice
+from paxlock.core.value import value
 
 __all__ = ["Outbox", "SessionSettings"]
 
@@ -19,7 +20,7 @@ ROUND_TRIP_WEIGHT = 0.125
 ROUND_TRIP_MAX_S = 0.125  #: what a single answer counts at most
 
 
-@attrs.frozen
+@value
 class SessionSettings:
     """The configuration that a session counts votes in."""
 

@@ -20,6 +20,7 @@ from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, S
 from paxlock.core.lease import TERM_MAX, quarantine
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.quorum import blocking
+from paxlock.core.value import value
 from paxlock.errors import ConfigError, StoreError
 
 __all__ = ["GreetTimer", "Recovery", "ServeTimer", "Start", "begin"]
@@ -31,17 +32,17 @@ WHILE_SITTING_OUT = 1
 AFTER_SITTING_OUT = 2
 
 
-@attrs.frozen
+@value
 class ServeTimer:
     """The time of sitting out may be over."""
 
 
-@attrs.frozen
+@value
 class GreetTimer:
     """Somebody may not have answered our greeting."""
 
 
-@attrs.frozen
+@value
 class Start:
     """How a node begins: the record to make durable before anything is answered, and what follows from
     the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
