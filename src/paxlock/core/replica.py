@@ -277,6 +277,8 @@ class Replica:
                     self._after_save.append((message.incarnation, node, greeted))
                 else:
                     self._answer(node, greeted)
+                if greeted is not None:
+                    self._answer(node, recovery.greet_back(node, message, now))
             case Greeted():
                 recovery.answered(node, message, now)
             case Commit() if self.mode is NodeMode.SERVING:
