@@ -19,12 +19,13 @@ from typing import NoReturn
 
 import attrs
 
+import paxlock
 from benchmarks import plots
 from benchmarks.bench import QUICK, Bench, Effort
 from benchmarks.figures import Figures
 from benchmarks.machine import description
 from benchmarks.peers.base import Peer
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, compile_package
 from benchmarks.registry import OURS, PEERS
 from benchmarks.report import report
 from benchmarks.results import Results
@@ -70,6 +71,7 @@ def main() -> int:
         results = Results(description(), {}, {})
         peers = present(plan.peers, results)
         begin = time.monotonic()
+        compile_package(Path(paxlock.__file__).parent)
         signal.signal(signal.SIGTERM, _end)
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.work_dir) as folder:
             run(attrs.evolve(plan, peers=peers), results, Path(folder), arguments.json)

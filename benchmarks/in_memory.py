@@ -17,7 +17,7 @@ from paxlock.core.notices import Granted
 from paxlock.core.recovery import Start
 from paxlock.core.replica import Replica, ReplicaSettings
 from paxlock.core.session import Session, SessionSettings
-from paxlock.opening import keyring_of
+from paxlock.members import keyring_of
 from paxlock.wire.codec import encode
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import queue
@@ -19,6 +20,16 @@ PYTHON = sys.executable
 LOG_TAIL_BYTES = 800
 STOP_PATIENCE_S = 10.0
 READY_PATIENCE_S = 60.0
+
+
+def compile_package(package: Path) -> bool:
+    """Write the bytecode of a package beside it where it is missing or old; False where that cannot be.
+
+    pip does so with what it installs, the peers that are written in Python among it, but not where it only
+    links to a tree like this one. Where Python is told to write none, each server would compile all of
+    paxlock at its start.
+    """
+    return bool(compileall.compile_dir(package, quiet=2))
 
 
 class Failed(Exception):

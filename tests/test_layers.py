@@ -30,6 +30,7 @@ PURE = {
     "heapq",
     "itertools",
     "math",
+    "operator",
     "random",
     "typing",
 }

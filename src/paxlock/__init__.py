@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from paxlock.core.notices import NodeStanding
     from paxlock.dev import open_dev_cell
     from paxlock.held import HeldLease, LeaseBlock
-    from paxlock.node import Node, open_node, serve_node
+    from paxlock.node import Node, open_node
     from paxlock.opening import open_client
+    from paxlock.service import serve_node
 
 __version__ = "0.1.0"
 
@@ -93,7 +94,7 @@ _LAZY = {
     "open_client": "paxlock.opening",
     "open_dev_cell": "paxlock.dev",
     "open_node": "paxlock.node",
-    "serve_node": "paxlock.node",
+    "serve_node": "paxlock.service",
 }
 
 

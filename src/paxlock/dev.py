@@ -15,7 +15,7 @@ import trio
 from paxlock.config import Cell, NodeConfig
 from paxlock.core.durable import Durability
 from paxlock.core.messages import Member
-from paxlock.node import run_service
+from paxlock.service import run_service
 from paxlock.store import MemoryStore
 from paxlock.wire.transport import UdpTransport, format_address
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -14,57 +14,19 @@ import trio
 from paxlock.client import Client
 from paxlock.clock import Clock
 from paxlock.config import Cell, ClientSettings, check_label, client_settings
-from paxlock.core.messages import Member, Welcome
+from paxlock.core.messages import Welcome
 from paxlock.driver import attended
-from paxlock.errors import ConfigError
+from paxlock.members import keep_resolving, keyring_of, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.keyring import Keyring
 from paxlock.wire.transport import Address, Transport, resolve
-from paxlock.world import World, default_label, world_of
+from paxlock.world import World, world_of
 
-__all__ = ["default_label", "keep_resolving", "keyring_of", "open_as", "open_client", "resolve_members"]
+__all__ = ["open_as", "open_client"]
 
 C = TypeVar("C", bound=Client)
 
 SESSION_BYTES = 16
 SEED_RETRY_S = 0.25
-RESOLVE_AGAIN_S = 10.0
-
-
-async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]:
-    """The addresses of the nodes, host names resolved; without those that cannot be resolved at the moment.
-    Raises ConfigError where not one can be.
-    """
-    found: dict[str, list[Address]] = {}
-    trouble: ConfigError | None = None
-    for member in members:
-        try:
-            found[member.node_id] = await resolve(member.address)
-        except ConfigError as error:
-            trouble = error
-    if trouble is not None and not found:
-        raise trouble
-    return found
-
-
-def _is_literal(address: str) -> bool:
-    host = address.rpartition(":")[0]
-    return host.startswith("[") or host.replace(".", "").isdigit()
-
-
-async def keep_resolving(cell: Cell, endpoint: Endpoint, known: Mapping[str, Sequence[Address]]) -> None:
-    """Resolve host names again from time to time: a node may have moved. ``known`` is what was found so far;
-    where the resolver is out of order, it stays.
-    """
-    if all(_is_literal(member.address) for member in cell.members):
-        return
-    while True:
-        await trio.sleep(RESOLVE_AGAIN_S)
-        try:
-            known = {**known, **await resolve_members(cell.members)}
-        except ConfigError:
-            continue
-        endpoint.configure(cell.cell_id, cell.epoch, known)
 
 
 async def _discover(
@@ -100,11 +62,6 @@ def _settings(cell: Cell | ClientSettings | str | Path | Sequence[str], key: byt
     if isinstance(cell, Cell | str | os.PathLike):
         return client_settings(cell=cell, environ={})
     return ClientSettings(None, tuple(cell), key)
-
-
-def keyring_of(keys: Sequence[tuple[int, bytes]]) -> Keyring:
-    """The keyring of a configuration; without keys, the unsealed one."""
-    return Keyring(dict(keys)) if keys else Keyring.unsealed()
 
 
 @asynccontextmanager

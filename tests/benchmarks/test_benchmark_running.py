@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -18,7 +19,7 @@ from benchmarks.figures import Figures, Tenure
 from benchmarks.peers.base import Peer
 from benchmarks.peers.ours import Paxlock
 from benchmarks.peers.zookeeper import mode
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, compile_package
 from benchmarks.registry import PEERS
 from benchmarks.results import Results
 from benchmarks.runtimes import Asyncio, Job, Runtime, Threads, Trio, at_once
@@ -204,3 +205,20 @@ def test_workloads_are_found_by_name() -> None:
     assert {"pairs", "workers", "contend", "hold", "succeed", "steady", "change", "watch", "first"} == set(
         WORKLOADS
     )
+
+
+def test_a_package_is_compiled_as_pip_does_it_and_anew_when_it_has_changed(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text("a = 1\n", encoding="utf-8")
+    assert compile_package(tmp_path)
+    (compiled,) = (tmp_path / "__pycache__").iterdir()
+    first = compiled.read_bytes()
+    assert compile_package(tmp_path)
+    assert compiled.read_bytes() == first
+    source.write_text("a = 1 + 1 + 1\n", encoding="utf-8")
+    os.utime(source, (1, 1))
+    assert compile_package(tmp_path)
+    assert compiled.read_bytes() != first
+    source.write_text("a = = 1\n", encoding="utf-8")
+    os.utime(source, (2, 2))
+    assert not compile_package(tmp_path)

@@ -52,6 +52,24 @@ def test_help_and_version_load_nothing_heavy(option: str) -> None:
     assert done.stdout.startswith("Usage: paxlock" if option == "--help" else "paxlock ")
 
 
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_a_node_loads_nothing_of_the_client(command: str) -> None:
+    script = (
+        "import sys; from paxlock.cli import main; code = main([sys.argv[1], '--help']); "
+        "print([name for name in ('paxlock.client', 'paxlock.core.session') if name in sys.modules], "
+        "'paxlock.service' in sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, command],
+        capture_output=True,
+        text=True,
+        env=environment({}),
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == "[] True\n"
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -158,6 +158,24 @@ def test_s7_nodes_greet_at_start_until_all_have_answered() -> None:
     assert node.sent(Greet) == []
 
 
+def test_s7_a_node_that_has_only_now_come_up_is_greeted_at_once() -> None:
+    node = serve(start_of("a", None, create=True))
+    node.tick(0.0)
+    node.receive(greeted(), "c", 0.01)
+    node.sent(Greet)
+
+    def greets(sender: str, run: str, now: float) -> list[object]:
+        node.receive(Greet(1, 1, session_id(run)), sender, now)
+        return [to for to, _ in node.sent(Greet)]
+
+    assert greets("b", "b-run", 0.011) == ["b"]
+    assert greets("b", "b-run", 0.012) == []  # not on and on
+    assert greets("c", "c-run", 0.013) == []  # it has answered
+    assert greets("b", "b-again", 0.014) == ["b"]
+    node.receive(Greet(1, 1, session_id("x-run")), "x", 0.015)
+    assert node.sent(Greet) == []
+
+
 def test_s7_greetings_are_answered_even_before_serving_and_only_once_remembered() -> None:
     machine = replica_of("a", "abc", start_of("a", None, create=True), run="second")
     machine.take_effects()

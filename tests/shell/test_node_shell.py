@@ -33,7 +33,7 @@ from paxlock import (
 from paxlock.clock import TrioClock
 from paxlock.core.durable import NodeRecord
 from paxlock.core.messages import NodeMode
-from paxlock.node import Service, run_service
+from paxlock.service import Service, run_service
 from paxlock.store import MemoryStore
 from paxlock.testing import open_virtual_cell
 from paxlock.wire.transport import Address, MemoryNetwork, UdpTransport, format_address

@@ -35,7 +35,7 @@ from paxlock import (
 )
 from paxlock.core.messages import NodeMode
 from paxlock.core.notices import NodeStanding
-from paxlock.node import Service
+from paxlock.service import Service
 from paxlock.wire.transport import UdpTransport, format_address
 
 

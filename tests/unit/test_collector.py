@@ -1,11 +1,15 @@
-"""The garbage collector in a process that only serves."""
+"""The garbage collector in programs of ours: while they load, and while they only serve."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
-from paxlock.collector import short_pauses
+import pytest
+
+from paxlock.collector import load, short_pauses
 
 
 class Link:
@@ -31,3 +35,36 @@ def test_what_stays_is_set_aside_and_young_cycles_are_still_found() -> None:
         assert gone() is None
     assert gc.get_freeze_count() == 0
     assert len(gc.callbacks) == before
+
+
+def test_nothing_is_collected_while_a_module_loads_and_what_it_is_made_of_is_set_aside() -> None:
+    program = (
+        "import gc\n"
+        "from paxlock.collector import load\n"
+        "runs = []\n"
+        "gc.callbacks.append(lambda phase, info: runs.append(phase))\n"
+        "assert load('paxlock.cli.group') is load('paxlock.cli.group')\n"
+        "print(runs, gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True True\n"
+
+
+def test_a_module_that_cannot_be_loaded_leaves_the_collector_as_it_was() -> None:
+    gc.unfreeze()
+    with pytest.raises(ModuleNotFoundError):
+        load("paxlock.no_such_module")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        load("paxlock.collector")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def test_what_is_loaded_already_is_not_set_aside_again() -> None:
+    gc.unfreeze()
+    load("paxlock.collector")
+    assert gc.get_freeze_count() == 0

@@ -1,4 +1,4 @@
-"""The first repetition: as soon as the grace allows, unless the cell is busy."""
+"""Repetitions: the first as soon as the grace allows, unless the cell is busy; then ever more rarely."""
 
 from __future__ import annotations
 
@@ -47,3 +47,35 @@ def test_where_answers_usually_take_long_it_waits_for_two_of_them() -> None:
     for _ in range(50):
         out.heard_after(60.0)
     assert out.retry_first() == pytest.approx(0.25, rel=0.01)
+
+
+def longest(out: Outbox, waited: float, *, candidates: int = 1, now: float = 100.0) -> float:
+    return out.retry_longest(2, waited, candidates, now)
+
+
+def test_where_no_quorum_is_heard_repetitions_stay_within_an_eighth_of_the_wait() -> None:
+    out = outbox()
+    assert longest(out, 0.2) == pytest.approx(6.4 * GRACE)
+    assert longest(out, 1.0) == pytest.approx(0.125)
+    assert longest(out, 60.0) == 0.5
+
+
+def test_nodes_that_are_heard_are_asked_as_rarely_as_ever() -> None:
+    out = outbox()
+    out.heard["a"] = 99.0
+    assert longest(out, 1.0) == pytest.approx(0.125)  # one of three is no quorum
+    out.heard["b"] = 98.5
+    assert longest(out, 1.0) == 0.5
+    assert longest(out, 1.0, now=100.6) == pytest.approx(0.125)  # that was long ago
+
+
+def test_a_cell_that_was_slow_is_not_asked_sooner_where_it_is_silent() -> None:
+    out = outbox()
+    for _ in range(50):
+        out.heard_after(0.1)
+    assert longest(out, 0.2) == pytest.approx(0.2, rel=0.01)
+
+
+def test_many_candidates_of_one_session_are_rarer_each() -> None:
+    assert longest(outbox(), 0.2, candidates=200) == pytest.approx(0.2)
+    assert longest(outbox(), 0.2, candidates=10_000) == 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from random import Random
 from typing import TypeVar
 
@@ -35,6 +37,7 @@ from paxlock.core.notices import (
     Changed,
     Ended,
     Failed,
+    Granted,
     HandleOutcome,
     Mismatch,
     NamesFound,
@@ -52,8 +55,8 @@ T = TypeVar("T")
 class Client:
     """A session whose effects are caught."""
 
-    def __init__(self) -> None:
-        settings = SessionSettings(MEMBERS, 30_000, 10_000, 50, "me")
+    def __init__(self, *, grace_ms: int = 50) -> None:
+        settings = SessionSettings(MEMBERS, 30_000, 10_000, grace_ms, "me")
         self.machine = Session(settings, session=SESSION, now=0.0, rng=Random(1))
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
@@ -121,6 +124,49 @@ def test_without_a_quorum_a_wait_fails_with_the_count_of_nodes() -> None:
         Reason.NO_QUORUM,
         "0 of 3 nodes answered",
     )
+
+
+def asks(client: Client, until: float, *, answer: Callable[[StandingPrepare], Message] | None) -> list[float]:
+    """When node a is asked for a name until then; ``answer`` is what all nodes say to the first of these."""
+    found: list[float] = []
+    while (due := client.machine.deadline()) <= until:
+        client.machine.tick(due)
+        for to, asked in client.sent(StandingPrepare):
+            if to == "a":
+                found.append(due)
+            if answer is not None and len(found) <= 1:
+                client.machine.receive(answer(asked), to, due)
+    return found
+
+
+def test_a_cell_that_is_not_there_is_found_within_an_eighth_of_the_time_it_took_to_come_up() -> None:
+    client = Client(grace_ms=10)
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    moments = asks(client, 30.0, answer=None)
+    waits = [(later - moment, moment) for moment, later in itertools.pairwise(moments)]
+    assert all(wait <= max(0.064, moment * 0.125) + 1e-9 for wait, moment in waits)
+    assert len([moment for moment in moments if moment > 10.0]) <= 20.0 / 0.375 + 1  # no more than ever
+    assert len([moment for moment in moments if moment <= 4.0]) <= 40
+
+
+def test_nodes_that_only_start_are_as_good_as_silent() -> None:
+    client = Client(grace_ms=10)
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    moments = asks(client, 2.0, answer=lambda asked: Recovering(asked.request, 0))
+    assert all(
+        later - moment <= max(0.064, moment * 0.125) + 1e-9 for moment, later in itertools.pairwise(moments)
+    )
+
+
+def test_nodes_that_have_answered_are_not_asked_more_often_for_being_slow() -> None:
+    client = Client(grace_ms=10)
+    other = client.machine.campaign("other", ttl=5.0, now=0.0)
+    for to, asked in client.sent(StandingPrepare):
+        client.machine.receive(Accepted(asked.request, "other", asked.candidate, 1, asked.seq), to, 0.001)
+    assert [granted.ticket for granted in client.told(Granted)] == [other]
+    client.machine.campaign("n", ttl=5.0, now=0.002)
+    moments = asks(client, 1.0, answer=None)
+    assert len(moments) <= 9  # 4 ms, doubling
 
 
 def test_releasing_a_wish_in_the_session_line_ends_it_at_once() -> None:

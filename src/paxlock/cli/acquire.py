@@ -21,8 +21,8 @@ from paxlock.cli.options import (
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.errors import LeaseLost, NotAcquired
-from paxlock.opening import default_label
 from paxlock.wire.handle import Handle, parse_handle
+from paxlock.world import default_label
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
 

@@ -12,7 +12,7 @@ from paxlock.cli.output import Facts, emit, name_facts, say, to_json
 from paxlock.cli.runtime import connect, scope_until_signal, typed_values
 from paxlock.client import Client, HeldLease
 from paxlock.config import ClientSettings
-from paxlock.opening import default_label
+from paxlock.world import default_label
 
 __all__ = ["elect_command"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import click
 
 from paxlock.cli import exits, output
 from paxlock.cli.options import talk_options
+from paxlock.collector import load
 
 __all__ = ["COMMANDS", "command_line", "run_command_line"]
 
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"paxlock.cli.{COMMANDS[cmd_name][0]}")
+        module = load(f"paxlock.cli.{COMMANDS[cmd_name][0]}")
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, signal_code
+from paxlock.collector import load
 from paxlock.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ async def connect(
 
     Raises Failure (no quorum) when that time is over.
     """
-    from paxlock.opening import open_client
+    load("paxlock.opening")
+    from paxlock.opening import open_client  # here, because a node does without it
 
     limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
     with trio.move_on_after(limit) as opening:

@@ -10,7 +10,7 @@ from paxlock.cli.output import say
 from paxlock.cli.runtime import run_async
 from paxlock.collector import short_pauses
 from paxlock.config import check_address, node_settings
-from paxlock.node import serve_node
+from paxlock.service import serve_node
 
 __all__ = ["serve_command"]
 

@@ -9,6 +9,7 @@ import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing
 from paxlock.core.messages import Occupancy, Occupant
+from paxlock.core.outbox import HEARD_OF_LATE_S
 from paxlock.core.proposer import Proposer
 from paxlock.errors import Reason
 
@@ -20,7 +21,6 @@ REFRESH_MIN_S = 0.01
 REFRESH_MAX_S = 1.0
 REFRESH_NEAR_END_S = 0.05
 REFRESH_DIVISOR = 20
-HEARD_OF_LATE_S = 2.0
 
 
 class AttemptTimer(NamedTuple):

@@ -26,7 +26,7 @@ from paxlock.core.messages import (
     Renewed,
 )
 from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
-from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.outbox import RETRY_MAX_S, Outbox, SessionSettings
 from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
@@ -36,7 +36,6 @@ from paxlock.errors import LossReason, Reason
 __all__ = ["Contender"]
 
 NEVER = float("inf")
-RETRY_MAX_S = 0.5
 PATIENCE_GRACES = 6.0
 WITHDRAWN_MAX_GRACES = 10.0
 ONE_ATTEMPT_S = 1.0
@@ -262,7 +261,7 @@ class Contender:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
                 attempt.retry = attempt.settle_refresh()
             else:
-                longest = attempt.refresh if attempt.wish.once else RETRY_MAX_S
+                longest = attempt.refresh if attempt.wish.once else self._longest_retry(proposer, now)
                 attempt.retry = min(attempt.retry * 2.0, longest)
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
                 attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
@@ -278,6 +277,10 @@ class Contender:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             again = min(again, given_up)
         self._timers.add(again, AttemptTimer(attempt.number))
+
+    def _longest_retry(self, proposer: Proposer, now: float) -> float:
+        waiting = len(self._attempts) - len(self._leases.tenures)
+        return self._out.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
     def _has_failed(self, proposer: Proposer, now: float) -> bool:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
@@ -358,7 +361,7 @@ class Contender:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = now
+        attempt.heard[node] = self._out.heard[node] = now
         if attempt.proposer.promised(node, message.request, message.term, now):
             self._accept(attempt, now)
         elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
@@ -373,7 +376,7 @@ class Contender:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = now
+        attempt.heard[node] = self._out.heard[node] = now
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         if message.request and sent_at > LONG_AGO:
@@ -426,7 +429,7 @@ class Contender:
         attempt = self._attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
-        attempt.heard[node] = now
+        attempt.heard[node] = self._out.heard[node] = now
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._leases.tenures.get(attempt.number)
@@ -461,6 +464,7 @@ class Contender:
     # Tenures
 
     def renewed(self, node: str, message: Renewed, now: float) -> None:
+        self._out.heard[node] = now
         moved, missing = self._leases.renewed(node, message, now)
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 
-import attrs
-
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.value import value
 
 __all__ = ["Durability", "Membership", "NodeRecord", "SeenNode", "Snapshot", "SnapshotName"]
 
@@ -26,7 +25,7 @@ class Membership(enum.Enum):
     MEMBER = "member"
 
 
-@attrs.frozen
+@value
 class SeenNode:
     """The highest incarnation heard of another member, and its run."""
 
@@ -35,7 +34,7 @@ class SeenNode:
     run: bytes
 
 
-@attrs.frozen
+@value
 class NodeRecord:
     """The durable record. Nothing above ``ceiling`` was ever promised, accepted or closed.
 
@@ -59,7 +58,7 @@ class NodeRecord:
     creating_runs: tuple[SeenNode, ...] = ()
 
 
-@attrs.frozen
+@value
 class SnapshotName:
     """One name of the snapshot: leases with the time that is LEFT (rule L8)."""
 
@@ -76,7 +75,7 @@ class SnapshotName:
     released: bool
 
 
-@attrs.frozen
+@value
 class Snapshot:
     """The state of a node that stopped cleanly, tied to the incarnation that stopped."""
 

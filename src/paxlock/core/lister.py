@@ -11,6 +11,7 @@ import attrs
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.messages import List, Names, Peer
 from paxlock.core.timers import Timers
+from paxlock.core.value import value
 
 __all__ = ["ListTimer", "Lister"]
 
@@ -21,7 +22,7 @@ LIST_PAUSE_S = 0.001
 WALKS_MAX = 1024
 
 
-@attrs.frozen
+@value
 class ListTimer:
     """Somebody's answer is to be looked for further."""
 

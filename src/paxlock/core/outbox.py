@@ -9,6 +9,7 @@ import attrs
 
 from paxlock.core.messages import Commit, Member, Message, Peer
 from paxlock.core.notices import Notice
+from paxlock.core.value import value
 
 __all__ = ["Outbox", "SessionSettings"]
 
@@ -17,9 +18,14 @@ RETRY_FIRST_MAX_GRACES = 4.0
 RETRY_ROUND_TRIPS = 2.0
 ROUND_TRIP_WEIGHT = 0.125
 ROUND_TRIP_MAX_S = 0.125  #: what a single answer counts at most
+RETRY_MAX_S = 0.5
+HEARD_OF_LATE_S = 2.0
+SILENT_RETRY_GRACES = 6.4
+SILENT_RETRY_SHARE = 0.125
+SILENT_RETRY_EACH_S = 0.001
 
 
-@attrs.frozen
+@value
 class SessionSettings:
     """The configuration that a session counts votes in."""
 
@@ -48,6 +54,7 @@ class Outbox:
 
     grace: float
     rng: Random
+    heard: dict[str, float] = attrs.field(factory=dict)  #: when each node last said what serving nodes say
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Notice] = attrs.field(factory=list)
     _commits: dict[int, list[tuple[Peer, Message]]] = attrs.field(factory=dict)
@@ -111,6 +118,19 @@ class Outbox:
         least, most = RETRY_FIRST_GRACES * self.grace, RETRY_FIRST_MAX_GRACES * self.grace
         longest = min(max(least, RETRY_ROUND_TRIPS * self._longest), most)
         return max(longest, RETRY_ROUND_TRIPS * self._usual)
+
+    def retry_longest(self, quorum: int, waited: float, candidates: int, now: float) -> float:
+        """What the intervals between the repetitions of a candidate grow to, in seconds; it has ``waited``
+        so long for an answer, as one of so many ``candidates`` of this session.
+
+        Where no quorum has been heard of late, there is hardly anybody to be spared: an eighth of the time
+        waited, so that nodes that come up are found soon. That reaches the longest interval after 4 s; many
+        candidates of one session begin with longer ones, a millisecond for each.
+        """
+        if sum(now - at < HEARD_OF_LATE_S for at in self.heard.values()) >= quorum:
+            return RETRY_MAX_S
+        least = max(SILENT_RETRY_GRACES * self.grace, self.retry_first(), candidates * SILENT_RETRY_EACH_S)
+        return min(RETRY_MAX_S, max(least, waited * SILENT_RETRY_SHARE))
 
     def jitter(self, interval: float) -> float:
         """Never later than the interval: a place in line lapses by what was stated."""

@@ -31,13 +31,14 @@ from paxlock.core.messages import (
 from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.standing import Judgement, State, judge, speaks_for_nobody
+from paxlock.core.value import value
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
 
 _Word = tuple[Candidate | None, int]
 
 
-@attrs.frozen
+@value
 class QueryTimer:
     """A question may want repeating, or its time may be over."""
 

@@ -20,6 +20,7 @@ from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, S
 from paxlock.core.lease import TERM_MAX, quarantine
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.quorum import blocking
+from paxlock.core.value import value
 from paxlock.errors import ConfigError, StoreError
 
 __all__ = ["GreetTimer", "Recovery", "ServeTimer", "Start", "begin"]
@@ -31,17 +32,17 @@ WHILE_SITTING_OUT = 1
 AFTER_SITTING_OUT = 2
 
 
-@attrs.frozen
+@value
 class ServeTimer:
     """The time of sitting out may be over."""
 
 
-@attrs.frozen
+@value
 class GreetTimer:
     """Somebody may not have answered our greeting."""
 
 
-@attrs.frozen
+@value
 class Start:
     """How a node begins: the record to make durable before anything is answered, and what follows from
     the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
@@ -172,6 +173,7 @@ class Recovery:
     started_at: float = attrs.field(init=False, default=0.0)
     _answers: dict[str, Greeted] = attrs.field(init=False, factory=dict)
     _greeted: set[str] = attrs.field(init=False, factory=set)
+    _runs: dict[str, bytes] = attrs.field(init=False, factory=dict)
     _retry: float = attrs.field(init=False, default=GREET_RETRY_FIRST_S)
     _joined_floor: int = attrs.field(init=False, default=0)
 
@@ -221,11 +223,23 @@ class Recovery:
 
     def greet(self, now: float) -> Iterable[tuple[str, Greet]]:
         """Whom to greet now: those that have not answered, and, while joining, those whose answer is old."""
-        request = AFTER_SITTING_OUT if now >= self.serve_at else WHILE_SITTING_OUT
         for node in self.others:
             if node not in self._greeted:
-                yield node, Greet(request, self.record.incarnation, self.run)
+                yield node, self._greeting(now)
         self._retry = min(self._retry * 2.0, GREET_RETRY_MAX_S)
+
+    def greet_back(self, node: str, message: Greet, now: float) -> Greet | None:
+        """Another node greets, and has not answered our own greeting: it has only now come up, perhaps, and
+        need not wait for the next one. Once for each run of it, so that two nodes do not go on and on.
+        """
+        if node in self._greeted or self._runs.get(node) == message.run:
+            return None
+        self._runs[node] = message.run
+        return self._greeting(now)
+
+    def _greeting(self, now: float) -> Greet:
+        request = AFTER_SITTING_OUT if now >= self.serve_at else WHILE_SITTING_OUT
+        return Greet(request, self.record.incarnation, self.run)
 
     def next_greeting(self, now: float) -> float:
         """When to greet again; infinity once everybody has answered."""

@@ -44,6 +44,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.timers import Timers
+from paxlock.core.value import value
 
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
 
@@ -52,7 +53,7 @@ ATTEMPTS_PER_ANSWER_BYTES = 950
 EVENTS_PER_LIFE = 1 << 28
 
 
-@attrs.frozen
+@value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
     used only against terms far ahead, never for a lease.
@@ -70,7 +71,7 @@ class ReplicaSettings:
         return tuple(member.node_id for member in self.members if member.node_id != self.node_id)
 
 
-@attrs.frozen
+@value
 class ModeChanged:
     """Published when the node may do more than before; ``sits_out`` in seconds, 0 unless recovering."""
 
@@ -78,14 +79,14 @@ class ModeChanged:
     sits_out: float
 
 
-@attrs.frozen
+@value
 class MemoryLost:
     """Published when another member knows a later life of this node: it must stop and join."""
 
     explanation: str
 
 
-@attrs.frozen
+@value
 class MaxTtlTimer:
     """A lowered max_ttl may have become the only one that matters."""
 
@@ -279,6 +280,8 @@ class Replica:
                     self._after_save.append((message.incarnation, node, greeted))
                 else:
                     self._answer(node, greeted)
+                if greeted is not None:
+                    self._answer(node, recovery.greet_back(node, message, now))
             case Greeted():
                 recovery.answered(node, message, now)
             case Commit() if self.mode is NodeMode.SERVING:

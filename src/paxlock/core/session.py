@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-import attrs
-
 from paxlock.core.campaign import Wish
 from paxlock.core.contender import Contender
 from paxlock.core.effects import NOTHING, Effects
@@ -51,6 +49,7 @@ from paxlock.core.queries import (
     SurveyQuery,
 )
 from paxlock.core.timers import Timers
+from paxlock.core.value import value
 from paxlock.core.watcher import Watcher, WatchTimer
 
 __all__ = ["Session", "SessionSettings"]
@@ -66,7 +65,7 @@ REQUESTS_PER_QUESTION = 64
 TIMINGS_REMEMBERED = 64
 
 
-@attrs.frozen
+@value
 class HelloTimer:
     """Some node has not yet told its configuration."""
 

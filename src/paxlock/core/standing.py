@@ -8,11 +8,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-import attrs
-
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import View
 from paxlock.core.quorum import blocking, majority
+from paxlock.core.value import value
 
 __all__ = ["Judgement", "State", "judge", "knows", "over", "speaks_for_nobody"]
 
@@ -25,7 +24,7 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@attrs.frozen
+@value
 class Judgement:
     """The standing of a name. ``term`` is the fencing token of the tenure that is led; 0 otherwise.
 

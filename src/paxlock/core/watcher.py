@@ -14,6 +14,7 @@ from paxlock.core.messages import Event, Seen, View, Watch
 from paxlock.core.notices import Changed
 from paxlock.core.quorum import blocking
 from paxlock.core.standing import Judgement, State, judge, knows, over
+from paxlock.core.value import value
 
 __all__ = ["WATCH_LAPSE_S", "WATCH_REFRESH_S", "WatchTimer", "Watcher"]
 
@@ -26,7 +27,7 @@ WATCH_NAMES_LOOKED_AT = 64
 CHECKS_MAX = 16
 
 
-@attrs.frozen
+@value
 class WatchTimer:
     """The subscription wants refreshing, or a node has not been heard for too long."""
 

@@ -6,7 +6,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core import contender, graveyard
+from paxlock.core import contender, graveyard, outbox
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 
@@ -14,7 +14,7 @@ __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
 START_S = 0.05  #: how long the cell has to form before the time of faults is counted
 #: A candidate that heard of no quorum repeats itself as late as this, and is in no line until then.
-BACK_OFF_S = contender.RETRY_MAX_S
+BACK_OFF_S = outbox.RETRY_MAX_S
 #: What dead candidates may cost: places in the line that lapse, the graces of promises, one after another.
 LAPSE_S = 0.3
 HANDOFF_MAX_S = BACK_OFF_S + LAPSE_S

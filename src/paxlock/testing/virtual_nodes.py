@@ -9,7 +9,7 @@ import trio
 
 from paxlock.clock import TrioClock
 from paxlock.config import Cell, NodeConfig
-from paxlock.node import Service, run_service
+from paxlock.service import Service, run_service
 from paxlock.testing.virtual_world import Disk, Line
 
 __all__ = ["VirtualNodes"]

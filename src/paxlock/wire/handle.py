@@ -12,6 +12,7 @@ import binascii
 import attrs
 
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX
+from paxlock.core.value import value
 from paxlock.errors import ConfigError
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 from paxlock.wire.schema import SESSION_BYTES
@@ -26,7 +27,7 @@ _PREFIX = "pl1."
 _SHAPE = (bytes, str, bytes, int, int)
 
 
-@attrs.frozen
+@value
 class Handle:
     """The grant that a handle names. ``term`` is its fencing token."""
 

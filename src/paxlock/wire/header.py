@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import attrs
 
+from paxlock.core.value import value
 from paxlock.wire.codec import PAYLOAD_MAX_BYTES
 from paxlock.wire.schema import NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES, is_node_id
 
@@ -91,7 +92,7 @@ class SessionSender(NamedTuple):
         return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch) + self.session
 
 
-@attrs.frozen
+@value
 class NodeSender:
     """One run of a node: its id, its incarnation, and the 16 random bytes of this run (section 7)."""
 

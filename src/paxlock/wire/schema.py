@@ -7,6 +7,7 @@ schema says is Malformed.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import attrs
@@ -18,6 +19,7 @@ from paxlock.core.lease import (
     TERM_MAX,
     Candidate,
 )
+from paxlock.core.value import value
 
 if TYPE_CHECKING:
     import enum
@@ -68,7 +70,7 @@ class Malformed(ValueError):
     """The bytes are not a list of messages of this protocol."""
 
 
-@attrs.frozen
+@value
 class Field:
     """The type on the wire, and what turns a value of it into the field's own (checking its limits) and back.
 
@@ -219,10 +221,8 @@ class Schema:
     """How one class is written: its fields in order, and what must hold for the whole.
 
     ``decode`` builds an instance from a list of plain values, or raises Malformed; ``encode`` gives the list.
+    Their code is made when it is first wanted: a start does not pay for messages that it does not see.
     """
-
-    decode: Callable[[list[Any]], Any]
-    encode: Callable[[Any], list[Any]]
 
     def __init__(
         self,
@@ -232,11 +232,26 @@ class Schema:
         check: Callable[[Any], bool] | None = None,
     ) -> None:
         """``build`` stands in for the class; ``check`` is asked whether the fields go together."""
-        attributes = [attribute.name for attribute in attrs.fields(cls)]
         self.cls = cls
         self.fields = fields
-        scope: dict[str, Any] = {"refuse": _refuse, "build": build or cls}
-        named = [(f"v{index}", field) for index, field in enumerate(fields)]
+        self._build = build or cls
+        self._check = check
+
+    @cached_property
+    def decode(self) -> Callable[[list[Any]], Any]:
+        plain: _Convert = self._code["decode"]
+        return plain if self._check is None else _checked(plain, self._check)
+
+    @cached_property
+    def encode(self) -> Callable[[Any], list[Any]]:
+        written: Callable[[Any], list[Any]] = self._code["encode"]
+        return written
+
+    @cached_property
+    def _code(self) -> dict[str, Any]:
+        attributes = [attribute.name for attribute in attrs.fields(self.cls)]
+        scope: dict[str, Any] = {"refuse": _refuse, "build": self._build}
+        named = [(f"v{index}", field) for index, field in enumerate(self.fields)]
         for name, field in named:
             scope |= {f"{name}_type": field.wire, f"read_{name}": field.decode, f"write_{name}": field.encode}
         source = _SOURCE.format(
@@ -248,9 +263,8 @@ class Schema:
                 for (name, field), attribute in zip(named, attributes, strict=True)
             ),
         )
-        exec(compile(source, f"{__file__}, {cls.__name__}", "exec"), scope)
-        self.encode, plain = scope["encode"], scope["decode"]
-        self.decode = plain if check is None else _checked(plain, check)
+        exec(compile(source, f"{__file__}, {self.cls.__name__}", "exec"), scope)
+        return scope
 
 
 def _type_of(name: str, field: Field) -> str:

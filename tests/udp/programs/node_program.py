@@ -13,7 +13,7 @@ from functools import partial
 import trio
 
 from paxlock import NodeConfig, PaxlockError, serve_node
-from paxlock.node import Service
+from paxlock.service import Service
 
 
 def say(event: str, **facts: object) -> None:
