@@ -413,8 +413,7 @@ class Contender:
             self._end(attempt, now)
             self._new_attempt(self._names[wish.name], wish, now)
             return
-        lease = attempt.lease
-        attempt.lease = Lease(lease.candidate, lease.ttl_ms, lease.label, lease.data, proposer.term)
+        attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
         self._leases.add(tenure, now)
         if wish.until < NEVER:

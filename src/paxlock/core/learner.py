@@ -159,8 +159,8 @@ class Learner:
         held = record.lease if record is not None else None
         if record is not None:
             name = record.name
-        if held is not None and held == attrs.evolve(lease, token=held.token):
-            lease = attrs.evolve(held, token=lease.token)
+        if held is not None and held == lease.with_token(held.token):
+            lease = held.with_token(lease.token)
         self._chosen[name] = Chosen(lease, message.term, released)
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
@@ -205,7 +205,7 @@ class Learner:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
                 if known.lease.token:
-                    lease = attrs.evolve(lease, token=known.lease.token)
+                    lease = lease.with_token(known.lease.token)
                 # It may have been chosen in a higher term than it is held in here. Held in a higher one,
                 # perhaps by a late standing Prepare, it is not known to be chosen there without the token.
                 chosen = known.term >= lease_term or bool(lease.token)

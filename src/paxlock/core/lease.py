@@ -56,6 +56,10 @@ class Lease:
     def ttl(self) -> float:
         return self.ttl_ms / 1000.0
 
+    def with_token(self, token: int) -> Lease:
+        """The same lease, with this token. (`attrs.evolve` takes five times as long.)"""
+        return Lease(self.candidate, self.ttl_ms, self.label, self.data, token)
+
 
 def quarantine(max_ttl: float, drift: float) -> float:
     """How long a node that lost its memory stays silent, on its own clock (section 7)."""

@@ -122,12 +122,16 @@ def _walk(payload: bytes) -> None:
             if size:
                 at += size
                 missing += change[initial]
-            # The two most frequent of the long forms, here because a call would double the time.
+            # The most frequent of the long forms, here because a call would double the time: in a cell that
+            # has run for long, requests, attempts and terms take up four bytes.
             elif initial == _INT_8 and payload[at + 1] >= _SHORT:
                 at += 2
                 missing -= 1
             elif initial == _INT_16 and payload[at + 1]:
                 at += 3
+                missing -= 1
+            elif initial == _INT_32 and (payload[at + 1] or payload[at + 2]):
+                at += 5
                 missing -= 1
             else:
                 size, more = _long_form(payload, at)
