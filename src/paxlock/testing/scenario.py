@@ -110,11 +110,24 @@ class Scenario:
         return SILENCE_GRACES * self.grace_ms / 1000.0 if self.left_out else 0.0
 
     @property
+    def lapses(self) -> float:
+        """What a grace above the usual one costs, on top of LAPSE_S: promises lapse by it, and who withdraws
+        backs off for so many graces at most (L2).
+        """
+        return contender.WITHDRAWN_MAX_GRACES * max(0, self.grace_ms - GRACE_MS) / 1000.0
+
+    @property
+    def next_max(self) -> float:
+        """How long a name with waiters may be without a holder between two, once all is well."""
+        return self.handoff_max + self.lapses + self.silence
+
+    @property
     def served_max(self) -> float:
         """How long after the heal a name with waiters may be blocked: one ttl, by the lease of a dead holder
         or by a node that sits out, or as long as everybody backs off; and what dead candidates cost.
         """
-        return max(quarantine(self.max_ttl, self.drift), BACK_OFF_S) + LAPSE_S + self.silence
+        blocked = max(quarantine(self.max_ttl, self.drift), BACK_OFF_S)
+        return blocked + LAPSE_S + self.lapses + self.silence
 
     @property
     def lateness_max(self) -> float:

@@ -89,7 +89,7 @@ class Simulation:
         self.check = Histories(
             Progress(
                 first_max=scenario.served_max,
-                next_max=scenario.handoff_max + scenario.silence,
+                next_max=scenario.next_max,
                 dead_max=quarantine(scenario.max_ttl, scenario.drift),
             ),
             nodes=NodeChecker(scenario.grace_ms / 1000.0),
