@@ -139,7 +139,8 @@ async def test_another_key_is_never_answered(autojump_clock: MockClock) -> None:
                 pytest.fail("nobody can have answered")
         assert scope.cancelled_caught
         counts = service_of(cell, "a").endpoint.statistics()
-        assert counts["dropped_key"] + counts.get("dropped_seal", 0) >= 5
+        # One key in 255 has the id of the cell's own.
+        assert counts.get("dropped_key", 0) + counts.get("dropped_seal", 0) >= 5
 
 
 async def test_a_node_with_another_max_ttl_is_a_config_error_from_the_body(
