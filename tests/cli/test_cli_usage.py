@@ -34,19 +34,23 @@ def _no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+def in_a_new_python(script: str, argument: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, argument],
+        capture_output=True,
+        text=True,
+        env=environment({}),
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_load_nothing_heavy(option: str) -> None:
     script = (
         "import sys; from paxlock.cli import main; code = main([sys.argv[1]]); "
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, option],
-        capture_output=True,
-        text=True,
-        env=environment({}),
-        check=False,
-    )
+    done = in_a_new_python(script, option)
     assert done.returncode == 0
     assert done.stderr == "[]\n"
     assert done.stdout.startswith("Usage: paxlock" if option == "--help" else "paxlock ")
@@ -59,13 +63,7 @@ def test_a_node_loads_nothing_of_the_client(command: str) -> None:
         "print([name for name in ('paxlock.client', 'paxlock.core.session') if name in sys.modules], "
         "'paxlock.service' in sys.modules, file=sys.stderr); sys.exit(code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, command],
-        capture_output=True,
-        text=True,
-        env=environment({}),
-        check=False,
-    )
+    done = in_a_new_python(script, command)
     assert done.returncode == 0
     assert done.stderr == "[] True\n"
 
