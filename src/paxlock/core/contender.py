@@ -380,7 +380,7 @@ class Contender:
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         if message.request and sent_at > LONG_AGO:
-            self._out.heard_after(now - sent_at)
+            self._out.heard_after(node, now - sent_at)
         proposer = attempt.proposer
         if tenure is not None:
             if message.term >= tenure.token and tenure.acknowledged(node, sent_at):

@@ -9,6 +9,7 @@ import attrs
 
 from paxlock.core.messages import Commit, Member, Message, Peer
 from paxlock.core.notices import Notice
+from paxlock.core.round_trips import RoundTrips
 from paxlock.core.value import value
 
 __all__ = ["Outbox", "SessionSettings"]
@@ -54,6 +55,7 @@ class Outbox:
 
     grace: float
     rng: Random
+    round_trips: RoundTrips
     heard: dict[str, float] = attrs.field(factory=dict)  #: when each node last said what serving nodes say
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Notice] = attrs.field(factory=list)
@@ -104,8 +106,9 @@ class Outbox:
         self._last_ticket += 1
         return self._last_ticket
 
-    def heard_after(self, took: float) -> None:
-        """An answer took this long. The longest rises at once and falls slowly, the usual moves slowly."""
+    def heard_after(self, node: str, took: float) -> None:
+        """An answer of this node took this long. The longest rises at once and falls slowly, the usual moves slowly."""
+        self.round_trips.measured(node, took)
         self._longest = max(took, self._longest + ROUND_TRIP_WEIGHT * (took - self._longest))
         self._usual += ROUND_TRIP_WEIGHT * (min(took, ROUND_TRIP_MAX_S) - self._usual)
 

@@ -48,6 +48,7 @@ from paxlock.core.queries import (
     RenewQuery,
     SurveyQuery,
 )
+from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 from paxlock.core.watcher import Watcher, WatchTimer
@@ -79,7 +80,7 @@ class Session:
         self.counters: Counter[str] = Counter()
         self._nodes = settings.nodes
         self._timers = Timers()
-        self._out = Outbox(settings.grace, rng)
+        self._out = Outbox(settings.grace, rng, RoundTrips(settings.nodes))
         self._numbers = Numbers(settings.max_ttl_ms / 1000.0)
         self._contender = Contender(
             settings,

@@ -1,0 +1,64 @@
+"""The estimates of round trips (core/round_trips.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from paxlock.core.round_trips import ROUND_TRIP_MAX_S, RoundTrips
+
+NODES = ("a", "b", "c")
+
+
+def test_the_first_answer_sets_the_estimate_and_half_of_it_as_variation() -> None:
+    trips = RoundTrips(NODES)
+    assert trips.of("a") is None
+    trips.measured("a", 0.1)
+    found = trips.of("a")
+    assert found is not None
+    assert found.smoothed == pytest.approx(0.1)
+    assert found.timeout == pytest.approx(0.3)
+
+
+def test_further_answers_move_it_slowly_as_rfc_6298_says() -> None:
+    trips = RoundTrips(NODES)
+    trips.measured("a", 0.1)
+    trips.measured("a", 0.2)
+    found = trips.of("a")
+    assert found is not None
+    assert found.variation == pytest.approx(0.75 * 0.05 + 0.25 * 0.1)
+    assert found.smoothed == pytest.approx(0.875 * 0.1 + 0.125 * 0.2)
+
+
+def test_a_steady_round_trip_is_timed_out_soon_after_it() -> None:
+    trips = RoundTrips(NODES)
+    for _ in range(100):
+        trips.measured("a", 0.05)
+    found = trips.of("a")
+    assert found is not None
+    assert found.timeout == pytest.approx(0.05, rel=1e-3)
+
+
+def test_of_a_quorum_it_is_that_of_the_slowest_among_the_fastest() -> None:
+    trips = RoundTrips(NODES)
+    assert trips.smoothed(0.2) == 0.2
+    trips.measured("a", 0.001)
+    assert trips.smoothed(0.2) == 0.2
+    trips.measured("c", 0.3)
+    assert trips.smoothed(0.2) == pytest.approx(0.3)
+    trips.measured("b", 0.04)
+    assert trips.smoothed(0.2) == pytest.approx(0.04)
+    assert trips.timeout(0.2) == pytest.approx(0.12)
+
+
+def test_strangers_do_not_count_and_no_answer_counts_for_more_than_the_most() -> None:
+    trips = RoundTrips(NODES)
+    trips.measured("x", 0.1)
+    assert trips.of("x") is None
+    trips.measured("a", 1e9)
+    found = trips.of("a")
+    assert found is not None
+    assert found.smoothed == ROUND_TRIP_MAX_S
+    trips.measured("b", -1.0)
+    found = trips.of("b")
+    assert found is not None
+    assert found.smoothed == 0.0
