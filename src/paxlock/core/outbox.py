@@ -107,7 +107,9 @@ class Outbox:
         return self._last_ticket
 
     def heard_after(self, node: str, took: float) -> None:
-        """An answer of this node took this long. The longest rises at once and falls slowly, the usual moves slowly."""
+        """An answer of this node took this long. The longest rises at once and falls slowly, the usual
+        moves slowly.
+        """
         self.round_trips.measured(node, took)
         self._longest = max(took, self._longest + ROUND_TRIP_WEIGHT * (took - self._longest))
         self._usual += ROUND_TRIP_WEIGHT * (min(took, ROUND_TRIP_MAX_S) - self._usual)
