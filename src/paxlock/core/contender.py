@@ -12,12 +12,23 @@ from __future__ import annotations
 from collections import Counter
 from math import ceil
 
-from paxlock.core.campaign import Attempt, AttemptTimer, LocalName, Wish, WishTimer
+from paxlock.core.campaign import (
+    ONE_TRY_MAX_ROUND_TRIPS,
+    ONE_TRY_MAX_S,
+    ONE_TRY_ROUND_TRIPS,
+    ONE_TRY_S,
+    Attempt,
+    AttemptTimer,
+    LocalName,
+    Wish,
+    WishTimer,
+)
 from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
 from paxlock.core.messages import (
     Accepted,
+    Occupant,
     Promise,
     RefusalReason,
     Refused,
@@ -37,8 +48,11 @@ __all__ = ["Contender"]
 
 NEVER = float("inf")
 PATIENCE_GRACES = 6.0
+PATIENCE_ROUND_TRIPS = 3.0
+RETRY_ROUND_TRIPS = 1.5
+LATE_ROUND_TRIPS = 4.0  #: ages are heard late by half of one's own round trip and half of the other's
 WITHDRAWN_MAX_GRACES = 10.0
-ONE_ATTEMPT_S = 1.0
+WITHDRAWN_MAX_ROUND_TRIPS = 4.0
 
 
 class Contender:
@@ -87,7 +101,7 @@ class Contender:
     ) -> int:
         """Want a name; see Session.campaign."""
         once = wait is not None and wait <= 0
-        until = NEVER if wait is None else now + (ONE_ATTEMPT_S if once else wait)
+        until = NEVER if wait is None else now + (ONE_TRY_S if once else wait)
         wish = Wish(
             ticket=self._out.ticket(),
             name=name,
@@ -101,7 +115,7 @@ class Contender:
         local = self._names.get(name)
         if local is None:
             local = self._names[name] = LocalName(name)
-        if once and local.attempt is not None:
+        if once and local.attempt is not None and local.attempt.number in self._leases.tenures:
             self._out.publish(Failed(wish.ticket, Reason.HELD, local.attempt.wish.label, ""))
             return wish.ticket
         self._wishes[wish.ticket] = wish
@@ -112,6 +126,9 @@ class Contender:
         else:
             local.wishes.append(wish)
             self._next_wish(local, now)
+            ahead = local.attempt
+            if once and ahead is not None and ahead.proposer.phase is Phase.PREPARING:
+                self._timers.add(now, AttemptTimer(ahead.number))  # who holds it is to be known soon
         return wish.ticket
 
     def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
@@ -175,7 +192,7 @@ class Contender:
                 self._endings.due(number, now)
             case WishTimer(ticket):
                 if ticket in self._wishes:
-                    self._give_up(self._wishes[ticket], now)
+                    self._wish_due(self._wishes[ticket], now)
             case _:
                 return False
         return True
@@ -208,8 +225,8 @@ class Contender:
         candidate = Candidate(self._session, self._last_attempt)
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
-        proposer = Proposer(candidate, self._nodes)
-        first = self._out.retry_first()
+        proposer = Proposer(candidate, self._nodes, round_trip=after.proposer.round_trip if after else 0.0)
+        first = self._first_retry(proposer)
         attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
@@ -218,8 +235,10 @@ class Contender:
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
-        attempt.backoff = min(after.backoff * 2.0, WITHDRAWN_MAX_GRACES * self._settings.grace)
         proposer.highest = after.proposer.highest
+        usual = proposer.round_trip
+        longest = max(WITHDRAWN_MAX_GRACES * self._settings.grace, WITHDRAWN_MAX_ROUND_TRIPS * usual)
+        attempt.backoff = min(max(after.backoff * 2.0, usual), longest)
         self._timers.add(
             now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
@@ -228,8 +247,7 @@ class Contender:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
-        waits = not attempt.wish.once and attempt.number not in self._leases.tenures
-        self._proposals.prepares(attempt, now, waits=waits)
+        self._proposals.prepares(attempt, now, waits=attempt.number not in self._leases.tenures)
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
@@ -237,7 +255,7 @@ class Contender:
         this very term is an answer already.
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
-        attempt.retry = self._out.retry_first()
+        attempt.retry = self._first_retry(attempt.proposer)
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._out.jitter(attempt.retry))
 
@@ -249,7 +267,7 @@ class Contender:
         if proposer.phase is Phase.BACKING_OFF:
             self._prepare(attempt, now)
             return
-        if proposer.phase is Phase.PREPARING and not attempt.wish.once:
+        if proposer.phase is Phase.PREPARING:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
         if self._has_failed(proposer, now):
             if self._give_way(attempt, now):
@@ -261,22 +279,29 @@ class Contender:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
                 attempt.retry = attempt.settle_refresh()
             else:
-                longest = attempt.refresh if attempt.wish.once else self._longest_retry(proposer, now)
-                attempt.retry = min(attempt.retry * 2.0, longest)
+                attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
                 attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
-            self._proposals.prepares(attempt, now, waits=not attempt.wish.once)
+            self._proposals.prepares(attempt, now, waits=True)
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
         again = now + self._out.jitter(attempt.retry)
-        given_up = proposer.started + PATIENCE_GRACES * self._settings.grace
+        given_up = proposer.started + self._patience(proposer)
         if proposer.phase is Phase.ACCEPTING and now < given_up:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             again = min(again, given_up)
         self._timers.add(again, AttemptTimer(attempt.number))
+
+    def _patience(self, proposer: Proposer) -> float:
+        """How long a phase waits for answers: what has not come by then counts as no."""
+        return max(PATIENCE_GRACES * self._settings.grace, PATIENCE_ROUND_TRIPS * proposer.round_trip)
+
+    def _first_retry(self, proposer: Proposer) -> float:
+        """When a phase is asked again for the first time: not before its answers can have come."""
+        return max(self._out.retry_first(), RETRY_ROUND_TRIPS * proposer.round_trip)
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures)
@@ -286,7 +311,7 @@ class Contender:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
         phase for so long, count as no.
         """
-        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+        if now >= proposer.started + self._patience(proposer):
             return proposer.failed(frozenset(self._nodes))
         if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
@@ -295,7 +320,7 @@ class Contender:
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
-        attempt.retry = self._out.retry_first()
+        attempt.retry = self._first_retry(attempt.proposer)
         self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
 
@@ -303,8 +328,10 @@ class Contender:
         """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
         that another with a quorum lacks (rule L3).
         """
-        wish, proposer, grace = attempt.wish, attempt.proposer, self._settings.grace
-        split = not wish.once and proposer.must_withdraw(age=wish.age(now), grace=grace, now=now)
+        wish, proposer = attempt.wish, attempt.proposer
+        late = max(self._settings.grace, LATE_ROUND_TRIPS * proposer.round_trip)
+        patience = self._patience(proposer) if wish.once else None
+        split = proposer.must_withdraw(age=wish.age(now), grace=late, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False
         self._counters["withdrawn"] += 1
@@ -326,19 +353,62 @@ class Contender:
         self._names[attempt.wish.name].attempt = None
         self._endings.begin(attempt, now, ticket=ticket, patience=patience)
 
+    def _wish_due(self, wish: Wish, now: float) -> None:
+        """The time given to a wish is over; a try that hears a quorum has some more, to hear of a holder."""
+        attempt = self._names[wish.name].attempt
+        if wish.once and attempt is not None:
+            usual = self._out.round_trips.timeout(0.0)
+            patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
+            if attempt.heard_since(wish.since) >= self._quorum:
+                patience = max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
+            if now < wish.since + patience:
+                self._timers.add(wish.since + patience, WishTimer(wish.ticket))
+                return
+        self._give_up(wish, now)
+
     def _give_up(self, wish: Wish, now: float) -> None:
-        """The time given is over, or one attempt was enough."""
+        """The time given is over, and the name not acquired."""
         local = self._names[wish.name]
         attempt = local.attempt
+        assert attempt is not None  # the wishes of a name have one, or are it
+        if attempt.number in self._leases.tenures:
+            self._fail(local, wish, Reason.HELD, attempt.wish.label, "", now=now)
+        else:
+            self._fail(local, wish, *attempt.why_not(self._quorum, now), now=now)
+        self._next_wish(local, now)
+
+    def _fail(
+        self, local: LocalName, wish: Wish, reason: Reason, holder: str | None, detail: str, *, now: float
+    ) -> None:
+        """This wish is over, whether it had an attempt of its own or stood behind another's."""
         del self._wishes[wish.ticket]
-        if attempt is not None and attempt.wish is wish:
-            reason, holder, detail = attempt.why_not(self._quorum, now)
-            self._end(attempt, now)
+        self._timers.cancel(WishTimer(wish.ticket))
+        if local.attempt is not None and local.attempt.wish is wish:
+            self._end(local.attempt, now)
         else:
             local.wishes.remove(wish)
-            reason, holder, detail = Reason.HELD, attempt.wish.label if attempt is not None else None, ""
         self._out.publish(Failed(wish.ticket, reason, holder, detail))
+
+    def _holder_known(self, attempt: Attempt, now: float) -> bool:
+        """Where somebody else is known to hold the name, those that try once are told; whether this attempt
+        was one of them.
+        """
+        local = self._names[attempt.wish.name]
+        if not attempt.wish.once and not any(wish.once for wish in local.wishes):
+            return False
+        holder = attempt.proposer.holder()
+        if holder is None or self._leaves(holder):
+            return False
+        for wish in [attempt.wish, *local.wishes]:
+            if wish.once and attempt.proposer.holder(wish.since) is not None:
+                self._fail(local, wish, Reason.HELD, holder.label, "", now=now)
         self._next_wish(local, now)
+        return attempt.number not in self._attempts
+
+    def _leaves(self, holder: Occupant) -> bool:
+        """Whether it is an earlier attempt of this session that is on its way out: nobody else's lease."""
+        session, number = holder.candidate
+        return session == self._session and number not in self._detached
 
     # Answers to attempts
 
@@ -356,12 +426,17 @@ class Contender:
             self._out.send(node, Release(self._out.request(), name, candidate, term))
         return attempt
 
+    def _heard_from(self, node: str, attempt: Attempt, request: int, now: float) -> None:
+        attempt.heard[node] = self._out.heard[node] = now
+        if attempt.wish.once:
+            attempt.proposer.answered(node, request, now)
+
     def promised(self, node: str, message: Promise, now: float) -> None:
         self.learn_floor(message.floor)
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        self._heard_from(node, attempt, message.request, now)
         if attempt.proposer.promised(node, message.request, message.term, now):
             self._accept(attempt, now)
         elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
@@ -376,7 +451,7 @@ class Contender:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        self._heard_from(node, attempt, message.request, now)
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         if message.request and sent_at > LONG_AGO:
@@ -396,8 +471,11 @@ class Contender:
         elif proposer.may_accept:
             self._accept(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
-            split = self._has_failed(proposer, now) and self._give_way(attempt, now)
-            if message.request == 0 and not split:
+            failed = self._has_failed(proposer, now)
+            split = failed and self._give_way(attempt, now)
+            if failed and attempt.wish.once and not split:
+                self._wait_on(attempt, now)
+            elif message.request == 0 and not split:
                 self._ask_soon(attempt, now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
@@ -421,6 +499,9 @@ class Contender:
         self._proposals.commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
+        local = self._names[wish.name]
+        for other in [other for other in local.wishes if other.once]:
+            self._fail(local, other, Reason.HELD, wish.label, "", now=now)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)
@@ -428,7 +509,7 @@ class Contender:
         attempt = self._attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        self._heard_from(node, attempt, message.request, now)
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._leases.tenures.get(attempt.number)
@@ -438,18 +519,32 @@ class Contender:
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
         if not self._has_failed(proposer, now):
-            if proposer.promise_lapsed(node, message) and not attempt.wish.once:
+            if proposer.promise_lapsed(node, message):
                 self._failed(attempt, now)
             return
-        if attempt.wish.once and message.reason in (RefusalReason.HELD, RefusalReason.QUEUED):
-            self._give_up(attempt.wish, now)
-        elif not self._give_way(attempt, now):
+        if not self._holder_known(attempt, now) and not self._give_way(attempt, now):
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
-                soon = min(attempt.retry * 2.0, attempt.refresh)
-                attempt.retry = soon if attempt.wish.once else attempt.settle_refresh()
-                self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+                self._wait_on(attempt, now)
+
+    def _wait_on(self, attempt: Attempt, now: float) -> None:
+        """Refused by too many, and nobody to give way to: when to ask again.
+
+        One that tries once is in a hurry: soon there is a holder, or it is the holder itself. With a vote it
+        stands in line for the others at once; without one it keeps out of the way for a while.
+        """
+        proposer = attempt.proposer
+        if not attempt.wish.once:
+            attempt.retry = attempt.settle_refresh()
+            self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+            return
+        attempt.retry = self._first_retry(proposer)
+        if not proposer.promises:
+            wait = self._out.rng.uniform(1.0, 2.0) * attempt.retry
+        else:
+            wait = attempt.retry if attempt.queues else 0.0
+        self._set_timer(attempt, now + wait)
 
     def _release_own(self, node: str, message: Refused) -> None:
         """Where an attempt of ours that is over still stands in the way, it is released again."""

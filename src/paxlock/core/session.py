@@ -113,8 +113,8 @@ class Session:
     ) -> int:
         """Want a name; gives a ticket. Granted or Failed follows.
 
-        ``wait``: None for ever, 0 for one attempt that never queues, else seconds. Raises ConfigError
-        where the ttl does not nest.
+        ``wait``: None for ever, 0 for one try that never waits for a holder to let go, else seconds. Raises
+        ConfigError where the ttl does not nest.
         """
         timing = self._timings.get((ttl, kill_after))
         if timing is None:
