@@ -313,7 +313,9 @@ def test_l7_an_own_lease_that_was_detached_is_held() -> None:
 
 
 def split_with(session: HandSession, *, ages: tuple[float, float] = (0.0, 0.0)) -> None:
-    """Node a is with this one, b and c with others of these ages."""
+    """Node a is with this one, b and c with others of these ages. A round trip takes a millisecond."""
+    for node in "abc":
+        session.machine._out.round_trips.measured(node, 0.001)
     session.campaign(now=0.0, wait=0.0)
     asked = session.sent_to_all(StandingPrepare)
     session.took("a", asked, 1, now=0.001)

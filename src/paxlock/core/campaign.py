@@ -54,6 +54,10 @@ class Wish:
     since: float
     until: float
     once: bool  #: never waits for a holder to let go: gives up as soon as one is known
+    tried_at: float = attrs.field(init=False)  #: of one that tries once: since when, its turn having come
+
+    def __attrs_post_init__(self) -> None:
+        self.tried_at = self.since
 
     def age(self, now: float) -> float:
         return now - self.since
@@ -72,6 +76,7 @@ class Attempt:
     refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
     queues: bool = False  #: whether the last Prepare asked for a place in line
+    fresh: bool = True  #: the first one of its wish: while it waits for its turn, no node knows of it
     repairs_left: int = 1
     heard: dict[str, float] = attrs.field(factory=dict)
     candidate: Candidate = attrs.field(init=False)

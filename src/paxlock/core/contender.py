@@ -42,6 +42,7 @@ from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.timers import Timers
+from paxlock.core.turns import Turns, TurnTimer
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Contender"]
@@ -93,6 +94,7 @@ class Contender:
         self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
         self._endings = Endings(self._nodes, out=out, timers=timers)
         self._detached: set[int] = set()
+        self._turns = Turns("attempt", out=out, timers=timers, quorum=self._quorum)
 
     # What the program asks for
 
@@ -157,6 +159,7 @@ class Contender:
             del self._wishes[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
+            self._turns.done(attempt.number, now)
             del self._attempts[attempt.number]
             local.attempt = None
             self._next_wish(local, now)
@@ -166,8 +169,8 @@ class Contender:
         return self._wishes.get(ticket)
 
     @property
-    def releasing(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
+    def releasing(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
         return self._endings.untold
 
     def clock_jumped(self, now: float) -> None:
@@ -190,6 +193,10 @@ class Contender:
                 self._leases.renew(ttl_ms, now, batch)
             case EndingTimer(number):
                 self._endings.due(number, now)
+            case TurnTimer("attempt"):
+                self._begin_turns(now)
+            case TurnTimer("ending"):
+                self._endings.begin_turns(now)
             case WishTimer(ticket):
                 if ticket in self._wishes:
                     self._wish_due(self._wishes[ticket], now)
@@ -219,29 +226,47 @@ class Contender:
             return
         self._new_attempt(local, local.wishes.popleft(), now)
 
-    def _new_attempt(self, local: LocalName, wish: Wish, now: float, *, after: Attempt | None = None) -> None:
+    def _new_attempt(
+        self,
+        local: LocalName,
+        wish: Wish,
+        now: float,
+        *,
+        after: Attempt | None = None,
+        fresh: bool = True,
+    ) -> None:
         """A new candidate for the wish; ``after`` one that gave way, not at once, and with its age."""
         self._last_attempt += 1
         candidate = Candidate(self._session, self._last_attempt)
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
-        proposer = Proposer(candidate, self._nodes, round_trip=after.proposer.round_trip if after else 0.0)
-        first = self._first_retry(proposer)
-        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first)
+        proposer = Proposer(candidate, self._nodes)
+        first = self._first_retry(wish)
+        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
         if after is None:
-            self._prepare(attempt, now)
+            if self._turns.ask(attempt.number, now, rank=wish.ticket, brief=wish.once):
+                self._prepare(attempt, now)
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
         proposer.highest = after.proposer.highest
-        usual = proposer.round_trip
+        usual = self._usual(wish)
         longest = max(WITHDRAWN_MAX_GRACES * self._settings.grace, WITHDRAWN_MAX_ROUND_TRIPS * usual)
         attempt.backoff = min(max(after.backoff * 2.0, usual), longest)
         self._timers.add(
             now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
+
+    def _begin_turns(self, now: float) -> None:
+        for number in self._turns.begin(now):
+            attempt = self._attempts[number]
+            for wish in (attempt.wish, *self._names[attempt.wish.name].wishes):
+                if wish.once:
+                    wish.tried_at = now
+                    wish.until = max(wish.until, now + ONE_TRY_S)
+            self._prepare(attempt, now)
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
@@ -255,7 +280,7 @@ class Contender:
         this very term is an answer already.
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
-        attempt.retry = self._first_retry(attempt.proposer)
+        attempt.retry = self._first_retry(attempt.wish)
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._out.jitter(attempt.retry))
 
@@ -269,7 +294,7 @@ class Contender:
             return
         if proposer.phase is Phase.PREPARING:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
-        if self._has_failed(proposer, now):
+        if self._has_failed(attempt, now):
             if self._give_way(attempt, now):
                 return
             if proposer.phase is Phase.ACCEPTING:
@@ -278,6 +303,7 @@ class Contender:
         if proposer.phase is Phase.PREPARING:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
                 attempt.retry = attempt.settle_refresh()
+                self._turns.done(attempt.number, now)
             else:
                 attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
@@ -288,30 +314,38 @@ class Contender:
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
+        if self._turns.late(attempt.number, now):
+            self._turns.done(attempt.number, now)
         again = now + self._out.jitter(attempt.retry)
-        given_up = proposer.started + self._patience(proposer)
+        given_up = proposer.started + self._patience(attempt.wish)
         if proposer.phase is Phase.ACCEPTING and now < given_up:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             again = min(again, given_up)
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, proposer: Proposer) -> float:
+    def _patience(self, wish: Wish) -> float:
         """How long a phase waits for answers: what has not come by then counts as no."""
-        return max(PATIENCE_GRACES * self._settings.grace, PATIENCE_ROUND_TRIPS * proposer.round_trip)
+        usual = self._usual(wish, ONE_TRY_S / PATIENCE_ROUND_TRIPS)
+        return max(PATIENCE_GRACES * self._settings.grace, PATIENCE_ROUND_TRIPS * usual)
 
-    def _first_retry(self, proposer: Proposer) -> float:
+    def _first_retry(self, wish: Wish) -> float:
         """When a phase is asked again for the first time: not before its answers can have come."""
-        return max(self._out.retry_first(), RETRY_ROUND_TRIPS * proposer.round_trip)
+        return max(self._out.retry_first(), RETRY_ROUND_TRIPS * self._usual(wish))
+
+    def _usual(self, wish: Wish, unknown: float = 0.0) -> float:
+        """The round trip that those who try once go by, where it is known."""
+        return self._out.round_trips.smoothed(unknown) if wish.once else 0.0
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
-        waiting = len(self._attempts) - len(self._leases.tenures)
+        waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
         return self._out.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
-    def _has_failed(self, proposer: Proposer, now: float) -> bool:
+    def _has_failed(self, attempt: Attempt, now: float) -> bool:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
         phase for so long, count as no.
         """
-        if now >= proposer.started + self._patience(proposer):
+        proposer = attempt.proposer
+        if now >= proposer.started + self._patience(attempt.wish):
             return proposer.failed(frozenset(self._nodes))
         if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
@@ -320,7 +354,8 @@ class Contender:
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
-        attempt.retry = self._first_retry(attempt.proposer)
+        self._turns.done(attempt.number, now)
+        attempt.retry = self._first_retry(attempt.wish)
         self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
 
@@ -329,8 +364,8 @@ class Contender:
         that another with a quorum lacks (rule L3).
         """
         wish, proposer = attempt.wish, attempt.proposer
-        late = max(self._settings.grace, LATE_ROUND_TRIPS * proposer.round_trip)
-        patience = self._patience(proposer) if wish.once else None
+        late = max(self._settings.grace, LATE_ROUND_TRIPS * self._usual(wish))
+        patience = self._patience(wish) if wish.once else None
         split = proposer.must_withdraw(age=wish.age(now), grace=late, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False
@@ -351,30 +386,45 @@ class Contender:
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
         self._names[attempt.wish.name].attempt = None
+        unheard_of = attempt.fresh and self._turns.waits(attempt.number)
+        self._turns.done(attempt.number, now)
+        if unheard_of:
+            if ticket:
+                self._out.publish(Ended(ticket, heard=True))
+            return
         self._endings.begin(attempt, now, ticket=ticket, patience=patience)
 
     def _wish_due(self, wish: Wish, now: float) -> None:
-        """The time given to a wish is over; a try that hears a quorum has some more, to hear of a holder."""
+        """The time given may be over. That of a try counts from its turn, for which it waits while a quorum
+        is heard: others are served meanwhile. It has some more where a quorum answers, to hear of a holder.
+        """
         attempt = self._names[wish.name].attempt
         if wish.once and attempt is not None:
             usual = self._out.round_trips.timeout(0.0)
-            patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
-            if attempt.heard_since(wish.since) >= self._quorum:
+            if self._turns.waits(attempt.number):
+                wish.tried_at = self._out.heard_by(self._quorum)
+                patience = ONE_TRY_S
+            elif attempt.heard_since(wish.since) < self._quorum:
+                patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
+            else:
                 patience = max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
-            if now < wish.since + patience:
-                self._timers.add(wish.since + patience, WishTimer(wish.ticket))
-                return
-        self._give_up(wish, now)
+            wish.until = max(wish.until, wish.tried_at + patience)
+        if now < wish.until:
+            self._timers.add(wish.until, WishTimer(wish.ticket))
+        else:
+            self._give_up(wish, now)
 
     def _give_up(self, wish: Wish, now: float) -> None:
         """The time given is over, and the name not acquired."""
         local = self._names[wish.name]
         attempt = local.attempt
         assert attempt is not None  # the wishes of a name have one, or are it
-        if attempt.number in self._leases.tenures:
-            self._fail(local, wish, Reason.HELD, attempt.wish.label, "", now=now)
-        else:
-            self._fail(local, wish, *attempt.why_not(self._quorum, now), now=now)
+        reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.wish.label, "")
+        if self._turns.waits(attempt.number):
+            reason = (Reason.NO_QUORUM, None, self._turns.why_not(len(self._nodes), now))
+        elif attempt.number not in self._leases.tenures:
+            reason = attempt.why_not(self._quorum, now)
+        self._fail(local, wish, *reason, now=now)
         self._next_wish(local, now)
 
     def _fail(
@@ -426,17 +476,12 @@ class Contender:
             self._out.send(node, Release(self._out.request(), name, candidate, term))
         return attempt
 
-    def _heard_from(self, node: str, attempt: Attempt, request: int, now: float) -> None:
-        attempt.heard[node] = self._out.heard[node] = now
-        if attempt.wish.once:
-            attempt.proposer.answered(node, request, now)
-
     def promised(self, node: str, message: Promise, now: float) -> None:
         self.learn_floor(message.floor)
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        self._heard_from(node, attempt, message.request, now)
+        attempt.heard[node] = self._out.heard[node] = now
         if attempt.proposer.promised(node, message.request, message.term, now):
             self._accept(attempt, now)
         elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
@@ -451,7 +496,7 @@ class Contender:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        self._heard_from(node, attempt, message.request, now)
+        attempt.heard[node] = self._out.heard[node] = now
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         if message.request and sent_at > LONG_AGO:
@@ -471,7 +516,7 @@ class Contender:
         elif proposer.may_accept:
             self._accept(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
-            failed = self._has_failed(proposer, now)
+            failed = self._has_failed(attempt, now)
             split = failed and self._give_way(attempt, now)
             if failed and attempt.wish.once and not split:
                 self._wait_on(attempt, now)
@@ -489,11 +534,12 @@ class Contender:
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
             self._end(attempt, now)
-            self._new_attempt(self._names[wish.name], wish, now)
+            self._new_attempt(self._names[wish.name], wish, now, fresh=False)
             return
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
         self._leases.add(tenure, now)
+        self._turns.done(attempt.number, now, answered=True)
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
         self._proposals.commit(tenure, self._nodes)
@@ -509,7 +555,7 @@ class Contender:
         attempt = self._attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
-        self._heard_from(node, attempt, message.request, now)
+        attempt.heard[node] = self._out.heard[node] = now
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._leases.tenures.get(attempt.number)
@@ -518,7 +564,7 @@ class Contender:
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
-        if not self._has_failed(proposer, now):
+        if not self._has_failed(attempt, now):
             if proposer.promise_lapsed(node, message):
                 self._failed(attempt, now)
             return
@@ -534,13 +580,13 @@ class Contender:
         One that tries once is in a hurry: soon there is a holder, or it is the holder itself. With a vote it
         stands in line for the others at once; without one it keeps out of the way for a while.
         """
-        proposer = attempt.proposer
+        self._turns.done(attempt.number, now, answered=True)
         if not attempt.wish.once:
             attempt.retry = attempt.settle_refresh()
             self._set_timer(attempt, now + self._out.jitter(attempt.retry))
             return
-        attempt.retry = self._first_retry(proposer)
-        if not proposer.promises:
+        attempt.retry = self._first_retry(attempt.wish)
+        if not attempt.proposer.promises:
             wait = self._out.rng.uniform(1.0, 2.0) * attempt.retry
         else:
             wait = attempt.retry if attempt.queues else 0.0
@@ -572,7 +618,7 @@ class Contender:
         if message.reason is RefusalReason.ENDED:
             self._lose(tenure, LossReason.RELEASED, now)
         elif attempt.proposer.phase is not Phase.CHOSEN:
-            if self._has_failed(attempt.proposer, now):
+            if self._has_failed(attempt, now):
                 attempt.proposer.stay(tenure.term)
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             self._counters["raised"] += 1
@@ -608,7 +654,7 @@ class Contender:
 
     def released(self, node: str, message: Released, now: float) -> None:
         self.learn_floor(message.floor)
-        self._endings.released(node, message)
+        self._endings.released(node, message, now)
 
     # Within
 

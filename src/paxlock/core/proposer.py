@@ -77,8 +77,6 @@ class Proposer:
     highest: int = 0  #: the highest term seen for this name
     started: float = 0.0
     asked_at: float = 0.0  #: when the request of this phase was first sent
-    answers: set[str] = attrs.field(factory=set)  #: the first to answer it, up to a quorum
-    round_trip: float = 0.0  #: how long a quorum took to answer, the last time; of one that tries once
     promises: dict[str, int] = attrs.field(factory=dict)
     taken: dict[str, Taken] = attrs.field(factory=dict)
     took_at: float = LONG_AGO  #: when the last acceptance was heard
@@ -95,19 +93,9 @@ class Proposer:
         self.at_least = at_least
         self.request = request
         self.started = self.asked_at = now
-        self.answers.clear()
         self.promises.clear()
         self.taken.clear()
         self.refusals.clear()
-
-    def answered(self, node: str, request: int, now: float) -> None:
-        """A node has answered; with the answers of a quorum it is known how long they take, and before that,
-        how long at least.
-        """
-        if request == self.request and len(self.answers) < self.quorum:
-            self.answers.add(node)
-            if len(self.answers) == self.quorum or now - self.asked_at > self.round_trip:
-                self.round_trip = now - self.asked_at
 
     def promised(self, node: str, request: int, term: int, now: float = 0.0) -> bool:
         """Count a promise; True when a quorum's promises have just come together."""
@@ -152,7 +140,6 @@ class Proposer:
         self.occupies.update(self.nodes)
         self.request = request
         self.started = self.asked_at = now
-        self.answers.clear()
         self.refusals.clear()
 
     def took(

@@ -64,6 +64,7 @@ HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
 TIMINGS_REMEMBERED = 64
+GREETINGS_REMEMBERED = 64
 
 
 @value
@@ -95,6 +96,7 @@ class Session:
         self._asked: dict[int, int] = {}
         self._watchers: dict[int, Watcher] = {}
         self._unwelcomed = set(self._nodes)
+        self._greetings: dict[int, float] = {}  #: when each was sent, by request
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
 
@@ -138,8 +140,8 @@ class Session:
         return self._contender.wish(ticket)
 
     @property
-    def releasing(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
+    def releasing(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
         return self._contender.releasing
 
     def clock_jumped(self, now: float) -> None:
@@ -384,7 +386,11 @@ class Session:
     def _greet(self, now: float) -> None:
         """Say Hello, until every node has told its configuration."""
         for node in sorted(self._unwelcomed):
-            self._out.send(node, Hello(self._out.request()))
+            request = self._out.request()
+            if len(self._greetings) >= GREETINGS_REMEMBERED:
+                del self._greetings[next(iter(self._greetings))]
+            self._greetings[request] = now
+            self._out.send(node, Hello(request))
         if self._unwelcomed:
             self._timers.add(now + self._out.jitter(self._hello_retry), HelloTimer())
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
@@ -392,6 +398,9 @@ class Session:
     def _welcome(self, node: str, message: Welcome, now: float) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
+        sent_at = self._greetings.pop(message.request, None)
+        if sent_at is not None:
+            self._out.round_trips.measured(node, now - sent_at)  # each greeting has a number of its own
         self._contender.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._contender.recovering.pop(node, None)
