@@ -45,6 +45,7 @@ from paxlock.outcome import Outcome
 from paxlock.questions import Questions
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.handle import Handle, parse_handle
+from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Transport
 
 __all__ = [
@@ -414,6 +415,9 @@ class Client:
                 self._questions.answered(notice)
             case Mismatch(explanation):
                 raise ConfigError(explanation)
+            case Stranger():
+                if notice.members:  # of an older version anybody may say that he is
+                    raise ConfigError(notice.explanation)
             case _:
                 raise AssertionError(notice)
 

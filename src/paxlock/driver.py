@@ -16,6 +16,7 @@ import trio
 
 from paxlock.clock import Clock
 from paxlock.core.effects import Effects
+from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.errors import InternalError, PaxlockError
 from paxlock.wire.endpoint import Endpoint, Received
@@ -31,7 +32,7 @@ NEVER = float("inf")
 class Machine(Protocol):
     """The seam of core/effects.py."""
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None: ...
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None: ...
     def tick(self, now: float) -> None: ...
     def deadline(self) -> float: ...
     def take_effects(self) -> Effects: ...
@@ -40,7 +41,8 @@ class Machine(Protocol):
 class Driver:
     """Runs one machine over one endpoint and one transport.
 
-    ``publish`` is called synchronously with everything the machine publishes, ``persist`` with a record to
+    ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
+    the endpoint has heard, ``persist`` with a record to
     be made durable, ``received`` with every datagram that passed. ``tell_first`` takes from the machine what
     may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is noticed.
     """
@@ -173,12 +175,19 @@ class Driver:
             now = clock.now()
             received = endpoint.receive_untrusted(*found)
             if received is None:
+                if endpoint.strangers:
+                    self._tell_strangers()
                 continue
             if self._received is not None:
                 self._received(received)
             for message in received.messages:
-                machine.receive(message, received.peer, now)
+                machine.receive(message, received.peer, now, received.lives)
         return True
+
+    def _tell_strangers(self) -> None:
+        strangers, self.endpoint.strangers = self.endpoint.strangers, []
+        for stranger in strangers:
+            self._unpublished.append(stranger)
 
     def _take(self) -> None:
         """Persist, queue what is to be sent, note what is to be published."""
@@ -186,6 +195,8 @@ class Driver:
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)
+        if effects.lives is not None:
+            self.endpoint.live(effects.lives)
         for peer, message in effects.sends:
             self.endpoint.queue(peer, message)
         self._unpublished.extend(effects.published)

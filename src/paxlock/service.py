@@ -22,18 +22,20 @@ from paxlock.config import Cell, NodeConfig
 from paxlock.core.durable import Durability, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.recovery import Start, begin
-from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
+from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.driver import Driver, attended
 from paxlock.errors import StoreError
 from paxlock.members import keep_resolving, keyring_of, resolve_members
 from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Address, Transport
 from paxlock.world import world_of
 
 __all__ = ["Service", "run_service", "serve_node"]
 
 RUN_BYTES = 16
+COMPLAINTS_MAX = 64
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -62,6 +64,7 @@ class Service:
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
+        self._complaints: set[str] = set()
         self._members: dict[str, list[Address]] = {}
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
@@ -130,19 +133,37 @@ class Service:
     def _publish(self, notice: object) -> None:
         name = self.config.node_id
         match notice:
-            case ModeChanged(NodeMode.SERVING, _):
+            case ModeChanged(NodeMode.SERVING):
                 self.serving.set()
                 self._report(f"node {name} serves")
             case ModeChanged(NodeMode.RECOVERING, sits_out):
                 self._report(
                     f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
                 )
-            case ModeChanged(NodeMode.STARTING, _):
-                self._report(f"node {name} waits for the other nodes of the new cell")
+            case ModeChanged(NodeMode.STARTING, joins=True):
+                self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
+            case ModeChanged(NodeMode.STARTING):
+                self._report(f"node {name} waits for the other nodes")
+            case Unconfirmed():
+                self._report(
+                    f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
+                    "this is the newest: if the data folder is a backup that was restored, stop it and start "
+                    "it with --join"
+                )
+            case Stranger():
+                self._complain(notice)
             case MemoryLost(explanation):
                 raise StoreError(explanation)
             case _:
                 raise AssertionError(notice)
+
+    def _complain(self, stranger: Stranger) -> None:
+        """Say once that somebody cannot be understood; whoever asks for the state of this node hears it."""
+        if stranger.explanation not in self._complaints and len(self._complaints) < COMPLAINTS_MAX:
+            self._complaints.add(stranger.explanation)
+            self._report(f"WARNING: {stranger.explanation}")
+        if stranger.members:
+            self.replica.complain(stranger.short, self._clock.now())
 
     async def stop(self) -> None:
         """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""

@@ -16,6 +16,7 @@ from paxlock.core.campaign import Attempt, AttemptTimer, LocalName, Wish, WishTi
 from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
     Promise,
@@ -372,7 +373,7 @@ class Contender:
         attempt.retry = self._out.retry_first()
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
-    def accepted(self, node: str, message: Accepted, now: float) -> None:
+    def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
@@ -383,11 +384,12 @@ class Contender:
             self._out.heard_after(node, now - sent_at)
         proposer = attempt.proposer
         if tenure is not None:
-            if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
+            if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
                 self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
-        if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
+        since = now - attempt.wish.timing.fresh
+        if proposer.took(node, message.term, sent_at, lives, now=now, since=since):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
@@ -406,7 +408,7 @@ class Contender:
         validity = Validity(len(self._nodes), wish.timing.span)
         for node, took in proposer.taken.items():
             if took.term == proposer.term:
-                validity.acknowledge(node, took.sent_at)
+                validity.acknowledge(node, took.sent_at, took.lives)
         deadline = validity.until() - wish.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
@@ -462,9 +464,9 @@ class Contender:
 
     # Tenures
 
-    def renewed(self, node: str, message: Renewed, now: float) -> None:
+    def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._out.heard[node] = now
-        moved, missing = self._leases.renewed(node, message, now)
+        moved, missing = self._leases.renewed(node, message, now, lives)
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:

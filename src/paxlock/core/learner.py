@@ -15,6 +15,7 @@ import attrs
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
@@ -78,6 +79,7 @@ class Inquiry:
     term: int
     wait: float = INQUIRY_FIRST_S
     views: dict[str, View] = attrs.field(factory=dict)
+    lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
 
 
 @attrs.define(eq=False)
@@ -111,6 +113,7 @@ class Learner:
         first_version: int,
     ) -> None:
         self.sends: list[tuple[Peer, Message]] = []
+        self.lives: Lives = UNKNOWN  #: what this node's own word is given with
         self._node_id = node_id
         self._others = others
         self._quorum = majority(len(others) + 1)
@@ -260,11 +263,12 @@ class Learner:
         inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
         self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
 
-    def answered(self, node: str, view: View, now: float) -> None:
+    def answered(self, node: str, view: View, now: float, lives: Lives = UNKNOWN) -> None:
         """Another node's view has come."""
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None and node in self._others:
             inquiry.views[node] = view
+            inquiry.lives[node] = lives
             self._judge_inquiry(view.name, inquiry, now)
 
     def _judge_inquiry(self, name: str, inquiry: Inquiry, now: float) -> None:
@@ -272,15 +276,17 @@ class Learner:
         if record is None or record.lease is None:
             return
         lease = record.lease
+        gone = outlived({**inquiry.lives, self._node_id: self.lives})
         same = [
             node
             for node, view in inquiry.views.items()
-            if view.holds
+            if node not in gone
+            and view.holds
             and view.lease is not None
             and view.lease.candidate == lease.candidate
             and view.lease_term == record.lease_term
         ]
-        if len(same) + 1 < self._quorum:
+        if len(same) + (self._node_id not in gone) < self._quorum:
             return
         commit = Commit(name, record.lease_term, lease)
         for node in self._others:
