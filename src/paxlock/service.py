@@ -19,7 +19,7 @@ import trio
 
 from paxlock.clock import Clock
 from paxlock.config import Cell, NodeConfig
-from paxlock.core.durable import Durability, NodeRecord
+from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
@@ -143,7 +143,8 @@ class Service:
             case ModeChanged(NodeMode.STARTING, joins=True):
                 self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
             case ModeChanged(NodeMode.STARTING):
-                self._report(f"node {name} waits for the other nodes")
+                if self.replica.record.membership is Membership.CREATING:
+                    self._report(f"node {name} waits for the other nodes of the new cell")
             case Unconfirmed():
                 self._report(
                     f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
