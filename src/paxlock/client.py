@@ -149,11 +149,12 @@ class Client:
         """Acquire without a block, for objects that hold a lease for their lifetime: it is renewed in the
         background, and nothing is cancelled on loss.
 
-        ``wait``: None waits for ever, 0 makes one attempt that never queues and gives up after at most 1 s
-        without a quorum, else seconds in all. ``ttl`` must leave time for ``kill_after`` seconds of killing
-        besides the margin. Raises NotAcquired, or ConfigError for names, labels, data and durations that
-        do not fit, BusyResourceError for a name whose lease this client has detached. If cancelled,
-        nothing is left behind.
+        ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
+        with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
+        its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
+        ``kill_after`` seconds of killing besides the margin. Raises NotAcquired, or ConfigError for names,
+        labels, data and durations that do not fit, BusyResourceError for a name whose lease this client has
+        detached. If cancelled, nothing is left behind.
         """
         self._check_open()
         check_name(name)

@@ -238,6 +238,7 @@ class Acceptor:
                     record.deadline = now + ttl
                 record.sender = sender
                 record.seq = seq
+            record.confirmed = lease.candidate  # only who is valid renews
             if record.seq == seq:
                 held.append((attempt, record.lease_term))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
@@ -407,13 +408,17 @@ class Acceptor:
             record.seq = saved.seq
             record.deadline = now + saved.remaining_ms / 1000.0
             self._held[candidate] = record
+        if saved.chosen is not None and saved.chosen.token:
+            record.confirmed = saved.chosen.candidate
         self._schedule(record)
         self._graveyard.look_later(record, now)
         self.touched.add(record.name)
 
-    def remember(self, name: str, now: float) -> None:
+    def remember(self, name: str, now: float) -> Record:
         """Keep a record of a name of which only the learner has heard, so that both forget it together."""
-        self._graveyard.look_later(self._record(name, now), now)
+        record = self._record(name, now)
+        self._graveyard.look_later(record, now)
+        return record
 
     # Within
 
@@ -477,7 +482,8 @@ class Acceptor:
         lease = record.lease
         if lease is not None and lease.candidate != candidate:
             age, left = _ms(now - record.lease_arrival), _ms(record.deadline - now)
-            return Occupant(lease.candidate, Occupancy.HELD, age, lease.label, left, lease.ttl_ms)
+            confirmed = bool(lease.token) or record.confirmed == lease.candidate
+            return Occupant(lease.candidate, Occupancy.HELD, age, lease.label, left, lease.ttl_ms, confirmed)
         if record.owner is not None and record.owner != candidate:
             age, left = _ms(now - record.owner_arrival), _ms(record.owner_since + self.grace - now)
             return Occupant(record.owner, Occupancy.PROMISED, age, record.owner_label, left, 0)

@@ -151,7 +151,9 @@ class Learner:
             released = True
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
-        self._acceptor.remember(message.name, now)
+        record = self._acceptor.remember(message.name, now)
+        if message.lease.token:
+            record.confirmed = message.lease.candidate
         self.changed(message.name, now)
 
     def _keep(self, record: Record | None, message: Commit, released: bool) -> None:

@@ -88,7 +88,10 @@ class NodeMode(enum.IntEnum):
 
 @value
 class Occupant:
-    """Who stands in the way, how, and for how long it has been waiting or holding."""
+    """Who stands in the way, how, and for how long it has been waiting or holding.
+
+    ``confirmed``, of one that holds: it has said itself that its lease is valid.
+    """
 
     candidate: Candidate
     occupancy: Occupancy
@@ -96,6 +99,7 @@ class Occupant:
     label: str
     remaining_ms: int
     ttl_ms: int
+    confirmed: bool = False
 
 
 @value

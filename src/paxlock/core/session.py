@@ -65,6 +65,7 @@ HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
 TIMINGS_REMEMBERED = 64
+GREETINGS_REMEMBERED = 64
 
 
 @value
@@ -96,6 +97,7 @@ class Session:
         self._asked: dict[int, int] = {}
         self._watchers: dict[int, Watcher] = {}
         self._unwelcomed = set(self._nodes)
+        self._greetings: dict[int, float] = {}  #: when each was sent, by request
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
 
@@ -114,8 +116,8 @@ class Session:
     ) -> int:
         """Want a name; gives a ticket. Granted or Failed follows.
 
-        ``wait``: None for ever, 0 for one attempt that never queues, else seconds. Raises ConfigError
-        where the ttl does not nest.
+        ``wait``: None for ever, 0 for one try that never waits for a holder to let go, else seconds. Raises
+        ConfigError where the ttl does not nest.
         """
         timing = self._timings.get((ttl, kill_after))
         if timing is None:
@@ -387,7 +389,11 @@ class Session:
     def _greet(self, now: float) -> None:
         """Say Hello, until every node has told its configuration."""
         for node in sorted(self._unwelcomed):
-            self._out.send(node, Hello(self._out.request()))
+            request = self._out.request()
+            if len(self._greetings) >= GREETINGS_REMEMBERED:
+                del self._greetings[next(iter(self._greetings))]
+            self._greetings[request] = now
+            self._out.send(node, Hello(request))
         if self._unwelcomed:
             self._timers.add(now + self._out.jitter(self._hello_retry), HelloTimer())
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
@@ -395,6 +401,9 @@ class Session:
     def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
+        sent_at = self._greetings.pop(message.request, None)
+        if sent_at is not None:
+            self._out.round_trips.measured(node, now - sent_at)  # each greeting has a number of its own
         self._contender.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._contender.recovering.pop(node, None)

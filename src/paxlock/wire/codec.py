@@ -166,7 +166,7 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
 _MODE = choice(m.NodeMode)
 
 _LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
-_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT)
+_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.Waiter, CANDIDATE, LABEL, INT)
 _SEEN = Schema(SeenNode, NODE, INT, RUN)
