@@ -99,7 +99,7 @@ class Acceptor:
         standing = message if isinstance(message, StandingPrepare) else None
         if standing is not None and standing.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
-        if self._too_far(record, message.at_least, now):
+        if self.too_far(record, message.at_least, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._queue(message, record, RefusalReason.HELD, now)
@@ -165,7 +165,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.ENDED, now)
         if lease.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
-        if self._too_far(record, term, now):
+        if self.too_far(record, term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._refuse(message, record, RefusalReason.HELD, now)
@@ -247,7 +247,7 @@ class Acceptor:
         """End one candidate for good; whatever belongs to another stays as it is (S1)."""
         candidate = message.candidate
         record = self._record(message.name, now)
-        if self._too_far(record, message.term, now):
+        if self.too_far(record, message.term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
         if mine and not self._below_ceiling(max(message.term, record.term)):
@@ -437,11 +437,13 @@ class Acceptor:
             self.wanted_ceiling = max(self.wanted_ceiling, term + CEILING_STEP_TERMS)
         return term <= self.ceiling
 
-    def _too_far(self, record: Record, term: int, now: float) -> bool:
+    def too_far(self, record: Record | None, term: int, now: float) -> bool:
+        """Whether a term is so far ahead that one client would use up those of the name (the gate)."""
         if term <= TERM_JUMP_MAX:
             return False
         by_clock = int(max(0.0, now + self._wall_offset)) * TERMS_PER_UNIX_SECOND
-        return term > max(record.term, self.floor, by_clock) + TERM_JUMP_MAX
+        own = record.term if record is not None else 0
+        return term > max(own, self.floor, by_clock) + TERM_JUMP_MAX
 
     def _schedule(self, record: Record) -> None:
         if record.lease is not None:

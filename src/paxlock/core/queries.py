@@ -31,7 +31,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
 from paxlock.core.quorum import blocking, majority
-from paxlock.core.standing import Judgement, State, judge, speaks_for_nobody
+from paxlock.core.standing import Judgement, State, in_doubt, judge, speaks_for_nobody
 from paxlock.core.value import value
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
@@ -117,8 +117,9 @@ class PollQuery(Query):
     def answered(self, node: str, message: Message, lives: Lives) -> None:
         if isinstance(message, View):
             if message.request >= self._round_from:
-                self.views[node], self.lives[node] = message, lives
                 self.heard.add(node)
+                if not in_doubt(message):  # it is asked again until it knows
+                    self.views[node], self.lives[node] = message, lives
         elif isinstance(message, Waiters):
             for waiter in message.entries:
                 known = self.waiters.get(waiter.candidate)
