@@ -10,7 +10,6 @@ exception, because a scope around a lease block would bound its body as well.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
@@ -40,6 +39,7 @@ from paxlock.core.notices import (
 from paxlock.core.session import Session, SessionSettings
 from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.forks import INHERITED, Life
 from paxlock.held import HeldLease, LeaseBlock
 from paxlock.outcome import Outcome
 from paxlock.questions import Questions
@@ -81,7 +81,7 @@ class Client:
     def __init__(self, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock) -> None:
         self.cell = cell
         self._clock = clock
-        self._process = os.getpid()
+        self._life = Life()
         self._closed = False
         settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
@@ -103,6 +103,7 @@ class Client:
             publish=self._publish,
             tell_first=self._session.take_published,
             jumped=self._session.clock_jumped,
+            buried=lambda: self.close(INHERITED),
         )
         self._questions = Questions(self.cell, self._session, self._driver, self._clock)
         return self._driver
@@ -293,10 +294,13 @@ class Client:
 
     def check_process(self) -> None:
         """Raise ClosedResourceError in a fork of the process that opened this client."""
-        if os.getpid() != self._process:
-            raise trio.ClosedResourceError(
-                "this client belongs to the parent process: a fork holds no leases; open a client of its own"
-            )
+        if self._life.over:
+            raise trio.ClosedResourceError(INHERITED)
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a copy in the child of a fork."""
+        return self._life.over
 
     async def release_ticket(self, ticket: int, patience: float) -> None:
         """End a lease and wait, shielded and for ``patience`` or 1 s, until a quorum has heard it."""
@@ -428,6 +432,8 @@ class Client:
 
     async def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released."""
+        if self.inherited:
+            return  # nothing of it is the child's
         now = self.now()
         for ticket, held in list(self._held.items()):
             held.lost(LossReason.CLOSED)
@@ -443,7 +449,7 @@ class Client:
             while self._session.releasing:
                 await self._driver.turned()
 
-    def close(self) -> None:
+    def close(self, why: str = "this client was closed") -> None:
         """Nothing is answered any more; whoever waits is told so."""
         self._closed = True
         for changes in list(self._watches.values()):
@@ -453,8 +459,8 @@ class Client:
         self._held.clear()
         outcomes, self._outcomes = self._outcomes, {}
         for outcome in outcomes.values():
-            outcome.set(None)
-        self._questions.close()
+            outcome.close(why)
+        self._questions.close(why)
 
 
 def _checked_prefix(prefix: str) -> str:
