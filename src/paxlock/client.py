@@ -444,10 +444,12 @@ class Client:
             changes.close()
         self.close()
         self._driver.poke()
-        with trio.move_on_after(CLOSE_PATIENCE_S):
+        with trio.move_on_after(CLOSE_PATIENCE_S) as scope:
             await self._driver.sent()
-            while self._session.releasing:
+            while left := self._session.releasing:
                 await self._driver.turned()
+                if self._session.releasing < left:  # very many are told in turns
+                    scope.deadline = trio.current_time() + CLOSE_PATIENCE_S
 
     def close(self, why: str = "this client was closed") -> None:
         """Nothing is answered any more; whoever waits is told so."""

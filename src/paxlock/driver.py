@@ -202,6 +202,7 @@ class Driver:
             if found is None:
                 return False
             now = clock.now()
+            endpoint.age(now)
             received = endpoint.receive_untrusted(*found)
             if received is None:
                 continue
@@ -222,6 +223,7 @@ class Driver:
         self._unpublished.extend(effects.published)
 
     def _flush(self) -> None:
+        self.endpoint.age(self.clock.now())
         for datagram, address in self.endpoint.flush():
             self.transport.send_nowait(datagram, address)
 

@@ -76,7 +76,12 @@ class Service:
         )
         self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
         self.endpoint = Endpoint(
-            sender, keyring_of(cell.keys), cell_id=cell.cell_id, epoch=cell.epoch, members={}
+            sender,
+            keyring_of(cell.keys),
+            cell_id=cell.cell_id,
+            epoch=cell.epoch,
+            members={},
+            wall_offset=settings.wall_offset,
         )
         self.transport = transport
         self.driver = Driver(

@@ -27,7 +27,7 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
     """Else whoever has the key could make a node send much more to somebody than it was sent."""
     node = endpoint(NodeSender("a", 1, b"r" * 16))
     asker = endpoint(sender)
-    short = asker._seal(join([encode(Hello(1))]), asker._nodes["a"].issue, 0)
+    short = asker._seal(join([encode(Hello(1))]), asker._issued(asker._nodes["a"]), 0)
     home = HOME if isinstance(sender, SessionSender) else MEMBERS["b"][0]
     assert node.receive_untrusted(short, home) is None
     ((challenge, to),) = node.flush()
@@ -37,7 +37,7 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
     assert asker.receive_untrusted(challenge, MEMBERS["a"][0]) is None
     proof = asker._nodes["a"].echo
     received = node.receive_untrusted(
-        asker._seal(join([encode(Hello(2))]), asker._nodes["a"].issue, proof), home
+        asker._seal(join([encode(Hello(2))]), asker._issued(asker._nodes["a"]), proof), home
     )
     assert received is not None and received.messages == (Hello(2),)
 

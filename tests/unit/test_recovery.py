@@ -6,7 +6,13 @@ import attrs
 import pytest
 
 from paxlock.core.acceptor import CEILING_STEP_TERMS
-from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.durable import (
+    CLOCK_SET_S,
+    INCARNATION_AHEAD_S,
+    Durability,
+    Membership,
+    NodeRecord,
+)
 from paxlock.core.lease import TERM_MAX
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.recovery import Recovery
@@ -46,11 +52,29 @@ def test_without_a_disk_there_is_no_ceiling_to_raise() -> None:
 
 def test_strangers_are_neither_answered_nor_counted() -> None:
     found = recovery(attrs.evolve(RECORD, membership=Membership.CREATING))
-    assert found.greeted_by("x", Greet(1, 1, RUN), 0) is None
+    assert found.greeted_by("x", Greet(1, 1, RUN), 0, 0.1) is None
     for node in ("x", "y", "z"):
         found.answered(node, Greeted(1, 0, bytes(16), 1, RUN, 0, NodeMode.SERVING), 0.1)
     assert found.mode is NodeMode.STARTING
     assert not found.unsaved
+
+
+@pytest.mark.parametrize("incarnation", [1, 2, 3, CLOCK_SET_S, CLOCK_SET_S + INCARNATION_AHEAD_S])
+def test_an_incarnation_that_may_be_is_noted(incarnation: int) -> None:
+    found = attrs.evolve(recovery(), wall_offset=float(CLOCK_SET_S))
+    assert found.greeted_by("b", Greet(1, incarnation, RUN), 0, 0.5) is not None
+    assert [seen.incarnation for seen in found.record.seen] == [incarnation]
+
+
+@pytest.mark.parametrize("incarnation", [CLOCK_SET_S + INCARNATION_AHEAD_S + 1, (1 << 63) - 1])
+def test_an_incarnation_from_the_future_is_neither_noted_nor_answered(incarnation: int) -> None:
+    """Once noted it would lock the node out that it names, until that time has come."""
+    found = attrs.evolve(recovery(), wall_offset=float(CLOCK_SET_S))
+    assert found.greeted_by("b", Greet(1, incarnation, RUN), 0, 0.5) is None
+    assert found.record.seen == ()
+    # By a clock that was never set nothing can be told: then anything is believed, as of a lost disk.
+    unset = recovery()
+    assert unset.greeted_by("b", Greet(1, incarnation, RUN), 0, 0.5) is not None
 
 
 def test_greetings_slow_down_and_end() -> None:
@@ -77,7 +101,7 @@ def test_lost_memory_stops_the_way_to_serving() -> None:
 
 def test_what_it_remembers_is_what_is_durable() -> None:
     found = recovery()
-    found.greeted_by("b", Greet(1, 4, RUN), 0)
+    found.greeted_by("b", Greet(1, 4, RUN), 0, 0.1)
     assert not found.remembers("b", 4)
     found.saved = found.record
     assert found.remembers("b", 4) and found.remembers("b", 3)

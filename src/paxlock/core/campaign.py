@@ -66,6 +66,7 @@ class Attempt:
     backoff: float  #: until the next term, after one has failed
     refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
+    fresh: bool = True  #: the first one of its wish: while it waits for its turn, no node knows of it
     repairs_left: int = 1
     heard: dict[str, float] = attrs.field(factory=dict)
     candidate: Candidate = attrs.field(init=False)

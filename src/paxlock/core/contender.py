@@ -31,6 +31,7 @@ from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.timers import Timers
+from paxlock.core.turns import Turns, TurnTimer
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Contender"]
@@ -79,6 +80,7 @@ class Contender:
         self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
         self._endings = Endings(self._nodes, out=out, timers=timers)
         self._detached: set[int] = set()
+        self._turns = Turns("attempt", out=out, timers=timers, quorum=self._quorum)
 
     # What the program asks for
 
@@ -140,6 +142,7 @@ class Contender:
             del self._wishes[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
+            self._turns.done(attempt.number, now)
             del self._attempts[attempt.number]
             local.attempt = None
             self._next_wish(local, now)
@@ -149,8 +152,8 @@ class Contender:
         return self._wishes.get(ticket)
 
     @property
-    def releasing(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
+    def releasing(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
         return self._endings.untold
 
     def clock_jumped(self, now: float) -> None:
@@ -173,9 +176,13 @@ class Contender:
                 self._leases.renew(ttl_ms, now, batch)
             case EndingTimer(number):
                 self._endings.due(number, now)
+            case TurnTimer("attempt"):
+                self._begin_turns(now)
+            case TurnTimer("ending"):
+                self._endings.begin_turns(now)
             case WishTimer(ticket):
                 if ticket in self._wishes:
-                    self._give_up(self._wishes[ticket], now)
+                    self._wish_due(self._wishes[ticket], now)
             case _:
                 return False
         return True
@@ -202,7 +209,15 @@ class Contender:
             return
         self._new_attempt(local, local.wishes.popleft(), now)
 
-    def _new_attempt(self, local: LocalName, wish: Wish, now: float, *, after: Attempt | None = None) -> None:
+    def _new_attempt(
+        self,
+        local: LocalName,
+        wish: Wish,
+        now: float,
+        *,
+        after: Attempt | None = None,
+        fresh: bool = True,
+    ) -> None:
         """A new candidate for the wish; ``after`` one that gave way, not at once, and with its age."""
         self._last_attempt += 1
         candidate = Candidate(self._session, self._last_attempt)
@@ -210,11 +225,12 @@ class Contender:
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
         first = self._out.retry_first()
-        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first)
+        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
         if after is None:
-            self._prepare(attempt, now)
+            if self._turns.ask(attempt.number, now, rank=wish.ticket, brief=wish.once):
+                self._prepare(attempt, now)
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
@@ -223,6 +239,13 @@ class Contender:
         self._timers.add(
             now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
+
+    def _begin_turns(self, now: float) -> None:
+        for number in self._turns.begin(now):
+            attempt = self._attempts[number]
+            if attempt.wish.once:
+                attempt.wish.until = max(attempt.wish.until, now + ONE_ATTEMPT_S)
+            self._prepare(attempt, now)
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
@@ -260,6 +283,7 @@ class Contender:
         if proposer.phase is Phase.PREPARING:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
                 attempt.retry = attempt.settle_refresh()
+                self._turns.done(attempt.number, now)
             else:
                 longest = attempt.refresh if attempt.wish.once else self._longest_retry(proposer, now)
                 attempt.retry = min(attempt.retry * 2.0, longest)
@@ -271,6 +295,8 @@ class Contender:
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
+        if self._turns.late(attempt.number, now):
+            self._turns.done(attempt.number, now)
         again = now + self._out.jitter(attempt.retry)
         given_up = proposer.started + PATIENCE_GRACES * self._settings.grace
         if proposer.phase is Phase.ACCEPTING and now < given_up:
@@ -279,7 +305,7 @@ class Contender:
         self._timers.add(again, AttemptTimer(attempt.number))
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
-        waiting = len(self._attempts) - len(self._leases.tenures)
+        waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
         return self._out.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
     def _has_failed(self, proposer: Proposer, now: float) -> bool:
@@ -295,6 +321,7 @@ class Contender:
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
+        self._turns.done(attempt.number, now)
         attempt.retry = self._out.retry_first()
         self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
@@ -324,7 +351,25 @@ class Contender:
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
         self._names[attempt.wish.name].attempt = None
+        unheard_of = attempt.fresh and self._turns.waits(attempt.number)
+        self._turns.done(attempt.number, now)
+        if unheard_of:
+            if ticket:
+                self._out.publish(Ended(ticket, heard=True))
+            return
         self._endings.begin(attempt, now, ticket=ticket, patience=patience)
+
+    def _wish_due(self, wish: Wish, now: float) -> None:
+        """The time given may be over. That of a single attempt counts from its turn, for which it waits while
+        a quorum is heard: others are served meanwhile.
+        """
+        attempt = self._names[wish.name].attempt
+        if wish.once and attempt is not None and self._turns.waits(attempt.number):
+            wish.until = max(wish.until, self._out.heard_by(self._quorum) + ONE_ATTEMPT_S)
+        if now < wish.until:
+            self._timers.add(wish.until, WishTimer(wish.ticket))
+        else:
+            self._give_up(wish, now)
 
     def _give_up(self, wish: Wish, now: float) -> None:
         """The time given is over, or one attempt was enough."""
@@ -332,7 +377,10 @@ class Contender:
         attempt = local.attempt
         del self._wishes[wish.ticket]
         if attempt is not None and attempt.wish is wish:
-            reason, holder, detail = attempt.why_not(self._quorum, now)
+            if self._turns.waits(attempt.number):
+                reason, holder, detail = Reason.NO_QUORUM, None, self._turns.why_not(len(self._nodes), now)
+            else:
+                reason, holder, detail = attempt.why_not(self._quorum, now)
             self._end(attempt, now)
         else:
             local.wishes.remove(wish)
@@ -411,11 +459,12 @@ class Contender:
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
             self._end(attempt, now)
-            self._new_attempt(self._names[wish.name], wish, now)
+            self._new_attempt(self._names[wish.name], wish, now, fresh=False)
             return
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
         self._leases.add(tenure, now)
+        self._turns.done(attempt.number, now, answered=True)
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
         self._proposals.commit(tenure, self._nodes)
@@ -447,6 +496,7 @@ class Contender:
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
+                self._turns.done(attempt.number, now, answered=True)
                 soon = min(attempt.retry * 2.0, attempt.refresh)
                 attempt.retry = soon if attempt.wish.once else attempt.settle_refresh()
                 self._set_timer(attempt, now + self._out.jitter(attempt.retry))
@@ -513,7 +563,7 @@ class Contender:
 
     def released(self, node: str, message: Released, now: float) -> None:
         self.learn_floor(message.floor)
-        self._endings.released(node, message)
+        self._endings.released(node, message, now)
 
     # Within
 

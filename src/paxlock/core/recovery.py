@@ -16,7 +16,14 @@ from collections.abc import Iterable
 import attrs
 
 from paxlock.core.acceptor import CEILING_STEP_TERMS, TERMS_PER_UNIX_SECOND
-from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot
+from paxlock.core.durable import (
+    Durability,
+    Membership,
+    NodeRecord,
+    SeenNode,
+    Snapshot,
+    incarnation_max,
+)
 from paxlock.core.lease import TERM_MAX, quarantine
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.quorum import blocking
@@ -245,12 +252,14 @@ class Recovery:
         """When to greet again; infinity once everybody has answered."""
         return now + self._retry if len(self._greeted) < len(self.others) else float("inf")
 
-    def greeted_by(self, node: str, message: Greet, highest_term: int) -> Greeted | None:
+    def greeted_by(self, node: str, message: Greet, highest_term: int, now: float) -> Greeted | None:
         """Another node greets. The answer must not leave before the record that remembers it is saved.
 
-        Without a disk there is no ceiling to tell, only the highest term used so far.
+        Without a disk there is no ceiling to tell, only the highest term used so far. None for what is not
+        to be believed.
         """
-        if node not in self.others or message.incarnation < 1:
+        believed = 1 <= message.incarnation <= incarnation_max(now + self.wall_offset)
+        if node not in self.others or not believed:
             return None
         known = {seen.node_id: seen for seen in self.record.seen}
         before = known.get(node, SeenNode(node, 0, b"\0" * 16))

@@ -275,7 +275,9 @@ class Replica:
             case Hello():
                 self._answer(node, self._welcome(message, now))
             case Greet():
-                greeted = recovery.greeted_by(node, message, self._acceptor.highest_term)
+                greeted = recovery.greeted_by(node, message, self._acceptor.highest_term, now)
+                if greeted is None:
+                    self.counters["greeting refused"] += 1
                 if greeted is not None and not recovery.remembers(node, message.incarnation):
                     self._after_save.append((message.incarnation, node, greeted))
                 else:

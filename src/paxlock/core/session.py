@@ -138,8 +138,8 @@ class Session:
         return self._contender.wish(ticket)
 
     @property
-    def releasing(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
+    def releasing(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
         return self._contender.releasing
 
     def clock_jumped(self, now: float) -> None:

@@ -69,6 +69,7 @@ class Network:
 
     def flush(self, machine: Machine, endpoint: Endpoint) -> None:
         """Send what the machine's endpoint has ready."""
+        endpoint.age(machine.now(self._sim.true))
         for data, address in endpoint.flush():
             self.send(machine, data, address)
 

@@ -218,7 +218,8 @@ class Nodes:
         node.core = core = Replica(
             settings, start, run=run, now=now, rng=Random(f"node {sim.seed} {node.label} {node.life}")
         )
-        node.endpoint = sim.endpoint(NodeSender(node.node_id, start.record.incarnation, run), self.addresses)
+        sender = NodeSender(node.node_id, start.record.incarnation, run)
+        node.endpoint = sim.endpoint(sender, self.addresses, settings.wall_offset)
         if start.snapshot is not None:
             sim.check.nodes.restored(node, start.snapshot, now)
         self._did(node, core, node.endpoint, now, {}, None)

@@ -7,28 +7,28 @@ authenticated, and sealed messages:
     | sequence 8 B | issue 8 B | echo 8 B || length 2 B | array of messages | zeros (padding)
 
 **Cookies.** ``issue`` is what the receiver shall put into ``echo`` of what it sends back. A node issues a
-keyed hash of the address it writes to, under a secret of this start: a right echo proves that the other side
-receives at its address, and that the datagram was made after this start and not recorded before it. Until
+keyed hash of the address it writes to, under a secret that changes (cookies.py): a right echo proves that the
+other side receives at its address, and that the datagram was made of late and not recorded long ago. Until
 then a node acts on nothing but a Hello, which is padded so that no answer is larger. To everything else it
 answers with an empty datagram, the challenge, which carries the cookie and is never longer than what it
-answers; whoever gets one repeats, sealed anew, what it last sent. A session issues the first 8 bytes of its
-id, and so drops answers that were meant for another process which had its port.
+answers; whoever gets one repeats, sealed anew, what it last sent. A session issues 8 random bytes, and so
+drops answers that were meant for another process which had its port.
 
 What comes from the network is dropped and counted, one reason for each datagram, before anything looks at
-it; nothing about a sender is remembered until its datagram has passed every check.
+it; nothing about a sender is remembered, its number neither, until its datagram has passed every check.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter, OrderedDict
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from paxlock.core.durable import incarnation_max
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
 from paxlock.forks import Life
-from paxlock.wire.codec import MESSAGES_MAX, Malformed, decode_untrusted, encode, join
+from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
+from paxlock.wire.cookies import Cookies
 from paxlock.wire.header import (
     CHALLENGE_BYTES,
     DATAGRAM_MAX_BYTES,
@@ -46,7 +46,8 @@ from paxlock.wire.header import (
     payload_of_untrusted,
 )
 from paxlock.wire.lanes import Lanes
-from paxlock.wire.peers import NodeState, Outbox, SessionState
+from paxlock.wire.packing import Encoder, Outbox, batches, hello_only_untrusted
+from paxlock.wire.peers import Greeters, NodeState, SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,10 +66,9 @@ __all__ = [
 ]
 
 SESSIONS_MAX = 65_536
-GREETERS_MAX = 1024
 SEEDS_MAX = 64
 CHALLENGES_MAX = 1024
-COOKIE_BYTES = 8
+NOWHERE = ("", 0)
 
 _ARRAY_HEADER_MAX_BYTES = 2
 
@@ -89,7 +89,8 @@ class Endpoint:
     are nonces, and would repeat. So in the child of a fork nothing is sealed by what it inherits.
 
     ``cell_id`` may be None only for a session that knows nothing but addresses (`greet_seeds`, `configure`).
-    ``members`` are the addresses of each node, the preferred one first. ``secret`` is for tests.
+    ``members`` are the addresses of each node, the preferred one first. ``wall_offset`` is unix time minus
+    the clock of `age`; without it incarnations are not bounded. ``secret`` is for tests.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Endpoint:
         cell_id: bytes | None = None,
         epoch: int = NO_EPOCH,
         members: Mapping[str, Sequence[Address]] | None = None,
+        wall_offset: float | None = None,
         secret: bytes | None = None,
     ) -> None:
         if cell_id is None and isinstance(sender, NodeSender):
@@ -107,13 +109,16 @@ class Endpoint:
         sender.check()
         self.sender = sender
         self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
-        self._session_issue = sender.issue if isinstance(sender, SessionSender) else 0
         self._keyring = keyring
         self._sealer = keyring.sealer(sender.identity)
-        self._secret = secrets.token_bytes(16) if secret is None else secret
+        self._cookies = Cookies(secret)
+        self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
+        self._wall_offset = wall_offset
+        self._incarnation_max = incarnation_max(0.0)
         self._overhead = head_bytes(sender) + self._sealer.overhead
         #: How many bytes an encoded message may have.
         self.room = DATAGRAM_MAX_BYTES - self._overhead - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
+        self._encoder = Encoder(self.room)
         # A request is never shorter than the challenge that may answer it.
         self._plaintext_min = CHALLENGE_BYTES - head_bytes(sender)
         self._sequence = 0
@@ -123,12 +128,10 @@ class Endpoint:
         self._configured = False
         self._nodes: dict[str, NodeState] = {}
         self._sessions: OrderedDict[bytes, SessionState] = OrderedDict()
-        self._greeters: OrderedDict[bytes, Address] = OrderedDict()
+        self._greeters = Greeters()
         self._seeds: set[Address] = set()
         self._seed_cookies: dict[tuple[bytes, str], int] = {}
         self._outboxes: dict[Peer, Outbox] = {}
-        self._last_message: Message | None = None
-        self._last_encoded = b""
         self._ready: list[tuple[bytes, Address]] = []
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
@@ -139,6 +142,20 @@ class Endpoint:
     def statistics(self) -> Mapping[str, int]:
         """A frozen copy of the counters. ``received`` = ``passed`` + ``challenged`` + all ``dropped_...``."""
         return MappingProxyType(dict(self._counts))
+
+    def age(self, now: float) -> None:
+        """It is ``now``: before each datagram, and before `flush`, by a clock that does not step back.
+
+        Cookies run out, and with them the sessions that have sent none back for so long.
+        """
+        if self._wall_offset is not None:
+            self._incarnation_max = incarnation_max(now + self._wall_offset)
+        if not self._cookies.age(now):
+            return
+        self._lanes.clear()
+        oldest = self._cookies.generation - 1
+        for session in [key for key, state in self._sessions.items() if state.proved < oldest]:
+            del self._sessions[session]
 
     def configure(self, cell_id: bytes, epoch: int, members: Mapping[str, Sequence[Address]]) -> None:
         """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
@@ -152,11 +169,10 @@ class Endpoint:
                 continue
             node = known.get(node_id)
             if node is None:
-                node = NodeState((), addresses[0], 0, self._seed_cookies.get((cell_id, node_id), 0))
+                node = NodeState((), addresses[0], self._seed_cookies.get((cell_id, node_id), 0))
             node.addresses = tuple(addresses)
             if node.address not in node.addresses:
-                node.address = addresses[0]
-            node.issue = self._cookie(node.address)
+                node.move(addresses[0])
             self._nodes[node_id] = node
         self._seeds, self._seed_cookies = set(), {}
 
@@ -167,16 +183,7 @@ class Endpoint:
 
         Raises ValueError for a message that does not fit into a datagram.
         """
-        if message is self._last_message:
-            encoded = self._last_encoded  # the same to several nodes is encoded once
-        else:
-            encoded = encode(message)
-            if len(encoded) > self.room:
-                raise ValueError(
-                    f"a {type(message).__name__} of {len(encoded)} bytes does not fit into a datagram: "
-                    f"there is room for {self.room} bytes"
-                )
-            self._last_message, self._last_encoded = message, encoded
+        encoded = self._encoder.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
             known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
@@ -184,9 +191,7 @@ class Endpoint:
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = Outbox()
-        outbox.messages.append(encoded)
-        if type(message) is Hello:
-            outbox.padded = True
+        outbox.add(message, encoded)
 
     def greet_seeds(self, addresses: Iterable[Address], request: int) -> None:
         """Queue a padded Hello to each of these addresses, whoever may be there (at most SEEDS_MAX).
@@ -222,28 +227,23 @@ class Endpoint:
             if node is None:  # left the configuration since
                 self._counts["unknown_peer"] += len(outbox.messages)
                 return
-            address, issue, echo = node.address, node.issue, node.echo
+            address, issue, echo = node.address, self._issued(node), node.echo
             node.last = outbox
         else:
             session = self._sessions.get(peer)
             if session is not None:
-                address, issue, echo = session.address, session.issue, session.echo
+                address, issue, echo = session.address, self._issued(session), session.echo
             else:
-                greeter = self._greeters.pop(peer, None)  # one answer to one Hello
+                greeter = self._greeters.pop(peer)  # one answer to one Hello
                 if greeter is None:
                     self._counts["unknown_peer"] += len(outbox.messages)
                     return
-                address, issue, echo = greeter, self._cookie(greeter), SessionSender(peer).issue
-        room = self.room
-        batch: list[bytes] = []
-        size = 0
-        for encoded in outbox.messages:
-            if size + len(encoded) > room or len(batch) == MESSAGES_MAX:
-                datagrams.append((self._seal(join(batch), issue, echo, padded=outbox.padded), address))
-                batch, size = [], 0
-            batch.append(encoded)
-            size += len(encoded)
-        datagrams.append((self._seal(join(batch), issue, echo, padded=outbox.padded), address))
+                address, echo = greeter
+                issue = self._cookie(address)
+        datagrams.extend(
+            (self._seal(join(batch), issue, echo, padded=outbox.padded), address)
+            for batch in batches(outbox.messages, self.room)
+        )
 
     def _seal(
         self,
@@ -355,31 +355,29 @@ class Endpoint:
             raise Dropped("sender")
         payload = self._open(datagram, header)
         session = self._sessions.get(sender.session)
-        same_place = session is not None and session.address == address
-        cookie = session.issue if session is not None and same_place else self._cookie(address)
-        if session is not None and not session.window.take(header.sequence):
+        if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
+        proved = self._cookies.proves(address, header.echo)
         unconfigured = header.cell_id == NO_CELL
-        if header.echo != cookie or unconfigured:
-            messages = self._hello_only(datagram, payload)
+        if proved is None or unconfigured:
+            messages = hello_only_untrusted(datagram, payload)
             # A session that lives elsewhere proves its new address before anything is sent there.
-            if not messages or (session is not None and not same_place):
-                self._challenge(datagram, header, address, cookie, payload)
+            if not messages or (session is not None and session.address != address):
+                self._challenge(datagram, header, address, payload)
             if session is None:
-                self._remember_greeter(sender.session, address)
+                self._greeters.remember(sender.session, address, header.issue)
             return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
         messages = decode_untrusted(payload)
         if not messages:
             raise Dropped("empty")
         if session is None:
-            session = self._sessions[sender.session] = SessionState(address, cookie, sender.issue)
-            session.window.take(header.sequence)
-            self._greeters.pop(sender.session, None)
+            session = self._sessions[sender.session] = SessionState(address)
+            self._greeters.pop(sender.session)
             if len(self._sessions) > SESSIONS_MAX:
                 self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(sender.session)
-            session.address, session.issue = address, cookie
+        session.prove(address, proved, header.issue, header.sequence)
         self._keep_lane(address, datagram, header, session)
         return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
 
@@ -390,28 +388,29 @@ class Endpoint:
             raise Dropped("sender")
         if not self._configured:
             return self._from_seed(datagram, header, sender, address)
+        if sender.incarnation > self._incarnation_max:
+            raise Dropped("future")
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
             raise Dropped("address")
         payload = self._open(datagram, header)
         current = sender.incarnation == node.incarnation and sender.run == node.run
-        if current and not node.window.take(header.sequence):
+        if current and not node.window.is_new(header.sequence):
             raise Dropped("replay")
-        expected = self._cookie(address) if node.address != address else node.issue
-        if header.echo != (expected if self._node_id is not None else self._session_issue):
+        proved = self._proves(address, header.echo)
+        if proved is None:
             if self._node_id is None:
                 raise Dropped("echo")
-            messages = self._hello_only(datagram, payload)
+            messages = hello_only_untrusted(datagram, payload)
             if not messages:
-                self._challenge(datagram, header, address, expected, payload)
+                self._challenge(datagram, header, address, payload)
             return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
         if node.outdated(sender):
-            return self._from_outdated(node, header, sender, address, payload)
+            return self._from_outdated(node, header, sender, address, payload, proved)
         messages = decode_untrusted(payload)
-        if not current:
-            node.adopt(sender)
-            node.window.take(header.sequence)
-        node.address, node.issue = address, expected
+        node.adopt(sender)
+        node.window.take(header.sequence)
+        node.move(address)
         # A datagram that was overtaken may carry an older cookie.
         fresh = header.issue != node.echo and header.sequence == node.window.highest
         if fresh:
@@ -425,12 +424,20 @@ class Endpoint:
         return None
 
     def _from_outdated(
-        self, node: NodeState, header: Header, sender: NodeSender, address: Address, payload: bytes
+        self,
+        node: NodeState,
+        header: Header,
+        sender: NodeSender,
+        address: Address,
+        payload: bytes,
+        proved: int,
     ) -> Received:
         """Of an earlier run only a Greet is passed up: a node that lost its memory must be told so."""
         messages = tuple(message for message in decode_untrusted(payload) if type(message) is Greet)
         if not messages:
             raise Dropped("incarnation")
+        if not node.take_outdated(sender, header.sequence, proved, self._cookies.generation - 1):
+            raise Dropped("replay")
         # The answer goes to whoever is there now; the newer run, should it still live, corrects this.
         node.echo = header.issue
         return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
@@ -452,25 +459,19 @@ class Endpoint:
     # Cookies.
 
     def _cookie(self, address: Address) -> int:
-        """What is issued to this address; never 0, which stands for no cookie."""
-        if self._node_id is None:
-            return self._session_issue
-        text = f"{address[0]}|{address[1]}".encode()
-        return int.from_bytes(blake2b(text, key=self._secret, digest_size=COOKIE_BYTES).digest()) or 1
+        """What is issued to this address, whoever is there."""
+        return self._session_issue or self._cookies.of(address)
 
-    def _hello_only(self, datagram: bytes, payload: bytes) -> tuple[Message, ...]:
-        """The first Hello of a sender that has not proved its address: one datagram in, one answer out.
+    def _issued(self, state: SessionState | NodeState) -> int:
+        return self._session_issue or self._cookies.issued(state)
 
-        It counts only where it is padded, so that the answer is never longer than what it answers.
-        """
-        for message in decode_untrusted(payload):
-            if type(message) is Hello and len(datagram) == DATAGRAM_MAX_BYTES:
-                return (message,)
-        return ()
+    def _proves(self, address: Address, echo: int) -> int | None:
+        """The generation of the cookie that comes back from this address, or None where it is not ours."""
+        if self._session_issue:
+            return 0 if echo == self._session_issue else None
+        return self._cookies.proves(address, echo)
 
-    def _challenge(
-        self, datagram: bytes, header: Header, address: Address, cookie: int, payload: bytes
-    ) -> NoReturn:
+    def _challenge(self, datagram: bytes, header: Header, address: Address, payload: bytes) -> NoReturn:
         """Drop a datagram without proof; answer with the cookie, unless it was empty itself."""
         if header.cell_id == NO_CELL:
             raise Dropped("cell")
@@ -479,16 +480,10 @@ class Endpoint:
         too_short = len(datagram) < CHALLENGE_BYTES + self._sealer.overhead
         if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
             raise Dropped("unproved_unanswered")
-        challenge = self._seal(join([]), cookie, header.issue)
+        challenge = self._seal(join([]), self._cookie(address), header.issue)
         self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
-
-    def _remember_greeter(self, session: bytes, address: Address) -> None:
-        self._greeters[session] = address
-        self._greeters.move_to_end(session)
-        if len(self._greeters) > GREETERS_MAX:
-            self._greeters.popitem(last=False)
 
     def _has_session(self, session: bytes) -> bool:
         return session in self._sessions or session in self._greeters

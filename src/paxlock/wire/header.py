@@ -77,11 +77,6 @@ class SessionSender(NamedTuple):
         """What its sealing key is derived from."""
         return b"\x01" + self.session
 
-    @property
-    def issue(self) -> int:
-        """What nodes echo to it."""
-        return int.from_bytes(self.session[:8])
-
     def check(self) -> None:
         """Raise ValueError for a session that cannot be written into a header."""
         if len(self.session) != SESSION_BYTES:
