@@ -24,6 +24,7 @@ from paxlock.clock import Clock
 from paxlock.config import Cell, check_data, check_label, check_name
 from paxlock.core.notices import (
     Answered,
+    Barred,
     Changed,
     Ended,
     Extended,
@@ -87,7 +88,6 @@ class Client:
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._outcomes: dict[int, Outcome] = {}
         self._held: dict[int, HeldLease] = {}
-        self._detached_names: set[str] = set()
         self._watches: dict[int, Changes] = {}
         self._transport = transport
         self._driver: Driver
@@ -152,15 +152,13 @@ class Client:
         ``wait``: None waits for ever, 0 makes one attempt that never queues and gives up after at most 1 s
         without a quorum, else seconds in all. ``ttl`` must leave time for ``kill_after`` seconds of killing
         besides the margin. Raises NotAcquired, or ConfigError for names, labels, data and durations that
-        do not fit, BusyResourceError for a name whose lease this client has detached. If cancelled,
-        nothing is left behind.
+        do not fit, BusyResourceError for a name whose lease this client has detached, also while it waits.
+        If cancelled, nothing is left behind.
         """
         self._check_open()
         check_name(name)
-        if name in self._detached_names:
-            raise trio.BusyResourceError(
-                f"this client has detached a lease of {name!r}: open another client to campaign for it again"
-            )
+        if self._session.gave_away(name):
+            raise _barred(name)
         check_data(data)
         if label is not None:
             check_label(label)
@@ -325,9 +323,7 @@ class Client:
 
     def detach_ticket(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
-        held = self._held.pop(ticket, None)
-        if held is not None:
-            self._detached_names.add(held.name)
+        self._held.pop(ticket, None)
         self._session.detach(ticket, self.now())
         self._driver.poke()
         self._settle_sleep()
@@ -360,6 +356,8 @@ class Client:
         result = outcome.result()
         if isinstance(result, Failed):
             raise NotAcquired(name, result.reason, result.holder, result.detail)
+        if isinstance(result, Barred):
+            raise _barred(name)
         assert isinstance(result, HeldLease)
         return result
 
@@ -399,8 +397,8 @@ class Client:
                 self._granted(notice)
             case Extended(ticket, deadline):
                 held = self._held.get(ticket)
-                if held is not None:
-                    held.extended(deadline)
+                if held is not None and not held.extended(deadline):
+                    self._expired(ticket, held)
             case Lost(ticket, reason):
                 held = self._held.pop(ticket, None)
                 if held is not None:
@@ -410,7 +408,7 @@ class Client:
                 changes = self._watches.get(notice.ticket)
                 if changes is not None:
                     changes.put(Change(notice.name, notice.state, notice.term, notice.label, notice.data))
-            case Failed() | Ended():
+            case Failed() | Barred() | Ended():
                 outcome = self._outcomes.pop(notice.ticket, None)
                 if outcome is not None:
                     outcome.set(notice)
@@ -427,6 +425,16 @@ class Client:
             return  # cancelled in this very turn: its Release is on its way
         # Held from this moment, not from when the waiting task runs: it may be lost before that.
         outcome.set(self._hold(outcome.name, outcome.ttl, notice))
+
+    def _expired(self, ticket: int, held: HeldLease) -> None:
+        """Renewed in time, but told only after the deadline that the program knew: for the program it was over
+        by then, so it is over, and nobody shall renew it.
+        """
+        del self._held[ticket]
+        held.lost(LossReason.EXPIRED)
+        self._session.release(ticket, self.now())
+        self._driver.poke()
+        self._settle_sleep()
 
     # Opening and closing
 
@@ -463,6 +471,12 @@ class Client:
         for outcome in outcomes.values():
             outcome.close(why)
         self._questions.close(why)
+
+
+def _barred(name: str) -> trio.BusyResourceError:
+    return trio.BusyResourceError(
+        f"this client has detached a lease of {name!r}: open another client to campaign for it again"
+    )
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -155,16 +155,19 @@ class HeldLease:
             return all(self.tells(inner) for inner in error.exceptions)
         return isinstance(error, LeaseLost) and (error.name, error.term) == (self.name, self.term)
 
-    def extended(self, deadline: float) -> None:
-        """The machine moved the deadline. A scope that has silently passed its own is not revived."""
+    def extended(self, deadline: float) -> bool:
+        """The machine moved the deadline. False where the old one had passed by now, although the renewal was
+        counted in time: what was over for the program, and a scope that has silently ended, is not revived.
+        """
         now = self._keeper.now()
         if now >= self._deadline:
-            return
+            return False
         self._deadline = deadline
         if self._scope is not None:
             self._scope.deadline = trio.current_time() + (deadline - now)
         for listener in self._listeners:
             listener(deadline)
+        return True
 
     def lost(self, reason: LossReason) -> None:
         """The machine gave the lease up."""
