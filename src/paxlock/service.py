@@ -23,8 +23,9 @@ from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
-from paxlock.driver import Driver, attended
+from paxlock.driver import Driver, attended, in_thread
 from paxlock.errors import StoreError
+from paxlock.forks import Life
 from paxlock.members import keep_resolving, keyring_of, resolve_members
 from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
@@ -65,6 +66,7 @@ class Service:
         self._wanted = trio.Event()
         self.broken = False
         self._complaints: set[str] = set()
+        self.life = Life()
         self._members: dict[str, list[Address]] = {}
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
@@ -122,7 +124,7 @@ class Service:
     async def write(self) -> None:
         """Make records durable, in order, off the path of everything else."""
         while True:
-            while self._to_write is not None:
+            while self._to_write is not None and not self.life.over:
                 record, self._to_write = self._to_write, None
                 await _apart(self._store, partial(self._store.write_record, record))
                 self.replica.persisted(record, self._clock.now())
@@ -186,7 +188,7 @@ async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
     if isinstance(store, MemoryStore):
         await trio.lowlevel.checkpoint()
         return work()
-    return await trio.to_thread.run_sync(work)
+    return await in_thread(work)
 
 
 async def _second(durability: Durability, *, join: bool) -> int:
@@ -274,8 +276,9 @@ async def run_service(
             async with attended(*(service.minded(task) for task in service.tasks)):
                 yield service
         finally:
-            # Nothing runs any more, so nothing is answered after this moment.
-            if not service.broken:
+            # Nothing runs any more, so nothing is answered after this moment. A fork of this process that
+            # unwinds stops nothing: the node goes on in its parent.
+            if not service.broken and not service.life.over:
                 with trio.CancelScope(shield=True):
                     await service.stop()
     finally:

@@ -76,7 +76,7 @@ class Acceptor:
         self.grace = grace
         self.records: dict[str, Record] = {}
         self.names = SortedNames()  #: of all records
-        self.pushes: list[tuple[Peer, Promise | Accepted]] = []
+        self.pushes: list[tuple[Peer, Promise | Accepted | Refused]] = []
         self.touched: set[str] = set()
         self._timers = timers
         self._wall_offset = wall_offset
@@ -243,8 +243,12 @@ class Acceptor:
                 held.append((attempt, record.lease_term))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
-    def release(self, message: Release, now: float) -> Released | Refused | None:
-        """End one candidate for good; whatever belongs to another stays as it is (S1)."""
+    def release(
+        self, message: Release, now: float, sender: bytes | None = None
+    ) -> Released | Refused | None:
+        """End one candidate for good; whatever belongs to another stays as it is (S1). A holder whose lease
+        another ``sender`` ends, by its handle, is told at once.
+        """
         candidate = message.candidate
         record = self._record(message.name, now)
         if self.too_far(record, message.term, now):
@@ -256,6 +260,11 @@ class Acceptor:
         if record.line is not None:
             record.line.remove(candidate)
         if mine:
+            if record.lease is not None and sender not in (None, candidate.session):
+                ended = Refused(
+                    0, record.name, candidate, RefusalReason.ENDED, record.term, self.floor, None
+                )
+                self.pushes.append((candidate.session, ended))
             record.term = max(message.term, record.term)
             self.highest_term = max(self.highest_term, record.term)
             self._close(record, now)

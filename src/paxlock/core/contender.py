@@ -37,7 +37,7 @@ from paxlock.core.messages import (
     Released,
     Renewed,
 )
-from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
+from paxlock.core.notices import Barred, Ended, Extended, Failed, Granted, Lost
 from paxlock.core.outbox import RETRY_MAX_S, Outbox, SessionSettings
 from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
@@ -95,6 +95,7 @@ class Contender:
         self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
         self._endings = Endings(self._nodes, out=out, timers=timers)
         self._detached: set[int] = set()
+        self._given_away: set[str] = set()  #: names of which a lease was detached
         self._turns = Turns("attempt", out=out, timers=timers, quorum=self._quorum)
 
     # What the program asks for
@@ -115,6 +116,9 @@ class Contender:
             until=until,
             once=once,
         )
+        if name in self._given_away:
+            self._out.publish(Barred(wish.ticket))
+            return wish.ticket
         local = self._names.get(name)
         if local is None:
             local = self._names[name] = LocalName(name)
@@ -150,7 +154,10 @@ class Contender:
             self._forget_if_idle(local)
 
     def detach(self, ticket: int, now: float) -> None:
-        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
+        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
+
+        Nobody else of this session gets the name any more: those who wait for it are told so, Barred.
+        """
         wish = self._wishes.get(ticket)
         if wish is None:
             return
@@ -160,10 +167,25 @@ class Contender:
             del self._wishes[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
+            self._given_away.add(wish.name)
             self._turns.done(attempt.number, now)
             del self._attempts[attempt.number]
-            local.attempt = None
-            self._next_wish(local, now)
+            del self._names[wish.name]
+            for waiting in local.wishes:
+                del self._wishes[waiting.ticket]
+                self._out.publish(Barred(waiting.ticket))
+
+    def gave_away(self, name: str) -> bool:
+        """Whether a lease of the name was detached."""
+        return name in self._given_away
+
+    def released_by_handle(self, name: str, candidate: Candidate, now: float) -> None:
+        """Somebody of this session releases a grant by its handle: if it is held here, it is over here first
+        (rule S2).
+        """
+        tenure = self._leases.tenures.get(candidate.attempt)
+        if tenure is not None and (tenure.name, tenure.candidate) == (name, candidate):
+            self._lose(tenure, LossReason.RELEASED, now)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""

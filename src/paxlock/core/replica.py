@@ -280,7 +280,7 @@ class Replica:
                 for part in _parts(acceptor.renew(message, session, now)):
                     self._answer(session, part)
             case Release():
-                answer = acceptor.release(message, now)
+                answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)

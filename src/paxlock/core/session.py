@@ -133,8 +133,15 @@ class Session:
         self._contender.release(ticket, now, patience)
 
     def detach(self, ticket: int, now: float) -> None:
-        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
+        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
+
+        Barred follows for whoever else of this session waits for the name, now or later.
+        """
         self._contender.detach(ticket, now)
+
+    def gave_away(self, name: str) -> bool:
+        """Whether a lease of this name was detached: this session may not campaign for it any more."""
+        return self._contender.gave_away(name)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""
@@ -177,7 +184,8 @@ class Session:
     def release_detached(
         self, name: str, candidate: Candidate, term: int, now: float, *, patience: float
     ) -> int:
-        """Release the detached lease of a handle; HandleOutcome follows."""
+        """Release the lease of a handle, whoever holds it; HandleOutcome follows."""
+        self._contender.released_by_handle(name, candidate, now)
         return self._ask(
             ReleaseQuery(**self._query(now, patience), name=name, candidate=candidate, term=term), now
         )

@@ -32,6 +32,7 @@ import attrs
 from paxlock.core.durable import incarnation_max
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
+from paxlock.forks import Life
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
 from paxlock.wire.header import (
@@ -96,7 +97,7 @@ class Received(NamedTuple):
 
 class Endpoint:
     """The datagrams of one sender. Make no second endpoint for the same session or run: the sequence numbers
-    are nonces, and would repeat.
+    are nonces, and would repeat. So in the child of a fork nothing is sealed by what it inherits.
 
     ``cell_id`` may be None only for a session that knows nothing but addresses (`greet_seeds`, `configure`).
     ``members`` are the addresses of each node, the preferred one first. ``wall_offset`` is unix time minus
@@ -143,6 +144,7 @@ class Endpoint:
         self._ready: list[tuple[bytes, Address]] = []
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
+        self._life = Life()
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
 
@@ -231,6 +233,8 @@ class Endpoint:
         Answers from them are taken until `configure`. Raises ValueError for more addresses than that.
         """
         hello = join([encode(Hello(request))])
+        if self._life.over:
+            return
         for address in dict.fromkeys(addresses):
             if address not in self._seeds and len(self._seeds) >= SEEDS_MAX:
                 raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
@@ -241,6 +245,8 @@ class Endpoint:
     def flush(self) -> list[tuple[bytes, Address]]:
         """All datagrams that are due, with their addresses: challenges, then what was queued, in order."""
         datagrams, self._ready = self._ready, []
+        if (datagrams or self._outboxes) and self._life.over:
+            datagrams, self._outboxes = [], {}
         if self._outboxes:
             outboxes, self._outboxes = self._outboxes, {}
             for peer, outbox in outboxes.items():
@@ -532,7 +538,7 @@ class Endpoint:
         if payload == join([]):
             raise Dropped("empty")
         too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
-        if too_short or len(self._ready) >= CHALLENGES_MAX:
+        if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
             raise Dropped("unproved_unanswered")
         challenge = self._seal(join([]), self._cookie(address), header.issue)
         self._ready.append((challenge, address))
