@@ -18,7 +18,7 @@ from paxlock.clock import Clock
 from paxlock.core.effects import Effects
 from paxlock.core.messages import Message, Peer
 from paxlock.errors import InternalError, PaxlockError
-from paxlock.wire.endpoint import Endpoint, Received
+from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
 __all__ = ["Driver", "Machine", "add_context", "attended"]
@@ -41,8 +41,8 @@ class Driver:
     """Runs one machine over one endpoint and one transport.
 
     ``publish`` is called synchronously with everything the machine publishes, ``persist`` with a record to
-    be made durable, ``received`` with every datagram that passed. ``tell_first`` takes from the machine what
-    may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is noticed.
+    be made durable. ``tell_first`` takes from the machine what may be published ahead of what is to be sent.
+    ``longest_sleep`` bounds how late a suspend is noticed.
     """
 
     def __init__(
@@ -55,7 +55,6 @@ class Driver:
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
-        received: Callable[[Received], None] | None = None,
         jumped: Callable[[float], None] | None = None,
     ) -> None:
         self.machine = machine
@@ -66,7 +65,6 @@ class Driver:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
-        self._received = received
         self._jumped = jumped
         self._poked = False
         self._sleep: trio.CancelScope | None = None
@@ -174,8 +172,6 @@ class Driver:
             received = endpoint.receive_untrusted(*found)
             if received is None:
                 continue
-            if self._received is not None:
-                self._received(received)
             for message in received.messages:
                 machine.receive(message, received.peer, now)
         return True
