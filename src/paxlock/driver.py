@@ -20,7 +20,7 @@ from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.errors import InternalError, PaxlockError
 from paxlock.forks import told_in_child
-from paxlock.wire.endpoint import Endpoint, Received
+from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
 __all__ = ["Driver", "Machine", "add_context", "attended", "in_thread"]
@@ -44,11 +44,10 @@ class Driver:
     """Runs one machine over one endpoint and one transport.
 
     ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
-    the endpoint has heard, ``persist`` with a record to
-    be made durable, ``received`` with every datagram that passed. ``tell_first`` takes from the machine what
-    may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is noticed.
-    In the child of a fork the machine is left alone from the first moment on; ``buried`` is called there, in
-    trio's loop, if that goes on.
+    the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
+    machine what may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is
+    noticed. In the child of a fork the machine is left alone from the first moment on; ``buried`` is called
+    there, in trio's loop, if that goes on.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class Driver:
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
-        received: Callable[[Received], None] | None = None,
         jumped: Callable[[float], None] | None = None,
         buried: Callable[[], None] | None = None,
     ) -> None:
@@ -73,7 +71,6 @@ class Driver:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
-        self._received = received
         self._jumped = jumped
         self._buried = buried
         self._poked = False
@@ -210,8 +207,6 @@ class Driver:
                 if endpoint.strangers:
                     self._tell_strangers()
                 continue
-            if self._received is not None:
-                self._received(received)
             for message in received.messages:
                 machine.receive(message, received.peer, now, received.lives)
         return True

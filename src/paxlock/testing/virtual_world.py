@@ -230,10 +230,6 @@ class Disk(MemoryStore):
         if not self._pulled:
             super().write_snapshot(snapshot)
 
-    def discard_snapshot(self) -> None:
-        if not self._pulled:
-            super().discard_snapshot()
-
 
 class Program:
     """A process under test: a function whose clients and nodes can be stopped, cut off and killed together.
