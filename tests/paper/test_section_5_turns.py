@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from hand_cell import HandCell
@@ -19,6 +20,10 @@ PREPARES = (Prepare, StandingPrepare)
 def names_in(mail: Iterable[tuple[str, str, Message]]) -> list[str]:
     """The names that are asked for, in order, each once."""
     return list(dict.fromkeys(m.name for _, _, m in mail if isinstance(m, PREPARES)))
+
+
+def of_others(name: str, _sender: str, _to: str, message: Message) -> bool:
+    return getattr(message, "name", "") not in (name, "")
 
 
 def want(cell: HandCell, who: str, names: Iterable[str], wait: float | None = None) -> list[int]:
@@ -185,7 +190,7 @@ def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -
         if answers:
             head = cell.sessions["me"]._contender._endings._endings
             name = next(iter(head.values())).name
-            cell.run(0.01, lost=lambda _s, _t, m, name=name: getattr(m, "name", "") not in (name, ""))
+            cell.run(0.01, lost=partial(of_others, name))
     told = {notice.ticket for notice in cell.told("me", Ended)}
     assert (tickets[-1] in told) is not answers
     assert last in {e.name for e in cell.sessions["me"]._contender._endings._endings.values()}
