@@ -61,7 +61,7 @@ BY_NAME: dict[str, Strategy] = {
     "after": NAMES | st.just(""),
     "address": st.just("a.example:7400"),
     "label": st.sampled_from(("", "l" * 64)),
-    "complaint": st.sampled_from(("", "c" * 200)),
+    "complaint": st.sampled_from(("", "c" * 64)),
     "node_id": st.sampled_from((*NODES, "stranger")),
     "session": st.sampled_from(SESSIONS),
     "sender": st.sampled_from(SESSIONS),
