@@ -44,7 +44,7 @@ def out_of_reach(
     return {
         other: _sentence(node_id, _families(own), other, addresses)
         for other, addresses in found.items()
-        if other != node_id and node_id in found and not _families(own) & _families(addresses)
+        if other != node_id and found.get(node_id) and addresses and not _families(own) & _families(addresses)
     }
 
 

@@ -27,7 +27,7 @@ OTHERS_PATIENCE_S = 0.1  #: once the first is known, so long is waited for the r
 
 
 async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]:
-    """The addresses of the nodes, host names resolved side by side; without those that cannot be resolved at
+    """The addresses of the nodes, host names resolved side by side; none for those that cannot be resolved at
     the moment, or take longer than the others. Raises ConfigError where not one can be.
     """
     return await _resolve_all({member.node_id: member.address for member in members})
@@ -57,7 +57,7 @@ async def _resolve_all(wanted: Mapping[str, str]) -> dict[str, list[Address]]:
                 nursery.start_soon(look_up, key, address)
     if troubles and not found:
         raise troubles[0]
-    return {key: found[key] for key in wanted if key in found}
+    return {key: found.get(key, []) for key in wanted}
 
 
 def has_names(addresses: Iterable[str]) -> bool:
@@ -108,7 +108,7 @@ class Whereabouts:
 
     async def _follow(self, member: Member) -> None:
         node_id = member.node_id
-        began = trio.current_time() if node_id in self.found else -inf
+        began = trio.current_time() if self.found.get(node_id) else -inf
         pause = LOOK_UP_AGAIN_S  # a node that is silent because it is down is looked up ever more rarely
         while True:
             while trio.current_time() < (due := self._due(node_id, began, pause)):
@@ -131,7 +131,7 @@ class Whereabouts:
 
     def _due(self, node_id: str, began: float, pause: float) -> float:
         """When to look a name up again that was looked up before."""
-        if node_id in self._elsewhere or node_id not in self.found:
+        if node_id in self._elsewhere or not self.found.get(node_id):
             return began + LOOK_UP_AGAIN_S
         return began + (pause if node_id in self._silent else LOOK_UP_EVERY_S)
 

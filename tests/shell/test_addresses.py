@@ -215,7 +215,7 @@ def forged(town: Town, ring: Keyring, incarnation: int) -> bytes:
         ring,
         cell_id=town.cell.cell_id,
         epoch=town.cell.epoch,
-        members={"a": [(HERE["a"], PORT)]},
+        members={node_id: [(address, PORT)] for node_id, address in HERE.items()},
     )
     forger.queue("a", Greet(1, incarnation, RUN))
     ((datagram, _),) = forger.flush()

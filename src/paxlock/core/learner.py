@@ -16,6 +16,7 @@ from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
 from paxlock.core.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
@@ -79,6 +80,7 @@ class Inquiry:
     term: int
     wait: float = INQUIRY_FIRST_S
     views: dict[str, View] = attrs.field(factory=dict)
+    lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
 
 
 @attrs.define(eq=False)
@@ -112,6 +114,7 @@ class Learner:
         first_version: int,
     ) -> None:
         self.sends: list[tuple[Peer, Message]] = []
+        self.lives: Lives = UNKNOWN  #: what this node's own word is given with
         self._node_id = node_id
         self._others = others
         self._quorum = majority(len(others) + 1)
@@ -177,7 +180,9 @@ class Learner:
             released = True
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
-        self._acceptor.remember(message.name, now)
+        record = self._acceptor.remember(message.name, now)
+        if message.lease.token:
+            record.confirmed = message.lease.candidate
         self.changed(message.name, now)
 
     def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
@@ -295,7 +300,7 @@ class Learner:
         inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
         self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
 
-    def answered(self, node: str, view: View, now: float) -> None:
+    def answered(self, node: str, view: View, now: float, lives: Lives = UNKNOWN) -> None:
         """Another node's view has come."""
         if node not in self._others:
             return
@@ -305,6 +310,7 @@ class Learner:
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None:
             inquiry.views[node] = view
+            inquiry.lives[node] = lives
             self._judge_inquiry(view.name, inquiry, now)
 
     def _judge_inquiry(self, name: str, inquiry: Inquiry, now: float) -> None:
@@ -312,15 +318,17 @@ class Learner:
         if record is None or record.lease is None:
             return
         lease = record.lease
+        gone = outlived({**inquiry.lives, self._node_id: self.lives})
         same = [
             node
             for node, view in inquiry.views.items()
-            if view.holds
+            if node not in gone
+            and view.holds
             and view.lease is not None
             and view.lease.candidate == lease.candidate
             and view.lease_term == record.lease_term
         ]
-        if len(same) + 1 < self._quorum:
+        if len(same) + (self._node_id not in gone) < self._quorum:
             return
         commit = Commit(name, record.lease_term, lease)
         for node in self._others:

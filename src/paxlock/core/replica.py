@@ -17,6 +17,7 @@ from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.hearsay import DoubtTimer
 from paxlock.core.learner import EventTimer, InquiryTimer, Learner
 from paxlock.core.lister import Lister, ListTimer
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Commit,
@@ -47,11 +48,12 @@ from paxlock.core.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
-__all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
+__all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirmed"]
 
 ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
 ATTEMPTS_PER_ANSWER_BYTES = 950
 EVENTS_PER_LIFE = 1 << 28
+COMPLAINT_S = 60.0
 
 
 @value
@@ -74,10 +76,18 @@ class ReplicaSettings:
 
 @value
 class ModeChanged:
-    """Published when the node may do more than before; ``sits_out`` in seconds, 0 unless recovering."""
+    """Published when the node may do more than before, or less; ``sits_out`` in seconds, 0 where it serves;
+    ``joins`` where it has no memory of its own.
+    """
 
     mode: NodeMode
     sits_out: float
+    joins: bool
+
+
+@value
+class Unconfirmed:
+    """Published when a node serves from its snapshot though no other has said that it is the newest."""
 
 
 @value
@@ -124,10 +134,11 @@ class Replica:
             run=run,
             floor=start.floor,
             others=settings.others,
-            serve_at=now + start.sits_out,
+            sits_out=start.sits_out,
             configured_max_ttl_ms=settings.max_ttl_ms,
             drift=drift,
             wall_offset=settings.wall_offset,
+            unconfirmed=start.snapshot is not None,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -136,6 +147,8 @@ class Replica:
         self._published: list[object] = []
         self._writing: NodeRecord | None = None
         self._shown_mode: NodeMode | None = None
+        self._told_lives_of: NodeRecord | None = None
+        self._complaint, self._complains_until = "", 0.0
         self._begin(start, now)
 
     def _begin(self, start: Start, now: float) -> None:
@@ -144,10 +157,7 @@ class Replica:
                 self._learner.restore(saved)
                 self._acceptor.restore(saved, now)
         self._recovery.begin(now)
-        self._timers.add(self._recovery.serve_at, ServeTimer())
         self._timers.add(now, GreetTimer())
-        if start.record.max_ttl_ms > self.settings.max_ttl_ms:
-            self._timers.add(self._recovery.max_ttl_settles_at(), MaxTtlTimer())
         self._settle(now)
 
     # The seam
@@ -156,13 +166,19 @@ class Replica:
     def mode(self) -> NodeMode:
         return self._recovery.mode
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None:
-        """Take one message of one peer, whose seal and address have been checked."""
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+        """Take one message of one peer, whose seal and address have been checked. ``lives`` is what the
+        datagram of a node says of itself and of the others.
+        """
         if self._timers.pending(now):
             self._run_out(now)
         self.counters[type(message).__name__] += 1
         if isinstance(peer, str):
-            self._from_node(message, peer, now)
+            mine = lives.get(self.settings.node_id, 0)
+            if mine > self._recovery.record.incarnation:
+                self._recovery.hears_of(peer, mine)
+            else:
+                self._from_node(message, peer, now, lives)
         else:
             self._from_session(message, peer, now)
         self._settle(now)
@@ -181,14 +197,27 @@ class Replica:
         persist = None
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
-        if persist is None and not self._sends and not self._pushes and not self._published:
+        lives = self._newer_lives()
+        if persist is None and lives is None and not self._sends and not self._pushes and not self._published:
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
-        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published))
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives)
         self._pushes.clear()
         self._sends.clear()
         self._published.clear()
         return effects
+
+    def _newer_lives(self) -> Lives | None:
+        """What datagrams are to say of lives from now on, where that has changed (rule S15)."""
+        saved = self._recovery.saved
+        if saved is self._told_lives_of:
+            return None
+        self._told_lives_of = saved
+        lives = self._recovery.lives
+        if lives == self._learner.lives:
+            return None
+        self._learner.lives = lives
+        return lives
 
     def persisted(self, record: NodeRecord, now: float) -> None:
         """This record is durable now: what waited for it goes on."""
@@ -219,6 +248,10 @@ class Replica:
         names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
         return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
 
+    def complain(self, complaint: str, now: float) -> None:
+        """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
+        self._complaint, self._complains_until = complaint, now + COMPLAINT_S
+
     @property
     def record(self) -> NodeRecord:
         """The record as it should be on disk; the durable one is at most as high."""
@@ -247,7 +280,7 @@ class Replica:
                 for part in _parts(acceptor.renew(message, session, now)):
                     self._answer(session, part)
             case Release():
-                answer = acceptor.release(message, now)
+                answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
@@ -270,7 +303,7 @@ class Replica:
             case _:
                 self.counters["unexpected"] += 1
 
-    def _from_node(self, message: Message, node: str, now: float) -> None:
+    def _from_node(self, message: Message, node: str, now: float, lives: Lives) -> None:
         recovery = self._recovery
         match message:
             case Hello():
@@ -284,7 +317,7 @@ class Replica:
                 else:
                     self._answer(node, greeted)
                 if greeted is not None:
-                    self._answer(node, recovery.greet_back(node, message, now))
+                    self._answer(node, recovery.greet_back(node, message))
             case Greeted():
                 recovery.answered(node, message, now)
             case Commit() if self.mode is NodeMode.SERVING:
@@ -293,7 +326,7 @@ class Replica:
             case Inquire() if self.mode is NodeMode.SERVING:
                 self._answer(node, self._learner.view(message.name, now, message.request))
             case View() if self.mode is NodeMode.SERVING:
-                self._learner.answered(node, message, now)
+                self._learner.answered(node, message, now, lives)
             case _:
                 self.counters["unexpected"] += 1
 
@@ -327,10 +360,11 @@ class Replica:
             mode=self.mode,
             remaining_ms=self._remaining_ms(now),
             floor=self._acceptor.floor,
+            complaint=self._complaint if now < self._complains_until else "",
         )
 
     def _remaining_ms(self, now: float) -> int:
-        return max(0, int((self._recovery.serve_at - now) * 1000.0))
+        return int(self._recovery.remaining(now) * 1000.0)
 
     # Time
 
@@ -381,15 +415,27 @@ class Replica:
             learner.sends = []
         if acceptor.wanted_ceiling > recovery.record.ceiling:
             recovery.raise_ceiling(acceptor.wanted_ceiling)
+        if recovery.mode is not NodeMode.SERVING:
+            self._timers.add(recovery.next_greeting(now), GreetTimer())
+            if recovery.wakes_at() > now:
+                self._timers.add(recovery.wakes_at(), ServeTimer())
         if recovery.mode is not self._shown_mode:
-            self._shown_mode = recovery.mode
-            if recovery.mode is NodeMode.SERVING:
-                acceptor.floor = max(acceptor.floor, recovery.floor)
-                acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
-            self._published.append(ModeChanged(recovery.mode, max(0.0, recovery.serve_at - now)))
+            self._show_mode(now)
         if recovery.lost_memory and not self._told_lost:
             self._told_lost = True
             self._published.append(MemoryLost(recovery.lost_memory))
+
+    def _show_mode(self, now: float) -> None:
+        acceptor, recovery = self._acceptor, self._recovery
+        self._shown_mode = recovery.mode
+        if recovery.mode is NodeMode.SERVING:
+            acceptor.floor = max(acceptor.floor, recovery.floor)
+            acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
+            self._timers.add(recovery.max_ttl_settles_at(), MaxTtlTimer())
+            if recovery.unconfirmed:
+                self._published.append(Unconfirmed())
+        joins = recovery.joining is not None
+        self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
 
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""

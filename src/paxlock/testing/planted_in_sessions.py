@@ -284,6 +284,55 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
     ),
     Mutation(
+        "accepted-below-the-token",
+        "S3: an acceptance in a term below the token prolongs the tenure",
+        (
+            Edit(
+                "contender",
+                "Contender.accepted",
+                "if message.term >= tenure.token and tenure.acknowledged",
+                "if tenure.acknowledged",
+            ),
+        ),
+        seed=54,
+    ),
+    Mutation(
+        "renewal-of-anothers-lease",
+        "S4: the renewal of another session's handle counts for an own attempt of the same number",
+        (Edit("lease_manager", "LeaseManager.renewed", " or message.session != self._session", ""),),
+        seed=4,
+        changes={**CALM, "clients": 5, "names": 8, "detached": 0.4, "hold_for_ever": 0.5, "faulty_for": 1.0},
+    ),
+    Mutation(
+        "accept-forgotten",
+        "L2: a candidate forgets where its Accept may stand in the way",
+        (Edit("proposer", "Proposer.accept", "self.occupies.update(self.nodes)", "pass"),),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_where_its_accept_may_stand_it_stands_in_the_way",
+    ),
+    Mutation(
+        "standing-prepare-forgotten",
+        "L2: a candidate forgets where its standing Prepare may stand in the way",
+        (
+            Edit(
+                "contender",
+                "Contender._attempt_due",
+                "proposer.occupies.update(proposer.unanswered())",
+                "pass",
+            ),
+        ),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_where_its_standing_prepare_may_stand_it_stands_in_the_way",
+    ),
+    Mutation(
+        "led-out-of-touch",
+        "section 6: a watcher that hears too few nodes goes on showing the last state",
+        (Edit("watcher", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
+        # A watch lapses after 3.5 s without a word: longer than the faults of a run last.
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
+    ),
+    Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
         (Edit("proposer", "Proposer.must_withdraw", "age + grace / 2.0 or", "age + grace or"),),
