@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from paxlock.testing.mutations import Mutation
+from paxlock.testing.planted_in_lives import IN_LIVES
 from paxlock.testing.planted_in_nodes import IN_NODES
 from paxlock.testing.planted_in_sessions import IN_SESSIONS
 
 __all__ = ["PLANTED_BUGS"]
 
-PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_SESSIONS)
+PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_LIVES, *IN_SESSIONS)
