@@ -40,7 +40,11 @@ SENDS_IN_A_STEP_MAX = 500
 
 # A node's header is the longer one, so what fits here fits everywhere.
 ROOM = Endpoint(
-    NodeSender("sixteen-letters-", 1, b"r" * 16), Keyring({1: b"k" * 32}), cell_id=CELL_ID, epoch=1
+    NodeSender("sixteen-letters-", 1, b"r" * 16),
+    Keyring({1: b"k" * 32}),
+    cell_id=CELL_ID,
+    epoch=1,
+    members={node: [] for node in "bcdefg"},  # the largest cell
 ).room
 
 ATTEMPTS = tuple(range(INT_MAX - ATTEMPTS_MAX, INT_MAX))

@@ -5,11 +5,12 @@ detached lease (protocol.md sections 3 and 6). Repeated with growing, jittered i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import attrs
 
 from paxlock.core.lease import Candidate
+from paxlock.core.lives import Lives, outlived, still_counted
 from paxlock.core.messages import (
     Hello,
     List,
@@ -31,7 +32,7 @@ from paxlock.core.messages import (
 from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.round_trips import RoundTrips
-from paxlock.core.standing import Judgement, State, judge, speaks_for_nobody
+from paxlock.core.standing import Judgement, State, in_doubt, judge, speaks_for_nobody
 from paxlock.core.value import value
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
@@ -62,6 +63,9 @@ class Query(ABC):
     requests: list[int] = attrs.field(init=False, factory=list)
     next_page: bool = attrs.field(init=False, default=False)  #: more of this node's answer is wanted at once
     once_more: bool = attrs.field(init=False, default=False)  #: all nodes are to be asked again, at once
+    lives: dict[str, Lives] = attrs.field(
+        init=False, factory=dict
+    )  #: with which each counted answer was given
 
     def __attrs_post_init__(self) -> None:
         self.open = set(self.nodes)
@@ -76,8 +80,13 @@ class Query(ABC):
         """What to send to a node that still owes an answer."""
 
     @abstractmethod
-    def answered(self, node: str, message: Message, now: float) -> None:
-        """Take an answer of one node."""
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
+        """Take an answer of one node, in a datagram that says ``lives``. What is counted is kept with it."""
+
+    def together(self, nodes: Collection[str]) -> int:
+        """How many of these nodes' answers count together (rule S15)."""
+        gone = outlived(self.lives)
+        return sum(node not in gone for node in nodes)
 
     @abstractmethod
     def result(self, now: float) -> Notice | None:
@@ -102,6 +111,7 @@ class Said:
 
     candidate: Candidate | None
     term: int
+    life: int  #: the incarnation of the node
     first: int
     last: int
 
@@ -139,11 +149,12 @@ class PollQuery(Query):
             asks.append(Waiting(request, self.name, len(self._lines.get(node, ()))))
         return asks
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, View):
-            if message.name == self.name and message.request >= self._newest.get(node, 0):
+            newest = message.request >= self._newest.get(node, 0)
+            if message.name == self.name and newest:
                 self._newest[node] = message.request
-                self._note(node, message)
+                self._note(node, message, lives)
         elif isinstance(message, Waiters):
             self._note_line(node, message)
         elif isinstance(message, Recovering):
@@ -151,10 +162,14 @@ class PollQuery(Query):
         if node in self.views and (not self.line or node in self._whole_lines):
             self.open.discard(node)
 
-    def _note(self, node: str, view: View) -> None:
-        self.views[node] = view
+    def _note(self, node: str, view: View, lives: Lives) -> None:
         self.heard.add(node)
         self._recovering.discard(node)
+        if in_doubt(view):  # it is asked again until it knows
+            self.views.pop(node, None)
+            self._said.pop(node, None)
+            return
+        self.views[node], self.lives[node] = view, lives
         if view.holds and view.lease is not None:
             candidate, term = view.lease.candidate, view.lease_term
         elif speaks_for_nobody(view):
@@ -162,11 +177,11 @@ class PollQuery(Query):
         else:
             self._said.pop(node, None)
             return
-        said = self._said.get(node)
-        if said is not None and (said.candidate, said.term) == (candidate, term):
+        said, life = self._said.get(node), lives.get(node, 0)
+        if said is not None and (said.candidate, said.term, said.life) == (candidate, term, life):
             said.last = view.request
         else:
-            self._said[node] = Said(candidate, term, self.requests[-1], view.request)
+            self._said[node] = Said(candidate, term, life, self.requests[-1], view.request)
 
     def _note_line(self, node: str, message: Waiters) -> None:
         for waiter in message.entries:
@@ -183,7 +198,7 @@ class PollQuery(Query):
             self.next_page = len(seen) > before
 
     def result(self, now: float) -> Notice | None:
-        judgement = judge(self.views, len(self.nodes))
+        judgement = judge(self._counted(), len(self.nodes))
         if judgement.state is not State.UNKNOWN and not self._confirmed(judgement):
             judgement = Judgement(State.UNKNOWN)
         owing = self.open - self._recovering
@@ -197,6 +212,9 @@ class PollQuery(Query):
         line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
         return Answered(self.ticket, judgement, tuple(line), len(self.heard))
 
+    def _counted(self) -> Mapping[str, View]:
+        return still_counted(self.views, {node: self.lives[node] for node in self.views})
+
     def _confirmed(self, judgement: Judgement) -> bool:
         """Whether somebody knows it, or enough nodes said the same at one moment: when a request was sent, of
         which all of them had said it before, and say it in answer to that one or a later.
@@ -205,7 +223,8 @@ class PollQuery(Query):
         if judgement.chosen:
             return True
         enough = blocking(len(self.nodes)) if who is None else majority(len(self.nodes))
-        said = [one for one in self._said.values() if one.candidate == who]
+        counted = self._counted()
+        said = [one for node, one in self._said.items() if one.candidate == who and node in counted]
         if any(sum(one.first < other.last <= one.last for one in said) >= enough for other in said):
             return True
         # Ask again at once, unless that has been done since they said so, or too few have answered it.
@@ -236,11 +255,11 @@ class ListQuery(Query):
         self._left[node] = PAGES_AHEAD
         return [List(request, self.prefix, self._after.get(node, ""), PAGES_AHEAD)]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, Names):
-            self._take(node, message, now)
+            self._take(node, message, now, lives)
 
-    def _take(self, node: str, message: Names, now: float) -> None:
+    def _take(self, node: str, message: Names, now: float, lives: Lives) -> None:
         self.names.update(message.names)
         pages, after = self._pages.setdefault(node, {}), self._after.get(node, "")
         last = max(message.names, default="")
@@ -252,6 +271,7 @@ class ListQuery(Query):
             self.began = now  # there may be many pages: each has time of its own
             if not page.more:
                 self.heard.add(node)
+                self.lives[node] = lives
                 self.open.discard(node)
                 pages.clear()
                 return
@@ -261,7 +281,7 @@ class ListQuery(Query):
 
     def result(self, now: float) -> Notice | None:
         # What a quorum holds, one of N - quorum + 1 nodes holds.
-        if len(self.heard) < blocking(len(self.nodes)) and not self.over(now):
+        if self.together(self.heard) < blocking(len(self.nodes)) and not self.over(now):
             return None
         return NamesFound(self.ticket, tuple(sorted(self.names)), len(self.heard))
 
@@ -276,7 +296,7 @@ class SurveyQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [Hello(request)]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, Welcome):
             self.found[node] = message
             self.open.discard(node)
@@ -289,7 +309,8 @@ class SurveyQuery(Query):
             hello = self.found.get(member.node_id)
             mode = hello.mode if hello is not None else None
             sits_out = hello.remaining_ms / 1000.0 if hello is not None else 0.0
-            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out))
+            complaint = hello.complaint if hello is not None else ""
+            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out, complaint))
         return Surveyed(self.ticket, tuple(rows))
 
 
@@ -307,11 +328,12 @@ class RenewQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [Renew(request, self.candidate.session, self.number(now), (self.candidate.attempt,))]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if not isinstance(message, Renewed) or message.sender != self.sender:
             return
         if message.session != self.candidate.session:
             return
+        self.lives[node] = lives
         terms = [term for attempt, term in message.held if attempt == self.candidate.attempt]
         if terms and terms[0] >= self.term:
             self.held.add(node)
@@ -321,9 +343,9 @@ class RenewQuery(Query):
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
-        if len(self.held) >= majority(len(self.nodes)):
+        if self.together(self.held) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
-        if len(self.missing) >= blocking(len(self.nodes)):
+        if self.together(self.missing) >= blocking(len(self.nodes)):
             return HandleOutcome(self.ticket, done=False, over=True)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
 
@@ -340,12 +362,13 @@ class ReleaseQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [Release(request, self.name, self.candidate, self.term)]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, Released) and message.candidate == self.candidate:
             self.released.add(node)
+            self.lives[node] = lives
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
-        if len(self.released) >= majority(len(self.nodes)):
+        if self.together(self.released) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
