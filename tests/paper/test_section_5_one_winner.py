@@ -298,17 +298,6 @@ def test_l7_an_own_attempt_that_leaves_holds_nothing() -> None:
     assert session.told(Failed) == []
 
 
-def test_l7_an_own_lease_that_was_detached_is_held() -> None:
-    session = HandSession()
-    granted = session.to_grant(now=0.0)
-    session.machine.detach(granted.ticket, 0.5)
-    ticket = session.campaign(now=0.5, wait=0.0)
-    asked = session.sent_to_all(StandingPrepare)
-    for node in "ab":
-        session.refused(node, asked, RefusalReason.HELD, now=0.501, occupant=holder(granted.candidate))
-    assert session.told(Failed) == [Failed(ticket, Reason.HELD, "athens", "")]
-
-
 # Votes split among such (L2)
 
 
