@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from paxlock.core.durable import NodeRecord, Snapshot
 from paxlock.errors import StoreError
+from paxlock.forks import INHERITED, dies_in_child, same_process
 from paxlock.storeformat import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
 
 __all__ = ["MemoryStore", "Store", "StoreLike"]
@@ -75,6 +76,7 @@ class Store:
 
     Every method that touches the disk raises StoreError with one sentence on what is wrong. After a write
     has failed, what is on the disk is not known: every further write is refused, and the node must stop.
+    In the child of a fork it is closed, and refuses everything.
     """
 
     def __init__(self, folder: Path, folder_handle: int, lock_handle: int) -> None:
@@ -83,6 +85,8 @@ class Store:
         self._lock_handle = lock_handle
         self._closed = False
         self._failed = False
+        self._inherited = False
+        dies_in_child(self)
 
     @classmethod
     def open(cls, folder: StrPath, *, create_folder: bool) -> Store:
@@ -161,7 +165,17 @@ class Store:
             os.close(self._lock_handle)
             os.close(self._folder_handle)
 
+    def forked(self) -> None:
+        """This is the child of a fork. Its handles are closed, which unlocks nothing as long as the parent
+        has its own: kept open, they would lock the folder for as long as the child lives.
+        """
+        self._inherited = True
+        self.close()
+
     def _check_open(self) -> None:
+        same_process()
+        if self._inherited:
+            raise StoreError(f"the data folder {self.folder}: {INHERITED}")
         if self._closed:
             raise StoreError(f"the data folder {self.folder} was closed")
 

@@ -17,7 +17,7 @@ from paxlock.core import learner, lease, lease_manager, proposer, queries, queue
 from paxlock.core import messages as m
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.replica import Replica
-from paxlock.wire import codec
+from paxlock.wire import codec, cookies, endpoint
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import LENGTH
 from paxlock.wire.keyring import Keyring, ReplayWindow
@@ -52,14 +52,14 @@ def longer_forms_of_numbers_pass(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_short_hello_is_answered(patch: pytest.MonkeyPatch) -> None:
-    def hello_only(self: Endpoint, datagram: bytes, payload: bytes) -> Any:
+    def hello_only(datagram: bytes, payload: bytes) -> Any:
         return tuple(one for one in codec.decode_untrusted(payload) if type(one) is m.Hello)
 
-    patch.setattr(Endpoint, "_hello_only", hello_only)
+    patch.setattr(endpoint, "hello_only_untrusted", hello_only)
 
 
 def one_cookie_for_all(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Endpoint, "_cookie", lambda self, address: 1)
+    patch.setattr(cookies, "_hash", lambda secret, address: 1)
 
 
 def wrong_seals_are_opened(patch: pytest.MonkeyPatch) -> None:
@@ -74,6 +74,7 @@ def wrong_seals_are_opened(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_is_a_replay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ReplayWindow, "is_new", lambda self, sequence: True)
     patch.setattr(ReplayWindow, "take", lambda self, sequence: True)
 
 

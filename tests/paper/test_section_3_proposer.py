@@ -508,10 +508,3 @@ def test_l7_further_waiters_of_a_process_line_up_inside_the_session() -> None:
     session.release(third, 0.7)
     session.release(second, 0.8)
     assert session.sent(Prepare) == []
-
-
-def test_l7_a_try_does_not_queue_behind_an_own_waiter() -> None:
-    session = HandSession()
-    session.campaign(now=0.0)
-    ticket = session.campaign(now=0.1, wait=0.0)
-    assert [(f.ticket, f.reason) for f in session.told(Failed)] == [(ticket, Reason.HELD)]

@@ -340,6 +340,11 @@ def test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_
     accept_by_athens(node, 0.0, term=3)
     node.receive(Commit(NAME, 3, lease_of(ATHENS, token=3)), ATHENS.session, 0.01)
     node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=4)), BYBLOS.session, 0.02)
+    node.tick(0.08)
+    request = node.sent(Inquire)[0][1].request
+    for other in "bc":
+        view = attrs.evolve(holds(BYBLOS, 4, chosen=True, token=4), request=request)
+        node.receive(view, other, 0.09)
     assert node.shows() == (3, "athens", True)  # Commit informs, and changes nothing that is held
     view = view_of(node, 0.03)
     assert (view.lease, view.lease_term, view.holds, view.chosen) == (

@@ -142,7 +142,8 @@ def test_a_lease_is_chosen_when_a_dumb_count_finds_a_quorum_in_one_term(
         assert (round_.phase, round_.promises) == (dumb.phase, dumb.promises)
         assert round_.may_accept is (dumb.phase is Phase.PREPARING and 2 * len(dumb.promises) > nodes)
         stand = {node: dumb.stands(node) for node in members}
-        assert round_.taken == {node: word for node, word in stand.items() if word[0]}
+        counted = {node: (took.term, took.sent_at) for node, took in round_.taken.items()}
+        assert counted == {node: word for node, word in stand.items() if word[0]}
         if round_.phase is Phase.CHOSEN:
             assert round_.term == dumb.term
 

@@ -107,10 +107,17 @@ class Outbox:
         return self._last_ticket
 
     def heard_after(self, node: str, took: float) -> None:
-        """An answer of this node took this long. The longest rises at once and falls slowly, the usual moves slowly."""
+        """An answer of this node took this long. The longest rises at once and falls slowly, the usual
+        moves slowly.
+        """
         self.round_trips.measured(node, took)
         self._longest = max(took, self._longest + ROUND_TRIP_WEIGHT * (took - self._longest))
         self._usual += ROUND_TRIP_WEIGHT * (min(took, ROUND_TRIP_MAX_S) - self._usual)
+
+    def heard_by(self, quorum: int) -> float:
+        """Since when a quorum has been heard: the time at which the last one of it was; -inf if never."""
+        times = sorted(self.heard.values(), reverse=True)
+        return times[quorum - 1] if len(times) >= quorum else float("-inf")
 
     def retry_first(self) -> float:
         """The first repetition: the grace is four round trips or more, unless the cell is busy.
@@ -130,7 +137,7 @@ class Outbox:
         waited, so that nodes that come up are found soon. That reaches the longest interval after 4 s; many
         candidates of one session begin with longer ones, a millisecond for each.
         """
-        if sum(now - at < HEARD_OF_LATE_S for at in self.heard.values()) >= quorum:
+        if now - self.heard_by(quorum) < HEARD_OF_LATE_S:
             return RETRY_MAX_S
         least = max(SILENT_RETRY_GRACES * self.grace, self.retry_first(), candidates * SILENT_RETRY_EACH_S)
         return min(RETRY_MAX_S, max(least, waited * SILENT_RETRY_SHARE))

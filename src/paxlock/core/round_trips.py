@@ -61,7 +61,7 @@ class RoundTrips:
         return self._measured.get(node)
 
     def smoothed(self, default: float) -> float:
-        """The usual time until a quorum has answered, in seconds; ``default`` before a quorum was measured."""
+        """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
         return self._of_quorum([known.smoothed for known in self._measured.values()], default)
 
     def timeout(self, default: float) -> float:

@@ -13,7 +13,7 @@ import attrs
 from paxlock.core.durable import Snapshot
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
-from paxlock.core.quorum import majority
+from paxlock.core.quorum import blocking, majority
 from paxlock.core.standing import State
 from paxlock.testing.machines import Held, NodeMachine
 
@@ -303,6 +303,11 @@ class NodeChecker:
                 raise CheckFailed(
                     "L8", f"{node.node_id} restarts a lease with {more:.6f} s more than was left"
                 )
+
+    def sits_out(self, node: NodeMachine, noted: int, nodes: int) -> None:
+        """The node has no memory, and begins to sit out: so many others have noted this life (S15)."""
+        if noted < min(blocking(nodes), nodes - 1):
+            raise CheckFailed("S15", f"{node.node_id} begins to sit out, and {noted} others have noted it")
 
     def serves(self, node: NodeMachine, exclusion: Exclusion) -> None:
         """The node begins to serve. One that has joined must stand above every token that was granted

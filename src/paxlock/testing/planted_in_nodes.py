@@ -112,7 +112,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "replica",
                 "Replica._from_session",
-                "learner.commit(message, now)",
+                "learner.told(message, now)",
                 "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
                 "now)",
             ),

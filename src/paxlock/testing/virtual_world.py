@@ -176,9 +176,9 @@ class VirtualClient(Client):
                 self._session.release(ticket, self.now())
                 self._driver.poke()
 
-    def close(self) -> None:
+    def close(self, why: str = "this client was closed") -> None:
         self.go()
-        super().close()
+        super().close(why)
 
     async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
         # While the machine is stopped it tells nothing, but what runs of the program shall go on.
