@@ -19,8 +19,10 @@ from by_hand import (
     occupant,
     replica_of,
     session_id,
+    start_of,
 )
 from hand_cell import HandCell
+from starts import serve
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
@@ -38,7 +40,6 @@ from paxlock.core.messages import (
     Waiting,
 )
 from paxlock.core.notices import Failed, Granted
-from paxlock.core.recovery import Start
 from paxlock.errors import Reason
 
 WHO = ["athens", "byblos", "cyrene", "delphi", "ephesus"]
@@ -250,7 +251,8 @@ def test_s5_what_a_holder_has_said_outlives_a_clean_stop() -> None:
     node = holding_node()
     node.receive(Commit(NAME, TOKEN, lease_of(ATHENS, token=TOKEN)), ATHENS.session, 0.1)
     snapshot = node.machine.stop(0.2)
-    again = HandReplica(replica_of("a", "abc", Start(member_record("a"), 0, 0.0, snapshot), now=0.3))
+    assert snapshot is not None
+    again = serve(start_of("a", member_record("a", clean=True), snapshot))
     named = refusal(again)
     assert (named.candidate, named.confirmed) == (ATHENS, True)
 
@@ -321,17 +323,6 @@ def test_l7_an_own_attempt_that_leaves_holds_nothing() -> None:
     for node in "ab":
         session.refused(node, asked, RefusalReason.HELD, now=0.501, occupant=holder(granted.candidate))
     assert session.told(Failed) == []
-
-
-def test_l7_an_own_lease_that_was_detached_is_held() -> None:
-    session = HandSession()
-    granted = session.to_grant(now=0.0)
-    session.machine.detach(granted.ticket, 0.5)
-    ticket = session.campaign(now=0.5, wait=0.0)
-    asked = session.sent_to_all(StandingPrepare)
-    for node in "ab":
-        session.refused(node, asked, RefusalReason.HELD, now=0.501, occupant=holder(granted.candidate))
-    assert session.told(Failed) == [Failed(ticket, Reason.HELD, "athens", "")]
 
 
 # Votes split among such (L2)

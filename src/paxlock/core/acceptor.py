@@ -76,7 +76,7 @@ class Acceptor:
         self.grace = grace
         self.records: dict[str, Record] = {}
         self.names = SortedNames()  #: of all records
-        self.pushes: list[tuple[Peer, Promise | Accepted]] = []
+        self.pushes: list[tuple[Peer, Promise | Accepted | Refused]] = []
         self.touched: set[str] = set()
         self._timers = timers
         self._wall_offset = wall_offset
@@ -99,7 +99,7 @@ class Acceptor:
         standing = message if isinstance(message, StandingPrepare) else None
         if standing is not None and standing.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
-        if self._too_far(record, message.at_least, now):
+        if self.too_far(record, message.at_least, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._queue(message, record, RefusalReason.HELD, now)
@@ -165,7 +165,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.ENDED, now)
         if lease.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
-        if self._too_far(record, term, now):
+        if self.too_far(record, term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._refuse(message, record, RefusalReason.HELD, now)
@@ -243,11 +243,13 @@ class Acceptor:
                 held.append((attempt, record.lease_term))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
-    def release(self, message: Release, now: float) -> Released | Refused | None:
-        """End one candidate for good; whatever belongs to another stays as it is (S1)."""
+    def release(self, message: Release, now: float, sender: bytes | None = None) -> Released | Refused | None:
+        """End one candidate for good; whatever belongs to another stays as it is (S1). A holder whose lease
+        another ``sender`` ends, by its handle, is told at once.
+        """
         candidate = message.candidate
         record = self._record(message.name, now)
-        if self._too_far(record, message.term, now):
+        if self.too_far(record, message.term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
         if mine and not self._below_ceiling(max(message.term, record.term)):
@@ -256,6 +258,9 @@ class Acceptor:
         if record.line is not None:
             record.line.remove(candidate)
         if mine:
+            if record.lease is not None and sender not in (None, candidate.session):
+                ended = Refused(0, record.name, candidate, RefusalReason.ENDED, record.term, self.floor, None)
+                self.pushes.append((candidate.session, ended))
             record.term = max(message.term, record.term)
             self.highest_term = max(self.highest_term, record.term)
             self._close(record, now)
@@ -437,11 +442,13 @@ class Acceptor:
             self.wanted_ceiling = max(self.wanted_ceiling, term + CEILING_STEP_TERMS)
         return term <= self.ceiling
 
-    def _too_far(self, record: Record, term: int, now: float) -> bool:
+    def too_far(self, record: Record | None, term: int, now: float) -> bool:
+        """Whether a term is so far ahead that one client would use up those of the name (the gate)."""
         if term <= TERM_JUMP_MAX:
             return False
         by_clock = int(max(0.0, now + self._wall_offset)) * TERMS_PER_UNIX_SECOND
-        return term > max(record.term, self.floor, by_clock) + TERM_JUMP_MAX
+        own = record.term if record is not None else 0
+        return term > max(own, self.floor, by_clock) + TERM_JUMP_MAX
 
     def _schedule(self, record: Record) -> None:
         if record.lease is not None:

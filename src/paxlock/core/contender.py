@@ -26,6 +26,7 @@ from paxlock.core.campaign import (
 from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
     Occupant,
@@ -36,7 +37,7 @@ from paxlock.core.messages import (
     Released,
     Renewed,
 )
-from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
+from paxlock.core.notices import Barred, Ended, Extended, Failed, Granted, Lost
 from paxlock.core.outbox import RETRY_MAX_S, Outbox, SessionSettings
 from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
@@ -94,6 +95,7 @@ class Contender:
         self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
         self._endings = Endings(self._nodes, out=out, timers=timers)
         self._detached: set[int] = set()
+        self._given_away: set[str] = set()  #: names of which a lease was detached
         self._turns = Turns("attempt", out=out, timers=timers, quorum=self._quorum)
 
     # What the program asks for
@@ -114,6 +116,9 @@ class Contender:
             until=until,
             once=once,
         )
+        if name in self._given_away:
+            self._out.publish(Barred(wish.ticket))
+            return wish.ticket
         local = self._names.get(name)
         if local is None:
             local = self._names[name] = LocalName(name)
@@ -149,7 +154,10 @@ class Contender:
             self._forget_if_idle(local)
 
     def detach(self, ticket: int, now: float) -> None:
-        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
+        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
+
+        Nobody else of this session gets the name any more: those who wait for it are told so, Barred.
+        """
         wish = self._wishes.get(ticket)
         if wish is None:
             return
@@ -159,10 +167,25 @@ class Contender:
             del self._wishes[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
+            self._given_away.add(wish.name)
             self._turns.done(attempt.number, now)
             del self._attempts[attempt.number]
-            local.attempt = None
-            self._next_wish(local, now)
+            del self._names[wish.name]
+            for waiting in local.wishes:
+                del self._wishes[waiting.ticket]
+                self._out.publish(Barred(waiting.ticket))
+
+    def gave_away(self, name: str) -> bool:
+        """Whether a lease of the name was detached."""
+        return name in self._given_away
+
+    def released_by_handle(self, name: str, candidate: Candidate, now: float) -> None:
+        """Somebody of this session releases a grant by its handle: if it is held here, it is over here first
+        (rule S2).
+        """
+        tenure = self._leases.tenures.get(candidate.attempt)
+        if tenure is not None and (tenure.name, tenure.candidate) == (name, candidate):
+            self._lose(tenure, LossReason.RELEASED, now)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""
@@ -492,7 +515,7 @@ class Contender:
         attempt.retry = self._out.retry_first()
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
-    def accepted(self, node: str, message: Accepted, now: float) -> None:
+    def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
@@ -503,11 +526,12 @@ class Contender:
             self._out.heard_after(node, now - sent_at)
         proposer = attempt.proposer
         if tenure is not None:
-            if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
+            if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
                 self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
-        if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
+        since = now - attempt.wish.timing.fresh
+        if proposer.took(node, message.term, sent_at, lives, now=now, since=since):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
@@ -529,7 +553,7 @@ class Contender:
         validity = Validity(len(self._nodes), wish.timing.span)
         for node, took in proposer.taken.items():
             if took.term == proposer.term:
-                validity.acknowledge(node, took.sent_at)
+                validity.acknowledge(node, took.sent_at, took.lives)
         deadline = validity.until() - wish.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
@@ -604,9 +628,9 @@ class Contender:
 
     # Tenures
 
-    def renewed(self, node: str, message: Renewed, now: float) -> None:
+    def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._out.heard[node] = now
-        moved, missing = self._leases.renewed(node, message, now)
+        moved, missing = self._leases.renewed(node, message, now, lives)
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:

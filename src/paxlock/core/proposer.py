@@ -20,6 +20,7 @@ from typing import NamedTuple
 import attrs
 
 from paxlock.core.lease import Candidate
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.value import value
@@ -53,10 +54,13 @@ class Refusal:
 
 
 class Taken(NamedTuple):
-    """In which term a node holds the lease, and when the number by which it took it was first sent."""
+    """In which term a node holds the lease, when the number by which it took it was first sent, and what the
+    node knew of lives when it said so (rule S15).
+    """
 
     term: int
     sent_at: float
+    lives: Lives = UNKNOWN
 
 
 @attrs.define(eq=False)
@@ -143,9 +147,17 @@ class Proposer:
         self.refusals.clear()
 
     def took(
-        self, node: str, term: int, sent_at: float, *, now: float = 0.0, since: float = LONG_AGO
+        self,
+        node: str,
+        term: int,
+        sent_at: float,
+        lives: Lives = UNKNOWN,
+        *,
+        now: float = 0.0,
+        since: float = LONG_AGO,
     ) -> bool:
-        """Count an acceptance; True when the lease has just been chosen: by a quorum in ONE term (rule S3).
+        """Count an acceptance; True when the lease has just been chosen: by a quorum in ONE term (rule S3),
+        of nodes whose answers count together (rule S15).
 
         In phase 1 a number sent before ``since`` is too old to make the lease valid: it is worth no more
         than a promise.
@@ -159,7 +171,7 @@ class Proposer:
             return False
         if before is not None and before.term == term:
             sent_at = max(sent_at, before.sent_at)
-        self.taken[node] = Taken(term, sent_at)
+        self.taken[node] = Taken(term, sent_at, lives)
         self.took_at = now
         refusal = self.refusals.pop(node, None)
         if self.phase is Phase.CHOSEN:
@@ -174,13 +186,27 @@ class Proposer:
         else:
             since = LONG_AGO
         together = 0
+        same = True
         for taken in self.taken.values():
             together += taken.term == term and taken.sent_at >= since
-        if together < self.quorum:
+            same = same and taken.lives is lives
+        if together < self.quorum or not (same or self._together(term, since) >= self.quorum):
             return False
         self.term = term
         self.phase = Phase.CHOSEN
         return True
+
+    def _together(self, term: int, since: float) -> int:
+        """How many hold the lease in this term, without those that another has outlived (rule S15)."""
+        gone = self.outlived()
+        return sum(
+            taken.term == term and taken.sent_at >= since and node not in gone
+            for node, taken in self.taken.items()
+        )
+
+    def outlived(self) -> Collection[str]:
+        """Nodes that took the lease in an earlier life than another names: their word is void (rule S15)."""
+        return outlived({node: taken.lives for node, taken in self.taken.items()})
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         """Note a no of the present phase."""
@@ -211,7 +237,8 @@ class Proposer:
         """The nodes that have said neither yes nor no in this phase."""
         if self.phase is Phase.PREPARING:
             return [node for node in self.nodes if node not in self.promises and node not in self.refusals]
-        return [node for node in self.nodes if not self._has(node) and node not in self.refusals]
+        gone = self.outlived()
+        return [n for n in self.nodes if (n in gone or not self._has(n)) and n not in self.refusals]
 
     def _has(self, node: str) -> bool:
         took = self.taken.get(node)
@@ -219,11 +246,13 @@ class Proposer:
 
     def failed(self, silent: frozenset[str]) -> bool:
         """Refused at more than N - quorum nodes; nodes given up on count, and name nobody (section 5), and so
-        do those that took the lease in a higher term meanwhile: this one is over for them.
+        do those that took the lease in a higher term meanwhile, since this one is over for them, or in a life
+        that is over.
         """
         no = set(self.refusals) | {node for node in self.unanswered() if node in silent}
         if self.phase is Phase.ACCEPTING:
             no.update(node for node, took in self.taken.items() if took.term > self.term)
+            no.update(self.outlived())
         return len(no) >= blocking(len(self.nodes))
 
     def promise_lapsed(self, node: str, message: Refused) -> bool:
