@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import attrs
 
@@ -137,6 +138,7 @@ class Scenario:
         """
         return max(self.grace_ms / 1000.0, GRACE_ROUND_TRIPS * self.round_trip)
 
+    @property
     def sits_out(self) -> float:
         """How long a node without memory sits out, once enough others have noted it."""
         extra = MEMORY_EXTRA_S if self.durability is Durability.MEMORY else 0.0
@@ -258,7 +260,8 @@ def _far(seed: int, drawn: Scenario) -> Scenario:
         return drawn
     kinds = rng.choice((("far_node",), ("far_client",), ("uneven",), ("far_node", "uneven")))
     each = rng.uniform(0.1, 1.0) * FAR_MAX_S / len(kinds)
-    far = attrs.evolve(drawn, **dict.fromkeys(kinds, each))
+    longer: dict[str, Any] = dict.fromkeys(kinds, each)
+    far = attrs.evolve(drawn, **longer)
     grace_ms = round(GRACE_ROUND_TRIPS * far.round_trip * 1000.0)
     return _with_time_for_round_trips(attrs.evolve(far, grace_ms=max(GRACE_MS, grace_ms)))
 
