@@ -54,7 +54,7 @@ from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
 from paxlock.core.turns import Turns, TurnTimer
 from paxlock.core.value import value
-from paxlock.core.watcher import Watcher, WatchTimer
+from paxlock.core.watcher import LOOK_PAUSE_S, LookTimer, SeenEvents, Watcher, WatchTimer
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -99,6 +99,7 @@ class Session:
         self._asked: dict[int, int] = {}
         self._polls = Turns("poll", out=self._out, timers=self._timers, quorum=majority(len(self._nodes)))
         self._watchers: dict[int, Watcher] = {}
+        self._seen = SeenEvents()
         self._unwelcomed = set(self._nodes)
         self._greetings: dict[int, float] = {}  #: when each was sent, by request
         self._hello_retry = HELLO_FIRST_S
@@ -282,6 +283,8 @@ class Session:
 
     def take_effects(self) -> Effects:
         """What is to be sent and published now."""
+        if self._seen:
+            self._seen.tell(self._out)
         sends, published = self._out.take_sends(), self._out.take_published()
         if not sends and not published:
             return NOTHING
@@ -389,8 +392,8 @@ class Session:
         watcher = self._watchers.get(ticket)
         if watcher is None:
             return
-        for changed in watcher.look_at_all(now):
-            self._out.publish(changed)
+        watcher.look_around(now)
+        self._look_on(ticket, now)
         message = watcher.subscription(self._out.request())
         for node in self._nodes:
             self._out.send(node, message)
@@ -402,6 +405,16 @@ class Session:
             for node in nodes:
                 self._out.send(node, poll)
         self._timers.add(now + watcher.next_refresh(), WatchTimer(ticket))
+
+    def _look_on(self, ticket: int, now: float) -> None:
+        """Look at some of many names, and at the others after what else there is to do."""
+        watcher = self._watchers.get(ticket)
+        if watcher is None:
+            return
+        for changed in watcher.look_on(now):
+            self._out.publish(changed)
+        if watcher.to_look_at:
+            self._timers.add(now + LOOK_PAUSE_S, LookTimer(ticket))
 
     def _forget_checks(self, watcher: Watcher) -> None:
         for request in watcher.checks:
@@ -430,7 +443,7 @@ class Session:
         seen = watcher.event(node, message, now, lives)
         if seen is None:
             return
-        self._out.send(node, seen)
+        self._seen.note(node, seen)
         changed = watcher.look(message.view.name, now)
         if changed is not None:
             self._out.publish(changed)
@@ -489,6 +502,8 @@ class Session:
                         self._query_due(query, now)
                 case HelloTimer():
                     self._greet(now)
+                case LookTimer(ticket):
+                    self._look_on(ticket, now)
                 case WatchTimer(ticket):
                     self._refresh_watch(ticket, now)
                 case _:
