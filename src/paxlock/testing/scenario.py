@@ -135,6 +135,7 @@ class Scenario:
         """
         return max(self.grace_ms / 1000.0, GRACE_ROUND_TRIPS * self.round_trip)
 
+    @property
     def sits_out(self) -> float:
         """How long a node without memory sits out, once enough others have noted it."""
         extra = MEMORY_EXTRA_S if self.durability is Durability.MEMORY else 0.0
