@@ -89,6 +89,8 @@ class Scenario:
     one_way_splits: float = 0.0
     broken_links: float = 0.0
     holders_cut_off: float = 0.0
+    twins: float = 0.0  #: a node joins elsewhere while its old process lives on
+    echoes: float = 0.0  #: what nodes sent to each other in lives that are over arrives once more
     left_out: int = 0  #: how many nodes, less than a quorum, the heal leaves out
     away_max: float = 0.3  #: how long a machine is down or paused, or a network split, at most
     #: the clients
@@ -238,6 +240,8 @@ class Scenario:
             short_tombstones=rng.random() < 0.3,
             attempts_per_answer=1 if rng.random() < 0.1 else 40,
             sessions_spare=rng.randint(0, 2) if rng.random() < 0.1 else 65_536,
+            twins=some.of(0.1, 0.5, 3.0),
+            echoes=some.of(0.2, 2.0, 20.0),
         )
         return _slow(seed, _far(seed, _many(seed, drawn)))
 
