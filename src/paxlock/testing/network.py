@@ -146,10 +146,11 @@ class Network:
         rng = Random(f"who is far {seed}")
         far_node, far_client = rng.randrange(scenario.nodes), rng.randrange(max(1, scenario.clients))
         for machine in (source, target):
-            if isinstance(machine, ClientMachine):
-                longer += scenario.far_client if machine.slot == far_client else 0.0
-            elif machine is self._sim.nodes.all[far_node]:
-                longer += scenario.far_node
+            if isinstance(machine, ClientMachine) and machine.slot == far_client:
+                longer += scenario.far_client
+            elif isinstance(machine, NodeMachine):
+                far = machine.node_id == self._sim.nodes.members[far_node].node_id
+                longer += scenario.far_node if far else 0.0
         return longer
 
     def _delays(self, link: Link, rng: Random, longer: float) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from random import Random
 from typing import Any
 
@@ -260,8 +261,8 @@ def _far(seed: int, drawn: Scenario) -> Scenario:
         return drawn
     kinds = rng.choice((("far_node",), ("far_client",), ("uneven",), ("far_node", "uneven")))
     each = rng.uniform(0.1, 1.0) * FAR_MAX_S / len(kinds)
-    longer: dict[str, Any] = dict.fromkeys(kinds, each)
-    far = attrs.evolve(drawn, **longer)
+    farther: dict[str, Any] = dict.fromkeys(kinds, each)
+    far = attrs.evolve(drawn, **farther)
     grace_ms = round(GRACE_ROUND_TRIPS * far.round_trip * 1000.0)
     return _with_time_for_round_trips(attrs.evolve(far, grace_ms=max(GRACE_MS, grace_ms)))
 
@@ -274,17 +275,23 @@ def _slow(seed: int, drawn: Scenario) -> Scenario:
     grace_ms = rng.choice((GRACE_MS, 2 * GRACE_MS, 4 * GRACE_MS))
     one_way = rng.uniform(1.0, SLOW_GRACES_MAX) * grace_ms / 2000.0
     # Where links differ, they do so by a part of it.
-    near = one_way * drawn.delay_max / (drawn.delay_max + drawn.farther)
-    parts = {
-        name: getattr(drawn, name) * near / drawn.delay_max for name in ("far_node", "far_client", "uneven")
-    }
-    slow = attrs.evolve(drawn, grace_ms=grace_ms, delay_min=near / SLOW_JITTER, delay_max=near, **parts)
+    part = one_way / (drawn.delay_max + drawn.farther)
+    near = part * drawn.delay_max
+    slow = attrs.evolve(
+        drawn,
+        grace_ms=grace_ms,
+        delay_min=near / SLOW_JITTER,
+        delay_max=near,
+        far_node=part * drawn.far_node,
+        far_client=part * drawn.far_client,
+        uneven=part * drawn.uneven,
+    )
     return _with_time_for_round_trips(slow)
 
 
 def _with_time_for_round_trips(drawn: Scenario) -> Scenario:
     """Leases that last for some round trips, and time for some of them before everything heals."""
-    ttl_min_ms = max(drawn.ttl_min_ms, round(TTL_ROUND_TRIPS * drawn.round_trip * 1000.0))
+    ttl_min_ms = max(drawn.ttl_min_ms, ceil(TTL_ROUND_TRIPS * drawn.round_trip * 1000.0))
     return attrs.evolve(
         drawn,
         ttl_min_ms=ttl_min_ms,

@@ -11,6 +11,7 @@ import attrs
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.notices import (
     Answered,
+    Barred,
     Changed,
     Ended,
     Extended,
@@ -156,7 +157,10 @@ class Workload:
             return  # all have vanished; others are about to arrive
         self._stage = _Stage.LAST
         for name in self.names:
-            wish = self._campaign(self._rng.choice(self.clients), name, None)
+            able = [client for client in self.clients if (client.session, name) not in self._gave_away]
+            if not able:
+                continue  # whoever detached a name does not get it again
+            wish = self._campaign(self._rng.choice(able), name, None)
             wish.kept = self._rng.random() < 0.5
 
     def _watchers_are_right(self, true: float) -> bool:
@@ -298,7 +302,7 @@ class Workload:
                 wish.over = True
                 self._lost(client, wish)
                 sim.look_for_progress()
-            case Failed(ticket):
+            case Failed(ticket) | Barred(ticket):
                 self._wishes[client.session, ticket].over = True
                 self._returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
                 sim.look_for_progress()
