@@ -67,6 +67,7 @@ EPOCH_MAX = (1 << 32) - 1
 CELL_SIZES = (1, 3, 5, 7)
 MAX_TTL_MAX_S = 24 * 3600.0
 GRACE_MIN_S = 0.001
+GRACE_S = 0.01
 DRIFT_MAX = 0.1
 SEEDS_MAX = 64
 ADDRESSES_MAX_BYTES = 840  #: of all nodes together: a node tells them in one datagram
@@ -104,7 +105,7 @@ class Cell:
     members: tuple[Member, ...] = attrs.field(converter=_to_members)
     max_ttl: float = attrs.field(default=30.0, converter=_to_millis)
     drift: float = attrs.field(default=0.01, converter=_to_millionths)
-    grace: float = attrs.field(default=0.01, converter=_to_millis)
+    grace: float = attrs.field(default=GRACE_S, converter=_to_millis)
     keys: tuple[tuple[int, bytes], ...] = attrs.field(default=(), repr=False)
     unsealed: bool = False
     insecure: bool = False
@@ -125,7 +126,7 @@ class Cell:
         *,
         max_ttl: float = 30.0,
         drift: float = 0.01,
-        grace: float = 0.01,
+        grace: float = GRACE_S,
         key: bytes | None = None,
     ) -> Cell:
         """Make a cell with a fresh random id, and a fresh key unless one of 32 bytes is given.
@@ -172,7 +173,7 @@ class Cell:
             members=[Member(node["id"], node["address"]) for node in table["nodes"]],
             max_ttl=duration_of(table, "max_ttl", 30.0),
             drift=table.get("drift", 0.01),
-            grace=duration_of(table, "grace", 0.01),
+            grace=duration_of(table, "grace", GRACE_S),
             keys=keys,
             unsealed=not keys,
             insecure=table.get("insecure", False),
