@@ -28,7 +28,7 @@ def serve(start: Start, nodes: str = "abc", *, now: float = 0.0, max_ttl: float 
 
 
 def prepare_from(who: bytes, at_least: int = 1) -> Prepare:
-    return Prepare(1, NAME, at_least, BYBLOS._replace(session=who), 0, 0, "")
+    return Prepare(1, NAME, at_least, BYBLOS._replace(session=who), 0, 0, 0, "")
 
 
 def mode_of(machine: Replica) -> NodeMode:

@@ -26,7 +26,8 @@ from paxlock.core.messages import (
     Renewed,
 )
 from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
-from paxlock.core.outbox import RETRY_MAX_S, Outbox, SessionSettings
+from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
@@ -36,8 +37,6 @@ from paxlock.errors import LossReason, Reason
 __all__ = ["Contender"]
 
 NEVER = float("inf")
-PATIENCE_GRACES = 6.0
-WITHDRAWN_MAX_GRACES = 10.0
 ONE_ATTEMPT_S = 1.0
 
 
@@ -50,6 +49,7 @@ class Contender:
         *,
         session: bytes,
         out: Outbox,
+        pacing: Pacing,
         timers: Timers,
         numbers: Numbers,
         counters: Counter[str],
@@ -60,6 +60,7 @@ class Contender:
         self._nodes = settings.nodes
         self._quorum = majority(len(self._nodes))
         self._out = out
+        self._pacing = pacing
         self._timers = timers
         self._numbers = numbers
         self._counters = counters
@@ -76,8 +77,8 @@ class Contender:
         self._names: dict[str, LocalName] = {}
         self._wishes: dict[int, Wish] = {}
         self._attempts: dict[int, Attempt] = {}
-        self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
-        self._endings = Endings(self._nodes, out=out, timers=timers)
+        self._proposals = Proposals(self._nodes, out=out, pacing=pacing, numbers=numbers)
+        self._endings = Endings(self._nodes, out=out, pacing=pacing, timers=timers)
         self._detached: set[int] = set()
 
     # What the program asks for
@@ -209,7 +210,7 @@ class Contender:
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
-        first = self._out.retry_first()
+        first = self._pacing.retry_first()
         attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
@@ -218,28 +219,30 @@ class Contender:
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
-        attempt.backoff = min(after.backoff * 2.0, WITHDRAWN_MAX_GRACES * self._settings.grace)
+        attempt.backoff = min(after.backoff * 2.0, self._pacing.withdrawn_longest)
         proposer.highest = after.proposer.highest
         self._timers.add(
-            now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
+            now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
+        attempt.asked_at = now
         waits = not attempt.wish.once and attempt.number not in self._leases.tenures
         self._proposals.prepares(attempt, now, waits=waits)
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
         this very term is an answer already.
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
-        attempt.retry = self._out.retry_first()
+        attempt.asked_at = now
+        attempt.retry = self._pacing.retry_first()
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
-        self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+        self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
 
     def _attempt_due(self, attempt: Attempt, now: float) -> None:
         proposer = attempt.proposer
@@ -251,6 +254,7 @@ class Contender:
             return
         if proposer.phase is Phase.PREPARING and not attempt.wish.once:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
+        attempt.asked_at = None
         if self._has_failed(proposer, now):
             if self._give_way(attempt, now):
                 return
@@ -259,20 +263,20 @@ class Contender:
                 return
         if proposer.phase is Phase.PREPARING:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
-                attempt.retry = attempt.settle_refresh()
+                attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
             else:
                 longest = attempt.refresh if attempt.wish.once else self._longest_retry(proposer, now)
                 attempt.retry = min(attempt.retry * 2.0, longest)
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
-                attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
+                attempt.eager |= attempt.retry > self._pacing.patience
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
             self._proposals.prepares(attempt, now, waits=not attempt.wish.once)
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
-        again = now + self._out.jitter(attempt.retry)
-        given_up = proposer.started + PATIENCE_GRACES * self._settings.grace
+        again = now + self._pacing.jitter(attempt.retry)
+        given_up = proposer.started + self._pacing.patience
         if proposer.phase is Phase.ACCEPTING and now < given_up:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             again = min(again, given_up)
@@ -280,13 +284,13 @@ class Contender:
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures)
-        return self._out.retry_longest(self._quorum, now - proposer.started, waiting, now)
+        return self._pacing.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
     def _has_failed(self, proposer: Proposer, now: float) -> bool:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
         phase for so long, count as no.
         """
-        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+        if now >= proposer.started + self._pacing.patience:
             return proposer.failed(frozenset(self._nodes))
         if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
@@ -295,16 +299,16 @@ class Contender:
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
-        attempt.retry = self._out.retry_first()
-        self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
+        attempt.retry = self._pacing.retry_first()
+        self._set_timer(attempt, now + self._pacing.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
 
     def _give_way(self, attempt: Attempt, now: float) -> bool:
         """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
         that another with a quorum lacks (rule L3).
         """
-        wish, proposer, grace = attempt.wish, attempt.proposer, self._settings.grace
-        split = not wish.once and proposer.must_withdraw(age=wish.age(now), grace=grace, now=now)
+        wish, proposer, window = attempt.wish, attempt.proposer, max(attempt.window, self._pacing.window)
+        split = not wish.once and proposer.must_withdraw(age=wish.age(now), window=window, now=now)
         if not split and not proposer.took_in_vain():
             return False
         self._counters["withdrawn"] += 1
@@ -361,27 +365,36 @@ class Contender:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        attempt.heard[node] = self._pacing.heard[node] = now
+        self._answered(attempt, node, message.request, now)
         if attempt.proposer.promised(node, message.request, message.term, now):
             self._accept(attempt, now)
         elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
             self._ask_soon(attempt, now)
 
+    def _answered(self, attempt: Attempt, node: str, request: int, now: float) -> None:
+        """A node's first answer to what was asked once tells how long it takes (Karn's rule)."""
+        proposer = attempt.proposer
+        if attempt.asked_at is None or request != proposer.request:
+            return
+        if node not in proposer.promises and node not in proposer.refusals:
+            self._pacing.round_trips.measured(node, now - attempt.asked_at)
+
     def _ask_soon(self, attempt: Attempt, now: float) -> None:
         """One node has pushed: the pushes of the others may be lost."""
-        attempt.retry = self._out.retry_first()
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        attempt.retry = self._pacing.retry_first()
+        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def accepted(self, node: str, message: Accepted, now: float) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        attempt.heard[node] = self._pacing.heard[node] = now
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
-        if message.request and sent_at > LONG_AGO:
-            self._out.heard_after(node, now - sent_at)
         proposer = attempt.proposer
+        if message.request and sent_at > LONG_AGO and proposer.sent_since(node, sent_at):
+            self._pacing.round_trips.measured(node, now - sent_at)
         if tenure is not None:
             if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
@@ -419,7 +432,7 @@ class Contender:
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
         self._proposals.commit(tenure, self._nodes)
-        self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
+        self._set_timer(attempt, now + self._pacing.jitter(self._pacing.patience))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
 
     def refused(self, node: str, message: Refused, now: float) -> None:
@@ -428,7 +441,8 @@ class Contender:
         attempt = self._attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        attempt.heard[node] = self._pacing.heard[node] = now
+        self._answered(attempt, node, message.request, now)
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._leases.tenures.get(attempt.number)
@@ -448,8 +462,10 @@ class Contender:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
                 soon = min(attempt.retry * 2.0, attempt.refresh)
-                attempt.retry = soon if attempt.wish.once else attempt.settle_refresh()
-                self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+                attempt.retry = (
+                    soon if attempt.wish.once else attempt.settle_refresh(self._pacing.retry_first())
+                )
+                self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
 
     def _release_own(self, node: str, message: Refused) -> None:
         """Where an attempt of ours that is over still stands in the way, it is released again."""
@@ -463,8 +479,11 @@ class Contender:
     # Tenures
 
     def renewed(self, node: str, message: Renewed, now: float) -> None:
-        self._out.heard[node] = now
+        self._pacing.heard[node] = now
         moved, missing = self._leases.renewed(node, message, now)
+        if moved:
+            sent_at = self._numbers.sent_at(message.seq)
+            self._pacing.round_trips.measured(node, now - sent_at)
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
@@ -481,7 +500,7 @@ class Contender:
                 attempt.proposer.stay(tenure.term)
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             self._counters["raised"] += 1
-            attempt.retry = self._out.retry_first()
+            attempt.retry = self._pacing.retry_first()
             self._prepare(attempt, now)
 
     def _tenure_due(self, attempt: Attempt, now: float) -> None:
@@ -492,7 +511,7 @@ class Contender:
                 attempt.repairs_left -= 1
                 self._proposals.accepts(attempt, proposer.unanswered(), now)
             return
-        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+        if now >= proposer.started + self._pacing.patience:
             tenure = self._leases.tenures[attempt.number]
             proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
             return
@@ -501,7 +520,7 @@ class Contender:
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
         attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
         """The lease is over for ever; the program is told, and the nodes."""

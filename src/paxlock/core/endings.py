@@ -15,13 +15,13 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Release, Released
 from paxlock.core.notices import Ended
 from paxlock.core.outbox import Outbox
+from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
 
 __all__ = ["RELEASE_PATIENCE_S", "Ending", "EndingTimer", "Endings"]
 
 RELEASE_PATIENCE_S = 2.0
-RETRY_MAX_S = 0.5
 
 
 class EndingTimer(NamedTuple):
@@ -49,10 +49,11 @@ class Ending:
 class Endings:
     """All candidates of one session that are over and not yet forgotten."""
 
-    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, timers: Timers) -> None:
+    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, pacing: Pacing, timers: Timers) -> None:
         self._nodes = nodes
         self._quorum = majority(len(nodes))
         self._out = out
+        self._pacing = pacing
         self._timers = timers
         self._endings: dict[int, Ending] = {}
 
@@ -81,14 +82,14 @@ class Endings:
             open=set(self._nodes),
             until=now + min(RELEASE_PATIENCE_S, attempt.wish.timing.ttl),
             patient_until=now + patience,
-            retry=self._out.retry_first(),
+            retry=self._pacing.retry_first(),
         )
         self._send(ending, now)
 
     def _send(self, ending: Ending, now: float) -> None:
         message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
         self._out.send_all(sorted(ending.open), message)
-        again = now + self._out.jitter(ending.retry)
+        again = now + self._pacing.jitter(ending.retry)
         if not ending.told:
             again = min(again, ending.patient_until)
         self._timers.add(again, EndingTimer(ending.candidate.attempt))

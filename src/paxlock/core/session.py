@@ -39,6 +39,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.notices import Mismatch, Notice
 from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.queries import (
     ListQuery,
     PollQuery,
@@ -58,8 +59,8 @@ __all__ = ["Session", "SessionSettings"]
 # What a node says only while it serves.
 _SERVING = (Promise, Accepted, Refused, Renewed, Released)
 
-RETRY_MAX_S = 0.5
 QUERY_PATIENCE_S = 1.0
+FIRST_ROUND_TRIP_GRACES = 1.5
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
@@ -80,12 +81,15 @@ class Session:
         self.counters: Counter[str] = Counter()
         self._nodes = settings.nodes
         self._timers = Timers()
-        self._out = Outbox(settings.grace, rng, RoundTrips(settings.nodes))
+        self._out = Outbox()
+        trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * settings.grace)
+        self._pacing = Pacing(settings.grace, rng, trips)
         self._numbers = Numbers(settings.max_ttl_ms / 1000.0)
         self._contender = Contender(
             settings,
             session=session,
             out=self._out,
+            pacing=self._pacing,
             timers=self._timers,
             numbers=self._numbers,
             counters=self.counters,
@@ -279,7 +283,7 @@ class Session:
             "ticket": self._out.ticket(),
             "nodes": self._nodes,
             "until": now + patience,
-            "retry": self._out.retry_first(),
+            "retry": self._pacing.retry_first(),
         }
 
     def _ask(self, query: Query, now: float) -> int:
@@ -291,6 +295,7 @@ class Session:
         if self._query_result(query, now):
             return
         request = self._out.request()
+        self._pacing.asked(request, now)
         self._asked[request] = query.ticket
         query.requests.append(request)
         if len(query.requests) > REQUESTS_PER_QUESTION:
@@ -298,7 +303,7 @@ class Session:
         for node in sorted(query.open):
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
-        self._timers.add(min(query.until, now + self._out.jitter(query.retry)), QueryTimer(query.ticket))
+        self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), QueryTimer(query.ticket))
         query.retry = min(query.retry * 2.0, RETRY_MAX_S)
 
     def _query_result(self, query: Query, now: float) -> bool:
@@ -324,7 +329,7 @@ class Session:
             return
         if query.once_more:
             query.once_more = False
-            query.retry = self._out.retry_first()
+            query.retry = self._pacing.retry_first()
             self._query_due(query, now)
         elif query.next_page and node in query.open:
             # A page of a longer answer: ask for the next one at once.
@@ -383,15 +388,18 @@ class Session:
 
     def _greet(self, now: float) -> None:
         """Say Hello, until every node has told its configuration."""
+        hello = Hello(self._out.request())
+        self._pacing.asked(hello.request, now)
         for node in sorted(self._unwelcomed):
-            self._out.send(node, Hello(self._out.request()))
+            self._out.send(node, hello)
         if self._unwelcomed:
-            self._timers.add(now + self._out.jitter(self._hello_retry), HelloTimer())
+            self._timers.add(now + self._pacing.jitter(self._hello_retry), HelloTimer())
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
 
     def _welcome(self, node: str, message: Welcome, now: float) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
+        self._pacing.answered(node, message.request, now)
         self._contender.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._contender.recovering.pop(node, None)

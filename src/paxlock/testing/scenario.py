@@ -6,7 +6,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core import contender, graveyard, outbox
+from paxlock.core import graveyard, pacing
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 
@@ -14,12 +14,12 @@ __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
 START_S = 0.05  #: how long the cell has to form before the time of faults is counted
 #: A candidate that heard of no quorum repeats itself as late as this, and is in no line until then.
-BACK_OFF_S = outbox.RETRY_MAX_S
+BACK_OFF_S = pacing.RETRY_MAX_S
 #: What dead candidates may cost: places in the line that lapse, the graces of promises, one after another.
 LAPSE_S = 0.3
 HANDOFF_MAX_S = BACK_OFF_S + LAPSE_S
 #: A round that cannot succeed is given up only when silent nodes have had so long to answer.
-SILENCE_GRACES = contender.PATIENCE_GRACES
+SILENCE_GRACES = pacing.PATIENCE_WINDOWS
 DRIFT_PPM = 10_000
 GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
@@ -114,7 +114,7 @@ class Scenario:
         """What a grace above the usual one costs, on top of LAPSE_S: promises lapse by it, and who withdraws
         backs off for so many graces at most (L2).
         """
-        return contender.WITHDRAWN_MAX_GRACES * max(0, self.grace_ms - GRACE_MS) / 1000.0
+        return 10.0 * max(0, self.grace_ms - GRACE_MS) / 1000.0
 
     @property
     def next_max(self) -> float:
