@@ -71,6 +71,7 @@ class Contender:
             nodes=self._nodes,
             timers=timers,
             numbers=numbers,
+            pacing=pacing,
             send=out.send,
             next_request=out.request,
         )

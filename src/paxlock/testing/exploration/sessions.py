@@ -270,7 +270,7 @@ class ExploredSession:
         return sends
 
     def _normal(self, message: Message) -> Message:
-        """Without ages and windows, and with moments for numbers; requests count the phases of a candidate."""
+        """Without ages and windows, with moments for numbers; requests count the phases of a candidate."""
         match message:
             case StandingPrepare():
                 return attrs.evolve(message, age_ms=0, window_ms=0, seq=self._number(message.seq))
