@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -83,8 +84,9 @@ async def hold(cell: paxlock.Cell, nodes: list[int], count: int, seconds: float)
         )
 
 
-def in_processes(count: int, seconds: float) -> Reality:
-    """Start three nodes, hold leases there, stop them."""
+@contextmanager
+def node_processes() -> Iterator[tuple[paxlock.Cell, list[int]]]:
+    """Three nodes of a new cell as processes: the cell, and their process ids."""
     with tempfile.TemporaryDirectory(prefix="paxlock-") as folder, ExitStack() as stack:
         cell = paxlock.Cell.new(dict(zip(NODES, free_addresses(3), strict=True)))
         cell_file = Path(folder) / "cell.toml"
@@ -95,4 +97,10 @@ def in_processes(count: int, seconds: float) -> Reality:
             process = subprocess.Popen([*serve, "--node", node, "--data-dir", f"{folder}/{node}"])
             processes.append(stack.enter_context(process))
             stack.callback(process.send_signal, signal.SIGTERM)
-        return trio.run(hold, cell, [process.pid for process in processes], count, seconds)
+        yield cell, [process.pid for process in processes]
+
+
+def in_processes(count: int, seconds: float) -> Reality:
+    """Start three nodes, hold leases there, stop them."""
+    with node_processes() as (cell, nodes):
+        return trio.run(hold, cell, nodes, count, seconds)

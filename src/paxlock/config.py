@@ -70,7 +70,7 @@ GRACE_MIN_S = 0.001
 GRACE_S = 0.2  #: what is assumed of the network until it was measured
 DRIFT_MAX = 0.1
 SEEDS_MAX = 64
-ADDRESSES_MAX_BYTES = 840  #: of all nodes together: a node tells them in one datagram
+ADDRESSES_MAX_BYTES = 700  #: of all nodes together: a node tells them in one datagram
 
 
 def default_grace(max_ttl: float) -> float:

@@ -19,7 +19,7 @@ RESOLVE_AGAIN_S = 10.0
 
 
 async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]:
-    """The addresses of the nodes, host names resolved; without those that cannot be resolved at the moment.
+    """The addresses of the nodes, host names resolved; none for those that cannot be resolved at the moment.
     Raises ConfigError where not one can be.
     """
     found: dict[str, list[Address]] = {}
@@ -28,8 +28,9 @@ async def resolve_members(members: Sequence[Member]) -> dict[str, list[Address]]
         try:
             found[member.node_id] = await resolve(member.address)
         except ConfigError as error:
+            found[member.node_id] = []
             trouble = error
-    if trouble is not None and not found:
+    if trouble is not None and not any(found.values()):
         raise trouble
     return found
 
@@ -48,7 +49,8 @@ async def keep_resolving(cell: Cell, endpoint: Endpoint, known: Mapping[str, Seq
     while True:
         await trio.sleep(RESOLVE_AGAIN_S)
         try:
-            known = {**known, **await resolve_members(cell.members)}
+            found = await resolve_members(cell.members)
+            known = {node: addresses or known.get(node, ()) for node, addresses in found.items()}
         except ConfigError:
             continue
         endpoint.configure(cell.cell_id, cell.epoch, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -77,7 +78,9 @@ async def open_as(
     """Open what ``make`` makes: a Client, or a Node that is also one. What is not given is of ``world``."""
     session = secrets.token_bytes(SESSION_BYTES)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
-    endpoint = Endpoint(SessionSender(session), keyring_of(keys))
+    clock = clock or world.clock()
+    wall_offset = time.time() - clock.now()
+    endpoint = Endpoint(SessionSender(session), keyring_of(keys), wall_offset=wall_offset)
     cell = settings.cell
     members: dict[str, list[Address]] = {}
     if cell is not None:
@@ -97,7 +100,7 @@ async def open_as(
             session,
             label=world.label() if label is None else label,
             transport=transport,
-            clock=clock or world.clock(),
+            clock=clock,
         )
         driver = client.attach(endpoint)
         try:

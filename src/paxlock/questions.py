@@ -111,11 +111,11 @@ class Questions:
         if outcome is not None:
             outcome.set(notice)
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:
         """Nothing is answered any more; whoever waits is told so."""
         outcomes, self._open = self._open, {}
         for outcome in outcomes.values():
-            outcome.set(None)
+            outcome.close(why)
 
     # Within
 

@@ -19,21 +19,24 @@ import trio
 
 from paxlock.clock import Clock
 from paxlock.config import Cell, NodeConfig
-from paxlock.core.durable import Durability, NodeRecord
+from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.recovery import Start, begin
-from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
-from paxlock.driver import Driver, attended
+from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
+from paxlock.driver import Driver, attended, in_thread
 from paxlock.errors import StoreError
+from paxlock.forks import Life
 from paxlock.members import keep_resolving, keyring_of, resolve_members
 from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Address, Transport
 from paxlock.world import world_of
 
 __all__ = ["Service", "run_service", "serve_node"]
 
 RUN_BYTES = 16
+COMPLAINTS_MAX = 64
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -62,6 +65,8 @@ class Service:
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
+        self._complaints: set[str] = set()
+        self.life = Life()
         self._members: dict[str, list[Address]] = {}
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
@@ -74,7 +79,12 @@ class Service:
         )
         self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
         self.endpoint = Endpoint(
-            sender, keyring_of(cell.keys), cell_id=cell.cell_id, epoch=cell.epoch, members={}
+            sender,
+            keyring_of(cell.keys),
+            cell_id=cell.cell_id,
+            epoch=cell.epoch,
+            members={},
+            wall_offset=settings.wall_offset,
         )
         self.transport = transport
         self.driver = Driver(
@@ -114,7 +124,7 @@ class Service:
     async def write(self) -> None:
         """Make records durable, in order, off the path of everything else."""
         while True:
-            while self._to_write is not None:
+            while self._to_write is not None and not self.life.over:
                 record, self._to_write = self._to_write, None
                 await _apart(self._store, partial(self._store.write_record, record))
                 self.replica.persisted(record, self._clock.now())
@@ -130,19 +140,38 @@ class Service:
     def _publish(self, notice: object) -> None:
         name = self.config.node_id
         match notice:
-            case ModeChanged(NodeMode.SERVING, _):
+            case ModeChanged(NodeMode.SERVING):
                 self.serving.set()
                 self._report(f"node {name} serves")
             case ModeChanged(NodeMode.RECOVERING, sits_out):
                 self._report(
                     f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
                 )
-            case ModeChanged(NodeMode.STARTING, _):
-                self._report(f"node {name} waits for the other nodes of the new cell")
+            case ModeChanged(NodeMode.STARTING, joins=True):
+                self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
+            case ModeChanged(NodeMode.STARTING):
+                if self.replica.record.membership is Membership.CREATING:
+                    self._report(f"node {name} waits for the other nodes of the new cell")
+            case Unconfirmed():
+                self._report(
+                    f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
+                    "this is the newest: if the data folder is a backup that was restored, stop it and start "
+                    "it with --join"
+                )
+            case Stranger():
+                self._complain(notice)
             case MemoryLost(explanation):
                 raise StoreError(explanation)
             case _:
                 raise AssertionError(notice)
+
+    def _complain(self, stranger: Stranger) -> None:
+        """Say once that somebody cannot be understood; whoever asks for the state of this node hears it."""
+        if stranger.explanation not in self._complaints and len(self._complaints) < COMPLAINTS_MAX:
+            self._complaints.add(stranger.explanation)
+            self._report(f"WARNING: {stranger.explanation}")
+        if stranger.members:
+            self.replica.complain(stranger.short, self._clock.now())
 
     async def stop(self) -> None:
         """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
@@ -159,7 +188,7 @@ async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
     if isinstance(store, MemoryStore):
         await trio.lowlevel.checkpoint()
         return work()
-    return await trio.to_thread.run_sync(work)
+    return await in_thread(work)
 
 
 async def _second(durability: Durability, *, join: bool) -> int:
@@ -247,8 +276,9 @@ async def run_service(
             async with attended(*(service.minded(task) for task in service.tasks)):
                 yield service
         finally:
-            # Nothing runs any more, so nothing is answered after this moment.
-            if not service.broken:
+            # Nothing runs any more, so nothing is answered after this moment. A fork of this process that
+            # unwinds stops nothing: the node goes on in its parent.
+            if not service.broken and not service.life.over:
                 with trio.CancelScope(shield=True):
                     await service.stop()
     finally:

@@ -18,6 +18,7 @@ import trio
 from paxlock.clock import BootClock, Clock
 from paxlock.config import NodeConfig
 from paxlock.core.durable import Durability
+from paxlock.driver import in_thread
 from paxlock.errors import ConfigError
 from paxlock.names import normal_address
 from paxlock.store import MemoryStore, Store, StoreLike
@@ -60,7 +61,7 @@ class World:
 
     async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
         """What a node keeps its record in; in a thread, which may wait for a disk. Raises StoreError."""
-        return await trio.to_thread.run_sync(lambda: open_store(config, create_folder=create_folder))
+        return await in_thread(lambda: open_store(config, create_folder=create_folder))
 
 
 def default_label() -> str:

@@ -41,7 +41,17 @@ from paxlock.wire.codec import (
 from paxlock.wire.endpoint import Endpoint, SessionSender
 
 from .engine import Broken, Target, check
-from .hostile import ADDRESSES, METER, PLACES, Rogue, check_endpoint, forge, keyring, small_tables
+from .hostile import (
+    ADDRESSES,
+    CLIENT_SECRET,
+    METER,
+    PLACES,
+    Rogue,
+    check_endpoint,
+    forge,
+    keyring,
+    small_tables,
+)
 from .script import SCENE_BYTES, SESSIONS, Step, change_script, parse, write
 from .traffic import (
     CELL_ID,
@@ -127,10 +137,15 @@ class ClientWorld:
         self.session = new_session(SESSION)
         members = {node: [address] for node, address in ADDRESSES.items()}
         self.endpoint = Endpoint(
-            SessionSender(SESSION), self.ring, cell_id=CELL_ID, epoch=EPOCH, members=members
+            SessionSender(SESSION),
+            self.ring,
+            cell_id=CELL_ID,
+            epoch=EPOCH,
+            members=members,
+            secret=CLIENT_SECRET,
         )
         # Another client, which knows nothing but addresses.
-        self.seeker = Endpoint(SessionSender(SESSION), self.ring)
+        self.seeker = Endpoint(SessionSender(SESSION), self.ring, secret=CLIENT_SECRET)
         self.seeker.greet_seeds(ADDRESSES.values(), 1)
         self.seeker.flush()
         self.nodes = {node: Rogue.node(node, 1, RUN, self.sealed) for node in NODES}
@@ -167,7 +182,7 @@ class ClientWorld:
             case 5:  # the program asks for something
                 self.verb(step)
             case 6:  # another run of the node speaks
-                self.deliver(self.later[node].answer(step.payload, SESSION, 1), ADDRESSES[node])
+                self.deliver(self.later[node].answer(step.payload, 1), ADDRESSES[node])
             case 7:  # any header and any content, sealed with the key
                 self.deliver(forge(step.payload, self.ring), PLACES[step.where % len(PLACES)])
             case 8:  # flipped, or just as it was
@@ -245,7 +260,7 @@ class ClientWorld:
 
     def answer(self, node: str, payload: bytes) -> None:
         issue = self.endpoint._nodes[node].echo or 1
-        datagram = self.nodes[node].answer(payload, SESSION, issue)
+        datagram = self.nodes[node].answer(payload, issue)
         self.answered.append(payload)
         self.sent.append((datagram, node))
         self.deliver(datagram, ADDRESSES[node])
@@ -258,7 +273,7 @@ class ClientWorld:
                 check(received.address == ADDRESSES[str(received.peer)], "a node at a foreign address")
                 for message in received.messages:
                     self.believer.heard(str(received.peer), message, self.now)
-                    self.session.receive(message, received.peer, self.now)
+                    self.session.receive(message, received.peer, self.now, received.lives)
             self.carry_out()
         sought = self.seeker.receive_untrusted(datagram, address)
         if sought is not None:
@@ -398,7 +413,7 @@ def seeds() -> tuple[bytes, ...]:
     unasked = [sent for sent in traffic() if sent.receiver == SESSION]
     said = [Step(2, NODES.index(str(sent.sender)), 0, 0, join([encode(sent.message)])) for sent in unasked]
     scripts += [[tenure[0], *said[start : start + 24]] for start in range(0, 72, 24)]
-    head = Rogue.node("a", 1, RUN, True).answer(b"", SESSION, 1)[:87]
+    head = Rogue.node("a", 1, RUN, True).answer(b"", 1)[:87]
     scripts.append(
         [Step(kind, 1, place, 0, head + b"\0\5\x81\x82\x01\x01") for kind in (7, 9) for place in (4, 0)]
     )

@@ -16,6 +16,7 @@ from paxlock.core import learner, queue, watcher
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import keyring as keyring_module
 from paxlock.wire import peers
+from paxlock.wire.cookies import Cookies
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
 from paxlock.wire.header import LENGTH, Dropped, Sender, parse_untrusted
 from paxlock.wire.keyring import Keyring, ReplayWindow
@@ -49,10 +50,11 @@ LINES_PER_DATAGRAM_MAX = 50_000  #: MESSAGES_MAX of up to 200 lines each
 
 _TABLES = (
     (endpoint_module, "SESSIONS_MAX", 3),
-    (endpoint_module, "GREETERS_MAX", 2),
+    (peers, "GREETERS_MAX", 2),
     (endpoint_module, "CHALLENGES_MAX", 2),
     (keyring_module, "SUBKEYS_MAX", 4),
     (peers, "RETIRED_RUNS_MAX", 2),
+    (peers, "OUTDATED_RUNS_MAX", 2),
     (queue, "LINE_MAX_ENTRIES", 3),
     (learner, "SUBSCRIPTIONS_MAX", 3),
     (learner, "EVENTS_IN_FLIGHT", 2),
@@ -118,6 +120,9 @@ class Meter:
 
 METER = Meter()
 
+CLIENT_SECRET = b"client"
+CLIENT_ISSUE = Cookies(CLIENT_SECRET).of(endpoint_module.NOWHERE)
+
 
 @attrs.define(eq=False)
 class Rogue:
@@ -151,14 +156,14 @@ class Rogue:
         """A datagram with this payload for a node, with the right echo unless another is given."""
         node = self.endpoint._nodes[to]
         proof = node.echo if echo is None else echo
-        return self._seal(payload, node.issue, proof, nowhere)
+        return self._seal(payload, self.endpoint._issued(node), proof, nowhere)
 
-    def answer(self, payload: bytes, session: bytes, issue: int) -> bytes:
-        """A datagram of a node for a session."""
-        return self._seal(payload, issue, SessionSender(session).issue, False)
+    def answer(self, payload: bytes, issue: int) -> bytes:
+        """A datagram of a node for a client with CLIENT_SECRET."""
+        return self._seal(payload, issue, CLIENT_ISSUE, False)
 
     def _seal(self, payload: bytes, issue: int, echo: int, nowhere: bool) -> bytes:
-        room = DATAGRAM_MAX_BYTES - self.endpoint._overhead - LENGTH.size
+        room = DATAGRAM_MAX_BYTES - self.endpoint._overhead - len(self.endpoint._prefix) - LENGTH.size
         return self.endpoint._seal(payload[:room], issue, echo, padded=nowhere, unconfigured=nowhere)
 
 
@@ -213,7 +218,7 @@ class Gate:
 def check_endpoint(endpoint: Endpoint) -> None:
     """The named maxima hold, and every datagram is counted once."""
     check(len(endpoint._sessions) <= endpoint_module.SESSIONS_MAX, "too many sessions")
-    check(len(endpoint._greeters) <= endpoint_module.GREETERS_MAX, "too many greeters")
+    check(len(endpoint._greeters) <= peers.GREETERS_MAX, "too many greeters")
     check(len(endpoint._ready) <= endpoint_module.CHALLENGES_MAX, "too many challenges")
     check(len(endpoint._keyring._ciphers) <= keyring_module.SUBKEYS_MAX, "too many derived keys")
     check(len(endpoint._seed_cookies) <= endpoint_module.SEEDS_MAX, "too many cookies of seeds")

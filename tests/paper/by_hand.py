@@ -9,6 +9,7 @@ from typing import TypeVar
 from paxlock.core.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Accepted,
@@ -176,7 +177,7 @@ class HandAcceptor:
 
     def pushed(self) -> list[Promise | Accepted]:
         pushes, self.acceptor.pushes = self.acceptor.pushes, []
-        return [message for _, message in pushes]
+        return [message for _, message in pushes if isinstance(message, Promise | Accepted)]
 
 
 def row(record: Record | None, floor: int) -> tuple[int, str, bool]:
@@ -235,6 +236,7 @@ class HandSession:
         self.machine = settled(machine, nodes)
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
+        self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say from now on
         self.collect()
         self.sends.clear()
 
@@ -252,7 +254,7 @@ class HandSession:
         self.machine.release(ticket, now)
 
     def receive(self, node: str, message: Message, now: float) -> None:
-        self.machine.receive(message, node, now)
+        self.machine.receive(message, node, now, self.lives.get(node, UNKNOWN))
 
     def tick(self, now: float) -> None:
         self.machine.tick(now)

@@ -6,7 +6,13 @@ import attrs
 import pytest
 
 from paxlock.core.acceptor import CEILING_STEP_TERMS
-from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.durable import (
+    CLOCK_SET_S,
+    INCARNATION_AHEAD_S,
+    Durability,
+    Membership,
+    NodeRecord,
+)
 from paxlock.core.lease import TERM_MAX
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.recovery import Recovery
@@ -15,10 +21,14 @@ RUN = b"r" * 16
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
 
 
+def greeted(seen: int = 0, *, to: int = 3, mode: NodeMode = NodeMode.STARTING) -> Greeted:
+    return Greeted(1, to, RUN, seen, RUN, 1, RUN, 0, mode, True, 30_000, 0, 0, ())
+
+
 def recovery(
-    record: NodeRecord = RECORD, *, serve_at: float = 0.0, others: str = "bc", ttl: int = 30_000
+    record: NodeRecord = RECORD, *, sits_out: float = 0.0, others: str = "bc", ttl: int = 30_000
 ) -> Recovery:
-    found = Recovery(record, RUN, 0, tuple(others), serve_at, ttl, 0.01, 0.0)
+    found = Recovery(record, RUN, 0, tuple(others), sits_out, ttl, 0.01, 0.0)
     found.begin(0.0)
     return found
 
@@ -46,11 +56,29 @@ def test_without_a_disk_there_is_no_ceiling_to_raise() -> None:
 
 def test_strangers_are_neither_answered_nor_counted() -> None:
     found = recovery(attrs.evolve(RECORD, membership=Membership.CREATING))
-    assert found.greeted_by("x", Greet(1, 1, RUN), 0) is None
+    assert found.greeted_by("x", Greet(1, 1, RUN), 0, 0.1) is None
     for node in ("x", "y", "z"):
-        found.answered(node, Greeted(1, 0, bytes(16), 1, RUN, 0, NodeMode.SERVING), 0.1)
+        found.answered(node, greeted(mode=NodeMode.SERVING), 0.1)
     assert found.mode is NodeMode.STARTING
     assert not found.unsaved
+
+
+@pytest.mark.parametrize("incarnation", [1, 2, 3, CLOCK_SET_S, CLOCK_SET_S + INCARNATION_AHEAD_S])
+def test_an_incarnation_that_may_be_is_noted(incarnation: int) -> None:
+    found = attrs.evolve(recovery(), wall_offset=float(CLOCK_SET_S))
+    assert found.greeted_by("b", Greet(1, incarnation, RUN), 0, 0.5) is not None
+    assert [seen.incarnation for seen in found.record.seen] == [incarnation]
+
+
+@pytest.mark.parametrize("incarnation", [CLOCK_SET_S + INCARNATION_AHEAD_S + 1, (1 << 63) - 1])
+def test_an_incarnation_from_the_future_is_neither_noted_nor_answered(incarnation: int) -> None:
+    """Once noted it would lock the node out that it names, until that time has come."""
+    found = attrs.evolve(recovery(), wall_offset=float(CLOCK_SET_S))
+    assert found.greeted_by("b", Greet(1, incarnation, RUN), 0, 0.5) is None
+    assert found.record.seen == ()
+    # By a clock that was never set nothing can be told: then anything is believed, as of a lost disk.
+    unset = recovery()
+    assert unset.greeted_by("b", Greet(1, incarnation, RUN), 0, 0.5) is not None
 
 
 def test_greetings_slow_down_and_end() -> None:
@@ -62,14 +90,14 @@ def test_greetings_slow_down_and_end() -> None:
     assert waits == sorted(waits)
     assert waits[-1] == 1.0
     for node in "bc":
-        found.answered(node, Greeted(1, 3, RUN, 1, RUN, 0, NodeMode.STARTING), 0.1)
+        found.answered(node, greeted(3), 0.1)
     assert list(found.greet(1.0)) == []
     assert found.next_greeting(1.0) == float("inf")
 
 
 def test_lost_memory_stops_the_way_to_serving() -> None:
-    found = recovery(serve_at=10.0)
-    found.answered("b", Greeted(1, 4, RUN, 1, RUN, 0, NodeMode.SERVING), 0.1)
+    found = recovery(sits_out=10.0)
+    found.answered("b", greeted(4, mode=NodeMode.SERVING), 0.1)
     assert "--join" in found.lost_memory
     found.advance(20.0)
     assert found.mode is NodeMode.RECOVERING
@@ -77,7 +105,7 @@ def test_lost_memory_stops_the_way_to_serving() -> None:
 
 def test_what_it_remembers_is_what_is_durable() -> None:
     found = recovery()
-    found.greeted_by("b", Greet(1, 4, RUN), 0)
+    found.greeted_by("b", Greet(1, 4, RUN), 0, 0.1)
     assert not found.remembers("b", 4)
     found.saved = found.record
     assert found.remembers("b", 4) and found.remembers("b", 3)

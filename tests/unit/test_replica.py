@@ -40,6 +40,7 @@ from paxlock.wire.keyring import Keyring, new_key
 
 SESSION = b"athens".ljust(16, b".")
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
+SEVEN: dict[str, list[tuple[str, int]]] = {node: [] for node in "bcdefg"}  # the others of the largest cell
 MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 
 
@@ -124,7 +125,7 @@ def test_a_name_that_ended_is_not_in_use() -> None:
 
 def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
     sealed = Keyring.of([new_key()])
-    endpoint = Endpoint(NodeSender("a" * 16, 1, b"r" * 16), sealed, cell_id=b"c" * 16, epoch=1)
+    endpoint = Endpoint(NodeSender("a" * 16, 1, b"r" * 16), sealed, cell_id=b"c" * 16, epoch=1, members=SEVEN)
     for term, attempts, parts in ((9, 100, 1), (1 << 20, 1 << 20, 2), (1 << 61, 1 << 40, 3)):
         node = replica(ceiling=(1 << 61) + 10_000)
         asked = tuple(range(attempts, attempts + 100))

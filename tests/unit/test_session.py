@@ -84,8 +84,10 @@ class Client:
 
 
 def welcome(node: str, request: int, **changes: int) -> Welcome:
-    values = {"max_ttl_ms": 30_000, "drift_ppm": 10_000, "grace_ms": 50, **changes}
-    return Welcome(request, node, MEMBERS, mode=NodeMode.SERVING, remaining_ms=0, floor=0, **values)
+    values: dict[str, int] = {"max_ttl_ms": 30_000, "drift_ppm": 10_000, "grace_ms": 50, **changes}
+    return Welcome(
+        request, node, MEMBERS, mode=NodeMode.SERVING, remaining_ms=0, floor=0, complaint="", **values
+    )
 
 
 def test_it_greets_every_node_at_the_start() -> None:

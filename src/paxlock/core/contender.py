@@ -12,12 +12,24 @@ from __future__ import annotations
 from collections import Counter
 from math import ceil
 
-from paxlock.core.campaign import Attempt, AttemptTimer, LocalName, Wish, WishTimer
+from paxlock.core.campaign import (
+    ONE_TRY_MAX_ROUND_TRIPS,
+    ONE_TRY_MAX_S,
+    ONE_TRY_ROUND_TRIPS,
+    ONE_TRY_S,
+    Attempt,
+    AttemptTimer,
+    LocalName,
+    Wish,
+    WishTimer,
+)
 from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
+    Occupant,
     Promise,
     RefusalReason,
     Refused,
@@ -25,19 +37,19 @@ from paxlock.core.messages import (
     Released,
     Renewed,
 )
-from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
+from paxlock.core.notices import Barred, Ended, Extended, Failed, Granted, Lost
 from paxlock.core.outbox import Outbox, SessionSettings
 from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.timers import Timers
+from paxlock.core.turns import Turns, TurnTimer
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Contender"]
 
 NEVER = float("inf")
-ONE_ATTEMPT_S = 1.0
 
 
 class Contender:
@@ -81,6 +93,8 @@ class Contender:
         self._proposals = Proposals(self._nodes, out=out, pacing=pacing, numbers=numbers)
         self._endings = Endings(self._nodes, out=out, pacing=pacing, timers=timers)
         self._detached: set[int] = set()
+        self._given_away: set[str] = set()  #: names of which a lease was detached
+        self._turns = Turns("attempt", pacing=pacing, timers=timers, quorum=self._quorum)
 
     # What the program asks for
 
@@ -89,7 +103,7 @@ class Contender:
     ) -> int:
         """Want a name; see Session.campaign."""
         once = wait is not None and wait <= 0
-        until = NEVER if wait is None else now + (ONE_ATTEMPT_S if once else wait)
+        until = NEVER if wait is None else now + (ONE_TRY_S if once else wait)
         wish = Wish(
             ticket=self._out.ticket(),
             name=name,
@@ -100,10 +114,13 @@ class Contender:
             until=until,
             once=once,
         )
+        if name in self._given_away:
+            self._out.publish(Barred(wish.ticket))
+            return wish.ticket
         local = self._names.get(name)
         if local is None:
             local = self._names[name] = LocalName(name)
-        if once and local.attempt is not None:
+        if once and local.attempt is not None and local.attempt.number in self._leases.tenures:
             self._out.publish(Failed(wish.ticket, Reason.HELD, local.attempt.wish.label, ""))
             return wish.ticket
         self._wishes[wish.ticket] = wish
@@ -114,6 +131,9 @@ class Contender:
         else:
             local.wishes.append(wish)
             self._next_wish(local, now)
+            ahead = local.attempt
+            if once and ahead is not None and ahead.proposer.phase is Phase.PREPARING:
+                self._timers.add(now, AttemptTimer(ahead.number))  # who holds it is to be known soon
         return wish.ticket
 
     def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
@@ -132,7 +152,10 @@ class Contender:
             self._forget_if_idle(local)
 
     def detach(self, ticket: int, now: float) -> None:
-        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
+        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
+
+        Nobody else of this session gets the name any more: those who wait for it are told so, Barred.
+        """
         wish = self._wishes.get(ticket)
         if wish is None:
             return
@@ -142,17 +165,33 @@ class Contender:
             del self._wishes[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
+            self._given_away.add(wish.name)
+            self._turns.done(attempt.number, now)
             del self._attempts[attempt.number]
-            local.attempt = None
-            self._next_wish(local, now)
+            del self._names[wish.name]
+            for waiting in local.wishes:
+                del self._wishes[waiting.ticket]
+                self._out.publish(Barred(waiting.ticket))
+
+    def gave_away(self, name: str) -> bool:
+        """Whether a lease of the name was detached."""
+        return name in self._given_away
+
+    def released_by_handle(self, name: str, candidate: Candidate, now: float) -> None:
+        """Somebody of this session releases a grant by its handle: if it is held here, it is over here first
+        (rule S2).
+        """
+        tenure = self._leases.tenures.get(candidate.attempt)
+        if tenure is not None and (tenure.name, tenure.candidate) == (name, candidate):
+            self._lose(tenure, LossReason.RELEASED, now)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""
         return self._wishes.get(ticket)
 
     @property
-    def releasing(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
+    def releasing(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
         return self._endings.untold
 
     def clock_jumped(self, now: float) -> None:
@@ -175,9 +214,13 @@ class Contender:
                 self._leases.renew(ttl_ms, now, batch)
             case EndingTimer(number):
                 self._endings.due(number, now)
+            case TurnTimer("attempt"):
+                self._begin_turns(now)
+            case TurnTimer("ending"):
+                self._endings.begin_turns(now)
             case WishTimer(ticket):
                 if ticket in self._wishes:
-                    self._give_up(self._wishes[ticket], now)
+                    self._wish_due(self._wishes[ticket], now)
             case _:
                 return False
         return True
@@ -204,7 +247,15 @@ class Contender:
             return
         self._new_attempt(local, local.wishes.popleft(), now)
 
-    def _new_attempt(self, local: LocalName, wish: Wish, now: float, *, after: Attempt | None = None) -> None:
+    def _new_attempt(
+        self,
+        local: LocalName,
+        wish: Wish,
+        now: float,
+        *,
+        after: Attempt | None = None,
+        fresh: bool = True,
+    ) -> None:
         """A new candidate for the wish; ``after`` one that gave way, not at once, and with its age."""
         self._last_attempt += 1
         candidate = Candidate(self._session, self._last_attempt)
@@ -212,27 +263,36 @@ class Contender:
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
         first = self._pacing.retry_first()
-        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first)
+        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
         if after is None:
-            self._prepare(attempt, now)
+            if self._turns.ask(attempt.number, now, rank=wish.ticket, brief=wish.once):
+                self._prepare(attempt, now)
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
-        attempt.backoff = min(after.backoff * 2.0, self._pacing.withdrawn_longest)
         proposer.highest = after.proposer.highest
+        attempt.backoff = min(after.backoff * 2.0, self._pacing.withdrawn_longest)
         self._timers.add(
             now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
+
+    def _begin_turns(self, now: float) -> None:
+        for number in self._turns.begin(now):
+            attempt = self._attempts[number]
+            for wish in (attempt.wish, *self._names[attempt.wish.name].wishes):
+                if wish.once:
+                    wish.tried_at = now
+                    wish.until = max(wish.until, now + ONE_TRY_S)
+            self._prepare(attempt, now)
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
         attempt.asked_at = now
-        waits = not attempt.wish.once and attempt.number not in self._leases.tenures
-        self._proposals.prepares(attempt, now, waits=waits)
+        self._proposals.prepares(attempt, now, waits=attempt.number not in self._leases.tenures)
         self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
@@ -253,10 +313,10 @@ class Contender:
         if proposer.phase is Phase.BACKING_OFF:
             self._prepare(attempt, now)
             return
-        if proposer.phase is Phase.PREPARING and not attempt.wish.once:
+        if proposer.phase is Phase.PREPARING:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
         attempt.asked_at = None
-        if self._has_failed(proposer, now):
+        if self._has_failed(attempt, now):
             if self._give_way(attempt, now):
                 return
             if proposer.phase is Phase.ACCEPTING:
@@ -265,33 +325,40 @@ class Contender:
         if proposer.phase is Phase.PREPARING:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
                 attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
+                self._turns.done(attempt.number, now)
             else:
-                longest = attempt.refresh if attempt.wish.once else self._longest_retry(proposer, now)
-                attempt.retry = min(attempt.retry * 2.0, longest)
+                attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
                 attempt.eager |= attempt.retry > self._pacing.patience
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
-            self._proposals.prepares(attempt, now, waits=not attempt.wish.once)
+            self._proposals.prepares(attempt, now, waits=True)
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
+        if self._turns.late(attempt.number, now):
+            self._turns.done(attempt.number, now)
         again = now + self._pacing.jitter(attempt.retry)
-        given_up = proposer.started + self._pacing.patience
+        given_up = proposer.started + self._patience(attempt.wish)
         if proposer.phase is Phase.ACCEPTING and now < given_up:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             again = min(again, given_up)
         self._timers.add(again, AttemptTimer(attempt.number))
 
+    def _patience(self, wish: Wish) -> float:
+        """How long a phase waits for answers: what has not come by then counts as no."""
+        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience
+
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
-        waiting = len(self._attempts) - len(self._leases.tenures)
+        waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
         return self._pacing.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
-    def _has_failed(self, proposer: Proposer, now: float) -> bool:
+    def _has_failed(self, attempt: Attempt, now: float) -> bool:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
         phase for so long, count as no.
         """
-        if now >= proposer.started + self._pacing.patience:
+        proposer = attempt.proposer
+        if now >= proposer.started + self._patience(attempt.wish):
             return proposer.failed(frozenset(self._nodes))
         if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
@@ -300,6 +367,7 @@ class Contender:
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
+        self._turns.done(attempt.number, now)
         attempt.retry = self._pacing.retry_first()
         self._set_timer(attempt, now + self._pacing.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
@@ -308,8 +376,10 @@ class Contender:
         """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
         that another with a quorum lacks (rule L3).
         """
-        wish, proposer, window = attempt.wish, attempt.proposer, max(attempt.window, self._pacing.window)
-        split = not wish.once and proposer.must_withdraw(age=wish.age(now), window=window, now=now)
+        wish, proposer = attempt.wish, attempt.proposer
+        window = max(attempt.window, self._pacing.window)
+        patience = self._patience(wish) if wish.once else None
+        split = proposer.must_withdraw(age=wish.age(now), window=window, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False
         self._counters["withdrawn"] += 1
@@ -329,21 +399,79 @@ class Contender:
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
         self._names[attempt.wish.name].attempt = None
+        unheard_of = attempt.fresh and self._turns.waits(attempt.number)
+        self._turns.done(attempt.number, now)
+        if unheard_of:
+            if ticket:
+                self._out.publish(Ended(ticket, heard=True))
+            return
         self._endings.begin(attempt, now, ticket=ticket, patience=patience)
 
+    def _wish_due(self, wish: Wish, now: float) -> None:
+        """The time given may be over. That of a try counts from its turn, for which it waits while a quorum
+        is heard: others are served meanwhile. It has some more where a quorum answers, to hear of a holder.
+        """
+        attempt = self._names[wish.name].attempt
+        if wish.once and attempt is not None:
+            usual = self._pacing.round_trips.timeout(0.0)
+            if self._turns.waits(attempt.number):
+                wish.tried_at = self._pacing.heard_by(self._quorum)
+                patience = ONE_TRY_S
+            elif attempt.heard_since(wish.since) < self._quorum:
+                patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
+            else:
+                patience = max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
+            wish.until = max(wish.until, wish.tried_at + patience)
+        if now < wish.until:
+            self._timers.add(wish.until, WishTimer(wish.ticket))
+        else:
+            self._give_up(wish, now)
+
     def _give_up(self, wish: Wish, now: float) -> None:
-        """The time given is over, or one attempt was enough."""
+        """The time given is over, and the name not acquired."""
         local = self._names[wish.name]
         attempt = local.attempt
+        assert attempt is not None  # the wishes of a name have one, or are it
+        reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.wish.label, "")
+        if self._turns.waits(attempt.number):
+            reason = (Reason.NO_QUORUM, None, self._turns.why_not(len(self._nodes), now))
+        elif attempt.number not in self._leases.tenures:
+            reason = attempt.why_not(self._quorum, now)
+        self._fail(local, wish, *reason, now=now)
+        self._next_wish(local, now)
+
+    def _fail(
+        self, local: LocalName, wish: Wish, reason: Reason, holder: str | None, detail: str, *, now: float
+    ) -> None:
+        """This wish is over, whether it had an attempt of its own or stood behind another's."""
         del self._wishes[wish.ticket]
-        if attempt is not None and attempt.wish is wish:
-            reason, holder, detail = attempt.why_not(self._quorum, now)
-            self._end(attempt, now)
+        self._timers.cancel(WishTimer(wish.ticket))
+        if local.attempt is not None and local.attempt.wish is wish:
+            self._end(local.attempt, now)
         else:
             local.wishes.remove(wish)
-            reason, holder, detail = Reason.HELD, attempt.wish.label if attempt is not None else None, ""
         self._out.publish(Failed(wish.ticket, reason, holder, detail))
+
+    def _holder_known(self, attempt: Attempt, now: float) -> bool:
+        """Where somebody else is known to hold the name, those that try once are told; whether this attempt
+        was one of them.
+        """
+        local = self._names[attempt.wish.name]
+        if not attempt.wish.once and not any(wish.once for wish in local.wishes):
+            return False
+        holder = attempt.proposer.holder()
+        if holder is None or self._leaves(holder):
+            return False
+        for wish in [attempt.wish, *local.wishes]:
+            if wish.once and attempt.proposer.holder(wish.since) is not None:
+                self._fail(local, wish, Reason.HELD, holder.label, "", now=now)
         self._next_wish(local, now)
+        return attempt.number not in self._attempts
+
+    def _leaves(self, holder: Occupant) -> bool:
+        """Whether it is an earlier attempt of this session that is on its way out: nobody else's lease."""
+        session, number = holder.candidate
+        return session == self._session and number not in self._detached
 
     # Answers to attempts
 
@@ -386,7 +514,7 @@ class Contender:
         attempt.retry = self._pacing.retry_first()
         self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
-    def accepted(self, node: str, message: Accepted, now: float) -> None:
+    def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
@@ -397,11 +525,12 @@ class Contender:
         if message.request and sent_at > LONG_AGO and proposer.sent_since(node, sent_at):
             self._pacing.round_trips.measured(node, now - sent_at)
         if tenure is not None:
-            if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
+            if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
                 self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
-        if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
+        since = now - attempt.wish.timing.fresh
+        if proposer.took(node, message.term, sent_at, lives, now=now, since=since):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
@@ -410,8 +539,11 @@ class Contender:
         elif proposer.may_accept:
             self._accept(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
-            split = self._has_failed(proposer, now) and self._give_way(attempt, now)
-            if message.request == 0 and not split:
+            failed = self._has_failed(attempt, now)
+            split = failed and self._give_way(attempt, now)
+            if failed and attempt.wish.once and not split:
+                self._wait_on(attempt, now)
+            elif message.request == 0 and not split:
                 self._ask_soon(attempt, now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
@@ -420,21 +552,25 @@ class Contender:
         validity = Validity(len(self._nodes), wish.timing.span)
         for node, took in proposer.taken.items():
             if took.term == proposer.term:
-                validity.acknowledge(node, took.sent_at)
+                validity.acknowledge(node, took.sent_at, took.lives)
         deadline = validity.until() - wish.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
             self._end(attempt, now)
-            self._new_attempt(self._names[wish.name], wish, now)
+            self._new_attempt(self._names[wish.name], wish, now, fresh=False)
             return
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
         self._leases.add(tenure, now)
+        self._turns.done(attempt.number, now, answered=True)
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
         self._proposals.commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._pacing.jitter(self._pacing.patience))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
+        local = self._names[wish.name]
+        for other in [other for other in local.wishes if other.once]:
+            self._fail(local, other, Reason.HELD, wish.label, "", now=now)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)
@@ -452,21 +588,33 @@ class Contender:
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
-        if not self._has_failed(proposer, now):
-            if proposer.promise_lapsed(node, message) and not attempt.wish.once:
+        if not self._has_failed(attempt, now):
+            if proposer.promise_lapsed(node, message):
                 self._failed(attempt, now)
             return
-        if attempt.wish.once and message.reason in (RefusalReason.HELD, RefusalReason.QUEUED):
-            self._give_up(attempt.wish, now)
-        elif not self._give_way(attempt, now):
+        if not self._holder_known(attempt, now) and not self._give_way(attempt, now):
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
-                soon = min(attempt.retry * 2.0, attempt.refresh)
-                attempt.retry = (
-                    soon if attempt.wish.once else attempt.settle_refresh(self._pacing.retry_first())
-                )
-                self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
+                self._wait_on(attempt, now)
+
+    def _wait_on(self, attempt: Attempt, now: float) -> None:
+        """Refused by too many, and nobody to give way to: when to ask again.
+
+        One that tries once is in a hurry: soon there is a holder, or it is the holder itself. With a vote it
+        stands in line for the others at once; without one it keeps out of the way for a while.
+        """
+        self._turns.done(attempt.number, now, answered=True)
+        if not attempt.wish.once:
+            attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
+            self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
+            return
+        attempt.retry = self._pacing.retry_first()
+        if not attempt.proposer.promises:
+            wait = self._pacing.rng.uniform(1.0, 2.0) * attempt.retry
+        else:
+            wait = attempt.retry if attempt.queues else 0.0
+        self._set_timer(attempt, now + wait)
 
     def _release_own(self, node: str, message: Refused) -> None:
         """Where an attempt of ours that is over still stands in the way, it is released again."""
@@ -479,9 +627,9 @@ class Contender:
 
     # Tenures
 
-    def renewed(self, node: str, message: Renewed, now: float) -> None:
+    def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now
-        moved, missing = self._leases.renewed(node, message, now)
+        moved, missing = self._leases.renewed(node, message, now, lives)
         if moved:
             sent_at = self._numbers.sent_at(message.seq)
             self._pacing.round_trips.measured(node, now - sent_at)
@@ -497,7 +645,7 @@ class Contender:
         if message.reason is RefusalReason.ENDED:
             self._lose(tenure, LossReason.RELEASED, now)
         elif attempt.proposer.phase is not Phase.CHOSEN:
-            if self._has_failed(attempt.proposer, now):
+            if self._has_failed(attempt, now):
                 attempt.proposer.stay(tenure.term)
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             self._counters["raised"] += 1
@@ -533,7 +681,7 @@ class Contender:
 
     def released(self, node: str, message: Released, now: float) -> None:
         self.learn_floor(message.floor)
-        self._endings.released(node, message)
+        self._endings.released(node, message, now)
 
     # Within
 

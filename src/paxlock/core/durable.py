@@ -7,7 +7,28 @@ import enum
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.value import value
 
-__all__ = ["Durability", "Membership", "NodeRecord", "SeenNode", "Snapshot", "SnapshotName"]
+__all__ = [
+    "Durability",
+    "Membership",
+    "NodeRecord",
+    "SeenNode",
+    "Snapshot",
+    "SnapshotName",
+    "incarnation_max",
+]
+
+INCARNATION_MAX = (1 << 64) - 1
+INCARNATION_AHEAD_S = 86_400  #: so far may the clocks of two nodes differ before one does not hear the other
+CLOCK_SET_S = 1_700_000_000  #: a clock that shows less was never set: nothing is told by it
+
+
+def incarnation_max(unix: float) -> int:
+    """The highest incarnation of another node that is believed at this unix second (section 7).
+
+    Incarnations are counted, or begin at unix seconds. One from far ahead, once noted, would lock out the
+    node that it names until that time has come.
+    """
+    return int(unix) + INCARNATION_AHEAD_S if unix >= CLOCK_SET_S else INCARNATION_MAX
 
 
 class Durability(enum.Enum):

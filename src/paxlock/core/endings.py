@@ -18,6 +18,7 @@ from paxlock.core.outbox import Outbox
 from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
+from paxlock.core.turns import Turns
 
 __all__ = ["RELEASE_PATIENCE_S", "Ending", "EndingTimer", "Endings"]
 
@@ -33,7 +34,10 @@ class EndingTimer(NamedTuple):
 
 @attrs.define(eq=False)
 class Ending:
-    """A candidate that is over, and the nodes that have not yet heard it (rules S2, L1)."""
+    """A candidate that is over, and the nodes that have not yet heard it (rules S2, L1).
+
+    Until its turn has come, nothing of it was sent, and ``until`` is when its lease has run out in any case.
+    """
 
     ticket: int
     name: str
@@ -41,7 +45,9 @@ class Ending:
     term: int
     open: set[str]
     until: float
-    patient_until: float  #: whoever asked for it is told by then, heard or not
+    patience: float  #: whoever asked for it is told after so long, heard or not
+    patient_until: float
+    lasts: float  #: for how long it is repeated
     retry: float
     told: bool = False
 
@@ -56,14 +62,16 @@ class Endings:
         self._pacing = pacing
         self._timers = timers
         self._endings: dict[int, Ending] = {}
+        self._turns = Turns("ending", pacing=pacing, timers=timers, quorum=self._quorum)
+        self._untold = 0
 
     def __len__(self) -> int:
         return len(self._endings)
 
     @property
-    def untold(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
-        return any(not ending.told for ending in self._endings.values())
+    def untold(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
+        return self._untold
 
     def under_way(self, attempt: int, node: str) -> bool:
         """Whether a Release of this attempt is on its way to the node, and repeated until it is answered."""
@@ -71,19 +79,32 @@ class Endings:
         return ending is not None and node in ending.open
 
     def begin(self, attempt: Attempt, now: float, *, ticket: int, patience: float) -> None:
-        """Send Release to all nodes. With a ticket, Ended is published when a quorum has heard it, or
-        ``patience`` is over.
+        """Send Release to all nodes, as soon as its turn has come. With a ticket, Ended is published when a
+        quorum has heard it, or ``patience`` is over, which begins anew while other Releases are heard.
         """
-        ending = self._endings[attempt.number] = Ending(
+        ttl, number = attempt.wish.timing.ttl, attempt.number
+        ending = self._endings[number] = Ending(
             ticket=ticket,
             name=attempt.wish.name,
             candidate=attempt.candidate,
             term=attempt.last_term,
             open=set(self._nodes),
-            until=now + min(RELEASE_PATIENCE_S, attempt.wish.timing.ttl),
+            until=now + ttl,
+            patience=patience,
             patient_until=now + patience,
+            lasts=min(RELEASE_PATIENCE_S, ttl),
             retry=self._pacing.retry_first(),
         )
+        self._untold += 1
+        if self._turns.ask(number, now, rank=number, brief=not ticket):
+            self._begin(ending, now)
+        else:
+            self._timers.add(min(ending.patient_until, ending.until), EndingTimer(number))
+
+    def _begin(self, ending: Ending, now: float) -> None:
+        ending.until = now + ending.lasts
+        if not ending.told:
+            ending.patient_until = now + ending.patience
         self._send(ending, now)
 
     def _send(self, ending: Ending, now: float) -> None:
@@ -100,30 +121,54 @@ class Endings:
         ending = self._endings.get(attempt)
         if ending is None:
             return
+        waits = self._turns.waits(attempt)
+        if waits and now < ending.until:
+            heard = self._pacing.heard_by(self._quorum)
+            ending.patient_until = max(ending.patient_until, heard + ending.patience)
         if now >= min(ending.until, ending.patient_until):
             self._tell(ending, heard=False)
         if now >= ending.until:
-            del self._endings[attempt]
+            self._forget(ending, now)
+        elif waits:
+            again = ending.until if ending.told else min(ending.until, ending.patient_until)
+            self._timers.add(again, EndingTimer(attempt))
         else:
+            self._turns.late(attempt, now)
             self._send(ending, now)
 
     def _tell(self, ending: Ending, *, heard: bool) -> None:
-        if not ending.told and ending.ticket:
-            self._out.publish(Ended(ending.ticket, heard))
+        if ending.told:
+            return
         ending.told = True
+        self._untold -= 1
+        if ending.ticket:
+            self._out.publish(Ended(ending.ticket, heard))
 
-    def released(self, node: str, message: Released) -> None:
+    def _forget(self, ending: Ending, now: float) -> None:
+        del self._endings[ending.candidate.attempt]
+        self._timers.cancel(EndingTimer(ending.candidate.attempt))
+        self._turns.done(ending.candidate.attempt, now)
+
+    def begin_turns(self, now: float) -> None:
+        """Others have been heard: there is room for some more."""
+        for number in self._turns.begin(now):
+            self._begin(self._endings[number], now)
+
+    def released(self, node: str, message: Released, now: float) -> None:
         """A node has heard a Release."""
         ending = self._endings.get(message.candidate.attempt)
         if ending is None or message.candidate != ending.candidate:
             return
+        self._pacing.heard[node] = now
         ending.open.discard(node)
         if len(self._nodes) - len(ending.open) >= self._quorum:
             self._tell(ending, heard=True)
+            self._turns.done(message.candidate.attempt, now, answered=True)
         if not ending.open:
-            del self._endings[ending.candidate.attempt]
-            self._timers.cancel(EndingTimer(ending.candidate.attempt))
+            self._forget(ending, now)
 
     def clear(self) -> None:
         """Repeat nothing any more."""
         self._endings.clear()
+        self._turns = Turns("ending", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
+        self._untold = 0

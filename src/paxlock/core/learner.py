@@ -14,7 +14,9 @@ import attrs
 
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
+from paxlock.core.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
@@ -78,6 +80,7 @@ class Inquiry:
     term: int
     wait: float = INQUIRY_FIRST_S
     views: dict[str, View] = attrs.field(factory=dict)
+    lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
 
 
 @attrs.define(eq=False)
@@ -111,6 +114,7 @@ class Learner:
         first_version: int,
     ) -> None:
         self.sends: list[tuple[Peer, Message]] = []
+        self.lives: Lives = UNKNOWN  #: what this node's own word is given with
         self._node_id = node_id
         self._others = others
         self._quorum = majority(len(others) + 1)
@@ -119,6 +123,7 @@ class Learner:
         self._rng = rng
         self._version = first_version
         self._chosen: dict[str, Chosen] = {}
+        self._hearsay = Hearsay(len(others) + 1, self.commit)
         self._inquiries: dict[str, Inquiry] = {}
         self._unheard: deque[tuple[float, str, Candidate]] = deque()
         # Not the same in all nodes, so that rarely two of them ask at the same time.
@@ -130,8 +135,35 @@ class Learner:
 
     # Learning
 
+    def told(self, message: Commit, now: float) -> None:
+        """A session tells that its lease was chosen: what this node cannot know is hearsay (section 6)."""
+        name, candidate = message.name, message.lease.candidate
+        record, known = self._acceptor.records.get(name), self._chosen.get(name)
+        certain = first_hand(message, record)
+        if certain is not None:
+            self.commit(certain, now)
+            return
+        if known is not None and known.term >= message.term and known.lease.candidate != candidate:
+            return
+        if known is not None and known.tells_of(candidate, message.term) and known.lease.token:
+            return
+        if self._acceptor.too_far(record, message.term, now):
+            return
+        if self._hearsay.claim(message, record):
+            self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
+        if record is not None and record.lease is not None:
+            self._publish(name, now)
+
+    def doubt(self, name: str, now: float) -> None:
+        """Ask the other nodes what there is in what was heard."""
+        self._hearsay.weary(name, self._acceptor.records.get(name))
+        request = self._hearsay.question(name)
+        if request:
+            self.sends.extend((node, Inquire(request, name)) for node in self._others)
+            self._timers.add(now + self._hearsay.pause(name) * self._rng.uniform(0.8, 1.2), DoubtTimer(name))
+
     def commit(self, message: Commit, now: float) -> None:
-        """Somebody tells that this lease was chosen in this term."""
+        """Somebody who knows tells that this lease was chosen in this term."""
         known = self._chosen.get(message.name)
         if known is not None and known.lease.candidate == message.lease.candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
@@ -148,7 +180,9 @@ class Learner:
             released = True
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
-        self._acceptor.remember(message.name, now)
+        record = self._acceptor.remember(message.name, now)
+        if message.lease.token:
+            record.confirmed = message.lease.candidate
         self.changed(message.name, now)
 
     def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
@@ -176,10 +210,14 @@ class Learner:
         known = self._chosen.get(name)
         if record is None:
             self._inquiries.pop(name, None)
+            self._hearsay.forget(name)
             if self._chosen.pop(name, None) is not None and known is not None and not known.released:
                 self._publish(name, now)  # what was told last does not hold any more
             self._shown.pop(name, None)
             return
+        if name in self._hearsay:
+            self._hearsay.confirmed_by(record, now)
+            known = self._chosen.get(name)
         lease = record.lease
         past = lease is None and known is not None and not known.released and known.term <= record.term
         if past and known is not None and record.seen == known.lease.candidate:
@@ -201,6 +239,8 @@ class Learner:
         lease = record.lease
         if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
             return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
+        if lease is not None and self._hearsay.outranks(name, lease.candidate, record.lease_term):
+            return View(request, name, record.term, None, 0, True, False, False, 0)
         if lease is not None:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
@@ -260,11 +300,17 @@ class Learner:
         inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
         self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
 
-    def answered(self, node: str, view: View, now: float) -> None:
+    def answered(self, node: str, view: View, now: float, lives: Lives = UNKNOWN) -> None:
         """Another node's view has come."""
+        if node not in self._others:
+            return
+        record = self._acceptor.records.get(view.name)
+        if self._hearsay.answered(node, view, record, now) and record is not None:
+            self._publish(view.name, now)
         inquiry = self._inquiries.get(view.name)
-        if inquiry is not None and node in self._others:
+        if inquiry is not None:
             inquiry.views[node] = view
+            inquiry.lives[node] = lives
             self._judge_inquiry(view.name, inquiry, now)
 
     def _judge_inquiry(self, name: str, inquiry: Inquiry, now: float) -> None:
@@ -272,15 +318,17 @@ class Learner:
         if record is None or record.lease is None:
             return
         lease = record.lease
+        gone = outlived({**inquiry.lives, self._node_id: self.lives})
         same = [
             node
             for node, view in inquiry.views.items()
-            if view.holds
+            if node not in gone
+            and view.holds
             and view.lease is not None
             and view.lease.candidate == lease.candidate
             and view.lease_term == record.lease_term
         ]
-        if len(same) + 1 < self._quorum:
+        if len(same) + (self._node_id not in gone) < self._quorum:
             return
         commit = Commit(name, record.lease_term, lease)
         for node in self._others:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 from typing import TypeAlias
 
+from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.value import value
 
@@ -89,7 +90,8 @@ class NodeMode(enum.IntEnum):
 class Occupant:
     """Who stands in the way, how, and for how long it has been waiting or holding.
 
-    ``window_ms`` is what it stated, or 0 where that is not known.
+    ``window_ms`` is what it stated, or 0 where that is not known. ``confirmed``, of one that holds: it has
+    said itself that its lease is valid.
     """
 
     candidate: Candidate
@@ -99,6 +101,7 @@ class Occupant:
     remaining_ms: int
     ttl_ms: int
     window_ms: int = 0
+    confirmed: bool = False
 
 
 @value
@@ -260,7 +263,9 @@ class Seen:
 
 @value
 class Welcome:
-    """The configuration and the state of the node that answers."""
+    """The configuration and the state of the node that answers. ``complaint``, for people: of whom it hears
+    and cannot work with, or nothing.
+    """
 
     request: int
     node_id: str
@@ -271,6 +276,7 @@ class Welcome:
     mode: NodeMode
     remaining_ms: int
     floor: int
+    complaint: str = ""
 
 
 @value
@@ -402,7 +408,10 @@ class Event:
 
 @value
 class Greet:
-    """A node's start: its incarnation, and the random number of this run (section 7)."""
+    """A node's start: its incarnation, and the random number of this run (section 7).
+
+    ``request`` is the phase of its start in which it asks: what answers an earlier one does not count.
+    """
 
     request: int
     incarnation: int
@@ -411,15 +420,28 @@ class Greet:
 
 @value
 class Greeted:
-    """Which incarnation and run of the greeter were known before, and the answerer's own state."""
+    """The answer to one Greet, which it names by phase, incarnation and run: it is for nobody else (S15).
+
+    ``seen_...`` is the life of the greeter that was known before; that of the Greet is durably noted by now,
+    or was outdated. The rest is the answerer's own: whether it is a ``member`` (and does not join itself),
+    the ``max_ttl_ms`` that it runs with, one that was lowered and for how long that still matters (0 where
+    there is none), and ``known``, the newest lives it knows of the other members.
+    """
 
     request: int
+    to_incarnation: int
+    to_run: bytes
     seen_incarnation: int
     seen_run: bytes
     incarnation: int
     run: bytes
     ceiling: int
     mode: NodeMode
+    member: bool
+    max_ttl_ms: int
+    old_max_ttl_ms: int
+    old_left_ms: int
+    known: tuple[SeenNode, ...]
 
 
 @value

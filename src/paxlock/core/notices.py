@@ -12,6 +12,7 @@ from paxlock.errors import LossReason, Reason
 
 __all__ = [
     "Answered",
+    "Barred",
     "Changed",
     "Ended",
     "Extended",
@@ -64,6 +65,15 @@ class Failed:
 
 
 @value
+class Barred:
+    """Not tried: this session has detached a lease of the name, and an end of a later attempt would also end
+    the handle's power to renew.
+    """
+
+    ticket: int
+
+
+@value
 class Ended:
     """A release was heard by a quorum (``heard``), or its time to be heard is over."""
 
@@ -90,12 +100,15 @@ class NamesFound:
 
 @value
 class NodeStanding:
-    """One node as it describes itself; ``mode`` is None where it did not answer."""
+    """One node as it describes itself; ``mode`` is None where it did not answer. ``complaint``: of whom it
+    hears and cannot work with, or nothing.
+    """
 
     node_id: str
     address: str
     mode: NodeMode | None
     sits_out: float
+    complaint: str = ""
 
 
 @value
@@ -137,6 +150,7 @@ Notice: TypeAlias = (
     | Extended
     | Lost
     | Failed
+    | Barred
     | Ended
     | Answered
     | NamesFound

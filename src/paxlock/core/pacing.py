@@ -10,7 +10,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.round_trips import RoundTrips
+from paxlock.core.round_trips import WINDOW_MIN_S, RoundTrips
 
 __all__ = [
     "HEARD_OF_LATE_S",
@@ -26,6 +26,7 @@ RETRY_TIMEOUTS = (
     1.5  #: the first repetition is drawn from three quarters of it on, and is to come after an answer
 )
 PATIENCE_WINDOWS = 6.0  #: nodes that have not answered a phase for so long count as no
+TRY_PATIENCE_ROUND_TRIPS = 3.0
 WITHDRAWN_MAX_WINDOWS = 4.0
 HEARD_OF_LATE_S = 2.0
 SILENT_RETRY_MIN_S = 0.064  #: what a busy cell is given
@@ -67,10 +68,20 @@ class Pacing:
         """After how long in a phase nodes that have not answered are given up on."""
         return PATIENCE_WINDOWS * self.window
 
+    def patience_of_try(self, unknown: float) -> float:
+        """The same of one that tries once and is in a hurry; ``unknown`` before a quorum was measured."""
+        usual = self.round_trips.smoothed(unknown / TRY_PATIENCE_ROUND_TRIPS)
+        return max(PATIENCE_WINDOWS * WINDOW_MIN_S, TRY_PATIENCE_ROUND_TRIPS * usual)
+
     @property
     def withdrawn_longest(self) -> float:
         """What the pause grows to before a candidate that gave way comes back."""
         return WITHDRAWN_MAX_WINDOWS * self.window
+
+    def heard_by(self, quorum: int) -> float:
+        """Since when a quorum has been heard: the time at which the last one of it was; -inf if never."""
+        times = sorted(self.heard.values(), reverse=True)
+        return times[quorum - 1] if len(times) >= quorum else float("-inf")
 
     def retry_first(self) -> float:
         """The first repetition: when answers have nearly always come, so that a busy cell is not asked twice.
@@ -88,7 +99,7 @@ class Pacing:
         waited, so that nodes that come up are found soon. That reaches the longest interval after 4 s; many
         candidates of one session begin with longer ones, a millisecond for each.
         """
-        if sum(now - at < HEARD_OF_LATE_S for at in self.heard.values()) >= quorum:
+        if now - self.heard_by(quorum) < HEARD_OF_LATE_S:
             return RETRY_MAX_S
         least = max(SILENT_RETRY_MIN_S, self.retry_first(), candidates * SILENT_RETRY_EACH_S)
         return min(RETRY_MAX_S, max(least, waited * SILENT_RETRY_SHARE))

@@ -5,11 +5,12 @@ detached lease (protocol.md sections 3 and 6). Repeated with growing, jittered i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import attrs
 
 from paxlock.core.lease import Candidate
+from paxlock.core.lives import Lives, outlived, still_counted
 from paxlock.core.messages import (
     Hello,
     List,
@@ -30,7 +31,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
 from paxlock.core.quorum import blocking, majority
-from paxlock.core.standing import Judgement, State, judge, speaks_for_nobody
+from paxlock.core.standing import Judgement, State, in_doubt, judge, speaks_for_nobody
 from paxlock.core.value import value
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
@@ -58,6 +59,9 @@ class Query(ABC):
     requests: list[int] = attrs.field(init=False, factory=list)
     next_page: bool = attrs.field(init=False, default=False)  #: the last answer was a page not seen before
     once_more: bool = attrs.field(init=False, default=False)  #: all nodes are to be asked again, at once
+    lives: dict[str, Lives] = attrs.field(
+        init=False, factory=dict
+    )  #: with which each counted answer was given
 
     def __attrs_post_init__(self) -> None:
         self.open = set(self.nodes)
@@ -67,8 +71,13 @@ class Query(ABC):
         """What to send to a node that still owes an answer."""
 
     @abstractmethod
-    def answered(self, node: str, message: Message, now: float) -> None:
-        """Take an answer of one node."""
+    def answered(self, node: str, message: Message, lives: Lives) -> None:
+        """Take an answer of one node, in a datagram that says ``lives``. What is counted is kept with it."""
+
+    def together(self, nodes: Collection[str]) -> int:
+        """How many of these nodes' answers count together (rule S15)."""
+        gone = outlived(self.lives)
+        return sum(node not in gone for node in nodes)
 
     @abstractmethod
     def result(self, now: float) -> Notice | None:
@@ -105,11 +114,12 @@ class PollQuery(Query):
             asks.append(Waiting(request, self.name, len(self._lines.get(node, ()))))
         return asks
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, lives: Lives) -> None:
         if isinstance(message, View):
             if message.request >= self._round_from:
-                self.views[node] = message
                 self.heard.add(node)
+                if not in_doubt(message):  # it is asked again until it knows
+                    self.views[node], self.lives[node] = message, lives
         elif isinstance(message, Waiters):
             for waiter in message.entries:
                 known = self.waiters.get(waiter.candidate)
@@ -128,7 +138,7 @@ class PollQuery(Query):
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
-        judgement = judge(self.views, len(self.nodes))
+        judgement = judge(self._counted(), len(self.nodes))
         if judgement.state is not State.UNKNOWN and not self._confirmed(judgement):
             if now < self.until:
                 self._begin_round()
@@ -140,6 +150,9 @@ class PollQuery(Query):
         line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
         return Answered(self.ticket, judgement, tuple(line), len(self.heard))
 
+    def _counted(self) -> Mapping[str, View]:
+        return still_counted(self.views, {node: self.lives[node] for node in self.views})
+
     def _confirmed(self, judgement: Judgement) -> bool:
         """Whether enough nodes have said the same in two rounds, with no term between; or somebody knows."""
         nodes = len(self.nodes)
@@ -147,11 +160,11 @@ class PollQuery(Query):
         if judgement.chosen:
             return True
         enough = blocking(nodes) if who is None else majority(nodes)
-        twice = [word for node, word in _said(self.views).items() if self._words.get(node) == word]
+        twice = [word for node, word in _said(self._counted()).items() if self._words.get(node) == word]
         return sum(candidate == who for candidate, _ in twice) >= enough
 
     def _begin_round(self) -> None:
-        self._words = _said(self.views)
+        self._words = _said(self._counted())
         self._round_from = self.requests[-1] + 1
         self.views.clear()
         self.open = set(self.nodes)
@@ -182,7 +195,7 @@ class ListQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [List(request, self.prefix, self._after.get(node, ""))]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, lives: Lives) -> None:
         if isinstance(message, Names):
             self.names.update(message.names)
             after = self._after.get(node, "")
@@ -191,13 +204,14 @@ class ListQuery(Query):
                 self._after[node] = max(message.names)
             elif not message.more:
                 self.heard.add(node)
+                self.lives[node] = lives
                 self.open.discard(node)
         elif isinstance(message, Recovering):
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
         # What a quorum holds, one of N - quorum + 1 nodes holds.
-        if len(self.heard) < blocking(len(self.nodes)) and not self.over(now):
+        if self.together(self.heard) < blocking(len(self.nodes)) and not self.over(now):
             return None
         return NamesFound(self.ticket, tuple(sorted(self.names)), len(self.heard))
 
@@ -212,7 +226,7 @@ class SurveyQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [Hello(request)]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, lives: Lives) -> None:
         if isinstance(message, Welcome):
             self.found[node] = message
             self.open.discard(node)
@@ -225,7 +239,8 @@ class SurveyQuery(Query):
             hello = self.found.get(member.node_id)
             mode = hello.mode if hello is not None else None
             sits_out = hello.remaining_ms / 1000.0 if hello is not None else 0.0
-            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out))
+            complaint = hello.complaint if hello is not None else ""
+            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out, complaint))
         return Surveyed(self.ticket, tuple(rows))
 
 
@@ -243,11 +258,12 @@ class RenewQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [Renew(request, self.candidate.session, self.number(now), (self.candidate.attempt,))]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, lives: Lives) -> None:
         if not isinstance(message, Renewed) or message.sender != self.sender:
             return
         if message.session != self.candidate.session:
             return
+        self.lives[node] = lives
         terms = [term for attempt, term in message.held if attempt == self.candidate.attempt]
         if terms and terms[0] >= self.term:
             self.held.add(node)
@@ -257,9 +273,9 @@ class RenewQuery(Query):
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
-        if len(self.held) >= majority(len(self.nodes)):
+        if self.together(self.held) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
-        if len(self.missing) >= blocking(len(self.nodes)):
+        if self.together(self.missing) >= blocking(len(self.nodes)):
             return HandleOutcome(self.ticket, done=False, over=True)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
 
@@ -276,12 +292,13 @@ class ReleaseQuery(Query):
     def ask(self, node: str, request: int, now: float) -> list[Message]:
         return [Release(request, self.name, self.candidate, self.term)]
 
-    def answered(self, node: str, message: Message, now: float) -> None:
+    def answered(self, node: str, message: Message, lives: Lives) -> None:
         if isinstance(message, Released) and message.candidate == self.candidate:
             self.released.add(node)
+            self.lives[node] = lives
             self.open.discard(node)
 
     def result(self, now: float) -> Notice | None:
-        if len(self.released) >= majority(len(self.nodes)):
+        if self.together(self.released) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None

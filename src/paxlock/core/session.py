@@ -17,6 +17,7 @@ from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.endings import RELEASE_PATIENCE_S
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lease_manager import Numbers
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
     Event,
@@ -117,8 +118,8 @@ class Session:
     ) -> int:
         """Want a name; gives a ticket. Granted or Failed follows.
 
-        ``wait``: None for ever, 0 for one attempt that never queues, else seconds. Raises ConfigError
-        where the ttl does not nest.
+        ``wait``: None for ever, 0 for one try that never waits for a holder to let go, else seconds. Raises
+        ConfigError where the ttl does not nest.
         """
         timing = self._timings.get((ttl, kill_after))
         if timing is None:
@@ -134,16 +135,23 @@ class Session:
         self._contender.release(ticket, now, patience)
 
     def detach(self, ticket: int, now: float) -> None:
-        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle."""
+        """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
+
+        Barred follows for whoever else of this session waits for the name, now or later.
+        """
         self._contender.detach(ticket, now)
+
+    def gave_away(self, name: str) -> bool:
+        """Whether a lease of this name was detached: this session may not campaign for it any more."""
+        return self._contender.gave_away(name)
 
     def wish(self, ticket: int) -> Wish | None:
         """The wish of a ticket, waiting or held; None once it is over."""
         return self._contender.wish(ticket)
 
     @property
-    def releasing(self) -> bool:
-        """Whether some Release has not been heard by a quorum yet."""
+    def releasing(self) -> int:
+        """How many Releases have not been heard by a quorum yet."""
         return self._contender.releasing
 
     def clock_jumped(self, now: float) -> None:
@@ -178,7 +186,8 @@ class Session:
     def release_detached(
         self, name: str, candidate: Candidate, term: int, now: float, *, patience: float
     ) -> int:
-        """Release the detached lease of a handle; HandleOutcome follows."""
+        """Release the lease of a handle, whoever holds it; HandleOutcome follows."""
+        self._contender.released_by_handle(name, candidate, now)
         return self._ask(
             ReleaseQuery(**self._query(now, patience), name=name, candidate=candidate, term=term), now
         )
@@ -207,8 +216,10 @@ class Session:
 
     # The seam
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None:
-        """Take one message of one node, whose seal and address have been checked."""
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+        """Take one message of one node, whose seal and address have been checked. ``lives`` is what its
+        datagram says of this node and of the others: votes are counted with it (rule S15).
+        """
         if self._timers.pending(now):
             self._run_out(now)
         if peer not in self._nodes or not isinstance(peer, str):
@@ -221,28 +232,28 @@ class Session:
             case Promise():
                 self._contender.promised(peer, message, now)
             case Accepted():
-                self._contender.accepted(peer, message, now)
+                self._contender.accepted(peer, message, now, lives)
             case Refused():
                 self._contender.refused(peer, message, now)
             case Renewed():
-                self._contender.renewed(peer, message, now)
-                self._answered(peer, message, now)
+                self._contender.renewed(peer, message, now, lives)
+                self._answered(peer, message, now, lives)
             case Released():
                 self._contender.released(peer, message, now)
-                self._answered(peer, message, now)
+                self._answered(peer, message, now, lives)
             case Recovering():
                 self._contender.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, HelloTimer())
-                self._answered(peer, message, now)
+                self._answered(peer, message, now, lives)
             case Event():
-                self._event(peer, message, now)
+                self._event(peer, message, now, lives)
             case Watching():
                 self._watching(peer, message, now)
             case Welcome():
-                self._welcome(peer, message, now)
+                self._welcome(peer, message, now, lives)
             case View() | Waiters() | Names():
-                self._answered(peer, message, now)
+                self._answered(peer, message, now, lives)
             case _:
                 self.counters["unexpected"] += 1
 
@@ -314,17 +325,17 @@ class Session:
         self.forget(query.ticket)
         return True
 
-    def _answered(self, node: str, message: Message, now: float) -> None:
+    def _answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         """An answer that may belong to a question: its request number tells."""
         if not self._asked:
             return
         query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
         if query is None:
             if isinstance(message, View):
-                self._checked(node, message, now)
+                self._checked(node, message, now, lives)
             return
         query.next_page = False
-        query.answered(node, message, now)
+        query.answered(node, message, lives)
         if self._query_result(query, now):
             return
         if query.once_more:
@@ -359,10 +370,10 @@ class Session:
             del self._asked[request]
         watcher.checks.clear()
 
-    def _checked(self, node: str, message: View, now: float) -> None:
+    def _checked(self, node: str, message: View, now: float, lives: Lives) -> None:
         """A node answers what a watcher asked for again."""
         watcher = self._watchers.get(self._asked.get(message.request, 0))
-        if watcher is None or not watcher.checked(node, message):
+        if watcher is None or not watcher.checked(node, message, lives):
             return
         changed = watcher.look(message.name, now)
         if changed is not None:
@@ -373,12 +384,12 @@ class Session:
         if watcher is not None:
             watcher.stands(node, now)
 
-    def _event(self, node: str, message: Event, now: float) -> None:
+    def _event(self, node: str, message: Event, now: float, lives: Lives) -> None:
         watcher = self._watchers.get(message.watch)
         if watcher is None:
             self._out.send(node, Unwatch(self._out.request(), message.watch))
             return
-        seen = watcher.event(node, message, now)
+        seen = watcher.event(node, message, now, lives)
         if seen is None:
             return
         self._out.send(node, seen)
@@ -388,15 +399,15 @@ class Session:
 
     def _greet(self, now: float) -> None:
         """Say Hello, until every node has told its configuration."""
-        hello = Hello(self._out.request())
-        self._pacing.asked(hello.request, now)
         for node in sorted(self._unwelcomed):
-            self._out.send(node, hello)
+            request = self._out.request()
+            self._pacing.asked(request, now)
+            self._out.send(node, Hello(request))
         if self._unwelcomed:
             self._timers.add(now + self._pacing.jitter(self._hello_retry), HelloTimer())
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
 
-    def _welcome(self, node: str, message: Welcome, now: float) -> None:
+    def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
         self._pacing.answered(node, message.request, now)
@@ -417,7 +428,7 @@ class Session:
                     "give the same cell file to every node and client"
                 )
             )
-        self._answered(node, message, now)
+        self._answered(node, message, now, lives)
 
     # Within
 

@@ -10,6 +10,7 @@ from itertools import islice
 import attrs
 
 from paxlock.core.lease import Candidate
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Event, Seen, View, Watch
 from paxlock.core.notices import Changed
 from paxlock.core.quorum import blocking
@@ -56,7 +57,7 @@ class Watcher:
     nodes: tuple[str, ...]
     since: float
     heard: dict[str, float] = attrs.field(factory=dict)
-    views: dict[str, dict[str, tuple[int, View]]] = attrs.field(factory=dict)
+    views: dict[str, dict[str, tuple[int, View, Lives]]] = attrs.field(factory=dict)
     shown: dict[str, Shown] = attrs.field(factory=dict)
     checks: dict[int, tuple[str, dict[str, int]]] = attrs.field(factory=dict)
     turn: int = 0
@@ -76,7 +77,7 @@ class Watcher:
         self.refresh = WATCH_REFRESH_S if all_heard else min(self.refresh * 2.0, WATCH_REFRESH_S)
         return WATCH_REFRESH_S if all_heard else interval
 
-    def event(self, node: str, message: Event, now: float) -> Seen | None:
+    def event(self, node: str, message: Event, now: float, lives: Lives = UNKNOWN) -> Seen | None:
         """Take an event; the answer acknowledges it. Older versions of a view change nothing."""
         name = message.view.name
         if not (name.startswith(self.pattern) if self.prefix else name == self.pattern):
@@ -87,7 +88,7 @@ class Watcher:
         views = self.views.setdefault(name, {})
         known = views.get(node)
         if known is None or known[0] <= message.version:
-            views[node] = (message.version, message.view)
+            views[node] = (message.version, message.view, lives)
         self._note_release(name, message.view)
         return Seen(message.watch, ((name, message.version),))
 
@@ -125,15 +126,15 @@ class Watcher:
     def check(self, request: int, name: str) -> None:
         """Nodes are asked for their views of the name."""
         views = self.views.get(name, {})
-        self.checks[request] = (name, {node: version for node, (version, _) in views.items()})
+        self.checks[request] = (name, {node: version for node, (version, _, _) in views.items()})
 
-    def checked(self, node: str, view: View) -> bool:
+    def checked(self, node: str, view: View, lives: Lives = UNKNOWN) -> bool:
         """Take the answer of a node, unless an event has told more since it was asked."""
         name, asked = self.checks.get(view.request, ("", {}))
         views = self.views.get(name, {})
         if view.name != name or node not in views or views[node][0] != asked.get(node):
             return False
-        views[node] = (views[node][0], view)
+        views[node] = (views[node][0], view, lives)
         self._note_release(name, view)
         return True
 
@@ -160,7 +161,9 @@ class Watcher:
                 return None  # the first change is the present state: give the nodes time to tell it
             return self._tell(name, shown, State.UNKNOWN, None)
         fresh = self._fresh(now)
-        views = {node: view for node, (_, view) in self.views.get(name, {}).items() if node in fresh}
+        said = {node: told for node, told in self.views.get(name, {}).items() if node in fresh}
+        gone = outlived({node: lives for node, (_, _, lives) in said.items()})
+        views = {node: view for node, (_, view, _) in said.items() if node not in gone}
         judgement = judge(views, len(self.nodes))
         lease = judgement.lease
         # Views of different moments: what nobody knows to be chosen may have been gone from one node before

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from paxlock.core.durable import Durability, Membership
+from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
 from paxlock.testing.machines import ClientMachine, Disk, Machine, NodeMachine
 from paxlock.testing.moments import What
@@ -28,7 +29,6 @@ class Faults:
     def __init__(self, simulation: Simulation) -> None:
         self._sim = simulation
         self._healed = False
-        self._robbed: list[NodeMachine] = []
         self._kinds: dict[FaultKind, Callable[[Fault], str | None]] = {
             FaultKind.CRASH: self._crash,
             FaultKind.CLEAN_STOP: self._stop,
@@ -75,7 +75,7 @@ class Faults:
         sim, nodes = self._sim, self._sim.nodes
         rng = Random(f"left out {sim.seed}")
         record = sim.scenario.durability is Durability.RECORD
-        new = [node for node in nodes.all if record and not _is_member(node)]
+        new = [node for node in nodes.all if not (_is_member(node) if record else _serves(node))]
         count = min(sim.scenario.left_out, (len(nodes.all) - 1) // 2)
         if len(new) > count:
             return
@@ -120,10 +120,8 @@ class Faults:
         if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
             return None
         node = self._a_node(fault)
-        # Once a run for each node: a join takes the unix seconds for its incarnation.
-        if node is None or node in self._robbed:
+        if node is None:
             return None
-        self._robbed.append(node)
         sim.nodes.crash(node)
         node.disk, node.lost_disk = Disk(), True
         return self._back(node, fault)
@@ -233,6 +231,10 @@ class Faults:
     def _a_client(self, fault: Fault) -> ClientMachine | None:
         found = self._sim.workload.clients
         return found[fault.target % len(found)] if found else None
+
+
+def _serves(node: NodeMachine) -> bool:
+    return node.core is not None and node.core.mode is NodeMode.SERVING
 
 
 def _is_member(node: NodeMachine) -> bool:

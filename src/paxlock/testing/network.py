@@ -14,8 +14,9 @@ from paxlock.testing.moments import What
 from paxlock.testing.scenario import TAIL_MAX_S
 from paxlock.wire.codec import decode_untrusted
 from paxlock.wire.endpoint import Endpoint
-from paxlock.wire.header import LENGTH, parse_untrusted
+from paxlock.wire.header import parse_untrusted, payload_of_untrusted
 from paxlock.wire.keyring import KEY_BYTES, Keyring
+from paxlock.wire.lives import LifeTable
 from paxlock.wire.transport import Address
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Network:
 
     def flush(self, machine: Machine, endpoint: Endpoint) -> None:
         """Send what the machine's endpoint has ready."""
+        endpoint.age(machine.now(self._sim.true))
         for data, address in endpoint.flush():
             self.send(machine, data, address)
 
@@ -146,4 +148,5 @@ class Network:
             header.key_id, header.sender.identity, header.sequence, data[header.size :], data[: header.size]
         )
         assert plaintext is not None
-        return decode_untrusted(plaintext[LENGTH.size : LENGTH.size + LENGTH.unpack_from(plaintext)[0]])
+        said = LifeTable().read_untrusted(header.sender, plaintext)
+        return decode_untrusted(payload_of_untrusted(plaintext, len(said.prefix)))

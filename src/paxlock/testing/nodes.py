@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot
 from paxlock.core.messages import Member, Message, NodeMode, Release, Released
 from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
@@ -32,6 +32,7 @@ UNIX_S = 1_700_000_000
 CELL_ID = b"simulated cell.."
 EPOCH = 1
 FIRST_PORT = 7400
+CLOCKS_AHEAD, CLOCK_AHEAD_MAX_S = 0.2, 40_000
 
 
 class Nodes:
@@ -50,6 +51,7 @@ class Nodes:
             NodeMachine(node_id, address, sim.clock_of(node_id), rng=Random(f"disk {sim.seed} {node_id}"))
             for node_id, (address,) in self.addresses.items()
         ]
+        self._noted: set[tuple[str, SeenNode]] = set()  #: who has ever written down which life of another
         self.left_out: set[str] = set()  #: by the heal: nobody brings them back
         for node in self.all:
             sim.network.machines[node.address] = node
@@ -78,7 +80,7 @@ class Nodes:
             now = node.now(sim.true)
             for message in received.messages:
                 frozen = check.before(node, message, received.peer, now)
-                core.receive(message, received.peer, now)
+                core.receive(message, received.peer, now, received.lives)
                 self._did(node, core, endpoint, now, frozen, message)
         due = core.deadline()
         now = node.now_for(due, sim.true)
@@ -103,6 +105,8 @@ class Nodes:
         if effects.persist is not None:
             node.writing = effects.persist
             self._write(node, self._persisted, core, effects.persist)
+        if effects.lives is not None:
+            endpoint.live(effects.lives)
         for target, answer in effects.sends:
             if isinstance(message, Release) and isinstance(answer, Released):
                 sim.check.nodes.released(node, message)
@@ -112,9 +116,23 @@ class Nodes:
             sim.tell(node.label, What.NOTICE, text=str(published))
             if isinstance(published, MemoryLost):
                 raise CheckFailed("memory", f"{node.label} says: {published.explanation}")
+            if isinstance(published, ModeChanged) and published.joins:
+                self._joins(node, core, published, now)
             if isinstance(published, ModeChanged) and published.mode is NodeMode.SERVING:
                 node.calm_since = max(node.calm_since, sim.true)
                 sim.check.nodes.serves(node, sim.check.exclusion)
+
+    def _joins(self, node: NodeMachine, core: Replica, changed: ModeChanged, now: float) -> None:
+        """A node without memory goes on: before it sits out, enough others must have noted it (S15)."""
+        if changed.mode is NodeMode.RECOVERING:
+            mine = core.record.incarnation
+            by = {
+                other
+                for other, seen in self._noted
+                if seen.node_id == node.node_id and seen.incarnation >= mine
+            }
+            self._sim.check.nodes.sits_out(node, len(by - {node.label}), len(self.all))
+            node.asks_from = node.clock.true(now + changed.sits_out)
 
     # The disk
 
@@ -147,6 +165,7 @@ class Nodes:
     def _persisted(self, node: NodeMachine, core: Replica, record: NodeRecord) -> None:
         sim = self._sim
         node.disk.record = record
+        self._noted.update((node.label, seen) for seen in record.seen)
         if sim.true < node.paused_until:
             node.written.append(record)
             return
@@ -183,7 +202,7 @@ class Nodes:
                 max_ttl_ms=scenario.max_ttl_ms,
                 drift=scenario.drift,
                 durability=scenario.durability,
-                unix_seconds=UNIX_S + node.life,  # no two starts in one second: the shell waits
+                unix_seconds=self._unix_seconds(node),
                 run=_run_of(node),
                 create=create and not memory,
                 join=join and not memory,
@@ -193,6 +212,15 @@ class Nodes:
         node.writing = start.record
         sim.tell(node.label, What.STARTED, text=str(start.record))
         self._write(node, self._started, start)
+
+    def _unix_seconds(self, node: NodeMachine) -> int:
+        """No two starts are in one second: the shell waits. Now and then the clock of the machine is ahead
+        (which a node without a disk must not be: its clients would take every later start for an old one).
+        """
+        rng = Random(f"date {self._sim.seed} {node.label} {node.life}")
+        disk = self._sim.scenario.durability is not Durability.MEMORY
+        ahead = rng.randrange(CLOCK_AHEAD_MAX_S) if disk and rng.random() < CLOCKS_AHEAD else 0
+        return UNIX_S + node.life + ahead
 
     def _started(self, node: NodeMachine, start: Start) -> None:
         sim, scenario = self._sim, self._sim.scenario
@@ -209,8 +237,7 @@ class Nodes:
             wall_offset=UNIX_S + sim.true - now,
         )
         node.forget()
-        joins = start.record.membership is Membership.JOINING
-        node.asks_from = node.clock.true(now + start.sits_out) if joins else -inf
+        node.asks_from = -inf
         node.wakes_at = inf
         if start.snapshot is None:
             node.ended.clear()
@@ -218,7 +245,8 @@ class Nodes:
         node.core = core = Replica(
             settings, start, run=run, now=now, rng=Random(f"node {sim.seed} {node.label} {node.life}")
         )
-        node.endpoint = sim.endpoint(NodeSender(node.node_id, start.record.incarnation, run), self.addresses)
+        sender = NodeSender(node.node_id, start.record.incarnation, run)
+        node.endpoint = sim.endpoint(sender, self.addresses, settings.wall_offset)
         if start.snapshot is not None:
             sim.check.nodes.restored(node, start.snapshot, now)
         self._did(node, core, node.endpoint, now, {}, None)

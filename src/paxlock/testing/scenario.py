@@ -9,6 +9,7 @@ import attrs
 from paxlock.core import graveyard, pacing
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
+from paxlock.core.recovery import MEMORY_EXTRA_S
 
 __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
@@ -103,6 +104,12 @@ class Scenario:
     @property
     def max_ttl(self) -> float:
         return self.max_ttl_ms / 1000.0
+
+    @property
+    def sits_out(self) -> float:
+        """How long a node without memory sits out, once enough others have noted it."""
+        extra = MEMORY_EXTRA_S if self.durability is Durability.MEMORY else 0.0
+        return quarantine(self.max_ttl, self.drift) + extra
 
     @property
     def silence(self) -> float:

@@ -163,7 +163,7 @@ class Simulation:
             healed = [node for node in self.nodes.all if node.label not in self.nodes.left_out]
             if all(node.core is not None and node.core.mode is NodeMode.SERVING for node in healed):
                 self.healthy_at = self.true
-            elif late > 2.0 * quarantine(self.scenario.max_ttl, self.scenario.drift) + SERVING_S:
+            elif late > 2.0 * self.scenario.sits_out + SERVING_S:
                 raise CheckFailed("progress", f"{late:.3f} s after the heal not all nodes serve")
         else:
             self.look_for_progress()
@@ -189,7 +189,7 @@ class Simulation:
         left = 0
         for node in self.nodes.all:
             held = node.held.get(name) if node.core is not None else None
-            left += node.core is not None and (held is None or held[0].session in alive)
+            left += node.core is not None and (held is None or held.candidate.session in alive)
         return left < majority(self.scenario.nodes)
 
     # Events
@@ -215,6 +215,7 @@ class Simulation:
         """What the machine's endpoint makes of a datagram: it must drop every damaged one."""
         traced = self.timeline is not None
         before = endpoint.statistics() if traced else {}
+        endpoint.age(machine.now(self.true))
         received = endpoint.receive_untrusted(datagram.data, datagram.source)
         self._damaged += datagram.damaged
         if datagram.damaged and received is not None:
@@ -300,11 +301,19 @@ class Simulation:
         rate = rng.choice((1.0 - drift, 1.0, 1.0 + drift, rng.uniform(1.0 - drift, 1.0 + drift)))
         return Clock(rng.uniform(1.0, 1_000_000.0), rate)
 
-    def endpoint(self, sender: Sender, members: Mapping[str, Sequence[Address]]) -> Endpoint:
+    def endpoint(
+        self, sender: Sender, members: Mapping[str, Sequence[Address]], wall_offset: float | None = None
+    ) -> Endpoint:
         """The endpoint of one run of a node, or of one session."""
         secret = Random(f"secret {self.seed} {sender.identity.hex()}").randbytes(16)
         made = Endpoint(
-            sender, self.network.keyring, cell_id=CELL_ID, epoch=EPOCH, members=members, secret=secret
+            sender,
+            self.network.keyring,
+            cell_id=CELL_ID,
+            epoch=EPOCH,
+            members=members,
+            wall_offset=wall_offset,
+            secret=secret,
         )
         self._endpoints.append(made)
         return made

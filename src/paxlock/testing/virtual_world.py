@@ -176,9 +176,9 @@ class VirtualClient(Client):
                 self._session.release(ticket, self.now())
                 self._driver.poke()
 
-    def close(self) -> None:
+    def close(self, why: str = "this client was closed") -> None:
         self.go()
-        super().close()
+        super().close(why)
 
     async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
         # While the machine is stopped it tells nothing, but what runs of the program shall go on.
@@ -229,10 +229,6 @@ class Disk(MemoryStore):
     def write_snapshot(self, snapshot: Snapshot) -> None:
         if not self._pulled:
             super().write_snapshot(snapshot)
-
-    def discard_snapshot(self) -> None:
-        if not self._pulled:
-            super().discard_snapshot()
 
 
 class Program:

@@ -303,7 +303,7 @@ class Workload:
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
-        sim.check.nodes.covered(notice.candidate, until, sim.scenario.nodes)
+        sim.check.nodes.covered(notice.candidate, notice.term, until, sim.scenario.nodes)
         sim.tell(client.label, What.GRANTED, name=wish.name, term=notice.term, until=until)
         told = {"term": notice.term, "until": until - EPSILON_S}
         self._returned(client, notice.ticket, OperationKind.ACQUIRE, OperationOutcome.OK, **told)
@@ -323,7 +323,7 @@ class Workload:
         sim, candidate = self._sim, holding.candidate
         assert candidate is not None
         sim.check.exclusion.extended(candidate, until, sim.true, detached=detached)
-        sim.check.nodes.covered(candidate, until, sim.scenario.nodes)
+        sim.check.nodes.covered(candidate, holding.term, until, sim.scenario.nodes)
         sim.tell(client.label, What.EXTENDED, name=holding.name, term=holding.term, until=until)
         sim.calls.told(
             client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=until - EPSILON_S

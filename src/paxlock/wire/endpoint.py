@@ -3,37 +3,44 @@
 One endpoint speaks for one sender: a session, or one run of a node. A datagram is a header, which is
 authenticated, and sealed messages:
 
-    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | sender 16 or 40 B
-    | sequence 8 B | issue 8 B | echo 8 B || length 2 B | array of messages | zeros (padding)
+    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | members 4 B | sender 16 or 40 B
+    | sequence 8 B | issue 8 B | echo 8 B || lives (of a node) | length 2 B | array of messages | zeros
+
+**Members and lives** (lives.py). ``members`` is a digest of the ids of the nodes: who decides with others is
+dropped, and told so by an empty datagram. Every datagram of a node says which lives of the others it knows.
 
 **Cookies.** ``issue`` is what the receiver shall put into ``echo`` of what it sends back. A node issues a
-keyed hash of the address it writes to, under a secret of this start: a right echo proves that the other side
-receives at its address, and that the datagram was made after this start and not recorded before it. Until
+keyed hash of the address it writes to, under a secret that changes (cookies.py): a right echo proves that the
+other side receives at its address, and that the datagram was made of late and not recorded long ago. Until
 then a node acts on nothing but a Hello, which is padded so that no answer is larger. To everything else it
 answers with an empty datagram, the challenge, which carries the cookie and is never longer than what it
-answers; whoever gets one repeats, sealed anew, what it last sent. A session issues the first 8 bytes of its
-id, and so drops answers that were meant for another process which had its port.
+answers; whoever gets one repeats, sealed anew, what it last sent. A session issues 8 random bytes, and so
+drops answers that were meant for another process which had its port.
 
 What comes from the network is dropped and counted, one reason for each datagram, before anything looks at
-it; nothing about a sender is remembered until its datagram has passed every check.
+it; nothing about a sender is remembered, its number neither, until its datagram has passed every check.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter, OrderedDict
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+import attrs
+
+from paxlock.core.durable import incarnation_max
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
-from paxlock.wire.codec import MESSAGES_MAX, Malformed, decode_untrusted, encode, join
+from paxlock.forks import Life
+from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
+from paxlock.wire.cookies import Cookies
 from paxlock.wire.header import (
-    CHALLENGE_BYTES,
     DATAGRAM_MAX_BYTES,
     LENGTH,
     NO_CELL,
     NO_EPOCH,
+    VERSION,
     Dropped,
     Header,
     NodeSender,
@@ -45,7 +52,10 @@ from paxlock.wire.header import (
     payload_of_untrusted,
 )
 from paxlock.wire.lanes import Lanes
-from paxlock.wire.peers import NodeState, Outbox, SessionState
+from paxlock.wire.lives import NO_MEMBERS, LifeTable, Said
+from paxlock.wire.packing import Encoder, Outbox, batches, hello_only_untrusted
+from paxlock.wire.peers import Greeters, NodeState, SessionState
+from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,16 +74,17 @@ __all__ = [
 ]
 
 SESSIONS_MAX = 65_536
-GREETERS_MAX = 1024
 SEEDS_MAX = 64
 CHALLENGES_MAX = 1024
-COOKIE_BYTES = 8
+NOWHERE = ("", 0)
 
 _ARRAY_HEADER_MAX_BYTES = 2
 
 
 class Received(NamedTuple):
-    """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id."""
+    """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id;
+    ``lives`` what a node says of itself and of the others.
+    """
 
     peer: Peer
     sender: Sender
@@ -81,14 +92,16 @@ class Received(NamedTuple):
     address: Address
     cell_id: bytes
     epoch: int
+    lives: Lives = UNKNOWN
 
 
 class Endpoint:
     """The datagrams of one sender. Make no second endpoint for the same session or run: the sequence numbers
-    are nonces, and would repeat.
+    are nonces, and would repeat. So in the child of a fork nothing is sealed by what it inherits.
 
     ``cell_id`` may be None only for a session that knows nothing but addresses (`greet_seeds`, `configure`).
-    ``members`` are the addresses of each node, the preferred one first. ``secret`` is for tests.
+    ``members`` are the addresses of each node, the preferred one first. ``wall_offset`` is unix time minus
+    the clock of `age`; without it incarnations are not bounded. ``secret`` is for tests.
     """
 
     def __init__(
@@ -99,6 +112,7 @@ class Endpoint:
         cell_id: bytes | None = None,
         epoch: int = NO_EPOCH,
         members: Mapping[str, Sequence[Address]] | None = None,
+        wall_offset: float | None = None,
         secret: bytes | None = None,
     ) -> None:
         if cell_id is None and isinstance(sender, NodeSender):
@@ -106,31 +120,31 @@ class Endpoint:
         sender.check()
         self.sender = sender
         self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
-        self._session_issue = sender.issue if isinstance(sender, SessionSender) else 0
         self._keyring = keyring
         self._sealer = keyring.sealer(sender.identity)
-        self._secret = secrets.token_bytes(16) if secret is None else secret
+        self._cookies = Cookies(secret)
+        self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
+        self._wall_offset = wall_offset
+        self._incarnation_max = incarnation_max(0.0)
         self._overhead = head_bytes(sender) + self._sealer.overhead
-        #: How many bytes an encoded message may have.
-        self.room = DATAGRAM_MAX_BYTES - self._overhead - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
-        # A request is never shorter than the challenge that may answer it.
-        self._plaintext_min = CHALLENGE_BYTES - head_bytes(sender)
         self._sequence = 0
         self._cell_id = NO_CELL
         self._epoch = NO_EPOCH
-        self._header = sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH)
         self._configured = False
+        self._lives: Lives = UNKNOWN
+        self._table = LifeTable()
+        self._settle_format()
+        self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, NodeState] = {}
         self._sessions: OrderedDict[bytes, SessionState] = OrderedDict()
-        self._greeters: OrderedDict[bytes, Address] = OrderedDict()
+        self._greeters = Greeters()
         self._seeds: set[Address] = set()
         self._seed_cookies: dict[tuple[bytes, str], int] = {}
         self._outboxes: dict[Peer, Outbox] = {}
-        self._last_message: Message | None = None
-        self._last_encoded = b""
         self._ready: list[tuple[bytes, Address]] = []
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
+        self._life = Life()
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
 
@@ -138,11 +152,26 @@ class Endpoint:
         """A frozen copy of the counters. ``received`` = ``passed`` + ``challenged`` + all ``dropped_...``."""
         return MappingProxyType(dict(self._counts))
 
+    def age(self, now: float) -> None:
+        """It is ``now``: before each datagram, and before `flush`, by a clock that does not step back.
+
+        Cookies run out, and with them the sessions that have sent none back for so long.
+        """
+        if self._wall_offset is not None:
+            self._incarnation_max = incarnation_max(now + self._wall_offset)
+        if not self._cookies.age(now):
+            return
+        self._lanes.clear()
+        oldest = self._cookies.generation - 1
+        for session in [key for key, state in self._sessions.items() if state.proved < oldest]:
+            del self._sessions[session]
+
     def configure(self, cell_id: bytes, epoch: int, members: Mapping[str, Sequence[Address]]) -> None:
         """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
         known = self._nodes if cell_id == self._cell_id else {}
         self._cell_id, self._epoch, self._configured = cell_id, epoch, True
-        self._header = self.sender.start_header(self._sealer.key_id, cell_id, epoch)
+        self._table = LifeTable({*members, self._node_id} if self._node_id is not None else members)
+        self._settle_format()
         self._lanes.clear()
         self._nodes = {}
         for node_id, addresses in members.items():
@@ -150,13 +179,36 @@ class Endpoint:
                 continue
             node = known.get(node_id)
             if node is None:
-                node = NodeState((), addresses[0], 0, self._seed_cookies.get((cell_id, node_id), 0))
+                node = NodeState((), addresses[0], self._seed_cookies.get((cell_id, node_id), 0))
             node.addresses = tuple(addresses)
             if node.address not in node.addresses:
-                node.address = addresses[0]
-            node.issue = self._cookie(node.address)
+                node.move(addresses[0])
             self._nodes[node_id] = node
         self._seeds, self._seed_cookies = set(), {}
+
+    def live(self, lives: Lives) -> None:
+        """Say of lives, from now on, what this node knows; in another life of its own, where it says so."""
+        sender = self.sender
+        assert isinstance(sender, NodeSender)
+        incarnation = lives[sender.node_id]
+        if incarnation != sender.incarnation:
+            self.sender = attrs.evolve(sender, incarnation=incarnation)
+            self.sender.check()
+            self._sealer = self._keyring.sealer(self.sender.identity)
+        self._lives = lives
+        self._settle_format()
+
+    def _settle_format(self) -> None:
+        """What all datagrams have in common from now on, and how many bytes of messages they may have."""
+        sender, table = self.sender, self._table
+        self._header = sender.start_header(self._sealer.key_id, self._cell_id, self._epoch, table.digest)
+        self._prefix = table.write(sender, self._lives)
+        #: How many bytes an encoded message may have.
+        self.room = DATAGRAM_MAX_BYTES - self._overhead - len(self._prefix)
+        self.room -= LENGTH.size + _ARRAY_HEADER_MAX_BYTES
+        self._encoder = Encoder(self.room)
+        # A request is never shorter than the challenge that may answer it.
+        self._plaintext_min = table.challenge_bytes - head_bytes(sender)
 
     # Sending.
 
@@ -165,16 +217,7 @@ class Endpoint:
 
         Raises ValueError for a message that does not fit into a datagram.
         """
-        if message is self._last_message:
-            encoded = self._last_encoded  # the same to several nodes is encoded once
-        else:
-            encoded = encode(message)
-            if len(encoded) > self.room:
-                raise ValueError(
-                    f"a {type(message).__name__} of {len(encoded)} bytes does not fit into a datagram: "
-                    f"there is room for {self.room} bytes"
-                )
-            self._last_message, self._last_encoded = message, encoded
+        encoded = self._encoder.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
             known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
@@ -182,9 +225,7 @@ class Endpoint:
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = Outbox()
-        outbox.messages.append(encoded)
-        if type(message) is Hello:
-            outbox.padded = True
+        outbox.add(message, encoded)
 
     def greet_seeds(self, addresses: Iterable[Address], request: int) -> None:
         """Queue a padded Hello to each of these addresses, whoever may be there (at most SEEDS_MAX).
@@ -192,6 +233,8 @@ class Endpoint:
         Answers from them are taken until `configure`. Raises ValueError for more addresses than that.
         """
         hello = join([encode(Hello(request))])
+        if self._life.over:
+            return
         for address in dict.fromkeys(addresses):
             if address not in self._seeds and len(self._seeds) >= SEEDS_MAX:
                 raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
@@ -202,6 +245,8 @@ class Endpoint:
     def flush(self) -> list[tuple[bytes, Address]]:
         """All datagrams that are due, with their addresses: challenges, then what was queued, in order."""
         datagrams, self._ready = self._ready, []
+        if (datagrams or self._outboxes) and self._life.over:
+            datagrams, self._outboxes = [], {}
         if self._outboxes:
             outboxes, self._outboxes = self._outboxes, {}
             for peer, outbox in outboxes.items():
@@ -216,28 +261,23 @@ class Endpoint:
             if node is None:  # left the configuration since
                 self._counts["unknown_peer"] += len(outbox.messages)
                 return
-            address, issue, echo = node.address, node.issue, node.echo
+            address, issue, echo = node.address, self._issued(node), node.echo
             node.last = outbox
         else:
             session = self._sessions.get(peer)
             if session is not None:
-                address, issue, echo = session.address, session.issue, session.echo
+                address, issue, echo = session.address, self._issued(session), session.echo
             else:
-                greeter = self._greeters.pop(peer, None)  # one answer to one Hello
+                greeter = self._greeters.pop(peer)  # one answer to one Hello
                 if greeter is None:
                     self._counts["unknown_peer"] += len(outbox.messages)
                     return
-                address, issue, echo = greeter, self._cookie(greeter), SessionSender(peer).issue
-        room = self.room
-        batch: list[bytes] = []
-        size = 0
-        for encoded in outbox.messages:
-            if size + len(encoded) > room or len(batch) == MESSAGES_MAX:
-                datagrams.append((self._seal(join(batch), issue, echo, padded=outbox.padded), address))
-                batch, size = [], 0
-            batch.append(encoded)
-            size += len(encoded)
-        datagrams.append((self._seal(join(batch), issue, echo, padded=outbox.padded), address))
+                address, echo = greeter
+                issue = self._cookie(address)
+        datagrams.extend(
+            (self._seal(join(batch), issue, echo, padded=outbox.padded), address)
+            for batch in batches(outbox.messages, self.room)
+        )
 
     def _seal(
         self,
@@ -251,9 +291,9 @@ class Endpoint:
         self._sequence += 1
         start = self._header
         if unconfigured:
-            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH)
+            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH, NO_MEMBERS)
         header = start + end_header(self._sequence, issue, echo)
-        plaintext = LENGTH.pack(len(payload)) + payload
+        plaintext = self._prefix + LENGTH.pack(len(payload)) + payload
         least = DATAGRAM_MAX_BYTES - self._overhead if padded else self._plaintext_min
         if len(plaintext) < least:
             plaintext = plaintext.ljust(least, b"\0")
@@ -279,12 +319,16 @@ class Endpoint:
             if not self._keyring.knows(header.key_id):
                 raise Dropped("key")
             sender = header.sender
+            if header.members != self._table.digest and self._configured and header.cell_id != NO_CELL:
+                self._from_other_members(datagram, header, address)
             if isinstance(sender, NodeSender):
                 received = self._from_node(datagram, header, sender, address)
             else:
                 received = self._from_session(datagram, header, sender, address)
         except Dropped as dropped:
             self._counts[f"dropped_{dropped.reason}"] += 1
+            if dropped.reason == "older_version":
+                self._strange(other_version(datagram[0], VERSION, address))
             return None
         except Malformed:
             self._counts["dropped_malformed"] += 1
@@ -303,8 +347,29 @@ class Endpoint:
         elif header.epoch != NO_EPOCH:
             raise Dropped("epoch")
 
-    def _open(self, datagram: bytes, header: Header) -> bytes:
-        """The payload: what the seal holds, without length and padding."""
+    def _from_other_members(self, datagram: bytes, header: Header, address: Address) -> NoReturn:
+        """From a configuration with other nodes: both sides are to know, and nothing else follows from it."""
+        plaintext = self._plaintext(datagram, header)
+        if self._node_id is None and header.echo != self._session_issue:
+            raise Dropped("echo")
+        self._strange(other_members(header.sender, address))
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
+        empty = plaintext.endswith(LENGTH.pack(1) + join([]))
+        if self._node_id is not None and not (empty or too_short) and len(self._ready) < CHALLENGES_MAX:
+            self._ready.append((self._seal(join([]), self._cookie(address), header.issue), address))
+        raise Dropped("members")
+
+    def _strange(self, stranger: Stranger) -> None:
+        if len(self.strangers) < STRANGERS_MAX and stranger not in self.strangers:
+            self.strangers.append(stranger)
+
+    def _open(self, datagram: bytes, header: Header) -> tuple[bytes, Said]:
+        """The payload, what the seal holds without lives, length and padding; and what it says of lives."""
+        plaintext = self._plaintext(datagram, header)
+        said = self._table.read_untrusted(header.sender, plaintext)
+        return payload_of_untrusted(plaintext, len(said.prefix)), said
+
+    def _plaintext(self, datagram: bytes, header: Header) -> bytes:
         plaintext = self._keyring.open_untrusted(
             header.key_id,
             header.sender.identity,
@@ -314,7 +379,7 @@ class Endpoint:
         )
         if plaintext is None:
             raise Dropped("seal")
-        return payload_of_untrusted(plaintext)
+        return plaintext
 
     def _by_lane(self, datagram: bytes, address: Address) -> Received | None:
         """The usual case: one more datagram of a peer that has proved itself. None: take the long way."""
@@ -334,47 +399,45 @@ class Endpoint:
             return None
         if not isinstance(peer, str):
             self._sessions.move_to_end(peer)
-        return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch)
+        return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives)
 
     def _keep_lane(
-        self, address: Address, datagram: bytes, header: Header, state: NodeState | SessionState
+        self, address: Address, datagram: bytes, header: Header, state: NodeState | SessionState, said: Said
     ) -> None:
         opener = self._keyring.opener(header.key_id, header.sender.identity)
-        self._lanes.keep(address, datagram, header, state, opener)
+        self._lanes.keep(address, datagram, header, state, said, opener)
 
     def _from_session(
         self, datagram: bytes, header: Header, sender: SessionSender, address: Address
     ) -> Received:
         if self._node_id is None:
             raise Dropped("sender")
-        payload = self._open(datagram, header)
+        payload, said = self._open(datagram, header)
         session = self._sessions.get(sender.session)
-        same_place = session is not None and session.address == address
-        cookie = session.issue if session is not None and same_place else self._cookie(address)
-        if session is not None and not session.window.take(header.sequence):
+        if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
+        proved = self._cookies.proves(address, header.echo)
         unconfigured = header.cell_id == NO_CELL
-        if header.echo != cookie or unconfigured:
-            messages = self._hello_only(datagram, payload)
+        if proved is None or unconfigured:
+            messages = hello_only_untrusted(datagram, payload)
             # A session that lives elsewhere proves its new address before anything is sent there.
-            if not messages or (session is not None and not same_place):
-                self._challenge(datagram, header, address, cookie, payload)
+            if not messages or (session is not None and session.address != address):
+                self._challenge(datagram, header, address, payload)
             if session is None:
-                self._remember_greeter(sender.session, address)
+                self._greeters.remember(sender.session, address, header.issue)
             return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
         messages = decode_untrusted(payload)
         if not messages:
             raise Dropped("empty")
         if session is None:
-            session = self._sessions[sender.session] = SessionState(address, cookie, sender.issue)
-            session.window.take(header.sequence)
-            self._greeters.pop(sender.session, None)
+            session = self._sessions[sender.session] = SessionState(address)
+            self._greeters.pop(sender.session)
             if len(self._sessions) > SESSIONS_MAX:
                 self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(sender.session)
-            session.address, session.issue = address, cookie
-        self._keep_lane(address, datagram, header, session)
+        session.prove(address, proved, header.issue, header.sequence)
+        self._keep_lane(address, datagram, header, session, said)
         return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
 
     def _from_node(
@@ -384,56 +447,66 @@ class Endpoint:
             raise Dropped("sender")
         if not self._configured:
             return self._from_seed(datagram, header, sender, address)
+        if sender.incarnation > self._incarnation_max:
+            raise Dropped("future")
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
             raise Dropped("address")
-        payload = self._open(datagram, header)
+        payload, said = self._open(datagram, header)
         current = sender.incarnation == node.incarnation and sender.run == node.run
-        if current and not node.window.take(header.sequence):
+        if current and not node.window.is_new(header.sequence):
             raise Dropped("replay")
-        expected = self._cookie(address) if node.address != address else node.issue
-        if header.echo != (expected if self._node_id is not None else self._session_issue):
+        proved = self._proves(address, header.echo)
+        if proved is None:
             if self._node_id is None:
                 raise Dropped("echo")
-            messages = self._hello_only(datagram, payload)
+            messages = hello_only_untrusted(datagram, payload)
             if not messages:
-                self._challenge(datagram, header, address, expected, payload)
-            return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+                self._challenge(datagram, header, address, payload)
+            return _received(sender, messages, address, header, said)
         if node.outdated(sender):
-            return self._from_outdated(node, header, sender, address, payload)
+            return self._from_outdated(node, header, sender, address, payload, said, proved)
         messages = decode_untrusted(payload)
-        if not current:
-            node.adopt(sender)
-            node.window.take(header.sequence)
-        node.address, node.issue = address, expected
+        node.adopt(sender)
+        node.window.take(header.sequence)
+        node.move(address)
         # A datagram that was overtaken may carry an older cookie.
         fresh = header.issue != node.echo and header.sequence == node.window.highest
         if fresh:
             node.echo = header.issue
         if messages:
             if header.issue == node.echo:
-                self._keep_lane(address, datagram, header, node)
-            return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+                self._keep_lane(address, datagram, header, node, said)
+            return _received(sender, messages, address, header, said)
         if fresh:
             self._repeat(sender.node_id, node)
         return None
 
     def _from_outdated(
-        self, node: NodeState, header: Header, sender: NodeSender, address: Address, payload: bytes
+        self,
+        node: NodeState,
+        header: Header,
+        sender: NodeSender,
+        address: Address,
+        payload: bytes,
+        said: Said,
+        proved: int,
     ) -> Received:
         """Of an earlier run only a Greet is passed up: a node that lost its memory must be told so."""
         messages = tuple(message for message in decode_untrusted(payload) if type(message) is Greet)
         if not messages:
             raise Dropped("incarnation")
+        if not node.take_outdated(sender, header.sequence, proved, self._cookies.generation - 1):
+            raise Dropped("replay")
         # The answer goes to whoever is there now; the newer run, should it still live, corrects this.
         node.echo = header.issue
-        return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+        return _received(sender, messages, address, header, said)
 
     def _from_seed(self, datagram: bytes, header: Header, sender: NodeSender, address: Address) -> Received:
         """Before the configuration is known: a Welcome from an address that was asked, and nothing else."""
         if address not in self._seeds:
             raise Dropped("address")
-        payload = self._open(datagram, header)
+        payload, said = self._open(datagram, header)
         if header.echo != self._session_issue:
             raise Dropped("echo")
         messages = tuple(message for message in decode_untrusted(payload) if type(message) is Welcome)
@@ -441,48 +514,36 @@ class Endpoint:
             raise Dropped("unconfigured")
         if len(self._seed_cookies) < SEEDS_MAX:
             self._seed_cookies[header.cell_id, sender.node_id] = header.issue
-        return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+        return _received(sender, messages, address, header, said)
 
     # Cookies.
 
     def _cookie(self, address: Address) -> int:
-        """What is issued to this address; never 0, which stands for no cookie."""
-        if self._node_id is None:
-            return self._session_issue
-        text = f"{address[0]}|{address[1]}".encode()
-        return int.from_bytes(blake2b(text, key=self._secret, digest_size=COOKIE_BYTES).digest()) or 1
+        """What is issued to this address, whoever is there."""
+        return self._session_issue or self._cookies.of(address)
 
-    def _hello_only(self, datagram: bytes, payload: bytes) -> tuple[Message, ...]:
-        """The first Hello of a sender that has not proved its address: one datagram in, one answer out.
+    def _issued(self, state: SessionState | NodeState) -> int:
+        return self._session_issue or self._cookies.issued(state)
 
-        It counts only where it is padded, so that the answer is never longer than what it answers.
-        """
-        for message in decode_untrusted(payload):
-            if type(message) is Hello and len(datagram) == DATAGRAM_MAX_BYTES:
-                return (message,)
-        return ()
+    def _proves(self, address: Address, echo: int) -> int | None:
+        """The generation of the cookie that comes back from this address, or None where it is not ours."""
+        if self._session_issue:
+            return 0 if echo == self._session_issue else None
+        return self._cookies.proves(address, echo)
 
-    def _challenge(
-        self, datagram: bytes, header: Header, address: Address, cookie: int, payload: bytes
-    ) -> NoReturn:
+    def _challenge(self, datagram: bytes, header: Header, address: Address, payload: bytes) -> NoReturn:
         """Drop a datagram without proof; answer with the cookie, unless it was empty itself."""
         if header.cell_id == NO_CELL:
             raise Dropped("cell")
         if payload == join([]):
             raise Dropped("empty")
-        too_short = len(datagram) < CHALLENGE_BYTES + self._sealer.overhead
-        if too_short or len(self._ready) >= CHALLENGES_MAX:
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
+        if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
             raise Dropped("unproved_unanswered")
-        challenge = self._seal(join([]), cookie, header.issue)
+        challenge = self._seal(join([]), self._cookie(address), header.issue)
         self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
-
-    def _remember_greeter(self, session: bytes, address: Address) -> None:
-        self._greeters[session] = address
-        self._greeters.move_to_end(session)
-        if len(self._greeters) > GREETERS_MAX:
-            self._greeters.popitem(last=False)
 
     def _has_session(self, session: bytes) -> bool:
         return session in self._sessions or session in self._greeters
@@ -496,3 +557,9 @@ class Endpoint:
         waiting = self._outboxes.setdefault(node_id, Outbox())
         waiting.messages[:0] = last.messages
         waiting.padded |= last.padded
+
+
+def _received(
+    sender: NodeSender, messages: tuple[Message, ...], address: Address, header: Header, said: Said
+) -> Received:
+    return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch, said.lives)

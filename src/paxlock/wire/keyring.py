@@ -230,6 +230,13 @@ class ReplayWindow:
     highest: int = 0
     seen: int = 0
 
+    def is_new(self, sequence: int) -> bool:
+        """Whether `take` would take this number. Before its sender has proved itself nothing is taken: a
+        number far ahead would lock out all that follow.
+        """
+        back = self.highest - sequence
+        return back < 0 or (sequence >= 1 and back < REPLAY_WINDOW_DATAGRAMS and not self.seen >> back & 1)
+
     def take(self, sequence: int) -> bool:
         """Take a number; False where it was taken before, or is too old to tell."""
         ahead = sequence - self.highest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,21 +11,78 @@ from paxlock.wire.keyring import ReplayWindow
 
 if TYPE_CHECKING:
     from paxlock.wire.header import NodeSender
+    from paxlock.wire.packing import Outbox
     from paxlock.wire.transport import Address
 
-__all__ = ["RETIRED_RUNS_MAX", "NodeState", "Outbox", "SessionState"]
+__all__ = ["OUTDATED_RUNS_MAX", "RETIRED_RUNS_MAX", "Greeters", "NodeState", "SessionState"]
 
 RETIRED_RUNS_MAX = 64
+OUTDATED_RUNS_MAX = 16
+GREETERS_MAX = 1024
+PLACES_MAX = 4  #: of one session, whose numbers are remembered
+
+_NEVER = -(1 << 62)
 
 
 @attrs.define(eq=False)
 class SessionState:
-    """What a node keeps of a session that has proved its address."""
+    """What a node keeps of a session that has proved its address, at most for as long as a cookie is good.
+
+    A cookie is bound to an address, and so are the numbers that were taken: whoever proves another address
+    in the name of a session does not use up the numbers of the session itself. ``proved`` is the generation
+    of the newest cookie that came back.
+    """
 
     address: Address
-    issue: int
-    echo: int
+    echo: int = 0
+    proved: int = _NEVER
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
+    issue: int = 0
+    issued_in: int = _NEVER
+    _elsewhere: dict[Address, ReplayWindow] = attrs.field(factory=dict)
+
+    def seen(self, address: Address, sequence: int) -> bool:
+        """Whether this number was taken from this address, or may have been."""
+        window = self.window if address == self.address else self._elsewhere.get(address)
+        return window is not None and not window.is_new(sequence)
+
+    def prove(self, address: Address, generation: int, issue: int, sequence: int) -> None:
+        """A right echo came from this address, with a number that was not seen there."""
+        if address != self.address:
+            self._elsewhere[self.address] = self.window
+            self.window = self._elsewhere.pop(address) if address in self._elsewhere else ReplayWindow()
+            if len(self._elsewhere) >= PLACES_MAX:
+                del self._elsewhere[next(iter(self._elsewhere))]
+            self.address, self.issued_in = address, _NEVER
+        self.proved = max(self.proved, generation)
+        self.echo = issue
+        self.window.take(sequence)
+
+
+class Greeters:
+    """Sessions that said Hello and have not proved their address: where each gets its one answer."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[bytes, tuple[Address, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._found
+
+    def remember(self, session: bytes, address: Address, issue: int) -> None:
+        """The newest GREETERS_MAX are kept; ``issue`` is the cookie that the session sent along."""
+        self._found[session] = address, issue
+        self._found.move_to_end(session)
+        if len(self._found) > GREETERS_MAX:
+            self._found.popitem(last=False)
+
+    def pop(self, session: bytes) -> tuple[Address, int] | None:
+        """Take out where the answer goes, and the cookie to send back."""
+        return self._found.pop(session, None)
 
 
 @attrs.define(eq=False)
@@ -33,13 +91,34 @@ class NodeState:
 
     addresses: tuple[Address, ...]
     address: Address
-    issue: int
     echo: int = 0
+    issue: int = 0
+    issued_in: int = _NEVER
     incarnation: int = 0
     run: bytes = b""
     retired: tuple[bytes, ...] = ()
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
     last: Outbox | None = None
+    _outdated: dict[tuple[int, bytes], tuple[int, ReplayWindow]] = attrs.field(factory=dict)
+
+    def move(self, address: Address) -> None:
+        """It is at this one of its addresses."""
+        if address != self.address:
+            self.address, self.issued_in = address, _NEVER
+
+    def take_outdated(self, sender: NodeSender, sequence: int, proved: int, oldest: int) -> bool:
+        """Take a number of an earlier run, once, as of any other. ``proved`` is the generation of its cookie,
+        ``oldest`` that of the oldest cookie that is still good: until then a run is remembered. Of more than
+        OUTDATED_RUNS_MAX nothing is taken.
+        """
+        known = {run: kept for run, kept in self._outdated.items() if kept[0] >= oldest}
+        self._outdated = known
+        run = sender.incarnation, sender.run
+        before, window = known.get(run, (proved, ReplayWindow()))
+        if run not in known and len(known) >= OUTDATED_RUNS_MAX:
+            return False
+        known[run] = max(before, proved), window
+        return window.take(sequence)
 
     def outdated(self, sender: NodeSender) -> bool:
         """Is this an earlier run than the newest one known?"""
@@ -54,11 +133,3 @@ class NodeState:
         self.retired = (*self.retired, self.run)[-RETIRED_RUNS_MAX:] if same and self.run else ()
         self.incarnation, self.run = sender.incarnation, sender.run
         self.window = ReplayWindow()
-
-
-@attrs.define(eq=False)
-class Outbox:
-    """Encoded messages for one peer; ``padded`` where a Hello is among them."""
-
-    messages: list[bytes] = attrs.field(factory=list)
-    padded: bool = False

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from paxlock.errors import ConfigError
+from paxlock.forks import INHERITED, dies_in_child
 
 if TYPE_CHECKING:
     import random
@@ -126,6 +127,8 @@ class UdpTransport:
         self._address = _address(sock.getsockname())
         self._plain = sock.family == socket.AF_INET
         self._counts: dict[str, int] = {"sent": 0, "received": 0, "send_errors": 0, "receive_errors": 0}
+        self._inherited = False
+        dies_in_child(self)
 
     @classmethod
     def bind(cls, host: str, port: int) -> UdpTransport:
@@ -190,6 +193,13 @@ class UdpTransport:
         else:
             self._counts["sent"] += 1
 
+    def forked(self) -> None:
+        """This is the child of a fork: close its handle of the parent's socket, and say nothing to trio,
+        whose epoll may be the parent's.
+        """
+        self._inherited = True
+        self._socket.close()
+
     def close(self) -> None:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
@@ -200,7 +210,7 @@ class UdpTransport:
 
     def _refuse_closed(self) -> None:
         if self._socket.fileno() < 0:
-            raise trio.ClosedResourceError("the transport was closed")
+            raise trio.ClosedResourceError(INHERITED if self._inherited else "the transport was closed")
 
     def _count(self, what: str, error: OSError) -> None:
         """Count an error in all, and by its name where it has one: EAGAIN, EPERM, ENETUNREACH ..."""

@@ -1,6 +1,7 @@
 """A node as a process: ``node_program.py CELLFILE NODE DATADIR [create | join]``.
 
-Prints one JSON object a line. A line on stdin asks for the counters. SIGTERM stops it cleanly.
+Prints one JSON object a line. A line on stdin asks for the counters, and for the names whose lease the node
+holds. SIGTERM stops it cleanly.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ async def answer_questions(service: Service) -> None:
                     endpoint=dict(service.endpoint.statistics()),
                     transport=dict(service.transport.statistics()),
                     replica=dict(service.replica.statistics()),
+                    holds=[
+                        name
+                        for name, record in service.replica._acceptor.records.items()
+                        if record.lease is not None
+                    ],
                 )
 
 
