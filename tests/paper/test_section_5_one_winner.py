@@ -8,7 +8,6 @@ from by_hand import (
     ATHENS,
     BYBLOS,
     CYRENE,
-    GRACE,
     NAME,
     TTL,
     HandReplica,

@@ -22,10 +22,6 @@ def names_in(mail: Iterable[tuple[str, str, Message]]) -> list[str]:
     return list(dict.fromkeys(m.name for _, _, m in mail if isinstance(m, PREPARES)))
 
 
-def of_others(name: str, _sender: str, _to: str, message: Message) -> bool:
-    return getattr(message, "name", "") not in (name, "")
-
-
 def want(cell: HandCell, who: str, names: Iterable[str], wait: float | None = None) -> list[int]:
     session = cell.sessions[who]
     tickets = [session.campaign(name, ttl=5.0, now=cell.now, wait=wait) for name in names]
@@ -177,6 +173,10 @@ def test_many_are_released_in_turns() -> None:
     assert cell.sessions["me"].releasing == 0
 
 
+def _not_about(name: str, _sender: str, _to: str, message: Message) -> bool:
+    return getattr(message, "name", "") not in (name, "")
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -> None:
     cell = HandCell("abc", ["me"])
@@ -186,9 +186,8 @@ def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -
     cell.collect()
     begun, last = cell.now, numbered(3 * TURNS_FIRST)[-1]
     while cell.now < begun + 1.5:  # one is heard every half second
-        head = cell.sessions["me"]._contender._endings._endings
-        name = next(iter(head.values())).name
-        cell.run(0.5, lost=partial(of_others, name) if answers else lambda *_: True)
+        first = next(iter(cell.sessions["me"]._contender._endings._endings.values())).name
+        cell.run(0.5, lost=partial(_not_about, first) if answers else lambda *_: True)
     told = {notice.ticket for notice in cell.told("me", Ended)}
     assert (tickets[-1] in told) is not answers
     assert last in {e.name for e in cell.sessions["me"]._contender._endings._endings.values()}

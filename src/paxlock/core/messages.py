@@ -226,11 +226,12 @@ class Waiting:
 
 @value
 class List:
-    """Which names with this prefix are in use, after the name ``after``?"""
+    """Which names with this prefix are in use, after the name ``after``? In so many pages at most."""
 
     request: int
     prefix: str
     after: str
+    pages: int
 
 
 @value
@@ -379,9 +380,10 @@ class Waiters:
 
 @value
 class Names:
-    """Names in use here, in order; ``more`` where the answer did not hold them all."""
+    """A page of the names in use here, in order, after the name ``after``; ``more`` where others follow."""
 
     request: int
+    after: str
     names: tuple[str, ...]
     more: bool
 

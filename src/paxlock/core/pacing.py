@@ -32,7 +32,7 @@ HEARD_OF_LATE_S = 2.0
 SILENT_RETRY_MIN_S = 0.064  #: what a busy cell is given
 SILENT_RETRY_SHARE = 0.125
 SILENT_RETRY_EACH_S = 0.001
-ASKED_MAX = 64  #: questions whose sending is remembered
+ASKED_MAX = 1024  #: questions whose sending is remembered
 
 
 @attrs.define(eq=False)

@@ -50,8 +50,10 @@ from paxlock.core.queries import (
     RenewQuery,
     SurveyQuery,
 )
+from paxlock.core.quorum import majority
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
+from paxlock.core.turns import Turns, TurnTimer
 from paxlock.core.value import value
 from paxlock.core.watcher import Watcher, WatchTimer
 
@@ -98,6 +100,9 @@ class Session:
         self._timings: dict[tuple[float, float], Timing] = {}
         self._queries: dict[int, Query] = {}
         self._asked: dict[int, int] = {}
+        self._polls = Turns(
+            "poll", pacing=self._pacing, timers=self._timers, quorum=majority(len(self._nodes))
+        )
         self._watchers: dict[int, Watcher] = {}
         self._unwelcomed = set(self._nodes)
         self._hello_retry = HELLO_FIRST_S
@@ -160,12 +165,25 @@ class Session:
 
     # Local verbs: questions and watches
 
-    def poll(self, name: str, now: float, *, line: bool = False, patience: float = QUERY_PATIENCE_S) -> int:
-        """What is this name? Answered follows."""
-        return self._ask(PollQuery(**self._query(now, patience), name=name, line=line), now)
+    def poll(
+        self,
+        name: str,
+        now: float,
+        *,
+        line: bool = False,
+        one_of_many: bool = False,
+        patience: float = QUERY_PATIENCE_S,
+    ) -> int:
+        """What is this name? Answered follows. Those that are each ``one_of_many`` let others pass."""
+        query = PollQuery(**self._query(now, patience), name=name, line=line)
+        if self._polls.ask(query.ticket, now, rank=query.ticket, brief=not one_of_many):
+            return self._ask(query, now)
+        self._queries[query.ticket] = query
+        self._timers.add(query.until, QueryTimer(query.ticket))
+        return query.ticket
 
     def names(self, prefix: str, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
-        """Which names are in use? NamesFound follows."""
+        """Which names are in use? NamesFound follows. The patience is for each page of them."""
         return self._ask(ListQuery(**self._query(now, patience), prefix=prefix), now)
 
     def survey(self, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
@@ -192,13 +210,14 @@ class Session:
             ReleaseQuery(**self._query(now, patience), name=name, candidate=candidate, term=term), now
         )
 
-    def forget(self, ticket: int) -> None:
+    def forget(self, ticket: int, now: float) -> None:
         """Nobody wants the answer to this question any more: it is not repeated."""
         query = self._queries.pop(ticket, None)
         if query is not None:
             for request in query.requests:
                 del self._asked[request]
             self._timers.cancel(QueryTimer(ticket))
+            self._polls.done(ticket, now)
 
     def watch(self, pattern: str, prefix: bool, now: float) -> int:
         """Watch a name, or all names with a prefix. Changed follows, now and at every change."""
@@ -293,7 +312,9 @@ class Session:
         return {
             "ticket": self._out.ticket(),
             "nodes": self._nodes,
-            "until": now + patience,
+            "began": now,
+            "patience": patience,
+            "round_trips": self._pacing.round_trips,
             "retry": self._pacing.retry_first(),
         }
 
@@ -305,47 +326,68 @@ class Session:
     def _query_due(self, query: Query, now: float) -> None:
         if self._query_result(query, now):
             return
-        request = self._out.request()
-        self._pacing.asked(request, now)
-        self._asked[request] = query.ticket
-        query.requests.append(request)
-        if len(query.requests) > REQUESTS_PER_QUESTION:
-            del self._asked[query.requests.pop(0)]
-        for node in sorted(query.open):
+        request = self._request(query, now)
+        for node in sorted(query.owing):
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
         self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), QueryTimer(query.ticket))
-        query.retry = min(query.retry * 2.0, RETRY_MAX_S)
+        query.retry = min(query.retry * 2.0, max(RETRY_MAX_S, query.round_trips.timeout(0.0)))
+
+    def _request(self, query: Query, now: float) -> int:
+        """A number for what is asked now: its answer tells how long a round trip takes."""
+        request = self._out.request()
+        self._asked[request] = query.ticket
+        query.requests.append(request)
+        query.once_more = False
+        self._pacing.asked(request, now)
+        if len(query.requests) > REQUESTS_PER_QUESTION:
+            del self._asked[query.requests.pop(0)]
+        return request
+
+    def _waits_for_its_turn(self, query: Query, now: float) -> bool:
+        """A question that was not asked yet has its patience while others are answered."""
+        if not self._polls.waits(query.ticket):
+            return False
+        query.began = max(query.began, self._pacing.heard_by(majority(len(self._nodes))))
+        if now >= query.until:
+            return False
+        self._timers.add(query.until, QueryTimer(query.ticket))
+        return True
 
     def _query_result(self, query: Query, now: float) -> bool:
         result = query.result(now)
         if result is None:
             return False
         self._out.publish(result)
-        self.forget(query.ticket)
+        self._polls.done(query.ticket, now, answered=True)
+        self.forget(query.ticket, now)
         return True
 
     def _answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         """An answer that may belong to a question: its request number tells."""
         if not self._asked:
             return
-        query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
+        request = getattr(message, "request", 0)
+        query = self._queries.get(self._asked.get(request, 0))
         if query is None:
             if isinstance(message, View):
                 self._checked(node, message, now, lives)
             return
+        if isinstance(message, View):
+            self._pacing.heard[node] = now
+            self._pacing.answered(node, request, now)
         query.next_page = False
-        query.answered(node, message, lives)
+        query.answered(node, message, now, lives)
         if self._query_result(query, now):
             return
         if query.once_more:
-            query.once_more = False
             query.retry = self._pacing.retry_first()
             self._query_due(query, now)
         elif query.next_page and node in query.open:
-            # A page of a longer answer: ask for the next one at once.
-            for ask in query.ask(node, query.requests[-1], now):
+            # A part of a longer answer: ask for what follows at once.
+            for ask in query.ask(node, self._request(query, now), now):
                 self._out.send(node, ask)
+            query.retry = self._pacing.retry_first()
 
     def _refresh_watch(self, ticket: int, now: float) -> None:
         watcher = self._watchers.get(ticket)
@@ -436,8 +478,15 @@ class Session:
         for key in self._timers.due(now):
             match key:
                 case QueryTimer(ticket):
-                    if ticket in self._queries:
-                        self._query_due(self._queries[ticket], now)
+                    query = self._queries.get(ticket)
+                    if query is not None and not self._waits_for_its_turn(query, now):
+                        self._polls.late(ticket, now)
+                        self._query_due(query, now)
+                case TurnTimer("poll"):
+                    for ticket in self._polls.begin(now):
+                        query = self._queries[ticket]
+                        query.began = now
+                        self._query_due(query, now)
                 case HelloTimer():
                     self._greet(now)
                 case WatchTimer(ticket):

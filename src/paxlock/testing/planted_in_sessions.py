@@ -219,7 +219,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "poll-of-stale-views",
         "section 6: an answer to the first round of a poll counts in the second",
-        (Edit("queries", "PollQuery.answered", "if message.request >= self._round_from:", "if True:"),),
+        (
+            Edit(
+                "queries",
+                "PollQuery._note",
+                "Said(candidate, term, self.requests[-1],",
+                "Said(candidate, term, 0,",
+            ),
+        ),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
     ),

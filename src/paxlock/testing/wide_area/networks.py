@@ -94,7 +94,7 @@ class _WideNetwork(Network):
         super().__init__(simulation)
         self._net = net
 
-    def _delays(self, link: Link, rng: Random) -> tuple[float, ...]:
+    def _delays(self, link: Link, rng: Random, longer: float) -> tuple[float, ...]:
         least, most = self._net.bounds(link)
         lost, delay = rng.random() < self._net.loss, least + rng.random() * (most - least)
         return () if lost else (delay,)
