@@ -342,13 +342,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
-        (Edit("proposer", "Proposer.must_withdraw", "age + grace / 2.0 or", "age + grace or"),),
+        (Edit("proposer", "Proposer.must_withdraw", "age + longer / 2.0", "age + longer"),),
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
-        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, wish.label)", "prepare"),),
+        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from paxlock.core import contender, graveyard, outbox
+from paxlock.core import graveyard, pacing
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 from paxlock.core.recovery import MEMORY_EXTRA_S
@@ -17,12 +17,13 @@ __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
 START_S = 0.05  #: how long the cell has to form before the time of faults is counted
 #: A candidate that heard of no quorum repeats itself as late as this, and is in no line until then.
-BACK_OFF_S = outbox.RETRY_MAX_S
+BACK_OFF_S = pacing.RETRY_MAX_S
 #: What dead candidates may cost: places in the line that lapse, the graces of promises, one after another.
 LAPSE_S = 0.3
 HANDOFF_MAX_S = BACK_OFF_S + LAPSE_S
 #: A round that cannot succeed is given up only when silent nodes have had so long to answer.
-SILENCE_GRACES = contender.PATIENCE_GRACES
+SILENCE_GRACES = pacing.PATIENCE_WINDOWS
+LAPSED_WINDOWS = 10.0
 DRIFT_PPM = 10_000
 GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
@@ -153,9 +154,9 @@ class Scenario:
     @property
     def lapses(self) -> float:
         """What a window above the usual grace costs, on top of LAPSE_S: promises lapse by it, and who
-        withdraws backs off for so many at most (L2).
+        withdraws pauses by it (L2).
         """
-        return contender.WITHDRAWN_MAX_GRACES * max(0.0, self.window - GRACE_MS / 1000.0)
+        return LAPSED_WINDOWS * max(0.0, self.window - GRACE_MS / 1000.0)
 
     @property
     def next_max(self) -> float:
