@@ -28,7 +28,10 @@ IN_LIVES: tuple[Mutation, ...] = (
     Mutation(
         "two-lives-never-told-apart",
         "S15: who counts votes does not look at what they say of lives",
-        (Edit("lives", "outlived", "if lives is not first:", "if False:"),),
+        (
+            Edit("lease", "Validity.outlived", "return outlived(", "return () and outlived("),
+            Edit("proposer", "Proposer.outlived", "return outlived(", "return () and outlived("),
+        ),
         changes=TWINS,
     ),
     Mutation(
@@ -133,7 +136,14 @@ IN_LIVES: tuple[Mutation, ...] = (
     Mutation(
         "views-of-two-lives",
         "S15: a question counts the views of two lives together",
-        (Edit("queries", "PollQuery._counted", "return still_counted(", "return self.views or still_counted("),),
+        (
+            Edit(
+                "queries",
+                "PollQuery._counted",
+                "return still_counted(",
+                "return self.views or still_counted(",
+            ),
+        ),
         test=f"{ONE_LIFE_TESTS}::test_s15_views_of_two_lives_do_not_make_a_name_free",
     ),
     Mutation(
