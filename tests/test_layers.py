@@ -15,7 +15,7 @@ ROOT = Path(paxlock.__file__).parent
 
 # From the bottom to the top. What is not named here is a part of the trio shell, like client and node.
 GROUND = ("store", "config", "durations", "cellfile", "storeformat", "names", "clock")
-LEVELS = {"errors": 0, "core": 1, "wire": 2} | dict.fromkeys(GROUND, 2)
+LEVELS = {"errors": 0, "forks": 0, "core": 1, "wire": 2} | dict.fromkeys(GROUND, 2)
 SHELL = 3
 LEVELS |= {"blocking": 4, "aio": 5, "": 5, "cli": 6, "__main__": 7}
 

@@ -103,6 +103,7 @@ class Changes:
             await trio.lowlevel.checkpoint()
             while not self._pending:
                 if self._closed:
+                    self._check_process()
                     raise trio.ClosedResourceError("this watch is closed")
                 self._arrived = trio.Event()
                 await self._arrived.wait()

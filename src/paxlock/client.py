@@ -10,7 +10,6 @@ exception, because a scope around a lease block would bound its body as well.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
@@ -25,6 +24,7 @@ from paxlock.clock import Clock
 from paxlock.config import Cell, check_data, check_label, check_name
 from paxlock.core.notices import (
     Answered,
+    Barred,
     Changed,
     Ended,
     Extended,
@@ -40,6 +40,7 @@ from paxlock.core.notices import (
 from paxlock.core.session import Session, SessionSettings
 from paxlock.driver import Driver
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.forks import INHERITED, Life
 from paxlock.held import HeldLease, LeaseBlock
 from paxlock.outcome import Outcome
 from paxlock.questions import Questions
@@ -82,13 +83,12 @@ class Client:
     def __init__(self, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock) -> None:
         self.cell = cell
         self._clock = clock
-        self._process = os.getpid()
+        self._life = Life()
         self._closed = False
         settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._outcomes: dict[int, Outcome] = {}
         self._held: dict[int, HeldLease] = {}
-        self._detached_names: set[str] = set()
         self._watches: dict[int, Changes] = {}
         self._transport = transport
         self._driver: Driver
@@ -104,6 +104,7 @@ class Client:
             publish=self._publish,
             tell_first=self._session.take_published,
             jumped=self._session.clock_jumped,
+            buried=lambda: self.close(INHERITED),
         )
         self._questions = Questions(self.cell, self._session, self._driver, self._clock)
         return self._driver
@@ -149,18 +150,17 @@ class Client:
         """Acquire without a block, for objects that hold a lease for their lifetime: it is renewed in the
         background, and nothing is cancelled on loss.
 
-        ``wait``: None waits for ever, 0 makes one attempt that never queues and gives up after at most 1 s
-        without a quorum, else seconds in all. ``ttl`` must leave time for ``kill_after`` seconds of killing
-        besides the margin. Raises NotAcquired, or ConfigError for names, labels, data and durations that
-        do not fit, BusyResourceError for a name whose lease this client has detached. If cancelled,
-        nothing is left behind.
+        ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
+        with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
+        its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
+        ``kill_after`` seconds of killing besides the margin. Raises NotAcquired, or ConfigError for names,
+        labels, data and durations that do not fit, BusyResourceError for a name whose lease this client has
+        detached, also while it waits. If cancelled, nothing is left behind.
         """
         self._check_open()
         check_name(name)
-        if name in self._detached_names:
-            raise trio.BusyResourceError(
-                f"this client has detached a lease of {name!r}: open another client to campaign for it again"
-            )
+        if self._session.gave_away(name):
+            raise _barred(name)
         check_data(data)
         if label is not None:
             check_label(label)
@@ -294,10 +294,13 @@ class Client:
 
     def check_process(self) -> None:
         """Raise ClosedResourceError in a fork of the process that opened this client."""
-        if os.getpid() != self._process:
-            raise trio.ClosedResourceError(
-                "this client belongs to the parent process: a fork holds no leases; open a client of its own"
-            )
+        if self._life.over:
+            raise trio.ClosedResourceError(INHERITED)
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a copy in the child of a fork."""
+        return self._life.over
 
     async def release_ticket(self, ticket: int, patience: float) -> None:
         """End a lease and wait, shielded and for ``patience`` or 1 s, until a quorum has heard it."""
@@ -322,9 +325,7 @@ class Client:
 
     def detach_ticket(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
-        held = self._held.pop(ticket, None)
-        if held is not None:
-            self._detached_names.add(held.name)
+        self._held.pop(ticket, None)
         self._session.detach(ticket, self.now())
         self._driver.poke()
         self._settle_sleep()
@@ -357,6 +358,8 @@ class Client:
         result = outcome.result()
         if isinstance(result, Failed):
             raise NotAcquired(name, result.reason, result.holder, result.detail)
+        if isinstance(result, Barred):
+            raise _barred(name)
         assert isinstance(result, HeldLease)
         return result
 
@@ -396,8 +399,8 @@ class Client:
                 self._granted(notice)
             case Extended(ticket, deadline):
                 held = self._held.get(ticket)
-                if held is not None:
-                    held.extended(deadline)
+                if held is not None and not held.extended(deadline):
+                    self._expired(ticket, held)
             case Lost(ticket, reason):
                 held = self._held.pop(ticket, None)
                 if held is not None:
@@ -407,7 +410,7 @@ class Client:
                 changes = self._watches.get(notice.ticket)
                 if changes is not None:
                     changes.put(Change(notice.name, notice.state, notice.term, notice.label, notice.data))
-            case Failed() | Ended():
+            case Failed() | Barred() | Ended():
                 outcome = self._outcomes.pop(notice.ticket, None)
                 if outcome is not None:
                     outcome.set(notice)
@@ -428,10 +431,22 @@ class Client:
         # Held from this moment, not from when the waiting task runs: it may be lost before that.
         outcome.set(self._hold(outcome.name, outcome.ttl, notice))
 
+    def _expired(self, ticket: int, held: HeldLease) -> None:
+        """Renewed in time, but told only after the deadline that the program knew: for the program it was
+        over by then, so it is over, and nobody shall renew it.
+        """
+        del self._held[ticket]
+        held.lost(LossReason.EXPIRED)
+        self._session.release(ticket, self.now())
+        self._driver.poke()
+        self._settle_sleep()
+
     # Opening and closing
 
     async def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released."""
+        if self.inherited:
+            return  # nothing of it is the child's
         now = self.now()
         for ticket, held in list(self._held.items()):
             held.lost(LossReason.CLOSED)
@@ -449,7 +464,7 @@ class Client:
                 if self._session.releasing < left:  # very many are told in turns
                     scope.deadline = trio.current_time() + CLOSE_PATIENCE_S
 
-    def close(self) -> None:
+    def close(self, why: str = "this client was closed") -> None:
         """Nothing is answered any more; whoever waits is told so."""
         self._closed = True
         for changes in list(self._watches.values()):
@@ -459,8 +474,14 @@ class Client:
         self._held.clear()
         outcomes, self._outcomes = self._outcomes, {}
         for outcome in outcomes.values():
-            outcome.set(None)
-        self._questions.close()
+            outcome.close(why)
+        self._questions.close(why)
+
+
+def _barred(name: str) -> trio.BusyResourceError:
+    return trio.BusyResourceError(
+        f"this client has detached a lease of {name!r}: open another client to campaign for it again"
+    )
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -19,14 +19,16 @@ from paxlock.core.effects import Effects
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.errors import InternalError, PaxlockError
-from paxlock.wire.endpoint import Endpoint, Received
+from paxlock.forks import told_in_child
+from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
-__all__ = ["Driver", "Machine", "add_context", "attended"]
+__all__ = ["Driver", "Machine", "add_context", "attended", "in_thread"]
 
 DRAIN_MAX_DATAGRAMS = 64
 CLOCK_JUMP_S = 0.05
 NEVER = float("inf")
+T = TypeVar("T")
 
 
 class Machine(Protocol):
@@ -42,9 +44,10 @@ class Driver:
     """Runs one machine over one endpoint and one transport.
 
     ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
-    the endpoint has heard, ``persist`` with a record to
-    be made durable, ``received`` with every datagram that passed. ``tell_first`` takes from the machine what
-    may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is noticed.
+    the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
+    machine what may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is
+    noticed. In the child of a fork the machine is left alone from the first moment on; ``buried`` is called
+    there, in trio's loop, if that goes on.
     """
 
     def __init__(
@@ -57,8 +60,8 @@ class Driver:
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
-        received: Callable[[Received], None] | None = None,
         jumped: Callable[[float], None] | None = None,
+        buried: Callable[[], None] | None = None,
     ) -> None:
         self.machine = machine
         self.endpoint = endpoint
@@ -68,18 +71,29 @@ class Driver:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
-        self._received = received
         self._jumped = jumped
+        self._buried = buried
         self._poked = False
         self._sleep: trio.CancelScope | None = None
         self._direct = False
         self._unpublished: list[object] = []
         self._lot = trio.lowlevel.ParkingLot()
+        self._loop: trio.lowlevel.TrioToken | None = None
+        self.inherited = False  #: this is a copy in the child of a fork
+        told_in_child(self)
+
+    def forked(self) -> None:
+        """This is the child of a fork: nothing is received, sent or published any more."""
+        self.inherited = True
+        if self._sleep is not None and in_loop(self._loop):
+            self._sleep.cancel()
 
     def poke(self) -> None:
         """A local verb has changed the machine: send what it wants sent, at once or in the next turn."""
         sleep = self._sleep
-        if sleep is None or self._poked:
+        if self.inherited:
+            pass
+        elif sleep is None or self._poked:
             self._poked = True
         elif self._direct:
             self._direct = False
@@ -108,16 +122,26 @@ class Driver:
     async def run(self) -> None:
         """Own the machine until cancelled."""
         offset = self.clock.now() - trio.current_time()
+        self._loop = trio.lowlevel.current_trio_token()
         while True:
             # One scope serves many turns: making one costs more than a small turn. Its deadline is only moved
             # to earlier times; an alarm that is not wanted any more costs a turn that does nothing.
             with trio.CancelScope() as alarm:
                 while True:
+                    if self.inherited:
+                        await self._lie_buried()
                     offset = self._notice_jump(offset)
                     if await self._turn():
                         await trio.lowlevel.checkpoint_if_cancelled()
                     else:
                         await self._wait(alarm)
+
+    async def _lie_buried(self) -> None:
+        self._poked = False
+        self._lot.unpark_all()
+        if self._buried is not None:
+            self._buried()
+        await trio.sleep_forever()
 
     def _notice_jump(self, offset: float) -> float:
         """Before anything that arrived is looked at: a loss by a jump of the clock shall be told as one."""
@@ -144,6 +168,8 @@ class Driver:
             # must not end a turn half-way.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._poked = False
+        if self.inherited:
+            return True
         self._take()
         self._flush()
         if self._lot:
@@ -161,6 +187,8 @@ class Driver:
         self._sleep = alarm
         self._direct = True
         try:
+            if self.inherited:  # forked by somebody who was told something in this turn
+                return
             await self.transport.wait_readable()
         finally:
             self._sleep = None
@@ -179,8 +207,6 @@ class Driver:
                 if endpoint.strangers:
                     self._tell_strangers()
                 continue
-            if self._received is not None:
-                self._received(received)
             for message in received.messages:
                 machine.receive(message, received.peer, now, received.lives)
         return True
@@ -215,6 +241,39 @@ class Driver:
         for notice in unpublished:
             self._publish(notice)
         return True
+
+
+def in_loop(loop: trio.lowlevel.TrioToken | None) -> bool:
+    """Whether this thread runs that loop: after a fork there may be none any more."""
+    try:
+        return loop is not None and trio.lowlevel.current_trio_token() is loop
+    except RuntimeError:
+        return False
+
+
+class _Abandoned:
+    """Work in a thread, which the child of a fork does not have: there nobody may wait for it."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+        self._loop = trio.lowlevel.current_trio_token()
+        told_in_child(self)
+
+    def forked(self) -> None:
+        if in_loop(self._loop):
+            self._scope.cancel()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do in a thread what may wait for a disk, to its end, whatever is cancelled meanwhile. In the child of a
+    fork it never ends, and can be cancelled.
+    """
+    with trio.CancelScope(shield=True) as scope:
+        abandoned = _Abandoned(scope)
+        done = await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        del abandoned
+        return done
+    return await trio.sleep_forever()
 
 
 def _only_cancelled(error: BaseException) -> bool:

@@ -19,6 +19,8 @@ __all__ = ["HeldLease", "Keeper", "LeaseBlock"]
 class Keeper(Protocol):
     """What a lease needs of the client that keeps it."""
 
+    @property
+    def inherited(self) -> bool: ...
     def now(self) -> float: ...
     def check_process(self) -> None: ...
     async def release_ticket(self, ticket: int, ttl: float) -> None: ...
@@ -92,12 +94,14 @@ class HeldLease:
             if self._let_go or self._reason is not None:
                 self._over.set()
         await self._over.wait()
+        self._keeper.check_process()
         if self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
         return self._reason
 
     def on_extended(self, callback: Callable[[float], None]) -> None:
         """Have ``callback`` called, synchronously, with each new deadline. It must not raise."""
+        self._keeper.check_process()
         self._listeners.append(callback)
 
     async def release(self) -> None:
@@ -113,6 +117,13 @@ class HeldLease:
         self._end()
         # What is lost already is worth no waiting: the nodes are told in the background.
         await self._keeper.release_ticket(self._ticket, self.ttl if self._reason is None else 0.0)
+
+    async def leave(self) -> None:
+        """At the end of a block: release, where this is not a copy in the child of a fork. There nothing is
+        to be said: the lease is the parent's, and an error of the body comes out bare.
+        """
+        if not self._keeper.inherited:
+            await self.release()
 
     def detach(self) -> None:
         """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
@@ -144,16 +155,19 @@ class HeldLease:
             return all(self.tells(inner) for inner in error.exceptions)
         return isinstance(error, LeaseLost) and (error.name, error.term) == (self.name, self.term)
 
-    def extended(self, deadline: float) -> None:
-        """The machine moved the deadline. A scope that has silently passed its own is not revived."""
+    def extended(self, deadline: float) -> bool:
+        """The machine moved the deadline. False where the old one had passed by now, although the renewal was
+        counted in time: what was over for the program, and a scope that has silently ended, is not revived.
+        """
         now = self._keeper.now()
         if now >= self._deadline:
-            return
+            return False
         self._deadline = deadline
         if self._scope is not None:
             self._scope.deadline = trio.current_time() + (deadline - now)
         for listener in self._listeners:
             listener(deadline)
+        return True
 
     def lost(self, reason: LossReason) -> None:
         """The machine gave the lease up."""
@@ -216,7 +230,7 @@ class LeaseBlock:
         except BaseException as error:  # noqa: BLE001 - what is left of a group; raised again below
             swallowed, remaining = False, error
         lost = held.close_scope()
-        await held.release()
+        await held.leave()
         if remaining is None:
             if lost is not None:
                 raise lost from None

@@ -41,14 +41,17 @@ class Node(Client):
     @property
     def mode(self) -> NodeMode:
         """STARTING, RECOVERING (sitting out) or SERVING."""
+        self.check_process()
         return self._service.replica.mode
 
     async def wait_serving(self) -> None:
         """Wait until this node serves."""
+        self.check_process()
         await self._service.serving.wait()
 
     def node_statistics(self) -> Mapping[str, int]:
         """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+        self.check_process()
         return MappingProxyType({**self._service.replica.statistics(), **self._service.endpoint.statistics()})
 
 

@@ -19,6 +19,7 @@ class Outcome:
     ttl: float = 0.0
     arrived: bool = False
     value: object = None
+    why: str = "this client was closed"
     _waiting: trio.lowlevel.Task | None = None
 
     def set(self, value: object) -> None:
@@ -28,10 +29,15 @@ class Outcome:
             trio.lowlevel.reschedule(self._waiting)
             self._waiting = None
 
+    def close(self, why: str) -> None:
+        """Nothing will arrive any more."""
+        self.why = why
+        self.set(None)
+
     def result(self) -> object:
         """What has arrived. Raises ClosedResourceError where the client was closed instead."""
         if self.value is None:
-            raise trio.ClosedResourceError("this client was closed")
+            raise trio.ClosedResourceError(self.why)
         return self.value
 
     async def wait(self) -> None:

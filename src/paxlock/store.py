@@ -10,12 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from paxlock.core.durable import NodeRecord, Snapshot
 from paxlock.errors import StoreError
+from paxlock.forks import INHERITED, dies_in_child, same_process
 from paxlock.storeformat import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
 
 __all__ = ["MemoryStore", "Store", "StoreLike"]
@@ -40,7 +40,6 @@ class StoreLike(Protocol):
     def write_record(self, record: NodeRecord) -> None: ...
     def read_snapshot(self, incarnation: int) -> Snapshot | None: ...
     def write_snapshot(self, snapshot: Snapshot) -> None: ...
-    def discard_snapshot(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -68,10 +67,6 @@ class MemoryStore:
         """Keep the snapshot."""
         self._snapshot = snapshot
 
-    def discard_snapshot(self) -> None:
-        """Forget the snapshot; nothing happens where there is none."""
-        self._snapshot = None
-
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -81,6 +76,7 @@ class Store:
 
     Every method that touches the disk raises StoreError with one sentence on what is wrong. After a write
     has failed, what is on the disk is not known: every further write is refused, and the node must stop.
+    In the child of a fork it is closed, and refuses everything.
     """
 
     def __init__(self, folder: Path, folder_handle: int, lock_handle: int) -> None:
@@ -89,6 +85,8 @@ class Store:
         self._lock_handle = lock_handle
         self._closed = False
         self._failed = False
+        self._inherited = False
+        dies_in_child(self)
 
     @classmethod
     def open(cls, folder: StrPath, *, create_folder: bool) -> Store:
@@ -160,16 +158,6 @@ class Store:
         content = _encode_checked(snapshot, encode_snapshot, decode_snapshot)
         self._replace(SNAPSHOT_FILE, content, SNAPSHOT_MAX_BYTES)
 
-    def discard_snapshot(self) -> None:
-        """Remove the snapshot durably; nothing happens where there is none. Raises StoreError."""
-        self._check_writable()
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(SNAPSHOT_FILE, dir_fd=self._folder_handle)
-            os.fsync(self._folder_handle)
-        except OSError as error:
-            raise self._write_error(SNAPSHOT_FILE, error) from error
-
     def close(self) -> None:
         """Unlock the folder. Afterwards every other method raises StoreError; closing again does nothing."""
         if not self._closed:
@@ -177,7 +165,17 @@ class Store:
             os.close(self._lock_handle)
             os.close(self._folder_handle)
 
+    def forked(self) -> None:
+        """This is the child of a fork. Its handles are closed, which unlocks nothing as long as the parent
+        has its own: kept open, they would lock the folder for as long as the child lives.
+        """
+        self._inherited = True
+        self.close()
+
     def _check_open(self) -> None:
+        same_process()
+        if self._inherited:
+            raise StoreError(f"the data folder {self.folder}: {INHERITED}")
         if self._closed:
             raise StoreError(f"the data folder {self.folder} was closed")
 

@@ -236,7 +236,7 @@ class ClientWorld:
             case 9:
                 session.clock_jumped(now)
             case 10:
-                session.forget(other)
+                session.forget(other, now)
             case 11:
                 if where < 128:
                     asked = session.renew_detached(DETACHED, 1, now, patience=1.0)

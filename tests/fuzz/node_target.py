@@ -96,7 +96,7 @@ class Echo:
             welcome = Welcome(message.request, "a", MEMBERS, MAX_TTL_MS, 0, 10, NodeMode.SERVING, 0, 0)
             self._sends.append((peer, welcome))
         else:
-            self._sends.append((peer, Names(1, ("n" * 200,) * 4, True)))
+            self._sends.append((peer, Names(1, "", ("n" * 200,) * 4, True)))
 
     def tick(self, now: float) -> None:
         """Nothing ever comes due."""

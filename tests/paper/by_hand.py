@@ -175,7 +175,7 @@ class HandAcceptor:
 
     def pushed(self) -> list[Promise | Accepted]:
         pushes, self.acceptor.pushes = self.acceptor.pushes, []
-        return [message for _, message in pushes]
+        return [message for _, message in pushes if isinstance(message, Promise | Accepted)]
 
 
 def row(record: Record | None, floor: int) -> tuple[int, str, bool]:

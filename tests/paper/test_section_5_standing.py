@@ -46,7 +46,7 @@ from paxlock.core.messages import (
     Renew,
     StandingPrepare,
 )
-from paxlock.core.notices import Extended, Failed, Granted, Lost
+from paxlock.core.notices import Extended, Granted, Lost
 from paxlock.core.recovery import Start
 
 REFRESH = 0.5
@@ -599,19 +599,6 @@ def test_s5_renewal_is_due_a_third_of_the_ttl_after_the_sending_that_it_rests_on
     session.run_until(due)
     assert len(session.sent(Renew)) == 3
     assert granted.deadline > due
-
-
-def test_s5_one_that_does_not_wait_sends_no_lease_along() -> None:
-    """Standing leases, split among such, would make all of them give up."""
-    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
-    for who, node in zip(cell.sessions, "abc", strict=True):
-        cell.sessions[who].campaign(NAME, ttl=TTL, now=0.0, wait=0.0)
-        cell.collect()
-        assert not any(isinstance(m, StandingPrepare) for _, _, m in cell.mail)
-        cell.deliver(Prepare, who, node)
-    cell.run(1.5)
-    assert sum(len(cell.told(who, Granted)) for who in cell.sessions) == 1
-    assert sum(len(cell.told(who, Failed)) for who in cell.sessions) == 2
 
 
 def test_l3_a_holder_goes_to_a_higher_term_by_a_plain_prepare() -> None:

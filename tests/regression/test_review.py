@@ -118,7 +118,7 @@ def test_a_list_of_short_names_can_be_read() -> None:
     found: list[str] = []
     more = True
     while more:
-        (answer,) = node.receive(List(1, "", found[-1] if found else ""), ATHENS.session, 0.0)
+        (answer,) = node.receive(List(1, "", found[-1] if found else "", 1), ATHENS.session, 0.0)
         assert isinstance(answer, Names) and fits(answer)
         found += answer.names
         more = answer.more
@@ -282,15 +282,19 @@ def test_a_page_that_is_repeated_starts_no_second_walk() -> None:
     session = HandSession(nodes="a")
     session.machine.names("", 0.0, patience=1e9)
     ((_, asked),) = session.sent(List)
-    page = Names(asked.request, ("n1", "n2"), more=True)
-    session.receive("a", page, 0.001)
-    assert [message.after for _, message in session.sent(List)] == ["n2"]
-    session.receive("a", Names(asked.request, ("n3", "n4"), more=True), 0.002)
-    assert [message.after for _, message in session.sent(List)] == ["n4"]
-    session.receive("a", page, 0.003)
+    pages = [
+        Names(asked.request, f"n{number:02}" if number else "", (f"n{number + 1:02}",), more=True)
+        for number in range(asked.pages)
+    ]
+    last = pages[-1].names[0]
+    for page in pages:
+        session.receive("a", page, 0.001)
+    assert [message.after for _, message in session.sent(List)] == [last]
+    for page in pages:
+        session.receive("a", page, 0.003)
     assert session.sent(List) == []
-    session.receive("a", Names(asked.request, ("n5",), more=False), 0.004)
-    assert session.told(NamesFound)[0].names == ("n1", "n2", "n3", "n4", "n5")
+    session.receive("a", Names(asked.request, last, ("n99",), more=False), 0.004)
+    assert session.told(NamesFound)[0].names == (*(page.names[0] for page in pages), "n99")
 
 
 # What clients count

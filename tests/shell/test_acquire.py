@@ -1,19 +1,31 @@
 """Acquiring: ``wait``, the line within one client, and leases held without a block (contract.md, 2)."""
 
 # A block within a block is what is tested; there is no event for "somebody got the name".
-# ruff: noqa: SIM117, ASYNC110
+# ruff: noqa: SIM117, ASYNC110, PT012
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 
 import pytest
 import trio
-from cells import until_lost, until_waiting
+import trio.testing
+from cells import HandClock, until_lost, until_waiting
 from trio.testing import MockClock
 
-from paxlock import Client, ConfigError, HeldLease, LeaseLost, LossReason, NotAcquired, Reason, State
-from paxlock.core.notices import Granted, Lost
+from paxlock import (
+    Client,
+    ConfigError,
+    HeldLease,
+    LeaseLost,
+    LossReason,
+    NotAcquired,
+    Reason,
+    State,
+    open_client,
+)
+from paxlock.core.notices import Extended, Granted, Lost, Notice
 from paxlock.testing import open_virtual_cell
 
 
@@ -526,3 +538,85 @@ async def test_a_client_leaves_a_name_alone_that_it_has_detached(autojump_clock:
             await first.acquire("x")
         held = await second.acquire("x", ttl=1.0)
         assert held.term == 2
+
+
+async def test_whoever_waits_in_the_client_that_detaches_the_name_is_told_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_virtual_cell() as cell, cell.open_client("other") as other, cell.open_client() as client:
+        held = await client.acquire("x", ttl=2.0)
+        told = []
+
+        async def waits() -> None:
+            with pytest.raises(trio.BusyResourceError, match="open another client"):
+                await client.acquire("x")
+            told.append(trio.current_time())
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(waits)
+                await trio.testing.wait_all_tasks_blocked()
+                held.detach()
+                began = trio.current_time()
+        assert told == [began] * 3
+        for _ in range(3):
+            await trio.sleep(1.0)
+            assert await other.renew_handle(held.handle) == pytest.approx(2.0, abs=0.1)
+
+
+async def test_a_holder_whose_lease_is_released_elsewhere_is_told_within_a_round_trip(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client("other") as other:
+        for _ in range(5):
+            held = await client.acquire("x", ttl=10.0)
+            began = trio.current_time()
+            await other.release_handle(held.handle)
+            with trio.fail_after(1):
+                assert await held.wait_lost() is LossReason.RELEASED
+            assert trio.current_time() - began < 0.1
+
+
+async def test_a_client_that_releases_its_own_lease_by_the_handle_has_lost_it_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        with pytest.raises(LeaseLost) as caught:
+            async with client.lock("x") as held:
+                await client.release_handle(held.handle)
+                assert not held.valid
+                await trio.sleep_forever()
+        assert caught.value.reason is LossReason.RELEASED
+        assert (await client.poll("x")).state is State.FREE
+
+
+async def test_a_renewal_that_is_told_too_late_is_a_loss(autojump_clock: MockClock) -> None:
+    """The process stalls between counting an answer and telling of it: the program's lease had run out by its
+    own clock, so it is over, and nobody renews it for ever.
+    """
+    clock = HandClock()
+    async with (
+        open_virtual_cell() as cell,
+        open_client(cell.cell, clock=clock) as client,
+        cell.open_client("other") as other,
+    ):
+        held = await client.acquire("x", ttl=2.0)
+        take, stalls = client._session.take_published, [0.01]
+
+        def stall() -> Sequence[Notice]:
+            found = take()
+            if stalls and any(isinstance(notice, Extended) for notice in found):
+                clock.offset += held.remaining() + stalls.pop()
+                assert not held.valid
+            return found
+
+        client._driver._tell_first = stall
+        with trio.fail_after(10):
+            assert await held.wait_lost() is LossReason.EXPIRED
+        assert stalls == []
+        with pytest.raises(LeaseLost):
+            held.check()
+        with trio.fail_after(1):
+            async with other.lock("x") as next_one:
+                assert next_one.term > held.term

@@ -65,7 +65,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (
         m.Refused(2, "jobs", CANDIDATE, m.RefusalReason.HELD, 6, 4, OCCUPANT),
-        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604868250000102030405060708090a0b0c0d0e0f07020c66686f73742d31190384192710",
+        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604878250000102030405060708090a0b0c0d0e0f07020c66686f73742d31190384192710f4",
     ),
     (m.Recovering(2, 30_606), "830c0219778e"),
     (m.Accepted(3, "jobs", CANDIDATE, 6, 8), "860d03646a6f62738250000102030405060708090a0b0c0d0e0f070608"),
@@ -98,13 +98,16 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "8b1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc183266686f73742d311927104d31302e302e302e373a3830383008",
     ),
     (m.Waiting(10, "jobs", 20), "8418180a646a6f627314"),
-    (m.List(11, "jobs/", ""), "8418190b656a6f62732f60"),
+    (m.List(11, "jobs/", "", 8), "8518190b656a6f62732f6008"),
     (m.Unwatch(12, 1), "83181a0c01"),
     (
         m.Waiters(10, "jobs", 21, (m.Waiter(CANDIDATE, "host-1", 250),)),
         "85181b0a646a6f62731581838250000102030405060708090a0b0c0d0e0f0766686f73742d3118fa",
     ),
-    (m.Names(11, ("jobs/a", "jobs/b"), False), "84181c0b82666a6f62732f61666a6f62732f62f4"),
+    (
+        m.Names(11, "jobs/", ("jobs/a", "jobs/b"), False),
+        "85181c0b656a6f62732f82666a6f62732f61666a6f62732f62f4",
+    ),
 ]
 
 
@@ -269,7 +272,7 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_empty_texts_where_they_are_allowed() -> None:
-    sent = (m.List(1, "", ""), m.Watch(1, 2, "", True, 500))
+    sent = (m.List(1, "", "", 1), m.Watch(1, 2, "", True, 500))
     assert decode_untrusted(join([encode(message) for message in sent])) == sent
 
 

@@ -505,7 +505,7 @@ def test_more_small_messages_than_one_array_counts() -> None:
 
 @pytest.mark.parametrize("endpoint", [new_session(), new_node("b"), new_session(sealed=False)])
 def test_largest_message_fits_and_a_larger_one_is_refused(endpoint: Endpoint) -> None:
-    candidates = [Names(0, (*["n" * 200] * 4, "n" * 80, "n" * length), True) for length in range(24, 256)]
+    candidates = [Names(0, "", (*["n" * 200] * 4, "n" * 80, "n" * length), True) for length in range(24, 256)]
     by_length = {len(encode(message)): message for message in candidates}
     endpoint.queue("a", by_length[endpoint.room])
     assert len(only(endpoint.flush())[0]) == DATAGRAM_MAX_BYTES - 1  # the array's header could be longer by 1
@@ -657,7 +657,7 @@ def test_new_addresses_keep_what_is_known() -> None:
     assert to == ADDRESSES["a"]
     assert node.receive_untrusted(datagram, HOME) is not None
     session.configure(CELL, EPOCH, {"a": [there], "b": [], "c": []})
-    session.queue("a", List(1, "", ""))
+    session.queue("a", List(1, "", "", 1))
     datagram, to = only(session.flush())
     assert to == there
     assert node.receive_untrusted(datagram, HOME) is not None

@@ -88,7 +88,10 @@ class NodeMode(enum.IntEnum):
 
 @value
 class Occupant:
-    """Who stands in the way, how, and for how long it has been waiting or holding."""
+    """Who stands in the way, how, and for how long it has been waiting or holding.
+
+    ``confirmed``, of one that holds: it has said itself that its lease is valid.
+    """
 
     candidate: Candidate
     occupancy: Occupancy
@@ -96,6 +99,7 @@ class Occupant:
     label: str
     remaining_ms: int
     ttl_ms: int
+    confirmed: bool = False
 
 
 @value
@@ -216,11 +220,12 @@ class Waiting:
 
 @value
 class List:
-    """Which names with this prefix are in use, after the name ``after``?"""
+    """Which names with this prefix are in use, after the name ``after``? In so many pages at most."""
 
     request: int
     prefix: str
     after: str
+    pages: int
 
 
 @value
@@ -369,9 +374,10 @@ class Waiters:
 
 @value
 class Names:
-    """Names in use here, in order; ``more`` where the answer did not hold them all."""
+    """A page of the names in use here, in order, after the name ``after``; ``more`` where others follow."""
 
     request: int
+    after: str
     names: tuple[str, ...]
     more: bool
 

@@ -12,6 +12,7 @@ from paxlock.errors import LossReason, Reason
 
 __all__ = [
     "Answered",
+    "Barred",
     "Changed",
     "Ended",
     "Extended",
@@ -61,6 +62,15 @@ class Failed:
     reason: Reason
     holder: str | None
     detail: str
+
+
+@value
+class Barred:
+    """Not tried: this session has detached a lease of the name, and an end of a later attempt would also end
+    the handle's power to renew.
+    """
+
+    ticket: int
 
 
 @value
@@ -140,6 +150,7 @@ Notice: TypeAlias = (
     | Extended
     | Lost
     | Failed
+    | Barred
     | Ended
     | Answered
     | NamesFound

@@ -80,6 +80,7 @@ class Proposer:
     used: int = 0  #: the highest term in which this candidate has sent an Accept, or was accepted
     highest: int = 0  #: the highest term seen for this name
     started: float = 0.0
+    asked_at: float = 0.0  #: when the request of this phase was first sent
     promises: dict[str, int] = attrs.field(factory=dict)
     taken: dict[str, Taken] = attrs.field(factory=dict)
     took_at: float = LONG_AGO  #: when the last acceptance was heard
@@ -95,7 +96,7 @@ class Proposer:
         self.phase = Phase.PREPARING
         self.at_least = at_least
         self.request = request
-        self.started = now
+        self.started = self.asked_at = now
         self.promises.clear()
         self.taken.clear()
         self.refusals.clear()
@@ -142,7 +143,7 @@ class Proposer:
         self.used = max(self.used, self.term)
         self.occupies.update(self.nodes)
         self.request = request
-        self.started = now
+        self.started = self.asked_at = now
         self.refusals.clear()
 
     def took(
@@ -272,6 +273,23 @@ class Proposer:
                 held.setdefault(refusal.occupant.candidate, []).append(node)
         return next((nodes for nodes in held.values() if len(nodes) >= self.quorum), self.nodes)
 
+    def holder(self, since: float = LONG_AGO) -> Occupant | None:
+        """Who holds the name, so far as that is known: whom a quorum names as holding, in answers heard from
+        ``since`` on, and at least one of these nodes by the holder's own word (section 5).
+
+        A lease that a quorum took, each node at a moment of its own, may still come to nothing; even one that
+        was chosen, while its candidate does not know.
+        """
+        named: dict[Candidate, list[Occupant]] = {}
+        for refusal in self.refusals.values():
+            occupant = refusal.occupant
+            if occupant is not None and occupant.occupancy is Occupancy.HELD and refusal.heard_at >= since:
+                named.setdefault(occupant.candidate, []).append(occupant)
+        for occupants in named.values():
+            if len(occupants) >= self.quorum and any(occupant.confirmed for occupant in occupants):
+                return occupants[0]
+        return None
+
     def took_in_vain(self) -> bool:
         """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
         than half its ttl left: it is alive and wants that minority back (rule L3).
@@ -288,7 +306,7 @@ class Proposer:
         )
         return any(nodes >= self.quorum for nodes in holders.values())
 
-    def must_withdraw(self, *, age: float, grace: float, now: float) -> bool:
+    def must_withdraw(self, *, age: float, grace: float, now: float, patience: float | None = None) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).
 
         A name that goes from hand to hand faster than answers come is no split, though nodes that answered at
@@ -301,6 +319,9 @@ class Proposer:
         The age of another is heard late, as younger than it is, by up to half a grace there and back. So what
         makes an older one and what is settled by the smaller candidate overlap: of two that see each other
         so, both may withdraw, but never neither.
+
+        With a ``patience``, of one that tries once: it has no place to lose, and gives way at the first look,
+        to every smaller candidate, and after so long to anybody.
         """
         occupants: dict[Candidate, list[float]] = {}
         for refusal in self.refusals.values():
@@ -313,10 +334,15 @@ class Proposer:
             return False
         if not self.occupies:
             return False
-        if self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
+        tied = grace
+        if patience is not None:
+            tied = NEVER
+            if occupants and now >= self.asked_at + patience:
+                return True
+        elif self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
             return False
         return any(
-            other_age > age + grace / 2.0 or (other_age >= age - grace and candidate < self.candidate)
+            other_age > age + grace / 2.0 or (other_age >= age - tied and candidate < self.candidate)
             for candidate, ages in occupants.items()
             for other_age in ages
         )

@@ -14,6 +14,7 @@ import attrs
 from paxlock.core.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.hearsay import DoubtTimer
 from paxlock.core.learner import EventTimer, InquiryTimer, Learner
 from paxlock.core.lister import Lister, ListTimer
 from paxlock.core.lives import UNKNOWN, Lives
@@ -273,20 +274,20 @@ class Replica:
                 if self._own(message.candidate.session, session):
                     self._answer(session, acceptor.prepare(message, now))
             case Accept():
-                if self._own(message.lease.candidate.session, session):
+                if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     self._answer(session, acceptor.accept(message, now))
             case Renew():
                 for part in _parts(acceptor.renew(message, session, now)):
                     self._answer(session, part)
             case Release():
-                answer = acceptor.release(message, now)
+                answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
-                if self._own(message.lease.candidate.session, session):
+                if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     acceptor.heard(message.lease.candidate)
-                    learner.commit(message, now)
+                    learner.told(message, now)
             case Poll():
                 self._answer(session, learner.view(message.name, now, message.request))
             case Waiting():
@@ -320,7 +321,8 @@ class Replica:
             case Greeted():
                 recovery.answered(node, message, now)
             case Commit() if self.mode is NodeMode.SERVING:
-                self._learner.commit(message, now)
+                if self._may_be(message):
+                    self._learner.commit(message, now)
             case Inquire() if self.mode is NodeMode.SERVING:
                 self._answer(node, self._learner.view(message.name, now, message.request))
             case View() if self.mode is NodeMode.SERVING:
@@ -333,6 +335,13 @@ class Replica:
         if session == sender:
             return True
         self.counters["foreign candidate"] += 1
+        return False
+
+    def _may_be(self, message: Accept | Commit) -> bool:
+        """A token is the term in which a tenure became valid: none is above the term that a lease is in."""
+        if message.lease.token <= message.term:
+            return True
+        self.counters["token above its term"] += 1
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
@@ -366,6 +375,8 @@ class Replica:
                     self._acceptor.run_out_all(now)
                 case PushTimer(name):
                     self._acceptor.push_again(name, now)
+                case DoubtTimer(name):
+                    self._learner.doubt(name, now)
                 case InquiryTimer(""):
                     self._learner.look_for_unheard(now)
                 case InquiryTimer(name):

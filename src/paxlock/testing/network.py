@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
-from paxlock.testing.machines import Datagram, Machine, NodeMachine
+from paxlock.testing.machines import ClientMachine, Datagram, Machine, NodeMachine
 from paxlock.testing.moments import What
 from paxlock.testing.scenario import TAIL_MAX_S
 from paxlock.wire.codec import decode_untrusted
@@ -55,6 +55,7 @@ class Network:
         self._sim = simulation
         self._scenario = simulation.scenario
         self._links: dict[Link, Random] = {}
+        self._longer: dict[Link, float] = {}
         self._cuts: dict[int, frozenset[Link]] = {}
         self._isolated: set[str] = set()
         self._parted: set[str] = set()
@@ -110,11 +111,13 @@ class Network:
         rng = self._links.get(link)
         if rng is None:
             rng = self._links[link] = Random(f"network {sim.seed} {link}")
+            self._longer[link] = self._how_much_longer(machine, target, link)
         if self._scenario.echoes and isinstance(machine, NodeMachine) and isinstance(target, NodeMachine):
             arriving = Datagram(data, machine.address, machine.label, damaged=False)
             self._sent.append(_Sent(arriving, address, machine.life))
-        delays = self._delays(link, rng)
-        if not delays or delays[0] > self._scenario.delay_max:
+        longer = self._longer[link]
+        delays = self._delays(link, rng, longer)
+        if not delays or delays[0] > self._scenario.delay_max + longer:
             self.disturbed[link] = sim.true + (delays[0] if delays else 0.0)
         if sim.timeline is not None:
             what = What.SENT if delays else What.LOST
@@ -136,10 +139,24 @@ class Network:
         else:
             sim.turn(machine, [datagram])
 
-    def _delays(self, link: Link, rng: Random) -> tuple[float, ...]:
+    def _how_much_longer(self, source: Machine, target: Machine, link: Link) -> float:
+        """Than the shortest link: one node or one client may be far away, and each way may differ."""
+        scenario, seed = self._scenario, self._sim.seed
+        longer = scenario.uneven * Random(f"length {seed} {link}").random() if scenario.uneven else 0.0
+        rng = Random(f"who is far {seed}")
+        far_node, far_client = rng.randrange(scenario.nodes), rng.randrange(max(1, scenario.clients))
+        for machine in (source, target):
+            if isinstance(machine, ClientMachine) and machine.slot == far_client:
+                longer += scenario.far_client
+            elif isinstance(machine, NodeMachine):
+                far = machine.node_id == self._sim.nodes.members[far_node].node_id
+                longer += scenario.far_node if far else 0.0
+        return longer
+
+    def _delays(self, link: Link, rng: Random, longer: float) -> tuple[float, ...]:
         """After how many seconds the datagram arrives, once for every time that it does."""
         scenario, random = self._scenario, rng.random
-        delay = scenario.delay_min + random() * (scenario.delay_max - scenario.delay_min)
+        delay = longer + scenario.delay_min + random() * (scenario.delay_max - scenario.delay_min)
         if self._isolated and not self._isolated.isdisjoint(link):
             return ()
         if self._parted and self._divides(link):

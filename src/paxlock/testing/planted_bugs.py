@@ -8,7 +8,8 @@ from paxlock.testing.mutations import Mutation
 from paxlock.testing.planted_in_lives import IN_LIVES
 from paxlock.testing.planted_in_nodes import IN_NODES
 from paxlock.testing.planted_in_sessions import IN_SESSIONS
+from paxlock.testing.planted_in_shell import IN_SHELL
 
 __all__ = ["PLANTED_BUGS"]
 
-PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_LIVES, *IN_SESSIONS)
+PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_LIVES, *IN_SESSIONS, *IN_SHELL)

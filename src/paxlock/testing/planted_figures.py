@@ -6,7 +6,18 @@ from typing import Any
 
 from paxlock.core.durable import Durability
 
-__all__ = ["CALM", "CROWD", "CUT_OFF", "LEAVERS", "PAUSES", "RESTARTS", "SPLIT", "STANDING", "TWINS"]
+__all__ = [
+    "CALM",
+    "CROWD",
+    "CUT_OFF",
+    "LEAVERS",
+    "PAUSES",
+    "RESTARTS",
+    "ROLLING",
+    "SPLIT",
+    "STANDING",
+    "TWINS",
+]
 
 CROWD: dict[str, Any] = {"nodes": 3, "clients": 5, "names": 1, "think": 0.02, "loss": 0.1, "late": 0.1}
 RESTARTS: dict[str, Any] = {

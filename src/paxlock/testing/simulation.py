@@ -189,7 +189,7 @@ class Simulation:
         left = 0
         for node in self.nodes.all:
             held = node.held.get(name) if node.core is not None else None
-            left += node.core is not None and (held is None or held[0].session in alive)
+            left += node.core is not None and (held is None or held.candidate.session in alive)
         return left < majority(self.scenario.nodes)
 
     # Events

@@ -113,6 +113,9 @@ class Line:
                 with trio.CancelScope(shield=True):
                     await self._going.wait()
 
+    def reaches(self, address: Address) -> bool:
+        return self._inner.reaches(address)
+
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         if not self.stopped:
             self._inner.send_nowait(datagram, address)
@@ -176,9 +179,9 @@ class VirtualClient(Client):
                 self._session.release(ticket, self.now())
                 self._driver.poke()
 
-    def close(self) -> None:
+    def close(self, why: str = "this client was closed") -> None:
         self.go()
-        super().close()
+        super().close(why)
 
     async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
         # While the machine is stopped it tells nothing, but what runs of the program shall go on.
@@ -229,10 +232,6 @@ class Disk(MemoryStore):
     def write_snapshot(self, snapshot: Snapshot) -> None:
         if not self._pulled:
             super().write_snapshot(snapshot)
-
-    def discard_snapshot(self) -> None:
-        if not self._pulled:
-            super().discard_snapshot()
 
 
 class Program:
@@ -293,7 +292,7 @@ class VirtualWorld(World):
         found: type[object] = VirtualNode if issubclass(kind, Node) else VirtualClient
         return cast(type[T], found)
 
-    def bind_beside(self, addresses: Sequence[Address]) -> Transport:
+    def bind_beside(self, addresses: Sequence[Address], *, named: bool = False) -> Transport:
         return self._cell.bind()
 
     async def bind(self, config: NodeConfig) -> Transport:

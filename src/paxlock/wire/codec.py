@@ -166,7 +166,7 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
 _MODE = choice(m.NodeMode)
 
 _LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
-_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT)
+_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.Waiter, CANDIDATE, LABEL, INT)
 _SEEN = Schema(SeenNode, NODE, INT, RUN)
@@ -219,10 +219,10 @@ _BY_KIND: dict[int, Schema] = {
     ),
     # the rarer ones, in two bytes
     24: Schema(m.Waiting, INT, NAME, INT),
-    25: Schema(m.List, INT, PREFIX, PREFIX),
+    25: Schema(m.List, INT, PREFIX, PREFIX, INT),
     26: Schema(m.Unwatch, INT, INT),
     27: Schema(m.Waiters, INT, NAME, INT, sequence(nested(_WAITER), SEQUENCE_MAX)),
-    28: Schema(m.Names, INT, sequence(NAME, SEQUENCE_MAX), BOOL),
+    28: Schema(m.Names, INT, PREFIX, sequence(NAME, SEQUENCE_MAX), BOOL),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(

@@ -32,6 +32,7 @@ import attrs
 from paxlock.core.durable import incarnation_max
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
+from paxlock.forks import Life
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
 from paxlock.wire.header import (
@@ -57,7 +58,7 @@ from paxlock.wire.peers import Greeters, NodeState, SessionState
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from paxlock.wire.keyring import Keyring
     from paxlock.wire.transport import Address
@@ -96,7 +97,7 @@ class Received(NamedTuple):
 
 class Endpoint:
     """The datagrams of one sender. Make no second endpoint for the same session or run: the sequence numbers
-    are nonces, and would repeat.
+    are nonces, and would repeat. So in the child of a fork nothing is sealed by what it inherits.
 
     ``cell_id`` may be None only for a session that knows nothing but addresses (`greet_seeds`, `configure`).
     ``members`` are the addresses of each node, the preferred one first. ``wall_offset`` is unix time minus
@@ -121,6 +122,9 @@ class Endpoint:
         self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
         self._keyring = keyring
         self._sealer = keyring.sealer(sender.identity)
+        #: Called with the id of a node that is heard from elsewhere (True), or not at all for a while.
+        self.look_up: Callable[[str, bool], None] | None = None
+        self._now = 0.0
         self._cookies = Cookies(secret)
         self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
         self._wall_offset = wall_offset
@@ -143,6 +147,7 @@ class Endpoint:
         self._ready: list[tuple[bytes, Address]] = []
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
+        self._life = Life()
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
 
@@ -155,6 +160,7 @@ class Endpoint:
 
         Cookies run out, and with them the sessions that have sent none back for so long.
         """
+        self._now = now
         if self._wall_offset is not None:
             self._incarnation_max = incarnation_max(now + self._wall_offset)
         if not self._cookies.age(now):
@@ -210,6 +216,11 @@ class Endpoint:
 
     # Sending.
 
+    def _knows(self, peer: Peer) -> bool:
+        if isinstance(peer, str):
+            return peer in self._nodes
+        return peer in self._sessions or peer in self._greeters
+
     def queue(self, peer: Peer, message: Message) -> None:
         """Put a message into the next datagram for this peer; without an address for it, count and drop it.
 
@@ -218,8 +229,7 @@ class Endpoint:
         encoded = self._encoder.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
-            known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
-            if not known:
+            if not self._knows(peer):
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = Outbox()
@@ -231,6 +241,8 @@ class Endpoint:
         Answers from them are taken until `configure`. Raises ValueError for more addresses than that.
         """
         hello = join([encode(Hello(request))])
+        if self._life.over:
+            return
         for address in dict.fromkeys(addresses):
             if address not in self._seeds and len(self._seeds) >= SEEDS_MAX:
                 raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
@@ -241,6 +253,8 @@ class Endpoint:
     def flush(self) -> list[tuple[bytes, Address]]:
         """All datagrams that are due, with their addresses: challenges, then what was queued, in order."""
         datagrams, self._ready = self._ready, []
+        if (datagrams or self._outboxes) and self._life.over:
+            datagrams, self._outboxes = [], {}
         if self._outboxes:
             outboxes, self._outboxes = self._outboxes, {}
             for peer, outbox in outboxes.items():
@@ -255,6 +269,8 @@ class Endpoint:
             if node is None:  # left the configuration since
                 self._counts["unknown_peer"] += len(outbox.messages)
                 return
+            if node.sent(self._now) and self.look_up is not None:
+                self.look_up(peer, False)
             address, issue, echo = node.address, self._issued(node), node.echo
             node.last = outbox
         else:
@@ -391,7 +407,9 @@ class Endpoint:
             return None
         if not messages or not known.window.take(number):
             return None
-        if not isinstance(peer, str):
+        if isinstance(peer, str):
+            self._nodes[peer].unheard = 0
+        else:
             self._sessions.move_to_end(peer)
         return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives)
 
@@ -445,6 +463,9 @@ class Endpoint:
             raise Dropped("future")
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
+            if node is not None and self.look_up is not None:
+                self._open(datagram, header)  # nobody without the key makes us look anything up
+                self.look_up(sender.node_id, True)
             raise Dropped("address")
         payload, said = self._open(datagram, header)
         current = sender.incarnation == node.incarnation and sender.run == node.run
@@ -462,6 +483,7 @@ class Endpoint:
             return self._from_outdated(node, header, sender, address, payload, said, proved)
         messages = decode_untrusted(payload)
         node.adopt(sender)
+        node.unheard = 0
         node.window.take(header.sequence)
         node.move(address)
         # A datagram that was overtaken may carry an older cookie.
@@ -532,15 +554,12 @@ class Endpoint:
         if payload == join([]):
             raise Dropped("empty")
         too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
-        if too_short or len(self._ready) >= CHALLENGES_MAX:
+        if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
             raise Dropped("unproved_unanswered")
         challenge = self._seal(join([]), self._cookie(address), header.issue)
         self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
-
-    def _has_session(self, session: bytes) -> bool:
-        return session in self._sessions or session in self._greeters
 
     def _repeat(self, node_id: str, node: NodeState) -> None:
         """Queue once more, before anything newer, what was last sent to this node."""
