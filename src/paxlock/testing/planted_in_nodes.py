@@ -165,7 +165,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Start(record, 0, sits_out, None)",
             ),
         ),
-        seed=47,
+        seed=48,
         changes={**RESTARTS, "max_ttl_ms": 250, "faulty_for": 1.0},
     ),
     Mutation(
