@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -25,8 +25,9 @@ from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.driver import Driver, attended, in_thread
 from paxlock.errors import StoreError
+from paxlock.families import check_families, out_of_reach
 from paxlock.forks import Life
-from paxlock.members import keep_resolving, keyring_of, resolve_members
+from paxlock.members import Whereabouts, keyring_of, resolve_members
 from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.strangers import Stranger
@@ -67,7 +68,8 @@ class Service:
         self.broken = False
         self._complaints: set[str] = set()
         self.life = Life()
-        self._members: dict[str, list[Address]] = {}
+        self._whereabouts: Whereabouts
+        self._told_of: set[str] = set()
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
             node_id=config.node_id,
@@ -98,7 +100,7 @@ class Service:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (self.driver.run, self.write, self.keep_resolving)
+        return (self.driver.run, self.write, self._whereabouts.keep)
 
     def minded(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
@@ -115,11 +117,15 @@ class Service:
     async def resolve(self) -> None:
         """Find the other members. A name that cannot be resolved yet is tried again later."""
         cell = self.config.cell
-        self._members = await resolve_members(cell.members)
-        self.endpoint.configure(cell.cell_id, cell.epoch, self._members)
+        found = await resolve_members(cell.members)
+        self._whereabouts = Whereabouts(cell, self.endpoint, found, moved=self._check_reach)
 
-    async def keep_resolving(self) -> None:
-        await keep_resolving(self.config.cell, self.endpoint, self._members)
+    def _check_reach(self, found: Mapping[str, Sequence[Address]]) -> None:
+        """Say once which other nodes cannot be reached from here, and when that has changed."""
+        missing = out_of_reach(self.config.node_id, found, self.transport)
+        for node_id in sorted(missing.keys() - self._told_of):
+            self._report(missing[node_id])
+        self._told_of = set(missing)
 
     async def write(self) -> None:
         """Make records durable, in order, off the path of everything else."""
@@ -255,6 +261,7 @@ async def run_service(
     memory and need not sit out.
     """
     assert isinstance(config.cell, Cell)
+    check_families(config)
     world = world_of(member.address for member in config.cell.members)
     clock = clock or world.clock()
     if transport is None:

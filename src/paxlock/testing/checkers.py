@@ -285,7 +285,7 @@ class NodeChecker:
         held = node.held.get(name)
         if held is not None and held.candidate != candidate:
             return true
-        let_go = self.let_go.get((node.node_id, name), {})
+        let_go = self.let_go.get((node.label, name), {})
         return max((at for other, at in let_go.items() if other != candidate), default=-inf)
 
     def released(self, node: NodeMachine, message: Release) -> None:
@@ -341,7 +341,7 @@ class NodeChecker:
 
     def _let_go(self, node: NodeMachine, name: str, before: Held, now: float) -> None:
         candidate, deadline = before.candidate, before.deadline
-        self.let_go.setdefault((node.node_id, name), {})[candidate] = node.clock.true(now)
+        self.let_go.setdefault((node.label, name), {})[candidate] = node.clock.true(now)
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
                 "exclusion rule",

@@ -180,10 +180,10 @@ IN_NODES: tuple[Mutation, ...] = (
         "S7: ceilings are read before sitting out, or from members not in service",
         (
             Edit(
-                "recovery",
-                "Recovery.answered",
-                "late = message.request == AFTER_SITTING_OUT and message.mode is NodeMode.SERVING",
-                "late = True",
+                "joining",
+                "Joining.heard",
+                "if message.request == self.phase > ANNOUNCES and message.mode is NodeMode.SERVING:",
+                "if True:",
             ),
         ),
         changes={

@@ -113,6 +113,9 @@ class Line:
                 with trio.CancelScope(shield=True):
                     await self._going.wait()
 
+    def reaches(self, address: Address) -> bool:
+        return self._inner.reaches(address)
+
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         if not self.stopped:
             self._inner.send_nowait(datagram, address)
@@ -289,7 +292,7 @@ class VirtualWorld(World):
         found: type[object] = VirtualNode if issubclass(kind, Node) else VirtualClient
         return cast(type[T], found)
 
-    def bind_beside(self, addresses: Sequence[Address]) -> Transport:
+    def bind_beside(self, addresses: Sequence[Address], *, named: bool = False) -> Transport:
         return self._cell.bind()
 
     async def bind(self, config: NodeConfig) -> Transport:

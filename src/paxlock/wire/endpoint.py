@@ -58,7 +58,7 @@ from paxlock.wire.peers import Greeters, NodeState, SessionState
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from paxlock.wire.keyring import Keyring
     from paxlock.wire.transport import Address
@@ -122,6 +122,9 @@ class Endpoint:
         self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
         self._keyring = keyring
         self._sealer = keyring.sealer(sender.identity)
+        #: Called with the id of a node that is heard from elsewhere (True), or not at all for a while.
+        self.look_up: Callable[[str, bool], None] | None = None
+        self._now = 0.0
         self._cookies = Cookies(secret)
         self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
         self._wall_offset = wall_offset
@@ -157,6 +160,7 @@ class Endpoint:
 
         Cookies run out, and with them the sessions that have sent none back for so long.
         """
+        self._now = now
         if self._wall_offset is not None:
             self._incarnation_max = incarnation_max(now + self._wall_offset)
         if not self._cookies.age(now):
@@ -212,6 +216,11 @@ class Endpoint:
 
     # Sending.
 
+    def _knows(self, peer: Peer) -> bool:
+        if isinstance(peer, str):
+            return peer in self._nodes
+        return peer in self._sessions or peer in self._greeters
+
     def queue(self, peer: Peer, message: Message) -> None:
         """Put a message into the next datagram for this peer; without an address for it, count and drop it.
 
@@ -220,8 +229,7 @@ class Endpoint:
         encoded = self._encoder.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
-            known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
-            if not known:
+            if not self._knows(peer):
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = Outbox()
@@ -261,6 +269,8 @@ class Endpoint:
             if node is None:  # left the configuration since
                 self._counts["unknown_peer"] += len(outbox.messages)
                 return
+            if node.sent(self._now) and self.look_up is not None:
+                self.look_up(peer, False)
             address, issue, echo = node.address, self._issued(node), node.echo
             node.last = outbox
         else:
@@ -397,7 +407,9 @@ class Endpoint:
             return None
         if not messages or not known.window.take(number):
             return None
-        if not isinstance(peer, str):
+        if isinstance(peer, str):
+            self._nodes[peer].unheard = 0
+        else:
             self._sessions.move_to_end(peer)
         return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives)
 
@@ -451,6 +463,9 @@ class Endpoint:
             raise Dropped("future")
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
+            if node is not None and self.look_up is not None:
+                self._open(datagram, header)  # nobody without the key makes us look anything up
+                self.look_up(sender.node_id, True)
             raise Dropped("address")
         payload, said = self._open(datagram, header)
         current = sender.incarnation == node.incarnation and sender.run == node.run
@@ -468,6 +483,7 @@ class Endpoint:
             return self._from_outdated(node, header, sender, address, payload, said, proved)
         messages = decode_untrusted(payload)
         node.adopt(sender)
+        node.unheard = 0
         node.window.take(header.sequence)
         node.move(address)
         # A datagram that was overtaken may carry an older cookie.
@@ -544,9 +560,6 @@ class Endpoint:
         self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
-
-    def _has_session(self, session: bytes) -> bool:
-        return session in self._sessions or session in self._greeters
 
     def _repeat(self, node_id: str, node: NodeState) -> None:
         """Queue once more, before anything newer, what was last sent to this node."""

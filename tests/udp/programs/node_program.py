@@ -12,6 +12,7 @@ import sys
 from functools import partial
 
 import trio
+from hosts import use_hosts
 
 from paxlock import NodeConfig, PaxlockError, serve_node
 from paxlock.service import Service
@@ -39,6 +40,7 @@ async def answer_questions(service: Service) -> None:
 
 
 async def main(cell: str, node_id: str, data_dir: str, start: str = "") -> None:
+    use_hosts()
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             service = await nursery.start(run, cell, node_id, data_dir, start)
