@@ -611,7 +611,8 @@ class Contender:
             return
         attempt.retry = self._pacing.retry_first()
         if not attempt.proposer.promises:
-            wait = self._pacing.rng.uniform(1.0, 2.0) * attempt.retry
+            longer = min((now - attempt.proposer.asked_at) / 2.0, RETRY_MAX_S)
+            wait = self._pacing.rng.uniform(1.0, 2.0) * max(attempt.retry, longer)
         else:
             wait = attempt.retry if attempt.queues else 0.0
         self._set_timer(attempt, now + wait)

@@ -16,7 +16,19 @@ from paxlock.core.durable import SnapshotName
 from paxlock.core.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives, outlived
-from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
+from paxlock.core.messages import (
+    Accepted,
+    Commit,
+    Event,
+    Inquire,
+    Message,
+    Peer,
+    Seen,
+    Unwatch,
+    View,
+    Watch,
+    Watching,
+)
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
 from paxlock.core.record import Record
@@ -277,10 +289,17 @@ class Learner:
             self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), InquiryTimer())
 
     def inquire(self, name: str, now: float) -> None:
-        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes."""
+        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes. The
+        candidate is told once more that its lease is held here: a holder answers that with its Commit.
+        """
         inquiry = self._inquiries.get(name)
         if inquiry is None:
             return
+        record = self._acceptor.records.get(name)
+        if record is not None and record.lease is not None:
+            candidate = record.lease.candidate
+            told = Accepted(0, record.name, candidate, record.lease_term, record.seq)
+            self.sends.append((candidate.session, told))
         for node in self._others:
             self.sends.append((node, Inquire(0, name)))
         self._judge_inquiry(name, inquiry, now)
