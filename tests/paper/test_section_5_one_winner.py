@@ -8,7 +8,6 @@ from by_hand import (
     ATHENS,
     BYBLOS,
     CYRENE,
-    GRACE,
     NAME,
     TTL,
     HandReplica,
@@ -188,7 +187,7 @@ def test_s5_a_vote_taken_in_vain_is_given_back_to_the_holder() -> None:
 
 def refusal(node: HandReplica, now: float = 1.0) -> Occupant:
     """What a node says of the occupant to one that tries."""
-    asked = StandingPrepare(1, NAME, 1, BYBLOS, 0, 0, "", 10_000, b"", 9)
+    asked = StandingPrepare(1, NAME, 1, BYBLOS, 0, 0, 0, "", 10_000, b"", 9)
     (answer,) = [m for m in node.receive(asked, BYBLOS.session, now) if isinstance(m, Refused)]
     assert answer.occupant is not None
     return answer.occupant
@@ -298,24 +297,13 @@ def test_l7_an_own_attempt_that_leaves_holds_nothing() -> None:
     assert session.told(Failed) == []
 
 
-def test_l7_an_own_lease_that_was_detached_is_held() -> None:
-    session = HandSession()
-    granted = session.to_grant(now=0.0)
-    session.machine.detach(granted.ticket, 0.5)
-    ticket = session.campaign(now=0.5, wait=0.0)
-    asked = session.sent_to_all(StandingPrepare)
-    for node in "ab":
-        session.refused(node, asked, RefusalReason.HELD, now=0.501, occupant=holder(granted.candidate))
-    assert session.told(Failed) == [Failed(ticket, Reason.HELD, "athens", "")]
-
-
 # Votes split among such (L2)
 
 
 def split_with(session: HandSession, *, ages: tuple[float, float] = (0.0, 0.0)) -> None:
     """Node a is with this one, b and c with others of these ages. A round trip takes a millisecond."""
     for node in "abc":
-        session.machine._out.round_trips.measured(node, 0.001)
+        session.machine._pacing.round_trips.measured(node, 0.001)
     session.campaign(now=0.0, wait=0.0)
     asked = session.sent_to_all(StandingPrepare)
     session.took("a", asked, 1, now=0.001)
@@ -351,7 +339,7 @@ def test_l2_one_that_tries_gives_way_to_anybody_in_the_end() -> None:
     """The other does not see that it should: it may be dead, or hear of ages later than this one."""
     session = HandSession("agora")
     split_with(session)
-    session.run_until(6 * GRACE - 0.001)
+    session.run_until(6 * 0.01 - 0.001)  # windows: a round trip is short
     assert session.sent(Release) == []
     session.run_until(1.0)
     assert {m.candidate.session for _, m in session.sent(Release)} == {session_id("agora")}

@@ -63,12 +63,12 @@ def test_s7_joining_sits_out_first_and_reads_the_ceilings_after_that() -> None:
 
 def test_s15_an_answer_to_another_life_or_run_of_this_node_counts_for_nothing() -> None:
     """A greeting of an earlier life, which asked after sitting out, comes late, and this one is answered."""
-    node = note(joining())
+    node, end = note(joining()), NOTED + SITS_OUT
+    request = asks(node, end + 0.5)
     for life in ((UNIX_S - 1, session_id("first")), (UNIX_S, session_id("first")), (UNIX_S - 1, SECOND)):
         for other in "bc":
-            node.receive(greeted(to=life, request=2, ceiling=1000), other, 2.0)
-    end = NOTED + SITS_OUT
-    request = asks(node, end + 0.5)
+            node.receive(greeted(to=life, request=request, ceiling=1000), other, end + 0.6)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
     for other in "bc":
         node.receive(greeted(to=MINE, request=request, ceiling=3000), other, end + 1.0)
     assert first_promise(node, end + 2.0).term == 3001
@@ -163,6 +163,17 @@ def test_s15_who_joins_itself_or_has_been_outlived_has_not_noted() -> None:
     assert mode_of(node.machine) is NodeMode.STARTING
     node.receive(greeted(to=MINE, incarnation=5), "d", 2.0)
     assert mode_of(node.machine) is NodeMode.RECOVERING
+
+
+def test_s15_a_node_that_joins_says_that_it_is_no_member_yet() -> None:
+    node = joining()
+    assert not greet(node, "b", 9, SECOND, 0.1).member
+    note(node)
+    request = asks(node, NOTED + SITS_OUT + 0.1)
+    assert not greet(node, "b", 10, SECOND, NOTED + SITS_OUT + 0.2).member
+    for other in "bc":
+        node.receive(greeted(to=MINE, request=request), other, NOTED + SITS_OUT + 0.3)
+    assert greet(node, "b", 11, SECOND, NOTED + SITS_OUT + 0.4).member
 
 
 def test_s15_it_sits_out_the_longest_max_ttl_that_anybody_names() -> None:

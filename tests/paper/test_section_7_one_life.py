@@ -227,7 +227,7 @@ def test_s15_names_renewals_and_releases_are_counted_so_too() -> None:
         renew, by = sent[node]["Renew"], cyrene.machine.session
         assert isinstance(renew, Renew)
         answers: list[Message] = [
-            Names(getattr(sent[node]["List"], "request", 0), (NAME,), False),
+            Names(getattr(sent[node]["List"], "request", 0), "", (NAME,), False),
             Renewed(renew.request, by, held.session, renew.seq, ((held.attempt, 3),), ()),
             Released(getattr(sent[node]["Release"], "request", 0), NAME, held, 0),
         ]

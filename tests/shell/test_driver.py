@@ -16,6 +16,7 @@ from paxlock import service as service_module
 from paxlock.clock import TrioClock
 from paxlock.core import acceptor, recovery
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.lives import Lives
 from paxlock.core.messages import Hello, Message, Peer
 from paxlock.driver import Driver
 from paxlock.service import run_service
@@ -47,7 +48,7 @@ class Busy:
         self.given: list[float] = []
         self._clock = clock
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None:
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None:
         self.given.append(now)
         self._clock.time += HANDLED_S
 
@@ -85,6 +86,9 @@ class OneByOne:
 
     def receive_untrusted(self, datagram: bytes, address: Address) -> Received:
         return Received("a", A, (Hello(1),), address, CELL_ID, 1)
+
+    def age(self, now: float) -> None:
+        pass
 
     def flush(self) -> list[tuple[bytes, Address]]:
         return []

@@ -476,7 +476,7 @@ def test_of_two_runs_of_one_incarnation_the_later_stays() -> None:
 def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
     session, node = new_session(), new_node()
     acquaint(session, node)
-    sent = [Prepare(n, f"name-{n}", 1, Candidate(SESSION, n), 0, 50, "host") for n in range(100)]
+    sent = [Prepare(n, f"name-{n}", 1, Candidate(SESSION, n), 0, 50, 0, "host") for n in range(100)]
     for message in sent:
         session.queue("a", message)
     datagrams = session.flush()
@@ -489,7 +489,7 @@ def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
 def test_the_largest_standing_prepare_fits() -> None:
     largest = StandingPrepare(
         *(INT_MAX, "n" * NAME_MAX_BYTES, TERM_MAX, Candidate(SESSION, INT_MAX), INT_MAX, INT_MAX),
-        *("l" * LABEL_MAX_BYTES, INT_MAX, bytes(DATA_MAX_BYTES), INT_MAX),
+        *(INT_MAX, "l" * LABEL_MAX_BYTES, INT_MAX, bytes(DATA_MAX_BYTES), INT_MAX),
     )
     assert len(encode(largest)) <= new_session().room
 
@@ -505,7 +505,7 @@ def test_more_small_messages_than_one_array_counts() -> None:
 
 @pytest.mark.parametrize("endpoint", [new_session(), new_node("b"), new_session(sealed=False)])
 def test_largest_message_fits_and_a_larger_one_is_refused(endpoint: Endpoint) -> None:
-    candidates = [Names(0, (*["n" * 200] * 4, "n" * 80, "n" * length), True) for length in range(24, 256)]
+    candidates = [Names(0, "", (*["n" * 200] * 4, "n" * 80, "n" * length), True) for length in range(24, 256)]
     by_length = {len(encode(message)): message for message in candidates}
     endpoint.queue("a", by_length[endpoint.room])
     assert len(only(endpoint.flush())[0]) == DATAGRAM_MAX_BYTES - 1  # the array's header could be longer by 1
@@ -657,7 +657,7 @@ def test_new_addresses_keep_what_is_known() -> None:
     assert to == ADDRESSES["a"]
     assert node.receive_untrusted(datagram, HOME) is not None
     session.configure(CELL, EPOCH, {"a": [there], "b": [], "c": []})
-    session.queue("a", List(1, "", ""))
+    session.queue("a", List(1, "", "", 1))
     datagram, to = only(session.flush())
     assert to == there
     assert node.receive_untrusted(datagram, HOME) is not None
@@ -698,7 +698,7 @@ def test_fuzz(sealed: bool) -> None:
     session, node = new_session(sealed=sealed), new_node(sealed=sealed)
     acquaint(session, node)
     session.queue("a", Hello(1))
-    session.queue("a", Prepare(2, "jobs", 1, Candidate(SESSION, 1), 0, 50, "host"))
+    session.queue("a", Prepare(2, "jobs", 1, Candidate(SESSION, 1), 0, 50, 0, "host"))
     node.queue(SESSION, Promise(2, "jobs", Candidate(SESSION, 1), 1, 0, 0))
     node.queue("b", Greet(1, 1, b"r" * 16))
     samples = [datagram for datagram, _ in session.flush() + node.flush()]

@@ -85,7 +85,11 @@ def test_what_makes_no_sense_is_counted_and_dropped() -> None:
     answer = View(1, "n", 1, None, 0, False, False, False, 0)
     assert ask(node, answer) == []
     assert ask(node, Greet(1, 1, b"x" * 16)) == []
-    for message in (Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, ""), Poll(1, "n"), Names(1, (), False)):
+    for message in (
+        Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, 0, ""),
+        Poll(1, "n"),
+        Names(1, "", (), False),
+    ):
         node.receive(message, "b", 0.0)
     assert [m for peer, m in node.take_effects().sends if peer == "b" and not isinstance(m, Greet)] == []
     assert node.counters["unexpected"] == 5
@@ -101,7 +105,7 @@ def test_names_in_use_are_listed_in_order_a_page_at_a_time() -> None:
     found: list[str] = []
     pages = 0
     while True:
-        (page,) = ask(node, List(1, "jobs/", found[-1] if found else ""))
+        (page,) = ask(node, List(1, "jobs/", found[-1] if found else "", 1))
         assert isinstance(page, Names)
         found.extend(page.names)
         pages += 1
@@ -115,7 +119,7 @@ def test_a_name_that_ended_is_not_in_use() -> None:
     node = replica()
     hold(node, "n", 1)
     ask(node, Release(1, "n", Candidate(SESSION, 1), 1), 1.0)
-    (page,) = ask(node, List(1, "", ""), 1.0)
+    (page,) = ask(node, List(1, "", "", 1), 1.0)
     assert isinstance(page, Names) and page.names == ()
 
 
@@ -150,7 +154,9 @@ def test_who_waits_or_watches_is_sent_to_before_who_lets_go() -> None:
     waiter, watcher = (name.ljust(16, b".") for name in (b"byblos", b"corinth"))
     hold(node, "n", 1)
     node.receive(Watch(1, 1, "n", False, 10_000), watcher, 0.0)
-    node.receive(StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, "", 10_000, b"", 1), waiter, 0.0)
+    node.receive(
+        StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, 0, "", 10_000, b"", 1), waiter, 0.0
+    )
     node.take_effects()
     node.receive(Release(2, "n", Candidate(SESSION, 1), 1), SESSION, 0.1)
     sends = node.take_effects().sends

@@ -6,7 +6,6 @@ Commit informs; it never changes what an acceptor holds, and never arms a timer 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, U
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
 from paxlock.core.record import Record
+from paxlock.core.subscription import EVENTS_IN_FLIGHT, Subscription
 from paxlock.core.timers import Timers
 
 __all__ = ["EventTimer", "InquiryTimer", "Learner"]
@@ -28,9 +28,6 @@ __all__ = ["EventTimer", "InquiryTimer", "Learner"]
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-EVENT_RETRY_FIRST_S = 0.02
-EVENT_RETRY_MAX_S = 1.0
-EVENTS_IN_FLIGHT = 32
 SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
@@ -81,23 +78,6 @@ class Inquiry:
     wait: float = INQUIRY_FIRST_S
     views: dict[str, View] = attrs.field(factory=dict)
     lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
-
-
-@attrs.define(eq=False)
-class Subscription:
-    """One watch of one session. ``pending`` holds, per name, the version not yet acknowledged.
-
-    The present state of a prefix is told in the order of the names, as many at a time as may be in flight.
-    """
-
-    session: bytes
-    watch: int
-    pattern: str
-    prefix: bool
-    lapses_at: float
-    pending: dict[str, int] = attrs.field(factory=dict)
-    told_to: str | None = None  #: while the present state is being told: the last name that is under way
-    retry: float = EVENT_RETRY_FIRST_S
 
 
 class Learner:
@@ -367,7 +347,7 @@ class Learner:
         else:
             self._by_name.setdefault(message.pattern, set()).add(key)
             self._version += 1
-            found.pending[message.pattern] = self._version
+            found.queue(message.pattern, self._version)
         self._send_events(found, now)
         return found
 
@@ -382,7 +362,7 @@ class Learner:
             found.told_to = name
             if name not in found.pending:
                 self._version += 1
-                found.pending[name] = self._version
+                found.queue(name, self._version)
         found.told_to = None
 
     def unwatch(self, message: Unwatch, session: bytes) -> None:
@@ -393,20 +373,10 @@ class Learner:
         found = self._subscriptions.get((session, message.watch))
         if found is None:
             return
-        full = len(found.pending) > EVENTS_IN_FLIGHT
-        acknowledged = 0
-        for name, version in message.versions:
-            if found.pending.get(name, version + 1) <= version:
-                del found.pending[name]
-                acknowledged += 1
-        if not acknowledged:
-            return
-        found.retry = EVENT_RETRY_FIRST_S
-        left = min(len(found.pending), EVENTS_IN_FLIGHT - acknowledged if full else EVENTS_IN_FLIGHT)
-        self._tell_more(found, acknowledged)
-        if len(found.pending) > left:
-            # Only what moves up: those before it are on their way already.
-            self._send_events(found, now, after=max(0, left))
+        acknowledged = found.seen(message.versions, now)
+        if acknowledged:
+            self._tell_more(found, acknowledged)
+            self._send_events(found, now)
 
     def repeat(self, key: EventTimer, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
@@ -416,10 +386,9 @@ class Learner:
         if found.lapses_at <= now:
             self._drop((key.session, key.watch))
             return
-        if found.pending:
-            self._send_events(found, now)
-            found.retry = min(found.retry * 2.0, EVENT_RETRY_MAX_S)
-        self._timers.add(found.lapses_at, key)
+        for name in found.late(now):
+            self._send_event(found, name, self.view(name, now), now)
+        self._send_events(found, now)
 
     def _publish(self, name: str, now: float) -> None:
         """Queue an event for those who watch, if the view differs from the one shown last."""
@@ -441,20 +410,20 @@ class Learner:
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
-            if found.pending.pop(name, None) is not None:
+            if found.queue(name, self._version):
                 self._tell_more(found, 1)  # names that change again and again step back behind the others
-            found.pending[name] = self._version
-            found.retry = EVENT_RETRY_FIRST_S
             if len(found.pending) <= EVENTS_IN_FLIGHT:
-                event = Event(found.watch, self._version, view)
-                self.sends.append((found.session, event))
-                self._timers.add(now + found.retry, EventTimer(*key))
+                self._send_event(found, name, view, now)
+            self._timers.add(now + found.retry, EventTimer(*key))
 
-    def _send_events(self, found: Subscription, now: float, *, after: int = 0) -> None:
-        for name, version in islice(found.pending.items(), after, EVENTS_IN_FLIGHT):
-            self.sends.append((found.session, Event(found.watch, version, self.view(name, now))))
-        if found.pending:
-            self._timers.add(now + found.retry, EventTimer(found.session, found.watch))
+    def _send_events(self, found: Subscription, now: float) -> None:
+        for name in found.unsent():
+            self._send_event(found, name, self.view(name, now), now)
+        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+
+    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
+        found.sent(name, now)
+        self.sends.append((found.session, Event(found.watch, found.pending[name], view)))
 
     def _drop(self, key: tuple[bytes, int]) -> None:
         found = self._subscriptions.pop(key, None)

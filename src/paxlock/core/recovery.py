@@ -298,7 +298,7 @@ class Recovery:
         Without a disk there is no ceiling to tell, only the highest term used so far. None for what is not
         to be believed.
         """
-        believed = 1 <= message.incarnation <= incarnation_max(now + self.wall_offset)
+        believed = 1 <= message.incarnation <= self._incarnation_max(now)
         if node not in self.others or not believed:
             return None
         known = {seen.node_id: seen for seen in self.record.seen}
@@ -337,11 +337,11 @@ class Recovery:
         ):
             return
         if self._another_memory(message.seen_incarnation, message.seen_run):
-            self.hears_of(node, message.seen_incarnation)
+            self.hears_of(node, message.seen_incarnation, now)
             return
-        self._note(SeenNode(node, message.incarnation, message.run))
-        for seen in message.known:
-            self._note(seen)
+        for seen in (SeenNode(node, message.incarnation, message.run), *message.known):
+            if seen.incarnation <= self._incarnation_max(now):
+                self._note(seen)
         if self.joining is None:
             self._greeted.add(node)
         else:
@@ -350,10 +350,15 @@ class Recovery:
         self.unconfirmed = False
         self.advance(now)
 
-    def hears_of(self, node: str, incarnation: int) -> None:
+    def _incarnation_max(self, now: float) -> int:
+        return incarnation_max(now + self.wall_offset)
+
+    def hears_of(self, node: str, incarnation: int, now: float) -> None:
         """Another member knows of a life of this node that this disk does not know: it must join, or, while
-        it does so, take a higher incarnation than that one's.
+        it does so, take a higher incarnation than that one's. Of the future nobody can know.
         """
+        if incarnation > self._incarnation_max(now):
+            return
         if self.joining is not None and self.mode is not NodeMode.SERVING:
             # Durable before it is told to anybody; until then nobody is greeted.
             self.record = attrs.evolve(self.record, incarnation=incarnation + INCARNATION_STEP)

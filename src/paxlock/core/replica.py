@@ -176,7 +176,7 @@ class Replica:
         if isinstance(peer, str):
             mine = lives.get(self.settings.node_id, 0)
             if mine > self._recovery.record.incarnation:
-                self._recovery.hears_of(peer, mine)
+                self._recovery.hears_of(peer, mine, now)
             else:
                 self._from_node(message, peer, now, lives)
         else:

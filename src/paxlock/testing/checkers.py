@@ -20,6 +20,7 @@ from paxlock.testing.machines import Held, NodeMachine
 __all__ = ["CheckFailed", "Exclusion", "Histories", "NodeChecker", "SessionChecker", "Tenure", "WatchChecker"]
 
 EPSILON_S = 1e-7
+WINDOW_MIN_S, WINDOW_MAX_S = 0.01, 5.0  #: within which a stated window counts (section 2)
 
 
 class CheckFailed(AssertionError):
@@ -176,20 +177,25 @@ class NodeChecker:
 
     Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
     out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number, and no number
-    is lowered (S5); a lease that has run out leaves its term closed; a promise lapses with the grace (L6).
-    ``accepted`` keeps which nodes have held which lease in which term, ``deadlines`` until when, in true
-    time, and in which term.
+    is lowered (S5); a lease that has run out leaves its term closed; a promise lapses with the window that
+    its candidate stated, or with the grace (L6). ``accepted`` keeps which nodes have held which lease in
+    which term, ``deadlines`` until when, in true time, and in which term.
     """
 
     grace: float
     deadlines: dict[Candidate, dict[str, tuple[float, int]]] = attrs.field(factory=dict)
     accepted: dict[tuple[str, int, Candidate], set[str]] = attrs.field(factory=dict)
     let_go: dict[tuple[str, str], dict[Candidate, float]] = attrs.field(factory=dict)
+    windows: dict[tuple[str, Candidate], float] = attrs.field(factory=dict)  #: the longest stated to a node
 
     def before(
         self, node: NodeMachine, message: Message, sender: object, now: float
     ) -> dict[Candidate, float]:
         """The deadlines that this Renew must not move: those stored with its number or a later one."""
+        if isinstance(message, Prepare) and message.window_ms:
+            key = (node.node_id, message.candidate)
+            stated = min(max(message.window_ms / 1000.0, WINDOW_MIN_S), WINDOW_MAX_S)
+            self.windows[key] = max(self.windows.get(key, 0.0), stated)
         if not isinstance(message, Renew):
             return {}
         frozen: dict[Candidate, float] = {}
@@ -285,7 +291,7 @@ class NodeChecker:
         held = node.held.get(name)
         if held is not None and held.candidate != candidate:
             return true
-        let_go = self.let_go.get((node.node_id, name), {})
+        let_go = self.let_go.get((node.label, name), {})
         return max((at for other, at in let_go.items() if other != candidate), default=-inf)
 
     def released(self, node: NodeMachine, message: Release) -> None:
@@ -326,8 +332,8 @@ class NodeChecker:
         before = node.promised.get(name)
         if before is None or before[:2] != (owner, term):
             node.promised[name] = (owner, term, now)
-        elif now > before[2] + self.grace + EPSILON_S:
-            raise CheckFailed("L6", f"{node.node_id} keeps its promise of term {term} beyond the grace")
+        elif now > before[2] + self.windows.get((node.node_id, owner), self.grace) + EPSILON_S:
+            raise CheckFailed("L6", f"{node.node_id} keeps its promise of term {term} beyond its window")
 
     def _goes_on(self, node: NodeMachine, before: Held, held: Held) -> None:
         """The node holds the same candidate's lease as before."""
@@ -341,7 +347,7 @@ class NodeChecker:
 
     def _let_go(self, node: NodeMachine, name: str, before: Held, now: float) -> None:
         candidate, deadline = before.candidate, before.deadline
-        self.let_go.setdefault((node.node_id, name), {})[candidate] = node.clock.true(now)
+        self.let_go.setdefault((node.label, name), {})[candidate] = node.clock.true(now)
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
                 "exclusion rule",

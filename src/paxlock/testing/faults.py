@@ -45,6 +45,8 @@ class Faults:
             FaultKind.ONE_WAY_SPLIT: self._split_one_way,
             FaultKind.BROKEN_LINKS: self._break_links,
             FaultKind.HOLDER_CUT_OFF: self._cut_off_a_holder,
+            FaultKind.TWIN: self._start_a_twin,
+            FaultKind.ECHO: self._echo,
         }
 
     def begin(self) -> None:
@@ -63,6 +65,7 @@ class Faults:
                 sim.resume(machine)
         for node in nodes.all:
             node.disk.slow_until, node.disk.fails_for = -inf, None
+        nodes.end_twins()
         self._leave_out()
         for node in nodes.all:
             nodes.bring_back(node)
@@ -125,6 +128,22 @@ class Faults:
         sim.nodes.crash(node)
         node.disk, node.lost_disk = Disk(), True
         return self._back(node, fault)
+
+    def _start_a_twin(self, fault: Fault) -> str | None:
+        """One at a time, as with lost disks; and nodes without a disk nothing protects (section 7)."""
+        sim = self._sim
+        if sim.scenario.nodes < 3 or sim.scenario.durability is not Durability.RECORD:
+            return None
+        if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
+            return None
+        node = self._a_node(fault)
+        if node is None:
+            return None
+        return self._back(sim.nodes.move(node), fault)
+
+    def _echo(self, fault: Fault) -> str | None:
+        count = self._sim.network.echo(fault.rng())
+        return f"{count} datagrams of lives that are over -> nodes" if count else None
 
     def _fail_a_disk(self, fault: Fault) -> str | None:
         node = self._a_node(fault)

@@ -126,7 +126,8 @@ class NodeMachine(Machine):
 
     @property
     def node_id(self) -> str:
-        return self.label
+        """Of the node whose life this is: another one may live under the same id (a twin)."""
+        return self.label.partition(" ")[0]
 
     @property
     def acceptor(self) -> Acceptor:

@@ -52,6 +52,7 @@ class Nodes:
             for node_id, (address,) in self.addresses.items()
         ]
         self._noted: set[tuple[str, SeenNode]] = set()  #: who has ever written down which life of another
+        self.twins: list[NodeMachine] = []  #: old processes of nodes that have joined elsewhere
         self.left_out: set[str] = set()  #: by the heal: nobody brings them back
         for node in self.all:
             sim.network.machines[node.address] = node
@@ -64,6 +65,41 @@ class Nodes:
         """Create the cell."""
         for node in self.all:
             self.start(node, create=True)
+
+    # Twins
+
+    def move(self, node: NodeMachine) -> NodeMachine:
+        """The node's address was changed in the cell file, and it is to join there. Its old process lives on:
+        clients that have begun before go on with it, but nothing passes between it and the nodes any more.
+        """
+        sim, place = self._sim, len(self.twins) + len(self.all)
+        new = NodeMachine(
+            node.node_id,
+            ("127.0.0.1", FIRST_PORT + place),
+            sim.clock_of(f"{node.node_id} {place}"),
+            rng=Random(f"disk {sim.seed} {node.node_id} {place}"),
+            life=node.life + 1,
+            lost_disk=True,
+        )
+        node.label = f"{node.node_id} (life {len(self.twins)})"
+        self.all[self.all.index(node)] = new
+        self.twins.append(node)
+        sim.network.machines[new.address] = new
+        sim.network.part(node.label)
+        self.addresses[new.node_id] = (new.address,)
+        for other in self.all:
+            if other.endpoint is not None:
+                other.endpoint.configure(CELL_ID, EPOCH, self.addresses)
+        return new
+
+    def end_twins(self) -> None:
+        """Old processes end at last, and every client learns where the nodes are by now."""
+        for node in self.twins:
+            if node.core is not None or node.writing is not None:
+                self.crash(node)
+        if self.twins:
+            for client in self._sim.workload.clients:
+                client.endpoint.configure(CELL_ID, EPOCH, self.addresses)
 
     # Turns
 
@@ -114,13 +150,20 @@ class Nodes:
         sim.check.nodes.after(node, now, frozen)
         for published in effects.published:
             sim.tell(node.label, What.NOTICE, text=str(published))
-            if isinstance(published, MemoryLost):
+            if isinstance(published, MemoryLost) and node in self.twins:
+                sim.at(sim.true, self._outlived, node, node.life)
+            elif isinstance(published, MemoryLost):
                 raise CheckFailed("memory", f"{node.label} says: {published.explanation}")
             if isinstance(published, ModeChanged) and published.joins:
                 self._joins(node, core, published, now)
             if isinstance(published, ModeChanged) and published.mode is NodeMode.SERVING:
                 node.calm_since = max(node.calm_since, sim.true)
                 sim.check.nodes.serves(node, sim.check.exclusion)
+
+    def _outlived(self, node: NodeMachine, life: int) -> None:
+        """An old process has heard of the new life: it stops."""
+        if node.life == life:
+            self.crash(node)
 
     def _joins(self, node: NodeMachine, core: Replica, changed: ModeChanged, now: float) -> None:
         """A node without memory goes on: before it sits out, enough others must have noted it (S15)."""
@@ -225,6 +268,7 @@ class Nodes:
     def _started(self, node: NodeMachine, start: Start) -> None:
         sim, scenario = self._sim, self._sim.scenario
         node.disk.record = start.record
+        self._noted.update((node.label, seen) for seen in start.record.seen)
         node.writing = None
         node.lost_disk = False
         now = node.now(sim.true)

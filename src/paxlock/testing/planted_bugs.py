@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from paxlock.testing.mutations import Mutation
+from paxlock.testing.planted_in_lives import IN_LIVES
 from paxlock.testing.planted_in_nodes import IN_NODES
 from paxlock.testing.planted_in_sessions import IN_SESSIONS
 from paxlock.testing.planted_in_shell import IN_SHELL
 
 __all__ = ["PLANTED_BUGS"]
 
-PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_SESSIONS, *IN_SHELL)
+PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_LIVES, *IN_SESSIONS, *IN_SHELL)

@@ -114,7 +114,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Replica._from_session",
                 "learner.told(message, now)",
                 "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
-                "now)",
+                "0.01, now)",
             ),
         ),
         seed=1,
@@ -165,7 +165,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Start(record, 0, sits_out, None)",
             ),
         ),
-        seed=47,
+        seed=48,
         changes={**RESTARTS, "max_ttl_ms": 250, "faulty_for": 1.0},
     ),
     Mutation(
@@ -180,10 +180,10 @@ IN_NODES: tuple[Mutation, ...] = (
         "S7: ceilings are read before sitting out, or from members not in service",
         (
             Edit(
-                "recovery",
-                "Recovery.answered",
-                "late = message.request == AFTER_SITTING_OUT and message.mode is NodeMode.SERVING",
-                "late = True",
+                "joining",
+                "Joining.heard",
+                "if message.request == self.phase > ANNOUNCES and message.mode is NodeMode.SERVING:",
+                "if True:",
             ),
         ),
         changes={
@@ -232,8 +232,8 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor._advance",
-                "head.arrival, head.received_at)",
-                "head.arrival, head.arrival)",
+                "head.window, head.received_at)",
+                "head.window, head.arrival)",
             ),
         ),
         changes=STANDING,

@@ -11,6 +11,7 @@ import attrs
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.notices import (
     Answered,
+    Barred,
     Changed,
     Ended,
     Extended,
@@ -26,6 +27,7 @@ from paxlock.testing.endurance import check_loss
 from paxlock.testing.linearizability import OperationKind, OperationOutcome
 from paxlock.testing.machines import ClientMachine
 from paxlock.testing.moments import What
+from paxlock.testing.scenario import START_S
 
 if TYPE_CHECKING:
     from paxlock.testing.simulation import Simulation
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Workload"]
 
 HANDLE_RENEWALS_MAX = 3
-HANDLE_PATIENCE_S = 0.15
+HANDLE_PATIENCE_S = 0.15  #: or so many round trips, if that is longer:
+HANDLE_ROUND_TRIPS = 4
 HEALED_HOLD_S = 0.03
+BURST_WITHIN = 0.5  #: the part of the time of faults in which a burst begins
 DRAIN_PER_WISH_S = 0.4  #: after a ttl, every open wish is served within so much for each that is open
 END_S = 3.0  #: how long watchers may take to arrive at the last state
 FIRST_CLIENTS_S = 0.01
@@ -87,7 +91,7 @@ class Workload:
         scenario = simulation.scenario
         rng = Random(f"workload {simulation.seed}")
         self.clients: list[ClientMachine] = []
-        self.names = [f"name {at}" for at in range(scenario.names)]
+        self.names = [f"name {at}" for at in range(scenario.names + scenario.burst)]
         self._ttls = sorted(
             rng.randint(scenario.ttl_min_ms, scenario.max_ttl_ms) / 1000.0 for _ in range(scenario.ttls)
         )
@@ -107,6 +111,9 @@ class Workload:
         sim = self._sim
         for slot in range(sim.scenario.clients):
             sim.at(self._rng.random() * FIRST_CLIENTS_S, self._arrive, slot, 0)
+        if sim.scenario.burst:
+            rng = Random(f"burst of {sim.seed}")
+            sim.at(START_S + rng.random() * BURST_WITHIN * sim.scenario.faulty_for, self._burst, rng)
 
     def heal(self) -> None:
         """From now on nobody wants anything new, and nobody holds for long."""
@@ -150,7 +157,10 @@ class Workload:
             return  # all have vanished; others are about to arrive
         self._stage = _Stage.LAST
         for name in self.names:
-            wish = self._campaign(self._rng.choice(self.clients), name, None)
+            able = [client for client in self.clients if (client.session, name) not in self._gave_away]
+            if not able:
+                continue  # whoever detached a name does not get it again
+            wish = self._campaign(self._rng.choice(able), name, None)
             wish.kept = self._rng.random() < 0.5
 
     def _watchers_are_right(self, true: float) -> bool:
@@ -203,7 +213,7 @@ class Workload:
         if client.core is None or self._stage is not _Stage.FAULTY:
             return
         if sim.true >= client.paused_until:
-            name = client.rng.choice(self.names)
+            name = client.rng.choice(self.names[: scenario.names])
             if random() < scenario.polls:
                 ticket = client.core.poll(name, client.now(sim.true))
                 self._polls[client.session, ticket] = (name, sim.true)
@@ -222,7 +232,24 @@ class Workload:
                     sim.at(sim.true + random() * scenario.max_ttl, self._release, wish)
         self._think(client)
 
+    def _burst(self, rng: Random) -> None:
+        """One client wants very many names at one moment, and nobody else wants these so far."""
+        sim = self._sim
+        able = [client for client in self.clients if sim.true >= client.paused_until]
+        if able:
+            client = rng.choice(able)
+            for name in self.names[sim.scenario.names :]:
+                self._want(client, name, None)
+            sim.clients.turn(client, [])
+
     def _campaign(self, client: ClientMachine, name: str, wait: float | None) -> _Wish:
+        wish = self._want(client, name, wait)
+        self._sim.clients.turn(client, [])
+        self._sim.look_for_progress()
+        return wish
+
+    def _want(self, client: ClientMachine, name: str, wait: float | None) -> _Wish:
+        """Call the client; what it has to send leaves in its next turn."""
         sim = self._sim
         assert client.core is not None
         ttl = client.rng.choice(self._ttls)
@@ -232,8 +259,6 @@ class Workload:
         wish = _Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
         self._wishes[client.session, ticket] = wish
         self._called(client, ticket, name, OperationKind.ACQUIRE)
-        sim.clients.turn(client, [])
-        sim.look_for_progress()
         return wish
 
     def _release(self, wish: _Wish) -> None:
@@ -277,7 +302,7 @@ class Workload:
                 wish.over = True
                 self._lost(client, wish)
                 sim.look_for_progress()
-            case Failed(ticket):
+            case Failed(ticket) | Barred(ticket):
                 self._wishes[client.session, ticket].over = True
                 self._returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
                 sim.look_for_progress()
@@ -370,20 +395,19 @@ class Workload:
         if handle.over or not able:
             return
         client = handle.rng.choice(able)
+        patience = max(HANDLE_PATIENCE_S, HANDLE_ROUND_TRIPS * sim.scenario.round_trip)
         assert client.core is not None
         now = client.now(sim.true)
         if handle.left > 0 and self._stage is _Stage.FAULTY:
             handle.left -= 1
-            ticket = client.core.renew_detached(
-                handle.candidate, handle.term, now, patience=HANDLE_PATIENCE_S
-            )
+            ticket = client.core.renew_detached(handle.candidate, handle.term, now, patience=patience)
             self._handles[client.session, ticket] = (handle, now)
             sim.at(sim.true + handle.timing.renew, self._use_handle, handle)
         elif handle.rng.random() < 0.7:
             handle.over = True
             self._ended(handle.candidate)
             ticket = client.core.release_detached(
-                handle.name, handle.candidate, handle.term, now, patience=HANDLE_PATIENCE_S
+                handle.name, handle.candidate, handle.term, now, patience=patience
             )
             self._called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
         sim.clients.turn(client, [])

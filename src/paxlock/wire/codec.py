@@ -166,7 +166,7 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
 _MODE = choice(m.NodeMode)
 
 _LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
-_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, BOOL)
+_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.Waiter, CANDIDATE, LABEL, INT)
 _SEEN = Schema(SeenNode, NODE, INT, RUN)
@@ -183,8 +183,8 @@ _WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, 
 _BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
     1: Schema(m.Hello, INT),
-    2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, LABEL),
-    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT),
+    2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL),
+    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT, INT),
     4: Schema(m.Commit, NAME, TERM, _LEASE_FIELD),
     5: Schema(m.Renew, INT, SESSION, INT, ATTEMPTS),
     6: Schema(m.Release, INT, NAME, CANDIDATE, TERM),
@@ -215,14 +215,14 @@ _BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
     23: Schema(
         m.StandingPrepare,
-        *(INT, NAME, TERM, CANDIDATE, INT, INT, LABEL, INT, DATA, INT),
+        *(INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL, INT, DATA, INT),
     ),
     # the rarer ones, in two bytes
     24: Schema(m.Waiting, INT, NAME, INT),
-    25: Schema(m.List, INT, PREFIX, PREFIX),
+    25: Schema(m.List, INT, PREFIX, PREFIX, INT),
     26: Schema(m.Unwatch, INT, INT),
     27: Schema(m.Waiters, INT, NAME, INT, sequence(nested(_WAITER), SEQUENCE_MAX)),
-    28: Schema(m.Names, INT, sequence(NAME, SEQUENCE_MAX), BOOL),
+    28: Schema(m.Names, INT, PREFIX, sequence(NAME, SEQUENCE_MAX), BOOL),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(
