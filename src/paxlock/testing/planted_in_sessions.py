@@ -525,4 +525,17 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         ),
         test="tests/unit/test_recovery.py::test_an_incarnation_from_the_future_is_neither_noted_nor_answered",
     ),
+    Mutation(
+        "heard-of-and-over",
+        "section 6: a node that has only heard of a holder speaks against it",
+        (
+            Edit(
+                "standing",
+                "_speaks_of",
+                "view.lease is not None and view.lease.candidate == candidate and not view.released",
+                "knows(view, candidate)",
+            ),
+        ),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_of_whom_there_is_talk_is_not_said_to_be_over",
+    ),
 )
