@@ -427,8 +427,8 @@ class Client:
         outcome.set(self._hold(outcome.name, outcome.ttl, notice))
 
     def _expired(self, ticket: int, held: HeldLease) -> None:
-        """Renewed in time, but told only after the deadline that the program knew: for the program it was over
-        by then, so it is over, and nobody shall renew it.
+        """Renewed in time, but told only after the deadline that the program knew: for the program it was
+        over by then, so it is over, and nobody shall renew it.
         """
         del self._held[ticket]
         held.lost(LossReason.EXPIRED)

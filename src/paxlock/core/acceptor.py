@@ -242,9 +242,7 @@ class Acceptor:
                 held.append((attempt, record.lease_term))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
-    def release(
-        self, message: Release, now: float, sender: bytes | None = None
-    ) -> Released | Refused | None:
+    def release(self, message: Release, now: float, sender: bytes | None = None) -> Released | Refused | None:
         """End one candidate for good; whatever belongs to another stays as it is (S1). A holder whose lease
         another ``sender`` ends, by its handle, is told at once.
         """
@@ -260,9 +258,7 @@ class Acceptor:
             record.line.remove(candidate)
         if mine:
             if record.lease is not None and sender not in (None, candidate.session):
-                ended = Refused(
-                    0, record.name, candidate, RefusalReason.ENDED, record.term, self.floor, None
-                )
+                ended = Refused(0, record.name, candidate, RefusalReason.ENDED, record.term, self.floor, None)
                 self.pushes.append((candidate.session, ended))
             record.term = max(message.term, record.term)
             self.highest_term = max(self.highest_term, record.term)

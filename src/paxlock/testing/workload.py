@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import attrs
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.notices import (
     Answered,
+    Barred,
     Changed,
     Ended,
     Extended,
@@ -59,7 +61,9 @@ class _Wish:
     kept: bool | None = None  #: of a last campaign: whether it is held until the run ends
     candidate: Candidate | None = None
     term: int = 0
+    deadline: float = 0.0  #: by the client's clock, as its program knows it
     over: bool = False
+    ended_elsewhere: bool = False  #: somebody has released it by its handle: the holder is to be told
 
     @property
     def waiting(self) -> bool:
@@ -150,8 +154,16 @@ class Workload:
             return  # all have vanished; others are about to arrive
         self._stage = _Stage.LAST
         for name in self.names:
-            wish = self._campaign(self._rng.choice(self.clients), name, None)
+            wish = self._campaign(self._someone(name), name, None)
             wish.kept = self._rng.random() < 0.5
+
+    def _someone(self, name: str) -> ClientMachine:
+        """A client that may campaign for the name; a new one where all have detached a lease of it."""
+        able = [client for client in self.clients if (client.session, name) not in self._gave_away]
+        if not able:
+            self._arrive(max(client.slot for client in self.clients) + 1, 0)
+            able = self.clients[-1:]
+        return self._rng.choice(able)
 
     def _watchers_are_right(self, true: float) -> bool:
         exclusion, watches = self._sim.check.exclusion, self._sim.check.watches
@@ -245,7 +257,7 @@ class Workload:
             sim.at(wish.client.paused_until + 1e-6, self._release, wish)
             return
         wish.over = True
-        if wish.candidate is not None:
+        if wish.candidate is not None and not wish.ended_elsewhere:
             self._called(wish.client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
         self._ended(wish.candidate)
         sim.tell(wish.client.label, What.LEFT, name=wish.name)
@@ -255,7 +267,7 @@ class Workload:
 
     # What clients hear
 
-    def hear_of_losses(self, client: ClientMachine, published: tuple[object, ...]) -> None:
+    def hear_of_losses(self, client: ClientMachine, published: Sequence[object]) -> None:
         """A program that is told of a loss counts nothing as valid any more: before its Release leaves."""
         for notice in published:
             if isinstance(notice, Lost):
@@ -268,8 +280,7 @@ class Workload:
             case Granted():
                 self._granted(client, notice)
             case Extended(ticket, deadline):
-                wish = self._wishes[client.session, ticket]
-                self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
+                self._renewed(client, self._wishes[client.session, ticket], deadline)
             case Lost(ticket, reason):
                 wish = self._wishes[client.session, ticket]
                 if reason is LossReason.EXPIRED and wish.candidate is not None:
@@ -277,7 +288,8 @@ class Workload:
                 wish.over = True
                 self._lost(client, wish)
                 sim.look_for_progress()
-            case Failed(ticket):
+                self._try_again(wish)
+            case Failed(ticket) | Barred(ticket):
                 self._wishes[client.session, ticket].over = True
                 self._returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
                 sim.look_for_progress()
@@ -299,7 +311,13 @@ class Workload:
     def _granted(self, client: ClientMachine, notice: Granted) -> None:
         sim, random = self._sim, client.rng.random
         wish = self._wishes[client.session, notice.ticket]
-        wish.candidate, wish.term = notice.candidate, notice.term
+        if wish.over:
+            return  # left in this very turn
+        if client.now(sim.true) >= notice.deadline:
+            self._too_late(wish)
+            self._returned(client, wish.ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
+            return
+        wish.candidate, wish.term, wish.deadline = notice.candidate, notice.term, notice.deadline
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
@@ -310,12 +328,54 @@ class Workload:
         sim.look_for_progress()
         if wish.kept is not None:
             return
+        at_once = client.order.random() < sim.scenario.at_once
         if self._stage is not _Stage.FAULTY:
             sim.at(sim.true + random() * HEALED_HOLD_S, self._release, wish)
-        elif random() < sim.scenario.detached:
-            sim.at(sim.true + random() * 0.02, self._detach, wish)
+            return
+        if client.order.random() < sim.scenario.released_elsewhere:
+            later = sim.true + client.order.random() * wish.timing.ttl
+            sim.at(later, self._release_elsewhere, wish, client.order)
+        if random() < sim.scenario.detached:
+            self._soon(random() * 0.02, at_once, self._detach, wish)
         elif random() >= sim.scenario.hold_for_ever:
-            sim.at(sim.true + random() * sim.scenario.hold_max, self._release, wish)
+            self._soon(random() * sim.scenario.hold_max, at_once, self._release, wish)
+
+    def _soon(self, delay: float, at_once: bool, action: Callable[[_Wish], None], wish: _Wish) -> None:
+        """After this delay, or in the turn of the grant itself."""
+        if at_once:
+            action(wish)
+        else:
+            self._sim.at(self._sim.true + delay, action, wish)
+
+    def _try_again(self, wish: _Wish) -> None:
+        """A program may campaign again in the turn in which it is told of a loss."""
+        client = wish.client
+        if (
+            self._stage is _Stage.FAULTY
+            and client.order.random() < self._sim.scenario.at_once
+            and (client.session, wish.name) not in self._gave_away
+        ):
+            self._campaign(client, wish.name, None)
+
+    def _renewed(self, client: ClientMachine, wish: _Wish, deadline: float) -> None:
+        if wish.over or wish.ended_elsewhere:
+            return  # left in this very turn; or the world knows better, and the holder will be told
+        if client.now(self._sim.true) >= wish.deadline:
+            self._too_late(wish)
+            self._lost(client, wish)
+            return
+        wish.deadline = deadline
+        self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
+
+    def _too_late(self, wish: _Wish) -> None:
+        """The program hears of it when what it knew has run out: it is over, and nobody shall renew it."""
+        client, core = wish.client, wish.client.core
+        assert core is not None
+        wish.over = True
+        self._ended(wish.candidate)
+        core.release(wish.ticket, client.now(self._sim.true))
+        self._sim.clients.turn(client, [])
+        self._sim.look_for_progress()
 
     def _extended(
         self, client: ClientMachine, holding: _Wish | _Handle, until: float, *, detached: bool = False
@@ -350,9 +410,8 @@ class Workload:
         if wish.over or client.core is None or sim.true < client.paused_until:
             return
         assert wish.candidate is not None
-        if any(o.client is client and o.name == wish.name and o is not wish for o in self._open()):
-            self._release(wish)  # others of this process stand in line behind it
-            return
+        if client.now(sim.true) >= wish.deadline or wish.ended_elsewhere:
+            return  # lost, and it will be told
         sim.tell(client.label, What.DETACHED, name=wish.name, term=wish.term)
         wish.over = True
         client.core.detach(wish.ticket, client.now(sim.true))
@@ -387,6 +446,28 @@ class Workload:
             )
             self._called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
         sim.clients.turn(client, [])
+
+    def _release_elsewhere(self, wish: _Wish, rng: Random) -> None:
+        """Somebody releases, by its handle, what is held and not detached."""
+        sim = self._sim
+        able = [client for client in self.clients if sim.true >= client.paused_until]
+        if wish.over or wish.ended_elsewhere or not able or self._stage is not _Stage.FAULTY:
+            return
+        client = rng.choice(able)
+        assert client.core is not None
+        assert wish.candidate is not None
+        wish.ended_elsewhere = True
+        self._ended(wish.candidate)
+        sim.check.sessions.ended_elsewhere(wish.candidate)
+        ticket = client.core.release_detached(
+            wish.name, wish.candidate, wish.term, client.now(sim.true), patience=HANDLE_PATIENCE_S
+        )
+        self._called(client, ticket, wish.name, OperationKind.RELEASE, wish.term)
+        sim.clients.turn(client, [])
+
+    def tickets(self, client: ClientMachine) -> list[int]:
+        """What the client's program wants or holds at this moment."""
+        return [wish.ticket for wish in self._open() if wish.client is client]
 
     def _handle_outcome(self, client: ClientMachine, notice: HandleOutcome) -> None:
         found = self._handles.pop((client.session, notice.ticket), None)
