@@ -85,7 +85,6 @@ class Clients:
         steps = self._steps(client, datagrams)
         for lasts in steps:
             client.rest = steps
-            self._sim.tell(client.label, What.FAULT, text=f"stands still for {lasts:.6f} s within a turn")
             self._sim.pause(client, lasts, asleep=False)
             return
 

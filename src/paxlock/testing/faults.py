@@ -165,7 +165,7 @@ class Faults:
     def _stall_a_client(self, fault: Fault) -> str | None:
         """Within a turn to come: when it has counted, told or done something, and goes on with that later."""
         client = self._a_client(fault)
-        if client is None:
+        if client is None or self._sim.true < client.paused_until:
             return None
         client.stall = fault.lasts
         return client.label

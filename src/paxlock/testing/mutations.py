@@ -40,7 +40,9 @@ SOURCE_TREE = Path(__file__).resolve().parents[3]
 
 @attrs.frozen
 class Edit:
-    """In this function of this module, ``old`` (exactly once in its source) becomes ``new``."""
+    """In this function of this module, ``old`` (exactly once in its source) becomes ``new``. A module without
+    a dot in its name is of the core.
+    """
 
     module: str
     function: str
@@ -100,7 +102,7 @@ def planted(mutation: Mutation) -> Iterator[None]:
 
 
 def _find(module: str, function: str) -> tuple[Any, str]:
-    owner: Any = importlib.import_module(f"paxlock.core.{module}")
+    owner: Any = importlib.import_module(module if "." in module else f"paxlock.core.{module}")
     *path, name = function.split(".")
     for part in path:
         owner = getattr(owner, part)

@@ -7,7 +7,8 @@ from __future__ import annotations
 from paxlock.testing.mutations import Mutation
 from paxlock.testing.planted_in_nodes import IN_NODES
 from paxlock.testing.planted_in_sessions import IN_SESSIONS
+from paxlock.testing.planted_in_shells import IN_SHELLS
 
 __all__ = ["PLANTED_BUGS"]
 
-PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_SESSIONS)
+PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_SESSIONS, *IN_SHELLS)

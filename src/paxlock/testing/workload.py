@@ -373,6 +373,7 @@ class Workload:
         assert core is not None
         wish.over = True
         self._ended(wish.candidate)
+        self._sim.tell(client.label, What.LEFT, name=wish.name, text="told too late")
         core.release(wish.ticket, client.now(self._sim.true))
         self._sim.clients.turn(client, [])
         self._sim.look_for_progress()
