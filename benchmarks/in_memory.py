@@ -198,6 +198,8 @@ class SealedWorld(World):
         endpoint, machine = self._endpoints[peer], self.machine(peer)
         with self.turn(peer):
             effects = machine.take_effects()
+            if effects.lives is not None:
+                endpoint.live(effects.lives)
             for other, message in effects.sends:
                 endpoint.queue(other, message)
             datagrams = endpoint.flush()
@@ -218,7 +220,7 @@ class SealedWorld(World):
             with self.turn(peer):
                 received = self._endpoints[peer].receive_untrusted(datagram, self._addresses[sender])
                 for message in received.messages if received is not None else ():
-                    machine.receive(message, received.peer, self.now)  # type: ignore[union-attr]
+                    machine.receive(message, received.peer, self.now, received.lives)  # type: ignore[union-attr]
             self.carry_out(peer)
 
     def tick(self, peer: Peer) -> None:

@@ -226,7 +226,7 @@ def listing(count: int) -> tuple[float, float, float]:
     begin = time.thread_time()
     while True:
         asked = time.thread_time()
-        node.receive(List(1, "name-", after), me, 1.0)
+        node.receive(List(1, "name-", after, 1), me, 1.0)
         longest = max(longest, time.thread_time() - asked)
         answer = next(m for _, m in node.take_effects().sends if isinstance(m, Names))
         found += len(answer.names)
@@ -249,7 +249,7 @@ def listing_idle(count: int) -> tuple[int, float]:
     node.take_effects()
     me = session_id(1)
     begin = time.thread_time()
-    node.receive(List(1, "name-", ""), me, 1.0)
+    node.receive(List(1, "name-", "", 1), me, 1.0)
     longest, turns, now = time.thread_time() - begin, 1, 1.0
     while not any(isinstance(m, Names) for _, m in node.take_effects().sends):
         now = max(now, node.deadline())

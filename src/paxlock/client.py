@@ -46,6 +46,7 @@ from paxlock.outcome import Outcome
 from paxlock.questions import Questions
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.handle import Handle, parse_handle
+from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Transport
 
 __all__ = [
@@ -149,11 +150,12 @@ class Client:
         """Acquire without a block, for objects that hold a lease for their lifetime: it is renewed in the
         background, and nothing is cancelled on loss.
 
-        ``wait``: None waits for ever, 0 makes one attempt that never queues and gives up after at most 1 s
-        without a quorum, else seconds in all. ``ttl`` must leave time for ``kill_after`` seconds of killing
-        besides the margin. Raises NotAcquired, or ConfigError for names, labels, data and durations that
-        do not fit, BusyResourceError for a name whose lease this client has detached, also while it waits.
-        If cancelled, nothing is left behind.
+        ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
+        with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
+        its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
+        ``kill_after`` seconds of killing besides the margin. Raises NotAcquired, or ConfigError for names,
+        labels, data and durations that do not fit, BusyResourceError for a name whose lease this client has
+        detached, also while it waits. If cancelled, nothing is left behind.
         """
         self._check_open()
         check_name(name)
@@ -273,9 +275,9 @@ class Client:
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
 
-        The grant ends at once, whoever holds it, and the next in line gets the name. A holder that still works
-        is told within a round trip, at the next renewal (a third of its ttl) at the latest, and its lease is
-        lost as RELEASED: until then two believe that they hold.
+        The grant ends at once, whoever holds it, and the next in line gets the name. A holder that still
+        works is told within a round trip, at the next renewal (a third of its ttl) at the latest, and its
+        lease is lost as RELEASED: until then two believe that they hold.
 
         Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
         """
@@ -420,6 +422,9 @@ class Client:
                 self._questions.answered(notice)
             case Mismatch(explanation):
                 raise ConfigError(explanation)
+            case Stranger():
+                if notice.members:  # of an older version anybody may say that he is
+                    raise ConfigError(notice.explanation)
             case _:
                 raise AssertionError(notice)
 

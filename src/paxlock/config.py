@@ -69,7 +69,7 @@ MAX_TTL_MAX_S = 24 * 3600.0
 GRACE_MIN_S = 0.001
 DRIFT_MAX = 0.1
 SEEDS_MAX = 64
-ADDRESSES_MAX_BYTES = 840  #: of all nodes together: a node tells them in one datagram
+ADDRESSES_MAX_BYTES = 700  #: of all nodes together: a node tells them in one datagram
 
 
 def _to_millis(seconds: float) -> float:

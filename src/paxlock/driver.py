@@ -16,10 +16,11 @@ import trio
 
 from paxlock.clock import Clock
 from paxlock.core.effects import Effects
+from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.errors import InternalError, PaxlockError
 from paxlock.forks import told_in_child
-from paxlock.wire.endpoint import Endpoint, Received
+from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
 __all__ = ["Driver", "Machine", "add_context", "attended", "in_thread"]
@@ -33,7 +34,7 @@ T = TypeVar("T")
 class Machine(Protocol):
     """The seam of core/effects.py."""
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None: ...
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None: ...
     def tick(self, now: float) -> None: ...
     def deadline(self) -> float: ...
     def take_effects(self) -> Effects: ...
@@ -42,11 +43,11 @@ class Machine(Protocol):
 class Driver:
     """Runs one machine over one endpoint and one transport.
 
-    ``publish`` is called synchronously with everything the machine publishes, ``persist`` with a record to
-    be made durable, ``received`` with every datagram that passed. ``tell_first`` takes from the machine what
-    is to be published ahead of what is to be sent (core/effects.py). ``longest_sleep`` bounds how late a
-    suspend is noticed. In the child of a fork the machine is left alone from the first moment on; ``buried``
-    is called there, in trio's loop, if that goes on.
+    ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
+    the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
+    machine what is to be published ahead of what is to be sent (core/effects.py). ``longest_sleep`` bounds
+    how late a suspend is noticed. In the child of a fork the machine is left alone from the first moment on;
+    ``buried`` is called there, in trio's loop, if that goes on.
     """
 
     def __init__(
@@ -59,7 +60,6 @@ class Driver:
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
-        received: Callable[[Received], None] | None = None,
         jumped: Callable[[float], None] | None = None,
         buried: Callable[[], None] | None = None,
     ) -> None:
@@ -71,7 +71,6 @@ class Driver:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
-        self._received = received
         self._jumped = jumped
         self._buried = buried
         self._poked = False
@@ -213,12 +212,17 @@ class Driver:
             endpoint.age(now)
             received = endpoint.receive_untrusted(*found)
             if received is None:
+                if endpoint.strangers:
+                    self._tell_strangers()
                 continue
-            if self._received is not None:
-                self._received(received)
             for message in received.messages:
-                machine.receive(message, received.peer, now)
+                machine.receive(message, received.peer, now, received.lives)
         return True
+
+    def _tell_strangers(self) -> None:
+        strangers, self.endpoint.strangers = self.endpoint.strangers, []
+        for stranger in strangers:
+            self._unpublished.append(stranger)
 
     def _take(self) -> None:
         """Persist, queue what is to be sent, note what is to be published."""
@@ -226,6 +230,8 @@ class Driver:
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)
+        if effects.lives is not None:
+            self.endpoint.live(effects.lives)
         for peer, message in effects.sends:
             self.endpoint.queue(peer, message)
         self._unpublished.extend(effects.published)

@@ -22,8 +22,9 @@ __all__ = [
 class Reason(enum.Enum):
     """Why a lease was not acquired in the time given."""
 
-    HELD = "held"  #: somebody else holds the name, or stands before us in the line
+    HELD = "held"  #: somebody else holds the name
     NO_QUORUM = "no quorum"  #: too few nodes answered
+    CONTENDED = "contended"  #: others want the name as well, and nobody is known to hold it: try again
 
 
 class LossReason(enum.Enum):
@@ -55,7 +56,7 @@ class LeaseLost(PaxlockError):
 class NotAcquired(PaxlockError):
     """The time given by ``wait`` ended before the lease was acquired.
 
-    ``holder`` is the label of whoever held the name or stood before us, where one is known.
+    ``holder`` is the label of whoever held the name, where the reason is HELD.
     """
 
     def __init__(self, name: str, reason: Reason, holder: str | None = None, detail: str = "") -> None:

@@ -17,9 +17,9 @@ from paxlock.clock import Clock
 from paxlock.config import Cell, ClientSettings, check_label, client_settings
 from paxlock.core.messages import Welcome
 from paxlock.driver import attended
-from paxlock.members import keep_resolving, keyring_of, resolve_members
+from paxlock.members import Whereabouts, has_names, keyring_of, resolve_addresses, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.transport import Address, Transport, resolve
+from paxlock.wire.transport import Address, Transport
 from paxlock.world import World, world_of
 
 __all__ = ["open_as", "open_client"]
@@ -87,14 +87,15 @@ async def open_as(
         members = await resolve_members(cell.members)
         reach = [address for addresses in members.values() for address in addresses]
     else:
-        reach = [address for seed in settings.seeds for address in await resolve(seed)]
+        reach = await resolve_addresses(settings.seeds)
     if transport is None:
-        transport = world.bind_beside(reach)
+        wanted = [member.address for member in cell.members] if cell is not None else settings.seeds
+        transport = world.bind_beside(reach, named=has_names(wanted))
     try:
         if cell is None:
             cell = await _discover(settings, endpoint, transport, reach)
             members = await resolve_members(cell.members)
-        endpoint.configure(cell.cell_id, cell.epoch, members)
+        whereabouts = Whereabouts(cell, endpoint, members)
         client = make(
             cell,
             session,
@@ -106,7 +107,7 @@ async def open_as(
         try:
             async with attended(
                 driver.run,
-                lambda: keep_resolving(cell, endpoint, members),
+                whereabouts.keep,
                 before_leaving=client.leave,
                 failed=client.close,
             ):

@@ -11,7 +11,6 @@ from paxlock.clock import Clock
 from paxlock.config import Cell
 from paxlock.core.lease import Candidate
 from paxlock.core.notices import Answered, HandleOutcome, NamesFound, NodeStanding, Surveyed
-from paxlock.core.quorum import blocking
 from paxlock.core.session import Session
 from paxlock.driver import Driver
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
@@ -49,19 +48,22 @@ class Questions:
         """Of all names in use that begin with ``prefix``, in order of name. Waits until so many nodes have
         named theirs that none can be missing.
         """
-        while True:
-            found = await self._answer(self._session.names(prefix, self._clock.now()))
-            assert isinstance(found, NamesFound)
-            if found.nodes_up >= blocking(len(self._cell.members)):
-                break
-        tickets = [(name, self._session.poll(name, self._clock.now())) for name in found.names]
-        outcomes = [(name, self._expect(ticket)) for name, ticket in tickets]
-        self._driver.poke()
-        standings = []
-        for name, outcome in outcomes:
-            await outcome.wait()
-            standings.append(self._standing(name, outcome.result()))
-        return standings
+        found = await self._answer(self._session.names(prefix, self._clock.now(), patience=FOREVER_S))
+        assert isinstance(found, NamesFound)
+        tickets = {}
+        try:
+            for name in found.names:
+                ticket = self._session.poll(name, self._clock.now(), one_of_many=True)
+                tickets[ticket] = name, self._expect(ticket)
+            self._driver.poke()
+            standings = []
+            for name, outcome in tickets.values():
+                await outcome.wait()
+                standings.append(self._standing(name, outcome.result()))
+            return standings
+        finally:
+            for ticket in tickets:
+                self._forget(ticket)
 
     async def survey(self) -> tuple[NodeStanding, ...]:
         """How every node describes itself."""
@@ -129,9 +131,12 @@ class Questions:
         try:
             await outcome.wait()
         finally:
-            self._open.pop(ticket, None)
-            self._session.forget(ticket)
+            self._forget(ticket)
         return outcome.result()
+
+    def _forget(self, ticket: int) -> None:
+        self._open.pop(ticket, None)
+        self._session.forget(ticket, self._clock.now())
 
     async def _handled(self, ticket: int) -> HandleOutcome:
         outcome = await self._answer(ticket)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -19,22 +19,25 @@ import trio
 
 from paxlock.clock import Clock
 from paxlock.config import Cell, NodeConfig
-from paxlock.core.durable import Durability, NodeRecord
+from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.recovery import Start, begin
-from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
+from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.driver import Driver, attended, in_thread
 from paxlock.errors import StoreError
+from paxlock.families import check_families, out_of_reach
 from paxlock.forks import Life
-from paxlock.members import keep_resolving, keyring_of, resolve_members
+from paxlock.members import Whereabouts, keyring_of, resolve_members
 from paxlock.store import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Address, Transport
 from paxlock.world import world_of
 
 __all__ = ["Service", "run_service", "serve_node"]
 
 RUN_BYTES = 16
+COMPLAINTS_MAX = 64
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -63,8 +66,10 @@ class Service:
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
+        self._complaints: set[str] = set()
         self.life = Life()
-        self._members: dict[str, list[Address]] = {}
+        self._whereabouts: Whereabouts
+        self._told_of: set[str] = set()
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
             node_id=config.node_id,
@@ -95,7 +100,7 @@ class Service:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (self.driver.run, self.write, self.keep_resolving)
+        return (self.driver.run, self.write, self._whereabouts.keep)
 
     def minded(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
@@ -112,11 +117,15 @@ class Service:
     async def resolve(self) -> None:
         """Find the other members. A name that cannot be resolved yet is tried again later."""
         cell = self.config.cell
-        self._members = await resolve_members(cell.members)
-        self.endpoint.configure(cell.cell_id, cell.epoch, self._members)
+        found = await resolve_members(cell.members)
+        self._whereabouts = Whereabouts(cell, self.endpoint, found, moved=self._check_reach)
 
-    async def keep_resolving(self) -> None:
-        await keep_resolving(self.config.cell, self.endpoint, self._members)
+    def _check_reach(self, found: Mapping[str, Sequence[Address]]) -> None:
+        """Say once which other nodes cannot be reached from here, and when that has changed."""
+        missing = out_of_reach(self.config.node_id, found, self.transport)
+        for node_id in sorted(missing.keys() - self._told_of):
+            self._report(missing[node_id])
+        self._told_of = set(missing)
 
     async def write(self) -> None:
         """Make records durable, in order, off the path of everything else."""
@@ -137,19 +146,38 @@ class Service:
     def _publish(self, notice: object) -> None:
         name = self.config.node_id
         match notice:
-            case ModeChanged(NodeMode.SERVING, _):
+            case ModeChanged(NodeMode.SERVING):
                 self.serving.set()
                 self._report(f"node {name} serves")
             case ModeChanged(NodeMode.RECOVERING, sits_out):
                 self._report(
                     f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
                 )
-            case ModeChanged(NodeMode.STARTING, _):
-                self._report(f"node {name} waits for the other nodes of the new cell")
+            case ModeChanged(NodeMode.STARTING, joins=True):
+                self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
+            case ModeChanged(NodeMode.STARTING):
+                if self.replica.record.membership is Membership.CREATING:
+                    self._report(f"node {name} waits for the other nodes of the new cell")
+            case Unconfirmed():
+                self._report(
+                    f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
+                    "this is the newest: if the data folder is a backup that was restored, stop it and start "
+                    "it with --join"
+                )
+            case Stranger():
+                self._complain(notice)
             case MemoryLost(explanation):
                 raise StoreError(explanation)
             case _:
                 raise AssertionError(notice)
+
+    def _complain(self, stranger: Stranger) -> None:
+        """Say once that somebody cannot be understood; whoever asks for the state of this node hears it."""
+        if stranger.explanation not in self._complaints and len(self._complaints) < COMPLAINTS_MAX:
+            self._complaints.add(stranger.explanation)
+            self._report(f"WARNING: {stranger.explanation}")
+        if stranger.members:
+            self.replica.complain(stranger.short, self._clock.now())
 
     async def stop(self) -> None:
         """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
@@ -233,6 +261,7 @@ async def run_service(
     memory and need not sit out.
     """
     assert isinstance(config.cell, Cell)
+    check_families(config)
     world = world_of(member.address for member in config.cell.members)
     clock = clock or world.clock()
     if transport is None:

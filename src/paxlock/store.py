@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -41,7 +40,6 @@ class StoreLike(Protocol):
     def write_record(self, record: NodeRecord) -> None: ...
     def read_snapshot(self, incarnation: int) -> Snapshot | None: ...
     def write_snapshot(self, snapshot: Snapshot) -> None: ...
-    def discard_snapshot(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -68,10 +66,6 @@ class MemoryStore:
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """Keep the snapshot."""
         self._snapshot = snapshot
-
-    def discard_snapshot(self) -> None:
-        """Forget the snapshot; nothing happens where there is none."""
-        self._snapshot = None
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -163,16 +157,6 @@ class Store:
         """Replace the snapshot; it is on the disk when this returns. Raises StoreError."""
         content = _encode_checked(snapshot, encode_snapshot, decode_snapshot)
         self._replace(SNAPSHOT_FILE, content, SNAPSHOT_MAX_BYTES)
-
-    def discard_snapshot(self) -> None:
-        """Remove the snapshot durably; nothing happens where there is none. Raises StoreError."""
-        self._check_writable()
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(SNAPSHOT_FILE, dir_fd=self._folder_handle)
-            os.fsync(self._folder_handle)
-        except OSError as error:
-            raise self._write_error(SNAPSHOT_FILE, error) from error
 
     def close(self) -> None:
         """Unlock the folder. Afterwards every other method raises StoreError; closing again does nothing."""

@@ -22,7 +22,7 @@ from paxlock.driver import in_thread
 from paxlock.errors import ConfigError
 from paxlock.names import normal_address
 from paxlock.store import MemoryStore, Store, StoreLike
-from paxlock.wire.transport import Address, Transport, UdpTransport, resolve
+from paxlock.wire.transport import Address, Transport, bind_all, resolve
 
 __all__ = ["World", "default_label", "open_store", "stand_in", "world_of"]
 
@@ -44,20 +44,33 @@ class World:
         """What is made where a ``kind`` of client is opened: itself, or a subclass."""
         return kind
 
-    def bind_beside(self, addresses: Sequence[Address]) -> Transport:
-        """A transport for a client, from which these addresses can be reached."""
-        hosts = [host for host, _ in addresses]
-        if all(host.startswith("127.") for host in hosts):
-            return UdpTransport.bind("127.0.0.1", 0)
-        return UdpTransport.bind("::" if any(":" in host for host in hosts) else "0.0.0.0", 0)
+    def bind_beside(self, addresses: Sequence[Address], *, named: bool = False) -> Transport:
+        """A transport for a client, from which these addresses can be reached; and others, where nodes are
+        ``named``: tomorrow a host name may have an address of the other family.
+        """
+        hosts = [host for host, _ in addresses] or ["127.0.0.1"]
+        local = all(host.startswith("127.") or host == "::1" for host in hosts)
+        own = {False: "127.0.0.1", True: "::1"} if local else {False: "0.0.0.0", True: "::"}
+        families = dict.fromkeys([":" in host for host in hosts] + [False, True] * named)
+        try:
+            transport = bind_all([(own[family], 0) for family in families])
+        except ConfigError as error:
+            if any(":" not in host for host in hosts):
+                raise
+            raise ConfigError(
+                "the nodes have IPv6 addresses only, and this host cannot use IPv6: "
+                "give them names or addresses that it can reach"
+            ) from error
+        return transport
 
     async def bind(self, config: NodeConfig) -> Transport:
         """The transport of a node. Raises ConfigError where its address cannot be bound."""
         addresses = await resolve(config.bind_address)
         if not addresses:
             raise ConfigError(f"{config.bind_address!r} has no address to listen on")
-        host, port = addresses[0]
-        return UdpTransport.bind(host, port)
+        if addresses[0][0] == "::":
+            addresses.append(("0.0.0.0", addresses[0][1]))  # all addresses, of both families
+        return bind_all(addresses)
 
     async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
         """What a node keeps its record in; in a thread, which may wait for a disk. Raises StoreError."""

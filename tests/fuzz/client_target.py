@@ -236,7 +236,7 @@ class ClientWorld:
             case 9:
                 session.clock_jumped(now)
             case 10:
-                session.forget(other)
+                session.forget(other, now)
             case 11:
                 if where < 128:
                     asked = session.renew_detached(DETACHED, 1, now, patience=1.0)
@@ -273,7 +273,7 @@ class ClientWorld:
                 check(received.address == ADDRESSES[str(received.peer)], "a node at a foreign address")
                 for message in received.messages:
                     self.believer.heard(str(received.peer), message, self.now)
-                    self.session.receive(message, received.peer, self.now)
+                    self.session.receive(message, received.peer, self.now, received.lives)
             self.carry_out()
         sought = self.seeker.receive_untrusted(datagram, address)
         if sought is not None:

@@ -163,7 +163,7 @@ class Rogue:
         return self._seal(payload, issue, CLIENT_ISSUE, False)
 
     def _seal(self, payload: bytes, issue: int, echo: int, nowhere: bool) -> bytes:
-        room = DATAGRAM_MAX_BYTES - self.endpoint._overhead - LENGTH.size
+        room = DATAGRAM_MAX_BYTES - self.endpoint._overhead - len(self.endpoint._prefix) - LENGTH.size
         return self.endpoint._seal(payload[:room], issue, echo, padded=nowhere, unconfigured=nowhere)
 
 

@@ -14,6 +14,7 @@ from paxlock.core import learner, queue
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import Lives
 from paxlock.core.messages import (
     Accept,
     Greeted,
@@ -78,7 +79,7 @@ RAW, FORGED = 4, 5
 class Machine(Protocol):
     """What stands behind the endpoint."""
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None: ...
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None: ...
     def tick(self, now: float) -> None: ...
     def deadline(self) -> float: ...
     def take_effects(self) -> Effects: ...
@@ -90,12 +91,12 @@ class Echo:
     def __init__(self) -> None:
         self._sends: list[tuple[Peer, Message]] = []
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None:
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None:
         if isinstance(message, Hello):
             welcome = Welcome(message.request, "a", MEMBERS, MAX_TTL_MS, 0, 10, NodeMode.SERVING, 0, 0)
             self._sends.append((peer, welcome))
         else:
-            self._sends.append((peer, Names(1, ("n" * 200,) * 4, True)))
+            self._sends.append((peer, Names(1, "", ("n" * 200,) * 4, True)))
 
     def tick(self, now: float) -> None:
         """Nothing ever comes due."""
@@ -134,12 +135,12 @@ class NodeWorld:
         self._connect()
 
     def _connect(self) -> None:
-        others = {} if self.alone else {node: [address] for node, address in ADDRESSES.items()}
+        others = {node: [] if self.alone else [address] for node, address in ADDRESSES.items()}
         sender = NodeSender("a", self.incarnation, self.run)
         self.endpoint = Endpoint(
             sender, self.ring, cell_id=CELL_ID, epoch=EPOCH, members=others, secret=self.run
         )
-        self.gate = Gate(frozenset(address[0] for node, address in others.items() if node != "a"))
+        self.gate = Gate(frozenset(places[0] for node, places in others.items() if places and node != "a"))
         self._carry_out()
 
     # What happens
@@ -199,7 +200,7 @@ class NodeWorld:
                 check(genuine, "what was not sealed with the cell's key is passed up")
                 self._check_new(datagram, received)
                 for message in received.messages:
-                    self.machine.receive(message, received.peer, self.now)
+                    self.machine.receive(message, received.peer, self.now, received.lives)
             out = self._carry_out()
         if not genuine:
             check(not out, "a datagram without the cell's key is answered")
@@ -222,6 +223,8 @@ class NodeWorld:
         if effects.persist is not None:
             check(decode_record(encode_record(effects.persist)) == effects.persist, "a record is not stored")
             self.writing = effects.persist
+        if effects.lives is not None:
+            self.endpoint.live(effects.lives)
         for peer, message in effects.sends:
             self.endpoint.queue(peer, message)
         return self.endpoint.flush()
@@ -390,10 +393,13 @@ def endpoint_seeds() -> tuple[bytes, ...]:
 
 def _slow_seeds() -> list[bytes]:
     """What needs more than one turn of the disk or of the clock: joining, and terms above the ceiling."""
-    greeted = Greeted(2, 0, b"", 1, RUN, 5_000, NodeMode.SERVING)
-    others = [Step(0, who, 0, 0, join([encode(greeted)])) for who in (4, 7, 4, 7)]
+    state = (1, RUN, 5_000, NodeMode.SERVING, True, MAX_TTL_MS, 0, 0, ())
+    noted, told = (Greeted(phase, UNIX_S, RUN, 0, b"", *state) for phase in (1, 2))
+    first, late = (
+        [Step(0, who, 0, 0, join([encode(greeted)])) for who in (4, 7, 4, 7)] for greeted in (noted, told)
+    )
     saved = Step(8, 0, 0, 0, b"")
-    join_late = [Step(7, 0, 0, 31_000, b""), *others, saved, saved, *conversation()[6:20]]
+    join_late = [*first, saved, Step(7, 0, 0, 31_000, b""), *late, saved, saved, *conversation()[6:20]]
     mine, term = Candidate(SESSIONS[0], 1), 10_000
     asks: list[Message] = [
         Prepare(1, "n", term, mine, 0, 100, ""),

@@ -81,11 +81,18 @@ def new_session(session: bytes) -> Session:
     return Session(settings, session=session, now=0.0, rng=Random(1))
 
 
+def greeted(replica: Replica, phase: int, ceiling: int) -> Greeted:
+    """What another member, in service, answers to the greeting of this node: it never saw it."""
+    record = replica.record
+    mine = (record.incarnation, replica._recovery.run)
+    return Greeted(phase, *mine, 0, b"", 1, RUN, ceiling, NodeMode.SERVING, True, record.max_ttl_ms, 0, 0, ())
+
+
 def serve(replica: Replica, now: float) -> None:
     """Bring a node of a new cell into service: the others never saw it."""
     for node in NODES:
         if node != replica.settings.node_id:
-            replica.receive(Greeted(1, 0, b"", 1, RUN, 1000, NodeMode.SERVING), node, now)
+            replica.receive(greeted(replica, 1, 1000), node, now)
     while (record := replica.take_effects().persist) is not None:
         replica.persisted(record, now)
     assert replica.mode is NodeMode.SERVING

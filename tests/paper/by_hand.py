@@ -9,6 +9,7 @@ from typing import TypeVar
 from paxlock.core.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Accepted,
@@ -213,6 +214,7 @@ class HandSession:
         self.machine = Session(settings_for(nodes), session=session_id(who), now=now, rng=Random(seed))
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
+        self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say from now on
         self.collect()
         self.sends.clear()
 
@@ -230,7 +232,7 @@ class HandSession:
         self.machine.release(ticket, now)
 
     def receive(self, node: str, message: Message, now: float) -> None:
-        self.machine.receive(message, node, now)
+        self.machine.receive(message, node, now, self.lives.get(node, UNKNOWN))
 
     def tick(self, now: float) -> None:
         self.machine.tick(now)

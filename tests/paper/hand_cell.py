@@ -9,6 +9,7 @@ from typing import TypeVar
 import attrs
 from by_hand import NAME, replica_of, row, session_id, settings_for, who_is
 
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Peer, Prepare, StandingPrepare
 from paxlock.core.replica import Replica
 from paxlock.core.session import Session
@@ -37,6 +38,7 @@ class HandCell:
             for who in sessions
         }
         self.mail: list[tuple[str, str, Message]] = []
+        self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say
         self.notices: list[tuple[str, object]] = []
         self.collect()
 
@@ -44,6 +46,7 @@ class HandCell:
         for node, replica in self.replicas.items():
             while True:
                 effects = replica.take_effects()
+                self.lives[node] = effects.lives or self.lives.get(node, UNKNOWN)
                 for peer, message in effects.sends:
                     to = who_is(peer) if isinstance(peer, bytes) else peer
                     self.mail.append((node, to, message))
@@ -61,9 +64,9 @@ class HandCell:
     def _hand_over(self, sender: str, to: str, message: Message) -> None:
         if to in self.replicas:
             peer: Peer = sender if sender in self.replicas else session_id(sender)
-            self.replicas[to].receive(message, peer, self.now)
+            self.replicas[to].receive(message, peer, self.now, self.lives.get(sender, UNKNOWN))
         elif to in self.sessions:
-            self.sessions[to].receive(message, sender, self.now)
+            self.sessions[to].receive(message, sender, self.now, self.lives[sender])
         self.collect()
 
     def deliver(self, kind: type[Message], sender: str, *to: str) -> None:

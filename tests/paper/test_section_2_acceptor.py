@@ -163,6 +163,18 @@ def test_s2_a_repeated_accept_is_answered_with_the_stored_number_and_rearms_noth
     assert node.record.deadline == 3.0 + TTL
 
 
+def test_s5_an_older_number_in_a_higher_term_does_not_lower_the_stored_one() -> None:
+    """An Accept of a higher term is overtaken by a Renew: then that Renew comes again, and is old."""
+    node = HandAcceptor()
+    node.accept(ATHENS, 1, 1, now=0.0)
+    node.renew(ATHENS, seq=3, now=1.0)
+    taken = accepted(node.accept(ATHENS, 2, 2, now=2.0))
+    assert (taken.term, taken.seq) == (2, 3)
+    assert node.record.deadline == 2.0 + TTL
+    assert node.renew(ATHENS, seq=3, now=5.0).held == ((1, 2),)
+    assert node.record.deadline == 2.0 + TTL
+
+
 def test_s6_the_deadline_never_moves_back_for_the_same_candidate() -> None:
     node = HandAcceptor()
     node.accept(ATHENS, 1, 1, now=0.0, ttl=20.0)

@@ -33,7 +33,7 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
 )
-from paxlock.core.notices import Ended, Extended, Failed, Granted, Lost
+from paxlock.core.notices import Ended, Extended, Failed, Granted, HandleOutcome, Lost
 from paxlock.errors import LossReason, Reason
 
 # Phase 1
@@ -284,6 +284,39 @@ def test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_nev
     assert len(session.told(Extended)) == 1
 
 
+def test_s3_an_acceptance_below_the_token_is_no_renewal() -> None:
+    """The holder repeats its Accept where the lease is lacking: the answers count as those to a Renew do."""
+    session = HandSession()
+    asked = session.to_accept(now=0.0, term=4)
+    for node in "ab":
+        session.accepted(node, asked, now=0.0)
+    session.sent(Accept)
+    session.run_until(TTL / 3)
+    renewals = dict(session.sent(Renew))
+    for node in "bc":
+        session.renewed(node, renewals[node], [], not_held=[1], now=TTL / 3)
+    again = dict(session.sent(Accept))
+    for node in "bc":
+        session.accepted(node, again[node], now=4.0, term=3)
+    assert session.told(Extended) == []
+    for node in "bc":
+        session.accepted(node, again[node], now=4.0)
+    assert len(session.told(Extended)) == 1
+
+
+def test_s3_an_answer_for_the_handle_of_another_session_is_none_for_an_own_attempt() -> None:
+    """The lease of a handle has the number of an attempt of this session."""
+    session = HandSession()
+    session.to_grant(now=0.0, term=4)
+    session.machine.renew_detached(candidate("byblos"), 1, 3.0, patience=1.0)
+    renewals = dict(session.sent(Renew))
+    assert {(m.session, m.attempts) for m in renewals.values()} == {(BYBLOS.session, (1,))}
+    for node in "abc":
+        session.renewed(node, renewals[node], [(1, 4)], now=3.1)
+    assert session.told(Extended) == []
+    assert [outcome.done for outcome in session.told(HandleOutcome)] == [True]
+
+
 def test_s3_a_lapsed_lease_is_over_for_ever() -> None:
     session = HandSession()
     granted = session.to_grant(now=0.0, term=4)
@@ -475,10 +508,3 @@ def test_l7_further_waiters_of_a_process_line_up_inside_the_session() -> None:
     session.release(third, 0.7)
     session.release(second, 0.8)
     assert session.sent(Prepare) == []
-
-
-def test_l7_a_try_does_not_queue_behind_an_own_waiter() -> None:
-    session = HandSession()
-    session.campaign(now=0.0)
-    ticket = session.campaign(now=0.1, wait=0.0)
-    assert [(f.ticket, f.reason) for f in session.told(Failed)] == [(ticket, Reason.HELD)]

@@ -260,7 +260,7 @@ def test_s5_lost_pushes_are_made_up_for_by_asking() -> None:
     assert len(cell.told("byblos", Granted)) == 1
 
 
-def test_s5_one_attempt_without_waiting_gives_up_at_the_first_clear_no() -> None:
+def test_s5_one_attempt_without_waiting_gives_up_once_the_holder_is_known() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="the holder")
     cell.run(0.5)

@@ -46,6 +46,31 @@ def refuse_two_ways(
         session.refused(node, asked, RefusalReason.PROMISED, now=0.2, term=1, occupant=other)
 
 
+def split(session: HandSession, asked: Prepare | Accept, now: float) -> None:
+    """a and b each hold for another one, who is older."""
+    for node, who in (("a", ATHENS), ("b", CYRENE)):
+        session.refused(node, asked, RefusalReason.HELD, now=now, occupant=occupant(who, age=5.0))
+
+
+def test_l2_where_its_accept_may_stand_it_stands_in_the_way() -> None:
+    """c has taken the lease, and its answer is lost: without a Release c would keep it for a ttl."""
+    session = HandSession("zeno")
+    asked = session.to_accept(now=0.0)
+    split(session, asked, 0.1)
+    assert {node for node, _ in session.sent(Release)} == set("abc")
+
+
+def test_l2_where_its_standing_prepare_may_stand_it_stands_in_the_way() -> None:
+    """The same, of the lease that went along with a Prepare: once it had to be repeated."""
+    session = HandSession("zeno")
+    session.campaign(now=0.0)
+    split(session, session.sent_to_all(StandingPrepare), 0.001)
+    session.run_until(1.0)
+    asked = session.sent(StandingPrepare)[-1][1]
+    split(session, asked, 1.0)
+    assert {node for node, _ in session.sent(Release)} == set("abc")
+
+
 def test_l2_votes_split_and_an_older_candidate_in_the_way_make_it_withdraw() -> None:
     session = HandSession("byblos")
     refuse_two_ways(session, CYRENE, ATHENS, ages=(5.0, 0.0))

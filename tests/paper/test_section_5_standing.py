@@ -27,6 +27,7 @@ from by_hand import (
     start_of,
 )
 from hand_cell import HandCell
+from starts import serve
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
@@ -45,7 +46,7 @@ from paxlock.core.messages import (
     Renew,
     StandingPrepare,
 )
-from paxlock.core.notices import Extended, Failed, Granted, Lost
+from paxlock.core.notices import Extended, Granted, Lost
 from paxlock.core.recovery import Start
 
 REFRESH = 0.5
@@ -372,7 +373,7 @@ def test_s5_a_standing_lease_outlives_a_clean_stop_with_the_time_and_the_number_
     snapshot = node.machine.stop(3.0)
     assert snapshot is not None
     record = member_record("a", incarnation=1, clean=True)
-    again = HandReplica(replica_of("a", "abc", start_of("a", record, snapshot), now=0.0))
+    again = serve(start_of("a", record, snapshot))
     assert again.shows() == (1, "byblos", True)
     (answer,) = again.receive(standing(BYBLOS, 9), BYBLOS.session, 0.5)
     assert (accepted(answer).term, accepted(answer).seq) == (1, 7)
@@ -386,7 +387,7 @@ def test_s5_the_line_and_its_leases_are_forgotten_at_a_clean_stop() -> None:
     snapshot = node.machine.stop(2.0)
     assert snapshot is not None
     start = start_of("a", member_record("a", clean=True), snapshot)
-    again = HandReplica(replica_of("a", "abc", start, now=0.0))
+    again = serve(start)
     again.receive(Release(2, NAME, ATHENS, 1), ATHENS.session, 0.1)
     assert again.sent(Accepted) == []
     assert again.shows() == (1, "-", False)
@@ -598,19 +599,6 @@ def test_s5_renewal_is_due_a_third_of_the_ttl_after_the_sending_that_it_rests_on
     session.run_until(due)
     assert len(session.sent(Renew)) == 3
     assert granted.deadline > due
-
-
-def test_s5_one_that_does_not_wait_sends_no_lease_along() -> None:
-    """Standing leases, split among such, would make all of them give up."""
-    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
-    for who, node in zip(cell.sessions, "abc", strict=True):
-        cell.sessions[who].campaign(NAME, ttl=TTL, now=0.0, wait=0.0)
-        cell.collect()
-        assert not any(isinstance(m, StandingPrepare) for _, _, m in cell.mail)
-        cell.deliver(Prepare, who, node)
-    cell.run(1.5)
-    assert sum(len(cell.told(who, Granted)) for who in cell.sessions) == 1
-    assert sum(len(cell.told(who, Failed)) for who in cell.sessions) == 2
 
 
 def test_l3_a_holder_goes_to_a_higher_term_by_a_plain_prepare() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from hand_cell import HandCell
@@ -172,6 +173,10 @@ def test_many_are_released_in_turns() -> None:
     assert cell.sessions["me"].releasing == 0
 
 
+def _not_about(name: str, _sender: str, _to: str, message: Message) -> bool:
+    return getattr(message, "name", "") not in (name, "")
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -> None:
     cell = HandCell("abc", ["me"])
@@ -183,9 +188,8 @@ def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -
     while cell.now < begun + 1.5:  # one is heard every tenth of a second
         cell.run(0.1, lost=lambda *_: True)
         if answers:
-            head = cell.sessions["me"]._contender._endings._endings
-            name = next(iter(head.values())).name
-            cell.run(0.01, lost=lambda _s, _t, m, name=name: getattr(m, "name", "") not in (name, ""))
+            first = next(iter(cell.sessions["me"]._contender._endings._endings.values())).name
+            cell.run(0.01, lost=partial(_not_about, first))
     told = {notice.ticket for notice in cell.told("me", Ended)}
     assert (tickets[-1] in told) is not answers
     assert last in {e.name for e in cell.sessions["me"]._contender._endings._endings.values()}

@@ -25,6 +25,7 @@ from paxlock.core.messages import (
     Inquire,
     Message,
     Poll,
+    Prepare,
     Release,
     Seen,
     Unwatch,
@@ -227,6 +228,32 @@ def test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second() -> 
     assert answered.judgement.state is State.FREE
 
 
+def test_s6_a_term_that_is_promised_is_not_closed() -> None:
+    """a and b are promised term 5. Between the two rounds both hold the lease in it, and let go of it again.
+    Had they told term 5 both times, the name would be "free", though it was led by a and b in between.
+    """
+    nodes = {node: HandReplica(replica_of(node, "abc")) for node in "ab"}
+    for node in nodes.values():
+        assert node.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, ""), ATHENS.session, 0.0)
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=60.0)
+    first = session.sent_to_all(Poll)
+    for who, node in nodes.items():
+        (view,) = node.receive(first, DELPHI, 0.01)
+        assert isinstance(view, View)
+        assert (view.term, view.holds) == (4, False)
+        session.receive(who, view, 0.01)
+    again = session.sent_to_all(Poll)
+    for who, node in nodes.items():
+        accept_by_athens(node, 0.02, term=5)
+        node.tick(0.03 + TTL)
+        (view,) = node.receive(again, DELPHI, 0.03 + TTL)
+        assert isinstance(view, View)
+        assert (view.term, view.holds) == (5, False)
+        session.receive(who, view, 0.03 + TTL)
+    assert session.told(Answered) == []
+
+
 def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
@@ -313,6 +340,11 @@ def test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_
     accept_by_athens(node, 0.0, term=3)
     node.receive(Commit(NAME, 3, lease_of(ATHENS, token=3)), ATHENS.session, 0.01)
     node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=4)), BYBLOS.session, 0.02)
+    node.tick(0.08)
+    request = node.sent(Inquire)[0][1].request
+    for other in "bc":
+        view = attrs.evolve(holds(BYBLOS, 4, chosen=True, token=4), request=request)
+        node.receive(view, other, 0.09)
     assert node.shows() == (3, "athens", True)  # Commit informs, and changes nothing that is held
     view = view_of(node, 0.03)
     assert (view.lease, view.lease_term, view.holds, view.chosen) == (
@@ -473,6 +505,24 @@ def test_s6_without_enough_nodes_the_state_is_unknown() -> None:
     assert states(session) == [(State.UNKNOWN, 0)]
 
 
+@pytest.mark.parametrize("nodes", ["abc", "abcde"])
+def test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led(nodes: str) -> None:
+    """Those that it does not hear any more may have heard the Release, and hold for another."""
+    session = HandSession("delphi", nodes)
+    session.machine.watch(NAME, False, 0.0)
+    for node in nodes:
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    assert states(session) == [(State.LED, 4)]
+    enough = len(nodes) // 2 + 1
+    for heard, shown in ((enough, []), (enough - 1, [(State.UNKNOWN, 4)]), (enough, [(State.LED, 4)])):
+        end = session.machine.deadline() + 2 * WATCH_LAPSE_S
+        while (due := session.machine.deadline()) < end:
+            session.tick(due)
+            for node in nodes[:heard]:
+                session.receive(node, Watching(1, 1), due)
+        assert states(session) == shown
+
+
 def test_s6_a_prefix_is_watched_and_other_names_are_not_taken() -> None:
     session = watching(prefix=True, pattern="ag")
     for node in "ab":
@@ -621,7 +671,8 @@ def test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one(
     accept_by_athens(node, 0.01)
     ((_, second),) = node.sent(Event)
     assert second.version > first.version
-    node.receive(Seen(7, ((NAME, first.version),)), DELPHI, 0.02)
+    node.receive(Seen(7, ((NAME, first.version),)), DELPHI, 0.015)  # before anything is repeated
+    assert node.sent(Event) == []
     node.tick(0.5)
     assert {m.version for _, m in node.sent(Event)} == {second.version}
 

@@ -44,8 +44,10 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.replica import MemoryLost, ModeChanged
+from paxlock.core.replica import MemoryLost, ModeChanged, Unconfirmed
 from paxlock.errors import ConfigError, StoreError
+from paxlock.store import RECORD_MAX_BYTES
+from paxlock.storeformat import encode_record
 
 # Creating a cell
 
@@ -115,8 +117,9 @@ def test_s7_a_second_create_that_was_refused_does_not_pass_at_the_next_start() -
     refused = start_of("a", None, create=True, run="second")
     again = start_of("a", refused.record, run="third")
     node = HandReplica(replica_of("a", "abc", again, run="third"))
+    third = (2, session_id("third"))
     for other in "bc":
-        node.receive(greeted(seen=(1, session_id("first"))), other, 0.1)
+        node.receive(greeted(to=third, seen=(1, session_id("first"))), other, 0.1)
     assert any(isinstance(notice, MemoryLost) for notice in node.notices)
     assert mode_of(node.machine) is NodeMode.STARTING
 
@@ -125,8 +128,9 @@ def test_s7_a_restart_while_the_cell_is_being_created_is_no_lost_memory() -> Non
     begun = start_of("a", None, create=True, run="second")
     again = start_of("a", begun.record, run="third")
     node = HandReplica(replica_of("a", "abc", again, run="third"))
-    node.receive(greeted(seen=(1, SECOND)), "b", 0.1)
-    node.receive(greeted(seen=(2, session_id("third"))), "c", 0.1)
+    third = (2, session_id("third"))
+    node.receive(greeted(to=third, seen=(1, SECOND)), "b", 0.1)
+    node.receive(greeted(to=third, seen=third), "c", 0.1)
     assert mode_of(node.machine) is NodeMode.SERVING
 
 
@@ -137,12 +141,62 @@ def test_s7_its_own_greeting_remembered_is_no_lost_memory() -> None:
     assert mode_of(node.machine) is NodeMode.SERVING
 
 
-def test_s7_a_restored_backup_is_found_out() -> None:
+def restored(*, confirmed: bool = False) -> HandReplica:
+    """A node that starts from the snapshot of a clean stop, or from a backup of it."""
     previous = member_record("a", incarnation=3, clean=True)
-    node = serve(start_of("a", previous, Snapshot(3, 0, ())))
-    assert mode_of(node.machine) is NodeMode.SERVING
-    node.receive(greeted(seen=(9, session_id("first"))), "b", 0.1)
+    return serve(start_of("a", previous, Snapshot(3, 0, ())), confirmed=confirmed)
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_s7_a_restored_backup_is_found_out(confirmed: bool) -> None:
+    node = restored(confirmed=confirmed)
+    assert mode_of(node.machine) is (NodeMode.SERVING if confirmed else NodeMode.STARTING)
+    node.receive(greeted(to=(4, SECOND), seen=(9, session_id("first"))), "c", 0.1)
     assert any(isinstance(notice, MemoryLost) for notice in node.notices)
+
+
+def test_s7_a_restored_backup_does_not_serve_before_it_is_found_out() -> None:
+    node = restored()
+    node.receive(greeted(to=(4, SECOND), seen=(9, session_id("first"))), "b", 0.1)
+    node.receive(greeted(to=(4, SECOND), seen=(3, session_id("first"))), "c", 0.2)
+    node.tick(100.0)
+    assert mode_of(node.machine) is NodeMode.STARTING
+
+
+def test_s7_a_clean_restart_serves_once_another_member_has_answered() -> None:
+    node = restored()
+    assert node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 0.2) == [Recovering(1, 0)]
+    node.receive(greeted(to=(4, SECOND), seen=(3, session_id("first"))), "c", 0.3)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert not any(isinstance(notice, Unconfirmed) for notice in node.notices)
+
+
+def test_s7_a_clean_restart_that_nobody_answers_serves_after_a_while_and_says_so() -> None:
+    node = restored()
+    node.tick(0.999)
+    assert mode_of(node.machine) is NodeMode.STARTING
+    node.tick(1.001)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert sum(isinstance(notice, Unconfirmed) for notice in node.notices) == 1
+
+
+def test_s7_the_only_node_of_its_cell_has_nobody_to_wait_for() -> None:
+    previous = member_record("a", incarnation=3, clean=True)
+    node = serve(start_of("a", previous, Snapshot(3, 0, ()), nodes=1), "a", confirmed=False)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert not any(isinstance(notice, Unconfirmed) for notice in node.notices)
+
+
+def test_s7_however_often_a_new_cell_is_started_the_record_can_be_written() -> None:
+    start = start_of("a", None, create=True, run="run 0")
+    for number in range(1, 1000):
+        start = start_of("a", start.record, run=f"run {number}")
+    assert len(encode_record(start.record)) < RECORD_MAX_BYTES // 4
+    node = HandReplica(replica_of("a", "abc", start, run="run 999"))
+    life = (1000, session_id("run 999"))
+    node.receive(greeted(to=life, seen=(990, session_id("run 989"))), "b", 0.1)
+    node.receive(greeted(to=life, seen=life), "c", 0.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
 
 
 def test_s7_nodes_greet_at_start_until_all_have_answered() -> None:

@@ -34,10 +34,12 @@ BY_NAME: dict[str, Strategy] = {
     "prefix_text": text(255),
     "after": text(255),
     "label": text(64),
+    "complaint": text(64),
     "node_id": st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=16),
     "session": st.binary(min_size=16, max_size=16),
     "sender": st.binary(min_size=16, max_size=16),
     "run": st.binary(min_size=16, max_size=16),
+    "to_run": st.binary(min_size=16, max_size=16),
     "seen_run": st.binary(min_size=16, max_size=16) | st.just(b""),
     "data": st.binary(max_size=512),
     **dict.fromkeys(

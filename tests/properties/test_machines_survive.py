@@ -40,7 +40,11 @@ SENDS_IN_A_STEP_MAX = 500
 
 # A node's header is the longer one, so what fits here fits everywhere.
 ROOM = Endpoint(
-    NodeSender("sixteen-letters-", 1, b"r" * 16), Keyring({1: b"k" * 32}), cell_id=CELL_ID, epoch=1
+    NodeSender("sixteen-letters-", 1, b"r" * 16),
+    Keyring({1: b"k" * 32}),
+    cell_id=CELL_ID,
+    epoch=1,
+    members={node: [] for node in "bcdefg"},  # the largest cell
 ).room
 
 ATTEMPTS = tuple(range(INT_MAX - ATTEMPTS_MAX, INT_MAX))
@@ -57,10 +61,12 @@ BY_NAME: dict[str, Strategy] = {
     "after": NAMES | st.just(""),
     "address": st.just("a.example:7400"),
     "label": st.sampled_from(("", "l" * 64)),
+    "complaint": st.sampled_from(("", "c" * 64)),
     "node_id": st.sampled_from((*NODES, "stranger")),
     "session": st.sampled_from(SESSIONS),
     "sender": st.sampled_from(SESSIONS),
     "run": st.sampled_from((b"r" * 16, b"s" * 16)),
+    "to_run": st.sampled_from((b"r" * 16, b"s" * 16)),
     "seen_run": st.sampled_from((b"", b"r" * 16, b"s" * 16)),
     "data": st.sampled_from((b"", b"d" * 512)),
     **dict.fromkeys(("term", "at_least", "lease_term", "floor", "ceiling", "token"), TERMS),

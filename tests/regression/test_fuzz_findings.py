@@ -7,7 +7,6 @@ import pytest
 from paxlock.core.messages import Hello, Member, NodeMode, Welcome
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
-from paxlock.wire.header import CHALLENGE_BYTES
 from paxlock.wire.keyring import SEAL_BYTES, Keyring
 
 CELL = b"cell" * 4
@@ -32,7 +31,7 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
     assert node.receive_untrusted(short, home) is None
     ((challenge, to),) = node.flush()
     assert to == home
-    assert len(challenge) == CHALLENGE_BYTES + SEAL_BYTES <= len(short)
+    assert len(challenge) == node._table.challenge_bytes + SEAL_BYTES <= len(short)
     # With the cookie from the challenge it is answered, padded or not.
     assert asker.receive_untrusted(challenge, MEMBERS["a"][0]) is None
     proof = asker._nodes["a"].echo

@@ -18,6 +18,7 @@ from by_hand import (
     session_id,
     settings_for,
 )
+from starts import greeted
 from trio.testing import MockClock
 
 from paxlock import Cell, ConfigError, State
@@ -25,13 +26,12 @@ from paxlock.config import ADDRESSES_MAX_BYTES
 from paxlock.core.acceptor import SweepTimer
 from paxlock.core.durable import Membership
 from paxlock.core.graveyard import SWEEP_DIVISOR, TOMBSTONE_S
-from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX, Candidate, Lease
+from paxlock.core.lease import LABEL_MAX_BYTES, NAME_MAX_BYTES, TERM_MAX, Candidate, Lease
 from paxlock.core.messages import (
     Accept,
     Accepted,
     Event,
     Greet,
-    Greeted,
     List,
     Member,
     Message,
@@ -67,7 +67,11 @@ from paxlock.wire.keyring import Keyring
 from paxlock.wire.schema import ATTEMPTS_MAX
 
 ROOM = Endpoint(
-    NodeSender("sixteen-letters-", 1, b"r" * 16), Keyring({1: b"k" * 32}), cell_id=b"c" * 16, epoch=1
+    NodeSender("sixteen-letters-", 1, b"r" * 16),
+    Keyring({1: b"k" * 32}),
+    cell_id=b"c" * 16,
+    epoch=1,
+    members={node: [] for node in "bcdefg"},  # the largest cell
 ).room
 
 
@@ -114,7 +118,7 @@ def test_a_list_of_short_names_can_be_read() -> None:
     found: list[str] = []
     more = True
     while more:
-        (answer,) = node.receive(List(1, "", found[-1] if found else ""), ATHENS.session, 0.0)
+        (answer,) = node.receive(List(1, "", found[-1] if found else "", 1), ATHENS.session, 0.0)
         assert isinstance(answer, Names) and fits(answer)
         found += answer.names
         more = answer.more
@@ -141,26 +145,29 @@ def test_a_nonsensical_age_does_not_make_answers_unreadable() -> None:
 
 def test_the_longest_configuration_that_is_allowed_can_be_told() -> None:
     ids = [f"sixteen-letters{number}" for number in range(7)]
-    host = "h" * 57 + "." + "h" * 57
+    host = "h" * 47 + "." + "h" * 47
     members = [Member(node_id, f"{host[len(str(n)) :]}{n}:7400") for n, node_id in enumerate(ids)]
     assert sum(len(member.address) for member in members) == ADDRESSES_MAX_BYTES
     cell = Cell.new(members, max_ttl=24 * 3600.0, grace=3600.0)
     welcome = Welcome(
         *(INT_MAX, ids[0], cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms),
-        *(NodeMode.RECOVERING, INT_MAX, TERM_MAX),
+        *(NodeMode.RECOVERING, INT_MAX, TERM_MAX, "c" * LABEL_MAX_BYTES),
     )
     assert fits(welcome)
     members[0] = Member(ids[0], "h" + members[0].address)
-    with pytest.raises(ConfigError, match="at most 840 bytes together"):
+    with pytest.raises(ConfigError, match="at most 700 bytes together"):
         Cell.new(members)
 
 
 def test_a_ceiling_at_the_end_of_the_range_can_be_written_down() -> None:
     record = member_record("a", membership=Membership.JOINING, incarnation=1_000)
     node = HandReplica(replica_of("a", "abc", Start(record, 0, 30.0, None)))
+    mine = (1_000, session_id("first"))
     for other in "bc":
-        greeted = Greeted(2, 0, b"", 1, b"r" * 16, TERM_MAX, NodeMode.SERVING)
-        node.receive(greeted, other, 31.0)
+        node.receive(greeted(to=mine), other, 0.0)
+    node.tick(31.0)
+    for other in "bc":
+        node.receive(greeted(to=mine, request=2, ceiling=TERM_MAX), other, 31.0)
     assert node.disk.ceiling <= TERM_MAX
 
 
@@ -275,15 +282,19 @@ def test_a_page_that_is_repeated_starts_no_second_walk() -> None:
     session = HandSession(nodes="a")
     session.machine.names("", 0.0, patience=1e9)
     ((_, asked),) = session.sent(List)
-    page = Names(asked.request, ("n1", "n2"), more=True)
-    session.receive("a", page, 0.001)
-    assert [message.after for _, message in session.sent(List)] == ["n2"]
-    session.receive("a", Names(asked.request, ("n3", "n4"), more=True), 0.002)
-    assert [message.after for _, message in session.sent(List)] == ["n4"]
-    session.receive("a", page, 0.003)
+    pages = [
+        Names(asked.request, f"n{number:02}" if number else "", (f"n{number + 1:02}",), more=True)
+        for number in range(asked.pages)
+    ]
+    last = pages[-1].names[0]
+    for page in pages:
+        session.receive("a", page, 0.001)
+    assert [message.after for _, message in session.sent(List)] == [last]
+    for page in pages:
+        session.receive("a", page, 0.003)
     assert session.sent(List) == []
-    session.receive("a", Names(asked.request, ("n5",), more=False), 0.004)
-    assert session.told(NamesFound)[0].names == ("n1", "n2", "n3", "n4", "n5")
+    session.receive("a", Names(asked.request, last, ("n99",), more=False), 0.004)
+    assert session.told(NamesFound)[0].names == (*(page.names[0] for page in pages), "n99")
 
 
 # What clients count

@@ -247,6 +247,17 @@ def test_an_old_number_that_re_arms_is_seen() -> None:
         CHECKER.after(node, 0.5, frozen)
 
 
+def test_a_number_that_is_lowered_is_seen() -> None:
+    node = a_node()
+    record = record_of(node)
+    CHECKER.after(node, 0.5, {})
+    record.sender, record.seq = B, 1  # by its handle: another sender's numbers
+    CHECKER.after(node, 0.5, {})
+    record.seq = 0
+    with pytest.raises(CheckFailed, match="S5: the number stored at a went back from 1 to 0"):
+        CHECKER.after(node, 0.5, {})
+
+
 def test_a_promise_kept_beyond_the_grace_is_seen() -> None:
     node = a_node()
     record_of(node, holder=None).owner = FIRST
@@ -419,10 +430,22 @@ def test_a_holder_that_counts_on_more_than_a_quorum_holds_is_seen() -> None:
     checker, node = NodeChecker(0.01), a_node()
     record_of(node)
     checker.after(node, 0.5, {})
-    checker.covered(FIRST, 1.0, 1)
+    checker.covered(FIRST, 1, 1.0, 1)
     for until, nodes in ((1.1, 1), (1.0, 3)):
         with pytest.raises(CheckFailed, match="section 4"):
-            checker.covered(FIRST, until, nodes)
+            checker.covered(FIRST, 1, until, nodes)
     record_of(node).deadline = 1.1
     checker.after(node, 0.6, {})
-    checker.covered(FIRST, 1.1, 1)
+    checker.covered(FIRST, 1, 1.1, 1)
+
+
+def test_a_holder_that_counts_on_what_is_held_below_its_token_is_seen() -> None:
+    checker, node = NodeChecker(0.01), a_node()
+    record = record_of(node, term=4)
+    checker.after(node, 0.5, {})
+    checker.covered(FIRST, 4, 1.0, 1)
+    with pytest.raises(CheckFailed, match=r"S3: .* valid for longer than .* in terms from its token 5 on"):
+        checker.covered(FIRST, 5, 1.0, 1)
+    record.term = record.lease_term = 5
+    checker.after(node, 0.6, {})
+    checker.covered(FIRST, 5, 1.0, 1)

@@ -10,7 +10,7 @@ from paxlock.core.lease import Candidate, Timing
 from paxlock.core.messages import NodeMode
 from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.endurance import check_loss
-from paxlock.testing.machines import ClientMachine
+from paxlock.testing.machines import ClientMachine, Held
 from paxlock.testing.scenario import Scenario
 from paxlock.testing.simulation import Simulation
 
@@ -107,7 +107,7 @@ def test_nodes_that_held_for_somebody_else_are_no_quorum(still: bool) -> None:
     cell = Cell()
     for node in cell.sim.nodes.all[:2]:
         if still:
-            node.held[NAME] = (OTHER, 1e9, 5)
+            node.held[NAME] = Held(OTHER, 1e9, 5, b"", 0)
         else:
             cell.sim.check.nodes.let_go[node.label, NAME] = {OTHER: 9.9}
     cell.lose()

@@ -12,7 +12,7 @@ from paxlock.testing.planted_bugs import PLANTED_BUGS
 
 PROTOCOL = SOURCE_TREE / "docs" / "protocol.md"
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
-RULES_MARKED = 17
+RULES_MARKED = 18
 
 
 @pytest.mark.parametrize("mutation", PLANTED_BUGS, ids=lambda mutation: str(mutation.name))

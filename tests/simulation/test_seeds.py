@@ -15,6 +15,7 @@ import pytest
 
 from paxlock.core.watcher import Watcher
 from paxlock.testing import CheckFailed, Scenario, Simulation, run
+from paxlock.testing import scenario as scenario_module
 from paxlock.testing.linearizability import OperationKind
 from paxlock.testing.moments import Moment, What
 from paxlock.testing.plan import FaultKind, drawn_faults
@@ -291,6 +292,92 @@ def test_names_are_forgotten_and_floors_rise() -> None:
     simulation = Simulation(1, attrs.evolve(scenario, late_max=0.0, away_max=0.0))
     simulation.run()
     assert all(node.acceptor.floor > 0 for node in simulation.nodes.all)
+
+
+def test_a_burst_of_names_is_served() -> None:
+    """One client wants them all at one moment, and gets each of them, and so does the last campaign."""
+    simulation = played(1, attrs.evolve(CALM, burst=200, clients=2))
+    wanted = [moment for moment in moments(simulation, What.WANTED) if moment.name not in ("", "name 0")]
+    first = [moment for moment in wanted if moment.true == wanted[0].true]
+    assert len({moment.name for moment in first}) == 200
+    assert len({moment.who for moment in first}) == 1
+    granted = [moment.name for moment in moments(simulation, What.GRANTED)]
+    assert all(granted.count(moment.name) >= 2 for moment in first)
+
+
+# Links of unequal length
+
+
+def delays(simulation: Simulation) -> dict[tuple[str, str], list[float]]:
+    """How long what was sent along each link took, where only one datagram was under way."""
+    found: dict[tuple[str, str], list[float]] = {}
+    under_way: dict[tuple[str, str], list[float]] = {}
+    mixed = set()  # links along which one may have overtaken another
+    for moment in simulation.timeline or ():
+        link = (moment.who, moment.other)
+        if moment.what is What.SENT:
+            sent = under_way.setdefault(link, [])
+            sent.append(moment.true)
+            if len(sent) > 1:
+                mixed.add(link)
+        elif moment.what in (What.ARRIVED, What.DROPPED):
+            sent_at = under_way[link].pop(0)
+            if link not in mixed:
+                found.setdefault(link, []).append(moment.true - sent_at)
+            if not under_way[link]:
+                mixed.discard(link)
+    return found
+
+
+@pytest.mark.parametrize("figure", ["far_node", "far_client"])
+def test_a_node_or_a_client_may_be_far_away(figure: str) -> None:
+    far = attrs.evolve(CALM, grace_ms=200, think=0.2, **{figure: 0.02})  # type: ignore[arg-type]
+    took = delays(played(1, far))
+    long = {link for link, times in took.items() if min(times) >= 0.02}
+    assert all(max(times) <= CALM.delay_max + 1e-9 for link, times in took.items() if link not in long)
+    names = [set(link) for link in long]
+    (far_away,) = set.intersection(*names)
+    assert (far_away in "abc") is (figure == "far_node")
+    assert {frozenset(link) for link in took if far_away in link} == set(map(frozenset, names))
+    assert any(link[0] == far_away for link in long) and any(link[1] == far_away for link in long)
+
+
+def test_each_way_of_a_link_may_have_a_length_of_its_own() -> None:
+    took = delays(played(1, attrs.evolve(CALM, grace_ms=200, think=0.2, uneven=0.02)))
+    there, back = took["client 0", "a"], took["a", "client 0"]
+    spread = CALM.delay_max - CALM.delay_min
+    assert max(there) - min(there) <= spread + 1e-9
+    assert max(back) - min(back) <= spread + 1e-9
+    assert abs(min(there) - min(back)) > 2 * spread
+
+
+def test_a_datagram_of_a_far_machine_is_not_late() -> None:
+    simulation = played(1, attrs.evolve(CALM, grace_ms=200, far_node=0.02, far_client=0.01, uneven=0.01))
+    assert simulation.network.disturbed == {}
+
+
+def test_of_a_far_machine_too_the_grace_spans_four_round_trips() -> None:
+    drawn = [Scenario.drawn(seed) for seed in range(300)]
+    for figure in ("far_node", "far_client", "uneven"):
+        assert any(getattr(scenario, figure) for scenario in drawn)
+    assert any(scenario.burst for scenario in drawn)
+    for scenario in drawn:
+        assert scenario.grace_ms / 1000.0 >= scenario_module.GRACE_ROUND_TRIPS * scenario.round_trip - 0.001
+        assert scenario.window == pytest.approx(scenario.grace_ms / 1000.0, abs=0.001)
+
+
+def test_a_round_trip_above_the_grace_widens_what_progress_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scenario_module, "SLOW", 1.0)
+    for seed in range(100):
+        slow = Scenario.drawn(seed)
+        graces = slow.round_trip / (slow.grace_ms / 1000.0)
+        assert 1.0 <= graces <= scenario_module.SLOW_GRACES_MAX
+        assert slow.delay_max == pytest.approx(scenario_module.SLOW_JITTER * slow.delay_min)
+        assert slow.window == scenario_module.GRACE_ROUND_TRIPS * slow.round_trip
+        assert slow.next_max > 40.0 * slow.round_trip
+        assert slow.ttl_min_ms / 1000.0 >= scenario_module.TTL_ROUND_TRIPS * slow.round_trip
 
 
 def test_some_seeds_have_crowds_and_some_a_quorum_only() -> None:

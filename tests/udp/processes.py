@@ -21,7 +21,7 @@ from paxlock import Cell
 
 PROGRAMS = Path(__file__).parent / "programs"
 SOURCE = str(Path(paxlock.__file__).parents[1])
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0  #: a loaded machine takes its time even to start a process
 
 Event = dict[str, Any]
 

@@ -12,17 +12,43 @@ from processes import ProcessCell, Program, boot_time, process_cell
 pytestmark = pytest.mark.processes
 
 MAX_TTL_S = 2.0
-SITS_OUT_S = MAX_TTL_S * 1.01 / 0.99
+LONG_TTL_S = 5.0  #: a lease that a loaded machine does not lose by standing still for a second or two
+SITS_OUT = 1.01 / 0.99
 
 
-def restart_after_kill(cell: ProcessCell, node_id: str) -> None:
+def restart_after_kill(cell: ProcessCell, node_id: str, max_ttl: float) -> None:
     """SIGKILL, start on the same folder, wait until it serves again; it must sit out and say so."""
     cell.nodes[node_id].kill()
     began = boot_time()
     node = cell.node(node_id)
-    assert "sits out 2.0 s" in node.expect("report")["text"]
+    assert f"sits out {max_ttl * SITS_OUT:.1f} s" in node.expect("report")["text"]
     cell.serves(node_id)
-    assert boot_time() - began >= SITS_OUT_S - 0.01
+    assert boot_time() - began >= max_ttl * SITS_OUT - 0.01
+
+
+def renewed(holder: Program) -> float:
+    """Wait for the next renewal of its lease: until when that lets it count on it."""
+    event = holder.expect("extended", "lost")
+    assert event["event"] == "extended", event
+    deadline: float = event["deadline"]
+    return deadline
+
+
+def until_it_holds(node: Program, name: str, holder: Program) -> None:
+    """Wait until this node holds the lease (again): looked at whenever the holder's is renewed."""
+    node.tell()
+    while name not in node.expect("counters")["holds"]:
+        renewed(holder)
+        node.tell()
+
+
+def polled(client: Program, name: str) -> tuple[str, int]:
+    """What a poll tells; asked again where a loaded machine was too slow for an answer."""
+    while True:
+        client.tell("poll", name=name)
+        found = client.expect("polled")
+        if found["state"] != "UNKNOWN":
+            return found["state"], found["term"]
 
 
 def test_after_a_kill_of_all_nodes_terms_never_go_back(tmp_path: Path) -> None:
@@ -41,30 +67,25 @@ def test_after_a_kill_of_all_nodes_terms_never_go_back(tmp_path: Path) -> None:
             assert "sits out" in cell.node(node_id).expect("report")["text"]
         client.tell("lock", name="x", ttl=1.0)
         acquired = client.expect("acquired")
-        assert acquired["at"] - began >= SITS_OUT_S - 0.01
+        assert acquired["at"] - began >= MAX_TTL_S * SITS_OUT - 0.01
         terms.append(acquired["term"])
         assert terms == sorted(set(terms))
 
 
 def test_long_tenure_over_nodes_that_lose_their_memory_one_after_the_other(tmp_path: Path) -> None:
     """Rule L3: after two such nodes out of three nothing is left of the first quorum."""
-    with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
+    with process_cell(tmp_path, max_ttl=LONG_TTL_S) as cell:
         holder, other = cell.client("holder"), cell.client("other")
-        holder.tell("lock", name="x", ttl=MAX_TTL_S)
+        holder.tell("lock", name="x", ttl=LONG_TTL_S)
         term = holder.expect("acquired")["term"]
-        restart_after_kill(cell, "a")
-        holder.expect("extended")
-        restart_after_kill(cell, "b")
-        for _ in range(3):
-            holder.expect("extended")
-        other.tell("poll", name="x")
-        polled = other.expect("polled")
-        assert (polled["state"], polled["term"]) == ("LED", term)
+        for node_id in "ab":
+            restart_after_kill(cell, node_id, LONG_TTL_S)
+            until_it_holds(cell.nodes[node_id], "x", holder)
+        assert polled(other, "x") == ("LED", term)
         # The two that had forgotten hold the lease again: they carry it without the third.
-        cell.nodes["c"].kill()
-        seen = len(holder.told("extended"))
-        while len(holder.told("extended")) < seen + 4:
-            holder.expect("extended")
+        killed = cell.nodes["c"].kill()
+        while renewed(holder) < killed + 1.5 * LONG_TTL_S:
+            pass
         assert holder.told("lost") == []
         holder.tell("leave", name="x")
         holder.expect("left")
@@ -79,9 +100,7 @@ def test_clean_restarts_one_after_the_other_do_not_disturb_the_holder(tmp_path: 
             assert cell.nodes[node_id].stop() == 0
             node = cell.node(node_id)
             assert node.expect("report")["text"] == f"node {node_id} serves"  # at once
-            other.tell("poll", name="x")
-            polled = other.expect("polled")
-            assert (polled["state"], polled["term"]) == ("LED", term)
+            assert polled(other, "x") == ("LED", term)
             holder.expect("extended")
         assert holder.told("lost") == []
 

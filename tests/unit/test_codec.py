@@ -10,6 +10,7 @@ import cbor2
 import pytest
 
 from paxlock.core import messages as m
+from paxlock.core.durable import SeenNode
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.wire import codec
 from paxlock.wire.codec import (
@@ -31,6 +32,11 @@ LEASE = Lease(CANDIDATE, 10_000, "host-1", b"10.0.0.7:8080", 5)
 OCCUPANT = m.Occupant(CANDIDATE, m.Occupancy.PROMISED, 12, "host-1", 900, 10_000)
 VIEW = m.View(9, "jobs", 6, LEASE, 5, True, True, False, 900)
 MEMBERS = (m.Member("a", "10.0.0.7:7400"), m.Member("b", "[::1]:7400"))
+
+GREETED = m.Greeted(
+    *(8, 3, RUN, 2, b"", 4, RUN, 2000, m.NodeMode.RECOVERING, True, 30_000, 40_000, 7),
+    (SeenNode("b", 6, RUN),),
+)
 
 # One sample of each kind and its exact bytes: the wire format does not change unnoticed. A new message gets a
 # new line; a line that has been released never changes.
@@ -59,7 +65,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (
         m.Refused(2, "jobs", CANDIDATE, m.RefusalReason.HELD, 6, 4, OCCUPANT),
-        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604868250000102030405060708090a0b0c0d0e0f07020c66686f73742d31190384192710",
+        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604878250000102030405060708090a0b0c0d0e0f07020c66686f73742d31190384192710f4",
     ),
     (m.Recovering(2, 30_606), "830c0219778e"),
     (m.Accepted(3, "jobs", CANDIDATE, 6, 8), "860d03646a6f62738250000102030405060708090a0b0c0d0e0f070608"),
@@ -78,13 +84,13 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "841201048909646a6f627306858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300505f5f5f4190384",
     ),
     (
-        m.Welcome(1, "a", MEMBERS, 30_000, 10_000, 10, m.NodeMode.SERVING, 0, 1 << 55),
-        "8a13016161828261616d31302e302e302e373a373430308261626a5b3a3a315d3a373430301975301927100a03001b0080000000000000",
+        m.Welcome(1, "a", MEMBERS, 30_000, 10_000, 10, m.NodeMode.SERVING, 0, 1 << 55, "no b"),
+        "8b181e016161828261616d31302e302e302e373a373430308261626a5b3a3a315d3a373430301975301927100a03001b0080000000000000646e6f2062",
     ),
     (m.Greet(8, 3, RUN), "8414080350202122232425262728292a2b2c2d2e2f"),
     (
-        m.Greeted(8, 2, b"", 4, RUN, 2000, m.NodeMode.RECOVERING),
-        "88150802400450202122232425262728292a2b2c2d2e2f1907d002",
+        GREETED,
+        "8f181d080350202122232425262728292a2b2c2d2e2f02400450202122232425262728292a2b2c2d2e2f1907d002f5197530199c4007818361620650202122232425262728292a2b2c2d2e2f",
     ),
     (m.Inquire(9, "jobs"), "831609646a6f6273"),
     (
@@ -92,13 +98,16 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "8b1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc183266686f73742d311927104d31302e302e302e373a3830383008",
     ),
     (m.Waiting(10, "jobs", 20), "8418180a646a6f627314"),
-    (m.List(11, "jobs/", ""), "8418190b656a6f62732f60"),
+    (m.List(11, "jobs/", "", 8), "8518190b656a6f62732f6008"),
     (m.Unwatch(12, 1), "83181a0c01"),
     (
         m.Waiters(10, "jobs", 21, (m.Waiter(CANDIDATE, "host-1", 250),)),
         "85181b0a646a6f62731581838250000102030405060708090a0b0c0d0e0f0766686f73742d3118fa",
     ),
-    (m.Names(11, ("jobs/a", "jobs/b"), False), "84181c0b82666a6f62732f61666a6f62732f62f4"),
+    (
+        m.Names(11, "jobs/", ("jobs/a", "jobs/b"), False),
+        "85181c0b656a6f62732f82666a6f62732f61666a6f62732f62f4",
+    ),
 ]
 
 
@@ -195,10 +204,12 @@ REFUSED_MESSAGES: dict[str, bytes] = {
     "too many attempts": raw(5, 1, S1, 1, [1] * (ATTEMPTS_MAX + 1)),
     "attempt is a bool": raw(5, 1, S1, 1, [True]),
     "no such reason": raw(11, 1, "n", [S1, 1], 99, 1, 1, None),
-    "no such mode": raw(21, 1, 1, b"", 1, RUN, 1, 0),
+    "no such mode": raw(29, 1, 1, RUN, 1, b"", 1, RUN, 1, 0, True, 1, 0, 0, []),
+    "the answer to a Hello as it was": raw(19, 1, "a", [], 1, 1, 1, 1, 1, 1),
+    "the answer to a greeting as it was": raw(21, 1, 1, b"", 1, RUN, 1, 3),
     "pattern empty without prefix": raw(8, 1, 1, "", False, 1),
-    "node id with a space": raw(19, 1, "a b", [], 1, 1, 1, 1, 1, 1),
-    "node id too long": raw(19, 1, "a" * 17, [], 1, 1, 1, 1, 1, 1),
+    "node id with a space": raw(30, 1, "a b", [], 1, 1, 1, 1, 1, 1, ""),
+    "node id too long": raw(30, 1, "a" * 17, [], 1, 1, 1, 1, 1, 1, ""),
     "run too short": raw(20, 1, 1, RUN[:8]),
     "pair of three": raw(9, 1, [["n", 1, 1]]),
     "map": cbor2.dumps([{1: 1}]),
@@ -261,7 +272,7 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_empty_texts_where_they_are_allowed() -> None:
-    sent = (m.List(1, "", ""), m.Watch(1, 2, "", True, 500))
+    sent = (m.List(1, "", "", 1), m.Watch(1, 2, "", True, 500))
     assert decode_untrusted(join([encode(message) for message in sent])) == sent
 
 

@@ -37,7 +37,7 @@ from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import peers as peers_module
 from paxlock.wire.codec import INT_MAX, encode
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, Received, SessionSender
-from paxlock.wire.header import CHALLENGE_BYTES, NO_CELL
+from paxlock.wire.header import NO_CELL
 from paxlock.wire.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -314,8 +314,8 @@ def test_padding_is_zeros() -> None:
     session.queue("a", Hello(1))
     request, _ = only(session.flush())
     assert node.receive_untrusted(request[:-1] + b"\1", HOME) is None
-    assert node.receive_untrusted(request[:66], HOME) is None
-    assert node.receive_untrusted(request[:64], HOME) is None
+    assert node.receive_untrusted(request[:70], HOME) is None
+    assert node.receive_untrusted(request[:68], HOME) is None
     assert drops(node) == {"malformed": 3}
     assert node.receive_untrusted(request, HOME) is not None
 
@@ -391,10 +391,11 @@ def test_header_forms() -> None:
     session.queue("a", Hello(1))
     good, _ = only(session.flush())
     forms = {
-        "length": [b"", good[:2], good[:40], good + b"x", b"\x01\x01\x02" + good[3:80]],
-        "version": [b"\x00" + good[1:], b"\x02" + good[1:]],
+        "length": [b"", good[:2], good[:40], good + b"x", b"\x02\x01\x02" + good[3:80]],
+        "version": [b"\x00" + good[1:], b"\x03" + good[1:]],
+        "older_version": [b"\x01" + good[1:]],
         "sender": [good[:2] + b"\x03" + good[3:], good[:2] + b"\x02" + good[3:47] + bytes(1153)],
-        "seal": [good[:63], good[:-1], good[:70] + b"x" + good[71:], good[:50] + b"x" + good[51:]],
+        "seal": [good[:67], good[:-1], good[:70] + b"x" + good[71:], good[:50] + b"x" + good[51:]],
     }
     for reason, datagrams in forms.items():
         for datagram in datagrams:
@@ -447,7 +448,8 @@ def test_earlier_run_is_only_heard_greeting() -> None:
     old.queue("b", greet)
     old.queue("b", POLL)
     assert messages(move(old, b, ADDRESSES["a"])) == [greet]
-    answer = Greeted(9, 5, b"r" * 16, 1, b"r" * 16, 0, NodeMode.SERVING)
+    mine = (5, b"r" * 16, 1, b"r" * 16, 0, NodeMode.SERVING, True, 30_000, 0, 0, ())
+    answer = Greeted(9, 4, b"o" * 16, *mine)
     b.queue("a", answer)
     assert messages(move(b, old, ADDRESSES["b"])) == [answer]
     new.queue("b", POLL)
@@ -503,7 +505,7 @@ def test_more_small_messages_than_one_array_counts() -> None:
 
 @pytest.mark.parametrize("endpoint", [new_session(), new_node("b"), new_session(sealed=False)])
 def test_largest_message_fits_and_a_larger_one_is_refused(endpoint: Endpoint) -> None:
-    candidates = [Names(0, (*["n" * 200] * 4, "n" * 80, "n" * length), True) for length in range(24, 256)]
+    candidates = [Names(0, "", (*["n" * 200] * 4, "n" * 80, "n" * length), True) for length in range(24, 256)]
     by_length = {len(encode(message)): message for message in candidates}
     endpoint.queue("a", by_length[endpoint.room])
     assert len(only(endpoint.flush())[0]) == DATAGRAM_MAX_BYTES - 1  # the array's header could be longer by 1
@@ -648,14 +650,14 @@ def test_new_addresses_keep_what_is_known() -> None:
     session, node = new_session(), new_node()
     acquaint(session, node)
     there = ("10.0.9.9", 7400)
-    session.configure(CELL, EPOCH, {"a": [there, ADDRESSES["a"]]})
+    session.configure(CELL, EPOCH, {**MEMBERS, "a": [there, ADDRESSES["a"]], "b": []})
     session.queue("a", POLL)
     session.queue("b", POLL)
     datagram, to = only(session.flush())
     assert to == ADDRESSES["a"]
     assert node.receive_untrusted(datagram, HOME) is not None
-    session.configure(CELL, EPOCH, {"a": [there]})
-    session.queue("a", List(1, "", ""))
+    session.configure(CELL, EPOCH, {"a": [there], "b": [], "c": []})
+    session.queue("a", List(1, "", "", 1))
     datagram, to = only(session.flush())
     assert to == there
     assert node.receive_untrusted(datagram, HOME) is not None
@@ -714,7 +716,7 @@ def test_fuzz(sealed: bool) -> None:
             for answer, _ in answers:
                 assert target is node
                 assert not sealed
-                assert len(answer) == CHALLENGE_BYTES <= len(datagram)
+                assert len(answer) == node._table.challenge_bytes <= len(datagram)
     for target in (session, node):
         assert all_counted(target.statistics())
         assert target.statistics()["received"] >= FUZZ_DATAGRAMS

@@ -42,6 +42,47 @@ def test_from_preparing_to_chosen() -> None:
     assert found.unanswered() == []
 
 
+def accepting(nodes: str = "abcde", term: int = 6) -> Proposer:
+    found = proposer(nodes)
+    for node in nodes[: len(nodes) // 2 + 1]:
+        found.promised(node, 1, term)
+    found.accept(2, 0.1)
+    return found
+
+
+def test_an_acceptance_is_one_vote_however_often_it_comes() -> None:
+    found = accepting()
+    for _ in range(3):
+        assert not found.took("a", 6, 0.1)
+        assert not found.took("b", 6, 0.1)
+    assert found.took("c", 6, 0.1)
+
+
+def test_strangers_have_no_vote() -> None:
+    found = accepting()
+    for stranger in ("x", "y", "A", "", "ab"):
+        assert not found.took(stranger, 6, 0.1)
+        assert not found.promised(stranger, 1, 6)
+    assert (found.taken, found.phase) == ({}, Phase.ACCEPTING)
+
+
+def test_acceptances_of_different_terms_do_not_choose_together() -> None:
+    found = accepting()
+    for node, term in zip("abcde", (6, 7, 7, 6, 8), strict=True):
+        assert not found.took(node, term, 0.1)
+    assert not found.took("b", 6, 0.1)  # late: it has gone on to 7
+    assert found.took("a", 7, 0.1)
+    assert (found.phase, found.term) == (Phase.CHOSEN, 7)
+
+
+def test_in_phase_1_a_number_that_is_too_old_is_worth_a_promise() -> None:
+    found = proposer()
+    assert not found.took("a", 5, 0.1, since=0.2)
+    assert not found.took("b", 5, 0.3, since=0.2)
+    assert found.may_accept
+    assert found.took("a", 5, 0.4, since=0.2)
+
+
 def test_promises_below_at_least_or_to_another_question_do_not_count() -> None:
     found = proposer()
     assert not found.promised("a", 1, 4)

@@ -21,10 +21,14 @@ RUN = b"r" * 16
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
 
 
+def greeted(seen: int = 0, *, to: int = 3, mode: NodeMode = NodeMode.STARTING) -> Greeted:
+    return Greeted(1, to, RUN, seen, RUN, 1, RUN, 0, mode, True, 30_000, 0, 0, ())
+
+
 def recovery(
-    record: NodeRecord = RECORD, *, serve_at: float = 0.0, others: str = "bc", ttl: int = 30_000
+    record: NodeRecord = RECORD, *, sits_out: float = 0.0, others: str = "bc", ttl: int = 30_000
 ) -> Recovery:
-    found = Recovery(record, RUN, 0, tuple(others), serve_at, ttl, 0.01, 0.0)
+    found = Recovery(record, RUN, 0, tuple(others), sits_out, ttl, 0.01, 0.0)
     found.begin(0.0)
     return found
 
@@ -54,7 +58,7 @@ def test_strangers_are_neither_answered_nor_counted() -> None:
     found = recovery(attrs.evolve(RECORD, membership=Membership.CREATING))
     assert found.greeted_by("x", Greet(1, 1, RUN), 0, 0.1) is None
     for node in ("x", "y", "z"):
-        found.answered(node, Greeted(1, 0, bytes(16), 1, RUN, 0, NodeMode.SERVING), 0.1)
+        found.answered(node, greeted(mode=NodeMode.SERVING), 0.1)
     assert found.mode is NodeMode.STARTING
     assert not found.unsaved
 
@@ -86,14 +90,14 @@ def test_greetings_slow_down_and_end() -> None:
     assert waits == sorted(waits)
     assert waits[-1] == 1.0
     for node in "bc":
-        found.answered(node, Greeted(1, 3, RUN, 1, RUN, 0, NodeMode.STARTING), 0.1)
+        found.answered(node, greeted(3), 0.1)
     assert list(found.greet(1.0)) == []
     assert found.next_greeting(1.0) == float("inf")
 
 
 def test_lost_memory_stops_the_way_to_serving() -> None:
-    found = recovery(serve_at=10.0)
-    found.answered("b", Greeted(1, 4, RUN, 1, RUN, 0, NodeMode.SERVING), 0.1)
+    found = recovery(sits_out=10.0)
+    found.answered("b", greeted(4, mode=NodeMode.SERVING), 0.1)
     assert "--join" in found.lost_memory
     found.advance(20.0)
     assert found.mode is NodeMode.RECOVERING

@@ -40,6 +40,7 @@ from paxlock.wire.keyring import Keyring, new_key
 
 SESSION = b"athens".ljust(16, b".")
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
+SEVEN: dict[str, list[tuple[str, int]]] = {node: [] for node in "bcdefg"}  # the others of the largest cell
 MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 
 
@@ -84,7 +85,11 @@ def test_what_makes_no_sense_is_counted_and_dropped() -> None:
     answer = View(1, "n", 1, None, 0, False, False, False, 0)
     assert ask(node, answer) == []
     assert ask(node, Greet(1, 1, b"x" * 16)) == []
-    for message in (Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, ""), Poll(1, "n"), Names(1, (), False)):
+    for message in (
+        Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, ""),
+        Poll(1, "n"),
+        Names(1, "", (), False),
+    ):
         node.receive(message, "b", 0.0)
     assert [m for peer, m in node.take_effects().sends if peer == "b" and not isinstance(m, Greet)] == []
     assert node.counters["unexpected"] == 5
@@ -100,7 +105,7 @@ def test_names_in_use_are_listed_in_order_a_page_at_a_time() -> None:
     found: list[str] = []
     pages = 0
     while True:
-        (page,) = ask(node, List(1, "jobs/", found[-1] if found else ""))
+        (page,) = ask(node, List(1, "jobs/", found[-1] if found else "", 1))
         assert isinstance(page, Names)
         found.extend(page.names)
         pages += 1
@@ -114,13 +119,13 @@ def test_a_name_that_ended_is_not_in_use() -> None:
     node = replica()
     hold(node, "n", 1)
     ask(node, Release(1, "n", Candidate(SESSION, 1), 1), 1.0)
-    (page,) = ask(node, List(1, "", ""), 1.0)
+    (page,) = ask(node, List(1, "", "", 1), 1.0)
     assert isinstance(page, Names) and page.names == ()
 
 
 def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
     sealed = Keyring.of([new_key()])
-    endpoint = Endpoint(NodeSender("a" * 16, 1, b"r" * 16), sealed, cell_id=b"c" * 16, epoch=1)
+    endpoint = Endpoint(NodeSender("a" * 16, 1, b"r" * 16), sealed, cell_id=b"c" * 16, epoch=1, members=SEVEN)
     for term, attempts, parts in ((9, 100, 1), (1 << 20, 1 << 20, 2), (1 << 61, 1 << 40, 3)):
         node = replica(ceiling=(1 << 61) + 10_000)
         asked = tuple(range(attempts, attempts + 100))

@@ -43,6 +43,7 @@ from paxlock.core.notices import (
     NamesFound,
     Surveyed,
 )
+from paxlock.core.queries import PAGES_AHEAD
 from paxlock.core.session import Session, SessionSettings
 from paxlock.core.standing import State
 from paxlock.errors import ConfigError, Reason
@@ -84,8 +85,10 @@ class Client:
 
 
 def welcome(node: str, request: int, **changes: int) -> Welcome:
-    values = {"max_ttl_ms": 30_000, "drift_ppm": 10_000, "grace_ms": 50, **changes}
-    return Welcome(request, node, MEMBERS, mode=NodeMode.SERVING, remaining_ms=0, floor=0, **values)
+    values: dict[str, int] = {"max_ttl_ms": 30_000, "drift_ppm": 10_000, "grace_ms": 50, **changes}
+    return Welcome(
+        request, node, MEMBERS, mode=NodeMode.SERVING, remaining_ms=0, floor=0, complaint="", **values
+    )
 
 
 def test_it_greets_every_node_at_the_start() -> None:
@@ -205,13 +208,54 @@ def test_names_are_collected_page_by_page_from_all_nodes() -> None:
     client = Client()
     ticket = client.machine.names("n", 0.0)
     asked = dict(client.sent(List))
-    client.machine.receive(Names(asked["a"].request, ("n1", "n2"), more=True), "a", 0.1)
-    more = [m for node, m in client.sent(List) if node == "a"][-1]
-    assert more.after == "n2"
-    client.machine.receive(Names(more.request, ("n3",), more=False), "a", 0.1)
-    client.machine.receive(Names(asked["b"].request, ("n2", "n9"), more=False), "b", 0.1)
-    client.machine.receive(Recovering(asked["c"].request, 1_000), "c", 0.1)
-    assert client.told(NamesFound) == [NamesFound(ticket, ("n1", "n2", "n3", "n9"), 2)]
+    client.machine.receive(Names(asked["a"].request, "n1", ("n2",), more=True), "a", 0.01)  # out of order
+    client.machine.receive(Names(asked["a"].request, "", ("n0", "n1"), more=True), "a", 0.01)
+    client.machine.receive(Names(asked["b"].request, "", ("n2", "n9"), more=False), "b", 0.01)
+    client.machine.receive(Recovering(asked["c"].request, 1_000), "c", 0.01)
+    assert client.sent(List) == []
+    client.run_until(0.3)
+    again = [m for node, m in client.sent(List) if node == "a"][-1]
+    assert again.after == "n2", "what it has told is kept"
+    client.machine.receive(Names(again.request, "n2", ("n3",), more=False), "a", 0.3)
+    assert client.told(NamesFound) == [NamesFound(ticket, ("n0", "n1", "n2", "n3", "n9"), 2)]
+
+
+def test_a_list_has_patience_while_pages_come() -> None:
+    client = Client()
+    ticket = client.machine.names("", 0.0, patience=1.0)
+    for number in range(50):
+        now, page = 0.9 * (number + 1), (f"n{number:02}",)
+        client.run_until(now)
+        asked = [m for node, m in client.sent(List) if node == "a"][-1]
+        assert asked.after == (f"n{number - 1:02}" if number else "")
+        client.machine.receive(Names(asked.request, asked.after, page, more=True), "a", now)
+        assert client.told(NamesFound) == []
+    client.run_until(50.0)
+    (found,) = client.told(NamesFound)
+    assert (found.ticket, len(found.names), found.nodes_up) == (ticket, 50, 0)
+
+
+def test_the_next_pages_are_asked_for_when_all_have_come() -> None:
+    client = Client()
+    client.machine.names("", 0.0)
+    asked = dict(client.sent(List))["a"]
+    for number in range(PAGES_AHEAD):
+        assert client.sent(List) == []
+        page = Names(asked.request, f"n{number}" if number else "", (f"n{number + 1}",), more=True)
+        client.machine.receive(page, "a", 0.01)
+    ((node, further),) = client.sent(List)
+    assert (node, further.after, further.pages) == ("a", f"n{PAGES_AHEAD}", PAGES_AHEAD)
+
+
+@pytest.mark.parametrize(("after", "names"), [("", ()), ("n5", ("n5",)), ("n5", ("n3", "n4")), ("x", ("y",))])
+def test_pages_that_are_no_part_of_a_list_in_order_lead_nowhere(after: str, names: tuple[str, ...]) -> None:
+    client = Client()
+    client.machine.names("", 0.0)
+    asked = dict(client.sent(List))["a"]
+    for _ in range(3 * PAGES_AHEAD):
+        client.machine.receive(Names(asked.request, after, names, more=True), "a", 0.01)
+    assert client.sent(List) == []
+    assert client.told(NamesFound) == []
 
 
 def test_a_poll_with_the_line_merges_what_the_nodes_know() -> None:

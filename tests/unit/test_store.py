@@ -167,7 +167,6 @@ def test_everything_but_close_fails_after_close(store: Store) -> None:
         lambda: store.write_record(RECORD),
         lambda: store.read_snapshot(7),
         lambda: store.write_snapshot(SNAPSHOT),
-        store.discard_snapshot,
     ]
     for call in calls:
         with pytest.raises(StoreError, match="was closed"):
@@ -182,7 +181,6 @@ def test_what_is_written_is_read_back(store: Store, in_memory: bool) -> None:
     kept: StoreLike = MemoryStore() if in_memory else store
     assert kept.read_record() is None
     assert kept.read_snapshot(7) is None
-    kept.discard_snapshot()
     kept.write_record(RECORD)
     kept.write_snapshot(SNAPSHOT)
     assert kept.read_record() == RECORD
@@ -191,9 +189,7 @@ def test_what_is_written_is_read_back(store: Store, in_memory: bool) -> None:
     assert kept.read_snapshot(8) is None
     newer = attrs.evolve(RECORD, incarnation=8, clean=False, seen=())
     kept.write_record(newer)
-    kept.discard_snapshot()
     assert kept.read_record() == newer
-    assert kept.read_snapshot(7) is None
     kept.close()
 
 
@@ -411,12 +407,6 @@ def test_a_failed_rename_is_an_error(store: Store, folder: Path) -> None:
     (folder / store_module.SNAPSHOT_FILE / "below").mkdir(parents=True)
     with pytest.raises(StoreError, match=r"snapshot\.json cannot be written"):
         store.write_snapshot(SNAPSHOT)
-
-
-def test_a_failed_discard_is_an_error(store: Store, folder: Path) -> None:
-    (folder / store_module.SNAPSHOT_FILE).mkdir()
-    with pytest.raises(StoreError, match=r"snapshot\.json cannot be written"):
-        store.discard_snapshot()
 
 
 def test_a_folder_removed_underneath(store: Store, folder: Path) -> None:

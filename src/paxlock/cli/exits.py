@@ -32,7 +32,7 @@ class ExitCode(enum.IntEnum):
     USAGE = 64  #: bad usage, malformed handle, bad name or duration
     NO_QUORUM = 69
     INTERNAL = 70  #: an unexpected error: a bug in paxlock, or the system in the way
-    HELD = 75
+    HELD = 75  #: somebody else has the name, or several want it and nobody is known to hold it yet
     NOT_ALLOWED = 77
     CONFIG = 78  #: bad configuration, unusable data folder, port in use
     LEASE_LOST = 79
@@ -103,7 +103,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _not_acquired(error: NotAcquired) -> tuple[int, str]:
-    if error.reason is Reason.HELD:
+    if error.reason is not Reason.NO_QUORUM:
         return ExitCode.HELD, str(error)
     if error.detail.startswith(NOBODY):
         return ExitCode.NO_QUORUM, f"{error.name!r} was not acquired: {NO_ANSWER}"

@@ -156,7 +156,9 @@ def acquire_options(function: AnyCallable) -> AnyCallable:
     for option in (
         click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see."),
         click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes."),
-        click.option("--try", "try_once", is_flag=True, help="Do not wait: the same as --wait 0."),
+        click.option(
+            "--try", "try_once", is_flag=True, help="Do not wait for a holder: the same as --wait 0."
+        ),
         click.option("--wait", type=DURATION, help="How long to wait at most [default: for ever]."),
         click.option(
             "--ttl",

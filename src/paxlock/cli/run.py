@@ -177,7 +177,7 @@ class CommandBehindDashes(click.Command):
     "held_code",
     type=click.IntRange(0, EXIT_CODE_MAX),
     metavar="CODE",
-    help="End with this code instead of 75 when somebody else holds the name.",
+    help="End with this code instead of 75 when the name was not to be had.",
 )
 @client_options
 def run_command(
@@ -213,6 +213,6 @@ def run_command(
         return trio.run(Runner(order).run)
     except (NotAcquired, ExceptionGroup) as error:
         refused = unwrap(error)
-        if held_code is None or not isinstance(refused, NotAcquired) or refused.reason is not Reason.HELD:
+        if held_code is None or not isinstance(refused, NotAcquired) or refused.reason is Reason.NO_QUORUM:
             raise
         raise Failure(held_code, explain(refused)[1]) from error

@@ -58,6 +58,8 @@ def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
         member: Facts = {"id": node.node_id, "address": node.address, "state": MODES[node.mode]}
         if node.mode is NodeMode.RECOVERING:
             member["sits_out_ms"] = int(node.sits_out * 1000)
+        if node.complaint:
+            member["complaint"] = node.complaint
         members.append(member)
     return {
         "v": JSON_VERSION,
@@ -78,7 +80,11 @@ def format_cell(nodes: Sequence[NodeStanding]) -> str:
     serving, needed = nodes_serving(nodes), majority(len(nodes))
     word = "yes" if serving >= needed else "no"
     summary = f"quorum: {paint(word)} ({serving} of {len(nodes)} serve, {needed} needed)"
-    return f"{format_table(('NODE', 'ADDRESS', 'STATE'), rows, painted=2)}\n{summary}"
+    table = format_table(("NODE", "ADDRESS", "STATE"), rows, painted=2)
+    complaints = [
+        f"{node.node_id} complains: {printable(node.complaint)}" for node in nodes if node.complaint
+    ]
+    return "\n".join([table, *complaints, summary])
 
 
 async def _show_cell(settings: ClientSettings, as_json: bool) -> int:

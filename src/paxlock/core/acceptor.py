@@ -99,7 +99,7 @@ class Acceptor:
         standing = message if isinstance(message, StandingPrepare) else None
         if standing is not None and standing.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
-        if self._too_far(record, message.at_least, now):
+        if self.too_far(record, message.at_least, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._queue(message, record, RefusalReason.HELD, now)
@@ -165,7 +165,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.ENDED, now)
         if lease.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
-        if self._too_far(record, term, now):
+        if self.too_far(record, term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         if record.lease is not None and not record.holds(candidate):
             return self._refuse(message, record, RefusalReason.HELD, now)
@@ -238,6 +238,7 @@ class Acceptor:
                     record.deadline = now + ttl
                 record.sender = sender
                 record.seq = seq
+            record.confirmed = lease.candidate  # only who is valid renews
             if record.seq == seq:
                 held.append((attempt, record.lease_term))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
@@ -248,7 +249,7 @@ class Acceptor:
         """
         candidate = message.candidate
         record = self._record(message.name, now)
-        if self._too_far(record, message.term, now):
+        if self.too_far(record, message.term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
         if mine and not self._below_ceiling(max(message.term, record.term)):
@@ -412,13 +413,17 @@ class Acceptor:
             record.seq = saved.seq
             record.deadline = now + saved.remaining_ms / 1000.0
             self._held[candidate] = record
+        if saved.chosen is not None and saved.chosen.token:
+            record.confirmed = saved.chosen.candidate
         self._schedule(record)
         self._graveyard.look_later(record, now)
         self.touched.add(record.name)
 
-    def remember(self, name: str, now: float) -> None:
+    def remember(self, name: str, now: float) -> Record:
         """Keep a record of a name of which only the learner has heard, so that both forget it together."""
-        self._graveyard.look_later(self._record(name, now), now)
+        record = self._record(name, now)
+        self._graveyard.look_later(record, now)
+        return record
 
     # Within
 
@@ -437,11 +442,13 @@ class Acceptor:
             self.wanted_ceiling = max(self.wanted_ceiling, term + CEILING_STEP_TERMS)
         return term <= self.ceiling
 
-    def _too_far(self, record: Record, term: int, now: float) -> bool:
+    def too_far(self, record: Record | None, term: int, now: float) -> bool:
+        """Whether a term is so far ahead that one client would use up those of the name (the gate)."""
         if term <= TERM_JUMP_MAX:
             return False
         by_clock = int(max(0.0, now + self._wall_offset)) * TERMS_PER_UNIX_SECOND
-        return term > max(record.term, self.floor, by_clock) + TERM_JUMP_MAX
+        own = record.term if record is not None else 0
+        return term > max(own, self.floor, by_clock) + TERM_JUMP_MAX
 
     def _schedule(self, record: Record) -> None:
         if record.lease is not None:
@@ -482,7 +489,8 @@ class Acceptor:
         lease = record.lease
         if lease is not None and lease.candidate != candidate:
             age, left = _ms(now - record.lease_arrival), _ms(record.deadline - now)
-            return Occupant(lease.candidate, Occupancy.HELD, age, lease.label, left, lease.ttl_ms)
+            confirmed = bool(lease.token) or record.confirmed == lease.candidate
+            return Occupant(lease.candidate, Occupancy.HELD, age, lease.label, left, lease.ttl_ms, confirmed)
         if record.owner is not None and record.owner != candidate:
             age, left = _ms(now - record.owner_arrival), _ms(record.owner_since + self.grace - now)
             return Occupant(record.owner, Occupancy.PROMISED, age, record.owner_label, left, 0)

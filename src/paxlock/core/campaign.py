@@ -21,6 +21,11 @@ REFRESH_MIN_S = 0.01
 REFRESH_MAX_S = 1.0
 REFRESH_NEAR_END_S = 0.05
 REFRESH_DIVISOR = 20
+ONE_TRY_S = 1.0  #: how long a wish that tries once waits for a quorum's answers
+ONE_TRY_MAX_S = 5.0  #: and, where a quorum answers, for a holder to become known
+ONE_TRY_ROUND_TRIPS = 4.0  #: or so many round trips, where that is longer,
+ONE_TRY_MAX_ROUND_TRIPS = 20.0  #: and so many
+NOBODY_YET = "several want it at this moment and nobody is known to hold it yet: try again"
 
 
 class AttemptTimer(NamedTuple):
@@ -48,7 +53,11 @@ class Wish:
     data: bytes
     since: float
     until: float
-    once: bool  #: never queues, gives up at the first clear no
+    once: bool  #: never waits for a holder to let go: gives up as soon as one is known
+    tried_at: float = attrs.field(init=False)  #: of one that tries once: since when, its turn having come
+
+    def __attrs_post_init__(self) -> None:
+        self.tried_at = self.since
 
     def age(self, now: float) -> float:
         return now - self.since
@@ -66,6 +75,7 @@ class Attempt:
     backoff: float  #: until the next term, after one has failed
     refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
+    queues: bool = False  #: whether the last Prepare asked for a place in line
     fresh: bool = True  #: the first one of its wish: while it waits for its turn, no node knows of it
     repairs_left: int = 1
     heard: dict[str, float] = attrs.field(factory=dict)
@@ -80,6 +90,10 @@ class Attempt:
     def last_term(self) -> int:
         """The highest term that this candidate has used."""
         return max(self.proposer.used, *self.proposer.promises.values(), 0)
+
+    def heard_since(self, since: float) -> int:
+        """How many nodes have answered from then on."""
+        return sum(at >= since for at in self.heard.values())
 
     def occupants(self) -> list[Occupant]:
         refusals = self.proposer.refusals.values()
@@ -104,9 +118,10 @@ class Attempt:
         heard = [node for node, at in self.heard.items() if now - at < max(HEARD_OF_LATE_S, 3 * self.refresh)]
         if len(heard) < quorum:
             return Reason.NO_QUORUM, None, f"{len(heard)} of {len(self.proposer.nodes)} nodes answered"
-        order = {Occupancy.HELD: 0, Occupancy.PROMISED: 1, Occupancy.HEAD: 2}
-        occupants = sorted(self.occupants(), key=lambda o: order[o.occupancy])
-        return Reason.HELD, occupants[0].label if occupants else None, ""
+        holder = self.proposer.holder()
+        if holder is None:
+            return Reason.CONTENDED, None, NOBODY_YET
+        return Reason.HELD, holder.label, ""
 
 
 @attrs.define(eq=False)

@@ -12,12 +12,24 @@ from __future__ import annotations
 from collections import Counter
 from math import ceil
 
-from paxlock.core.campaign import Attempt, AttemptTimer, LocalName, Wish, WishTimer
+from paxlock.core.campaign import (
+    ONE_TRY_MAX_ROUND_TRIPS,
+    ONE_TRY_MAX_S,
+    ONE_TRY_ROUND_TRIPS,
+    ONE_TRY_S,
+    Attempt,
+    AttemptTimer,
+    LocalName,
+    Wish,
+    WishTimer,
+)
 from paxlock.core.endings import RELEASE_PATIENCE_S, Endings, EndingTimer
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lease_manager import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
+    Occupant,
     Promise,
     RefusalReason,
     Refused,
@@ -38,8 +50,11 @@ __all__ = ["Contender"]
 
 NEVER = float("inf")
 PATIENCE_GRACES = 6.0
+PATIENCE_ROUND_TRIPS = 3.0
+RETRY_ROUND_TRIPS = 1.5
+LATE_ROUND_TRIPS = 4.0  #: ages are heard late by half of one's own round trip and half of the other's
 WITHDRAWN_MAX_GRACES = 10.0
-ONE_ATTEMPT_S = 1.0
+WITHDRAWN_MAX_ROUND_TRIPS = 4.0
 
 
 class Contender:
@@ -90,7 +105,7 @@ class Contender:
     ) -> int:
         """Want a name; see Session.campaign."""
         once = wait is not None and wait <= 0
-        until = NEVER if wait is None else now + (ONE_ATTEMPT_S if once else wait)
+        until = NEVER if wait is None else now + (ONE_TRY_S if once else wait)
         wish = Wish(
             ticket=self._out.ticket(),
             name=name,
@@ -107,7 +122,7 @@ class Contender:
         local = self._names.get(name)
         if local is None:
             local = self._names[name] = LocalName(name)
-        if once and local.attempt is not None:
+        if once and local.attempt is not None and local.attempt.number in self._leases.tenures:
             self._out.publish(Failed(wish.ticket, Reason.HELD, local.attempt.wish.label, ""))
             return wish.ticket
         self._wishes[wish.ticket] = wish
@@ -118,6 +133,9 @@ class Contender:
         else:
             local.wishes.append(wish)
             self._next_wish(local, now)
+            ahead = local.attempt
+            if once and ahead is not None and ahead.proposer.phase is Phase.PREPARING:
+                self._timers.add(now, AttemptTimer(ahead.number))  # who holds it is to be known soon
         return wish.ticket
 
     def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
@@ -246,7 +264,7 @@ class Contender:
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
-        first = self._out.retry_first()
+        first = self._first_retry(wish)
         attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
@@ -256,8 +274,10 @@ class Contender:
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
-        attempt.backoff = min(after.backoff * 2.0, WITHDRAWN_MAX_GRACES * self._settings.grace)
         proposer.highest = after.proposer.highest
+        usual = self._usual(wish)
+        longest = max(WITHDRAWN_MAX_GRACES * self._settings.grace, WITHDRAWN_MAX_ROUND_TRIPS * usual)
+        attempt.backoff = min(max(after.backoff * 2.0, usual), longest)
         self._timers.add(
             now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
@@ -265,16 +285,17 @@ class Contender:
     def _begin_turns(self, now: float) -> None:
         for number in self._turns.begin(now):
             attempt = self._attempts[number]
-            if attempt.wish.once:
-                attempt.wish.until = max(attempt.wish.until, now + ONE_ATTEMPT_S)
+            for wish in (attempt.wish, *self._names[attempt.wish.name].wishes):
+                if wish.once:
+                    wish.tried_at = now
+                    wish.until = max(wish.until, now + ONE_TRY_S)
             self._prepare(attempt, now)
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
-        waits = not attempt.wish.once and attempt.number not in self._leases.tenures
-        self._proposals.prepares(attempt, now, waits=waits)
+        self._proposals.prepares(attempt, now, waits=attempt.number not in self._leases.tenures)
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
@@ -282,7 +303,7 @@ class Contender:
         this very term is an answer already.
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
-        attempt.retry = self._out.retry_first()
+        attempt.retry = self._first_retry(attempt.wish)
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._out.jitter(attempt.retry))
 
@@ -294,9 +315,9 @@ class Contender:
         if proposer.phase is Phase.BACKING_OFF:
             self._prepare(attempt, now)
             return
-        if proposer.phase is Phase.PREPARING and not attempt.wish.once:
+        if proposer.phase is Phase.PREPARING:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
-        if self._has_failed(proposer, now):
+        if self._has_failed(attempt, now):
             if self._give_way(attempt, now):
                 return
             if proposer.phase is Phase.ACCEPTING:
@@ -307,34 +328,47 @@ class Contender:
                 attempt.retry = attempt.settle_refresh()
                 self._turns.done(attempt.number, now)
             else:
-                longest = attempt.refresh if attempt.wish.once else self._longest_retry(proposer, now)
-                attempt.retry = min(attempt.retry * 2.0, longest)
+                attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
                 attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
-            self._proposals.prepares(attempt, now, waits=not attempt.wish.once)
+            self._proposals.prepares(attempt, now, waits=True)
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
         if self._turns.late(attempt.number, now):
             self._turns.done(attempt.number, now)
         again = now + self._out.jitter(attempt.retry)
-        given_up = proposer.started + PATIENCE_GRACES * self._settings.grace
+        given_up = proposer.started + self._patience(attempt.wish)
         if proposer.phase is Phase.ACCEPTING and now < given_up:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             again = min(again, given_up)
         self._timers.add(again, AttemptTimer(attempt.number))
 
+    def _patience(self, wish: Wish) -> float:
+        """How long a phase waits for answers: what has not come by then counts as no."""
+        usual = self._usual(wish, ONE_TRY_S / PATIENCE_ROUND_TRIPS)
+        return max(PATIENCE_GRACES * self._settings.grace, PATIENCE_ROUND_TRIPS * usual)
+
+    def _first_retry(self, wish: Wish) -> float:
+        """When a phase is asked again for the first time: not before its answers can have come."""
+        return max(self._out.retry_first(), RETRY_ROUND_TRIPS * self._usual(wish))
+
+    def _usual(self, wish: Wish, unknown: float = 0.0) -> float:
+        """The round trip that those who try once go by, where it is known."""
+        return self._out.round_trips.smoothed(unknown) if wish.once else 0.0
+
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
         return self._out.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
-    def _has_failed(self, proposer: Proposer, now: float) -> bool:
+    def _has_failed(self, attempt: Attempt, now: float) -> bool:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
         phase for so long, count as no.
         """
-        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+        proposer = attempt.proposer
+        if now >= proposer.started + self._patience(attempt.wish):
             return proposer.failed(frozenset(self._nodes))
         if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
@@ -344,7 +378,7 @@ class Contender:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
         self._turns.done(attempt.number, now)
-        attempt.retry = self._out.retry_first()
+        attempt.retry = self._first_retry(attempt.wish)
         self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
 
@@ -352,8 +386,10 @@ class Contender:
         """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
         that another with a quorum lacks (rule L3).
         """
-        wish, proposer, grace = attempt.wish, attempt.proposer, self._settings.grace
-        split = not wish.once and proposer.must_withdraw(age=wish.age(now), grace=grace, now=now)
+        wish, proposer = attempt.wish, attempt.proposer
+        late = max(self._settings.grace, LATE_ROUND_TRIPS * self._usual(wish))
+        patience = self._patience(wish) if wish.once else None
+        split = proposer.must_withdraw(age=wish.age(now), grace=late, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False
         self._counters["withdrawn"] += 1
@@ -382,33 +418,70 @@ class Contender:
         self._endings.begin(attempt, now, ticket=ticket, patience=patience)
 
     def _wish_due(self, wish: Wish, now: float) -> None:
-        """The time given may be over. That of a single attempt counts from its turn, for which it waits while
-        a quorum is heard: others are served meanwhile.
+        """The time given may be over. That of a try counts from its turn, for which it waits while a quorum
+        is heard: others are served meanwhile. It has some more where a quorum answers, to hear of a holder.
         """
         attempt = self._names[wish.name].attempt
-        if wish.once and attempt is not None and self._turns.waits(attempt.number):
-            wish.until = max(wish.until, self._out.heard_by(self._quorum) + ONE_ATTEMPT_S)
+        if wish.once and attempt is not None:
+            usual = self._out.round_trips.timeout(0.0)
+            if self._turns.waits(attempt.number):
+                wish.tried_at = self._out.heard_by(self._quorum)
+                patience = ONE_TRY_S
+            elif attempt.heard_since(wish.since) < self._quorum:
+                patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
+            else:
+                patience = max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
+            wish.until = max(wish.until, wish.tried_at + patience)
         if now < wish.until:
             self._timers.add(wish.until, WishTimer(wish.ticket))
         else:
             self._give_up(wish, now)
 
     def _give_up(self, wish: Wish, now: float) -> None:
-        """The time given is over, or one attempt was enough."""
+        """The time given is over, and the name not acquired."""
         local = self._names[wish.name]
         attempt = local.attempt
+        assert attempt is not None  # the wishes of a name have one, or are it
+        reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.wish.label, "")
+        if self._turns.waits(attempt.number):
+            reason = (Reason.NO_QUORUM, None, self._turns.why_not(len(self._nodes), now))
+        elif attempt.number not in self._leases.tenures:
+            reason = attempt.why_not(self._quorum, now)
+        self._fail(local, wish, *reason, now=now)
+        self._next_wish(local, now)
+
+    def _fail(
+        self, local: LocalName, wish: Wish, reason: Reason, holder: str | None, detail: str, *, now: float
+    ) -> None:
+        """This wish is over, whether it had an attempt of its own or stood behind another's."""
         del self._wishes[wish.ticket]
-        if attempt is not None and attempt.wish is wish:
-            if self._turns.waits(attempt.number):
-                reason, holder, detail = Reason.NO_QUORUM, None, self._turns.why_not(len(self._nodes), now)
-            else:
-                reason, holder, detail = attempt.why_not(self._quorum, now)
-            self._end(attempt, now)
+        self._timers.cancel(WishTimer(wish.ticket))
+        if local.attempt is not None and local.attempt.wish is wish:
+            self._end(local.attempt, now)
         else:
             local.wishes.remove(wish)
-            reason, holder, detail = Reason.HELD, attempt.wish.label if attempt is not None else None, ""
         self._out.publish(Failed(wish.ticket, reason, holder, detail))
+
+    def _holder_known(self, attempt: Attempt, now: float) -> bool:
+        """Where somebody else is known to hold the name, those that try once are told; whether this attempt
+        was one of them.
+        """
+        local = self._names[attempt.wish.name]
+        if not attempt.wish.once and not any(wish.once for wish in local.wishes):
+            return False
+        holder = attempt.proposer.holder()
+        if holder is None or self._leaves(holder):
+            return False
+        for wish in [attempt.wish, *local.wishes]:
+            if wish.once and attempt.proposer.holder(wish.since) is not None:
+                self._fail(local, wish, Reason.HELD, holder.label, "", now=now)
         self._next_wish(local, now)
+        return attempt.number not in self._attempts
+
+    def _leaves(self, holder: Occupant) -> bool:
+        """Whether it is an earlier attempt of this session that is on its way out: nobody else's lease."""
+        session, number = holder.candidate
+        return session == self._session and number not in self._detached
 
     # Answers to attempts
 
@@ -442,7 +515,7 @@ class Contender:
         attempt.retry = self._out.retry_first()
         self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
 
-    def accepted(self, node: str, message: Accepted, now: float) -> None:
+    def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
@@ -453,11 +526,12 @@ class Contender:
             self._out.heard_after(node, now - sent_at)
         proposer = attempt.proposer
         if tenure is not None:
-            if message.term >= tenure.token and tenure.acknowledged(node, sent_at):
+            if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
                 self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
-        if proposer.took(node, message.term, sent_at, now=now, since=now - attempt.wish.timing.fresh):
+        since = now - attempt.wish.timing.fresh
+        if proposer.took(node, message.term, sent_at, lives, now=now, since=since):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
@@ -466,8 +540,11 @@ class Contender:
         elif proposer.may_accept:
             self._accept(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
-            split = self._has_failed(proposer, now) and self._give_way(attempt, now)
-            if message.request == 0 and not split:
+            failed = self._has_failed(attempt, now)
+            split = failed and self._give_way(attempt, now)
+            if failed and attempt.wish.once and not split:
+                self._wait_on(attempt, now)
+            elif message.request == 0 and not split:
                 self._ask_soon(attempt, now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
@@ -476,7 +553,7 @@ class Contender:
         validity = Validity(len(self._nodes), wish.timing.span)
         for node, took in proposer.taken.items():
             if took.term == proposer.term:
-                validity.acknowledge(node, took.sent_at)
+                validity.acknowledge(node, took.sent_at, took.lives)
         deadline = validity.until() - wish.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
@@ -492,6 +569,9 @@ class Contender:
         self._proposals.commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
+        local = self._names[wish.name]
+        for other in [other for other in local.wishes if other.once]:
+            self._fail(local, other, Reason.HELD, wish.label, "", now=now)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)
@@ -508,20 +588,33 @@ class Contender:
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
-        if not self._has_failed(proposer, now):
-            if proposer.promise_lapsed(node, message) and not attempt.wish.once:
+        if not self._has_failed(attempt, now):
+            if proposer.promise_lapsed(node, message):
                 self._failed(attempt, now)
             return
-        if attempt.wish.once and message.reason in (RefusalReason.HELD, RefusalReason.QUEUED):
-            self._give_up(attempt.wish, now)
-        elif not self._give_way(attempt, now):
+        if not self._holder_known(attempt, now) and not self._give_way(attempt, now):
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
-                self._turns.done(attempt.number, now, answered=True)
-                soon = min(attempt.retry * 2.0, attempt.refresh)
-                attempt.retry = soon if attempt.wish.once else attempt.settle_refresh()
-                self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+                self._wait_on(attempt, now)
+
+    def _wait_on(self, attempt: Attempt, now: float) -> None:
+        """Refused by too many, and nobody to give way to: when to ask again.
+
+        One that tries once is in a hurry: soon there is a holder, or it is the holder itself. With a vote it
+        stands in line for the others at once; without one it keeps out of the way for a while.
+        """
+        self._turns.done(attempt.number, now, answered=True)
+        if not attempt.wish.once:
+            attempt.retry = attempt.settle_refresh()
+            self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+            return
+        attempt.retry = self._first_retry(attempt.wish)
+        if not attempt.proposer.promises:
+            wait = self._out.rng.uniform(1.0, 2.0) * attempt.retry
+        else:
+            wait = attempt.retry if attempt.queues else 0.0
+        self._set_timer(attempt, now + wait)
 
     def _release_own(self, node: str, message: Refused) -> None:
         """Where an attempt of ours that is over still stands in the way, it is released again."""
@@ -534,9 +627,9 @@ class Contender:
 
     # Tenures
 
-    def renewed(self, node: str, message: Renewed, now: float) -> None:
+    def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._out.heard[node] = now
-        moved, missing = self._leases.renewed(node, message, now)
+        moved, missing = self._leases.renewed(node, message, now, lives)
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
@@ -549,7 +642,7 @@ class Contender:
         if message.reason is RefusalReason.ENDED:
             self._lose(tenure, LossReason.RELEASED, now)
         elif attempt.proposer.phase is not Phase.CHOSEN:
-            if self._has_failed(attempt.proposer, now):
+            if self._has_failed(attempt, now):
                 attempt.proposer.stay(tenure.term)
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             self._counters["raised"] += 1

@@ -22,6 +22,7 @@ publishing and sending but S2: the simulator plays both orders, stalls between t
 from __future__ import annotations
 
 from paxlock.core.durable import NodeRecord
+from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.core.value import value
 
@@ -30,11 +31,14 @@ __all__ = ["NOTHING", "Effects"]
 
 @value
 class Effects:
-    """To be made durable, to be sent, to be published; the order is told above."""
+    """To be made durable, to be sent, to be published; the order is told above. What is sent from now on says
+    ``lives``, where that has changed: a node's own incarnation, and those that it knows of the others.
+    """
 
     persist: NodeRecord | None = None
     sends: tuple[tuple[Peer, Message], ...] = ()
     published: tuple[object, ...] = ()
+    lives: Lives | None = None
 
 
 NOTHING = Effects()

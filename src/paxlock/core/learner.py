@@ -6,7 +6,6 @@ Commit informs; it never changes what an acceptor holds, and never arms a timer 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -14,11 +13,14 @@ import attrs
 
 from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
+from paxlock.core.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
 from paxlock.core.record import Record
+from paxlock.core.subscription import EVENTS_IN_FLIGHT, Subscription
 from paxlock.core.timers import Timers
 
 __all__ = ["EventTimer", "InquiryTimer", "Learner"]
@@ -26,9 +28,6 @@ __all__ = ["EventTimer", "InquiryTimer", "Learner"]
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-EVENT_RETRY_FIRST_S = 0.02
-EVENT_RETRY_MAX_S = 1.0
-EVENTS_IN_FLIGHT = 32
 SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
@@ -78,23 +77,7 @@ class Inquiry:
     term: int
     wait: float = INQUIRY_FIRST_S
     views: dict[str, View] = attrs.field(factory=dict)
-
-
-@attrs.define(eq=False)
-class Subscription:
-    """One watch of one session. ``pending`` holds, per name, the version not yet acknowledged.
-
-    The present state of a prefix is told in the order of the names, as many at a time as may be in flight.
-    """
-
-    session: bytes
-    watch: int
-    pattern: str
-    prefix: bool
-    lapses_at: float
-    pending: dict[str, int] = attrs.field(factory=dict)
-    told_to: str | None = None  #: while the present state is being told: the last name that is under way
-    retry: float = EVENT_RETRY_FIRST_S
+    lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
 
 
 class Learner:
@@ -111,6 +94,7 @@ class Learner:
         first_version: int,
     ) -> None:
         self.sends: list[tuple[Peer, Message]] = []
+        self.lives: Lives = UNKNOWN  #: what this node's own word is given with
         self._node_id = node_id
         self._others = others
         self._quorum = majority(len(others) + 1)
@@ -119,6 +103,7 @@ class Learner:
         self._rng = rng
         self._version = first_version
         self._chosen: dict[str, Chosen] = {}
+        self._hearsay = Hearsay(len(others) + 1, self.commit)
         self._inquiries: dict[str, Inquiry] = {}
         self._unheard: deque[tuple[float, str, Candidate]] = deque()
         # Not the same in all nodes, so that rarely two of them ask at the same time.
@@ -130,8 +115,35 @@ class Learner:
 
     # Learning
 
+    def told(self, message: Commit, now: float) -> None:
+        """A session tells that its lease was chosen: what this node cannot know is hearsay (section 6)."""
+        name, candidate = message.name, message.lease.candidate
+        record, known = self._acceptor.records.get(name), self._chosen.get(name)
+        certain = first_hand(message, record)
+        if certain is not None:
+            self.commit(certain, now)
+            return
+        if known is not None and known.term >= message.term and known.lease.candidate != candidate:
+            return
+        if known is not None and known.tells_of(candidate, message.term) and known.lease.token:
+            return
+        if self._acceptor.too_far(record, message.term, now):
+            return
+        if self._hearsay.claim(message, record):
+            self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
+        if record is not None and record.lease is not None:
+            self._publish(name, now)
+
+    def doubt(self, name: str, now: float) -> None:
+        """Ask the other nodes what there is in what was heard."""
+        self._hearsay.weary(name, self._acceptor.records.get(name))
+        request = self._hearsay.question(name)
+        if request:
+            self.sends.extend((node, Inquire(request, name)) for node in self._others)
+            self._timers.add(now + self._hearsay.pause(name) * self._rng.uniform(0.8, 1.2), DoubtTimer(name))
+
     def commit(self, message: Commit, now: float) -> None:
-        """Somebody tells that this lease was chosen in this term."""
+        """Somebody who knows tells that this lease was chosen in this term."""
         known = self._chosen.get(message.name)
         if known is not None and known.lease.candidate == message.lease.candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
@@ -148,7 +160,9 @@ class Learner:
             released = True
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
-        self._acceptor.remember(message.name, now)
+        record = self._acceptor.remember(message.name, now)
+        if message.lease.token:
+            record.confirmed = message.lease.candidate
         self.changed(message.name, now)
 
     def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
@@ -176,10 +190,14 @@ class Learner:
         known = self._chosen.get(name)
         if record is None:
             self._inquiries.pop(name, None)
+            self._hearsay.forget(name)
             if self._chosen.pop(name, None) is not None and known is not None and not known.released:
                 self._publish(name, now)  # what was told last does not hold any more
             self._shown.pop(name, None)
             return
+        if name in self._hearsay:
+            self._hearsay.confirmed_by(record, now)
+            known = self._chosen.get(name)
         lease = record.lease
         past = lease is None and known is not None and not known.released and known.term <= record.term
         if past and known is not None and record.seen == known.lease.candidate:
@@ -201,6 +219,8 @@ class Learner:
         lease = record.lease
         if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
             return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
+        if lease is not None and self._hearsay.outranks(name, lease.candidate, record.lease_term):
+            return View(request, name, record.term, None, 0, True, False, False, 0)
         if lease is not None:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
@@ -260,11 +280,17 @@ class Learner:
         inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
         self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
 
-    def answered(self, node: str, view: View, now: float) -> None:
+    def answered(self, node: str, view: View, now: float, lives: Lives = UNKNOWN) -> None:
         """Another node's view has come."""
+        if node not in self._others:
+            return
+        record = self._acceptor.records.get(view.name)
+        if self._hearsay.answered(node, view, record, now) and record is not None:
+            self._publish(view.name, now)
         inquiry = self._inquiries.get(view.name)
-        if inquiry is not None and node in self._others:
+        if inquiry is not None:
             inquiry.views[node] = view
+            inquiry.lives[node] = lives
             self._judge_inquiry(view.name, inquiry, now)
 
     def _judge_inquiry(self, name: str, inquiry: Inquiry, now: float) -> None:
@@ -272,15 +298,17 @@ class Learner:
         if record is None or record.lease is None:
             return
         lease = record.lease
+        gone = outlived({**inquiry.lives, self._node_id: self.lives})
         same = [
             node
             for node, view in inquiry.views.items()
-            if view.holds
+            if node not in gone
+            and view.holds
             and view.lease is not None
             and view.lease.candidate == lease.candidate
             and view.lease_term == record.lease_term
         ]
-        if len(same) + 1 < self._quorum:
+        if len(same) + (self._node_id not in gone) < self._quorum:
             return
         commit = Commit(name, record.lease_term, lease)
         for node in self._others:
@@ -312,7 +340,7 @@ class Learner:
         else:
             self._by_name.setdefault(message.pattern, set()).add(key)
             self._version += 1
-            found.pending[message.pattern] = self._version
+            found.queue(message.pattern, self._version)
         self._send_events(found, now)
         return found
 
@@ -327,7 +355,7 @@ class Learner:
             found.told_to = name
             if name not in found.pending:
                 self._version += 1
-                found.pending[name] = self._version
+                found.queue(name, self._version)
         found.told_to = None
 
     def unwatch(self, message: Unwatch, session: bytes) -> None:
@@ -338,20 +366,10 @@ class Learner:
         found = self._subscriptions.get((session, message.watch))
         if found is None:
             return
-        full = len(found.pending) > EVENTS_IN_FLIGHT
-        acknowledged = 0
-        for name, version in message.versions:
-            if found.pending.get(name, version + 1) <= version:
-                del found.pending[name]
-                acknowledged += 1
-        if not acknowledged:
-            return
-        found.retry = EVENT_RETRY_FIRST_S
-        left = min(len(found.pending), EVENTS_IN_FLIGHT - acknowledged if full else EVENTS_IN_FLIGHT)
-        self._tell_more(found, acknowledged)
-        if len(found.pending) > left:
-            # Only what moves up: those before it are on their way already.
-            self._send_events(found, now, after=max(0, left))
+        acknowledged = found.seen(message.versions, now)
+        if acknowledged:
+            self._tell_more(found, acknowledged)
+            self._send_events(found, now)
 
     def repeat(self, key: EventTimer, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
@@ -361,10 +379,9 @@ class Learner:
         if found.lapses_at <= now:
             self._drop((key.session, key.watch))
             return
-        if found.pending:
-            self._send_events(found, now)
-            found.retry = min(found.retry * 2.0, EVENT_RETRY_MAX_S)
-        self._timers.add(found.lapses_at, key)
+        for name in found.late(now):
+            self._send_event(found, name, self.view(name, now), now)
+        self._send_events(found, now)
 
     def _publish(self, name: str, now: float) -> None:
         """Queue an event for those who watch, if the view differs from the one shown last."""
@@ -386,20 +403,20 @@ class Learner:
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
-            if found.pending.pop(name, None) is not None:
+            if found.queue(name, self._version):
                 self._tell_more(found, 1)  # names that change again and again step back behind the others
-            found.pending[name] = self._version
-            found.retry = EVENT_RETRY_FIRST_S
             if len(found.pending) <= EVENTS_IN_FLIGHT:
-                event = Event(found.watch, self._version, view)
-                self.sends.append((found.session, event))
-                self._timers.add(now + found.retry, EventTimer(*key))
+                self._send_event(found, name, view, now)
+            self._timers.add(now + found.retry, EventTimer(*key))
 
-    def _send_events(self, found: Subscription, now: float, *, after: int = 0) -> None:
-        for name, version in islice(found.pending.items(), after, EVENTS_IN_FLIGHT):
-            self.sends.append((found.session, Event(found.watch, version, self.view(name, now))))
-        if found.pending:
-            self._timers.add(now + found.retry, EventTimer(found.session, found.watch))
+    def _send_events(self, found: Subscription, now: float) -> None:
+        for name in found.unsent():
+            self._send_event(found, name, self.view(name, now), now)
+        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+
+    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
+        found.sent(name, now)
+        self.sends.append((found.session, Event(found.watch, found.pending[name], view)))
 
     def _drop(self, key: tuple[bytes, int]) -> None:
         found = self._subscriptions.pop(key, None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import attrs
 
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.quorum import majority
 from paxlock.core.value import value
 from paxlock.errors import ConfigError
@@ -113,19 +115,46 @@ class Validity:
     span: float
     sent: dict[str, float] = attrs.field(init=False, factory=dict)
     quorum: int = attrs.field(init=False)
+    _lives: Lives = attrs.field(init=False, default=UNKNOWN)  #: with which all of them were given; or
+    _different: dict[str, Lives] | None = attrs.field(init=False, default=None)  #: each with its own
 
     def __attrs_post_init__(self) -> None:
         self.quorum = majority(self.nodes)
 
-    def acknowledge(self, node: str, sent_at: float) -> bool:
-        """Node acknowledged a number first sent at ``sent_at``; older news changes nothing, and is False."""
+    def acknowledge(self, node: str, sent_at: float, lives: Lives = UNKNOWN) -> bool:
+        """Node acknowledged a number first sent at ``sent_at``, in a datagram that says ``lives``; older news
+        changes nothing, and is False.
+        """
         if sent_at <= self.sent.get(node, LONG_AGO):
             return False
         self.sent[node] = sent_at
+        if self._different is not None or lives is not self._lives:
+            self._keep(node, lives)
         return True
+
+    def _keep(self, node: str, lives: Lives) -> None:
+        """An acknowledgement is kept with what the node knew when it gave it (rule S15)."""
+        different = self._different
+        if different is None:
+            different = self._different = dict.fromkeys(self.sent, self._lives)
+        different[node] = lives
+        if all(others is lives for others in different.values()):
+            self._lives, self._different = lives, None
+
+    def outlived(self) -> Collection[str]:
+        """The nodes whose acknowledgements do not count: another names a later life of theirs (rule S15)."""
+        return outlived(self._different) if self._different is not None else ()
+
+    def since(self) -> float:
+        """The quorum-th largest sending time; -inf without a quorum."""
+        sent = self.sent
+        if self._different is not None:
+            gone = self.outlived()
+            sent = {node: at for node, at in sent.items() if node not in gone}
+        if len(sent) < self.quorum:
+            return LONG_AGO
+        return sorted(sent.values(), reverse=True)[self.quorum - 1]
 
     def until(self) -> float:
         """The end of validity: (the quorum-th largest sending time) + span; -inf without a quorum."""
-        if len(self.sent) < self.quorum:
-            return LONG_AGO
-        return sorted(self.sent.values(), reverse=True)[self.quorum - 1] + self.span
+        return self.since() + self.span

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Renew, Renewed
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
@@ -95,9 +96,9 @@ class Tenure:
         """Whether the program must have been told by now. Final: no late answer revives a lease."""
         return now >= self.deadline
 
-    def acknowledged(self, node: str, sent_at: float) -> bool:
+    def acknowledged(self, node: str, sent_at: float, lives: Lives = UNKNOWN) -> bool:
         """Count an acknowledgement; True if it moved the deadline."""
-        if not self.validity.acknowledge(node, sent_at):
+        if not self.validity.acknowledge(node, sent_at, lives):
             return False
         deadline = self.validity.until() - self.timing.margin
         moved = deadline > self.deadline
@@ -279,8 +280,8 @@ class LeaseManager:
         found: dict[str, list[int]] = {}
         quorum = majority(len(self._nodes))
         for attempt, tenure in batch.tenures.items():
-            sent = tenure.validity.sent
-            missing = [n for n in self._nodes if sent.get(n, -NEVER) < batch.round_at]
+            sent, gone = tenure.validity.sent, tenure.validity.outlived()
+            missing = [n for n in self._nodes if n in gone or sent.get(n, -NEVER) < batch.round_at]
             if len(self._nodes) - len(missing) < quorum:
                 for node in missing:
                     found.setdefault(node, []).append(attempt)
@@ -291,7 +292,9 @@ class LeaseManager:
             some = tuple(attempts[start : start + ATTEMPTS_PER_RENEW])
             self._send(node, Renew(self._next_request(), self._session, self._numbers.next(now), some))
 
-    def renewed(self, node: str, message: Renewed, now: float) -> tuple[list[Tenure], list[Tenure]]:
+    def renewed(
+        self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN
+    ) -> tuple[list[Tenure], list[Tenure]]:
         """Count a node's answer; give back the leases whose deadline moved, and those not held there, or
         held in a term below the token, which does not count (rule S3).
 
@@ -308,7 +311,7 @@ class LeaseManager:
                 continue
             if lease_term < tenure.token:
                 missing.append(tenure)
-            elif tenure.acknowledged(node, sent_at):
+            elif tenure.acknowledged(node, sent_at, lives):
                 moved.append(tenure)
         found = (self.tenures.get(attempt) for attempt in message.not_held)
         missing.extend(tenure for tenure in found if tenure is not None and not tenure.lapsed(now))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import enum
 from typing import TypeAlias
 
+from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.value import value
 
@@ -87,7 +88,10 @@ class NodeMode(enum.IntEnum):
 
 @value
 class Occupant:
-    """Who stands in the way, how, and for how long it has been waiting or holding."""
+    """Who stands in the way, how, and for how long it has been waiting or holding.
+
+    ``confirmed``, of one that holds: it has said itself that its lease is valid.
+    """
 
     candidate: Candidate
     occupancy: Occupancy
@@ -95,6 +99,7 @@ class Occupant:
     label: str
     remaining_ms: int
     ttl_ms: int
+    confirmed: bool = False
 
 
 @value
@@ -215,11 +220,12 @@ class Waiting:
 
 @value
 class List:
-    """Which names with this prefix are in use, after the name ``after``?"""
+    """Which names with this prefix are in use, after the name ``after``? In so many pages at most."""
 
     request: int
     prefix: str
     after: str
+    pages: int
 
 
 @value
@@ -252,7 +258,9 @@ class Seen:
 
 @value
 class Welcome:
-    """The configuration and the state of the node that answers."""
+    """The configuration and the state of the node that answers. ``complaint``, for people: of whom it hears
+    and cannot work with, or nothing.
+    """
 
     request: int
     node_id: str
@@ -263,6 +271,7 @@ class Welcome:
     mode: NodeMode
     remaining_ms: int
     floor: int
+    complaint: str = ""
 
 
 @value
@@ -365,9 +374,10 @@ class Waiters:
 
 @value
 class Names:
-    """Names in use here, in order; ``more`` where the answer did not hold them all."""
+    """A page of the names in use here, in order, after the name ``after``; ``more`` where others follow."""
 
     request: int
+    after: str
     names: tuple[str, ...]
     more: bool
 
@@ -394,7 +404,10 @@ class Event:
 
 @value
 class Greet:
-    """A node's start: its incarnation, and the random number of this run (section 7)."""
+    """A node's start: its incarnation, and the random number of this run (section 7).
+
+    ``request`` is the phase of its start in which it asks: what answers an earlier one does not count.
+    """
 
     request: int
     incarnation: int
@@ -403,15 +416,28 @@ class Greet:
 
 @value
 class Greeted:
-    """Which incarnation and run of the greeter were known before, and the answerer's own state."""
+    """The answer to one Greet, which it names by phase, incarnation and run: it is for nobody else (S15).
+
+    ``seen_...`` is the life of the greeter that was known before; that of the Greet is durably noted by now,
+    or was outdated. The rest is the answerer's own: whether it is a ``member`` (and does not join itself),
+    the ``max_ttl_ms`` that it runs with, one that was lowered and for how long that still matters (0 where
+    there is none), and ``known``, the newest lives it knows of the other members.
+    """
 
     request: int
+    to_incarnation: int
+    to_run: bytes
     seen_incarnation: int
     seen_run: bytes
     incarnation: int
     run: bytes
     ceiling: int
     mode: NodeMode
+    member: bool
+    max_ttl_ms: int
+    old_max_ttl_ms: int
+    old_left_ms: int
+    known: tuple[SeenNode, ...]
 
 
 @value

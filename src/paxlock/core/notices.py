@@ -100,12 +100,15 @@ class NamesFound:
 
 @value
 class NodeStanding:
-    """One node as it describes itself; ``mode`` is None where it did not answer."""
+    """One node as it describes itself; ``mode`` is None where it did not answer. ``complaint``: of whom it
+    hears and cannot work with, or nothing.
+    """
 
     node_id: str
     address: str
     mode: NodeMode | None
     sits_out: float
+    complaint: str = ""
 
 
 @value

@@ -24,6 +24,7 @@ HEARD_OF_LATE_S = 2.0
 SILENT_RETRY_GRACES = 6.4
 SILENT_RETRY_SHARE = 0.125
 SILENT_RETRY_EACH_S = 0.001
+ASKED_MAX = 1024  #: questions whose sending is remembered
 
 
 @value
@@ -60,6 +61,7 @@ class Outbox:
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Notice] = attrs.field(factory=list)
     _commits: dict[int, list[tuple[Peer, Message]]] = attrs.field(factory=dict)
+    _asked: dict[int, float] = attrs.field(factory=dict)
     _longest: float = 0.0
     _usual: float = 0.0
     _last_request: int = 0
@@ -113,6 +115,18 @@ class Outbox:
         self.round_trips.measured(node, took)
         self._longest = max(took, self._longest + ROUND_TRIP_WEIGHT * (took - self._longest))
         self._usual += ROUND_TRIP_WEIGHT * (min(took, ROUND_TRIP_MAX_S) - self._usual)
+
+    def asked(self, request: int, now: float) -> None:
+        """This question leaves now, for the first and last time."""
+        self._asked[request] = now
+        if len(self._asked) > ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+
+    def answered(self, node: str, request: int, now: float) -> None:
+        """A node has answered it."""
+        asked_at = self._asked.get(request)
+        if asked_at is not None:
+            self.heard_after(node, now - asked_at)
 
     def heard_by(self, quorum: int) -> float:
         """Since when a quorum has been heard: the time at which the last one of it was; -inf if never."""

@@ -27,11 +27,12 @@ class Proposals:
         node that the holder lacks is left alone once it has refused, and nobody stands in line there (L3):
         promised to waiters in turn, it would never be free.
 
-        One that does not wait gives up at the first clear no: standing leases, split among such, would leave
-        the name to nobody. A holder that wants a higher term does not wait either.
+        One that tries once stands in line only while a node is with it: so there are never more of such in
+        line than nodes, and none where the name is held. A holder that wants a higher term never waits.
         """
         proposer, wish, lease = attempt.proposer, attempt.wish, attempt.lease
-        refresh_ms = max(1, round(attempt.refresh * 1000)) if waits else 0
+        attempt.queues = waits and (not wish.once or bool(proposer.promises))
+        refresh_ms = max(1, round(attempt.refresh * 1000)) if attempt.queues else 0
         prepare = (
             *(proposer.request, wish.name, proposer.at_least, proposer.candidate),
             *(int(wish.age(now) * 1000), refresh_ms, wish.label),

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import attrs
 
 from paxlock.core.lease import Candidate
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.value import value
@@ -53,10 +54,13 @@ class Refusal:
 
 
 class Taken(NamedTuple):
-    """In which term a node holds the lease, and when the number by which it took it was first sent."""
+    """In which term a node holds the lease, when the number by which it took it was first sent, and what the
+    node knew of lives when it said so (rule S15).
+    """
 
     term: int
     sent_at: float
+    lives: Lives = UNKNOWN
 
 
 @attrs.define(eq=False)
@@ -76,6 +80,7 @@ class Proposer:
     used: int = 0  #: the highest term in which this candidate has sent an Accept, or was accepted
     highest: int = 0  #: the highest term seen for this name
     started: float = 0.0
+    asked_at: float = 0.0  #: when the request of this phase was first sent
     promises: dict[str, int] = attrs.field(factory=dict)
     taken: dict[str, Taken] = attrs.field(factory=dict)
     took_at: float = LONG_AGO  #: when the last acceptance was heard
@@ -91,7 +96,7 @@ class Proposer:
         self.phase = Phase.PREPARING
         self.at_least = at_least
         self.request = request
-        self.started = now
+        self.started = self.asked_at = now
         self.promises.clear()
         self.taken.clear()
         self.refusals.clear()
@@ -138,13 +143,21 @@ class Proposer:
         self.used = max(self.used, self.term)
         self.occupies.update(self.nodes)
         self.request = request
-        self.started = now
+        self.started = self.asked_at = now
         self.refusals.clear()
 
     def took(
-        self, node: str, term: int, sent_at: float, *, now: float = 0.0, since: float = LONG_AGO
+        self,
+        node: str,
+        term: int,
+        sent_at: float,
+        lives: Lives = UNKNOWN,
+        *,
+        now: float = 0.0,
+        since: float = LONG_AGO,
     ) -> bool:
-        """Count an acceptance; True when the lease has just been chosen: by a quorum in ONE term (rule S3).
+        """Count an acceptance; True when the lease has just been chosen: by a quorum in ONE term (rule S3),
+        of nodes whose answers count together (rule S15).
 
         In phase 1 a number sent before ``since`` is too old to make the lease valid: it is worth no more
         than a promise.
@@ -158,7 +171,7 @@ class Proposer:
             return False
         if before is not None and before.term == term:
             sent_at = max(sent_at, before.sent_at)
-        self.taken[node] = Taken(term, sent_at)
+        self.taken[node] = Taken(term, sent_at, lives)
         self.took_at = now
         refusal = self.refusals.pop(node, None)
         if self.phase is Phase.CHOSEN:
@@ -173,13 +186,27 @@ class Proposer:
         else:
             since = LONG_AGO
         together = 0
+        same = True
         for taken in self.taken.values():
             together += taken.term == term and taken.sent_at >= since
-        if together < self.quorum:
+            same = same and taken.lives is lives
+        if together < self.quorum or not (same or self._together(term, since) >= self.quorum):
             return False
         self.term = term
         self.phase = Phase.CHOSEN
         return True
+
+    def _together(self, term: int, since: float) -> int:
+        """How many hold the lease in this term, without those that another has outlived (rule S15)."""
+        gone = self.outlived()
+        return sum(
+            taken.term == term and taken.sent_at >= since and node not in gone
+            for node, taken in self.taken.items()
+        )
+
+    def outlived(self) -> Collection[str]:
+        """Nodes that took the lease in an earlier life than another names: their word is void (rule S15)."""
+        return outlived({node: taken.lives for node, taken in self.taken.items()})
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         """Note a no of the present phase."""
@@ -210,7 +237,8 @@ class Proposer:
         """The nodes that have said neither yes nor no in this phase."""
         if self.phase is Phase.PREPARING:
             return [node for node in self.nodes if node not in self.promises and node not in self.refusals]
-        return [node for node in self.nodes if not self._has(node) and node not in self.refusals]
+        gone = self.outlived()
+        return [n for n in self.nodes if (n in gone or not self._has(n)) and n not in self.refusals]
 
     def _has(self, node: str) -> bool:
         took = self.taken.get(node)
@@ -218,11 +246,13 @@ class Proposer:
 
     def failed(self, silent: frozenset[str]) -> bool:
         """Refused at more than N - quorum nodes; nodes given up on count, and name nobody (section 5), and so
-        do those that took the lease in a higher term meanwhile: this one is over for them.
+        do those that took the lease in a higher term meanwhile, since this one is over for them, or in a life
+        that is over.
         """
         no = set(self.refusals) | {node for node in self.unanswered() if node in silent}
         if self.phase is Phase.ACCEPTING:
             no.update(node for node, took in self.taken.items() if took.term > self.term)
+            no.update(self.outlived())
         return len(no) >= blocking(len(self.nodes))
 
     def promise_lapsed(self, node: str, message: Refused) -> bool:
@@ -243,6 +273,23 @@ class Proposer:
                 held.setdefault(refusal.occupant.candidate, []).append(node)
         return next((nodes for nodes in held.values() if len(nodes) >= self.quorum), self.nodes)
 
+    def holder(self, since: float = LONG_AGO) -> Occupant | None:
+        """Who holds the name, so far as that is known: whom a quorum names as holding, in answers heard from
+        ``since`` on, and at least one of these nodes by the holder's own word (section 5).
+
+        A lease that a quorum took, each node at a moment of its own, may still come to nothing; even one that
+        was chosen, while its candidate does not know.
+        """
+        named: dict[Candidate, list[Occupant]] = {}
+        for refusal in self.refusals.values():
+            occupant = refusal.occupant
+            if occupant is not None and occupant.occupancy is Occupancy.HELD and refusal.heard_at >= since:
+                named.setdefault(occupant.candidate, []).append(occupant)
+        for occupants in named.values():
+            if len(occupants) >= self.quorum and any(occupant.confirmed for occupant in occupants):
+                return occupants[0]
+        return None
+
     def took_in_vain(self) -> bool:
         """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
         than half its ttl left: it is alive and wants that minority back (rule L3).
@@ -259,7 +306,7 @@ class Proposer:
         )
         return any(nodes >= self.quorum for nodes in holders.values())
 
-    def must_withdraw(self, *, age: float, grace: float, now: float) -> bool:
+    def must_withdraw(self, *, age: float, grace: float, now: float, patience: float | None = None) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).
 
         A name that goes from hand to hand faster than answers come is no split, though nodes that answered at
@@ -272,6 +319,9 @@ class Proposer:
         The age of another is heard late, as younger than it is, by up to half a grace there and back. So what
         makes an older one and what is settled by the smaller candidate overlap: of two that see each other
         so, both may withdraw, but never neither.
+
+        With a ``patience``, of one that tries once: it has no place to lose, and gives way at the first look,
+        to every smaller candidate, and after so long to anybody.
         """
         occupants: dict[Candidate, list[float]] = {}
         for refusal in self.refusals.values():
@@ -284,10 +334,15 @@ class Proposer:
             return False
         if not self.occupies:
             return False
-        if self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
+        tied = grace
+        if patience is not None:
+            tied = NEVER
+            if occupants and now >= self.asked_at + patience:
+                return True
+        elif self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
             return False
         return any(
-            other_age > age + grace / 2.0 or (other_age >= age - grace and candidate < self.candidate)
+            other_age > age + grace / 2.0 or (other_age >= age - tied and candidate < self.candidate)
             for candidate, ages in occupants.items()
             for other_age in ages
         )

@@ -41,7 +41,7 @@ class Record:
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
     candidate has answered, or was not told without having asked. ``alarm`` is when the acceptor looks whether
     something has run out, ``swept`` whether the sweep is to look at this record; ``seen`` is whose lease the
-    learner last saw held here.
+    learner last saw held here, ``confirmed`` who has said of itself that its lease is valid.
 
     Tombstones lie in the order in which they were set.
     """
@@ -64,6 +64,7 @@ class Record:
     alarm: float = NEVER
     swept: bool = False
     seen: Candidate | None = None
+    confirmed: Candidate | None = None
 
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate

@@ -14,8 +14,10 @@ import attrs
 from paxlock.core.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.hearsay import DoubtTimer
 from paxlock.core.learner import EventTimer, InquiryTimer, Learner
 from paxlock.core.lister import Lister, ListTimer
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Commit,
@@ -46,11 +48,12 @@ from paxlock.core.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
-__all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings"]
+__all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirmed"]
 
 ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
 ATTEMPTS_PER_ANSWER_BYTES = 950
 EVENTS_PER_LIFE = 1 << 28
+COMPLAINT_S = 60.0
 
 
 @value
@@ -73,10 +76,18 @@ class ReplicaSettings:
 
 @value
 class ModeChanged:
-    """Published when the node may do more than before; ``sits_out`` in seconds, 0 unless recovering."""
+    """Published when the node may do more than before, or less; ``sits_out`` in seconds, 0 where it serves;
+    ``joins`` where it has no memory of its own.
+    """
 
     mode: NodeMode
     sits_out: float
+    joins: bool
+
+
+@value
+class Unconfirmed:
+    """Published when a node serves from its snapshot though no other has said that it is the newest."""
 
 
 @value
@@ -123,10 +134,11 @@ class Replica:
             run=run,
             floor=start.floor,
             others=settings.others,
-            serve_at=now + start.sits_out,
+            sits_out=start.sits_out,
             configured_max_ttl_ms=settings.max_ttl_ms,
             drift=drift,
             wall_offset=settings.wall_offset,
+            unconfirmed=start.snapshot is not None,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -135,6 +147,8 @@ class Replica:
         self._published: list[object] = []
         self._writing: NodeRecord | None = None
         self._shown_mode: NodeMode | None = None
+        self._told_lives_of: NodeRecord | None = None
+        self._complaint, self._complains_until = "", 0.0
         self._begin(start, now)
 
     def _begin(self, start: Start, now: float) -> None:
@@ -143,10 +157,7 @@ class Replica:
                 self._learner.restore(saved)
                 self._acceptor.restore(saved, now)
         self._recovery.begin(now)
-        self._timers.add(self._recovery.serve_at, ServeTimer())
         self._timers.add(now, GreetTimer())
-        if start.record.max_ttl_ms > self.settings.max_ttl_ms:
-            self._timers.add(self._recovery.max_ttl_settles_at(), MaxTtlTimer())
         self._settle(now)
 
     # The seam
@@ -155,13 +166,19 @@ class Replica:
     def mode(self) -> NodeMode:
         return self._recovery.mode
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None:
-        """Take one message of one peer, whose seal and address have been checked."""
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+        """Take one message of one peer, whose seal and address have been checked. ``lives`` is what the
+        datagram of a node says of itself and of the others.
+        """
         if self._timers.pending(now):
             self._run_out(now)
         self.counters[type(message).__name__] += 1
         if isinstance(peer, str):
-            self._from_node(message, peer, now)
+            mine = lives.get(self.settings.node_id, 0)
+            if mine > self._recovery.record.incarnation:
+                self._recovery.hears_of(peer, mine, now)
+            else:
+                self._from_node(message, peer, now, lives)
         else:
             self._from_session(message, peer, now)
         self._settle(now)
@@ -180,14 +197,27 @@ class Replica:
         persist = None
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
-        if persist is None and not self._sends and not self._pushes and not self._published:
+        lives = self._newer_lives()
+        if persist is None and lives is None and not self._sends and not self._pushes and not self._published:
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
-        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published))
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives)
         self._pushes.clear()
         self._sends.clear()
         self._published.clear()
         return effects
+
+    def _newer_lives(self) -> Lives | None:
+        """What datagrams are to say of lives from now on, where that has changed (rule S15)."""
+        saved = self._recovery.saved
+        if saved is self._told_lives_of:
+            return None
+        self._told_lives_of = saved
+        lives = self._recovery.lives
+        if lives == self._learner.lives:
+            return None
+        self._learner.lives = lives
+        return lives
 
     def persisted(self, record: NodeRecord, now: float) -> None:
         """This record is durable now: what waited for it goes on."""
@@ -218,6 +248,10 @@ class Replica:
         names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
         return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
 
+    def complain(self, complaint: str, now: float) -> None:
+        """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
+        self._complaint, self._complains_until = complaint, now + COMPLAINT_S
+
     @property
     def record(self) -> NodeRecord:
         """The record as it should be on disk; the durable one is at most as high."""
@@ -240,7 +274,7 @@ class Replica:
                 if self._own(message.candidate.session, session):
                     self._answer(session, acceptor.prepare(message, now))
             case Accept():
-                if self._own(message.lease.candidate.session, session):
+                if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     self._answer(session, acceptor.accept(message, now))
             case Renew():
                 for part in _parts(acceptor.renew(message, session, now)):
@@ -251,9 +285,9 @@ class Replica:
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
-                if self._own(message.lease.candidate.session, session):
+                if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     acceptor.heard(message.lease.candidate)
-                    learner.commit(message, now)
+                    learner.told(message, now)
             case Poll():
                 self._answer(session, learner.view(message.name, now, message.request))
             case Waiting():
@@ -269,7 +303,7 @@ class Replica:
             case _:
                 self.counters["unexpected"] += 1
 
-    def _from_node(self, message: Message, node: str, now: float) -> None:
+    def _from_node(self, message: Message, node: str, now: float, lives: Lives) -> None:
         recovery = self._recovery
         match message:
             case Hello():
@@ -283,15 +317,16 @@ class Replica:
                 else:
                     self._answer(node, greeted)
                 if greeted is not None:
-                    self._answer(node, recovery.greet_back(node, message, now))
+                    self._answer(node, recovery.greet_back(node, message))
             case Greeted():
                 recovery.answered(node, message, now)
             case Commit() if self.mode is NodeMode.SERVING:
-                self._learner.commit(message, now)
+                if self._may_be(message):
+                    self._learner.commit(message, now)
             case Inquire() if self.mode is NodeMode.SERVING:
                 self._answer(node, self._learner.view(message.name, now, message.request))
             case View() if self.mode is NodeMode.SERVING:
-                self._learner.answered(node, message, now)
+                self._learner.answered(node, message, now, lives)
             case _:
                 self.counters["unexpected"] += 1
 
@@ -300,6 +335,13 @@ class Replica:
         if session == sender:
             return True
         self.counters["foreign candidate"] += 1
+        return False
+
+    def _may_be(self, message: Accept | Commit) -> bool:
+        """A token is the term in which a tenure became valid: none is above the term that a lease is in."""
+        if message.lease.token <= message.term:
+            return True
+        self.counters["token above its term"] += 1
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
@@ -318,10 +360,11 @@ class Replica:
             mode=self.mode,
             remaining_ms=self._remaining_ms(now),
             floor=self._acceptor.floor,
+            complaint=self._complaint if now < self._complains_until else "",
         )
 
     def _remaining_ms(self, now: float) -> int:
-        return max(0, int((self._recovery.serve_at - now) * 1000.0))
+        return int(self._recovery.remaining(now) * 1000.0)
 
     # Time
 
@@ -332,6 +375,8 @@ class Replica:
                     self._acceptor.run_out_all(now)
                 case PushTimer(name):
                     self._acceptor.push_again(name, now)
+                case DoubtTimer(name):
+                    self._learner.doubt(name, now)
                 case InquiryTimer(""):
                     self._learner.look_for_unheard(now)
                 case InquiryTimer(name):
@@ -370,15 +415,27 @@ class Replica:
             learner.sends = []
         if acceptor.wanted_ceiling > recovery.record.ceiling:
             recovery.raise_ceiling(acceptor.wanted_ceiling)
+        if recovery.mode is not NodeMode.SERVING:
+            self._timers.add(recovery.next_greeting(now), GreetTimer())
+            if recovery.wakes_at() > now:
+                self._timers.add(recovery.wakes_at(), ServeTimer())
         if recovery.mode is not self._shown_mode:
-            self._shown_mode = recovery.mode
-            if recovery.mode is NodeMode.SERVING:
-                acceptor.floor = max(acceptor.floor, recovery.floor)
-                acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
-            self._published.append(ModeChanged(recovery.mode, max(0.0, recovery.serve_at - now)))
+            self._show_mode(now)
         if recovery.lost_memory and not self._told_lost:
             self._told_lost = True
             self._published.append(MemoryLost(recovery.lost_memory))
+
+    def _show_mode(self, now: float) -> None:
+        acceptor, recovery = self._acceptor, self._recovery
+        self._shown_mode = recovery.mode
+        if recovery.mode is NodeMode.SERVING:
+            acceptor.floor = max(acceptor.floor, recovery.floor)
+            acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
+            self._timers.add(recovery.max_ttl_settles_at(), MaxTtlTimer())
+            if recovery.unconfirmed:
+                self._published.append(Unconfirmed())
+        joins = recovery.joining is not None
+        self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
 
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""

@@ -17,6 +17,7 @@ from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.endings import RELEASE_PATIENCE_S
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lease_manager import Numbers
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
     Event,
@@ -48,10 +49,12 @@ from paxlock.core.queries import (
     RenewQuery,
     SurveyQuery,
 )
+from paxlock.core.quorum import majority
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
+from paxlock.core.turns import Turns, TurnTimer
 from paxlock.core.value import value
-from paxlock.core.watcher import Watcher, WatchTimer
+from paxlock.core.watcher import LOOK_PAUSE_S, LookTimer, SeenEvents, Watcher, WatchTimer
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -64,6 +67,7 @@ HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
 TIMINGS_REMEMBERED = 64
+GREETINGS_REMEMBERED = 64
 
 
 @value
@@ -93,8 +97,11 @@ class Session:
         self._timings: dict[tuple[float, float], Timing] = {}
         self._queries: dict[int, Query] = {}
         self._asked: dict[int, int] = {}
+        self._polls = Turns("poll", out=self._out, timers=self._timers, quorum=majority(len(self._nodes)))
         self._watchers: dict[int, Watcher] = {}
+        self._seen = SeenEvents()
         self._unwelcomed = set(self._nodes)
+        self._greetings: dict[int, float] = {}  #: when each was sent, by request
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
 
@@ -113,8 +120,8 @@ class Session:
     ) -> int:
         """Want a name; gives a ticket. Granted or Failed follows.
 
-        ``wait``: None for ever, 0 for one attempt that never queues, else seconds. Raises ConfigError
-        where the ttl does not nest.
+        ``wait``: None for ever, 0 for one try that never waits for a holder to let go, else seconds. Raises
+        ConfigError where the ttl does not nest.
         """
         timing = self._timings.get((ttl, kill_after))
         if timing is None:
@@ -155,12 +162,25 @@ class Session:
 
     # Local verbs: questions and watches
 
-    def poll(self, name: str, now: float, *, line: bool = False, patience: float = QUERY_PATIENCE_S) -> int:
-        """What is this name? Answered follows."""
-        return self._ask(PollQuery(**self._query(now, patience), name=name, line=line), now)
+    def poll(
+        self,
+        name: str,
+        now: float,
+        *,
+        line: bool = False,
+        one_of_many: bool = False,
+        patience: float = QUERY_PATIENCE_S,
+    ) -> int:
+        """What is this name? Answered follows. Those that are each ``one_of_many`` let others pass."""
+        query = PollQuery(**self._query(now, patience), name=name, line=line)
+        if self._polls.ask(query.ticket, now, rank=query.ticket, brief=not one_of_many):
+            return self._ask(query, now)
+        self._queries[query.ticket] = query
+        self._timers.add(query.until, QueryTimer(query.ticket))
+        return query.ticket
 
     def names(self, prefix: str, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
-        """Which names are in use? NamesFound follows."""
+        """Which names are in use? NamesFound follows. The patience is for each page of them."""
         return self._ask(ListQuery(**self._query(now, patience), prefix=prefix), now)
 
     def survey(self, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
@@ -187,13 +207,14 @@ class Session:
             ReleaseQuery(**self._query(now, patience), name=name, candidate=candidate, term=term), now
         )
 
-    def forget(self, ticket: int) -> None:
+    def forget(self, ticket: int, now: float) -> None:
         """Nobody wants the answer to this question any more: it is not repeated."""
         query = self._queries.pop(ticket, None)
         if query is not None:
             for request in query.requests:
                 del self._asked[request]
             self._timers.cancel(QueryTimer(ticket))
+            self._polls.done(ticket, now)
 
     def watch(self, pattern: str, prefix: bool, now: float) -> int:
         """Watch a name, or all names with a prefix. Changed follows, now and at every change."""
@@ -211,8 +232,10 @@ class Session:
 
     # The seam
 
-    def receive(self, message: Message, peer: Peer, now: float) -> None:
-        """Take one message of one node, whose seal and address have been checked."""
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+        """Take one message of one node, whose seal and address have been checked. ``lives`` is what its
+        datagram says of this node and of the others: votes are counted with it (rule S15).
+        """
         if self._timers.pending(now):
             self._run_out(now)
         if peer not in self._nodes or not isinstance(peer, str):
@@ -225,28 +248,28 @@ class Session:
             case Promise():
                 self._contender.promised(peer, message, now)
             case Accepted():
-                self._contender.accepted(peer, message, now)
+                self._contender.accepted(peer, message, now, lives)
             case Refused():
                 self._contender.refused(peer, message, now)
             case Renewed():
-                self._contender.renewed(peer, message, now)
-                self._answered(peer, message, now)
+                self._contender.renewed(peer, message, now, lives)
+                self._answered(peer, message, now, lives)
             case Released():
                 self._contender.released(peer, message, now)
-                self._answered(peer, message, now)
+                self._answered(peer, message, now, lives)
             case Recovering():
                 self._contender.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, HelloTimer())
-                self._answered(peer, message, now)
+                self._answered(peer, message, now, lives)
             case Event():
-                self._event(peer, message, now)
+                self._event(peer, message, now, lives)
             case Watching():
                 self._watching(peer, message, now)
             case Welcome():
-                self._welcome(peer, message, now)
+                self._welcome(peer, message, now, lives)
             case View() | Waiters() | Names():
-                self._answered(peer, message, now)
+                self._answered(peer, message, now, lives)
             case _:
                 self.counters["unexpected"] += 1
 
@@ -260,6 +283,8 @@ class Session:
 
     def take_effects(self) -> Effects:
         """What is to be sent and published now."""
+        if self._seen:
+            self._seen.tell(self._out)
         sends, published = self._out.take_sends(), self._out.take_published()
         if not sends and not published:
             return NOTHING
@@ -286,7 +311,9 @@ class Session:
         return {
             "ticket": self._out.ticket(),
             "nodes": self._nodes,
-            "until": now + patience,
+            "began": now,
+            "patience": patience,
+            "round_trips": self._out.round_trips,
             "retry": self._out.retry_first(),
         }
 
@@ -298,53 +325,75 @@ class Session:
     def _query_due(self, query: Query, now: float) -> None:
         if self._query_result(query, now):
             return
-        request = self._out.request()
-        self._asked[request] = query.ticket
-        query.requests.append(request)
-        if len(query.requests) > REQUESTS_PER_QUESTION:
-            del self._asked[query.requests.pop(0)]
-        for node in sorted(query.open):
+        request = self._request(query, now)
+        for node in sorted(query.owing):
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
         self._timers.add(min(query.until, now + self._out.jitter(query.retry)), QueryTimer(query.ticket))
-        query.retry = min(query.retry * 2.0, RETRY_MAX_S)
+        query.retry = min(query.retry * 2.0, max(RETRY_MAX_S, query.round_trips.timeout(0.0)))
+
+    def _request(self, query: Query, now: float) -> int:
+        """A number for what is asked now: its answer tells how long a round trip takes."""
+        request = self._out.request()
+        self._asked[request] = query.ticket
+        query.requests.append(request)
+        query.once_more = False
+        self._out.asked(request, now)
+        if len(query.requests) > REQUESTS_PER_QUESTION:
+            del self._asked[query.requests.pop(0)]
+        return request
+
+    def _waits_for_its_turn(self, query: Query, now: float) -> bool:
+        """A question that was not asked yet has its patience while others are answered."""
+        if not self._polls.waits(query.ticket):
+            return False
+        query.began = max(query.began, self._out.heard_by(majority(len(self._nodes))))
+        if now >= query.until:
+            return False
+        self._timers.add(query.until, QueryTimer(query.ticket))
+        return True
 
     def _query_result(self, query: Query, now: float) -> bool:
         result = query.result(now)
         if result is None:
             return False
         self._out.publish(result)
-        self.forget(query.ticket)
+        self._polls.done(query.ticket, now, answered=True)
+        self.forget(query.ticket, now)
         return True
 
-    def _answered(self, node: str, message: Message, now: float) -> None:
+    def _answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         """An answer that may belong to a question: its request number tells."""
         if not self._asked:
             return
-        query = self._queries.get(self._asked.get(getattr(message, "request", 0), 0))
+        request = getattr(message, "request", 0)
+        query = self._queries.get(self._asked.get(request, 0))
         if query is None:
             if isinstance(message, View):
-                self._checked(node, message, now)
+                self._checked(node, message, now, lives)
             return
+        if isinstance(message, View):
+            self._out.heard[node] = now
+            self._out.answered(node, request, now)
         query.next_page = False
-        query.answered(node, message, now)
+        query.answered(node, message, now, lives)
         if self._query_result(query, now):
             return
         if query.once_more:
-            query.once_more = False
             query.retry = self._out.retry_first()
             self._query_due(query, now)
         elif query.next_page and node in query.open:
-            # A page of a longer answer: ask for the next one at once.
-            for ask in query.ask(node, query.requests[-1], now):
+            # A part of a longer answer: ask for what follows at once.
+            for ask in query.ask(node, self._request(query, now), now):
                 self._out.send(node, ask)
+            query.retry = self._out.retry_first()
 
     def _refresh_watch(self, ticket: int, now: float) -> None:
         watcher = self._watchers.get(ticket)
         if watcher is None:
             return
-        for changed in watcher.look_at_all(now):
-            self._out.publish(changed)
+        watcher.look_around(now)
+        self._look_on(ticket, now)
         message = watcher.subscription(self._out.request())
         for node in self._nodes:
             self._out.send(node, message)
@@ -357,15 +406,25 @@ class Session:
                 self._out.send(node, poll)
         self._timers.add(now + watcher.next_refresh(), WatchTimer(ticket))
 
+    def _look_on(self, ticket: int, now: float) -> None:
+        """Look at some of many names, and at the others after what else there is to do."""
+        watcher = self._watchers.get(ticket)
+        if watcher is None:
+            return
+        for changed in watcher.look_on(now):
+            self._out.publish(changed)
+        if watcher.to_look_at:
+            self._timers.add(now + LOOK_PAUSE_S, LookTimer(ticket))
+
     def _forget_checks(self, watcher: Watcher) -> None:
         for request in watcher.checks:
             del self._asked[request]
         watcher.checks.clear()
 
-    def _checked(self, node: str, message: View, now: float) -> None:
+    def _checked(self, node: str, message: View, now: float, lives: Lives) -> None:
         """A node answers what a watcher asked for again."""
         watcher = self._watchers.get(self._asked.get(message.request, 0))
-        if watcher is None or not watcher.checked(node, message):
+        if watcher is None or not watcher.checked(node, message, lives):
             return
         changed = watcher.look(message.name, now)
         if changed is not None:
@@ -376,15 +435,15 @@ class Session:
         if watcher is not None:
             watcher.stands(node, now)
 
-    def _event(self, node: str, message: Event, now: float) -> None:
+    def _event(self, node: str, message: Event, now: float, lives: Lives) -> None:
         watcher = self._watchers.get(message.watch)
         if watcher is None:
             self._out.send(node, Unwatch(self._out.request(), message.watch))
             return
-        seen = watcher.event(node, message, now)
+        seen = watcher.event(node, message, now, lives)
         if seen is None:
             return
-        self._out.send(node, seen)
+        self._seen.note(node, seen)
         changed = watcher.look(message.view.name, now)
         if changed is not None:
             self._out.publish(changed)
@@ -392,14 +451,21 @@ class Session:
     def _greet(self, now: float) -> None:
         """Say Hello, until every node has told its configuration."""
         for node in sorted(self._unwelcomed):
-            self._out.send(node, Hello(self._out.request()))
+            request = self._out.request()
+            if len(self._greetings) >= GREETINGS_REMEMBERED:
+                del self._greetings[next(iter(self._greetings))]
+            self._greetings[request] = now
+            self._out.send(node, Hello(request))
         if self._unwelcomed:
             self._timers.add(now + self._out.jitter(self._hello_retry), HelloTimer())
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
 
-    def _welcome(self, node: str, message: Welcome, now: float) -> None:
+    def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
+        sent_at = self._greetings.pop(message.request, None)
+        if sent_at is not None:
+            self._out.round_trips.measured(node, now - sent_at)  # each greeting has a number of its own
         self._contender.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._contender.recovering.pop(node, None)
@@ -417,7 +483,7 @@ class Session:
                     "give the same cell file to every node and client"
                 )
             )
-        self._answered(node, message, now)
+        self._answered(node, message, now, lives)
 
     # Within
 
@@ -425,10 +491,19 @@ class Session:
         for key in self._timers.due(now):
             match key:
                 case QueryTimer(ticket):
-                    if ticket in self._queries:
-                        self._query_due(self._queries[ticket], now)
+                    query = self._queries.get(ticket)
+                    if query is not None and not self._waits_for_its_turn(query, now):
+                        self._polls.late(ticket, now)
+                        self._query_due(query, now)
+                case TurnTimer("poll"):
+                    for ticket in self._polls.begin(now):
+                        query = self._queries[ticket]
+                        query.began = now
+                        self._query_due(query, now)
                 case HelloTimer():
                     self._greet(now)
+                case LookTimer(ticket):
+                    self._look_on(ticket, now)
                 case WatchTimer(ticket):
                     self._refresh_watch(ticket, now)
                 case _:

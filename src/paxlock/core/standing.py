@@ -13,7 +13,7 @@ from paxlock.core.messages import View
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.value import value
 
-__all__ = ["Judgement", "State", "judge", "knows", "over", "speaks_for_nobody"]
+__all__ = ["Judgement", "State", "in_doubt", "judge", "knows", "over", "speaks_for_nobody"]
 
 
 class State(enum.Enum):
@@ -50,6 +50,13 @@ def knows(view: View, candidate: Candidate) -> bool:
 def _has_moved_on(view: View) -> bool:
     """Whether the node holds nothing and has closed a higher term than that of what it knows to be chosen."""
     return not view.holds and view.term > view.lease_term
+
+
+def in_doubt(view: View) -> bool:
+    """Whether the node holds a lease and does not say whose: somebody claims to have become the holder since,
+    and it does not know yet (section 6). It speaks for nobody, and against nobody.
+    """
+    return view.holds and view.lease is None
 
 
 def speaks_for_nobody(view: View) -> bool:
@@ -129,5 +136,9 @@ def over(views: Mapping[str, View], nodes: int, candidate: Candidate, term: int)
     """
     if any(v.released and v.lease is not None and v.lease.candidate == candidate for v in views.values()):
         return True
-    gone = [view for view in views.values() if view.term >= term and not knows(view, candidate)]
+    gone = [
+        view
+        for view in views.values()
+        if view.term >= term and not knows(view, candidate) and not in_doubt(view)
+    ]
     return len(gone) >= blocking(nodes)

@@ -13,9 +13,9 @@ import attrs
 from paxlock.core.durable import Snapshot
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
-from paxlock.core.quorum import majority
+from paxlock.core.quorum import blocking, majority
 from paxlock.core.standing import State
-from paxlock.testing.machines import NodeMachine
+from paxlock.testing.machines import Held, NodeMachine
 
 __all__ = ["CheckFailed", "Exclusion", "Histories", "NodeChecker", "SessionChecker", "Tenure", "WatchChecker"]
 
@@ -187,13 +187,14 @@ class NodeChecker:
     """What an acceptor may do, looked at after every step of a node.
 
     Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
-    out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number (S5); a
-    lease that has run out leaves its term closed; a promise lapses with the grace (L6). ``accepted`` keeps
-    which nodes have held which lease in which term, ``deadlines`` until when, in true time.
+    out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number, and no number
+    is lowered (S5); a lease that has run out leaves its term closed; a promise lapses with the grace (L6).
+    ``accepted`` keeps which nodes have held which lease in which term, ``deadlines`` until when, in true
+    time, and in which term.
     """
 
     grace: float
-    deadlines: dict[Candidate, dict[str, float]] = attrs.field(factory=dict)
+    deadlines: dict[Candidate, dict[str, tuple[float, int]]] = attrs.field(factory=dict)
     accepted: dict[tuple[str, int, Candidate], set[str]] = attrs.field(factory=dict)
     let_go: dict[tuple[str, str], dict[Candidate, float]] = attrs.field(factory=dict)
 
@@ -235,7 +236,7 @@ class NodeChecker:
             if lease is None:
                 if before is not None:
                     self._let_go(node, name, before, now)
-                    if (owner, record.term) == (before[0], before[2]):
+                    if (owner, record.term) == (before.candidate, before.term):
                         raise CheckFailed("expiry", f"{node.node_id} leaves term {record.term} open")
                     del node.held[name]
                 self._promise(node, name, owner, record.term, now)
@@ -250,22 +251,22 @@ class NodeChecker:
                 )
             if deadline <= now:
                 raise CheckFailed("expiry", f"{node.node_id} holds {name!r} past the deadline")
+            held = Held(candidate, deadline, record.lease_term, record.sender, record.seq)
             if before is not None:
-                if before[0] != candidate:
+                if before.candidate != candidate:
                     self._let_go(node, name, before, now)
-                elif deadline < before[1]:
-                    raise CheckFailed(
-                        "S6", f"a deadline of {node.node_id} moved back {before[1] - deadline:.6f} s"
-                    )
+                else:
+                    self._goes_on(node, before, held)
             if frozen and frozen.get(candidate, deadline) != deadline:
                 raise CheckFailed(
                     "S5", f"{node.node_id} re-armed attempt {candidate.attempt} by an old number"
                 )
-            if before is None or before[:2] != (candidate, deadline):
-                self.deadlines.setdefault(candidate, {})[node.node_id] = node.clock.true(deadline)
-            if before is None or (before[0], before[2]) != (candidate, record.lease_term):
-                self.accepted.setdefault((name, record.lease_term, candidate), set()).add(node.node_id)
-            node.held[name] = (candidate, deadline, record.lease_term)
+            if before is None or before[:3] != held[:3]:
+                until = node.clock.true(deadline)
+                self.deadlines.setdefault(candidate, {})[node.node_id] = (until, held.term)
+            if before is None or (before.candidate, before.term) != (candidate, held.term):
+                self.accepted.setdefault((name, held.term, candidate), set()).add(node.node_id)
+            node.held[name] = held
 
     def granted(self, name: str, term: int, candidate: Candidate, nodes: int) -> None:
         """A holder counts its lease as valid: a quorum of nodes accepted it in that one term (S3)."""
@@ -275,22 +276,28 @@ class NodeChecker:
                 "S3", f"{name!r} was granted in term {term}, but only {sorted(voters)} accepted it there"
             )
 
-    def covered(self, candidate: Candidate, until: float, nodes: int) -> None:
-        """The holder counts on its lease until then, in true time: a quorum must hold it as long (section 4).
+    def covered(self, candidate: Candidate, token: int, until: float, nodes: int) -> None:
+        """The holder counts on its lease until then, in true time: a quorum must hold it as long (section 4),
+        in terms from the token on (S3).
 
         A node that has crashed since counts with the deadline it had: it sits out longer.
         """
-        deadlines = sorted(self.deadlines.get(candidate, {}).values(), reverse=True)
-        quorum = majority(nodes)
-        if len(deadlines) < quorum or deadlines[quorum - 1] < until - EPSILON_S:
-            raise CheckFailed("section 4", f"{candidate} is valid for longer than a quorum holds its lease")
+        held = self.deadlines.get(candidate, {}).values()
+        for check, lowest in (("section 4", 0), ("S3", token)):
+            deadlines = sorted((at for at, term in held if term >= lowest), reverse=True)
+            quorum = majority(nodes)
+            if len(deadlines) < quorum or deadlines[quorum - 1] < until - EPSILON_S:
+                among = f" in terms from its token {token} on" if lowest else ""
+                raise CheckFailed(
+                    check, f"{candidate} is valid for longer than a quorum holds its lease{among}"
+                )
 
     def last_stranger(self, node: NodeMachine, name: str, candidate: Candidate, true: float) -> float:
         """Until when the node held a lease of anybody but this candidate; -inf if it never did."""
         held = node.held.get(name)
-        if held is not None and held[0] != candidate:
+        if held is not None and held.candidate != candidate:
             return true
-        let_go = self.let_go.get((node.node_id, name), {})
+        let_go = self.let_go.get((node.label, name), {})
         return max((at for other, at in let_go.items() if other != candidate), default=-inf)
 
     def released(self, node: NodeMachine, message: Release) -> None:
@@ -308,6 +315,11 @@ class NodeChecker:
                 raise CheckFailed(
                     "L8", f"{node.node_id} restarts a lease with {more:.6f} s more than was left"
                 )
+
+    def sits_out(self, node: NodeMachine, noted: int, nodes: int) -> None:
+        """The node has no memory, and begins to sit out: so many others have noted this life (S15)."""
+        if noted < min(blocking(nodes), nodes - 1):
+            raise CheckFailed("S15", f"{node.node_id} begins to sit out, and {noted} others have noted it")
 
     def serves(self, node: NodeMachine, exclusion: Exclusion) -> None:
         """The node begins to serve. One that has joined must stand above every token that was granted
@@ -329,9 +341,19 @@ class NodeChecker:
         elif now > before[2] + self.grace + EPSILON_S:
             raise CheckFailed("L6", f"{node.node_id} keeps its promise of term {term} beyond the grace")
 
-    def _let_go(self, node: NodeMachine, name: str, before: tuple[Candidate, float, int], now: float) -> None:
-        candidate, deadline, _ = before
-        self.let_go.setdefault((node.node_id, name), {})[candidate] = node.clock.true(now)
+    def _goes_on(self, node: NodeMachine, before: Held, held: Held) -> None:
+        """The node holds the same candidate's lease as before."""
+        if held.deadline < before.deadline:
+            back = before.deadline - held.deadline
+            raise CheckFailed("S6", f"a deadline of {node.node_id} moved back {back:.6f} s")
+        if held.sender == before.sender and held.seq < before.seq:
+            raise CheckFailed(
+                "S5", f"the number stored at {node.node_id} went back from {before.seq} to {held.seq}"
+            )
+
+    def _let_go(self, node: NodeMachine, name: str, before: Held, now: float) -> None:
+        candidate, deadline = before.candidate, before.deadline
+        self.let_go.setdefault((node.label, name), {})[candidate] = node.clock.true(now)
         if deadline > now + EPSILON_S and (name, candidate) not in node.ended:
             raise CheckFailed(
                 "exclusion rule",

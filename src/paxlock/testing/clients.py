@@ -100,7 +100,7 @@ class Clients:
             if received is not None:
                 now = client.now(sim.true)
                 for message in received.messages:
-                    core.receive(message, received.peer, now)
+                    core.receive(message, received.peer, now, received.lives)
         due = core.deadline()
         now = client.now_for(due, sim.true)
         if due <= now:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["SLOW_WRITE_S", "check_loss"]
 
 SLOW_WRITE_S = 0.02  #: a node that writes for longer may have let requests for a higher term wait
-ROUNDS_S = 0.05  #: for the rounds of a raise themselves
+ROUNDS_S = 0.05  #: for the rounds of a raise themselves, which are so many:
+RAISE_ROUND_TRIPS = 4
 
 
 def check_loss(sim: Simulation, client: ClientMachine, candidate: Candidate, timing: Timing) -> None:
@@ -34,9 +35,8 @@ def check_loss(sim: Simulation, client: ClientMachine, candidate: Candidate, tim
     lease may be granted with little time left: so the calm must have lasted, however young the tenure is.
     """
     tenure = sim.check.exclusion.tenures[candidate]
-    longest = (
-        timing.ttl * (1.0 + sim.scenario.drift) + SILENCE_GRACES * sim.scenario.grace_ms / 1000.0 + ROUNDS_S
-    )
+    rounds = max(ROUNDS_S, RAISE_ROUND_TRIPS * sim.scenario.round_trip)
+    longest = timing.ttl * (1.0 + sim.scenario.drift) + SILENCE_GRACES * sim.scenario.window + rounds
     calm_from = sim.true - longest
     if client.calm_since > calm_from:
         return

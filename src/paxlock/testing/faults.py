@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from paxlock.core.durable import Durability, Membership
+from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
 from paxlock.testing.machines import ClientMachine, Disk, Machine, NodeMachine
 from paxlock.testing.moments import What
@@ -28,7 +29,6 @@ class Faults:
     def __init__(self, simulation: Simulation) -> None:
         self._sim = simulation
         self._healed = False
-        self._robbed: list[NodeMachine] = []
         self._kinds: dict[FaultKind, Callable[[Fault], str | None]] = {
             FaultKind.CRASH: self._crash,
             FaultKind.CLEAN_STOP: self._stop,
@@ -46,6 +46,8 @@ class Faults:
             FaultKind.ONE_WAY_SPLIT: self._split_one_way,
             FaultKind.BROKEN_LINKS: self._break_links,
             FaultKind.HOLDER_CUT_OFF: self._cut_off_a_holder,
+            FaultKind.TWIN: self._start_a_twin,
+            FaultKind.ECHO: self._echo,
         }
 
     def begin(self) -> None:
@@ -64,6 +66,7 @@ class Faults:
                 sim.resume(machine)
         for node in nodes.all:
             node.disk.slow_until, node.disk.fails_for = -inf, None
+        nodes.end_twins()
         self._leave_out()
         for node in nodes.all:
             nodes.bring_back(node)
@@ -76,7 +79,7 @@ class Faults:
         sim, nodes = self._sim, self._sim.nodes
         rng = Random(f"left out {sim.seed}")
         record = sim.scenario.durability is Durability.RECORD
-        new = [node for node in nodes.all if record and not _is_member(node)]
+        new = [node for node in nodes.all if not (_is_member(node) if record else _serves(node))]
         count = min(sim.scenario.left_out, (len(nodes.all) - 1) // 2)
         if len(new) > count:
             return
@@ -121,13 +124,27 @@ class Faults:
         if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
             return None
         node = self._a_node(fault)
-        # Once a run for each node: a join takes the unix seconds for its incarnation.
-        if node is None or node in self._robbed:
+        if node is None:
             return None
-        self._robbed.append(node)
         sim.nodes.crash(node)
         node.disk, node.lost_disk = Disk(), True
         return self._back(node, fault)
+
+    def _start_a_twin(self, fault: Fault) -> str | None:
+        """One at a time, as with lost disks; and nodes without a disk nothing protects (section 7)."""
+        sim = self._sim
+        if sim.scenario.nodes < 3 or sim.scenario.durability is not Durability.RECORD:
+            return None
+        if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
+            return None
+        node = self._a_node(fault)
+        if node is None:
+            return None
+        return self._back(sim.nodes.move(node), fault)
+
+    def _echo(self, fault: Fault) -> str | None:
+        count = self._sim.network.echo(fault.rng())
+        return f"{count} datagrams of lives that are over -> nodes" if count else None
 
     def _fail_a_disk(self, fault: Fault) -> str | None:
         node = self._a_node(fault)
@@ -242,6 +259,10 @@ class Faults:
     def _a_client(self, fault: Fault) -> ClientMachine | None:
         found = self._sim.workload.clients
         return found[fault.target % len(found)] if found else None
+
+
+def _serves(node: NodeMachine) -> bool:
+    return node.core is not None and node.core.mode is NodeMode.SERVING
 
 
 def _is_member(node: NodeMachine) -> bool:

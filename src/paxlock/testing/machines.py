@@ -21,7 +21,7 @@ from paxlock.core.session import Session
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
 
-__all__ = ["ClientMachine", "Clock", "Datagram", "Disk", "Machine", "NodeMachine"]
+__all__ = ["ClientMachine", "Clock", "Datagram", "Disk", "Held", "Machine", "NodeMachine"]
 
 ROUNDING_S = 1e-9
 
@@ -91,6 +91,18 @@ class Disk:
     fails_for: float | None = None  #: the next write fails, and the node is down for so long
 
 
+class Held(NamedTuple):
+    """A lease that a node holds: until when by its own clock, in which term, and who re-armed it last by
+    which number.
+    """
+
+    candidate: Candidate
+    deadline: float
+    term: int
+    sender: bytes
+    seq: int
+
+
 @attrs.define(eq=False)
 class NodeMachine(Machine):
     """A node. ``core`` is None while it is down; ``life`` counts its starts and stops."""
@@ -105,7 +117,7 @@ class NodeMachine(Machine):
     lost_disk: bool = False
     asks_from: float = -inf  #: while it joins: when, in true time, it has sat out and may ask for ceilings
     ended: set[tuple[str, Candidate]] = attrs.field(factory=set)
-    held: dict[str, tuple[Candidate, float, int]] = attrs.field(factory=dict)
+    held: dict[str, Held] = attrs.field(factory=dict)
     promised: dict[str, tuple[Candidate, int, float]] = attrs.field(factory=dict)
 
     def forget(self) -> None:
@@ -115,7 +127,8 @@ class NodeMachine(Machine):
 
     @property
     def node_id(self) -> str:
-        return self.label
+        """Of the node whose life this is: another one may live under the same id (a twin)."""
+        return self.label.partition(" ")[0]
 
     @property
     def acceptor(self) -> Acceptor:

@@ -40,8 +40,9 @@ SOURCE_TREE = Path(__file__).resolve().parents[3]
 
 @attrs.frozen
 class Edit:
-    """In this function of this module, ``old`` (exactly once in its source) becomes ``new``. A module without
-    a dot in its name is of the core.
+    """In this function of this module, ``old`` (exactly once in its source) becomes ``new``.
+
+    The module is one of the core; one of the shell is given by its whole name.
     """
 
     module: str

@@ -5,18 +5,20 @@ It carries the real bytes of wire/endpoint.py from address to address, and now a
 
 from __future__ import annotations
 
+from collections import deque
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
 from paxlock.testing.checkers import CheckFailed
-from paxlock.testing.machines import Datagram, Machine
+from paxlock.testing.machines import ClientMachine, Datagram, Machine, NodeMachine
 from paxlock.testing.moments import What
 from paxlock.testing.scenario import TAIL_MAX_S
 from paxlock.wire.codec import decode_untrusted
 from paxlock.wire.endpoint import Endpoint
-from paxlock.wire.header import LENGTH, parse_untrusted
+from paxlock.wire.header import parse_untrusted, payload_of_untrusted
 from paxlock.wire.keyring import KEY_BYTES, Keyring
+from paxlock.wire.lives import LifeTable
 from paxlock.wire.transport import Address
 
 if TYPE_CHECKING:
@@ -25,10 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["Link", "Network"]
 
 TAIL_EXPONENT = 1.1
+ECHOED_MAX = 4096  #: how many of the last datagrams between nodes may come again
+ECHOES_MAX = 20  #: how many do so at one moment
 TAIL_SCALE_S = 0.005
 REORDERED_DELAYS = 4.0  #: for how many of the longest delays a datagram is held back that is to be overtaken
 
 Link = tuple[str, str]  #: from one machine to another, by their labels
+
+
+class _Sent(NamedTuple):
+    """What a node sent to another, where, and in which life."""
+
+    datagram: Datagram
+    address: Address
+    life: int
 
 
 class Network:
@@ -45,8 +57,11 @@ class Network:
         self._sim = simulation
         self._scenario = simulation.scenario
         self._links: dict[Link, Random] = {}
+        self._longer: dict[Link, float] = {}
         self._cuts: dict[int, frozenset[Link]] = {}
         self._isolated: set[str] = set()
+        self._parted: set[str] = set()
+        self._sent: deque[_Sent] = deque(maxlen=ECHOED_MAX)
 
     # What is cut
 
@@ -61,6 +76,20 @@ class Network:
     def isolate(self, label: str) -> None:
         """Nothing reaches this machine or comes from it any more, healed or not."""
         self._isolated.add(label)
+
+    def part(self, label: str) -> None:
+        """Nothing passes any more between this machine and the nodes, but clients are not concerned."""
+        self._parted.add(label)
+
+    def echo(self, rng: Random) -> int:
+        """Some of what nodes sent to each other in lives that are over arrives once more; how many."""
+        lives = {node.node_id: node.life for node in self._sim.nodes.all}
+        over = [one for one in self._sent if one.life < lives[one.datagram.sender.partition(" ")[0]]]
+        chosen = rng.sample(over, min(len(over), ECHOES_MAX))
+        for one in chosen:
+            delay = self._scenario.delay_max * rng.random()
+            self._sim.at(self._sim.true + delay, self._arrive, one.address, one.datagram)
+        return len(chosen)
 
     def heal(self) -> None:
         """From now on every datagram arrives once and soon. Late ones are still on their way."""
@@ -86,8 +115,13 @@ class Network:
         rng = self._links.get(link)
         if rng is None:
             rng = self._links[link] = Random(f"network {sim.seed} {link}")
-        delays = self._delays(link, rng)
-        if not delays or delays[0] > self._scenario.delay_max:
+            self._longer[link] = self._how_much_longer(machine, target, link)
+        if self._scenario.echoes and isinstance(machine, NodeMachine) and isinstance(target, NodeMachine):
+            arriving = Datagram(data, machine.address, machine.label, damaged=False)
+            self._sent.append(_Sent(arriving, address, machine.life))
+        longer = self._longer[link]
+        delays = self._delays(link, rng, longer)
+        if not delays or delays[0] > self._scenario.delay_max + longer:
             self.disturbed[link] = sim.true + (delays[0] if delays else 0.0)
         if sim.timeline is not None:
             what = What.SENT if delays else What.LOST
@@ -116,11 +150,27 @@ class Network:
         else:
             sim.turn(machine, [datagram])
 
-    def _delays(self, link: Link, rng: Random) -> tuple[float, ...]:
+    def _how_much_longer(self, source: Machine, target: Machine, link: Link) -> float:
+        """Than the shortest link: one node or one client may be far away, and each way may differ."""
+        scenario, seed = self._scenario, self._sim.seed
+        longer = scenario.uneven * Random(f"length {seed} {link}").random() if scenario.uneven else 0.0
+        rng = Random(f"who is far {seed}")
+        far_node, far_client = rng.randrange(scenario.nodes), rng.randrange(max(1, scenario.clients))
+        for machine in (source, target):
+            if isinstance(machine, ClientMachine) and machine.slot == far_client:
+                longer += scenario.far_client
+            elif isinstance(machine, NodeMachine):
+                far = machine.node_id == self._sim.nodes.members[far_node].node_id
+                longer += scenario.far_node if far else 0.0
+        return longer
+
+    def _delays(self, link: Link, rng: Random, longer: float) -> tuple[float, ...]:
         """After how many seconds the datagram arrives, once for every time that it does."""
         scenario, random = self._scenario, rng.random
-        delay = scenario.delay_min + random() * (scenario.delay_max - scenario.delay_min)
+        delay = longer + scenario.delay_min + random() * (scenario.delay_max - scenario.delay_min)
         if self._isolated and not self._isolated.isdisjoint(link):
+            return ()
+        if self._parted and self._divides(link):
             return ()
         if self.healed:
             return (delay,)
@@ -137,6 +187,10 @@ class Network:
         if scenario.repeated and random() < scenario.repeated:
             return (delay, delay + random() * max(scenario.late_max, scenario.delay_max))
         return (delay,)
+
+    def _divides(self, link: Link) -> bool:
+        nodes = self._sim.nodes.addresses.keys() | self._parted
+        return nodes.issuperset(link) and not self._parted.isdisjoint(link)
 
     def _damages(self, rng: Random) -> bool:
         scenario = self._scenario
@@ -158,4 +212,5 @@ class Network:
             header.key_id, header.sender.identity, header.sequence, data[header.size :], data[: header.size]
         )
         assert plaintext is not None
-        return decode_untrusted(plaintext[LENGTH.size : LENGTH.size + LENGTH.unpack_from(plaintext)[0]])
+        said = LifeTable().read_untrusted(header.sender, plaintext)
+        return decode_untrusted(payload_of_untrusted(plaintext, len(said.prefix)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot
 from paxlock.core.messages import Member, Message, NodeMode, Release, Released
 from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
@@ -32,6 +32,7 @@ UNIX_S = 1_700_000_000
 CELL_ID = b"simulated cell.."
 EPOCH = 1
 FIRST_PORT = 7400
+CLOCKS_AHEAD, CLOCK_AHEAD_MAX_S = 0.2, 40_000
 
 
 class Nodes:
@@ -50,6 +51,8 @@ class Nodes:
             NodeMachine(node_id, address, sim.clock_of(node_id), rng=Random(f"disk {sim.seed} {node_id}"))
             for node_id, (address,) in self.addresses.items()
         ]
+        self._noted: set[tuple[str, SeenNode]] = set()  #: who has ever written down which life of another
+        self.twins: list[NodeMachine] = []  #: old processes of nodes that have joined elsewhere
         self.left_out: set[str] = set()  #: by the heal: nobody brings them back
         for node in self.all:
             sim.network.machines[node.address] = node
@@ -62,6 +65,41 @@ class Nodes:
         """Create the cell."""
         for node in self.all:
             self.start(node, create=True)
+
+    # Twins
+
+    def move(self, node: NodeMachine) -> NodeMachine:
+        """The node's address was changed in the cell file, and it is to join there. Its old process lives on:
+        clients that have begun before go on with it, but nothing passes between it and the nodes any more.
+        """
+        sim, place = self._sim, len(self.twins) + len(self.all)
+        new = NodeMachine(
+            node.node_id,
+            ("127.0.0.1", FIRST_PORT + place),
+            sim.clock_of(f"{node.node_id} {place}"),
+            rng=Random(f"disk {sim.seed} {node.node_id} {place}"),
+            life=node.life + 1,
+            lost_disk=True,
+        )
+        node.label = f"{node.node_id} (life {len(self.twins)})"
+        self.all[self.all.index(node)] = new
+        self.twins.append(node)
+        sim.network.machines[new.address] = new
+        sim.network.part(node.label)
+        self.addresses[new.node_id] = (new.address,)
+        for other in self.all:
+            if other.endpoint is not None:
+                other.endpoint.configure(CELL_ID, EPOCH, self.addresses)
+        return new
+
+    def end_twins(self) -> None:
+        """Old processes end at last, and every client learns where the nodes are by now."""
+        for node in self.twins:
+            if node.core is not None or node.writing is not None:
+                self.crash(node)
+        if self.twins:
+            for client in self._sim.workload.clients:
+                client.endpoint.configure(CELL_ID, EPOCH, self.addresses)
 
     # Turns
 
@@ -78,7 +116,7 @@ class Nodes:
             now = node.now(sim.true)
             for message in received.messages:
                 frozen = check.before(node, message, received.peer, now)
-                core.receive(message, received.peer, now)
+                core.receive(message, received.peer, now, received.lives)
                 self._did(node, core, endpoint, now, frozen, message)
         due = core.deadline()
         now = node.now_for(due, sim.true)
@@ -103,6 +141,8 @@ class Nodes:
         if effects.persist is not None:
             node.writing = effects.persist
             self._write(node, self._persisted, core, effects.persist)
+        if effects.lives is not None:
+            endpoint.live(effects.lives)
         for target, answer in effects.sends:
             if isinstance(message, Release) and isinstance(answer, Released):
                 sim.check.nodes.released(node, message)
@@ -110,11 +150,32 @@ class Nodes:
         sim.check.nodes.after(node, now, frozen)
         for published in effects.published:
             sim.tell(node.label, What.NOTICE, text=str(published))
-            if isinstance(published, MemoryLost):
+            if isinstance(published, MemoryLost) and node in self.twins:
+                sim.at(sim.true, self._outlived, node, node.life)
+            elif isinstance(published, MemoryLost):
                 raise CheckFailed("memory", f"{node.label} says: {published.explanation}")
+            if isinstance(published, ModeChanged) and published.joins:
+                self._joins(node, core, published, now)
             if isinstance(published, ModeChanged) and published.mode is NodeMode.SERVING:
                 node.calm_since = max(node.calm_since, sim.true)
                 sim.check.nodes.serves(node, sim.check.exclusion)
+
+    def _outlived(self, node: NodeMachine, life: int) -> None:
+        """An old process has heard of the new life: it stops."""
+        if node.life == life:
+            self.crash(node)
+
+    def _joins(self, node: NodeMachine, core: Replica, changed: ModeChanged, now: float) -> None:
+        """A node without memory goes on: before it sits out, enough others must have noted it (S15)."""
+        if changed.mode is NodeMode.RECOVERING:
+            mine = core.record.incarnation
+            by = {
+                other
+                for other, seen in self._noted
+                if seen.node_id == node.node_id and seen.incarnation >= mine
+            }
+            self._sim.check.nodes.sits_out(node, len(by - {node.label}), len(self.all))
+            node.asks_from = node.clock.true(now + changed.sits_out)
 
     # The disk
 
@@ -147,6 +208,7 @@ class Nodes:
     def _persisted(self, node: NodeMachine, core: Replica, record: NodeRecord) -> None:
         sim = self._sim
         node.disk.record = record
+        self._noted.update((node.label, seen) for seen in record.seen)
         if sim.true < node.paused_until:
             node.written.append(record)
             return
@@ -183,7 +245,7 @@ class Nodes:
                 max_ttl_ms=scenario.max_ttl_ms,
                 drift=scenario.drift,
                 durability=scenario.durability,
-                unix_seconds=UNIX_S + node.life,  # no two starts in one second: the shell waits
+                unix_seconds=self._unix_seconds(node),
                 run=_run_of(node),
                 create=create and not memory,
                 join=join and not memory,
@@ -193,6 +255,15 @@ class Nodes:
         node.writing = start.record
         sim.tell(node.label, What.STARTED, text=str(start.record))
         self._write(node, self._started, start)
+
+    def _unix_seconds(self, node: NodeMachine) -> int:
+        """No two starts are in one second: the shell waits. Now and then the clock of the machine is ahead
+        (which a node without a disk must not be: its clients would take every later start for an old one).
+        """
+        rng = Random(f"date {self._sim.seed} {node.label} {node.life}")
+        disk = self._sim.scenario.durability is not Durability.MEMORY
+        ahead = rng.randrange(CLOCK_AHEAD_MAX_S) if disk and rng.random() < CLOCKS_AHEAD else 0
+        return UNIX_S + node.life + ahead
 
     def _started(self, node: NodeMachine, start: Start) -> None:
         sim, scenario = self._sim, self._sim.scenario
@@ -209,8 +280,7 @@ class Nodes:
             wall_offset=UNIX_S + sim.true - now,
         )
         node.forget()
-        joins = start.record.membership is Membership.JOINING
-        node.asks_from = node.clock.true(now + start.sits_out) if joins else -inf
+        node.asks_from = -inf
         node.wakes_at = inf
         if start.snapshot is None:
             node.ended.clear()

@@ -34,6 +34,8 @@ class FaultKind(enum.Enum):
     SPLIT = "network split"
     ONE_WAY_SPLIT = "one-way split"  #: nothing passes from some machines to the rest
     BROKEN_LINKS = "broken links"  #: nothing passes along some directed pairs of machines
+    TWIN = "twin"  #: a node is started elsewhere and joins; its old process lives on, cut off from the nodes
+    ECHO = "echo"  #: what nodes sent to each other in lives that are over arrives once more
     HOLDER_CUT_OFF = "holder cut off"  #: a client that holds a name cannot reach, or hear, a majority
 
 
@@ -95,4 +97,6 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.ONE_WAY_SPLIT: scenario.one_way_splits,
         FaultKind.BROKEN_LINKS: scenario.broken_links,
         FaultKind.HOLDER_CUT_OFF: scenario.holders_cut_off,
+        FaultKind.TWIN: scenario.twins,
+        FaultKind.ECHO: scenario.echoes,
     }

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from paxlock.testing.mutations import Mutation
+from paxlock.testing.planted_in_lives import IN_LIVES
 from paxlock.testing.planted_in_nodes import IN_NODES
 from paxlock.testing.planted_in_sessions import IN_SESSIONS
-from paxlock.testing.planted_in_shells import IN_SHELLS
+from paxlock.testing.planted_in_shell import IN_SHELL
+from paxlock.testing.planted_in_turns import IN_TURNS
 
 __all__ = ["PLANTED_BUGS"]
 
-PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_SESSIONS, *IN_SHELLS)
+PLANTED_BUGS: tuple[Mutation, ...] = (*IN_NODES, *IN_LIVES, *IN_SESSIONS, *IN_SHELL, *IN_TURNS)

@@ -6,7 +6,18 @@ from typing import Any
 
 from paxlock.core.durable import Durability
 
-__all__ = ["CALM", "CROWD", "CUT_OFF", "LEAVERS", "PAUSES", "RESTARTS", "SPLIT", "STANDING"]
+__all__ = [
+    "CALM",
+    "CROWD",
+    "CUT_OFF",
+    "LEAVERS",
+    "PAUSES",
+    "RESTARTS",
+    "ROLLING",
+    "SPLIT",
+    "STANDING",
+    "TWINS",
+]
 
 CROWD: dict[str, Any] = {"nodes": 3, "clients": 5, "names": 1, "think": 0.02, "loss": 0.1, "late": 0.1}
 RESTARTS: dict[str, Any] = {
@@ -42,4 +53,9 @@ LEAVERS: dict[str, Any] = {"cancelled": 0.6, "late": 0.3, "repeated": 0.3, "name
 STANDING: dict[str, Any] = {
     "nodes": 3, "names": 1, "clients": 5, "once": 0.0, "loss": 0.2, "late": 0.2, "late_max": 0.2,
     "client_pauses": 5.0, "max_ttl_ms": 400, "ttls": 3, "faulty_for": 1.0, "drift_ppm": 10_000,
+}  # fmt: skip
+TWINS: dict[str, Any] = {
+    **CALM, "clients": 6, "twins": 6.0, "max_ttl_ms": 250, "ttl_min_ms": 200, "faulty_for": 2.0,
+    "client_crashes": 3.0, "partitions": 3.0, "holders_cut_off": 0.0, "away_max": 0.2, "hold_for_ever": 0.5,
+    "hold_max": 0.5, "once": 0.0, "limited": 0.0, "disk_failures": 0.0, "clean_stops": 0.0,
 }  # fmt: skip

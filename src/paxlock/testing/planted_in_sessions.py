@@ -219,7 +219,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "poll-of-stale-views",
         "section 6: an answer to the first round of a poll counts in the second",
-        (Edit("queries", "PollQuery.answered", "if message.request >= self._round_from:", "if True:"),),
+        (
+            Edit(
+                "queries",
+                "PollQuery._note",
+                "Said(candidate, term, self.requests[-1],",
+                "Said(candidate, term, 0,",
+            ),
+        ),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
     ),
@@ -284,6 +291,55 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
     ),
     Mutation(
+        "accepted-below-the-token",
+        "S3: an acceptance in a term below the token prolongs the tenure",
+        (
+            Edit(
+                "contender",
+                "Contender.accepted",
+                "if message.term >= tenure.token and tenure.acknowledged",
+                "if tenure.acknowledged",
+            ),
+        ),
+        seed=54,
+    ),
+    Mutation(
+        "renewal-of-anothers-lease",
+        "S4: the renewal of another session's handle counts for an own attempt of the same number",
+        (Edit("lease_manager", "LeaseManager.renewed", " or message.session != self._session", ""),),
+        seed=4,
+        changes={**CALM, "clients": 5, "names": 8, "detached": 0.4, "hold_for_ever": 0.5, "faulty_for": 1.0},
+    ),
+    Mutation(
+        "accept-forgotten",
+        "L2: a candidate forgets where its Accept may stand in the way",
+        (Edit("proposer", "Proposer.accept", "self.occupies.update(self.nodes)", "pass"),),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_where_its_accept_may_stand_it_stands_in_the_way",
+    ),
+    Mutation(
+        "standing-prepare-forgotten",
+        "L2: a candidate forgets where its standing Prepare may stand in the way",
+        (
+            Edit(
+                "contender",
+                "Contender._attempt_due",
+                "proposer.occupies.update(proposer.unanswered())",
+                "pass",
+            ),
+        ),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_where_its_standing_prepare_may_stand_it_stands_in_the_way",
+    ),
+    Mutation(
+        "led-out-of-touch",
+        "section 6: a watcher that hears too few nodes goes on showing the last state",
+        (Edit("watcher", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
+        # A watch lapses after 3.5 s without a word: longer than the faults of a run last.
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
+    ),
+    Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
         (Edit("proposer", "Proposer.must_withdraw", "age + grace / 2.0 or", "age + grace or"),),
@@ -322,5 +378,84 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (Edit("watcher", "Watcher.doubtful", "if not self.prefix:", "if True:"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
+    ),
+    Mutation(
+        "hearsay-shown",
+        "section 6: a node shows as chosen what a session says of itself",
+        (Edit("learner", "Learner.told", "certain = first_hand(message, record)", "certain = message"),),
+        test="tests/paper/test_section_6_hearsay.py"
+        "::test_s6_a_name_that_nobody_holds_is_free_whatever_a_rogue_commits",
+    ),
+    Mutation(
+        "believed-beyond-what-was-accepted",
+        "section 6: a holder is believed a term that the node has not accepted",
+        (
+            Edit(
+                "learner",
+                "Learner.told",
+                "certain = first_hand(message, record)",
+                "certain = message if record is not None and record.holds(candidate) else None",
+            ),
+        ),
+        test="tests/paper/test_section_6_hearsay.py"
+        "::test_s6_a_token_above_what_the_node_has_accepted_is_asked_about",
+    ),
+    Mutation(
+        "later-tenure-ignored",
+        "section 6: a node speaks for what it holds while a later tenure may have been",
+        (Edit("hearsay", "Hearsay.outranks", "claim.token > term and", "False and"),),
+        test="tests/paper/test_section_6_hearsay.py"
+        "::test_s6_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_the_earlier_one",
+    ),
+    Mutation(
+        "refuted-by-old-views",
+        "section 6: what was said before a claim speaks against it",
+        (Edit("hearsay", "Hearsay._is_refuted", "if view.request > claim.after", "if True"),),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_what_was_said_before_a_claim_does_not_refute_it",
+    ),
+    Mutation(
+        "refuted-by-one",
+        "section 6: one node that has not reached a term refutes it",
+        (Edit("hearsay", "Hearsay._is_refuted", "below >= blocking(self._nodes)", "below >= 1"),),
+        test="tests/paper/test_section_6_hearsay.py"
+        "::test_s6_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it",
+    ),
+    Mutation(
+        "confirmed-by-one",
+        "section 6: one other node that holds the lease confirms what a session says",
+        (Edit("hearsay", "Hearsay._quorum", "if len(leases) >= majority(self._nodes):", "if leases:"),),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_the_same_node_twice_is_no_quorum",
+    ),
+    Mutation(
+        "doubt-ends-a-tenure",
+        "section 6: nodes in doubt speak against the tenure that they hold",
+        (Edit("standing", "in_doubt", "view.holds and view.lease is None", "False"),),
+        test="tests/paper/test_section_6_hearsay.py"
+        "::test_s6_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nobody",
+    ),
+    Mutation(
+        "token-above-its-term",
+        "section 6: a token above the term of its lease outranks everybody",
+        (Edit("replica", "Replica._may_be", "message.lease.token <= message.term", "True"),),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_no_token_is_above_its_term",
+    ),
+    Mutation(
+        "hearsay-for-ever",
+        "section 6: the other nodes are asked without end of what nobody confirms",
+        (Edit("hearsay", "Hearsay.weary", "doubt.rounds < DOUBT_ROUNDS", "True"),),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_nobody_is_asked_for_ever",
+    ),
+    Mutation(
+        "incarnations-from-the-future",
+        "section 7: an incarnation from far ahead is noted, and locks its node out",
+        (
+            Edit(
+                "recovery",
+                "Recovery.greeted_by",
+                "1 <= message.incarnation <= incarnation_max(now + self.wall_offset)",
+                "1 <= message.incarnation",
+            ),
+        ),
+        test="tests/unit/test_recovery.py::test_an_incarnation_from_the_future_is_neither_noted_nor_answered",
     ),
 )

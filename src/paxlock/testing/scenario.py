@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import ceil
 from random import Random
+from typing import Any
 
 import attrs
 
 from paxlock.core import contender, graveyard, outbox
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
+from paxlock.core.recovery import MEMORY_EXTRA_S
 
 __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
@@ -24,6 +27,15 @@ DRIFT_PPM = 10_000
 GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
 CROWDS = 0.04  #: the share of runs with many clients, and of those with many names
+BURSTS = 0.02  #: the share of runs in which one client wants very many names at one moment
+FAR = 0.25  #: the share of runs in which some links take longer than others
+FAR_MAX_S = 0.03
+#: The share of runs whose round trips are longer than the grace, up to so many graces. While windows do not
+#: follow the round trip, a name may be without a holder for any time then.
+SLOW = 0.0
+SLOW_GRACES_MAX = 4.0
+SLOW_JITTER = 3.0  #: there the longest delay is so many times the shortest
+TTL_ROUND_TRIPS = 8  #: a shorter ttl cannot be renewed in time where a single answer is lost
 LONG_AWAY_TTLS = 1.5  #: how long, in max_ttl, an absence lasts at most that is measured by it
 TAIL_MAX_S = 1.5  #: how late a datagram of the heavy tail is at most
 TOMBSTONE_MIN_S = 0.2  #: how much longer than the latest datagram a short tombstone stands
@@ -52,6 +64,9 @@ class Scenario:
     repeated: float = 0.0
     delay_min: float = 0.0002
     delay_max: float = 0.001
+    far_node: float = 0.0  #: how much longer each way to and from one of the nodes takes
+    far_client: float = 0.0  #: the same of one of the clients
+    uneven: float = 0.0  #: how much longer each way of each pair of machines takes, at most
     late: float = 0.0  #: the share of datagrams that come late
     late_max: float = 0.1
     heavy_tail: float = 0.0  #: the share of datagrams whose delay has a heavy tail
@@ -77,6 +92,8 @@ class Scenario:
     one_way_splits: float = 0.0
     broken_links: float = 0.0
     holders_cut_off: float = 0.0
+    twins: float = 0.0  #: a node joins elsewhere while its old process lives on
+    echoes: float = 0.0  #: what nodes sent to each other in lives that are over arrives once more
     left_out: int = 0  #: how many nodes, less than a quorum, the heal leaves out
     away_max: float = 0.3  #: how long a machine is down or paused, or a network split, at most
     #: the clients
@@ -91,6 +108,7 @@ class Scenario:
     at_once: float = 0.0  #: the share of grants and losses to which the program does something at once
     released_elsewhere: float = 0.0  #: the share of tenures that somebody else ends by the handle
     polls: float = 0.05
+    burst: int = 0  #: how many further names one client wants at one moment
     watchers: int = 1
     attempts_per_renew: int = 100
     ceiling_step: int = 1000  #: small ones make the durable ceiling matter
@@ -108,16 +126,39 @@ class Scenario:
         return self.max_ttl_ms / 1000.0
 
     @property
+    def farther(self) -> float:
+        """How much longer than another a datagram may take because of where it comes from and goes to."""
+        return self.far_node + self.far_client + self.uneven
+
+    @property
+    def round_trip(self) -> float:
+        """The longest round trip of a datagram that is not late, and of its answer."""
+        return 2.0 * (self.delay_max + self.farther)
+
+    @property
+    def window(self) -> float:
+        """How long the longest of the windows may be by which promises lapse and candidates are patient: the
+        grace, or the round trips that a grace is to span.
+        """
+        return max(self.grace_ms / 1000.0, GRACE_ROUND_TRIPS * self.round_trip)
+
+    @property
+    def sits_out(self) -> float:
+        """How long a node without memory sits out, once enough others have noted it."""
+        extra = MEMORY_EXTRA_S if self.durability is Durability.MEMORY else 0.0
+        return quarantine(self.max_ttl, self.drift) + extra
+
+    @property
     def silence(self) -> float:
         """What nodes that are left out of the heal may cost, on top of what follows."""
-        return SILENCE_GRACES * self.grace_ms / 1000.0 if self.left_out else 0.0
+        return SILENCE_GRACES * self.window if self.left_out else 0.0
 
     @property
     def lapses(self) -> float:
-        """What a grace above the usual one costs, on top of LAPSE_S: promises lapse by it, and who withdraws
-        backs off for so many graces at most (L2).
+        """What a window above the usual grace costs, on top of LAPSE_S: promises lapse by it, and who
+        withdraws backs off for so many at most (L2).
         """
-        return contender.WITHDRAWN_MAX_GRACES * max(0, self.grace_ms - GRACE_MS) / 1000.0
+        return contender.WITHDRAWN_MAX_GRACES * max(0.0, self.window - GRACE_MS / 1000.0)
 
     @property
     def next_max(self) -> float:
@@ -135,7 +176,9 @@ class Scenario:
     @property
     def lateness_max(self) -> float:
         """How long after its sending a datagram may at most be looked at, through a paused machine too."""
-        network = self.delay_max + 2.0 * self.late_max + (TAIL_MAX_S if self.heavy_tail else 0.0)
+        network = (
+            self.delay_max + self.farther + 2.0 * self.late_max + (TAIL_MAX_S if self.heavy_tail else 0.0)
+        )
         return network + max(self.away_max, LONG_AWAY_TTLS * self.max_ttl)
 
     @property
@@ -151,7 +194,7 @@ class Scenario:
         max_ttl_ms = rng.choice((250, 300, 400, 700))
         delay_max = rng.choice((0.0008, 0.002, 0.006))
         nodes = nodes if nodes is not None else rng.choices((1, 3, 5), (1, 8, 3))[0]
-        return cls(
+        drawn = cls(
             nodes=nodes,
             clients=rng.randint(10, 15) if rng.random() < CROWDS else rng.randint(2, 5),
             names=rng.randint(10, 30) if rng.random() < CROWDS else rng.choices((1, 2, 3), (5, 2, 1))[0],
@@ -205,7 +248,62 @@ class Scenario:
             client_stalls=some.of(0.3, 0.5, 8.0),
             at_once=some.of(0.5, 0.05, 0.5),
             released_elsewhere=some.of(0.2, 0.05, 0.4),
+            twins=some.of(0.1, 0.5, 3.0),
+            echoes=some.of(0.2, 2.0, 20.0),
         )
+        return _slow(seed, _far(seed, _many(seed, drawn)))
+
+
+def _many(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs one client wants many names at once."""
+    rng = Random(f"burst {seed}")
+    return attrs.evolve(drawn, burst=rng.randint(50, 300)) if rng.random() < BURSTS else drawn
+
+
+def _far(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs a node or a client is far away, or every way has a length of its own."""
+    rng = Random(f"far {seed}")
+    if rng.random() >= FAR:
+        return drawn
+    kinds = rng.choice((("far_node",), ("far_client",), ("uneven",), ("far_node", "uneven")))
+    each = rng.uniform(0.1, 1.0) * FAR_MAX_S / len(kinds)
+    farther: dict[str, Any] = dict.fromkeys(kinds, each)
+    far = attrs.evolve(drawn, **farther)
+    grace_ms = round(GRACE_ROUND_TRIPS * far.round_trip * 1000.0)
+    return _with_time_for_round_trips(attrs.evolve(far, grace_ms=max(GRACE_MS, grace_ms)))
+
+
+def _slow(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs the round trip is above the grace of the configuration."""
+    rng = Random(f"slow {seed}")
+    if rng.random() >= SLOW:
+        return drawn
+    grace_ms = rng.choice((GRACE_MS, 2 * GRACE_MS, 4 * GRACE_MS))
+    one_way = rng.uniform(1.0, SLOW_GRACES_MAX) * grace_ms / 2000.0
+    # Where links differ, they do so by a part of it.
+    part = one_way / (drawn.delay_max + drawn.farther)
+    near = part * drawn.delay_max
+    slow = attrs.evolve(
+        drawn,
+        grace_ms=grace_ms,
+        delay_min=near / SLOW_JITTER,
+        delay_max=near,
+        far_node=part * drawn.far_node,
+        far_client=part * drawn.far_client,
+        uneven=part * drawn.uneven,
+    )
+    return _with_time_for_round_trips(slow)
+
+
+def _with_time_for_round_trips(drawn: Scenario) -> Scenario:
+    """Leases that last for some round trips, and time for some of them before everything heals."""
+    ttl_min_ms = max(drawn.ttl_min_ms, ceil(TTL_ROUND_TRIPS * drawn.round_trip * 1000.0))
+    return attrs.evolve(
+        drawn,
+        ttl_min_ms=ttl_min_ms,
+        max_ttl_ms=max(drawn.max_ttl_ms, ttl_min_ms),
+        faulty_for=drawn.faulty_for + TTL_ROUND_TRIPS * drawn.round_trip,
+    )
 
 
 class _Some:

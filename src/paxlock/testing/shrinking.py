@@ -34,11 +34,13 @@ FAULTY_FOR_MIN_S = 0.05
 CALM: dict[str, Any] = {
     "loss": 0.0, "repeated": 0.0, "late": 0.0, "heavy_tail": 0.0, "reordered": 0.0, "damaged": 0.0,
     "left_out": 0, "detached": 0.0, "once": 0.0, "limited": 0.0, "cancelled": 0.0, "polls": 0.0,
+    "far_node": 0.0, "far_client": 0.0, "uneven": 0.0,
     "watchers": 0, "hold_for_ever": 0.0, "short_tombstones": False, "durability": Durability.RECORD,
 }  # fmt: skip
 #: what there can be less of, from the least on
 SIZES: dict[str, tuple[int, ...]] = {
-    "names": (1, 2), "clients": (1, 2, 3, 4, 5), "nodes": (1, 3, 5), "wishes_max": (1, 2), "ttls": (1,),
+    "burst": (0, 2, 10, 50), "names": (1, 2), "clients": (1, 2, 3, 4, 5), "nodes": (1, 3, 5),
+    "wishes_max": (1, 2), "ttls": (1,),
 }  # fmt: skip
 
 

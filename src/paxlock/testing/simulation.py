@@ -165,7 +165,7 @@ class Simulation:
             healed = [node for node in self.nodes.all if node.label not in self.nodes.left_out]
             if all(node.core is not None and node.core.mode is NodeMode.SERVING for node in healed):
                 self.healthy_at = self.true
-            elif late > 2.0 * quarantine(self.scenario.max_ttl, self.scenario.drift) + SERVING_S:
+            elif late > 2.0 * self.scenario.sits_out + SERVING_S:
                 raise CheckFailed("progress", f"{late:.3f} s after the heal not all nodes serve")
         else:
             self.look_for_progress()
@@ -191,7 +191,7 @@ class Simulation:
         left = 0
         for node in self.nodes.all:
             held = node.held.get(name) if node.core is not None else None
-            left += node.core is not None and (held is None or held[0].session in alive)
+            left += node.core is not None and (held is None or held.candidate.session in alive)
         return left < majority(self.scenario.nodes)
 
     # Events

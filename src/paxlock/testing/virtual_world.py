@@ -113,6 +113,9 @@ class Line:
                 with trio.CancelScope(shield=True):
                     await self._going.wait()
 
+    def reaches(self, address: Address) -> bool:
+        return self._inner.reaches(address)
+
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         if not self.stopped:
             self._inner.send_nowait(datagram, address)
@@ -230,10 +233,6 @@ class Disk(MemoryStore):
         if not self._pulled:
             super().write_snapshot(snapshot)
 
-    def discard_snapshot(self) -> None:
-        if not self._pulled:
-            super().discard_snapshot()
-
 
 class Program:
     """A process under test: a function whose clients and nodes can be stopped, cut off and killed together.
@@ -293,7 +292,7 @@ class VirtualWorld(World):
         found: type[object] = VirtualNode if issubclass(kind, Node) else VirtualClient
         return cast(type[T], found)
 
-    def bind_beside(self, addresses: Sequence[Address]) -> Transport:
+    def bind_beside(self, addresses: Sequence[Address], *, named: bool = False) -> Transport:
         return self._cell.bind()
 
     async def bind(self, config: NodeConfig) -> Transport:

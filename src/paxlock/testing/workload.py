@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.notices import (
@@ -28,6 +25,8 @@ from paxlock.testing.endurance import check_loss
 from paxlock.testing.linearizability import OperationKind, OperationOutcome
 from paxlock.testing.machines import ClientMachine
 from paxlock.testing.moments import What
+from paxlock.testing.scenario import START_S
+from paxlock.testing.wishes import Handle, Stage, Wish
 
 if TYPE_CHECKING:
     from paxlock.testing.simulation import Simulation
@@ -35,52 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["Workload"]
 
 HANDLE_RENEWALS_MAX = 3
-HANDLE_PATIENCE_S = 0.15
+HANDLE_PATIENCE_S = 0.15  #: or so many round trips, if that is longer:
+HANDLE_ROUND_TRIPS = 4
 HEALED_HOLD_S = 0.03
+BURST_WITHIN = 0.5  #: the part of the time of faults in which a burst begins
 DRAIN_PER_WISH_S = 0.4  #: after a ttl, every open wish is served within so much for each that is open
 END_S = 3.0  #: how long watchers may take to arrive at the last state
 FIRST_CLIENTS_S = 0.01
 NEXT_CLIENT_S = 0.05
-
-
-class _Stage(enum.Enum):
-    FAULTY = enum.auto()
-    DRAINING = enum.auto()  #: healed: whoever waits is served
-    LAST = enum.auto()  #: one last campaign for every name
-    WATCHING = enum.auto()  #: watchers must arrive at the last state
-
-
-@attrs.define(eq=False)
-class _Wish:
-    client: ClientMachine
-    ticket: int
-    name: str
-    ttl: float
-    timing: Timing
-    once: bool
-    kept: bool | None = None  #: of a last campaign: whether it is held until the run ends
-    candidate: Candidate | None = None
-    term: int = 0
-    deadline: float = 0.0  #: by the client's clock, as its program knows it
-    over: bool = False
-    ended_elsewhere: bool = False  #: somebody has released it by its handle: the holder is to be told
-
-    @property
-    def waiting(self) -> bool:
-        return not self.over and self.candidate is None
-
-
-@attrs.define(eq=False)
-class _Handle:
-    """A detached lease, renewed and released by whoever has its handle."""
-
-    name: str
-    candidate: Candidate
-    term: int
-    timing: Timing
-    left: int
-    rng: Random
-    over: bool = False
 
 
 class Workload:
@@ -91,14 +52,14 @@ class Workload:
         scenario = simulation.scenario
         rng = Random(f"workload {simulation.seed}")
         self.clients: list[ClientMachine] = []
-        self.names = [f"name {at}" for at in range(scenario.names)]
+        self.names = [f"name {at}" for at in range(scenario.names + scenario.burst)]
         self._ttls = sorted(
             rng.randint(scenario.ttl_min_ms, scenario.max_ttl_ms) / 1000.0 for _ in range(scenario.ttls)
         )
-        self._stage = _Stage.FAULTY
+        self._stage = Stage.FAULTY
         self._stage_until = 0.0
-        self._wishes: dict[tuple[bytes, int], _Wish] = {}
-        self._handles: dict[tuple[bytes, int], tuple[_Handle, float]] = {}
+        self._wishes: dict[tuple[bytes, int], Wish] = {}
+        self._handles: dict[tuple[bytes, int], tuple[Handle, float]] = {}
         self._polls: dict[tuple[bytes, int], tuple[str, float]] = {}
         self._rng = rng
         self._watches: list[tuple[ClientMachine, int, list[str]]] = []
@@ -111,10 +72,13 @@ class Workload:
         sim = self._sim
         for slot in range(sim.scenario.clients):
             sim.at(self._rng.random() * FIRST_CLIENTS_S, self._arrive, slot, 0)
+        if sim.scenario.burst:
+            rng = Random(f"burst of {sim.seed}")
+            sim.at(START_S + rng.random() * BURST_WITHIN * sim.scenario.faulty_for, self._burst, rng)
 
     def heal(self) -> None:
         """From now on nobody wants anything new, and nobody holds for long."""
-        self._stage = _Stage.DRAINING
+        self._stage = Stage.DRAINING
         sim = self._sim
         for wish in self._open():
             if wish.candidate is not None:
@@ -128,15 +92,15 @@ class Workload:
         """Whether the run has come to its end; called now and then after the heal."""
         if self._sim.healthy_at > true:
             return False
-        if self._stage is _Stage.DRAINING:
+        if self._stage is Stage.DRAINING:
             self._drain(true)
-        elif self._stage is _Stage.LAST:
+        elif self._stage is Stage.LAST:
             if all(wish.candidate is not None for wish in self._open()):
-                self._stage, self._stage_until = _Stage.WATCHING, true + END_S
+                self._stage, self._stage_until = Stage.WATCHING, true + END_S
                 for wish in self._open():
                     if not wish.kept:
                         self._release(wish)
-        elif self._stage is _Stage.WATCHING:
+        elif self._stage is Stage.WATCHING:
             return self._watchers_are_right(true)
         return False
 
@@ -152,18 +116,13 @@ class Workload:
             return
         if not self.clients:
             return  # all have vanished; others are about to arrive
-        self._stage = _Stage.LAST
+        self._stage = Stage.LAST
         for name in self.names:
-            wish = self._campaign(self._someone(name), name, None)
+            able = [client for client in self.clients if (client.session, name) not in self._gave_away]
+            if not able:
+                continue  # whoever detached a name does not get it again
+            wish = self._campaign(self._rng.choice(able), name, None)
             wish.kept = self._rng.random() < 0.5
-
-    def _someone(self, name: str) -> ClientMachine:
-        """A client that may campaign for the name; a new one where all have detached a lease of it."""
-        able = [client for client in self.clients if (client.session, name) not in self._gave_away]
-        if not able:
-            self._arrive(max(client.slot for client in self.clients) + 1, 0)
-            able = self.clients[-1:]
-        return self._rng.choice(able)
 
     def _watchers_are_right(self, true: float) -> bool:
         exclusion, watches = self._sim.check.exclusion, self._sim.check.watches
@@ -212,10 +171,10 @@ class Workload:
 
     def _act(self, client: ClientMachine) -> None:
         sim, scenario, random = self._sim, self._sim.scenario, client.rng.random
-        if client.core is None or self._stage is not _Stage.FAULTY:
+        if client.core is None or self._stage is not Stage.FAULTY:
             return
         if sim.true >= client.paused_until:
-            name = client.rng.choice(self.names)
+            name = client.rng.choice(self.names[: scenario.names])
             if random() < scenario.polls:
                 ticket = client.core.poll(name, client.now(sim.true))
                 self._polls[client.session, ticket] = (name, sim.true)
@@ -234,21 +193,36 @@ class Workload:
                     sim.at(sim.true + random() * scenario.max_ttl, self._release, wish)
         self._think(client)
 
-    def _campaign(self, client: ClientMachine, name: str, wait: float | None) -> _Wish:
+    def _burst(self, rng: Random) -> None:
+        """One client wants very many names at one moment, and nobody else wants these so far."""
+        sim = self._sim
+        able = [client for client in self.clients if sim.true >= client.paused_until]
+        if able:
+            client = rng.choice(able)
+            for name in self.names[sim.scenario.names :]:
+                self._want(client, name, None)
+            sim.clients.turn(client, [])
+
+    def _campaign(self, client: ClientMachine, name: str, wait: float | None) -> Wish:
+        wish = self._want(client, name, wait)
+        self._sim.clients.turn(client, [])
+        self._sim.look_for_progress()
+        return wish
+
+    def _want(self, client: ClientMachine, name: str, wait: float | None) -> Wish:
+        """Call the client; what it has to send leaves in its next turn."""
         sim = self._sim
         assert client.core is not None
         ttl = client.rng.choice(self._ttls)
         timing = Timing.for_ttl(ttl, max_ttl=sim.scenario.max_ttl, drift=sim.scenario.drift)
         sim.tell(client.label, What.WANTED, name=name, text=f"ttl {ttl} s, wait {wait}")
         ticket = client.core.campaign(name, ttl=ttl, now=client.now(sim.true), wait=wait)
-        wish = _Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
+        wish = Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
         self._wishes[client.session, ticket] = wish
         self._called(client, ticket, name, OperationKind.ACQUIRE)
-        sim.clients.turn(client, [])
-        sim.look_for_progress()
         return wish
 
-    def _release(self, wish: _Wish) -> None:
+    def _release(self, wish: Wish) -> None:
         """Leave the wish, waiting or held. A paused client does it when it goes on."""
         sim, core = self._sim, wish.client.core
         if wish.over or core is None:
@@ -321,7 +295,7 @@ class Workload:
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
-        sim.check.nodes.covered(notice.candidate, until, sim.scenario.nodes)
+        sim.check.nodes.covered(notice.candidate, notice.term, until, sim.scenario.nodes)
         sim.tell(client.label, What.GRANTED, name=wish.name, term=notice.term, until=until)
         told = {"term": notice.term, "until": until - EPSILON_S}
         self._returned(client, notice.ticket, OperationKind.ACQUIRE, OperationOutcome.OK, **told)
@@ -329,7 +303,7 @@ class Workload:
         if wish.kept is not None:
             return
         at_once = client.order.random() < sim.scenario.at_once
-        if self._stage is not _Stage.FAULTY:
+        if self._stage is not Stage.FAULTY:
             sim.at(sim.true + random() * HEALED_HOLD_S, self._release, wish)
             return
         if client.order.random() < sim.scenario.released_elsewhere:
@@ -340,24 +314,24 @@ class Workload:
         elif random() >= sim.scenario.hold_for_ever:
             self._soon(random() * sim.scenario.hold_max, at_once, self._release, wish)
 
-    def _soon(self, delay: float, at_once: bool, action: Callable[[_Wish], None], wish: _Wish) -> None:
+    def _soon(self, delay: float, at_once: bool, action: Callable[[Wish], None], wish: Wish) -> None:
         """After this delay, or in the turn of the grant itself."""
         if at_once:
             action(wish)
         else:
             self._sim.at(self._sim.true + delay, action, wish)
 
-    def _try_again(self, wish: _Wish) -> None:
+    def _try_again(self, wish: Wish) -> None:
         """A program may campaign again in the turn in which it is told of a loss."""
         client = wish.client
         if (
-            self._stage is _Stage.FAULTY
+            self._stage is Stage.FAULTY
             and client.order.random() < self._sim.scenario.at_once
             and (client.session, wish.name) not in self._gave_away
         ):
             self._campaign(client, wish.name, None)
 
-    def _renewed(self, client: ClientMachine, wish: _Wish, deadline: float) -> None:
+    def _renewed(self, client: ClientMachine, wish: Wish, deadline: float) -> None:
         if wish.over or wish.ended_elsewhere:
             return  # left in this very turn; or the world knows better, and the holder will be told
         if client.now(self._sim.true) >= wish.deadline:
@@ -367,7 +341,7 @@ class Workload:
         wish.deadline = deadline
         self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
 
-    def _too_late(self, wish: _Wish) -> None:
+    def _too_late(self, wish: Wish) -> None:
         """The program hears of it when what it knew has run out: it is over, and nobody shall renew it."""
         client, core = wish.client, wish.client.core
         assert core is not None
@@ -379,12 +353,12 @@ class Workload:
         self._sim.look_for_progress()
 
     def _extended(
-        self, client: ClientMachine, holding: _Wish | _Handle, until: float, *, detached: bool = False
+        self, client: ClientMachine, holding: Wish | Handle, until: float, *, detached: bool = False
     ) -> None:
         sim, candidate = self._sim, holding.candidate
         assert candidate is not None
         sim.check.exclusion.extended(candidate, until, sim.true, detached=detached)
-        sim.check.nodes.covered(candidate, until, sim.scenario.nodes)
+        sim.check.nodes.covered(candidate, holding.term, until, sim.scenario.nodes)
         sim.tell(client.label, What.EXTENDED, name=holding.name, term=holding.term, until=until)
         sim.calls.told(
             client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=until - EPSILON_S
@@ -406,7 +380,7 @@ class Workload:
 
     # Detached leases
 
-    def _detach(self, wish: _Wish) -> None:
+    def _detach(self, wish: Wish) -> None:
         sim, client = self._sim, wish.client
         if wish.over or client.core is None or sim.true < client.paused_until:
             return
@@ -420,39 +394,38 @@ class Workload:
         sim.clients.turn(client, [])
         self._gave_away.add((client.session, wish.name))
         left = client.rng.randint(0, HANDLE_RENEWALS_MAX)
-        handle = _Handle(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
+        handle = Handle(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
         sim.at(sim.true + client.rng.random() * wish.timing.renew, self._use_handle, handle)
 
-    def _use_handle(self, handle: _Handle) -> None:
+    def _use_handle(self, handle: Handle) -> None:
         """Somebody renews the lease of the handle, releases it, or forgets it."""
         sim = self._sim
         able = [client for client in self.clients if sim.true >= client.paused_until]
         if handle.over or not able:
             return
         client = handle.rng.choice(able)
+        patience = self._handle_patience()
         assert client.core is not None
         now = client.now(sim.true)
-        if handle.left > 0 and self._stage is _Stage.FAULTY:
+        if handle.left > 0 and self._stage is Stage.FAULTY:
             handle.left -= 1
-            ticket = client.core.renew_detached(
-                handle.candidate, handle.term, now, patience=HANDLE_PATIENCE_S
-            )
+            ticket = client.core.renew_detached(handle.candidate, handle.term, now, patience=patience)
             self._handles[client.session, ticket] = (handle, now)
             sim.at(sim.true + handle.timing.renew, self._use_handle, handle)
         elif handle.rng.random() < 0.7:
             handle.over = True
             self._ended(handle.candidate)
             ticket = client.core.release_detached(
-                handle.name, handle.candidate, handle.term, now, patience=HANDLE_PATIENCE_S
+                handle.name, handle.candidate, handle.term, now, patience=patience
             )
             self._called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
         sim.clients.turn(client, [])
 
-    def _release_elsewhere(self, wish: _Wish, rng: Random) -> None:
+    def _release_elsewhere(self, wish: Wish, rng: Random) -> None:
         """Somebody releases, by its handle, what is held and not detached."""
         sim = self._sim
         able = [client for client in self.clients if sim.true >= client.paused_until]
-        if wish.over or wish.ended_elsewhere or not able or self._stage is not _Stage.FAULTY:
+        if wish.over or wish.ended_elsewhere or not able or self._stage is not Stage.FAULTY:
             return
         client = rng.choice(able)
         assert client.core is not None
@@ -461,10 +434,13 @@ class Workload:
         self._ended(wish.candidate)
         sim.check.sessions.ended_elsewhere(wish.candidate)
         ticket = client.core.release_detached(
-            wish.name, wish.candidate, wish.term, client.now(sim.true), patience=HANDLE_PATIENCE_S
+            wish.name, wish.candidate, wish.term, client.now(sim.true), patience=self._handle_patience()
         )
         self._called(client, ticket, wish.name, OperationKind.RELEASE, wish.term)
         sim.clients.turn(client, [])
+
+    def _handle_patience(self) -> float:
+        return max(HANDLE_PATIENCE_S, HANDLE_ROUND_TRIPS * self._sim.scenario.round_trip)
 
     def tickets(self, client: ClientMachine) -> list[int]:
         """What the client's program wants or holds at this moment."""
@@ -491,11 +467,11 @@ class Workload:
 
     # Within
 
-    def _open(self) -> list[_Wish]:
+    def _open(self) -> list[Wish]:
         """The wishes that are not over yet."""
         return [wish for wish in self._wishes.values() if not wish.over]
 
-    def _lost(self, client: ClientMachine, holding: _Wish | _Handle) -> None:
+    def _lost(self, client: ClientMachine, holding: Wish | Handle) -> None:
         sim = self._sim
         sim.calls.told(client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=None)
 

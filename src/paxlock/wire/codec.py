@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import cbor2
 
 from paxlock.core import messages as m
+from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Lease
 from paxlock.wire.schema import (
     ADDRESS,
@@ -165,16 +166,17 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
 _MODE = choice(m.NodeMode)
 
 _LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
-_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT)
+_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.Waiter, CANDIDATE, LABEL, INT)
+_SEEN = Schema(SeenNode, NODE, INT, RUN)
 _LEASE_FIELD = nested(_LEASE)
 _VIEW = Schema(
     m.View,
     *(INT, NAME, TERM, nested(_LEASE, nullable=True), TERM, BOOL, BOOL, BOOL, INT),
 )
 _REFUSED = (CANDIDATE, choice(m.RefusalReason), TERM, TERM, nested(_OCCUPANT, nullable=True))
-_WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, INT, TERM)
+_WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, INT, TERM, LABEL)
 
 # The table of kinds. A number is given once: it is never used again for another class or other fields,
 # also after its message has gone out of use. Below 24 a kind takes up one byte.
@@ -207,10 +209,8 @@ _BY_KIND: dict[int, Schema] = {
     16: _VIEW,
     17: Schema(m.Watching, INT, INT),
     18: Schema(m.Event, INT, INT, nested(_VIEW)),
-    19: Schema(m.Welcome, INT, *_WELCOME),
     # between nodes
     20: Schema(m.Greet, INT, INT, RUN),
-    21: Schema(m.Greeted, INT, INT, SEEN_RUN, INT, RUN, TERM, _MODE),
     22: Schema(m.Inquire, INT, NAME),
     # from sessions to nodes
     23: Schema(
@@ -219,10 +219,17 @@ _BY_KIND: dict[int, Schema] = {
     ),
     # the rarer ones, in two bytes
     24: Schema(m.Waiting, INT, NAME, INT),
-    25: Schema(m.List, INT, PREFIX, PREFIX),
+    25: Schema(m.List, INT, PREFIX, PREFIX, INT),
     26: Schema(m.Unwatch, INT, INT),
     27: Schema(m.Waiters, INT, NAME, INT, sequence(nested(_WAITER), SEQUENCE_MAX)),
-    28: Schema(m.Names, INT, sequence(NAME, SEQUENCE_MAX), BOOL),
+    28: Schema(m.Names, INT, PREFIX, sequence(NAME, SEQUENCE_MAX), BOOL),
+    # 19 and 21 were Welcome and Greeted in version 1 of the wire format
+    30: Schema(m.Welcome, INT, *_WELCOME),
+    29: Schema(
+        m.Greeted,
+        *(INT, INT, RUN, INT, SEEN_RUN, INT, RUN, TERM, _MODE, BOOL, INT, INT, INT),
+        sequence(nested(_SEEN), MEMBERS_MAX),
+    ),
 }
 _BY_CLASS: dict[Any, tuple[int, Schema]] = {schema.cls: (kind, schema) for kind, schema in _BY_KIND.items()}
 

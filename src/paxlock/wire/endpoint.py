@@ -3,8 +3,11 @@
 One endpoint speaks for one sender: a session, or one run of a node. A datagram is a header, which is
 authenticated, and sealed messages:
 
-    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | sender 16 or 40 B
-    | sequence 8 B | issue 8 B | echo 8 B || length 2 B | array of messages | zeros (padding)
+    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | members 4 B | sender 16 or 40 B
+    | sequence 8 B | issue 8 B | echo 8 B || lives (of a node) | length 2 B | array of messages | zeros
+
+**Members and lives** (lives.py). ``members`` is a digest of the ids of the nodes: who decides with others is
+dropped, and told so by an empty datagram. Every datagram of a node says which lives of the others it knows.
 
 **Cookies.** ``issue`` is what the receiver shall put into ``echo`` of what it sends back. A node issues a
 keyed hash of the address it writes to, under a secret that changes (cookies.py): a right echo proves that the
@@ -24,17 +27,20 @@ from collections import Counter, OrderedDict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+import attrs
+
 from paxlock.core.durable import incarnation_max
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
 from paxlock.forks import Life
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
 from paxlock.wire.header import (
-    CHALLENGE_BYTES,
     DATAGRAM_MAX_BYTES,
     LENGTH,
     NO_CELL,
     NO_EPOCH,
+    VERSION,
     Dropped,
     Header,
     NodeSender,
@@ -46,11 +52,13 @@ from paxlock.wire.header import (
     payload_of_untrusted,
 )
 from paxlock.wire.lanes import Lanes
+from paxlock.wire.lives import NO_MEMBERS, LifeTable, Said
 from paxlock.wire.packing import Encoder, Outbox, batches, hello_only_untrusted
 from paxlock.wire.peers import Greeters, NodeState, SessionState
+from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from paxlock.wire.keyring import Keyring
     from paxlock.wire.transport import Address
@@ -74,7 +82,9 @@ _ARRAY_HEADER_MAX_BYTES = 2
 
 
 class Received(NamedTuple):
-    """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id."""
+    """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id;
+    ``lives`` what a node says of itself and of the others.
+    """
 
     peer: Peer
     sender: Sender
@@ -82,6 +92,7 @@ class Received(NamedTuple):
     address: Address
     cell_id: bytes
     epoch: int
+    lives: Lives = UNKNOWN
 
 
 class Endpoint:
@@ -111,21 +122,22 @@ class Endpoint:
         self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
         self._keyring = keyring
         self._sealer = keyring.sealer(sender.identity)
+        #: Called with the id of a node that is heard from elsewhere (True), or not at all for a while.
+        self.look_up: Callable[[str, bool], None] | None = None
+        self._now = 0.0
         self._cookies = Cookies(secret)
         self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
         self._wall_offset = wall_offset
         self._incarnation_max = incarnation_max(0.0)
         self._overhead = head_bytes(sender) + self._sealer.overhead
-        #: How many bytes an encoded message may have.
-        self.room = DATAGRAM_MAX_BYTES - self._overhead - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
-        self._encoder = Encoder(self.room)
-        # A request is never shorter than the challenge that may answer it.
-        self._plaintext_min = CHALLENGE_BYTES - head_bytes(sender)
         self._sequence = 0
         self._cell_id = NO_CELL
         self._epoch = NO_EPOCH
-        self._header = sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH)
         self._configured = False
+        self._lives: Lives = UNKNOWN
+        self._table = LifeTable()
+        self._settle_format()
+        self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, NodeState] = {}
         self._sessions: OrderedDict[bytes, SessionState] = OrderedDict()
         self._greeters = Greeters()
@@ -148,6 +160,7 @@ class Endpoint:
 
         Cookies run out, and with them the sessions that have sent none back for so long.
         """
+        self._now = now
         if self._wall_offset is not None:
             self._incarnation_max = incarnation_max(now + self._wall_offset)
         if not self._cookies.age(now):
@@ -161,7 +174,8 @@ class Endpoint:
         """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
         known = self._nodes if cell_id == self._cell_id else {}
         self._cell_id, self._epoch, self._configured = cell_id, epoch, True
-        self._header = self.sender.start_header(self._sealer.key_id, cell_id, epoch)
+        self._table = LifeTable({*members, self._node_id} if self._node_id is not None else members)
+        self._settle_format()
         self._lanes.clear()
         self._nodes = {}
         for node_id, addresses in members.items():
@@ -176,7 +190,36 @@ class Endpoint:
             self._nodes[node_id] = node
         self._seeds, self._seed_cookies = set(), {}
 
+    def live(self, lives: Lives) -> None:
+        """Say of lives, from now on, what this node knows; in another life of its own, where it says so."""
+        sender = self.sender
+        assert isinstance(sender, NodeSender)
+        incarnation = lives[sender.node_id]
+        if incarnation != sender.incarnation:
+            self.sender = attrs.evolve(sender, incarnation=incarnation)
+            self.sender.check()
+            self._sealer = self._keyring.sealer(self.sender.identity)
+        self._lives = lives
+        self._settle_format()
+
+    def _settle_format(self) -> None:
+        """What all datagrams have in common from now on, and how many bytes of messages they may have."""
+        sender, table = self.sender, self._table
+        self._header = sender.start_header(self._sealer.key_id, self._cell_id, self._epoch, table.digest)
+        self._prefix = table.write(sender, self._lives)
+        #: How many bytes an encoded message may have.
+        self.room = DATAGRAM_MAX_BYTES - self._overhead - len(self._prefix)
+        self.room -= LENGTH.size + _ARRAY_HEADER_MAX_BYTES
+        self._encoder = Encoder(self.room)
+        # A request is never shorter than the challenge that may answer it.
+        self._plaintext_min = table.challenge_bytes - head_bytes(sender)
+
     # Sending.
+
+    def _knows(self, peer: Peer) -> bool:
+        if isinstance(peer, str):
+            return peer in self._nodes
+        return peer in self._sessions or peer in self._greeters
 
     def queue(self, peer: Peer, message: Message) -> None:
         """Put a message into the next datagram for this peer; without an address for it, count and drop it.
@@ -186,8 +229,7 @@ class Endpoint:
         encoded = self._encoder.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
-            known = peer in self._nodes if isinstance(peer, str) else self._has_session(peer)
-            if not known:
+            if not self._knows(peer):
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = Outbox()
@@ -227,6 +269,8 @@ class Endpoint:
             if node is None:  # left the configuration since
                 self._counts["unknown_peer"] += len(outbox.messages)
                 return
+            if node.sent(self._now) and self.look_up is not None:
+                self.look_up(peer, False)
             address, issue, echo = node.address, self._issued(node), node.echo
             node.last = outbox
         else:
@@ -257,9 +301,9 @@ class Endpoint:
         self._sequence += 1
         start = self._header
         if unconfigured:
-            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH)
+            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH, NO_MEMBERS)
         header = start + end_header(self._sequence, issue, echo)
-        plaintext = LENGTH.pack(len(payload)) + payload
+        plaintext = self._prefix + LENGTH.pack(len(payload)) + payload
         least = DATAGRAM_MAX_BYTES - self._overhead if padded else self._plaintext_min
         if len(plaintext) < least:
             plaintext = plaintext.ljust(least, b"\0")
@@ -285,12 +329,16 @@ class Endpoint:
             if not self._keyring.knows(header.key_id):
                 raise Dropped("key")
             sender = header.sender
+            if header.members != self._table.digest and self._configured and header.cell_id != NO_CELL:
+                self._from_other_members(datagram, header, address)
             if isinstance(sender, NodeSender):
                 received = self._from_node(datagram, header, sender, address)
             else:
                 received = self._from_session(datagram, header, sender, address)
         except Dropped as dropped:
             self._counts[f"dropped_{dropped.reason}"] += 1
+            if dropped.reason == "older_version":
+                self._strange(other_version(datagram[0], VERSION, address))
             return None
         except Malformed:
             self._counts["dropped_malformed"] += 1
@@ -309,8 +357,29 @@ class Endpoint:
         elif header.epoch != NO_EPOCH:
             raise Dropped("epoch")
 
-    def _open(self, datagram: bytes, header: Header) -> bytes:
-        """The payload: what the seal holds, without length and padding."""
+    def _from_other_members(self, datagram: bytes, header: Header, address: Address) -> NoReturn:
+        """From a configuration with other nodes: both sides are to know, and nothing else follows from it."""
+        plaintext = self._plaintext(datagram, header)
+        if self._node_id is None and header.echo != self._session_issue:
+            raise Dropped("echo")
+        self._strange(other_members(header.sender, address))
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
+        empty = plaintext.endswith(LENGTH.pack(1) + join([]))
+        if self._node_id is not None and not (empty or too_short) and len(self._ready) < CHALLENGES_MAX:
+            self._ready.append((self._seal(join([]), self._cookie(address), header.issue), address))
+        raise Dropped("members")
+
+    def _strange(self, stranger: Stranger) -> None:
+        if len(self.strangers) < STRANGERS_MAX and stranger not in self.strangers:
+            self.strangers.append(stranger)
+
+    def _open(self, datagram: bytes, header: Header) -> tuple[bytes, Said]:
+        """The payload, what the seal holds without lives, length and padding; and what it says of lives."""
+        plaintext = self._plaintext(datagram, header)
+        said = self._table.read_untrusted(header.sender, plaintext)
+        return payload_of_untrusted(plaintext, len(said.prefix)), said
+
+    def _plaintext(self, datagram: bytes, header: Header) -> bytes:
         plaintext = self._keyring.open_untrusted(
             header.key_id,
             header.sender.identity,
@@ -320,7 +389,7 @@ class Endpoint:
         )
         if plaintext is None:
             raise Dropped("seal")
-        return payload_of_untrusted(plaintext)
+        return plaintext
 
     def _by_lane(self, datagram: bytes, address: Address) -> Received | None:
         """The usual case: one more datagram of a peer that has proved itself. None: take the long way."""
@@ -338,22 +407,24 @@ class Endpoint:
             return None
         if not messages or not known.window.take(number):
             return None
-        if not isinstance(peer, str):
+        if isinstance(peer, str):
+            self._nodes[peer].unheard = 0
+        else:
             self._sessions.move_to_end(peer)
-        return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch)
+        return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives)
 
     def _keep_lane(
-        self, address: Address, datagram: bytes, header: Header, state: NodeState | SessionState
+        self, address: Address, datagram: bytes, header: Header, state: NodeState | SessionState, said: Said
     ) -> None:
         opener = self._keyring.opener(header.key_id, header.sender.identity)
-        self._lanes.keep(address, datagram, header, state, opener)
+        self._lanes.keep(address, datagram, header, state, said, opener)
 
     def _from_session(
         self, datagram: bytes, header: Header, sender: SessionSender, address: Address
     ) -> Received:
         if self._node_id is None:
             raise Dropped("sender")
-        payload = self._open(datagram, header)
+        payload, said = self._open(datagram, header)
         session = self._sessions.get(sender.session)
         if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
@@ -378,7 +449,7 @@ class Endpoint:
         else:
             self._sessions.move_to_end(sender.session)
         session.prove(address, proved, header.issue, header.sequence)
-        self._keep_lane(address, datagram, header, session)
+        self._keep_lane(address, datagram, header, session, said)
         return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
 
     def _from_node(
@@ -392,8 +463,11 @@ class Endpoint:
             raise Dropped("future")
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
+            if node is not None and self.look_up is not None:
+                self._open(datagram, header)  # nobody without the key makes us look anything up
+                self.look_up(sender.node_id, True)
             raise Dropped("address")
-        payload = self._open(datagram, header)
+        payload, said = self._open(datagram, header)
         current = sender.incarnation == node.incarnation and sender.run == node.run
         if current and not node.window.is_new(header.sequence):
             raise Dropped("replay")
@@ -404,11 +478,12 @@ class Endpoint:
             messages = hello_only_untrusted(datagram, payload)
             if not messages:
                 self._challenge(datagram, header, address, payload)
-            return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+            return _received(sender, messages, address, header, said)
         if node.outdated(sender):
-            return self._from_outdated(node, header, sender, address, payload, proved)
+            return self._from_outdated(node, header, sender, address, payload, said, proved)
         messages = decode_untrusted(payload)
         node.adopt(sender)
+        node.unheard = 0
         node.window.take(header.sequence)
         node.move(address)
         # A datagram that was overtaken may carry an older cookie.
@@ -417,8 +492,8 @@ class Endpoint:
             node.echo = header.issue
         if messages:
             if header.issue == node.echo:
-                self._keep_lane(address, datagram, header, node)
-            return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+                self._keep_lane(address, datagram, header, node, said)
+            return _received(sender, messages, address, header, said)
         if fresh:
             self._repeat(sender.node_id, node)
         return None
@@ -430,6 +505,7 @@ class Endpoint:
         sender: NodeSender,
         address: Address,
         payload: bytes,
+        said: Said,
         proved: int,
     ) -> Received:
         """Of an earlier run only a Greet is passed up: a node that lost its memory must be told so."""
@@ -440,13 +516,13 @@ class Endpoint:
             raise Dropped("replay")
         # The answer goes to whoever is there now; the newer run, should it still live, corrects this.
         node.echo = header.issue
-        return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+        return _received(sender, messages, address, header, said)
 
     def _from_seed(self, datagram: bytes, header: Header, sender: NodeSender, address: Address) -> Received:
         """Before the configuration is known: a Welcome from an address that was asked, and nothing else."""
         if address not in self._seeds:
             raise Dropped("address")
-        payload = self._open(datagram, header)
+        payload, said = self._open(datagram, header)
         if header.echo != self._session_issue:
             raise Dropped("echo")
         messages = tuple(message for message in decode_untrusted(payload) if type(message) is Welcome)
@@ -454,7 +530,7 @@ class Endpoint:
             raise Dropped("unconfigured")
         if len(self._seed_cookies) < SEEDS_MAX:
             self._seed_cookies[header.cell_id, sender.node_id] = header.issue
-        return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch)
+        return _received(sender, messages, address, header, said)
 
     # Cookies.
 
@@ -477,16 +553,13 @@ class Endpoint:
             raise Dropped("cell")
         if payload == join([]):
             raise Dropped("empty")
-        too_short = len(datagram) < CHALLENGE_BYTES + self._sealer.overhead
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
         if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
             raise Dropped("unproved_unanswered")
         challenge = self._seal(join([]), self._cookie(address), header.issue)
         self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
-
-    def _has_session(self, session: bytes) -> bool:
-        return session in self._sessions or session in self._greeters
 
     def _repeat(self, node_id: str, node: NodeState) -> None:
         """Queue once more, before anything newer, what was last sent to this node."""
@@ -497,3 +570,9 @@ class Endpoint:
         waiting = self._outboxes.setdefault(node_id, Outbox())
         waiting.messages[:0] = last.messages
         waiting.padded |= last.padded
+
+
+def _received(
+    sender: NodeSender, messages: tuple[Message, ...], address: Address, header: Header, said: Said
+) -> Received:
+    return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch, said.lives)

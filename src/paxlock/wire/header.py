@@ -36,7 +36,7 @@ __all__ = [
     "payload_of_untrusted",
 ]
 
-VERSION = 1
+VERSION = 2
 DATAGRAM_MAX_BYTES = PAYLOAD_MAX_BYTES
 CELL_ID_BYTES = 16
 NO_CELL = bytes(CELL_ID_BYTES)  #: from a session that does not know its cell yet; only with a Hello
@@ -47,16 +47,17 @@ LENGTH = struct.Struct(">H")  #: of the payload, before it under the seal
 _SESSION_KIND = 1
 _NODE_KIND = 2
 _START = struct.Struct(">BBB")
-_SESSION = struct.Struct(">BBB16sI16sQQQ")
-_NODE = struct.Struct(">BBB16sI40sQQQ")
+_SESSION = struct.Struct(">BBB16sI4s16sQQQ")
+_NODE = struct.Struct(">BBB16sI4s40sQQQ")
 _NODE_SENDER = struct.Struct(">Q16s16s")
 _INCARNATION = struct.Struct(">Q")
-_CELL = struct.Struct(">BBB16sI")
+_CELL = struct.Struct(">BBB16sI4s")
 _TAIL = struct.Struct(">QQQ")
 _RUNS_REMEMBERED = 256
 _U64_MAX = (1 << 64) - 1
 
-CHALLENGE_BYTES = _NODE.size + LENGTH.size + 1  #: an empty datagram of a node, without the seal
+#: An empty datagram of a node, without the seal, and without what it says of lives (wire/lives.py).
+CHALLENGE_BYTES = _NODE.size + LENGTH.size + 1
 
 
 class Dropped(Exception):
@@ -82,9 +83,9 @@ class SessionSender(NamedTuple):
         if len(self.session) != SESSION_BYTES:
             raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(self.session)}")
 
-    def start_header(self, key_id: int, cell_id: bytes, epoch: int) -> bytes:
+    def start_header(self, key_id: int, cell_id: bytes, epoch: int, members: bytes) -> bytes:
         """The header without its last part, which is new for every datagram (`end_header`)."""
-        return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch) + self.session
+        return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch, members) + self.session
 
 
 @value
@@ -110,10 +111,10 @@ class NodeSender:
         if len(self.run) != RUN_BYTES or not 0 <= self.incarnation <= _U64_MAX:
             raise ValueError(f"a run has {RUN_BYTES} bytes, and an incarnation is from 0 to 2**64 - 1")
 
-    def start_header(self, key_id: int, cell_id: bytes, epoch: int) -> bytes:
+    def start_header(self, key_id: int, cell_id: bytes, epoch: int, members: bytes) -> bytes:
         """The header without its last part, which is new for every datagram (`end_header`)."""
         sender = _NODE_SENDER.pack(self.incarnation, self.run, self.node_id.encode())
-        return _CELL.pack(VERSION, key_id, _NODE_KIND, cell_id, epoch) + sender
+        return _CELL.pack(VERSION, key_id, _NODE_KIND, cell_id, epoch, members) + sender
 
 
 Sender: TypeAlias = SessionSender | NodeSender
@@ -126,6 +127,7 @@ class Header(NamedTuple):
     key_id: int
     cell_id: bytes
     epoch: int
+    members: bytes  #: a digest of the ids of the nodes
     sender: Sender
     sequence: int
     issue: int
@@ -137,14 +139,17 @@ def head_bytes(sender: Sender) -> int:
     return _SESSION.size if isinstance(sender, SessionSender) else _NODE.size
 
 
-def payload_of_untrusted(plaintext: bytes) -> bytes:
-    """What the seal held, without length and padding; Dropped where these are not as they should be."""
-    if len(plaintext) < LENGTH.size:
+def payload_of_untrusted(plaintext: bytes, start: int) -> bytes:
+    """What the seal held from ``start`` on, without length and padding; Dropped where these are not as they
+    should be.
+    """
+    start += LENGTH.size
+    if len(plaintext) < start:
         raise Dropped("malformed")
-    end = LENGTH.size + LENGTH.unpack_from(plaintext)[0]
+    end = start + LENGTH.unpack_from(plaintext, start - LENGTH.size)[0]
     if end > len(plaintext) or plaintext.count(0, end) != len(plaintext) - end:
         raise Dropped("malformed")
-    return plaintext[LENGTH.size : end]
+    return plaintext[start:end]
 
 
 def end_header(sequence: int, issue: int, echo: int) -> bytes:
@@ -168,16 +173,15 @@ def parse_untrusted(datagram: bytes) -> Header:
         raise Dropped("length")
     version, key_id, kind = datagram[0], datagram[1], datagram[2]
     if version != VERSION:
-        raise Dropped("version")
+        raise Dropped("older_version" if 0 < version < VERSION else "version")
     if kind == _SESSION_KIND:
         if len(datagram) < _SESSION.size:
             raise Dropped("length")
-        _, _, _, cell_id, epoch, session, sequence, issue, echo = _SESSION.unpack_from(datagram)
-        return Header(_SESSION.size, key_id, cell_id, epoch, SessionSender(session), sequence, issue, echo)
+        _, _, _, cell_id, epoch, members, session, *end = _SESSION.unpack_from(datagram)
+        return Header(_SESSION.size, key_id, cell_id, epoch, members, SessionSender(session), *end)
     if kind != _NODE_KIND:
         raise Dropped("sender")
     if len(datagram) < _NODE.size:
         raise Dropped("length")
-    _, _, _, cell_id, epoch, packed, sequence, issue, echo = _NODE.unpack_from(datagram)
-    sender = _node_sender_untrusted(packed)
-    return Header(_NODE.size, key_id, cell_id, epoch, sender, sequence, issue, echo)
+    _, _, _, cell_id, epoch, members, packed, *end = _NODE.unpack_from(datagram)
+    return Header(_NODE.size, key_id, cell_id, epoch, members, _node_sender_untrusted(packed), *end)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from paxlock.core.messages import Peer
     from paxlock.wire.header import Header, Sender
+    from paxlock.wire.lives import Said
     from paxlock.wire.peers import NodeState, SessionState
     from paxlock.wire.transport import Address
 
@@ -30,8 +31,8 @@ LANES_MAX = 65_536
 class Lane:
     """What the datagrams of one peer from one address have in common.
 
-    ``start`` is the header before the sequence number, ``cookies`` what is behind it; for ``opener`` see
-    `Keyring.opener`.
+    ``start`` is the header before the sequence number, ``cookies`` what is behind it, ``said`` what a node
+    says of lives; for ``opener`` see `Keyring.opener`.
     """
 
     peer: Peer
@@ -39,6 +40,7 @@ class Lane:
     state: SessionState | NodeState
     start: bytes
     cookies: bytes
+    said: Said
     size: int
     opener: Callable[[bytes, bytes, bytes], bytes | None]
 
@@ -67,6 +69,7 @@ class Lanes:
         datagram: bytes,
         header: Header,
         state: SessionState | NodeState,
+        said: Said,
         opener: Callable[[bytes, bytes, bytes], bytes | None],
     ) -> None:
         """This datagram has passed every check, and its messages are passed up."""
@@ -76,7 +79,7 @@ class Lanes:
         peer = sender.node_id if isinstance(sender, NodeSender) else sender.session
         cut = size - 3 * SEQUENCE_BYTES
         cookies = datagram[cut + SEQUENCE_BYTES : size]
-        self._lanes[address] = Lane(peer, sender, state, datagram[:cut], cookies, size, opener)
+        self._lanes[address] = Lane(peer, sender, state, datagram[:cut], cookies, said, size, opener)
 
     def open_untrusted(self, datagram: bytes, address: Address) -> tuple[Lane, bytes, int] | None:
         """The lane of a datagram, its payload and its number; None for what must go the long way."""
@@ -89,9 +92,10 @@ class Lanes:
             return None
         sequence = datagram[behind - SEQUENCE_BYTES : behind]
         plaintext = lane.opener(sequence, datagram[size:], datagram[:size])
-        if plaintext is None:
+        prefix = lane.said.prefix
+        if plaintext is None or not plaintext.startswith(prefix):
             return None
         try:
-            return lane, payload_of_untrusted(plaintext), int.from_bytes(sequence)
+            return lane, payload_of_untrusted(plaintext, len(prefix)), int.from_bytes(sequence)
         except Dropped:
             return None

@@ -19,6 +19,8 @@ __all__ = ["OUTDATED_RUNS_MAX", "RETIRED_RUNS_MAX", "Greeters", "NodeState", "Se
 RETIRED_RUNS_MAX = 64
 OUTDATED_RUNS_MAX = 16
 GREETERS_MAX = 1024
+SILENT_DATAGRAMS = 4
+SILENT_S = 1.0
 PLACES_MAX = 4  #: of one session, whose numbers are remembered
 
 _NEVER = -(1 << 62)
@@ -99,12 +101,28 @@ class NodeState:
     retired: tuple[bytes, ...] = ()
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
     last: Outbox | None = None
+    unheard: int = 0  #: how many datagrams were sent to it since it was last heard
+    _unheard_since: float = 0.0
     _outdated: dict[tuple[int, bytes], tuple[int, ReplayWindow]] = attrs.field(factory=dict)
 
     def move(self, address: Address) -> None:
         """It is at this one of its addresses."""
         if address != self.address:
             self.address, self.issued_in = address, _NEVER
+
+    def sent(self, now: float) -> bool:
+        """A datagram goes to it. True where it has been silent for a while, although asked several times:
+        then the next of its addresses is tried.
+        """
+        if not self.unheard:
+            self._unheard_since = now
+        self.unheard += 1
+        if self.unheard < SILENT_DATAGRAMS or now < self._unheard_since + SILENT_S:
+            return False
+        self.unheard = 0
+        at = self.addresses.index(self.address)
+        self.move(self.addresses[(at + 1) % len(self.addresses)])
+        return True
 
     def take_outdated(self, sender: NodeSender, sequence: int, proved: int, oldest: int) -> bool:
         """Take a number of an earlier run, once, as of any other. ``proved`` is the generation of its cookie,

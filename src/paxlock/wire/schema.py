@@ -224,17 +224,10 @@ class Schema:
     Their code is made when it is first wanted: a start does not pay for messages that it does not see.
     """
 
-    def __init__(
-        self,
-        cls: type,
-        *fields: Field,
-        build: Callable[..., Any] | None = None,
-        check: Callable[[Any], bool] | None = None,
-    ) -> None:
-        """``build`` stands in for the class; ``check`` is asked whether the fields go together."""
+    def __init__(self, cls: type, *fields: Field, check: Callable[[Any], bool] | None = None) -> None:
+        """``check`` is asked whether the fields go together."""
         self.cls = cls
         self.fields = fields
-        self._build = build or cls
         self._check = check
 
     @cached_property
@@ -250,7 +243,7 @@ class Schema:
     @cached_property
     def _code(self) -> dict[str, Any]:
         attributes = [attribute.name for attribute in attrs.fields(self.cls)]
-        scope: dict[str, Any] = {"refuse": _refuse, "build": self._build}
+        scope: dict[str, Any] = {"refuse": _refuse, "build": self.cls}
         named = [(f"v{index}", field) for index, field in enumerate(self.fields)]
         for name, field in named:
             scope |= {f"{name}_type": field.wire, f"read_{name}": field.decode, f"write_{name}": field.encode}

@@ -10,7 +10,9 @@ import errno
 import heapq
 import itertools
 import math
+import select
 import socket
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -22,15 +24,18 @@ from paxlock.forks import INHERITED, dies_in_child
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Address",
     "MemoryNetwork",
     "MemoryTransport",
     "Transport",
+    "TwoFamilies",
     "UdpTransport",
+    "bind_all",
     "format_address",
+    "is_literal",
     "resolve",
     "split_address",
 ]
@@ -61,6 +66,9 @@ class Transport(Protocol):
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         """Send, or count why not. Raises trio.ClosedResourceError."""
 
+    def reaches(self, address: Address) -> bool:
+        """Whether there is a socket of the family of this address."""
+
     def close(self) -> None:
         """Close for good; whoever waits gets trio.ClosedResourceError. Closing again does nothing."""
 
@@ -72,6 +80,12 @@ def format_address(address: Address) -> str:
     """``host:port``, or ``[host]:port`` for IPv6."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_literal(address: str) -> bool:
+    """Whether this is an IP address with a port, and no host name."""
+    host = address.strip().rpartition(":")[0]
+    return host.startswith("[") or host.replace(".", "").isdigit()
 
 
 def split_address(text: str) -> Address:
@@ -173,7 +187,7 @@ class UdpTransport:
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as error:
-                self._refuse_closed()
+                self.refuse_closed()
                 self._count("receive_errors", error)
                 continue
             self._counts["received"] += 1
@@ -181,15 +195,18 @@ class UdpTransport:
         return None
 
     async def wait_readable(self) -> None:
-        self._refuse_closed()
+        self.refuse_closed()
         await trio.lowlevel.wait_readable(self._socket)
+
+    def reaches(self, address: Address) -> bool:
+        return self._plain is not _is_ipv6(address)
 
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         try:
             self._socket.sendto(datagram, address)
         except OSError as error:
-            self._refuse_closed()
-            self._count("send_errors", error)
+            self.refuse_closed()
+            self._count("send_errors", error if self.reaches(address) else OSError(errno.EAFNOSUPPORT, ""))
         else:
             self._counts["sent"] += 1
 
@@ -208,7 +225,12 @@ class UdpTransport:
     def statistics(self) -> Mapping[str, int]:
         return MappingProxyType(dict(self._counts))
 
-    def _refuse_closed(self) -> None:
+    def fileno(self) -> int:
+        """Of the socket, for whoever waits for several."""
+        return self._socket.fileno()
+
+    def refuse_closed(self) -> None:
+        """Raise trio.ClosedResourceError after `close`."""
         if self._socket.fileno() < 0:
             raise trio.ClosedResourceError(INHERITED if self._inherited else "the transport was closed")
 
@@ -219,6 +241,105 @@ class UdpTransport:
         if name is not None:
             key = f"{what}_{name}"
             self._counts[key] = self._counts.get(key, 0) + 1
+
+
+class TwoFamilies:
+    """Two UDP sockets as one transport, for IPv4 and for IPv6: each address is reached by its own family."""
+
+    def __init__(self, first: UdpTransport, second: UdpTransport) -> None:
+        """``first`` is the one whose address is shown."""
+        self._both = (first, second)
+        self._first = first
+        self._turn = 0
+        self._waiting = _both_readable(first, second)
+
+    @property
+    def address(self) -> Address:
+        return self._first.address
+
+    def receive_nowait(self) -> tuple[bytes, Address] | None:
+        # In turn, so that a flood by the one leaves the other its share.
+        for _ in self._both:
+            self._turn = 1 - self._turn
+            found = self._both[self._turn].receive_nowait()
+            if found is not None:
+                return found
+        return None
+
+    async def wait_readable(self) -> None:
+        first, second = self._both
+        if self._waiting is not None:
+            first.refuse_closed()
+            await trio.lowlevel.wait_readable(self._waiting.fileno())
+            return
+        async with trio.open_nursery() as nursery:
+
+            async def wait(one: UdpTransport) -> None:
+                with suppress(trio.ClosedResourceError):
+                    await one.wait_readable()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait, first)
+            nursery.start_soon(wait, second)
+        first.refuse_closed()
+
+    def reaches(self, address: Address) -> bool:
+        return any(one.reaches(address) for one in self._both)
+
+    def send_nowait(self, datagram: bytes, address: Address) -> None:
+        first, second = self._both
+        (first if first.reaches(address) else second).send_nowait(datagram, address)
+
+    def close(self) -> None:
+        if self._waiting is not None and not self._waiting.closed:
+            trio.lowlevel.notify_closing(self._waiting.fileno())
+            self._waiting.close()
+        for one in self._both:
+            one.close()
+
+    def statistics(self) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+        for one in self._both:
+            for what, number in one.statistics().items():
+                counts[what] = counts.get(what, 0) + number
+        return MappingProxyType(counts)
+
+
+def _both_readable(*transports: UdpTransport) -> select.epoll | None:
+    """One thing to wait for in the place of two; None where the system has no such thing."""
+    if not hasattr(select, "epoll"):
+        return None
+    found = select.epoll()
+    for transport in transports:
+        found.register(transport.fileno(), select.EPOLLIN)
+    return found
+
+
+def bind_all(addresses: Sequence[Address]) -> Transport:
+    """A transport for all of these addresses of this host, of which at most one of each family is bound: the
+    first that can be. Raises ConfigError where none can be.
+    """
+    bound: dict[bool, UdpTransport] = {}
+    trouble: ConfigError | None = None
+    port = 0
+    for host, wanted in addresses:
+        family = _is_ipv6((host, wanted))
+        if family in bound:
+            continue
+        try:
+            bound[family] = UdpTransport.bind(host, wanted or port)
+            port = bound[family].address[1]
+        except ConfigError as error:
+            trouble = trouble or error
+    found = list(bound.values())
+    if not found:
+        assert trouble is not None
+        raise trouble
+    return found[0] if len(found) == 1 else TwoFamilies(*found)
+
+
+def _is_ipv6(address: Address) -> bool:
+    return ":" in address[0]
 
 
 def _bind_trouble(where: str, error: OSError) -> str:
@@ -326,6 +447,9 @@ class MemoryTransport:
             self._refuse_closed()
         finally:
             self._changed = None
+
+    def reaches(self, address: Address) -> bool:
+        return True
 
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         self._refuse_closed()

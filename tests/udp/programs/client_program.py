@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import trio
+from hosts import use_hosts
 
 from paxlock import Change, Client, LeaseLost, NotAcquired, open_client
 
@@ -80,6 +81,7 @@ class Told:
 
 
 async def main(cell: str, label: str) -> None:
+    use_hosts()
     async with (
         open_client(cell, label=label) as client,
         trio.open_nursery() as nursery,

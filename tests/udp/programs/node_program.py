@@ -1,6 +1,7 @@
 """A node as a process: ``node_program.py CELLFILE NODE DATADIR [create | join]``.
 
-Prints one JSON object a line. A line on stdin asks for the counters. SIGTERM stops it cleanly.
+Prints one JSON object a line. A line on stdin asks for the counters, and for the names whose lease the node
+holds. SIGTERM stops it cleanly.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from functools import partial
 
 import trio
+from hosts import use_hosts
 
 from paxlock import NodeConfig, PaxlockError, serve_node
 from paxlock.service import Service
@@ -29,10 +31,16 @@ async def answer_questions(service: Service) -> None:
                     endpoint=dict(service.endpoint.statistics()),
                     transport=dict(service.transport.statistics()),
                     replica=dict(service.replica.statistics()),
+                    holds=[
+                        name
+                        for name, record in service.replica._acceptor.records.items()
+                        if record.lease is not None
+                    ],
                 )
 
 
 async def main(cell: str, node_id: str, data_dir: str, start: str = "") -> None:
+    use_hosts()
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             service = await nursery.start(run, cell, node_id, data_dir, start)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from paxlock.testing.mutations import Edit, Mutation
 from paxlock.testing.planted_figures import CALM
 
-__all__ = ["IN_SHELLS"]
+__all__ = ["IN_TURNS"]
 
-IN_SHELLS: tuple[Mutation, ...] = (
+IN_TURNS: tuple[Mutation, ...] = (
     Mutation(
         "sealed-in-the-child",
         "section 1: the child of a fork speaks with its parent's session and numbers",

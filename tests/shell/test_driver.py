@@ -1,0 +1,142 @@
+"""The shell of one machine: in which order it reads the clock, takes datagrams, and writes to the disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any, cast
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from paxlock import Cell, Member, NodeConfig, open_client
+from paxlock import service as service_module
+from paxlock.clock import TrioClock
+from paxlock.core import acceptor, recovery
+from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.lives import Lives
+from paxlock.core.messages import Hello, Message, Peer
+from paxlock.driver import Driver
+from paxlock.service import run_service
+from paxlock.store import MemoryStore
+from paxlock.wire.endpoint import Endpoint, NodeSender, Received
+from paxlock.wire.transport import Address, MemoryNetwork, Transport, format_address
+
+HERE: Address = ("127.0.0.1", 7400)
+CELL_ID = bytes(16)
+A = NodeSender("a", 1, bytes(16))
+HANDLED_S = 0.5
+CEILING_STEP = 4
+
+
+class HandClock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+
+class Busy:
+    """A machine that takes its time for every message, and keeps the time by which it was given each."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.given: list[float] = []
+        self._clock = clock
+
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None:
+        self.given.append(now)
+        self._clock.time += HANDLED_S
+
+    def tick(self, now: float) -> None:
+        raise AssertionError("nothing comes due")
+
+    def deadline(self) -> float:
+        return math.inf
+
+    def take_effects(self) -> Effects:
+        return NOTHING
+
+
+class OneByOne:
+    """A transport to which each datagram comes while the one before is being handled, and an endpoint that
+    takes them all.
+    """
+
+    def __init__(self, clock: HandClock, count: int) -> None:
+        self.came: list[float] = []
+        self.done = trio.Event()
+        self._clock = clock
+        self._left = count
+
+    def receive_nowait(self) -> tuple[bytes, Address] | None:
+        if not self._left:
+            self.done.set()
+            return None
+        self._left -= 1
+        self.came.append(self._clock.time)
+        return b"", HERE
+
+    async def wait_readable(self) -> None:
+        await trio.sleep_forever()
+
+    def receive_untrusted(self, datagram: bytes, address: Address) -> Received:
+        return Received("a", A, (Hello(1),), address, CELL_ID, 1)
+
+    def age(self, now: float) -> None:
+        pass
+
+    def flush(self) -> list[tuple[bytes, Address]]:
+        return []
+
+
+async def test_a_datagram_is_judged_by_a_time_read_after_it_came() -> None:
+    """By an older time a lease would seem to be held that is over, and one that is renewed end too early."""
+    clock = HandClock()
+    machine, line = Busy(clock), OneByOne(clock, 3)
+    driver = Driver(machine, cast(Endpoint, line), cast(Transport, line), clock, publish=lambda notice: None)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run)
+            await line.done.wait()
+            nursery.cancel_scope.cancel()
+    assert line.came == [100.0, 100.0 + HANDLED_S, 100.0 + 2 * HANDLED_S]
+    assert machine.given == line.came
+
+
+async def test_no_term_above_the_ceiling_on_the_disk_is_used_while_a_higher_one_is_being_written(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (acceptor, recovery):
+        monkeypatch.setattr(module, "CEILING_STEP_TERMS", CEILING_STEP)
+    network, store = MemoryNetwork(Random(1)), MemoryStore()
+    transport = network.bind()
+    cell = Cell.new([Member("a", format_address(transport.address))])
+    written = trio.Event()
+    write: Callable[..., Awaitable[Any]] = service_module._apart
+
+    async def wait_for_the_disk(*what: Any) -> Any:
+        await written.wait()
+        return await write(*what)
+
+    config = NodeConfig(cell, "a", "/nowhere")
+    async with run_service(config, create=True, transport=transport, store=store, clock=TrioClock()) as node:
+        await node.serving.wait()
+        monkeypatch.setattr(service_module, "_apart", wait_for_the_disk)
+        async with open_client(cell, transport=network.bind(), clock=TrioClock()) as client:
+            tokens: list[int] = []
+            with trio.move_on_after(10):
+                while True:
+                    async with client.lock("x") as held:
+                        tokens.append(held.term)
+            on_disk = store.read_record()
+            assert on_disk is not None
+            assert tokens == list(range(1, on_disk.ceiling + 1))
+            written.set()
+            with trio.fail_after(10):
+                async with client.lock("x") as held:
+                    assert held.term > on_disk.ceiling
