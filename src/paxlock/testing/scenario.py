@@ -87,6 +87,7 @@ class Scenario:
     client_crashes: float = 0.0
     client_pauses: float = 0.0
     client_suspends: float = 0.0
+    client_stalls: float = 0.0
     forks: float = 0.0
     partitions: float = 0.0
     one_way_splits: float = 0.0
@@ -105,6 +106,8 @@ class Scenario:
     limited: float = 0.2
     cancelled: float = 0.1
     detached: float = 0.05
+    at_once: float = 0.0  #: the share of grants and losses to which the program does something at once
+    released_elsewhere: float = 0.0  #: the share of tenures that somebody else ends by the handle
     polls: float = 0.05
     burst: int = 0  #: how many further names one client wants at one moment
     watchers: int = 1
@@ -243,6 +246,9 @@ class Scenario:
             short_tombstones=rng.random() < 0.3,
             attempts_per_answer=1 if rng.random() < 0.1 else 40,
             sessions_spare=rng.randint(0, 2) if rng.random() < 0.1 else 65_536,
+            client_stalls=some.of(0.3, 0.5, 8.0),
+            at_once=some.of(0.5, 0.05, 0.5),
+            released_elsewhere=some.of(0.2, 0.05, 0.4),
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
