@@ -196,6 +196,11 @@ class Proposer:
         self.phase = Phase.CHOSEN
         return True
 
+    def sent_since(self, node: str, sent_at: float) -> bool:
+        """Whether a number sent then is news of this node: it has not answered one that was sent later."""
+        before = self.taken.get(node)
+        return before is None or before.sent_at < sent_at
+
     def _together(self, term: int, since: float) -> int:
         """How many hold the lease in this term, without those that another has outlived (rule S15)."""
         gone = self.outlived()
@@ -306,7 +311,7 @@ class Proposer:
         )
         return any(nodes >= self.quorum for nodes in holders.values())
 
-    def must_withdraw(self, *, age: float, grace: float, now: float, patience: float | None = None) -> bool:
+    def must_withdraw(self, *, age: float, window: float, now: float, patience: float | None = None) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).
 
         A name that goes from hand to hand faster than answers come is no split, though nodes that answered at
@@ -314,35 +319,36 @@ class Proposer:
         once a node has named the same occupant in two answers.
 
         Asked of a candidate that has failed in its term. One that occupies nothing need not withdraw: its
-        Release would free nothing, and a promise that was lost on its way lapses with the grace.
+        Release would free nothing, and a promise that was lost on its way lapses with its window.
 
-        The age of another is heard late, as younger than it is, by up to half a grace there and back. So what
-        makes an older one and what is settled by the smaller candidate overlap: of two that see each other
-        so, both may withdraw, but never neither.
+        The age of another is heard late, as younger than it is, by up to half a window there and back. So
+        what makes an older one and what is settled by the smaller candidate overlap: of two that see each
+        other so, both may withdraw, but never neither. Both go by the longer one of their two windows, for
+        one may be farther away than the other.
 
         With a ``patience``, of one that tries once: it has no place to lose, and gives way at the first look,
         to every smaller candidate, and after so long to anybody.
         """
-        occupants: dict[Candidate, list[float]] = {}
+        occupants: dict[Candidate, list[tuple[float, float]]] = {}
         for refusal in self.refusals.values():
             occupant = refusal.occupant
             # Its own earlier attempts are on their way out: no occupants.
             if occupant is not None and occupant.candidate.session != self.candidate.session:
                 age_now = occupant.age_ms / 1000.0 + (now - refusal.heard_at)
-                occupants.setdefault(occupant.candidate, []).append(age_now)
+                longer = max(window, occupant.window_ms / 1000.0)
+                occupants.setdefault(occupant.candidate, []).append((age_now, longer))
         if any(len(ages) >= self.quorum for ages in occupants.values()):
             return False
         if not self.occupies:
             return False
-        tied = grace
         if patience is not None:
-            tied = NEVER
             if occupants and now >= self.asked_at + patience:
                 return True
         elif self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
             return False
         return any(
-            other_age > age + grace / 2.0 or (other_age >= age - tied and candidate < self.candidate)
+            other_age > age + longer / 2.0
+            or (other_age >= age - (longer if patience is None else NEVER) and candidate < self.candidate)
             for candidate, ages in occupants.items()
-            for other_age in ages
+            for other_age, longer in ages
         )

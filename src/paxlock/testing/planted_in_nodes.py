@@ -114,7 +114,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Replica._from_session",
                 "learner.told(message, now)",
                 "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
-                "now)",
+                "0.01, now)",
             ),
         ),
         seed=1,
@@ -234,8 +234,8 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor._advance",
-                "head.arrival, head.received_at)",
-                "head.arrival, head.arrival)",
+                "head.window, head.received_at)",
+                "head.window, head.arrival)",
             ),
         ),
         changes=STANDING,
