@@ -339,15 +339,16 @@ class Contender:
         if self._turns.late(attempt.number, now):
             self._turns.done(attempt.number, now)
         again = now + self._pacing.jitter(attempt.retry)
-        given_up = proposer.started + self._patience(attempt.wish)
-        if proposer.phase is Phase.ACCEPTING and now < given_up:
+        if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
-            again = min(again, given_up)
+            for node in proposer.unanswered():
+                given_up = proposer.started + self._patience(attempt.wish, node)
+                again = min(again, given_up) if now < given_up else again
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, wish: Wish) -> float:
-        """How long a phase waits for answers: what has not come by then counts as no."""
-        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience
+    def _patience(self, wish: Wish, node: str) -> float:
+        """How long a phase waits for a node's answer: what has not come by then counts as no."""
+        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience_with(node)
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
@@ -358,11 +359,16 @@ class Contender:
         phase for so long, count as no.
         """
         proposer = attempt.proposer
-        if now >= proposer.started + self._patience(attempt.wish):
-            return proposer.failed(frozenset(self._nodes))
-        if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
+        silent = {node for node, until in self.recovering.items() if now < until}
+        if now - proposer.started >= self._pacing.patience_least:
+            silent.update(
+                node
+                for node in proposer.unanswered()
+                if now - proposer.started >= self._patience(attempt.wish, node)
+            )
+        if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
-        return proposer.failed(frozenset(node for node, until in self.recovering.items() if now < until))
+        return proposer.failed(frozenset(silent))
 
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
@@ -378,7 +384,7 @@ class Contender:
         """
         wish, proposer = attempt.wish, attempt.proposer
         window = max(attempt.window, self._pacing.window)
-        patience = self._patience(wish) if wish.once else None
+        patience = self._pacing.patience_of_try(ONE_TRY_S) if wish.once else None
         split = proposer.must_withdraw(age=wish.age(now), window=window, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False

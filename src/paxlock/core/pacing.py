@@ -68,6 +68,15 @@ class Pacing:
         """After how long in a phase nodes that have not answered are given up on."""
         return PATIENCE_WINDOWS * self.window
 
+    @property
+    def patience_least(self) -> float:
+        """No node is given up on before so long, however near it is."""
+        return PATIENCE_WINDOWS * WINDOW_MIN_S
+
+    def patience_with(self, node: str) -> float:
+        """The same for one node: one that is slow, or was, is no reason to wait longer for another."""
+        return PATIENCE_WINDOWS * self.round_trips.window_of(node, self.grace)
+
     def patience_of_try(self, unknown: float) -> float:
         """The same of one that tries once and is in a hurry; ``unknown`` before a quorum was measured."""
         usual = self.round_trips.smoothed(unknown / TRY_PATIENCE_ROUND_TRIPS)

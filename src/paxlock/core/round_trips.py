@@ -90,13 +90,26 @@ class RoundTrips:
         ``default`` before a quorum was measured; within bounds in any case.
         """
         if not self._window:
-            usual = self.smoothed(0.0)
-            if not usual and len(self._measured) < self._quorum:
+            if not self._quorum_measured:
                 return bounded_window(default)
-            varying = WINDOW_ROUND_TRIPS * (usual + self.timeout(0.0)) / 2.0
             known = [trip.smoothed for trip in self._measured.values() if trip.answers > 1]
-            self._window = bounded_window(max(varying, WINDOW_ROUND_TRIPS * max(known, default=0.0)))
+            self._window = self._window_with(max(known, default=0.0))
         return self._window
+
+    def window_of(self, node: str, default: float) -> float:
+        """The same of a quorum and this one node: how long another takes says nothing of it."""
+        trip = self._measured.get(node)
+        if trip is None or trip.answers == 1 or not self._quorum_measured:
+            return self.window(default)
+        return self._window_with(trip.smoothed)
+
+    @property
+    def _quorum_measured(self) -> bool:
+        return len(self._measured) >= self._quorum
+
+    def _window_with(self, usual: float) -> float:
+        varying = (self.smoothed(0.0) + self.timeout(0.0)) / 2.0
+        return bounded_window(WINDOW_ROUND_TRIPS * max(varying, usual))
 
     @property
     def slowest_timeout(self) -> float:

@@ -9,6 +9,7 @@ judged by what comes of it: by exclusion, and by the rule that a number seals on
 from __future__ import annotations
 
 import copy
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,8 @@ class Children:
     def _go_on(self, client: ClientMachine, child: Session, endpoint: Endpoint, steps: int) -> None:
         """Renew, refresh and repeat what comes due."""
         due = child.deadline()
+        if due == inf:
+            return
         child.tick(max(due, client.clock.local(self._sim.true)))
         self._send(client, child, endpoint)
         if steps:
