@@ -94,14 +94,13 @@ class RoundTrips:
             if not usual and len(self._measured) < self._quorum:
                 return bounded_window(default)
             varying = WINDOW_ROUND_TRIPS * (usual + self.timeout(0.0)) / 2.0
-            known = [trip.smoothed for trip in self._measured.values() if trip.answers > 1]
-            self._window = bounded_window(max(varying, WINDOW_ROUND_TRIPS * max(known, default=0.0)))
+            self._window = bounded_window(max(varying, WINDOW_ROUND_TRIPS * self.slowest))
         return self._window
 
     @property
-    def slowest_timeout(self) -> float:
-        """By when every node that ever answered has nearly always answered; 0 before there is one."""
-        return max((known.timeout for known in self._measured.values()), default=0.0)
+    def slowest(self) -> float:
+        """What the slowest node usually takes, of those that have answered more than once; 0 without one."""
+        return max((trip.smoothed for trip in self._measured.values() if trip.answers > 1), default=0.0)
 
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
