@@ -502,9 +502,10 @@ class Contender:
             return
         attempt.heard[node] = self._pacing.heard[node] = now
         self._answered(attempt, node, message.request, now)
-        if attempt.proposer.promised(node, message.request, message.term, now):
+        proposer, leased = attempt.proposer, bool(message.lease_term)
+        if proposer.promised(node, message.request, message.term, now, leased=leased):
             self._accept(attempt, now)
-        elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
+        elif message.request == 0 and proposer.phase is Phase.PREPARING:
             self._ask_soon(attempt, now)
 
     def _answered(self, attempt: Attempt, node: str, request: int, now: float) -> None:
@@ -572,7 +573,7 @@ class Contender:
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
         self._proposals.commit(tenure, self._nodes)
-        self._set_timer(attempt, now + self._pacing.jitter(self._pacing.patience))
+        self._set_timer(attempt, now + self._pacing.jitter(self._pacing.repair_first()))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
         local = self._names[wish.name]
         for other in [other for other in local.wishes if other.once]:

@@ -22,6 +22,7 @@ __all__ = [
 
 RETRY_MIN_S = 0.004
 RETRY_MAX_S = 0.5
+REPAIR_FIRST_MIN_S = 0.06
 RETRY_TIMEOUTS = (
     1.5  #: the first repetition is drawn from three quarters of it on, and is to come after an answer
 )
@@ -93,12 +94,17 @@ class Pacing:
         return times[quorum - 1] if len(times) >= quorum else float("-inf")
 
     def retry_first(self) -> float:
-        """The first repetition: when answers have nearly always come, so that a busy cell is not asked twice.
-        A single late answer of one node does not count for more than the window.
+        """The first repetition: once answers have nearly always come, so that a busy cell is not asked
+        twice.
         """
         trips = self.round_trips
-        slowest = min(RETRY_TIMEOUTS * trips.slowest_timeout, self.window)
-        return max(RETRY_MIN_S, RETRY_TIMEOUTS * trips.timeout(0.0), slowest)
+        return max(RETRY_MIN_S, RETRY_TIMEOUTS * max(trips.timeout(0.0), trips.slowest))
+
+    def repair_first(self) -> float:
+        """When a holder looks which nodes have not taken its lease: not before they must have answered, and
+        where that is soon, it has time.
+        """
+        return max(REPAIR_FIRST_MIN_S, self.retry_first())
 
     def retry_longest(self, quorum: int, waited: float, candidates: int, now: float) -> float:
         """What the intervals between the repetitions of a candidate grow to, in seconds; it has ``waited``

@@ -84,6 +84,7 @@ class Proposer:
     promises: dict[str, int] = attrs.field(factory=dict)
     taken: dict[str, Taken] = attrs.field(factory=dict)
     took_at: float = LONG_AGO  #: when the last acceptance was heard
+    leased: set[str] = attrs.field(factory=set)  #: nodes that hold the lease by an answer that was lost
     refusals: dict[str, Refusal] = attrs.field(factory=dict)
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
     quorum: int = attrs.field(init=False)
@@ -99,10 +100,13 @@ class Proposer:
         self.started = self.asked_at = now
         self.promises.clear()
         self.taken.clear()
+        self.leased.clear()
         self.refusals.clear()
 
-    def promised(self, node: str, request: int, term: int, now: float = 0.0) -> bool:
-        """Count a promise; True when a quorum's promises have just come together."""
+    def promised(self, node: str, request: int, term: int, now: float = 0.0, *, leased: bool = False) -> bool:
+        """Count a promise; True when a quorum's promises have just come together. ``leased`` where the node
+        holds the lease.
+        """
         if node not in self.nodes:
             return False
         self.highest = max(self.highest, term)
@@ -110,6 +114,9 @@ class Proposer:
             return False
         self.promises[node] = term
         self.occupies.add(node)
+        if leased and node not in self.taken and node not in self.leased:
+            self.leased.add(node)
+            self.took_at = now
         refusal = self.refusals.pop(node, None)
         if refusal is not None:
             self._left(refusal.occupant, now)
@@ -226,6 +233,7 @@ class Proposer:
             return  # late: it has accepted since
         self.promises.pop(node, None)
         self.taken.pop(node, None)
+        self.leased.discard(node)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)
         before, occupant = self.refusals.get(node), message.occupant
@@ -299,7 +307,7 @@ class Proposer:
         """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
         than half its ttl left: it is alive and wants that minority back (rule L3).
         """
-        if self.phase is not Phase.PREPARING or not self.taken:
+        if self.phase is not Phase.PREPARING or not (self.taken or self.leased):
             return False
         holders = Counter(
             refusal.occupant.candidate
@@ -324,18 +332,21 @@ class Proposer:
         The age of another is heard late, as younger than it is, by up to half a window there and back. So
         what makes an older one and what is settled by the smaller candidate overlap: of two that see each
         other so, both may withdraw, but never neither. Both go by the longer one of their two windows, for
-        one may be farther away than the other.
+        one may be farther away than the other. Who has said itself that it holds does not withdraw any more:
+        to it everybody gives way, older or not.
 
         With a ``patience``, of one that tries once: it has no place to lose, and gives way at the first look,
         to every smaller candidate, and after so long to anybody.
         """
         occupants: dict[Candidate, list[tuple[float, float]]] = {}
+        holds = False
         for refusal in self.refusals.values():
             occupant = refusal.occupant
             # Its own earlier attempts are on their way out: no occupants.
             if occupant is not None and occupant.candidate.session != self.candidate.session:
                 age_now = occupant.age_ms / 1000.0 + (now - refusal.heard_at)
                 longer = max(window, occupant.window_ms / 1000.0)
+                holds = holds or occupant.confirmed
                 occupants.setdefault(occupant.candidate, []).append((age_now, longer))
         if any(len(ages) >= self.quorum for ages in occupants.values()):
             return False
@@ -346,7 +357,7 @@ class Proposer:
                 return True
         elif self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
             return False
-        return any(
+        return holds or any(
             other_age > age + longer / 2.0
             or (other_age >= age - (longer if patience is None else NEVER) and candidate < self.candidate)
             for candidate, ages in occupants.items()

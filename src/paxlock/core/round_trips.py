@@ -92,8 +92,7 @@ class RoundTrips:
         if not self._window:
             if not self._quorum_measured:
                 return bounded_window(default)
-            known = [trip.smoothed for trip in self._measured.values() if trip.answers > 1]
-            self._window = self._window_with(max(known, default=0.0))
+            self._window = self._window_with(self.slowest)
         return self._window
 
     def window_of(self, node: str, default: float) -> float:
@@ -112,9 +111,9 @@ class RoundTrips:
         return bounded_window(WINDOW_ROUND_TRIPS * max(varying, usual))
 
     @property
-    def slowest_timeout(self) -> float:
-        """By when every node that ever answered has nearly always answered; 0 before there is one."""
-        return max((known.timeout for known in self._measured.values()), default=0.0)
+    def slowest(self) -> float:
+        """What the slowest node usually takes, of those that have answered more than once; 0 without one."""
+        return max((trip.smoothed for trip in self._measured.values() if trip.answers > 1), default=0.0)
 
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
