@@ -409,4 +409,4 @@ def test_watchers_that_do_not_arrive_at_the_last_state_are_seen(monkeypatch: pyt
 @pytest.mark.parametrize("seed", [20, 54, 95])
 def test_a_holder_keeps_its_lease_while_nodes_restart_in_turn_and_others_wait(seed: int) -> None:
     """Waiters in line at a node that had restarted were promised it in turn: the holder never got it back."""
-    run(seed, attrs.evolve(Scenario.drawn(seed), **ROLLING))
+    run(seed, attrs.evolve(Scenario.drawn(seed, near=True), **ROLLING))

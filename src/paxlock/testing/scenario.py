@@ -188,8 +188,12 @@ class Scenario:
         return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else graveyard.TOMBSTONE_S
 
     @classmethod
-    def drawn(cls, seed: int, nodes: int | None = None) -> Scenario:
-        """The scenario of a seed; the same seed gives the same scenario for ever."""
+    def drawn(cls, seed: int, nodes: int | None = None, *, near: bool = False) -> Scenario:
+        """The scenario of a seed; the same seed gives the same scenario for ever.
+
+        With ``near`` all links are of one length, and nobody wants many names at once: for those who give
+        figures of their own, which must go together with the round trip.
+        """
         rng = Random(f"scenario {seed}")
         some = _Some(rng)
         max_ttl_ms = rng.choice((250, 300, 400, 700))
@@ -252,7 +256,7 @@ class Scenario:
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return _slow(seed, _far(seed, _many(seed, drawn)))
+        return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:
