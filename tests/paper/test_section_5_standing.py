@@ -362,7 +362,7 @@ def test_s5_a_commit_answers_a_push() -> None:
 
 
 def standing(who: Candidate, seq: int, *, refresh: float = REFRESH) -> StandingPrepare:
-    return StandingPrepare(1, NAME, 1, who, 0, round(refresh * 1000), "", round(TTL * 1000), b"", seq)
+    return StandingPrepare(1, NAME, 1, who, 0, round(refresh * 1000), 0, "", round(TTL * 1000), b"", seq)
 
 
 # The acceptor: restarts

@@ -234,7 +234,7 @@ def test_s6_a_term_that_is_promised_is_not_closed() -> None:
     """
     nodes = {node: HandReplica(replica_of(node, "abc")) for node in "ab"}
     for node in nodes.values():
-        assert node.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, ""), ATHENS.session, 0.0)
+        assert node.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, 0, ""), ATHENS.session, 0.0)
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=60.0)
     first = session.sent_to_all(Poll)
@@ -252,6 +252,84 @@ def test_s6_a_term_that_is_promised_is_not_closed() -> None:
         assert (view.term, view.holds) == (5, False)
         session.receive(who, view, 0.03 + TTL)
     assert session.told(Answered) == []
+
+
+def test_s6_a_first_answer_that_comes_late_is_the_first_word_of_that_node() -> None:
+    """c answers the first question when the second is under way already: with a, which says it twice, it has
+    said so at no one moment, until it says it again.
+    """
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    first = session.sent_to_all(Poll)
+    session.receive("a", answer(first, 4), 0.001)
+    session.receive("b", answer(first, 4), 0.001)
+    second = session.sent_to_all(Poll)
+    session.receive("c", answer(first, 4), 0.002)
+    session.receive("a", answer(second, 4), 0.002)
+    session.receive("c", answer(second, 4), 0.002)
+    assert session.told(Answered) == []
+    session.run_until(0.5)
+    third = session.sent(Poll)[-1][1]
+    session.receive("c", answer(third, 4), 0.5)
+    assert session.told(Answered) == [], "a has not said so since"
+    session.receive("a", answer(third, 4), 0.5)
+    (answered,) = session.told(Answered)
+    assert answered.judgement.state is State.FREE
+
+
+def test_s6_a_late_answer_to_the_second_question_counts() -> None:
+    """Each round does not need the answers of its own: a and b say so twice, whatever c says in between."""
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    first = session.sent_to_all(Poll)
+    session.receive("a", answer(first, 4), 0.001)
+    session.receive("b", answer(first, 4), 0.001)
+    second = session.sent_to_all(Poll)
+    session.receive("c", answer(second, 4), 0.002)
+    session.receive("a", answer(second, 4), 0.002)
+    session.run_until(0.5)
+    assert session.sent(Poll) != []
+    session.receive("b", answer(second, 4), 0.5)
+    (answered,) = session.told(Answered)
+    assert answered.judgement.state is State.FREE
+
+
+def test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree() -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    asked = session.sent_to_all(Poll)
+    for node, term in zip("abc", (3, 4, 5), strict=True):  # on its way to a higher term
+        session.receive(node, attrs.evolve(holds(ATHENS, term), request=asked.request), 0.001)
+    assert session.told(Answered) == []
+    session.run_until(0.4)
+    again = session.sent(Poll)
+    assert {node for node, _ in again} == {"a", "b", "c"}
+    for node in "ab":
+        led = attrs.evolve(holds(ATHENS, 5, chosen=True), request=again[-1][1].request)
+        session.receive(node, led, 0.4)
+    (answered,) = session.told(Answered)
+    assert (answered.judgement.state, answered.judgement.term) == (State.LED, 5)
+
+
+def test_s6_a_node_that_was_started_again_has_not_said_it_twice() -> None:
+    session = HandSession("delphi")
+    session.machine.poll(NAME, 0.0, patience=1.0)
+    first = session.sent_to_all(Poll)
+    before, after = {"a": 3, "b": 3, "c": 3}, {"a": 3, "b": 4, "c": 3}
+    for node in "ab":
+        session.machine.receive(answer(first, 4), node, 0.001, before)
+    session.collect()
+    second = session.sent_to_all(Poll)
+    session.machine.receive(answer(second, 4), "b", 0.002, after)
+    session.machine.receive(answer(second, 4), "a", 0.002, after)
+    session.collect()
+    assert session.told(Answered) == []
+    third = session.sent(Poll)[-1][1]
+    for node in "ab":
+        session.machine.receive(answer(third, 4), node, 0.003, after)
+    session.collect()
+    (answered,) = session.told(Answered)
+    assert answered.judgement.state is State.FREE
 
 
 def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:

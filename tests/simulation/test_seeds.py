@@ -15,6 +15,7 @@ import pytest
 
 from paxlock.core.watcher import Watcher
 from paxlock.testing import CheckFailed, Scenario, Simulation, run
+from paxlock.testing import scenario as scenario_module
 from paxlock.testing.linearizability import OperationKind
 from paxlock.testing.moments import Moment, What
 from paxlock.testing.plan import FaultKind, drawn_faults
@@ -34,6 +35,7 @@ RATES = {
     FaultKind.CLIENT_CRASH: "client_crashes",
     FaultKind.CLIENT_PAUSE: "client_pauses",
     FaultKind.CLIENT_SUSPEND: "client_suspends",
+    FaultKind.CLIENT_STALL: "client_stalls",
     FaultKind.FORK: "forks",
     FaultKind.SPLIT: "partitions",
     FaultKind.ONE_WAY_SPLIT: "one_way_splits",
@@ -177,14 +179,69 @@ def test_a_client_that_sleeps_is_told_of_its_loss_by_the_jump_of_the_clock() -> 
 
 
 def test_a_fork_costs_its_parent_no_lease() -> None:
+    """Its child unwinds, or goes on as if it were the parent: whatever it wants to say, nothing leaves."""
     scenario = attrs.evolve(CALM, forks=20.0, hold_max=0.3)
-    replayed = 0
+    withheld = 0
     for seed in range(3):
         simulation = played(seed, scenario)
-        replayed += simulation.datagrams()["dropped_replay"]
+        withheld += simulation.children.withheld
         assert len(moments(simulation, What.FAULT)) > 2
         assert not any("Lost" in moment.text for moment in moments(simulation, What.NOTICE))
-    assert replayed
+    assert withheld > 100
+
+
+# The order of a turn
+
+
+def same_moment(simulation: Simulation, first: What, second: What) -> int:
+    """How often a client had both at one moment, for one name."""
+    keys = [
+        {(moment.true, moment.who, moment.name) for moment in moments(simulation, what)}
+        for what in (first, second)
+    ]
+    return len(keys[0] & keys[1])
+
+
+def test_a_program_lets_go_and_campaigns_in_the_turn_in_which_it_is_told() -> None:
+    left = detached = again = 0
+    for seed in range(3):
+        simulation = played(seed, attrs.evolve(CALM, at_once=0.5, detached=0.2))
+        left += same_moment(simulation, What.GRANTED, What.LEFT)
+        detached += same_moment(simulation, What.GRANTED, What.DETACHED)
+        asleep = attrs.evolve(CALM, client_suspends=4.0, away_max=0.6, max_ttl_ms=250, faulty_for=1.5)
+        losses = attrs.evolve(asleep, at_once=0.5, hold_for_ever=1.0)
+        again += same_moment(played(seed, losses), What.ENDED, What.WANTED)
+    assert min(left, detached, again) > 0
+
+
+def test_both_orders_of_telling_and_sending_are_played() -> None:
+    """A candidate that is over in the turn of its grant sends no Commit where it is told first."""
+    simulation = played(1, attrs.evolve(CALM, at_once=1.0))
+    orders = set()
+    for granted in moments(simulation, What.GRANTED):
+        sent = [
+            type(message).__name__
+            for moment in moments(simulation, What.SENT)
+            if (moment.true, moment.who) == (granted.true, granted.who)
+            for message in moment.messages
+        ]
+        orders.add("Commit" in sent)
+    assert orders == {False, True}
+
+
+def test_a_stall_within_a_turn_makes_a_renewal_or_a_grant_come_too_late() -> None:
+    calm = attrs.evolve(CALM, faulty_for=1.5, hold_for_ever=1.0, max_ttl_ms=250, ttl_min_ms=250)
+    scenario = attrs.evolve(calm, client_stalls=8.0, away_max=0.6)
+    late = [
+        moment for seed in range(4) for moment in moments(played(seed, scenario), What.LEFT) if moment.text
+    ]
+    assert late
+
+
+def test_a_holder_hears_that_somebody_else_has_released_its_lease() -> None:
+    scenario = attrs.evolve(CALM, hold_for_ever=1.0, released_elsewhere=0.8)
+    told = [moment.text for seed in range(3) for moment in moments(played(seed, scenario), What.NOTICE)]
+    assert any("Lost" in text and "RELEASED" in text for text in told)
 
 
 # Real bytes
@@ -237,6 +294,92 @@ def test_names_are_forgotten_and_floors_rise() -> None:
     assert all(node.acceptor.floor > 0 for node in simulation.nodes.all)
 
 
+def test_a_burst_of_names_is_served() -> None:
+    """One client wants them all at one moment, and gets each of them, and so does the last campaign."""
+    simulation = played(1, attrs.evolve(CALM, burst=200, clients=2))
+    wanted = [moment for moment in moments(simulation, What.WANTED) if moment.name not in ("", "name 0")]
+    first = [moment for moment in wanted if moment.true == wanted[0].true]
+    assert len({moment.name for moment in first}) == 200
+    assert len({moment.who for moment in first}) == 1
+    granted = [moment.name for moment in moments(simulation, What.GRANTED)]
+    assert all(granted.count(moment.name) >= 2 for moment in first)
+
+
+# Links of unequal length
+
+
+def delays(simulation: Simulation) -> dict[tuple[str, str], list[float]]:
+    """How long what was sent along each link took, where only one datagram was under way."""
+    found: dict[tuple[str, str], list[float]] = {}
+    under_way: dict[tuple[str, str], list[float]] = {}
+    mixed = set()  # links along which one may have overtaken another
+    for moment in simulation.timeline or ():
+        link = (moment.who, moment.other)
+        if moment.what is What.SENT:
+            sent = under_way.setdefault(link, [])
+            sent.append(moment.true)
+            if len(sent) > 1:
+                mixed.add(link)
+        elif moment.what in (What.ARRIVED, What.DROPPED):
+            sent_at = under_way[link].pop(0)
+            if link not in mixed:
+                found.setdefault(link, []).append(moment.true - sent_at)
+            if not under_way[link]:
+                mixed.discard(link)
+    return found
+
+
+@pytest.mark.parametrize("figure", ["far_node", "far_client"])
+def test_a_node_or_a_client_may_be_far_away(figure: str) -> None:
+    far = attrs.evolve(CALM, grace_ms=200, think=0.2, **{figure: 0.02})  # type: ignore[arg-type]
+    took = delays(played(1, far))
+    long = {link for link, times in took.items() if min(times) >= 0.02}
+    assert all(max(times) <= CALM.delay_max + 1e-9 for link, times in took.items() if link not in long)
+    names = [set(link) for link in long]
+    (far_away,) = set.intersection(*names)
+    assert (far_away in "abc") is (figure == "far_node")
+    assert {frozenset(link) for link in took if far_away in link} == set(map(frozenset, names))
+    assert any(link[0] == far_away for link in long) and any(link[1] == far_away for link in long)
+
+
+def test_each_way_of_a_link_may_have_a_length_of_its_own() -> None:
+    took = delays(played(1, attrs.evolve(CALM, grace_ms=200, think=0.2, uneven=0.02)))
+    there, back = took["client 0", "a"], took["a", "client 0"]
+    spread = CALM.delay_max - CALM.delay_min
+    assert max(there) - min(there) <= spread + 1e-9
+    assert max(back) - min(back) <= spread + 1e-9
+    assert abs(min(there) - min(back)) > 2 * spread
+
+
+def test_a_datagram_of_a_far_machine_is_not_late() -> None:
+    simulation = played(1, attrs.evolve(CALM, grace_ms=200, far_node=0.02, far_client=0.01, uneven=0.01))
+    assert simulation.network.disturbed == {}
+
+
+def test_of_a_far_machine_too_the_grace_spans_four_round_trips() -> None:
+    drawn = [Scenario.drawn(seed) for seed in range(300)]
+    for figure in ("far_node", "far_client", "uneven"):
+        assert any(getattr(scenario, figure) for scenario in drawn)
+    assert any(scenario.burst for scenario in drawn)
+    for scenario in drawn:
+        assert scenario.grace_ms / 1000.0 >= scenario_module.GRACE_ROUND_TRIPS * scenario.round_trip - 0.001
+        assert scenario.window == pytest.approx(scenario.grace_ms / 1000.0, abs=0.001)
+
+
+def test_a_round_trip_above_the_grace_widens_what_progress_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scenario_module, "SLOW", 1.0)
+    for seed in range(100):
+        slow = Scenario.drawn(seed)
+        graces = slow.round_trip / (slow.grace_ms / 1000.0)
+        assert 1.0 <= graces <= scenario_module.SLOW_GRACES_MAX
+        assert slow.delay_max == pytest.approx(scenario_module.SLOW_JITTER * slow.delay_min)
+        assert slow.window == scenario_module.GRACE_ROUND_TRIPS * slow.round_trip
+        assert slow.next_max > 40.0 * slow.round_trip
+        assert slow.ttl_min_ms / 1000.0 >= scenario_module.TTL_ROUND_TRIPS * slow.round_trip
+
+
 def test_some_seeds_have_crowds_and_some_a_quorum_only() -> None:
     drawn = [Scenario.drawn(seed) for seed in range(300)]
     assert any(scenario.clients >= 10 for scenario in drawn)
@@ -266,4 +409,4 @@ def test_watchers_that_do_not_arrive_at_the_last_state_are_seen(monkeypatch: pyt
 @pytest.mark.parametrize("seed", [20, 54, 95])
 def test_a_holder_keeps_its_lease_while_nodes_restart_in_turn_and_others_wait(seed: int) -> None:
     """Waiters in line at a node that had restarted were promised it in turn: the holder never got it back."""
-    run(seed, attrs.evolve(Scenario.drawn(seed), **ROLLING))
+    run(seed, attrs.evolve(Scenario.drawn(seed, near=True), **ROLLING))

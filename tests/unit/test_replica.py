@@ -86,7 +86,7 @@ def test_what_makes_no_sense_is_counted_and_dropped() -> None:
     assert ask(node, answer) == []
     assert ask(node, Greet(1, 1, b"x" * 16)) == []
     for message in (
-        Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, ""),
+        Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, 0, ""),
         Poll(1, "n"),
         Names(1, "", (), False),
     ):
@@ -154,7 +154,9 @@ def test_who_waits_or_watches_is_sent_to_before_who_lets_go() -> None:
     waiter, watcher = (name.ljust(16, b".") for name in (b"byblos", b"corinth"))
     hold(node, "n", 1)
     node.receive(Watch(1, 1, "n", False, 10_000), watcher, 0.0)
-    node.receive(StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, "", 10_000, b"", 1), waiter, 0.0)
+    node.receive(
+        StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, 0, "", 10_000, b"", 1), waiter, 0.0
+    )
     node.take_effects()
     node.receive(Release(2, "n", Candidate(SESSION, 1), 1), SESSION, 0.1)
     sends = node.take_effects().sends

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Event, View
+from paxlock.core.messages import Event, Seen, View
+from paxlock.core.notices import Changed
+from paxlock.core.outbox import Outbox
 from paxlock.core.standing import State
-from paxlock.core.watcher import FIRST_ANSWER_S, WATCH_LAPSE_S, WATCH_REFRESH_S, Watcher
+from paxlock.core.watcher import (
+    CHECKS_MAX,
+    FIRST_ANSWER_S,
+    LOOKED_AT_ONCE,
+    WATCH_LAPSE_S,
+    WATCH_REFRESH_S,
+    SeenEvents,
+    Watcher,
+)
+from paxlock.wire.codec import encode
 
 LEASE = Lease(Candidate(b"athens".ljust(16, b"."), 1), 10_000, "athens", b"data", 4)
 
@@ -20,6 +31,98 @@ def led(name: str = "n", version: int = 1) -> Event:
 
 def free(name: str = "n", version: int = 1) -> Event:
     return Event(7, version, View(0, name, 9, None, 0, False, False, False, 0))
+
+
+def look_at_all(found: Watcher, now: float) -> list[Changed]:
+    """What a refresh finds, in all its steps."""
+    found.look_around(now)
+    changes = found.look_on(now)
+    while found.to_look_at:
+        changes += found.look_on(now)
+    return changes
+
+
+def many_led(names: int, nodes: str = "abc") -> Watcher:
+    """A watch of a prefix that shows so many names as led."""
+    found = watcher("", prefix=True)
+    for number in range(names):
+        for node in nodes:
+            found.event(node, led(f"n{number:05}"), 0.1)
+        assert found.look(f"n{number:05}", 0.1) is not None
+    look_at_all(found, 0.1)
+    return found
+
+
+def test_a_refresh_looks_at_no_name_while_the_same_nodes_are_heard() -> None:
+    found = many_led(1000)
+    for number in range(1, 20):
+        for node in "abc":
+            found.stands(node, 1.0 * number)
+        found.look_around(1.0 * number)
+        assert found.to_look_at == 0
+        assert len(found.doubtful(1.0 * number)) == 1
+
+
+def test_where_a_node_falls_silent_all_names_are_looked_at_in_slices() -> None:
+    found = many_led(3 * LOOKED_AT_ONCE)
+    for node in "ab":
+        found.stands(node, WATCH_LAPSE_S)
+    now = 0.1 + WATCH_LAPSE_S
+    found.look_around(now)
+    left = []
+    while found.to_look_at:
+        left.append(found.to_look_at)
+        assert found.look_on(now) == [], "two nodes are enough"
+    assert left == [3 * LOOKED_AT_ONCE, 2 * LOOKED_AT_ONCE, LOOKED_AT_ONCE]
+    found.look_around(now)
+    assert found.to_look_at == 0
+    changes = look_at_all(found, now + WATCH_LAPSE_S)
+    assert [change.state for change in changes] == [State.UNKNOWN] * 3 * LOOKED_AT_ONCE
+    assert found.doubtful(now + WATCH_LAPSE_S) == {}
+    for node in "ab":
+        found.stands(node, 20.0)
+    assert {change.state for change in look_at_all(found, 20.0)} == {State.LED}
+
+
+def test_each_name_is_asked_for_in_turn_and_those_in_doubt_more_often() -> None:
+    found = many_led(100)
+    asked = [name for _ in range(100) for name in found.doubtful(1.0)]
+    assert sorted(asked) == sorted(found.views), "each once in a hundred refreshes"
+    for number in range(40):
+        name = f"n{number:05}"
+        found.event("c", free(name, version=2), 1.0)
+        found.look(name, 1.0)
+    rounds = [found.doubtful(1.0) for _ in range(6)]
+    assert max(map(len, rounds)) == CHECKS_MAX + 1
+    doubted = {name for some in rounds for name in some}
+    assert {f"n{number:05}" for number in range(40)} <= doubted
+    assert all(set(nodes) <= {"a", "b", "c"} and len(nodes) >= 2 for nodes in rounds[0].values())
+    for number in range(40):
+        name = f"n{number:05}"
+        found.event("c", led(name, version=3), 2.0)
+        found.look(name, 2.0)
+    assert len(found.doubtful(2.0)) == 1
+
+
+def test_the_events_of_one_turn_are_acknowledged_in_few_messages() -> None:
+    out, seen = Outbox(), SeenEvents()
+    for number in range(100):
+        for node in "ab":
+            seen.note(node, Seen(7, ((f"n{number:03}", number),)))
+    seen.note("a", Seen(7, (("n000", 500),)))
+    assert seen
+    seen.tell(out)
+    sends = out.take_sends()
+    assert len(sends) == 4
+    assert all(len(encode(message)) < 1_000 for _, message in sends)
+    told = [
+        pair
+        for node, message in sends
+        if node == "a" and isinstance(message, Seen)
+        for pair in message.versions
+    ]
+    assert dict(told) == {f"n{number:03}": number or 500 for number in range(100)}
+    assert not seen
 
 
 def test_a_change_carries_label_data_and_token() -> None:
@@ -54,10 +157,11 @@ def test_a_prefix_says_nothing_of_names_that_were_never_led() -> None:
     assert found.look("n1", 0.1) is None
     for node in "abc":
         found.event(node, led("n2"), 0.1)
-    assert [(c.name, c.state) for c in found.look_at_all(0.1)] == [("n2", State.LED)]
+    assert [(c.name, c.state) for c in look_at_all(found, 0.1)] == [("n2", State.LED)]
     for node in "abc":
         found.event(node, free("n2", version=2), 0.2)
-    assert [(c.name, c.state) for c in found.look_at_all(0.2)] == [("n2", State.FREE)]
+    changed = found.look("n2", 0.2)
+    assert changed is not None and changed.state is State.FREE
 
 
 def test_silence_is_unknown_and_the_state_comes_back() -> None:

@@ -6,7 +6,6 @@ Commit informs; it never changes what an acceptor holds, and never arms a timer 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ from paxlock.core.messages import (
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
 from paxlock.core.record import Record
+from paxlock.core.subscription import EVENTS_IN_FLIGHT, Subscription
 from paxlock.core.timers import Timers
 
 __all__ = ["EventTimer", "InquiryTimer", "Learner"]
@@ -40,9 +40,6 @@ __all__ = ["EventTimer", "InquiryTimer", "Learner"]
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-EVENT_RETRY_FIRST_S = 0.02
-EVENT_RETRY_MAX_S = 1.0
-EVENTS_IN_FLIGHT = 32
 SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
@@ -93,23 +90,6 @@ class Inquiry:
     wait: float = INQUIRY_FIRST_S
     views: dict[str, View] = attrs.field(factory=dict)
     lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
-
-
-@attrs.define(eq=False)
-class Subscription:
-    """One watch of one session. ``pending`` holds, per name, the version not yet acknowledged.
-
-    The present state of a prefix is told in the order of the names, as many at a time as may be in flight.
-    """
-
-    session: bytes
-    watch: int
-    pattern: str
-    prefix: bool
-    lapses_at: float
-    pending: dict[str, int] = attrs.field(factory=dict)
-    told_to: str | None = None  #: while the present state is being told: the last name that is under way
-    retry: float = EVENT_RETRY_FIRST_S
 
 
 class Learner:
@@ -163,8 +143,7 @@ class Learner:
             return
         if self._hearsay.claim(message, record):
             self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
-        if record is not None and record.lease is not None:
-            self._publish(name, now)
+        self._publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
         """Ask the other nodes what there is in what was heard."""
@@ -211,6 +190,7 @@ class Learner:
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
         """A Release of this candidate was heard."""
+        self._hearsay.unname(name, candidate)
         known = self._chosen.get(name)
         if known is not None and known.lease.candidate == candidate and not known.released:
             known.released = True
@@ -227,7 +207,7 @@ class Learner:
                 self._publish(name, now)  # what was told last does not hold any more
             self._shown.pop(name, None)
             return
-        if name in self._hearsay:
+        if record.lease is not None:
             self._hearsay.confirmed_by(record, now)
             known = self._chosen.get(name)
         lease = record.lease
@@ -247,7 +227,7 @@ class Learner:
         record = self._acceptor.records.get(name)
         known = self._chosen.get(name)
         if record is None:
-            return View(request, name, self._acceptor.floor, None, 0, False, False, False, 0)
+            return self._without_lease(name, self._acceptor.floor, None, request)
         lease = record.lease
         if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
             return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
@@ -266,9 +246,16 @@ class Learner:
             return View(request, name, record.term, lease, lease_term, True, chosen, False, left)
         # A term that is promised is not closed: only closed terms speak against a tenure (section 6).
         term = record.term if record.owner is None else record.term - 1
+        return self._without_lease(name, term, known, request)
+
+    def _without_lease(self, name: str, term: int, known: Chosen | None, request: int) -> View:
+        """Where none is held: what is known to be chosen, or of whom there is talk, if of anybody."""
+        heard = self._hearsay.named(name)
         if known is not None:
             term = max(term, known.term)
             return View(request, name, term, known.lease, known.term, False, True, known.released, 0)
+        if heard is not None:
+            return View(request, name, term, heard[0], heard[1], False, False, False, 0)
         return View(request, name, term, None, 0, False, False, False, 0)
 
     # A value that was chosen without anybody's knowledge
@@ -324,7 +311,7 @@ class Learner:
         if node not in self._others:
             return
         record = self._acceptor.records.get(view.name)
-        if self._hearsay.answered(node, view, record, now) and record is not None:
+        if self._hearsay.answered(node, view, record, now):
             self._publish(view.name, now)
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None:
@@ -379,7 +366,7 @@ class Learner:
         else:
             self._by_name.setdefault(message.pattern, set()).add(key)
             self._version += 1
-            found.pending[message.pattern] = self._version
+            found.queue(message.pattern, self._version)
         self._send_events(found, now)
         return found
 
@@ -394,7 +381,7 @@ class Learner:
             found.told_to = name
             if name not in found.pending:
                 self._version += 1
-                found.pending[name] = self._version
+                found.queue(name, self._version)
         found.told_to = None
 
     def unwatch(self, message: Unwatch, session: bytes) -> None:
@@ -405,20 +392,10 @@ class Learner:
         found = self._subscriptions.get((session, message.watch))
         if found is None:
             return
-        full = len(found.pending) > EVENTS_IN_FLIGHT
-        acknowledged = 0
-        for name, version in message.versions:
-            if found.pending.get(name, version + 1) <= version:
-                del found.pending[name]
-                acknowledged += 1
-        if not acknowledged:
-            return
-        found.retry = EVENT_RETRY_FIRST_S
-        left = min(len(found.pending), EVENTS_IN_FLIGHT - acknowledged if full else EVENTS_IN_FLIGHT)
-        self._tell_more(found, acknowledged)
-        if len(found.pending) > left:
-            # Only what moves up: those before it are on their way already.
-            self._send_events(found, now, after=max(0, left))
+        acknowledged = found.seen(message.versions, now)
+        if acknowledged:
+            self._tell_more(found, acknowledged)
+            self._send_events(found, now)
 
     def repeat(self, key: EventTimer, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
@@ -428,10 +405,9 @@ class Learner:
         if found.lapses_at <= now:
             self._drop((key.session, key.watch))
             return
-        if found.pending:
-            self._send_events(found, now)
-            found.retry = min(found.retry * 2.0, EVENT_RETRY_MAX_S)
-        self._timers.add(found.lapses_at, key)
+        for name in found.late(now):
+            self._send_event(found, name, self.view(name, now), now)
+        self._send_events(found, now)
 
     def _publish(self, name: str, now: float) -> None:
         """Queue an event for those who watch, if the view differs from the one shown last."""
@@ -453,20 +429,20 @@ class Learner:
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
-            if found.pending.pop(name, None) is not None:
+            if found.queue(name, self._version):
                 self._tell_more(found, 1)  # names that change again and again step back behind the others
-            found.pending[name] = self._version
-            found.retry = EVENT_RETRY_FIRST_S
             if len(found.pending) <= EVENTS_IN_FLIGHT:
-                event = Event(found.watch, self._version, view)
-                self.sends.append((found.session, event))
-                self._timers.add(now + found.retry, EventTimer(*key))
+                self._send_event(found, name, view, now)
+            self._timers.add(now + found.retry, EventTimer(*key))
 
-    def _send_events(self, found: Subscription, now: float, *, after: int = 0) -> None:
-        for name, version in islice(found.pending.items(), after, EVENTS_IN_FLIGHT):
-            self.sends.append((found.session, Event(found.watch, version, self.view(name, now))))
-        if found.pending:
-            self._timers.add(now + found.retry, EventTimer(found.session, found.watch))
+    def _send_events(self, found: Subscription, now: float) -> None:
+        for name in found.unsent():
+            self._send_event(found, name, self.view(name, now), now)
+        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+
+    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
+        found.sent(name, now)
+        self.sends.append((found.session, Event(found.watch, found.pending[name], view)))
 
     def _drop(self, key: tuple[bytes, int]) -> None:
         found = self._subscriptions.pop(key, None)

@@ -5,6 +5,7 @@ The states of one name never run backwards: a tenure is shown by its fencing tok
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 
 import attrs
@@ -13,11 +14,20 @@ from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Event, Seen, View, Watch
 from paxlock.core.notices import Changed
+from paxlock.core.outbox import Outbox
 from paxlock.core.quorum import blocking
 from paxlock.core.standing import Judgement, State, judge, knows, over
 from paxlock.core.value import value
 
-__all__ = ["WATCH_LAPSE_S", "WATCH_REFRESH_S", "WatchTimer", "Watcher"]
+__all__ = [
+    "LOOK_PAUSE_S",
+    "WATCH_LAPSE_S",
+    "WATCH_REFRESH_S",
+    "LookTimer",
+    "SeenEvents",
+    "WatchTimer",
+    "Watcher",
+]
 
 WATCH_REFRESH_FIRST_S = 0.02
 WATCH_REFRESH_S = 1.0
@@ -26,6 +36,17 @@ WATCH_LAPSE_S = 3.5
 WATCH_NAMES_MAX = 100_000
 WATCH_NAMES_LOOKED_AT = 64
 CHECKS_MAX = 16
+LOOKED_AT_ONCE = 256
+LOOK_PAUSE_S = 0.002
+SEEN_BYTES = 900
+SEEN_EACH_BYTES = 12  #: what a version and its frame take at most
+
+
+@value
+class LookTimer:
+    """More names are to be looked at again."""
+
+    ticket: int
 
 
 @value
@@ -60,8 +81,11 @@ class Watcher:
     views: dict[str, dict[str, tuple[int, View, Lives]]] = attrs.field(factory=dict)
     shown: dict[str, Shown] = attrs.field(factory=dict)
     checks: dict[int, tuple[str, dict[str, int]]] = attrs.field(factory=dict)
-    turn: int = 0
     refresh: float = WATCH_REFRESH_FIRST_S
+    _led: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: names shown as led
+    _uneven: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: of which not all nodes say the same
+    _looked_with: tuple[frozenset[str], bool] | None = None
+    _to_look_at: list[str] = attrs.field(factory=list)
 
     def subscription(self, request: int) -> Watch:
         return Watch(request, self.ticket, self.pattern, self.prefix, int(WATCH_LAPSE_S * 1000))
@@ -105,23 +129,19 @@ class Watcher:
         A node that has forgotten a name, or has lost its memory, says nothing of it any more, and its last
         word would count for ever. One in turn, and those of which not all nodes say the same.
         """
-        if not self.prefix:
+        if not self.prefix or not self._led:
             return {}
-        led = [(name, shown.candidate) for name, shown in self.shown.items() if shown.state is State.LED]
-        fresh = self._fresh(now)
-        chosen: dict[str, list[str]] = {}
-        for step in range(len(led)):
-            name, candidate = led[(self.turn + step) % len(led)]
-            assert candidate is not None
-            views = self.views.get(name, {})
-            said = [node for node in views if knows(views[node][1], candidate)]
-            if not step or not fresh.issubset(said):
-                chosen[name] = said
-                if len(chosen) > CHECKS_MAX:
-                    self.turn += step
-                    break
-        self.turn += 1
-        return chosen
+        self._led.move_to_end(next(iter(self._led)))
+        names = [next(reversed(self._led)), *islice(self._uneven, CHECKS_MAX)]
+        for name in names[1:]:
+            self._uneven.move_to_end(name)
+        return {name: self._saying(name) for name in names}
+
+    def _saying(self, name: str) -> list[str]:
+        """The nodes that speak for the lease that is shown."""
+        candidate = self.shown[name].candidate
+        views = self.views.get(name, {})
+        return [node for node in views if candidate is not None and knows(views[node][1], candidate)]
 
     def check(self, request: int, name: str) -> None:
         """Nodes are asked for their views of the name."""
@@ -155,6 +175,20 @@ class Watcher:
 
     def look(self, name: str, now: float) -> Changed | None:
         """The new state of a name, if it differs from the one told last."""
+        changed = self._look(name, now)
+        # What is asked for again follows from what is shown: no refresh looks at all names for it.
+        if self.shown[name].state is not State.LED:
+            self._led.pop(name, None)
+            self._uneven.pop(name, None)
+            return changed
+        self._led.setdefault(name)
+        if self._fresh(now).issubset(self._saying(name)):
+            self._uneven.pop(name, None)
+        else:
+            self._uneven.setdefault(name)
+        return changed
+
+    def _look(self, name: str, now: float) -> Changed | None:
         shown = self.shown.setdefault(name, Shown())
         if not self.in_touch(now):
             if not shown.told and now < self.since + FIRST_ANSWER_S:
@@ -179,13 +213,29 @@ class Watcher:
             return self._tell(name, shown, State.FREE, None)
         return None
 
-    def look_at_all(self, now: float) -> list[Changed]:
-        """Look again at every name, as when a node has not been heard for too long."""
-        names = list(self.views)
-        if not self.prefix and self.pattern not in self.views:
-            names.append(self.pattern)
-        found = (self.look(name, now) for name in names)
+    def look_around(self, now: float) -> None:
+        """All names are to be looked at again, if the nodes that count are others than when that was done
+        last: what a name is follows from what they have said, and that is looked at when it comes.
+        """
+        fresh = frozenset(self._fresh(now))
+        waits = len(fresh) < blocking(len(self.nodes)) and now < self.since + FIRST_ANSWER_S
+        if (fresh, waits) != self._looked_with:
+            self._looked_with = (fresh, waits)
+            self._to_look_at = list(self.views)
+            if not self.prefix and self.pattern not in self.views:
+                self._to_look_at.append(self.pattern)
+            self._to_look_at.reverse()
+
+    def look_on(self, now: float) -> list[Changed]:
+        """Look at some of them; those that have changed. There are more while ``to_look_at`` says so."""
+        some = [self._to_look_at.pop() for _ in range(min(LOOKED_AT_ONCE, len(self._to_look_at)))]
+        found = (self.look(name, now) for name in some if name in self.views or not self.prefix)
         return [changed for changed in found if changed is not None]
+
+    @property
+    def to_look_at(self) -> int:
+        """How many names are still to be looked at again."""
+        return len(self._to_look_at)
 
     def _fresh(self, now: float) -> set[str]:
         return {node for node, at in self.heard.items() if now - at < WATCH_LAPSE_S}
@@ -200,3 +250,34 @@ class Watcher:
         shown.state, shown.term, shown.told = state, term, True
         label, data = (lease.label, lease.data) if lease is not None else ("", b"")
         return Changed(self.ticket, name, state, term, label, data)
+
+
+class SeenEvents:
+    """The events that have come in one turn: acknowledged together, many in one message."""
+
+    __slots__ = ("_versions",)
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[str, int], dict[str, int]] = {}  #: by node and watch
+
+    def __bool__(self) -> bool:
+        return bool(self._versions)
+
+    def note(self, node: str, seen: Seen) -> None:
+        """To be told with the others."""
+        self._versions.setdefault((node, seen.watch), {}).update(seen.versions)
+
+    def tell(self, out: Outbox) -> None:
+        """Tell each node what has come since this was done last."""
+        for (node, watch), versions in self._versions.items():
+            some: list[tuple[str, int]] = []
+            room = SEEN_BYTES
+            for name, version in versions.items():
+                size = len(name.encode()) + SEEN_EACH_BYTES
+                if size > room:
+                    out.send(node, Seen(watch, tuple(some)))
+                    some, room = [], SEEN_BYTES
+                room -= size
+                some.append((name, version))
+            out.send(node, Seen(watch, tuple(some)))
+        self._versions.clear()

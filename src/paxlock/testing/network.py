@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
+from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.machines import ClientMachine, Datagram, Machine, NodeMachine
 from paxlock.testing.moments import What
 from paxlock.testing.scenario import TAIL_MAX_S
@@ -52,6 +53,7 @@ class Network:
         self.keyring = (
             Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
         )
+        self._sealed: dict[tuple[bytes, int], bytes] = {}
         self._sim = simulation
         self._scenario = simulation.scenario
         self._links: dict[Link, Random] = {}
@@ -104,6 +106,8 @@ class Network:
 
     def send(self, machine: Machine, data: bytes, address: Address) -> None:
         """One datagram is on its way, or lost."""
+        if self._scenario.forks and self._scenario.sealed:
+            self._check_number(machine, data)
         target = self.machines.get(address)
         if target is None:
             return
@@ -130,6 +134,13 @@ class Network:
             arriving = Datagram(shape, machine.address, machine.label, damaged)
             sim.at(sim.true + delay, self._arrive, address, arriving)
 
+    def _check_number(self, machine: Machine, data: bytes) -> None:
+        """A number seals one text: it is the nonce."""
+        header = parse_untrusted(data)
+        before = self._sealed.setdefault((header.sender.identity, header.sequence), data)
+        if before != data:
+            raise CheckFailed("nonce", f"{machine.label} seals two texts with its number {header.sequence}")
+
     def _arrive(self, address: Address, datagram: Datagram) -> None:
         """To whoever is at the address by now."""
         machine, sim = self.machines[address], self._sim
@@ -146,10 +157,11 @@ class Network:
         rng = Random(f"who is far {seed}")
         far_node, far_client = rng.randrange(scenario.nodes), rng.randrange(max(1, scenario.clients))
         for machine in (source, target):
-            if isinstance(machine, ClientMachine):
-                longer += scenario.far_client if machine.slot == far_client else 0.0
-            elif machine is self._sim.nodes.all[far_node]:
-                longer += scenario.far_node
+            if isinstance(machine, ClientMachine) and machine.slot == far_client:
+                longer += scenario.far_client
+            elif isinstance(machine, NodeMachine):
+                far = machine.node_id == self._sim.nodes.members[far_node].node_id
+                longer += scenario.far_node if far else 0.0
         return longer
 
     def _delays(self, link: Link, rng: Random, longer: float) -> tuple[float, ...]:

@@ -223,12 +223,79 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "queries",
                 "PollQuery._note",
-                "Said(candidate, term, self.requests[-1],",
-                "Said(candidate, term, 0,",
+                "life, self.requests[-1],",
+                "life, 0,",
             ),
         ),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
+    ),
+    Mutation(
+        "poll-of-two-lives",
+        "section 6: what a node said before it was started again counts with what it says now",
+        (Edit("queries", "PollQuery._note", "(candidate, term, life)", "(candidate, term, said.life)"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_was_started_again_has_not_said_it_twice",
+    ),
+    Mutation(
+        "poll-that-gives-up",
+        "section 6: a poll is unknown as soon as all nodes have answered and do not agree",
+        (
+            Edit(
+                "queries",
+                "PollQuery.result",
+                "owing = set(self.nodes) - self._recovering",
+                "owing = self.open - self._recovering",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree",
+    ),
+    Mutation(
+        "list-without-patience",
+        "section 6: the patience of a list counts from its first page",
+        (Edit("queries", "ListQuery._take", "self.began = now", "pass"),),
+        test="tests/unit/test_session.py::test_a_list_has_patience_while_pages_come",
+    ),
+    Mutation(
+        "events-repeated-too-soon",
+        "section 6: the answer to an event that was repeated is measured as a round trip",
+        (Edit("subscription", "Subscription.seen", "sent.once and", ""),),
+        test="tests/unit/test_subscription.py::test_an_answer_to_what_was_repeated_is_not_measured",
+    ),
+    Mutation(
+        "silence-unnoticed",
+        "section 6: a watcher of many names does not look at them when a node falls silent",
+        (
+            Edit(
+                "watcher",
+                "Watcher.look_around",
+                "(fresh, waits) != self._looked_with",
+                "self._looked_with is None",
+            ),
+        ),
+        test="tests/unit/test_watcher.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
+    ),
+    Mutation(
+        "all-names-at-once",
+        "section 5: a session asks for all names at once",
+        (Edit("turns", "Turns.ask", "not self._waiting and len(self._began) < self.size", "True"),),
+        test="tests/paper/test_section_5_turns.py"
+        "::test_many_names_at_once_are_asked_for_in_turns_and_in_their_order",
+    ),
+    Mutation(
+        "held-names-in-the-way",
+        "section 5: who waits for a held name keeps its turn",
+        (
+            Edit(
+                "turns",
+                "Turns.done",
+                "began = self._began.pop(number, None)",
+                "began = self._began.get(number)",
+            ),
+        ),
+        test="tests/paper/test_section_5_turns.py"
+        "::test_a_thousand_that_wait_for_held_names_leave_room_for_one_that_is_free",
     ),
     Mutation(
         "two-attempts-alive",
@@ -342,13 +409,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
-        (Edit("proposer", "Proposer.must_withdraw", "age + grace / 2.0 or", "age + grace or"),),
+        (Edit("proposer", "Proposer.must_withdraw", "age + longer / 2.0", "age + longer"),),
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
-        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, wish.label)", "prepare"),),
+        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
     ),
@@ -457,5 +524,18 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/unit/test_recovery.py::test_an_incarnation_from_the_future_is_neither_noted_nor_answered",
+    ),
+    Mutation(
+        "heard-of-and-over",
+        "section 6: a node that has only heard of a holder speaks against it",
+        (
+            Edit(
+                "standing",
+                "_speaks_of",
+                "view.lease is not None and view.lease.candidate == candidate and not view.released",
+                "knows(view, candidate)",
+            ),
+        ),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_of_whom_there_is_talk_is_not_said_to_be_over",
     ),
 )
