@@ -34,6 +34,7 @@ ANSWER_WAIT_S = 5.0
 GREETING_WAIT_S = 0.2
 TTL_MS = 10_000
 REFRESH_MS = 5_000
+WINDOW_MS = 10
 
 
 class EchoCluster(Cell):
@@ -122,6 +123,7 @@ class Asker:
             Candidate(self._session, attempt),
             0,
             REFRESH_MS,
+            WINDOW_MS,
             self._label,
             TTL_MS,
             b"",

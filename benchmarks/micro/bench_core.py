@@ -43,7 +43,7 @@ def test_acceptor_prepare_accept_release(benchmark: Benchmark) -> None:
     def once() -> object:
         attempt = next(attempts)
         candidate = Candidate(SESSION, attempt)
-        promise = node.prepare(Prepare(attempt, "n", 1, candidate, 0, 0, "w"), clock())
+        promise = node.prepare(Prepare(attempt, "n", 1, candidate, 0, 0, 10, "w"), clock())
         assert isinstance(promise, Promise)
         lease = Lease(candidate, 10_000, "w", b"")
         accepted = node.accept(Accept(attempt, "n", promise.term, lease, attempt, 0), clock())

@@ -32,7 +32,9 @@ LEASE = Lease(CANDIDATE, 10_000, LABEL, b"")
 MANY = tuple(range(1000, 1050))
 
 HOT: dict[str, Message] = {
-    "StandingPrepare": StandingPrepare(77, "jobs/nightly", 5, CANDIDATE, 0, 5_000, LABEL, 10_000, b"", 99),
+    "StandingPrepare": StandingPrepare(
+        77, "jobs/nightly", 5, CANDIDATE, 0, 5_000, 10, LABEL, 10_000, b"", 99
+    ),
     "Accepted": Accepted(77, "jobs/nightly", CANDIDATE, 5, 99),
     "Commit": Commit("jobs/nightly", 5, LEASE),
     "Release": Release(78, "jobs/nightly", CANDIDATE, 5),

@@ -67,9 +67,15 @@ EPOCH_MAX = (1 << 32) - 1
 CELL_SIZES = (1, 3, 5, 7)
 MAX_TTL_MAX_S = 24 * 3600.0
 GRACE_MIN_S = 0.001
+GRACE_S = 0.2  #: what is assumed of the network until it was measured
 DRIFT_MAX = 0.1
 SEEDS_MAX = 64
 ADDRESSES_MAX_BYTES = 700  #: of all nodes together: a node tells them in one datagram
+
+
+def default_grace(max_ttl: float) -> float:
+    """The grace of a cell that states none, in seconds: below any ``max_ttl``."""
+    return min(GRACE_S, max_ttl / 4.0)
 
 
 def _to_millis(seconds: float) -> float:
@@ -104,7 +110,9 @@ class Cell:
     members: tuple[Member, ...] = attrs.field(converter=_to_members)
     max_ttl: float = attrs.field(default=30.0, converter=_to_millis)
     drift: float = attrs.field(default=0.01, converter=_to_millionths)
-    grace: float = attrs.field(default=0.01, converter=_to_millis)
+    grace: float = attrs.field(
+        default=attrs.Factory(lambda self: default_grace(self.max_ttl), takes_self=True), converter=_to_millis
+    )
     keys: tuple[tuple[int, bytes], ...] = attrs.field(default=(), repr=False)
     unsealed: bool = False
     insecure: bool = False
@@ -125,12 +133,13 @@ class Cell:
         *,
         max_ttl: float = 30.0,
         drift: float = 0.01,
-        grace: float = 0.01,
+        grace: float | None = None,
         key: bytes | None = None,
     ) -> Cell:
         """Make a cell with a fresh random id, and a fresh key unless one of 32 bytes is given.
 
-        ``members`` are node ids and their addresses; ``max_ttl`` and ``grace`` are seconds.
+        ``members`` are node ids and their addresses; ``max_ttl`` and ``grace`` are seconds. Nobody needs to
+        give a grace: it is what a client assumes of the network until it has measured it.
         Raises ConfigError where they do not fit together.
         """
         if isinstance(members, Mapping):
@@ -139,15 +148,15 @@ class Cell:
             from paxlock.wire.keyring import new_key  # here, because it loads cryptography
 
             key = new_key()
-        return cls(
+        cell = cls(
             cell_id=os.urandom(CELL_ID_BYTES),
             epoch=1,
             members=members,
             max_ttl=max_ttl,
             drift=drift,
-            grace=grace,
             keys=identified([_check_key(key)]),
         )
+        return cell if grace is None else attrs.evolve(cell, grace=grace)
 
     @classmethod
     def load(cls, path: StrPath, *, key_file: StrPath | None = None) -> Cell:
@@ -170,9 +179,9 @@ class Cell:
             cell_id=bytes.fromhex(table["id"]),
             epoch=table["epoch"],
             members=[Member(node["id"], node["address"]) for node in table["nodes"]],
-            max_ttl=duration_of(table, "max_ttl", 30.0),
+            max_ttl=(max_ttl := duration_of(table, "max_ttl", 30.0)),
             drift=table.get("drift", 0.01),
-            grace=duration_of(table, "grace", 0.01),
+            grace=duration_of(table, "grace", default_grace(max_ttl)),
             keys=keys,
             unsealed=not keys,
             insecure=table.get("insecure", False),

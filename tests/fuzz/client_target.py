@@ -381,10 +381,10 @@ def run(data: bytes) -> None:
 def _rivals() -> list[list[Step]]:
     """Another session holds the name, or part of it, or stands in line."""
     candidate = Candidate(SESSIONS[1], 1)
-    prepare = join([encode(Prepare(1, "n", 1, candidate, 5_000, 100, "rival"))])
+    prepare = join([encode(Prepare(1, "n", 1, candidate, 5_000, 100, 0, "rival"))])
     accept = join([encode(Accept(2, "n", 1, Lease(candidate, 5_000, "rival", b""), 1, 0))])
     held = [Step(10, who, 0, 0, payload) for who in range(3) for payload in (prepare, accept)]
-    second = join([encode(Prepare(1, "n", 1, Candidate(SESSIONS[2], 1), 9_000, 1_000, "second"))])
+    second = join([encode(Prepare(1, "n", 1, Candidate(SESSIONS[2], 1), 9_000, 1_000, 0, "second"))])
     line = [Step(10, who, 1, 0, second) for who in range(3)]
     return [held, [*held, *line], held[:2], [held[1], held[3], held[4]]]
 

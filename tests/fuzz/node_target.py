@@ -402,9 +402,9 @@ def _slow_seeds() -> list[bytes]:
     join_late = [*first, saved, Step(7, 0, 0, 31_000, b""), *late, saved, saved, *conversation()[6:20]]
     mine, term = Candidate(SESSIONS[0], 1), 10_000
     asks: list[Message] = [
-        Prepare(1, "n", term, mine, 0, 100, ""),
+        Prepare(1, "n", term, mine, 0, 100, 0, ""),
         Accept(2, "n", term, Lease(mine, 5_000, "", b""), 1, 0),
-        Prepare(1, "n", 2 * term, Candidate(SESSIONS[0], 2), 0, 1_000, ""),
+        Prepare(1, "n", 2 * term, Candidate(SESSIONS[0], 2), 0, 1_000, 0, ""),
         Release(3, "n", mine, 3 * term),
     ]
     high = [Step(0, 0, 0, 0, join([encode(ask)])) for ask in asks for _ in range(2)]
@@ -422,7 +422,11 @@ def seeds() -> tuple[bytes, ...]:
     starts = [write(bytes((0, mode)), steps) for mode in range(len(MODES))]
     crowd = [
         Step(
-            0, who, 0, 0, join([encode(Prepare(1, "n", 1, Candidate(SESSIONS[who], attempt), 0, 1_000, ""))])
+            0,
+            who,
+            0,
+            0,
+            join([encode(Prepare(1, "n", 1, Candidate(SESSIONS[who], attempt), 0, 1_000, 0, ""))]),
         )
         for attempt in (1, 2, 3)
         for who in range(len(SESSIONS))

@@ -31,6 +31,7 @@ from paxlock.core.messages import (
 from paxlock.core.notices import Granted
 from paxlock.core.recovery import Start, begin
 from paxlock.core.replica import Replica, ReplicaSettings
+from paxlock.core.round_trips import RoundTrip, RoundTrips
 from paxlock.core.session import Session, SessionSettings
 from paxlock.core.timers import Timers
 
@@ -112,12 +113,12 @@ class HandAcceptor:
         at_least: int = 1,
         age: float = 0.0,
         refresh: float = 0.0,
+        window: float = 0.0,
         name: str = NAME,
     ) -> Promise | Accepted | Refused | None:
         self.run_out(now)
-        message = Prepare(
-            1, name, at_least, who, round(age * 1000), round(refresh * 1000), who_is(who.session)
-        )
+        times = round(age * 1000), round(refresh * 1000), round(window * 1000)
+        message = Prepare(1, name, at_least, who, *times, who_is(who.session))
         return self.acceptor.prepare(message, now)
 
     def stand(
@@ -129,13 +130,14 @@ class HandAcceptor:
         at_least: int = 1,
         age: float = 0.0,
         refresh: float = 1.0,
+        window: float = 0.0,
         ttl: float = TTL,
         name: str = NAME,
     ) -> Promise | Accepted | Refused | None:
         """A standing Prepare: with the lease and a number."""
         self.run_out(now)
         label = who_is(who.session)
-        times = round(age * 1000), round(refresh * 1000)
+        times = round(age * 1000), round(refresh * 1000), round(window * 1000)
         message = StandingPrepare(1, name, at_least, who, *times, label, round(ttl * 1000), b"", seq)
         return self.acceptor.prepare(message, now)
 
@@ -205,13 +207,33 @@ def settings_for(nodes: str) -> SessionSettings:
     return SessionSettings(members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
 
 
+class SteadyTrips(RoundTrips):
+    """Round trips that were measured long ago, of which the window is as long as the grace: in these tests
+    answers come when the test has them come.
+    """
+
+    def __init__(self, nodes: str) -> None:
+        super().__init__(tuple(nodes))
+        self._measured = dict.fromkeys(nodes, RoundTrip(GRACE / 4, 0.0))
+
+    def measured(self, node: str, took: float) -> None:
+        pass
+
+
+def settled(session: Session, nodes: str) -> Session:
+    """The session, with its round trips measured."""
+    session._pacing.round_trips = SteadyTrips(nodes)
+    return session
+
+
 class HandSession:
     """One session whose nodes are played by the test."""
 
     def __init__(self, who: str = "athens", nodes: str = "abc", *, now: float = 0.0, seed: int = 1) -> None:
         self.who = who
         self.nodes = nodes
-        self.machine = Session(settings_for(nodes), session=session_id(who), now=now, rng=Random(seed))
+        machine = Session(settings_for(nodes), session=session_id(who), now=now, rng=Random(seed))
+        self.machine = settled(machine, nodes)
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
         self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say from now on

@@ -59,7 +59,7 @@ def serve(
 
 
 def prepare_from(who: bytes, at_least: int = 1) -> Prepare:
-    return Prepare(1, NAME, at_least, BYBLOS._replace(session=who), 0, 0, "")
+    return Prepare(1, NAME, at_least, BYBLOS._replace(session=who), 0, 0, 0, "")
 
 
 def mode_of(machine: Replica) -> NodeMode:

@@ -430,12 +430,12 @@ def test_s2_a_release_above_the_ceiling_waits_for_the_durable_raise() -> None:
 def test_s2_the_ceiling_is_durable_before_it_is_used() -> None:
     replica = replica_of("a", "abc")
     replica.take_effects()
-    replica.receive(Prepare(1, NAME, 1500, ATHENS, 0, 0, ""), ATHENS.session, 0.0)
+    replica.receive(Prepare(1, NAME, 1500, ATHENS, 0, 0, 0, ""), ATHENS.session, 0.0)
     effects = replica.take_effects()
     assert effects.persist is not None and effects.persist.ceiling >= 1500
     assert [m for _, m in effects.sends if isinstance(m, Prepare | Refused)] == []
     replica.persisted(effects.persist, 0.1)
-    replica.receive(Prepare(1, NAME, 1500, ATHENS, 0, 0, ""), ATHENS.session, 0.2)
+    replica.receive(Prepare(1, NAME, 1500, ATHENS, 0, 0, 0, ""), ATHENS.session, 0.2)
     (sent,) = [m for peer, m in replica.take_effects().sends if peer == ATHENS.session]
     assert promise(sent).term == 1500
 
@@ -460,7 +460,7 @@ def test_s13_a_commit_never_changes_what_an_acceptor_holds() -> None:
 
 def test_s13_a_commit_raises_no_promise() -> None:
     node = HandReplica(replica_of("a", "abc"))
-    node.receive(Prepare(1, NAME, 3, BYBLOS, 0, 0, ""), BYBLOS.session, 0.0)
+    node.receive(Prepare(1, NAME, 3, BYBLOS, 0, 0, 0, ""), BYBLOS.session, 0.0)
     node.receive(Commit(NAME, 50, lease_of(ATHENS)), ATHENS.session, 0.01)
     assert node.shows() == (3, "byblos", False)
     (answer,) = node.receive(Accept(2, NAME, 3, lease_of(BYBLOS), 1, 0), BYBLOS.session, 0.02)
@@ -469,7 +469,7 @@ def test_s13_a_commit_raises_no_promise() -> None:
 
 def test_s2_only_a_session_itself_proposes_for_its_candidates() -> None:
     node = HandReplica(replica_of("a", "abc"))
-    assert node.receive(Prepare(1, NAME, 1, ATHENS, 0, 0, ""), BYBLOS.session, 0.0) == []
+    assert node.receive(Prepare(1, NAME, 1, ATHENS, 0, 0, 0, ""), BYBLOS.session, 0.0) == []
     assert node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0), BYBLOS.session, 0.0) == []
     assert node.shows() == (0, "-", False)
     assert node.machine.counters["foreign candidate"] == 2

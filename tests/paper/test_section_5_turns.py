@@ -185,11 +185,9 @@ def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -
         cell.sessions["me"].release(ticket, cell.now, patience=1.0)
     cell.collect()
     begun, last = cell.now, numbered(3 * TURNS_FIRST)[-1]
-    while cell.now < begun + 1.5:  # one is heard every tenth of a second
-        cell.run(0.1, lost=lambda *_: True)
-        if answers:
-            first = next(iter(cell.sessions["me"]._contender._endings._endings.values())).name
-            cell.run(0.01, lost=partial(_not_about, first))
+    while cell.now < begun + 1.5:  # one is heard every half second
+        first = next(iter(cell.sessions["me"]._contender._endings._endings.values())).name
+        cell.run(0.5, lost=partial(_not_about, first) if answers else lambda *_: True)
     told = {notice.ticket for notice in cell.told("me", Ended)}
     assert (tickets[-1] in told) is not answers
     assert last in {e.name for e in cell.sessions["me"]._contender._endings._endings.values()}

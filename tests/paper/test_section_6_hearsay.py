@@ -100,10 +100,10 @@ def node_a(nodes: str = "abc") -> HandReplica:
 def test_s6_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it() -> None:
     node = node_a()
     claims(node, BYBLOS, 4, 0.0)
-    assert view_of(node, 0.0) == View(1, NAME, 0, None, 0, False, False, False, 0)
+    assert view_of(node, 0.0) == View(1, NAME, 0, lease_of(BYBLOS), 4, False, False, False, 0)
     request = questions(node, SOON)
     says(node, "b", holding(BYBLOS, 4, token=4), request, 0.11)
-    assert view_of(node, 0.11).lease is None
+    assert not view_of(node, 0.11).chosen
     says(node, "c", holding(BYBLOS, 4), request, 0.12)
     view = view_of(node, 0.12)
     assert (view.lease, view.lease_term, view.holds, view.chosen) == (
@@ -130,7 +130,7 @@ def test_s6_less_than_a_quorum_that_holds_in_one_term_confirms_nothing(views: li
     request = questions(node, SOON)
     for other, view in zip("bc", views, strict=True):
         says(node, other, view, request, 0.11)
-    assert view_of(node, 0.12).lease is None
+    assert not view_of(node, 0.12).chosen
 
 
 def test_s6_the_same_node_twice_is_no_quorum() -> None:
@@ -139,9 +139,9 @@ def test_s6_the_same_node_twice_is_no_quorum() -> None:
     request = questions(node, SOON)
     for other in ("b", "b", "b", "c"):
         says(node, other, holding(BYBLOS, 4, token=4), request, 0.11)
-    assert view_of(node, 0.12).lease is None
+    assert not view_of(node, 0.12).chosen
     says(node, "d", holding(BYBLOS, 4, token=4), request, 0.13)
-    assert view_of(node, 0.13).lease is not None
+    assert view_of(node, 0.13).chosen
 
 
 def test_s6_nodes_that_have_not_reached_the_term_refute_it_and_its_session_is_not_believed_again() -> None:
@@ -199,6 +199,33 @@ def test_s6_what_is_asked_about_is_bounded() -> None:
         node.machine.receive(Commit(f"n{number}", FAR, lease), ROGUE.session, 0.0)
     assert len(hearsay._doubts) == DOUBTS_MAX
     assert len(node.machine._acceptor.records) == 0  # nothing is remembered of what is only heard
+
+
+def test_s6_of_whom_there_is_talk_is_not_said_to_be_over() -> None:
+    """The others cannot confirm it: one of them has lost its disk. An old view of the third does not make an
+    end of the tenure together with this node, which only does not know.
+    """
+    node = node_a()
+    takes(node, CYRENE, 9, 0.0)
+    node.receive(Release(1, NAME, CYRENE, 9), CYRENE.session, 0.1)
+    for term in (4, 20):
+        claims(node, BYBLOS, term, 0.2, token=4)
+        node.tick(30.0)
+        view = view_of(node, 30.0)
+        assert (view.lease, view.chosen, view.holds, view.term) == (lease_of(BYBLOS), False, False, 9)
+        assert speaks_for_nobody(view)
+        assert not over({"a": view, "b": standing_at(9)}, 3, BYBLOS, 4)
+        assert over({"a": view, "b": standing_at(9)}, 3, ATHENS, 4)
+    node.receive(Release(1, NAME, BYBLOS, 20), BYBLOS.session, 30.1)
+    assert over({"a": view_of(node, 30.1), "b": standing_at(9)}, 3, BYBLOS, 4)
+
+
+def test_s6_what_ran_out_here_is_over_whatever_was_heard_of_it_before() -> None:
+    node = node_a()
+    claims(node, BYBLOS, 4, 0.0)
+    takes(node, BYBLOS, 4, 0.1)
+    node.tick(TTL + 1.0)
+    assert over({"a": view_of(node, TTL + 1.0), "b": standing_at(9)}, 3, BYBLOS, 4)
 
 
 # A node that holds the lease of another
@@ -269,7 +296,7 @@ def test_s6_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_
         assert in_doubt(view_of(node, float(second)))
     node.tick(TTL + 1.0)
     view = view_of(node, TTL + 1.0)
-    assert (view.lease, view.holds) == (None, False)
+    assert (view.chosen, view.holds) == (False, False)
     node.tick(60.0)
     assert NAME not in node.machine._learner._hearsay
 

@@ -234,7 +234,7 @@ def test_s6_a_term_that_is_promised_is_not_closed() -> None:
     """
     nodes = {node: HandReplica(replica_of(node, "abc")) for node in "ab"}
     for node in nodes.values():
-        assert node.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, ""), ATHENS.session, 0.0)
+        assert node.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, 0, ""), ATHENS.session, 0.0)
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=60.0)
     first = session.sent_to_all(Poll)

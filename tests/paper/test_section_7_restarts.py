@@ -326,7 +326,7 @@ def test_s7_a_clean_stop_keeps_the_floor() -> None:
 
 def test_s7_a_promise_without_a_lease_is_closed_by_a_clean_stop() -> None:
     old = HandReplica(replica_of("a", "abc"))
-    old.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, ""), ATHENS.session, 0.0)
+    old.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, 0, ""), ATHENS.session, 0.0)
     snapshot = old.machine.stop(GRACE / 2)
     assert snapshot is not None
     node = serve(start_of("a", attrs.evolve(old.machine.record, clean=True), snapshot))
@@ -401,7 +401,7 @@ def test_s7_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_cei
 def test_s7_while_sitting_out_it_answers_recovering_and_nothing_else() -> None:
     node = serve(start_of("a", member_record("a")))
     requests: list[Message] = [
-        Prepare(9, NAME, 1, ATHENS, 0, 50, ""),
+        Prepare(9, NAME, 1, ATHENS, 0, 50, 0, ""),
         Accept(9, NAME, 5, lease_of(ATHENS), 1, 0),
         Renew(9, ATHENS.session, 1, (1,)),
         Release(9, NAME, ATHENS, 5),

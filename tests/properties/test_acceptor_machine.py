@@ -113,7 +113,7 @@ class AcceptorMachine(RuleBasedStateMachine):
     def prepare(self, who: Candidate, at_least: int, age: int, refresh: int, pause: float) -> None:
         self.passes(pause)
         before = self.held
-        answer = self.acceptor.prepare(Prepare(1, NAME, at_least, who, age, refresh, ""), self.now)
+        answer = self.acceptor.prepare(Prepare(1, NAME, at_least, who, age, refresh, 0, ""), self.now)
         if isinstance(answer, Promise):
             assert not self.tombstone(who)
             assert before is None or before[0] == who
@@ -136,7 +136,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         before = self.held
         self.last_number += 1
         self.numbers[who, self.last_number] = (self.now, 10.0)
-        message = StandingPrepare(1, NAME, at_least, who, age, refresh, "", 10_000, b"", self.last_number)
+        message = StandingPrepare(1, NAME, at_least, who, age, refresh, 0, "", 10_000, b"", self.last_number)
         answer = self.acceptor.prepare(message, self.now)
         if isinstance(answer, Accepted):
             assert not self.tombstone(who)

@@ -222,8 +222,10 @@ entries = st.tuples(
 )
 
 
-@given(st.lists(entries, max_size=60))
-def test_a_line_is_what_a_dumb_sorted_list_says(steps: list[tuple[int, int, int, int, bool]]) -> None:
+@given(st.lists(entries, max_size=60), st.sampled_from([0.0, 0.5, 4.0]))
+def test_a_line_is_what_a_dumb_sorted_list_says(
+    steps: list[tuple[int, int, int, int, bool]], window: float
+) -> None:
     line = Line()
     dumb: dict[Candidate, tuple[float, float]] = {}  # arrival at the first entry, and when it lapses
     now = 0.0
@@ -234,13 +236,16 @@ def test_a_line_is_what_a_dumb_sorted_list_says(steps: list[tuple[int, int, int,
             left = line.remove(candidate)
             assert (left is None) is (dumb.pop(candidate, None) is None)
         else:
-            line.enter(candidate, age=age / 10, refresh=refresh / 10, at_least=1, label="", now=now)
+            line.enter(
+                candidate, age=age / 10, refresh=refresh / 10, at_least=1, label="", window=window, now=now
+            )
             arrival = dumb[candidate][0] if candidate in dumb else now - age / 10
             dumb[candidate] = (arrival, now + LAPSE_REFRESHES * (refresh / 10))
         waiting = sorted((arrival, c) for c, (arrival, lapses) in dumb.items() if lapses > now)
         assert [(entry.arrival, entry.candidate) for entry in line.entries(now)] == waiting
         head = line.head(now)
-        assert (head.candidate if head is not None else None) == (waiting[0][1] if waiting else None)
+        together = [c for arrival, c in waiting if arrival <= waiting[0][0] + window / 4]
+        assert (head.candidate if head is not None else None) == min(together, default=None)
         # Asking for the head drops those before it that have lapsed: they enter anew.
         for candidate, (arrival, lapses) in list(dumb.items()):
             if lapses <= now and (not waiting or (arrival, candidate) < waiting[0]):

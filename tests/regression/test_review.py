@@ -95,7 +95,7 @@ def test_the_answer_to_many_renewals_with_high_terms_fits_into_datagrams() -> No
         assert isinstance(answer, Accepted)
     missing = tuple(range(1 << 34, (1 << 34) + ATTEMPTS_MAX))
     for asked, held in ((attempts, True), (missing, False)):
-        answers = node.receive(Renew(2, ATHENS.session, 9, asked), ATHENS.session, 1.0)
+        answers = node.receive(Renew(2, ATHENS.session, 9, asked), ATHENS.session, 0.1)
         assert all(isinstance(answer, Renewed) and fits(answer) for answer in answers)
         renewed = [answer for answer in answers if isinstance(answer, Renewed)]
         assert {(answer.request, answer.seq) for answer in renewed} == {(2, 9)}
@@ -131,7 +131,7 @@ def test_a_page_of_a_line_with_the_longest_entries_fits() -> None:
     node.receive(Accept(1, name, 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
     for number in range(20):
         waiting = Candidate(session_id(f"w{number}"), INT_MAX)
-        node.receive(Prepare(1, name, 1, waiting, INT_MAX, 1_000, label), waiting.session, 0.0)
+        node.receive(Prepare(1, name, 1, waiting, INT_MAX, 1_000, 0, label), waiting.session, 0.0)
     (answer,) = node.receive(Waiting(INT_MAX, name, 0), ATHENS.session, 0.0)
     assert isinstance(answer, Waiters) and answer.entries and fits(answer)
 
@@ -139,7 +139,7 @@ def test_a_page_of_a_line_with_the_longest_entries_fits() -> None:
 def test_a_nonsensical_age_does_not_make_answers_unreadable() -> None:
     node = HandReplica(replica_of("a", "a"))
     node.receive(Accept(1, "n", 1, lease_of(ATHENS), 1, INT_MAX), ATHENS.session, 5.0)
-    (answer,) = node.receive(Prepare(2, "n", 1, BYBLOS, 0, 0, ""), BYBLOS.session, 5.0)
+    (answer,) = node.receive(Prepare(2, "n", 1, BYBLOS, 0, 0, 0, ""), BYBLOS.session, 5.0)
     assert isinstance(answer, Refused) and answer.occupant is not None and fits(answer)
 
 
@@ -208,7 +208,7 @@ def test_a_subscription_and_a_place_in_line_lapse_whatever_was_asked_for() -> No
     node = HandReplica(replica_of("a", "a"))
     node.receive(Watch(1, 7, "n", False, INT_MAX), BYBLOS.session, 0.0)
     node.receive(Accept(1, "n", 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
-    node.receive(Prepare(1, "n", 1, BYBLOS, 0, INT_MAX, ""), BYBLOS.session, 0.0)
+    node.receive(Prepare(1, "n", 1, BYBLOS, 0, INT_MAX, 0, ""), BYBLOS.session, 0.0)
     node.tick(120.0)
     assert not node.machine._learner._subscriptions
     node.receive(Accept(1, "n", 9, lease_of(ATHENS), 2, 0), ATHENS.session, 120.0)

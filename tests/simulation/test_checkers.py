@@ -92,7 +92,7 @@ def test_a_grant_that_comes_too_late_is_seen() -> None:
 
 
 def prepare(candidate: Candidate) -> Message:
-    return Prepare(1, "n", 1, candidate, 0, 0, "")
+    return Prepare(1, "n", 1, candidate, 0, 0, 0, "")
 
 
 def test_a_session_that_goes_on_after_release_is_seen() -> None:

@@ -11,8 +11,8 @@ from paxlock.testing.moments import Moment, What
 from paxlock.testing.timeline import KEY, Held, rendered, tenures
 
 CANDIDATE = Candidate(b"s" * 16, 2)
-PREPARE = Prepare(1, "jobs", 4, CANDIDATE, 0, 0, "client 0")
-OTHER_NAME = Prepare(2, "mail", 1, CANDIDATE, 0, 0, "client 0")
+PREPARE = Prepare(1, "jobs", 4, CANDIDATE, 0, 0, 0, "client 0")
+OTHER_NAME = Prepare(2, "mail", 1, CANDIDATE, 0, 0, 0, "client 0")
 PROMISE = Promise(1, "jobs", CANDIDATE, 5, 0, 0)
 ACCEPT = Accept(3, "jobs", 5, Lease(CANDIDATE, 300, "", b""), 7, 0)
 

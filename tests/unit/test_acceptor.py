@@ -39,7 +39,7 @@ def accept(node: Acceptor, name: str, candidate: Candidate, term: int = 1, now: 
 def prepare(
     node: Acceptor, name: str, candidate: Candidate, now: float, *, age: int = 0, at_least: int = 1
 ) -> Promise | Accepted | Refused | None:
-    return node.prepare(Prepare(1, name, at_least, candidate, age, 5_000, "w"), now)
+    return node.prepare(Prepare(1, name, at_least, candidate, age, 5_000, 0, "w"), now)
 
 
 def run(node: Acceptor, timers: Timers, now: float) -> None:

@@ -29,7 +29,7 @@ S2 = bytes(range(16, 32))
 RUN = bytes(range(32, 48))
 CANDIDATE = Candidate(S1, 7)
 LEASE = Lease(CANDIDATE, 10_000, "host-1", b"10.0.0.7:8080", 5)
-OCCUPANT = m.Occupant(CANDIDATE, m.Occupancy.PROMISED, 12, "host-1", 900, 10_000)
+OCCUPANT = m.Occupant(CANDIDATE, m.Occupancy.PROMISED, 12, "host-1", 900, 10_000, 40)
 VIEW = m.View(9, "jobs", 6, LEASE, 5, True, True, False, 900)
 MEMBERS = (m.Member("a", "10.0.0.7:7400"), m.Member("b", "[::1]:7400"))
 
@@ -43,12 +43,12 @@ GREETED = m.Greeted(
 GOLDEN: list[tuple[m.Message, str]] = [
     (m.Hello(1), "820101"),
     (
-        m.Prepare(2, "jobs", 5, CANDIDATE, 1500, 50, "host-1"),
-        "880202646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc183266686f73742d31",
+        m.Prepare(2, "jobs", 5, CANDIDATE, 1500, 50, 80, "host-1"),
+        "890202646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc1832185066686f73742d31",
     ),
     (
-        m.Accept(3, "jobs", 5, LEASE, 8, 1500),
-        "870303646a6f627305858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a3830383005081905dc",
+        m.Accept(3, "jobs", 5, LEASE, 8, 1500, 80),
+        "880303646a6f627305858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a3830383005081905dc1850",
     ),
     (
         m.Commit("jobs", 5, LEASE),
@@ -65,7 +65,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (
         m.Refused(2, "jobs", CANDIDATE, m.RefusalReason.HELD, 6, 4, OCCUPANT),
-        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604878250000102030405060708090a0b0c0d0e0f07020c66686f73742d31190384192710f4",
+        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604888250000102030405060708090a0b0c0d0e0f07020c66686f73742d311903841927101828f4",
     ),
     (m.Recovering(2, 30_606), "830c0219778e"),
     (m.Accepted(3, "jobs", CANDIDATE, 6, 8), "860d03646a6f62738250000102030405060708090a0b0c0d0e0f070608"),
@@ -94,8 +94,8 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (m.Inquire(9, "jobs"), "831609646a6f6273"),
     (
-        m.StandingPrepare(2, "jobs", 5, CANDIDATE, 1500, 50, "host-1", 10_000, b"10.0.0.7:8080", 8),
-        "8b1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc183266686f73742d311927104d31302e302e302e373a3830383008",
+        m.StandingPrepare(2, "jobs", 5, CANDIDATE, 1500, 50, 80, "host-1", 10_000, b"10.0.0.7:8080", 8),
+        "8c1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc1832185066686f73742d311927104d31302e302e302e373a3830383008",
     ),
     (m.Waiting(10, "jobs", 20), "8418180a646a6f627314"),
     (m.List(11, "jobs/", "", 8), "8518190b656a6f62732f6008"),
@@ -159,7 +159,7 @@ def test_largest_values_pass() -> None:
     lease = Lease(Candidate(S1, INT_MAX), INT_MAX, "l" * 64, bytes(512), TERM_MAX)
     commit = m.Commit("\N{GREEK SMALL LETTER ALPHA}" * 127 + "x", TERM_MAX, lease)
     renew = m.Renew(0, S1, 1, tuple(range(ATTEMPTS_MAX)))
-    prepare = (INT_MAX, commit.name, TERM_MAX, lease.candidate, INT_MAX, INT_MAX, lease.label)
+    prepare = (INT_MAX, commit.name, TERM_MAX, lease.candidate, INT_MAX, INT_MAX, INT_MAX, lease.label)
     standing = m.StandingPrepare(*prepare, lease.ttl_ms, lease.data, INT_MAX)
     assert standing.lease == attrs.evolve(lease, token=0)
     assert decode_untrusted(join([encode(standing)])) == (standing,)

@@ -275,7 +275,7 @@ def test_a_new_cell() -> None:
         Member("c", "10.0.0.9:7400"),
     )
     assert (cell.epoch, cell.quorum, cell.node_ids) == (1, 2, ("a", "b", "c"))
-    assert (cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms) == (30_000, 10_000, 10)
+    assert (cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms) == (30_000, 10_000, 200)
     assert not cell.unsealed
     [(number, key)] = cell.keys
     assert len(cell.cell_id) == 16 and len(key) == 32 and number == key_id(key)
@@ -446,7 +446,7 @@ def test_the_defaults_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "cell.toml"
     path.write_text(LOCAL_TEXT)
     cell = Cell.load(path)
-    assert (cell.max_ttl, cell.drift, cell.grace, cell.unsealed) == (30.0, 0.01, 0.01, True)
+    assert (cell.max_ttl, cell.drift, cell.grace, cell.unsealed) == (30.0, 0.01, 0.2, True)
     assert cell.cell_id == bytes(range(16))
 
 

@@ -476,7 +476,7 @@ def test_of_two_runs_of_one_incarnation_the_later_stays() -> None:
 def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
     session, node = new_session(), new_node()
     acquaint(session, node)
-    sent = [Prepare(n, f"name-{n}", 1, Candidate(SESSION, n), 0, 50, "host") for n in range(100)]
+    sent = [Prepare(n, f"name-{n}", 1, Candidate(SESSION, n), 0, 50, 0, "host") for n in range(100)]
     for message in sent:
         session.queue("a", message)
     datagrams = session.flush()
@@ -489,7 +489,7 @@ def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
 def test_the_largest_standing_prepare_fits() -> None:
     largest = StandingPrepare(
         *(INT_MAX, "n" * NAME_MAX_BYTES, TERM_MAX, Candidate(SESSION, INT_MAX), INT_MAX, INT_MAX),
-        *("l" * LABEL_MAX_BYTES, INT_MAX, bytes(DATA_MAX_BYTES), INT_MAX),
+        *(INT_MAX, "l" * LABEL_MAX_BYTES, INT_MAX, bytes(DATA_MAX_BYTES), INT_MAX),
     )
     assert len(encode(largest)) <= new_session().room
 
@@ -698,7 +698,7 @@ def test_fuzz(sealed: bool) -> None:
     session, node = new_session(sealed=sealed), new_node(sealed=sealed)
     acquaint(session, node)
     session.queue("a", Hello(1))
-    session.queue("a", Prepare(2, "jobs", 1, Candidate(SESSION, 1), 0, 50, "host"))
+    session.queue("a", Prepare(2, "jobs", 1, Candidate(SESSION, 1), 0, 50, 0, "host"))
     node.queue(SESSION, Promise(2, "jobs", Candidate(SESSION, 1), 1, 0, 0))
     node.queue("b", Greet(1, 1, b"r" * 16))
     samples = [datagram for datagram, _ in session.flush() + node.flush()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from random import Random
 
 import pytest
 
@@ -17,6 +18,8 @@ from paxlock.core.lease_manager import (
     Tenure,
 )
 from paxlock.core.messages import Message, Renew, Renewed
+from paxlock.core.pacing import Pacing
+from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
 
 SESSION = b"athens".ljust(16, b".")
@@ -29,12 +32,14 @@ class Holder:
         self.sent: list[tuple[str, Renew]] = []
         self.timers = Timers()
         self.numbers = Numbers(30.0)
+        self.pacing = Pacing(0.2, Random(1), RoundTrips(("a", "b", "c")))
         requests = count(1)
         self.manager = LeaseManager(
             session=SESSION,
             nodes=("a", "b", "c"),
             timers=self.timers,
             numbers=self.numbers,
+            pacing=self.pacing,
             send=self.send,
             next_request=lambda: next(requests),
         )
@@ -198,3 +203,42 @@ def test_the_next_round_is_a_third_of_the_ttl_later() -> None:
     assert holder.take() == []
     holder.manager.renew(9_000, 6.0)
     assert [node for node, _ in holder.take()] == ["a", "b", "c"]
+
+
+def survives(begins: float, lasts: float, ttl: float) -> bool:
+    """Whether a tenure outlives a time in which nothing arrives; every other answer comes at once."""
+    holder = Holder()
+    tenure = holder.hold(1, ttl)
+    while (now := holder.timers.deadline()) < begins + 2.0 * ttl:
+        if now >= tenure.deadline:
+            return False
+        holder.due(now)
+        for node, asked in holder.take():
+            if not begins <= now < begins + lasts:
+                holder.answer(node, asked, now)
+    return True
+
+
+@pytest.mark.parametrize("ttl", [2.0, 5.0, 10.0, 30.0])
+def test_half_a_ttl_without_an_answer_costs_hardly_any_tenure(ttl: float) -> None:
+    """Whatever moment it begins at: repetitions do not become rarer while the end comes nearer."""
+    moments = 300
+    begins = [ttl + ttl / 3.0 * at / moments for at in range(moments)]  # a round of renewals has a third
+    lost = sum(not survives(begin, ttl / 2.0, ttl) for begin in begins)
+    assert lost / moments <= 0.007
+
+
+def test_a_renewal_is_not_repeated_before_its_answer_can_come() -> None:
+    holder = Holder()
+    for node in "abc":
+        holder.pacing.round_trips.measured(node, 0.2)
+    holder.hold(1)
+    holder.due(3.0)
+    assert len(holder.take()) == 3
+    first = holder.timers.deadline()
+    assert first == pytest.approx(3.75)  # a quarter of the round at the latest
+    for at in range(60):
+        holder.pacing.round_trips.measured("abc"[at % 3], 0.2)
+    holder.due(6.0)
+    holder.take()
+    assert holder.timers.deadline() == pytest.approx(6.3, abs=0.02)

@@ -151,13 +151,13 @@ def test_one_that_occupies_nothing_need_not_withdraw() -> None:
         who = Candidate(node.encode() * 16, 1)
         found.refused(node, no(RefusalReason.HELD, who=who, age_ms=9_000), 0.1)
     assert found.failed(frozenset())
-    assert not found.must_withdraw(age=0.1, grace=0.05, now=0.1)
+    assert not found.must_withdraw(age=0.1, window=0.05, now=0.1)
     found.occupies.add("a")
-    assert not found.must_withdraw(age=0.1, grace=0.05, now=0.1)  # what was heard once may be over
+    assert not found.must_withdraw(age=0.1, window=0.05, now=0.1)  # what was heard once may be over
     who = Candidate(b"a" * 16, 1)
     found.refused("a", no(RefusalReason.HELD, who=who, age_ms=9_000), 0.1)
     found.occupies.add("a")
-    assert found.must_withdraw(age=0.1, grace=0.05, now=0.1)
+    assert found.must_withdraw(age=0.1, window=0.05, now=0.1)
 
 
 def withdraws(age: float, other: Candidate, other_age: float, who: Candidate) -> bool:
@@ -168,7 +168,7 @@ def withdraws(age: float, other: Candidate, other_age: float, who: Candidate) ->
     for _ in range(2):
         found.refused("b", no(RefusalReason.HELD, who=other, age_ms=round(other_age * 1000)), 0.0)
     found.refused("c", no(RefusalReason.STALE), 0.0)
-    return found.must_withdraw(age=age, grace=0.04, now=0.0)
+    return found.must_withdraw(age=age, window=0.04, now=0.0)
 
 
 @pytest.mark.parametrize("apart_ms", range(0, 100, 3))
@@ -189,5 +189,5 @@ def test_an_occupant_grows_older_after_it_was_heard_of() -> None:
     found.promised("a", 1, 5)
     for node, who in 2 * (("b", ATHENS), ("c", Candidate(b"cyrene", 1))):
         found.refused(node, no(RefusalReason.HELD, who=who, age_ms=500), 1.0)
-    assert not found.must_withdraw(age=2.0, grace=0.05, now=2.0)  # they are 1.5 s old by now
-    assert found.must_withdraw(age=1.4, grace=0.05, now=2.0)
+    assert not found.must_withdraw(age=2.0, window=0.05, now=2.0)  # they are 1.5 s old by now
+    assert found.must_withdraw(age=1.4, window=0.05, now=2.0)

@@ -6,9 +6,11 @@ from paxlock.core.lease import Candidate
 from paxlock.core.queue import LINE_MAX_ENTRIES, Line
 
 
-def enter(line: Line, who: int, *, age: float = 0.0, refresh: float = 1.0, now: float = 0.0) -> Candidate:
+def enter(
+    line: Line, who: int, *, age: float = 0.0, refresh: float = 1.0, window: float = 0.0, now: float = 0.0
+) -> Candidate:
     candidate = Candidate(who.to_bytes(16, "big"), 1)
-    line.enter(candidate, age=age, refresh=refresh, at_least=who, label=str(who), now=now)
+    line.enter(candidate, age=age, refresh=refresh, at_least=who, label=str(who), window=window, now=now)
     return candidate
 
 
@@ -55,3 +57,37 @@ def test_a_full_line_drops_the_lapsed_before_the_youngest() -> None:
     assert len(line) == LINE_MAX_ENTRIES
     assert young in waiting
     assert lapsed not in waiting
+
+
+def test_of_those_that_came_together_the_smallest_candidate_is_next() -> None:
+    """Each node hears them in another order, but they are to name the same head."""
+    line = Line()
+    for who, age in ((3, 0.05), (2, 0.03), (1, 0.01)):
+        enter(line, who, age=age, window=0.1)
+    head = line.head(0.0)
+    assert head is not None and head.label == "2"  # within a quarter of the window; 1 came later
+    assert [entry.label for entry in line.entries(0.0)] == ["3", "2", "1"]
+
+
+def test_nobody_is_passed_over_by_those_that_come_later() -> None:
+    line = Line()
+    enter(line, 9, age=1.0, window=0.1)
+    for who in range(5):
+        enter(line, who, age=0.9, window=0.1)
+    head = line.head(0.0)
+    assert head is not None and head.label == "9"
+
+
+def test_who_asks_now_goes_before_those_that_came_together_with_it_and_are_larger() -> None:
+    line = Line()
+    assert not line.goes_before(0.0, Candidate(b"\0" * 16, 1), 0.1, 0.0)  # nobody is there
+    waiting = enter(line, 5, age=0.0, window=0.1)
+    smaller, larger = (Candidate(who.to_bytes(16, "big"), 1) for who in (4, 6))
+    assert not line.goes_before(0.02, smaller, 0.1, 0.02)
+    assert line.goes_before(0.02, larger, 0.1, 0.02)
+    assert line.goes_before(0.03, smaller, 0.1, 0.03)  # too late
+    assert not line.goes_before(-0.03, larger, 0.1, 0.03)  # older than all
+    assert line.goes_before(-0.02, larger, 0.1, 0.03)
+    assert not line.goes_before(0.02, waiting, 0.1, 0.02)
+    second = enter(line, 6, age=0.0, window=0.1)
+    assert line.goes_before(0.0, second, 0.1, 0.0)

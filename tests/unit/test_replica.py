@@ -86,7 +86,7 @@ def test_what_makes_no_sense_is_counted_and_dropped() -> None:
     assert ask(node, answer) == []
     assert ask(node, Greet(1, 1, b"x" * 16)) == []
     for message in (
-        Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, ""),
+        Prepare(1, "n", 1, Candidate(SESSION, 1), 0, 0, 0, ""),
         Poll(1, "n"),
         Names(1, "", (), False),
     ):
@@ -132,7 +132,7 @@ def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
         for attempt in asked[:80]:
             lease = Lease(Candidate(SESSION, attempt), 10_000, "", b"")
             assert ask(node, Accept(1, f"n{attempt}", term, lease, 1, 0)), term
-        found = ask(node, Renew(1 << 50, SESSION, 1 << 50, asked), 1.0)
+        found = ask(node, Renew(1 << 50, SESSION, 1 << 50, asked), 0.1)
         assert len(found) == parts
         told = [part for part in found if isinstance(part, Renewed)]
         assert [attempt for part in told for attempt, _ in part.held] == list(asked[:80])
@@ -143,9 +143,9 @@ def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
 def test_poll_and_line_are_answered() -> None:
     node = replica()
     hold(node, "n", 1)
-    (view,) = ask(node, Poll(3, "n"), 1.0)
-    assert isinstance(view, View) and (view.request, view.holds, view.remaining_ms) == (3, True, 9_000)
-    (line,) = ask(node, Waiting(4, "n", 0), 1.0)
+    (view,) = ask(node, Poll(3, "n"), 0.125)
+    assert isinstance(view, View) and (view.request, view.holds, view.remaining_ms) == (3, True, 9_875)
+    (line,) = ask(node, Waiting(4, "n", 0), 0.125)
     assert isinstance(line, Waiters) and (line.request, line.total) == (4, 0)
 
 
@@ -154,7 +154,9 @@ def test_who_waits_or_watches_is_sent_to_before_who_lets_go() -> None:
     waiter, watcher = (name.ljust(16, b".") for name in (b"byblos", b"corinth"))
     hold(node, "n", 1)
     node.receive(Watch(1, 1, "n", False, 10_000), watcher, 0.0)
-    node.receive(StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, "", 10_000, b"", 1), waiter, 0.0)
+    node.receive(
+        StandingPrepare(1, "n", 2, Candidate(waiter, 1), 0, 1_000, 0, "", 10_000, b"", 1), waiter, 0.0
+    )
     node.take_effects()
     node.receive(Release(2, "n", Candidate(SESSION, 1), 1), SESSION, 0.1)
     sends = node.take_effects().sends

@@ -62,3 +62,44 @@ def test_strangers_do_not_count_and_no_answer_counts_for_more_than_the_most() ->
     found = trips.of("b")
     assert found is not None
     assert found.smoothed == 0.0
+
+
+def test_one_late_answer_at_most_doubles_what_is_expected() -> None:
+    trips = RoundTrips(NODES)
+    for _ in range(100):
+        trips.measured("a", 0.1)
+    trips.measured("a", 60.0)
+    found = trips.of("a")
+    assert found is not None
+    assert found.smoothed == pytest.approx(0.1 + 0.125 * 0.1, rel=1e-3)
+    assert found.timeout < 0.25
+
+
+def test_a_network_that_has_become_slow_is_followed_within_a_few_answers() -> None:
+    trips = RoundTrips(NODES)
+    for _ in range(100):
+        trips.measured("a", 0.001)
+    for _ in range(12):
+        trips.measured("a", 0.3)
+    found = trips.of("a")
+    assert found is not None
+    assert found.timeout > 0.3
+
+
+def test_an_answer_in_half_the_usual_time_begins_anew() -> None:
+    trips = RoundTrips(NODES)
+    trips.measured("a", 1.0)
+    trips.measured("a", 0.01)
+    found = trips.of("a")
+    assert found is not None
+    assert (found.smoothed, found.timeout) == pytest.approx((0.01, 0.03))
+
+
+def test_the_window_follows_every_answer() -> None:
+    trips = RoundTrips(NODES)
+    for node in NODES:
+        trips.measured(node, 0.1)
+    assert trips.window(0.2) == pytest.approx(0.8)
+    for node in NODES:
+        trips.measured(node, 0.01)
+    assert trips.window(0.2) == pytest.approx(0.08)

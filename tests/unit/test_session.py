@@ -95,6 +95,19 @@ def test_it_greets_every_node_at_the_start() -> None:
     assert [node for node, _ in Client().sent(Hello)] == ["a", "b", "c"]
 
 
+def test_the_answers_to_greetings_tell_how_long_a_round_trip_takes() -> None:
+    client = Client()
+    first = {node: hello.request for node, hello in client.sent(Hello)}
+    client.machine.receive(welcome("a", first["a"]), "a", 0.02)
+    client.run_until(1.0)
+    again = [(node, hello.request) for node, hello in client.sent(Hello)]
+    assert {node for node, _ in again} == {"b", "c"}
+    client.machine.receive(welcome("b", first["b"]), "b", 1.1)  # late: to the first, which has its own number
+    client.machine.receive(welcome("c", 99), "c", 1.1)
+    trips = client.machine._pacing.round_trips
+    assert [known and round(known.smoothed, 3) for known in map(trips.of, "abc")] == [0.02, 1.1, None]
+
+
 @pytest.mark.parametrize("change", [{}, {"max_ttl_ms": 10_000}, {"drift_ppm": 1}, {"grace_ms": 10}])
 def test_a_node_with_another_configuration_is_reported(change: dict[str, int]) -> None:
     client = Client()
@@ -208,10 +221,10 @@ def test_names_are_collected_page_by_page_from_all_nodes() -> None:
     client = Client()
     ticket = client.machine.names("n", 0.0)
     asked = dict(client.sent(List))
-    client.machine.receive(Names(asked["a"].request, "n1", ("n2",), more=True), "a", 0.01)  # out of order
-    client.machine.receive(Names(asked["a"].request, "", ("n0", "n1"), more=True), "a", 0.01)
-    client.machine.receive(Names(asked["b"].request, "", ("n2", "n9"), more=False), "b", 0.01)
-    client.machine.receive(Recovering(asked["c"].request, 1_000), "c", 0.01)
+    client.machine.receive(Names(asked["a"].request, "n1", ("n2",), more=True), "a", 0.003)  # out of order
+    client.machine.receive(Names(asked["a"].request, "", ("n0", "n1"), more=True), "a", 0.003)
+    client.machine.receive(Names(asked["b"].request, "", ("n2", "n9"), more=False), "b", 0.003)
+    client.machine.receive(Recovering(asked["c"].request, 1_000), "c", 0.003)
     assert client.sent(List) == []
     client.run_until(0.3)
     again = [m for node, m in client.sent(List) if node == "a"][-1]
@@ -242,7 +255,7 @@ def test_the_next_pages_are_asked_for_when_all_have_come() -> None:
     for number in range(PAGES_AHEAD):
         assert client.sent(List) == []
         page = Names(asked.request, f"n{number}" if number else "", (f"n{number + 1}",), more=True)
-        client.machine.receive(page, "a", 0.01)
+        client.machine.receive(page, "a", 0.003)
     ((node, further),) = client.sent(List)
     assert (node, further.after, further.pages) == ("a", f"n{PAGES_AHEAD}", PAGES_AHEAD)
 
@@ -253,7 +266,7 @@ def test_pages_that_are_no_part_of_a_list_in_order_lead_nowhere(after: str, name
     client.machine.names("", 0.0)
     asked = dict(client.sent(List))["a"]
     for _ in range(3 * PAGES_AHEAD):
-        client.machine.receive(Names(asked.request, after, names, more=True), "a", 0.01)
+        client.machine.receive(Names(asked.request, after, names, more=True), "a", 0.003)
     assert client.sent(List) == []
     assert client.told(NamesFound) == []
 
@@ -357,7 +370,7 @@ def test_an_accept_that_silence_makes_fail_is_given_up_then_and_not_at_the_next_
     client.machine.receive(Accepted(asked.request, "n", asked.candidate, 1, asked.seq), "a", 0.001)
     client.machine.receive(Accepted(asked.request, "n", asked.candidate, 2, asked.seq), "b", 0.001)
     assert {accept.term for _, accept in client.sent(Accept)} == {2}
-    given_up = 0.001 + 6 * 0.05
+    given_up = 0.001 + 6 * 0.01  # windows: answers took a millisecond
     client.run_until(given_up - 0.001)
     assert not client.sent(Prepare)
     client.run_until(given_up + 0.02)  # with the first back-off, which is as long as the first repetition

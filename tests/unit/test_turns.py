@@ -7,7 +7,7 @@ from random import Random
 import attrs
 import pytest
 
-from paxlock.core.outbox import Outbox
+from paxlock.core.pacing import Pacing
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
 from paxlock.core.turns import TURNS_FIRST, TURNS_MAX, TURNS_MIN, Turns, TurnTimer
@@ -17,14 +17,14 @@ ROUND_TRIP_S = 0.01
 
 @attrs.define(eq=False)
 class Scene:
-    out: Outbox
+    pacing: Pacing
     timers: Timers
     turns: Turns
 
     @classmethod
     def new(cls) -> Scene:
-        out, timers = Outbox(0.01, Random(1), RoundTrips(("a", "b", "c"))), Timers()
-        return cls(out, timers, Turns("test", out=out, timers=timers, quorum=2))
+        pacing, timers = Pacing(0.01, Random(1), RoundTrips(("a", "b", "c"))), Timers()
+        return cls(pacing, timers, Turns("test", pacing=pacing, timers=timers, quorum=2))
 
     def fill(self, count: int, now: float = 0.0, *, brief: bool = False, first: int = 0) -> list[int]:
         """So many ask; gives those that may go at once."""
@@ -34,8 +34,8 @@ class Scene:
     def hear(self, now: float) -> None:
         """Two nodes answer, as always after one round trip."""
         for node in "ab":
-            self.out.heard[node] = now
-            self.out.heard_after(node, ROUND_TRIP_S)
+            self.pacing.heard[node] = now
+            self.pacing.round_trips.measured(node, ROUND_TRIP_S)
 
 
 def test_no_more_are_under_way_than_the_window_has_room_for() -> None:
@@ -110,7 +110,7 @@ def test_what_is_late_shrinks_it_once_for_all_that_were_under_way() -> None:
     scene = Scene.new()
     scene.fill(TURNS_FIRST)
     scene.hear(0.0)
-    timeout = scene.out.round_trips.timeout(1.0)
+    timeout = scene.pacing.round_trips.timeout(1.0)
     scene.turns.late(0, timeout / 2)
     assert scene.turns.size == TURNS_FIRST
     for number in range(TURNS_FIRST):
@@ -141,5 +141,5 @@ def test_a_turn_is_not_kept_for_ever_while_others_are_answered() -> None:
 def test_it_says_why_the_turn_has_not_come(heard: tuple[str, ...], says: str) -> None:
     scene = Scene.new()
     scene.fill(100)
-    scene.out.heard.update(dict.fromkeys(heard, 9.5))
+    scene.pacing.heard.update(dict.fromkeys(heard, 9.5))
     assert scene.turns.why_not(3, 10.0).startswith(says)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Event, Seen, View
 from paxlock.core.notices import Changed
 from paxlock.core.outbox import Outbox
-from paxlock.core.round_trips import RoundTrips
 from paxlock.core.standing import State
 from paxlock.core.watcher import (
     CHECKS_MAX,
@@ -108,7 +105,7 @@ def test_each_name_is_asked_for_in_turn_and_those_in_doubt_more_often() -> None:
 
 
 def test_the_events_of_one_turn_are_acknowledged_in_few_messages() -> None:
-    out, seen = Outbox(0.01, Random(1), RoundTrips(("a", "b", "c"))), SeenEvents()
+    out, seen = Outbox(), SeenEvents()
     for number in range(100):
         for node in "ab":
             seen.note(node, Seen(7, ((f"n{number:03}", number),)))

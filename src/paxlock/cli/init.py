@@ -31,11 +31,13 @@ def _read_members(nodes: tuple[str, ...]) -> list[Member]:
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
 @click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")
 @click.option("--drift", type=float, default=0.01, show_default=True, help="How wrong a clock's rate may be.")
-@click.option("--grace", type=DURATION, default="10ms", show_default=True, help="How long a promise holds.")
+@click.option(
+    "--grace", type=DURATION, show_default="200ms", help="Assumed of the network until it is measured."
+)
 @json_option
 @talk_options
 def init_command(
-    cell_file: str, nodes: tuple[str, ...], max_ttl: float, drift: float, grace: float, as_json: bool
+    cell_file: str, nodes: tuple[str, ...], max_ttl: float, drift: float, grace: float | None, as_json: bool
 ) -> int:
     """Make the cell file and the key of a new cell.
 

@@ -2,7 +2,7 @@
 
     closed --Prepare--> promised --Accept--> held --Release, deadline--> closed
        \\---------Accept, standing Prepare---/
-    promised --Release, the grace--> closed
+    promised --Release, the window--> closed
 
 The one rule on which exclusion rests: while an acceptor holds a lease, it neither promises to nor accepts
 from any other candidate. A closed record with a line goes to the head at once: its lease is accepted where
@@ -44,6 +44,7 @@ from paxlock.core.messages import (
 from paxlock.core.name_index import SortedNames
 from paxlock.core.queue import Entry, Line
 from paxlock.core.record import PushTimer, Record, RecordTimer, SweepTimer
+from paxlock.core.round_trips import bounded_window
 from paxlock.core.timers import Timers
 
 __all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
@@ -54,7 +55,7 @@ TERMS_PER_UNIX_SECOND = 1 << 24
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
-PUSH_FIRST_GRACES = 0.4
+PUSH_FIRST_WINDOWS = 0.4
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 
@@ -115,21 +116,33 @@ class Acceptor:
             return self._take(record, standing, record.term, arrival, now)
         if record.owner is not None and record.owner != candidate:
             return self._queue(message, record, RefusalReason.PROMISED, now)
-        if record.line and not record.holds(candidate):
-            head = record.line.head(now)
-            if head is not None and head.candidate != candidate and head.place < (arrival, candidate):
-                return self._queue(message, record, RefusalReason.QUEUED, now)
+        line = record.line if not record.holds(candidate) else None
+        if line and line.goes_before(arrival, candidate, self._window(message), now):
+            return self._queue(message, record, RefusalReason.QUEUED, now)
         if standing is not None:
             return self._take(record, standing, self._next_term(record, message.at_least), arrival, now)
-        if not self._grant(record, candidate, message.at_least, arrival, message.label, now):
+        window = self._window(message)
+        if not self._grant(record, candidate, message.at_least, arrival, message.label, window, now):
             return None
         return self._promise(record, message.request)
+
+    def _window(self, message: Prepare | Accept) -> float:
+        """For how long a promise to this candidate is kept: as long as it states, within bounds."""
+        stated = message.window_ms
+        return bounded_window(stated / 1000.0) if stated else self.grace
 
     def _next_term(self, record: Record, at_least: int) -> int:
         return max(at_least, record.term + 1, self.floor + 1)
 
     def _grant(
-        self, record: Record, candidate: Candidate, at_least: int, arrival: float, label: str, now: float
+        self,
+        record: Record,
+        candidate: Candidate,
+        at_least: int,
+        arrival: float,
+        label: str,
+        window: float,
+        now: float,
     ) -> bool:
         """Promise the next term to a candidate; False where the durable ceiling must be raised first."""
         term = self._next_term(record, at_least)
@@ -141,11 +154,12 @@ class Acceptor:
         record.term = term
         self.highest_term = max(self.highest_term, term)
         if record.owner != candidate:
-            # The grace counts from the first promise: neither repetition nor a higher term renews it (L6).
+            # The window counts from the first promise: neither repetition nor a higher term renews it (L6).
             record.owner = candidate
             record.owner_since = now
             record.owner_arrival = arrival
             record.owner_label = label
+            record.window = window
         self._schedule(record)
         return True
 
@@ -177,7 +191,8 @@ class Acceptor:
             return Accepted(message.request, record.name, candidate, term, record.seq)
         if not self._below_ceiling(term):
             return None
-        self._hold(record, lease, term, message.seq, now - message.age_ms / 1000.0, now)
+        arrival, window = now - message.age_ms / 1000.0, self._window(message)
+        self._hold(record, lease, term, message.seq, arrival, window, now)
         return Accepted(message.request, record.name, candidate, term, record.seq)
 
     def _take(
@@ -186,17 +201,25 @@ class Acceptor:
         """Accept by a standing Prepare that came just now; None where the ceiling must be raised first."""
         if not self._below_ceiling(term):
             return None
-        self._hold(record, message.lease, term, message.seq, arrival, now)
+        self._hold(record, message.lease, term, message.seq, arrival, self._window(message), now)
         return Accepted(message.request, record.name, message.candidate, term, record.seq)
 
     def _hold(
-        self, record: Record, lease: Lease, term: int, seq: int, arrival: float, received_at: float
+        self,
+        record: Record,
+        lease: Lease,
+        term: int,
+        seq: int,
+        arrival: float,
+        window: float,
+        received_at: float,
     ) -> None:
         """Take term, owner and lease; the deadline counts from the receipt of this number."""
         candidate = lease.candidate
         renewed = record.holds(candidate)
         same_sender = renewed and record.sender == candidate.session
         record.lease_arrival = record.lease_arrival if renewed else arrival
+        record.window = record.window if renewed else window
         record.term = record.lease_term = term
         self.highest_term = max(self.highest_term, term)
         record.owner = candidate
@@ -274,11 +297,11 @@ class Acceptor:
             self.run_out(record, now)
 
     def run_out(self, record: Record, now: float) -> None:
-        """Let run out what has run out: a lease at its deadline, a promise after its grace."""
+        """Let run out what has run out: a lease at its deadline, a promise after its window."""
         if record.lease is not None:
             if record.deadline <= now:
                 self._close(record, now)  # whoever owns the term
-        elif record.owner is not None and record.owner_since + self.grace <= now:
+        elif record.owner is not None and record.owner_since + record.window <= now:
             self._close(record, now)  # the candidate is passed over (L6)
         self._schedule(record)
 
@@ -308,11 +331,12 @@ class Acceptor:
         if standing is not None and now - head.received_at <= standing.ttl / STANDING_DIVISOR:
             term = self._next_term(record, head.at_least)
             if self._below_ceiling(term):
-                self._hold(record, standing.lease, term, standing.seq, head.arrival, head.received_at)
-                record.repeat = PUSH_FIRST_GRACES * self.grace
+                lease, seq = standing.lease, standing.seq
+                self._hold(record, lease, term, seq, head.arrival, head.window, head.received_at)
+                record.repeat = PUSH_FIRST_WINDOWS * head.window
                 self._push(record, now)
                 return
-        elif self._grant(record, head.candidate, head.at_least, head.arrival, head.label, now):
+        elif self._grant(record, head.candidate, head.at_least, head.arrival, head.label, head.window, now):
             self.pushes.append((head.candidate.session, self._promise(record, 0)))
             return
         self._short_of_terms.add(record.name)
@@ -454,7 +478,7 @@ class Acceptor:
         if record.lease is not None:
             self._alarms.set(record, record.deadline)
         elif record.owner is not None:
-            self._alarms.set(record, record.owner_since + self.grace)
+            self._alarms.set(record, record.owner_since + record.window)
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:
@@ -466,6 +490,7 @@ class Acceptor:
                 refresh=min(message.refresh_ms / 1000.0, REFRESH_MAX_S),
                 at_least=message.at_least,
                 label=message.label,
+                window=self._window(message),
                 now=now,
                 standing=message if isinstance(message, StandingPrepare) else None,
             )
@@ -490,13 +515,16 @@ class Acceptor:
         if lease is not None and lease.candidate != candidate:
             age, left = _ms(now - record.lease_arrival), _ms(record.deadline - now)
             confirmed = bool(lease.token) or record.confirmed == lease.candidate
-            return Occupant(lease.candidate, Occupancy.HELD, age, lease.label, left, lease.ttl_ms, confirmed)
+            times = age, lease.label, left, lease.ttl_ms, _ms(record.window)
+            return Occupant(lease.candidate, Occupancy.HELD, *times, confirmed)
         if record.owner is not None and record.owner != candidate:
-            age, left = _ms(now - record.owner_arrival), _ms(record.owner_since + self.grace - now)
-            return Occupant(record.owner, Occupancy.PROMISED, age, record.owner_label, left, 0)
+            age, left = _ms(now - record.owner_arrival), _ms(record.owner_since + record.window - now)
+            stated = _ms(record.window)
+            return Occupant(record.owner, Occupancy.PROMISED, age, record.owner_label, left, 0, stated)
         head: Entry | None = record.line.head(now) if record.line is not None else None
         if head is not None and head.candidate != candidate:
-            return Occupant(head.candidate, Occupancy.HEAD, _ms(now - head.arrival), head.label, 0, 0)
+            age, stated = _ms(now - head.arrival), _ms(head.window)
+            return Occupant(head.candidate, Occupancy.HEAD, age, head.label, 0, 0, stated)
         return None
 
 

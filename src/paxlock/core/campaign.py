@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import NamedTuple
 
 import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing
 from paxlock.core.messages import Occupancy, Occupant
-from paxlock.core.outbox import HEARD_OF_LATE_S
+from paxlock.core.pacing import HEARD_OF_LATE_S
 from paxlock.core.proposer import Proposer
 from paxlock.errors import Reason
 
@@ -78,6 +78,8 @@ class Attempt:
     queues: bool = False  #: whether the last Prepare asked for a place in line
     fresh: bool = True  #: the first one of its wish: while it waits for its turn, no node knows of it
     repairs_left: int = 1
+    window: float = 0.0  #: the longest that it has stated: what others may go by (rule L2)
+    asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)
     candidate: Candidate = attrs.field(init=False)
     number: int = attrs.field(init=False)
@@ -99,12 +101,18 @@ class Attempt:
         refusals = self.proposer.refusals.values()
         return [refusal.occupant for refusal in refusals if refusal.occupant is not None]
 
-    def settle_refresh(self) -> float:
-        """How long until the next refresh, from what is known of the holder (section 5).
+    def settle_refresh(self, soon: float) -> float:
+        """How long until the next refresh, from what is known of the holder (section 5): ``soon``, where
+        nobody is with a quorum.
 
         The next one comes within what was stated in the last, so that the place in line does not lapse.
         """
-        holders = [o for o in self.occupants() if o.occupancy is Occupancy.HELD]
+        occupants = self.occupants()
+        holders = [o for o in occupants if o.occupancy is Occupancy.HELD]
+        with_one = Counter(o.candidate for o in occupants)
+        if occupants and max(with_one.values()) < self.proposer.quorum:
+            self.refresh = REFRESH_UNKNOWN_S
+            return min(self.stated, self.refresh, soon)
         if not holders:
             self.refresh = REFRESH_UNKNOWN_S
             return min(self.stated, self.refresh)

@@ -38,7 +38,8 @@ from paxlock.core.messages import (
     Renewed,
 )
 from paxlock.core.notices import Barred, Ended, Extended, Failed, Granted, Lost
-from paxlock.core.outbox import RETRY_MAX_S, Outbox, SessionSettings
+from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import LONG_AGO, Phase, Proposer
 from paxlock.core.quorum import blocking, majority
@@ -49,12 +50,6 @@ from paxlock.errors import LossReason, Reason
 __all__ = ["Contender"]
 
 NEVER = float("inf")
-PATIENCE_GRACES = 6.0
-PATIENCE_ROUND_TRIPS = 3.0
-RETRY_ROUND_TRIPS = 1.5
-LATE_ROUND_TRIPS = 4.0  #: ages are heard late by half of one's own round trip and half of the other's
-WITHDRAWN_MAX_GRACES = 10.0
-WITHDRAWN_MAX_ROUND_TRIPS = 4.0
 
 
 class Contender:
@@ -66,6 +61,7 @@ class Contender:
         *,
         session: bytes,
         out: Outbox,
+        pacing: Pacing,
         timers: Timers,
         numbers: Numbers,
         counters: Counter[str],
@@ -76,6 +72,7 @@ class Contender:
         self._nodes = settings.nodes
         self._quorum = majority(len(self._nodes))
         self._out = out
+        self._pacing = pacing
         self._timers = timers
         self._numbers = numbers
         self._counters = counters
@@ -86,17 +83,18 @@ class Contender:
             nodes=self._nodes,
             timers=timers,
             numbers=numbers,
+            pacing=pacing,
             send=out.send,
             next_request=out.request,
         )
         self._names: dict[str, LocalName] = {}
         self._wishes: dict[int, Wish] = {}
         self._attempts: dict[int, Attempt] = {}
-        self._proposals = Proposals(self._nodes, out=out, numbers=numbers)
-        self._endings = Endings(self._nodes, out=out, timers=timers)
+        self._proposals = Proposals(self._nodes, out=out, pacing=pacing, numbers=numbers)
+        self._endings = Endings(self._nodes, out=out, pacing=pacing, timers=timers)
         self._detached: set[int] = set()
         self._given_away: set[str] = set()  #: names of which a lease was detached
-        self._turns = Turns("attempt", out=out, timers=timers, quorum=self._quorum)
+        self._turns = Turns("attempt", pacing=pacing, timers=timers, quorum=self._quorum)
 
     # What the program asks for
 
@@ -264,7 +262,7 @@ class Contender:
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
-        first = self._first_retry(wish)
+        first = self._pacing.retry_first()
         attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
@@ -275,11 +273,9 @@ class Contender:
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
         proposer.highest = after.proposer.highest
-        usual = self._usual(wish)
-        longest = max(WITHDRAWN_MAX_GRACES * self._settings.grace, WITHDRAWN_MAX_ROUND_TRIPS * usual)
-        attempt.backoff = min(max(after.backoff * 2.0, usual), longest)
+        attempt.backoff = min(after.backoff * 2.0, self._pacing.withdrawn_longest)
         self._timers.add(
-            now + self._out.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
+            now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
 
     def _begin_turns(self, now: float) -> None:
@@ -295,17 +291,19 @@ class Contender:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
+        attempt.asked_at = now
         self._proposals.prepares(attempt, now, waits=attempt.number not in self._leases.tenures)
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
         this very term is an answer already.
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
-        attempt.retry = self._first_retry(attempt.wish)
+        attempt.asked_at = now
+        attempt.retry = self._pacing.retry_first()
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
-        self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+        self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
 
     def _attempt_due(self, attempt: Attempt, now: float) -> None:
         proposer = attempt.proposer
@@ -317,6 +315,7 @@ class Contender:
             return
         if proposer.phase is Phase.PREPARING:
             proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
+        attempt.asked_at = None
         if self._has_failed(attempt, now):
             if self._give_way(attempt, now):
                 return
@@ -325,12 +324,12 @@ class Contender:
                 return
         if proposer.phase is Phase.PREPARING:
             if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
-                attempt.retry = attempt.settle_refresh()
+                attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
                 self._turns.done(attempt.number, now)
             else:
                 attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
                 # Too few have said no, and for so long: votes are not split any more, answers are lost.
-                attempt.eager |= attempt.retry > PATIENCE_GRACES * self._settings.grace
+                attempt.eager |= attempt.retry > self._pacing.patience
                 # The place in line, where there is one, lapses by what is stated.
                 attempt.refresh = max(attempt.refresh, attempt.retry)
             self._proposals.prepares(attempt, now, waits=True)
@@ -339,47 +338,44 @@ class Contender:
             attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
         if self._turns.late(attempt.number, now):
             self._turns.done(attempt.number, now)
-        again = now + self._out.jitter(attempt.retry)
-        given_up = proposer.started + self._patience(attempt.wish)
-        if proposer.phase is Phase.ACCEPTING and now < given_up:
+        again = now + self._pacing.jitter(attempt.retry)
+        if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
-            again = min(again, given_up)
+            for node in proposer.unanswered():
+                given_up = proposer.started + self._patience(attempt.wish, node)
+                again = min(again, given_up) if now < given_up else again
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, wish: Wish) -> float:
-        """How long a phase waits for answers: what has not come by then counts as no."""
-        usual = self._usual(wish, ONE_TRY_S / PATIENCE_ROUND_TRIPS)
-        return max(PATIENCE_GRACES * self._settings.grace, PATIENCE_ROUND_TRIPS * usual)
-
-    def _first_retry(self, wish: Wish) -> float:
-        """When a phase is asked again for the first time: not before its answers can have come."""
-        return max(self._out.retry_first(), RETRY_ROUND_TRIPS * self._usual(wish))
-
-    def _usual(self, wish: Wish, unknown: float = 0.0) -> float:
-        """The round trip that those who try once go by, where it is known."""
-        return self._out.round_trips.smoothed(unknown) if wish.once else 0.0
+    def _patience(self, wish: Wish, node: str) -> float:
+        """How long a phase waits for a node's answer: what has not come by then counts as no."""
+        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience_with(node)
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
-        return self._out.retry_longest(self._quorum, now - proposer.started, waiting, now)
+        return self._pacing.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
     def _has_failed(self, attempt: Attempt, now: float) -> bool:
         """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
         phase for so long, count as no.
         """
         proposer = attempt.proposer
-        if now >= proposer.started + self._patience(attempt.wish):
-            return proposer.failed(frozenset(self._nodes))
-        if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
+        silent = {node for node, until in self.recovering.items() if now < until}
+        if now - proposer.started >= self._pacing.patience_least:
+            silent.update(
+                node
+                for node in proposer.unanswered()
+                if now - proposer.started >= self._patience(attempt.wish, node)
+            )
+        if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
-        return proposer.failed(frozenset(node for node, until in self.recovering.items() if now < until))
+        return proposer.failed(frozenset(silent))
 
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
         attempt.proposer.phase = Phase.BACKING_OFF
         self._turns.done(attempt.number, now)
-        attempt.retry = self._first_retry(attempt.wish)
-        self._set_timer(attempt, now + self._out.rng.uniform(0.25, 1.0) * attempt.backoff)
+        attempt.retry = self._pacing.retry_first()
+        self._set_timer(attempt, now + self._pacing.rng.uniform(0.25, 1.0) * attempt.backoff)
         attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
 
     def _give_way(self, attempt: Attempt, now: float) -> bool:
@@ -387,9 +383,9 @@ class Contender:
         that another with a quorum lacks (rule L3).
         """
         wish, proposer = attempt.wish, attempt.proposer
-        late = max(self._settings.grace, LATE_ROUND_TRIPS * self._usual(wish))
-        patience = self._patience(wish) if wish.once else None
-        split = proposer.must_withdraw(age=wish.age(now), grace=late, now=now, patience=patience)
+        window = max(attempt.window, self._pacing.window)
+        patience = self._pacing.patience_of_try(ONE_TRY_S) if wish.once else None
+        split = proposer.must_withdraw(age=wish.age(now), window=window, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False
         self._counters["withdrawn"] += 1
@@ -423,9 +419,9 @@ class Contender:
         """
         attempt = self._names[wish.name].attempt
         if wish.once and attempt is not None:
-            usual = self._out.round_trips.timeout(0.0)
+            usual = self._pacing.round_trips.timeout(0.0)
             if self._turns.waits(attempt.number):
-                wish.tried_at = self._out.heard_by(self._quorum)
+                wish.tried_at = self._pacing.heard_by(self._quorum)
                 patience = ONE_TRY_S
             elif attempt.heard_since(wish.since) < self._quorum:
                 patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
@@ -504,27 +500,37 @@ class Contender:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._out.heard[node] = now
-        if attempt.proposer.promised(node, message.request, message.term, now):
+        attempt.heard[node] = self._pacing.heard[node] = now
+        self._answered(attempt, node, message.request, now)
+        proposer, leased = attempt.proposer, bool(message.lease_term)
+        if proposer.promised(node, message.request, message.term, now, leased=leased):
             self._accept(attempt, now)
-        elif message.request == 0 and attempt.proposer.phase is Phase.PREPARING:
+        elif message.request == 0 and proposer.phase is Phase.PREPARING:
             self._ask_soon(attempt, now)
+
+    def _answered(self, attempt: Attempt, node: str, request: int, now: float) -> None:
+        """A node's first answer to what was asked once tells how long it takes (Karn's rule)."""
+        proposer = attempt.proposer
+        if attempt.asked_at is None or request != proposer.request:
+            return
+        if node not in proposer.promises and node not in proposer.refusals:
+            self._pacing.round_trips.measured(node, now - attempt.asked_at)
 
     def _ask_soon(self, attempt: Attempt, now: float) -> None:
         """One node has pushed: the pushes of the others may be lost."""
-        attempt.retry = self._out.retry_first()
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        attempt.retry = self._pacing.retry_first()
+        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        attempt.heard[node] = self._pacing.heard[node] = now
         tenure = self._leases.tenures.get(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
-        if message.request and sent_at > LONG_AGO:
-            self._out.heard_after(node, now - sent_at)
         proposer = attempt.proposer
+        if message.request and sent_at > LONG_AGO and proposer.sent_since(node, sent_at):
+            self._pacing.round_trips.measured(node, now - sent_at)
         if tenure is not None:
             if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
@@ -567,7 +573,7 @@ class Contender:
         if wish.until < NEVER:
             self._timers.cancel(WishTimer(wish.ticket))
         self._proposals.commit(tenure, self._nodes)
-        self._set_timer(attempt, now + self._out.jitter(PATIENCE_GRACES * self._settings.grace))
+        self._set_timer(attempt, now + self._pacing.jitter(self._pacing.repair_first()))
         self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
         local = self._names[wish.name]
         for other in [other for other in local.wishes if other.once]:
@@ -579,7 +585,8 @@ class Contender:
         attempt = self._attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
-        attempt.heard[node] = self._out.heard[node] = now
+        attempt.heard[node] = self._pacing.heard[node] = now
+        self._answered(attempt, node, message.request, now)
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._leases.tenures.get(attempt.number)
@@ -606,12 +613,13 @@ class Contender:
         """
         self._turns.done(attempt.number, now, answered=True)
         if not attempt.wish.once:
-            attempt.retry = attempt.settle_refresh()
-            self._set_timer(attempt, now + self._out.jitter(attempt.retry))
+            attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
+            self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
             return
-        attempt.retry = self._first_retry(attempt.wish)
+        attempt.retry = self._pacing.retry_first()
         if not attempt.proposer.promises:
-            wait = self._out.rng.uniform(1.0, 2.0) * attempt.retry
+            longer = min((now - attempt.proposer.asked_at) / 2.0, RETRY_MAX_S)
+            wait = self._pacing.rng.uniform(1.0, 2.0) * max(attempt.retry, longer)
         else:
             wait = attempt.retry if attempt.queues else 0.0
         self._set_timer(attempt, now + wait)
@@ -628,8 +636,11 @@ class Contender:
     # Tenures
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
-        self._out.heard[node] = now
+        self._pacing.heard[node] = now
         moved, missing = self._leases.renewed(node, message, now, lives)
+        if moved:
+            sent_at = self._numbers.sent_at(message.seq)
+            self._pacing.round_trips.measured(node, now - sent_at)
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
@@ -646,7 +657,7 @@ class Contender:
                 attempt.proposer.stay(tenure.term)
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             self._counters["raised"] += 1
-            attempt.retry = self._out.retry_first()
+            attempt.retry = self._pacing.retry_first()
             self._prepare(attempt, now)
 
     def _tenure_due(self, attempt: Attempt, now: float) -> None:
@@ -657,7 +668,7 @@ class Contender:
                 attempt.repairs_left -= 1
                 self._proposals.accepts(attempt, proposer.unanswered(), now)
             return
-        if now >= proposer.started + PATIENCE_GRACES * self._settings.grace:
+        if now >= proposer.started + self._pacing.patience:
             tenure = self._leases.tenures[attempt.number]
             proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
             return
@@ -666,7 +677,7 @@ class Contender:
         else:
             self._proposals.accepts(attempt, proposer.unanswered(), now)
         attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
-        self._timers.add(now + self._out.jitter(attempt.retry), AttemptTimer(attempt.number))
+        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
         """The lease is over for ever; the program is told, and the nodes."""

@@ -15,6 +15,7 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Release, Released
 from paxlock.core.notices import Ended
 from paxlock.core.outbox import Outbox
+from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
 from paxlock.core.turns import Turns
@@ -22,7 +23,6 @@ from paxlock.core.turns import Turns
 __all__ = ["RELEASE_PATIENCE_S", "Ending", "EndingTimer", "Endings"]
 
 RELEASE_PATIENCE_S = 2.0
-RETRY_MAX_S = 0.5
 
 
 class EndingTimer(NamedTuple):
@@ -55,13 +55,14 @@ class Ending:
 class Endings:
     """All candidates of one session that are over and not yet forgotten."""
 
-    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, timers: Timers) -> None:
+    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, pacing: Pacing, timers: Timers) -> None:
         self._nodes = nodes
         self._quorum = majority(len(nodes))
         self._out = out
+        self._pacing = pacing
         self._timers = timers
         self._endings: dict[int, Ending] = {}
-        self._turns = Turns("ending", out=out, timers=timers, quorum=self._quorum)
+        self._turns = Turns("ending", pacing=pacing, timers=timers, quorum=self._quorum)
         self._untold = 0
 
     def __len__(self) -> int:
@@ -92,7 +93,7 @@ class Endings:
             patience=patience,
             patient_until=now + patience,
             lasts=min(RELEASE_PATIENCE_S, ttl),
-            retry=self._out.retry_first(),
+            retry=self._pacing.retry_first(),
         )
         self._untold += 1
         if self._turns.ask(number, now, rank=number, brief=not ticket):
@@ -109,7 +110,7 @@ class Endings:
     def _send(self, ending: Ending, now: float) -> None:
         message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
         self._out.send_all(sorted(ending.open), message)
-        again = now + self._out.jitter(ending.retry)
+        again = now + self._pacing.jitter(ending.retry)
         if not ending.told:
             again = min(again, ending.patient_until)
         self._timers.add(again, EndingTimer(ending.candidate.attempt))
@@ -122,7 +123,7 @@ class Endings:
             return
         waits = self._turns.waits(attempt)
         if waits and now < ending.until:
-            heard = self._out.heard_by(self._quorum)
+            heard = self._pacing.heard_by(self._quorum)
             ending.patient_until = max(ending.patient_until, heard + ending.patience)
         if now >= min(ending.until, ending.patient_until):
             self._tell(ending, heard=False)
@@ -158,7 +159,7 @@ class Endings:
         ending = self._endings.get(message.candidate.attempt)
         if ending is None or message.candidate != ending.candidate:
             return
-        self._out.heard[node] = now
+        self._pacing.heard[node] = now
         ending.open.discard(node)
         if len(self._nodes) - len(ending.open) >= self._quorum:
             self._tell(ending, heard=True)
@@ -169,5 +170,5 @@ class Endings:
     def clear(self) -> None:
         """Repeat nothing any more."""
         self._endings.clear()
-        self._turns = Turns("ending", out=self._out, timers=self._timers, quorum=self._quorum)
+        self._turns = Turns("ending", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
         self._untold = 0

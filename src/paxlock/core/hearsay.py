@@ -71,6 +71,7 @@ class Hearsay:
         self._nodes = nodes
         self._chosen = chosen
         self._doubts: dict[str, Doubt] = {}
+        self._named: dict[str, tuple[Lease, int]] = {}
         self._liars: dict[bytes, None] = {}
         self._asked = 0
 
@@ -80,10 +81,13 @@ class Hearsay:
     def claim(self, message: Commit, record: Record | None) -> bool:
         """Note what a session claims of itself; True where the name was not in doubt before."""
         name, candidate = message.name, message.lease.candidate
-        if record is not None and (record.ended(candidate) or _reached(record) > message.term):
-            return False  # it is over, or history
         if candidate.session in self._liars or self._nodes == 1:
             return False
+        if record is not None and record.ended(candidate):
+            return False
+        self._name(message)
+        if record is not None and _reached(record) > message.term:
+            return False  # history
         found = self._doubts.get(name)
         known = found.claims.get(candidate) if found is not None else None
         if known is not None and known.term >= message.term and known.token >= message.lease.token:
@@ -99,9 +103,30 @@ class Hearsay:
         doubt.claims[candidate] = Claim(message.term, message.lease.token, self._asked)
         return found is None
 
+    def named(self, name: str) -> tuple[Lease, int] | None:
+        """Of whom there is talk, without a token, and in which term. It supports nobody, but this node does
+        not say either that this candidate is over.
+        """
+        return self._named.get(name)
+
+    def _name(self, message: Commit) -> None:
+        known = self._named.pop(message.name, None)
+        if known is None or known[1] <= message.term:
+            known = message.lease.with_token(0), message.term
+        self._named[message.name] = known
+        if len(self._named) > DOUBTS_MAX:
+            del self._named[next(iter(self._named))]
+
+    def unname(self, name: str, candidate: Candidate) -> None:
+        """This candidate is over, or never was."""
+        known = self._named.get(name)
+        if known is not None and known[0].candidate == candidate:
+            del self._named[name]
+
     def forget(self, name: str) -> None:
         """This node remembers nothing of the name."""
         self._doubts.pop(name, None)
+        self._named.pop(name, None)
 
     def outranks(self, name: str, candidate: Candidate, term: int) -> bool:
         """Whether somebody claims a later tenure than that of this candidate, held in this term."""
@@ -112,6 +137,7 @@ class Hearsay:
 
     def confirmed_by(self, record: Record, now: float) -> None:
         """This node holds a lease: what was claimed of it before, as where a Commit overtakes its Accept."""
+        self._named.pop(record.name, None)
         doubt, lease = self._doubts.get(record.name), record.lease
         claim = doubt.claims.get(lease.candidate) if doubt is not None and lease is not None else None
         if doubt is None or lease is None or claim is None:
@@ -169,6 +195,7 @@ class Hearsay:
             return True
         refuted = [who for who, claim in doubt.claims.items() if self._is_refuted(claim, views, record)]
         for candidate in refuted:
+            self.unname(view.name, candidate)
             self._liars[candidate.session] = None
             if len(self._liars) > LIARS_MAX:
                 del self._liars[next(iter(self._liars))]

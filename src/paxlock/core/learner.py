@@ -16,7 +16,19 @@ from paxlock.core.durable import SnapshotName
 from paxlock.core.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives, outlived
-from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
+from paxlock.core.messages import (
+    Accepted,
+    Commit,
+    Event,
+    Inquire,
+    Message,
+    Peer,
+    Seen,
+    Unwatch,
+    View,
+    Watch,
+    Watching,
+)
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
 from paxlock.core.record import Record
@@ -131,8 +143,7 @@ class Learner:
             return
         if self._hearsay.claim(message, record):
             self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
-        if record is not None and record.lease is not None:
-            self._publish(name, now)
+        self._publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
         """Ask the other nodes what there is in what was heard."""
@@ -179,6 +190,7 @@ class Learner:
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
         """A Release of this candidate was heard."""
+        self._hearsay.unname(name, candidate)
         known = self._chosen.get(name)
         if known is not None and known.lease.candidate == candidate and not known.released:
             known.released = True
@@ -195,7 +207,7 @@ class Learner:
                 self._publish(name, now)  # what was told last does not hold any more
             self._shown.pop(name, None)
             return
-        if name in self._hearsay:
+        if record.lease is not None:
             self._hearsay.confirmed_by(record, now)
             known = self._chosen.get(name)
         lease = record.lease
@@ -215,7 +227,7 @@ class Learner:
         record = self._acceptor.records.get(name)
         known = self._chosen.get(name)
         if record is None:
-            return View(request, name, self._acceptor.floor, None, 0, False, False, False, 0)
+            return self._without_lease(name, self._acceptor.floor, None, request)
         lease = record.lease
         if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
             return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
@@ -234,9 +246,16 @@ class Learner:
             return View(request, name, record.term, lease, lease_term, True, chosen, False, left)
         # A term that is promised is not closed: only closed terms speak against a tenure (section 6).
         term = record.term if record.owner is None else record.term - 1
+        return self._without_lease(name, term, known, request)
+
+    def _without_lease(self, name: str, term: int, known: Chosen | None, request: int) -> View:
+        """Where none is held: what is known to be chosen, or of whom there is talk, if of anybody."""
+        heard = self._hearsay.named(name)
         if known is not None:
             term = max(term, known.term)
             return View(request, name, term, known.lease, known.term, False, True, known.released, 0)
+        if heard is not None:
+            return View(request, name, term, heard[0], heard[1], False, False, False, 0)
         return View(request, name, term, None, 0, False, False, False, 0)
 
     # A value that was chosen without anybody's knowledge
@@ -270,10 +289,17 @@ class Learner:
             self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), InquiryTimer())
 
     def inquire(self, name: str, now: float) -> None:
-        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes."""
+        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes. The
+        candidate is told once more that its lease is held here: a holder answers that with its Commit.
+        """
         inquiry = self._inquiries.get(name)
         if inquiry is None:
             return
+        record = self._acceptor.records.get(name)
+        if record is not None and record.lease is not None:
+            candidate = record.lease.candidate
+            told = Accepted(0, record.name, candidate, record.lease_term, record.seq)
+            self.sends.append((candidate.session, told))
         for node in self._others:
             self.sends.append((node, Inquire(0, name)))
         self._judge_inquiry(name, inquiry, now)
@@ -285,7 +311,7 @@ class Learner:
         if node not in self._others:
             return
         record = self._acceptor.records.get(view.name)
-        if self._hearsay.answered(node, view, record, now) and record is not None:
+        if self._hearsay.answered(node, view, record, now):
             self._publish(view.name, now)
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None:

@@ -16,6 +16,7 @@ import attrs
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Renew, Renewed
+from paxlock.core.pacing import Pacing
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
 
@@ -23,6 +24,7 @@ __all__ = ["LapseTimer", "LeaseManager", "Numbers", "RenewTimer", "Tenure"]
 
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
+RENEW_CHECK_DIVISOR = 20  #: repetitions do not become rarer than this part of the ttl
 TOGETHER_MAX = 4
 TOGETHER_DIVISOR = 20  #: what comes due within this part of the time between two rounds is renewed along
 SPREAD = 0.125  #: by how much of its time a round may come early
@@ -145,6 +147,7 @@ class LeaseManager:
         nodes: tuple[str, ...],
         timers: Timers,
         numbers: Numbers,
+        pacing: Pacing,
         send: Callable[[str, Message], None],
         next_request: Callable[[], int],
     ) -> None:
@@ -153,6 +156,7 @@ class LeaseManager:
         self._nodes = nodes
         self._timers = timers
         self._numbers = numbers
+        self._pacing = pacing
         self._send = send
         self._next_request = next_request
         self._batches: dict[tuple[int, int], _Batch] = {}
@@ -234,14 +238,15 @@ class LeaseManager:
             batch.check = NEVER
         for node in self._nodes:
             self._send_renewals(node, lagging.get(node, []), now)
-        batch.check *= 2.0
+        # No rarer than that: while the end comes nearer every answer counts the more.
+        batch.check = max(batch.check, min(batch.check * 2.0, batch.timing.ttl / RENEW_CHECK_DIVISOR))
         self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(ttl_ms, number))
 
     def _begin_round(self, key: tuple[int, int], now: float) -> None:
         batch = self._batches[key]
         batch.round_at = now
         batch.next_round = now + batch.timing.renew * self._part_of_a_round(key[1])
-        batch.check = min(RENEW_CHECK_S, batch.timing.renew / 4.0)
+        batch.check = min(max(RENEW_CHECK_S, self._pacing.retry_first()), batch.timing.renew / 4.0)
         for node in self._nodes:
             self._send_renewals(node, list(batch.tenures), now)
         self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(*key))

@@ -90,7 +90,8 @@ class NodeMode(enum.IntEnum):
 class Occupant:
     """Who stands in the way, how, and for how long it has been waiting or holding.
 
-    ``confirmed``, of one that holds: it has said itself that its lease is valid.
+    ``window_ms`` is what it stated, or 0 where that is not known. ``confirmed``, of one that holds: it has
+    said itself that its lease is valid.
     """
 
     candidate: Candidate
@@ -99,6 +100,7 @@ class Occupant:
     label: str
     remaining_ms: int
     ttl_ms: int
+    window_ms: int = 0
     confirmed: bool = False
 
 
@@ -131,7 +133,9 @@ class Hello:
 
 @value
 class Prepare:
-    """Phase 1. ``refresh_ms`` is 0 for a candidate that does not wait in line."""
+    """Phase 1. ``refresh_ms`` is 0 for a candidate that does not wait in line; ``window_ms`` is for
+    how long it wants a promise kept, by the round trips that it measured; 0 leaves that to the grace.
+    """
 
     request: int
     name: str
@@ -139,6 +143,7 @@ class Prepare:
     candidate: Candidate
     age_ms: int
     refresh_ms: int
+    window_ms: int
     label: str
 
 
@@ -164,7 +169,7 @@ class StandingPrepare(Prepare):
 
 @value
 class Accept:
-    """Phase 2. The age is for those who are refused because of it (rule L2)."""
+    """Phase 2. Age and window are for those who are refused because of it (rule L2)."""
 
     request: int
     name: str
@@ -172,6 +177,7 @@ class Accept:
     lease: Lease
     seq: int
     age_ms: int
+    window_ms: int = 0
 
 
 @value

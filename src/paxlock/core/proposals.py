@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from math import ceil
 
 from paxlock.core.campaign import Attempt
 from paxlock.core.lease_manager import Numbers, Tenure
 from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
 from paxlock.core.outbox import Outbox
+from paxlock.core.pacing import Pacing
 
 __all__ = ["Proposals"]
 
@@ -17,9 +19,10 @@ __all__ = ["Proposals"]
 class Proposals:
     """Writes the messages of all candidates of one session."""
 
-    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, numbers: Numbers) -> None:
+    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, pacing: Pacing, numbers: Numbers) -> None:
         self._nodes = nodes
         self._out = out
+        self._pacing = pacing
         self._numbers = numbers
 
     def prepares(self, attempt: Attempt, now: float, *, waits: bool) -> None:
@@ -35,7 +38,7 @@ class Proposals:
         refresh_ms = max(1, round(attempt.refresh * 1000)) if attempt.queues else 0
         prepare = (
             *(proposer.request, wish.name, proposer.at_least, proposer.candidate),
-            *(int(wish.age(now) * 1000), refresh_ms, wish.label),
+            *(int(wish.age(now) * 1000), refresh_ms, self._window_ms(attempt), wish.label),
         )
         attempt.stated = attempt.refresh
         stands_at: Collection[str] = ()
@@ -48,7 +51,7 @@ class Proposals:
         others: Collection[str] = self._nodes
         if stands_at:
             others = [node for node in self._nodes if node not in stands_at and node not in proposer.refusals]
-            prepare = (*prepare[:5], 0, wish.label)
+            prepare = (*prepare[:5], 0, *prepare[6:])
         if others:
             self._out.send_all(others, Prepare(*prepare))
 
@@ -64,8 +67,15 @@ class Proposals:
             lease=attempt.lease,
             seq=self._numbers.next(now),
             age_ms=int(wish.age(now) * 1000),
+            window_ms=self._window_ms(attempt),
         )
         self._out.send_all(nodes, message)
+
+    def _window_ms(self, attempt: Attempt) -> int:
+        """What the attempt states, by the round trips as they are measured now."""
+        window = self._pacing.window
+        attempt.window = max(attempt.window, window)
+        return ceil(window * 1000.0)
 
     def commit(self, tenure: Tenure, nodes: Iterable[str]) -> None:
         """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`)."""

@@ -84,6 +84,7 @@ class Proposer:
     promises: dict[str, int] = attrs.field(factory=dict)
     taken: dict[str, Taken] = attrs.field(factory=dict)
     took_at: float = LONG_AGO  #: when the last acceptance was heard
+    leased: set[str] = attrs.field(factory=set)  #: nodes that hold the lease by an answer that was lost
     refusals: dict[str, Refusal] = attrs.field(factory=dict)
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
     quorum: int = attrs.field(init=False)
@@ -99,10 +100,13 @@ class Proposer:
         self.started = self.asked_at = now
         self.promises.clear()
         self.taken.clear()
+        self.leased.clear()
         self.refusals.clear()
 
-    def promised(self, node: str, request: int, term: int, now: float = 0.0) -> bool:
-        """Count a promise; True when a quorum's promises have just come together."""
+    def promised(self, node: str, request: int, term: int, now: float = 0.0, *, leased: bool = False) -> bool:
+        """Count a promise; True when a quorum's promises have just come together. ``leased`` where the node
+        holds the lease.
+        """
         if node not in self.nodes:
             return False
         self.highest = max(self.highest, term)
@@ -110,6 +114,9 @@ class Proposer:
             return False
         self.promises[node] = term
         self.occupies.add(node)
+        if leased and node not in self.taken and node not in self.leased:
+            self.leased.add(node)
+            self.took_at = now
         refusal = self.refusals.pop(node, None)
         if refusal is not None:
             self._left(refusal.occupant, now)
@@ -196,6 +203,11 @@ class Proposer:
         self.phase = Phase.CHOSEN
         return True
 
+    def sent_since(self, node: str, sent_at: float) -> bool:
+        """Whether a number sent then is news of this node: it has not answered one that was sent later."""
+        before = self.taken.get(node)
+        return before is None or before.sent_at < sent_at
+
     def _together(self, term: int, since: float) -> int:
         """How many hold the lease in this term, without those that another has outlived (rule S15)."""
         gone = self.outlived()
@@ -221,6 +233,7 @@ class Proposer:
             return  # late: it has accepted since
         self.promises.pop(node, None)
         self.taken.pop(node, None)
+        self.leased.discard(node)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)
         before, occupant = self.refusals.get(node), message.occupant
@@ -294,7 +307,7 @@ class Proposer:
         """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
         than half its ttl left: it is alive and wants that minority back (rule L3).
         """
-        if self.phase is not Phase.PREPARING or not self.taken:
+        if self.phase is not Phase.PREPARING or not (self.taken or self.leased):
             return False
         holders = Counter(
             refusal.occupant.candidate
@@ -306,7 +319,7 @@ class Proposer:
         )
         return any(nodes >= self.quorum for nodes in holders.values())
 
-    def must_withdraw(self, *, age: float, grace: float, now: float, patience: float | None = None) -> bool:
+    def must_withdraw(self, *, age: float, window: float, now: float, patience: float | None = None) -> bool:
         """Whether votes are split and an older candidate is among the occupants (rule L2).
 
         A name that goes from hand to hand faster than answers come is no split, though nodes that answered at
@@ -314,35 +327,39 @@ class Proposer:
         once a node has named the same occupant in two answers.
 
         Asked of a candidate that has failed in its term. One that occupies nothing need not withdraw: its
-        Release would free nothing, and a promise that was lost on its way lapses with the grace.
+        Release would free nothing, and a promise that was lost on its way lapses with its window.
 
-        The age of another is heard late, as younger than it is, by up to half a grace there and back. So what
-        makes an older one and what is settled by the smaller candidate overlap: of two that see each other
-        so, both may withdraw, but never neither.
+        The age of another is heard late, as younger than it is, by up to half a window there and back. So
+        what makes an older one and what is settled by the smaller candidate overlap: of two that see each
+        other so, both may withdraw, but never neither. Both go by the longer one of their two windows, for
+        one may be farther away than the other. Who has said itself that it holds does not withdraw any more:
+        to it everybody gives way, older or not.
 
         With a ``patience``, of one that tries once: it has no place to lose, and gives way at the first look,
         to every smaller candidate, and after so long to anybody.
         """
-        occupants: dict[Candidate, list[float]] = {}
+        occupants: dict[Candidate, list[tuple[float, float]]] = {}
+        holds = False
         for refusal in self.refusals.values():
             occupant = refusal.occupant
             # Its own earlier attempts are on their way out: no occupants.
             if occupant is not None and occupant.candidate.session != self.candidate.session:
                 age_now = occupant.age_ms / 1000.0 + (now - refusal.heard_at)
-                occupants.setdefault(occupant.candidate, []).append(age_now)
+                longer = max(window, occupant.window_ms / 1000.0)
+                holds = holds or occupant.confirmed
+                occupants.setdefault(occupant.candidate, []).append((age_now, longer))
         if any(len(ages) >= self.quorum for ages in occupants.values()):
             return False
         if not self.occupies:
             return False
-        tied = grace
         if patience is not None:
-            tied = NEVER
             if occupants and now >= self.asked_at + patience:
                 return True
         elif self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
             return False
-        return any(
-            other_age > age + grace / 2.0 or (other_age >= age - tied and candidate < self.candidate)
+        return holds or any(
+            other_age > age + longer / 2.0
+            or (other_age >= age - (longer if patience is None else NEVER) and candidate < self.candidate)
             for candidate, ages in occupants.items()
-            for other_age in ages
+            for other_age, longer in ages
         )

@@ -1,12 +1,15 @@
 """Who waits for a name at one acceptor, and in which order (protocol.md section 5).
 
-The order is (receipt - stated age, at the candidate's first entry; then candidate): each candidate states
-on its own clock how long it has waited, so that no clock is shared.
+The order is by (receipt - stated age, at the candidate's first entry): each candidate states on its own clock
+how long it has waited, so that no clock is shared. Those messages take their time, to each node another one:
+of candidates that came within a quarter of a window, which is a round trip, the smallest goes first, so that
+all nodes name the same head.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from operator import itemgetter
 
 import attrs
 
@@ -17,6 +20,8 @@ __all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "Entry", "Line"]
 
 LINE_MAX_ENTRIES = 1024
 LAPSE_REFRESHES = 3
+TOGETHER_WINDOWS = 0.25
+_arrival = itemgetter(0)
 
 
 @attrs.define(eq=False)
@@ -30,6 +35,7 @@ class Entry:
     arrival: float
     at_least: int
     label: str
+    window: float
     lapses_at: float
     standing: StandingPrepare | None = None
     received_at: float = 0.0
@@ -60,6 +66,7 @@ class Line:
         at_least: int,
         label: str,
         now: float,
+        window: float = 0.0,
         standing: StandingPrepare | None = None,
     ) -> None:
         """Join the line, or refresh the place held there. A full line drops its youngest."""
@@ -67,12 +74,13 @@ class Line:
         lapses_at = now + LAPSE_REFRESHES * refresh
         if entry is not None:
             entry.lapses_at = lapses_at
+            entry.window = window
             entry.at_least = max(entry.at_least, at_least)
             if standing is not None and (entry.standing is None or entry.standing.seq < standing.seq):
                 entry.standing = standing
                 entry.received_at = now
             return
-        entry = Entry(candidate, now - age, at_least, label, lapses_at, standing, now)
+        entry = Entry(candidate, now - age, at_least, label, window, lapses_at, standing, now)
         self._entries[candidate] = entry
         insort(self._order, entry.place)
         if len(self._order) > LINE_MAX_ENTRIES:
@@ -89,6 +97,29 @@ class Line:
         return entry
 
     def head(self, now: float) -> Entry | None:
+        """Who is next: of those that came together with the oldest, the smallest candidate."""
+        oldest = self._oldest(now)
+        if oldest is None or len(self._order) == 1:
+            return oldest
+        head = oldest
+        together = oldest.arrival + TOGETHER_WINDOWS * oldest.window
+        for _, candidate in self._order[1 : bisect_right(self._order, together, key=_arrival)]:
+            if candidate < head.candidate and self._entries[candidate].lapses_at > now:
+                head = self._entries[candidate]
+        return head
+
+    def goes_before(self, arrival: float, candidate: Candidate, window: float, now: float) -> bool:
+        """Whether somebody in line is before this candidate, which asks now."""
+        head, oldest = self.head(now), self._oldest(now)
+        if head is None or oldest is None or head.candidate == candidate:
+            return False
+        if candidate in self._entries:
+            return True
+        if arrival < oldest.arrival:
+            return head.candidate < candidate and head.arrival <= arrival + TOGETHER_WINDOWS * window
+        return head.candidate < candidate or arrival > oldest.arrival + TOGETHER_WINDOWS * oldest.window
+
+    def _oldest(self, now: float) -> Entry | None:
         """The oldest candidate that still refreshes its place; those before it that lapsed are dropped."""
         while self._order:
             _, candidate = self._order[0]

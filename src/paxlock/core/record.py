@@ -43,6 +43,8 @@ class Record:
     something has run out, ``swept`` whether the sweep is to look at this record; ``seen`` is whose lease the
     learner last saw held here, ``confirmed`` who has said of itself that its lease is valid.
 
+    ``window`` is for how long a promise to the owner is kept, in seconds: what it stated.
+
     Tombstones lie in the order in which they were set.
     """
 
@@ -52,6 +54,7 @@ class Record:
     owner_since: float = 0.0
     owner_arrival: float = 0.0
     owner_label: str = ""
+    window: float = 0.0
     lease: Lease | None = None
     lease_term: int = 0
     lease_arrival: float = 0.0

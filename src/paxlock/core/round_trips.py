@@ -9,12 +9,21 @@ import attrs
 
 from paxlock.core.quorum import majority
 
-__all__ = ["RoundTrip", "RoundTrips"]
+__all__ = ["WINDOW_MAX_S", "WINDOW_MIN_S", "RoundTrip", "RoundTrips", "bounded_window"]
 
 SMOOTHING = 0.125  #: RFC 6298, alpha
 VARIATION_SMOOTHING = 0.25  #: RFC 6298, beta
 VARIATIONS = 4.0  #: RFC 6298, K
 ROUND_TRIP_MAX_S = 10.0  #: what a single answer counts at most
+UNUSUAL_S = 0.02  #: what is below is never too late to be believed
+WINDOW_ROUND_TRIPS = 4.0
+WINDOW_MIN_S = 0.01
+WINDOW_MAX_S = 5.0
+
+
+def bounded_window(seconds: float) -> float:
+    """A window as it may be: of a session by what it measured, or as a candidate states it to a node."""
+    return min(max(seconds, WINDOW_MIN_S), WINDOW_MAX_S)
 
 
 @attrs.define(eq=False)
@@ -23,9 +32,17 @@ class RoundTrip:
 
     smoothed: float
     variation: float
+    answers: int = 1
 
     def measured(self, took: float) -> None:
-        """Take one more measured round trip."""
+        """Take one more measured round trip. An answer comes late for many reasons, but never too early:
+        one late answer at most doubles what is expected, and one in half the usual time begins anew.
+        """
+        self.answers += 1
+        if took < self.smoothed / 2.0:
+            self.smoothed, self.variation = took, took / 2.0
+            return
+        took = min(took, max(UNUSUAL_S, 2.0 * self.timeout))
         self.variation += VARIATION_SMOOTHING * (abs(self.smoothed - took) - self.variation)
         self.smoothed += SMOOTHING * (took - self.smoothed)
 
@@ -36,12 +53,16 @@ class RoundTrip:
 
 
 class RoundTrips:
-    """The round trips of one session to the nodes of its cell."""
+    """The round trips of one session to the nodes of its cell. The first answer of a node, with which nothing
+    can be compared, counts for ``first_max`` seconds at most.
+    """
 
-    def __init__(self, nodes: tuple[str, ...]) -> None:
+    def __init__(self, nodes: tuple[str, ...], *, first_max: float = ROUND_TRIP_MAX_S) -> None:
+        self._first_max = first_max
         self._quorum = majority(len(nodes))
         self._nodes = nodes
         self._measured: dict[str, RoundTrip] = {}
+        self._window = 0.0
 
     def measured(self, node: str, took: float) -> None:
         """A node has answered ``took`` seconds after it was asked. Only for requests that were sent once
@@ -49,9 +70,11 @@ class RoundTrips:
         """
         if node not in self._nodes:
             return
+        self._window = 0.0
         took = min(max(took, 0.0), ROUND_TRIP_MAX_S)
         known = self._measured.get(node)
         if known is None:
+            took = min(took, self._first_max)
             self._measured[node] = RoundTrip(took, took / 2.0)
         else:
             known.measured(took)
@@ -59,6 +82,38 @@ class RoundTrips:
     def of(self, node: str) -> RoundTrip | None:
         """The estimate for one node; None before its first answer."""
         return self._measured.get(node)
+
+    def window(self, default: float) -> float:
+        """Four round trips, and more where they vary: in this time a candidate has got a quorum's promises
+        and has sent what follows, and of two candidates each has heard of the other, there and back. Those
+        nodes count of which the fastest quorum is made, and of the others what they usually take.
+        ``default`` before a quorum was measured; within bounds in any case.
+        """
+        if not self._window:
+            if not self._quorum_measured:
+                return bounded_window(default)
+            self._window = self._window_with(self.slowest)
+        return self._window
+
+    def window_of(self, node: str, default: float) -> float:
+        """The same of a quorum and this one node: how long another takes says nothing of it."""
+        trip = self._measured.get(node)
+        if trip is None or trip.answers == 1 or not self._quorum_measured:
+            return self.window(default)
+        return self._window_with(trip.smoothed)
+
+    @property
+    def _quorum_measured(self) -> bool:
+        return len(self._measured) >= self._quorum
+
+    def _window_with(self, usual: float) -> float:
+        varying = (self.smoothed(0.0) + self.timeout(0.0)) / 2.0
+        return bounded_window(WINDOW_ROUND_TRIPS * max(varying, usual))
+
+    @property
+    def slowest(self) -> float:
+        """What the slowest node usually takes, of those that have answered more than once; 0 without one."""
+        return max((trip.smoothed for trip in self._measured.values() if trip.answers > 1), default=0.0)
 
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""

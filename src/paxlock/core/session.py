@@ -40,6 +40,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.notices import Mismatch, Notice
 from paxlock.core.outbox import Outbox, SessionSettings
+from paxlock.core.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.queries import (
     ListQuery,
     PollQuery,
@@ -61,13 +62,12 @@ __all__ = ["Session", "SessionSettings"]
 # What a node says only while it serves.
 _SERVING = (Promise, Accepted, Refused, Renewed, Released)
 
-RETRY_MAX_S = 0.5
 QUERY_PATIENCE_S = 1.0
+FIRST_ROUND_TRIP_GRACES = 1.5
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
 TIMINGS_REMEMBERED = 64
-GREETINGS_REMEMBERED = 64
 
 
 @value
@@ -84,12 +84,15 @@ class Session:
         self.counters: Counter[str] = Counter()
         self._nodes = settings.nodes
         self._timers = Timers()
-        self._out = Outbox(settings.grace, rng, RoundTrips(settings.nodes))
+        self._out = Outbox()
+        trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * settings.grace)
+        self._pacing = Pacing(settings.grace, rng, trips)
         self._numbers = Numbers(settings.max_ttl_ms / 1000.0)
         self._contender = Contender(
             settings,
             session=session,
             out=self._out,
+            pacing=self._pacing,
             timers=self._timers,
             numbers=self._numbers,
             counters=self.counters,
@@ -97,11 +100,12 @@ class Session:
         self._timings: dict[tuple[float, float], Timing] = {}
         self._queries: dict[int, Query] = {}
         self._asked: dict[int, int] = {}
-        self._polls = Turns("poll", out=self._out, timers=self._timers, quorum=majority(len(self._nodes)))
+        self._polls = Turns(
+            "poll", pacing=self._pacing, timers=self._timers, quorum=majority(len(self._nodes))
+        )
         self._watchers: dict[int, Watcher] = {}
         self._seen = SeenEvents()
         self._unwelcomed = set(self._nodes)
-        self._greetings: dict[int, float] = {}  #: when each was sent, by request
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
 
@@ -313,8 +317,8 @@ class Session:
             "nodes": self._nodes,
             "began": now,
             "patience": patience,
-            "round_trips": self._out.round_trips,
-            "retry": self._out.retry_first(),
+            "round_trips": self._pacing.round_trips,
+            "retry": self._pacing.retry_first(),
         }
 
     def _ask(self, query: Query, now: float) -> int:
@@ -329,7 +333,7 @@ class Session:
         for node in sorted(query.owing):
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
-        self._timers.add(min(query.until, now + self._out.jitter(query.retry)), QueryTimer(query.ticket))
+        self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), QueryTimer(query.ticket))
         query.retry = min(query.retry * 2.0, max(RETRY_MAX_S, query.round_trips.timeout(0.0)))
 
     def _request(self, query: Query, now: float) -> int:
@@ -338,7 +342,7 @@ class Session:
         self._asked[request] = query.ticket
         query.requests.append(request)
         query.once_more = False
-        self._out.asked(request, now)
+        self._pacing.asked(request, now)
         if len(query.requests) > REQUESTS_PER_QUESTION:
             del self._asked[query.requests.pop(0)]
         return request
@@ -347,7 +351,7 @@ class Session:
         """A question that was not asked yet has its patience while others are answered."""
         if not self._polls.waits(query.ticket):
             return False
-        query.began = max(query.began, self._out.heard_by(majority(len(self._nodes))))
+        query.began = max(query.began, self._pacing.heard_by(majority(len(self._nodes))))
         if now >= query.until:
             return False
         self._timers.add(query.until, QueryTimer(query.ticket))
@@ -373,20 +377,20 @@ class Session:
                 self._checked(node, message, now, lives)
             return
         if isinstance(message, View):
-            self._out.heard[node] = now
-            self._out.answered(node, request, now)
+            self._pacing.heard[node] = now
+            self._pacing.answered(node, request, now)
         query.next_page = False
         query.answered(node, message, now, lives)
         if self._query_result(query, now):
             return
         if query.once_more:
-            query.retry = self._out.retry_first()
+            query.retry = self._pacing.retry_first()
             self._query_due(query, now)
         elif query.next_page and node in query.open:
             # A part of a longer answer: ask for what follows at once.
             for ask in query.ask(node, self._request(query, now), now):
                 self._out.send(node, ask)
-            query.retry = self._out.retry_first()
+            query.retry = self._pacing.retry_first()
 
     def _refresh_watch(self, ticket: int, now: float) -> None:
         watcher = self._watchers.get(ticket)
@@ -452,20 +456,16 @@ class Session:
         """Say Hello, until every node has told its configuration."""
         for node in sorted(self._unwelcomed):
             request = self._out.request()
-            if len(self._greetings) >= GREETINGS_REMEMBERED:
-                del self._greetings[next(iter(self._greetings))]
-            self._greetings[request] = now
+            self._pacing.asked(request, now)
             self._out.send(node, Hello(request))
         if self._unwelcomed:
-            self._timers.add(now + self._out.jitter(self._hello_retry), HelloTimer())
+            self._timers.add(now + self._pacing.jitter(self._hello_retry), HelloTimer())
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
 
     def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
-        sent_at = self._greetings.pop(message.request, None)
-        if sent_at is not None:
-            self._out.round_trips.measured(node, now - sent_at)  # each greeting has a number of its own
+        self._pacing.answered(node, message.request, now)
         self._contender.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._contender.recovering.pop(node, None)

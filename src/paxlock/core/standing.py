@@ -52,6 +52,11 @@ def _has_moved_on(view: View) -> bool:
     return not view.holds and view.term > view.lease_term
 
 
+def _speaks_of(view: View, candidate: Candidate) -> bool:
+    """Whether the node holds this candidate's lease, or knows it chosen, or has only heard of it."""
+    return view.lease is not None and view.lease.candidate == candidate and not view.released
+
+
 def in_doubt(view: View) -> bool:
     """Whether the node holds a lease and does not say whose: somebody claims to have become the holder since,
     and it does not know yet (section 6). It speaks for nobody, and against nobody.
@@ -139,6 +144,6 @@ def over(views: Mapping[str, View], nodes: int, candidate: Candidate, term: int)
     gone = [
         view
         for view in views.values()
-        if view.term >= term and not knows(view, candidate) and not in_doubt(view)
+        if view.term >= term and not _speaks_of(view, candidate) and not in_doubt(view)
     ]
     return len(gone) >= blocking(nodes)

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from paxlock.core.outbox import HEARD_OF_LATE_S, RETRY_MAX_S, Outbox
+from paxlock.core.pacing import HEARD_OF_LATE_S, RETRY_MAX_S, Pacing
 from paxlock.core.timers import Timers
 
 __all__ = ["TurnTimer", "Turns"]
@@ -45,15 +45,15 @@ class Turns:
     """
 
     __slots__ = (
-        *("_began", "_brief_next", "_key", "_lines", "_out", "_quorum", "_shortest", "_shrunk_at"),
+        *("_began", "_brief_next", "_key", "_lines", "_pacing", "_quorum", "_shortest", "_shrunk_at"),
         *("_timers", "_waiting", "size"),
     )
 
-    def __init__(self, of: str, *, out: Outbox, timers: Timers, quorum: int) -> None:
+    def __init__(self, of: str, *, pacing: Pacing, timers: Timers, quorum: int) -> None:
         self.size = TURNS_FIRST
         self._key = TurnTimer(of)
         self._timers = timers
-        self._out = out
+        self._pacing = pacing
         self._quorum = quorum
         self._began: dict[int, float] = {}
         self._waiting: dict[int, bool] = {}  #: whether each is brief
@@ -122,16 +122,16 @@ class Turns:
         began = self._began.get(number)
         if began is None:
             return False
-        timeout = self._out.round_trips.timeout(RETRY_MAX_S)
+        timeout = self._pacing.round_trips.timeout(RETRY_MAX_S)
         if now - began >= timeout and began >= self._shrunk_at:
             self._shrunk_at = now
             self.size = max(self.size // 2, TURNS_MIN)
         longest = max(TURN_MAX_S, TURN_MAX_ROUND_TRIPS * timeout)
-        return now - began >= longest and self._out.heard_by(self._quorum) > began
+        return now - began >= longest and self._pacing.heard_by(self._quorum) > began
 
     def why_not(self, nodes: int, now: float) -> str:
         """Why the turn of one that waits has not come."""
-        heard = sum(now - at < HEARD_OF_LATE_S for at in self._out.heard.values())
+        heard = sum(now - at < HEARD_OF_LATE_S for at in self._pacing.heard.values())
         if heard < self._quorum:
             return f"{heard} of {nodes} nodes answered"
         return f"not asked yet: {len(self)} others of this client were asked for first"

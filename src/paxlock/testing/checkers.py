@@ -20,6 +20,7 @@ from paxlock.testing.machines import Held, NodeMachine
 __all__ = ["CheckFailed", "Exclusion", "Histories", "NodeChecker", "SessionChecker", "Tenure", "WatchChecker"]
 
 EPSILON_S = 1e-7
+WINDOW_MIN_S, WINDOW_MAX_S = 0.01, 5.0  #: within which a stated window counts (section 2)
 
 
 class CheckFailed(AssertionError):
@@ -131,7 +132,8 @@ class SessionChecker:
 
     live: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)
     over: set[Candidate] = attrs.field(factory=set)
-    handed_over: set[Candidate] = attrs.field(factory=set)  #: detached: others may speak for them
+    handed_over: set[Candidate] = attrs.field(factory=set)  #: others may speak for them
+    given_away: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)  #: what was detached
 
     def sent(self, message: Message) -> Candidate | None:
         """A session sends this; the candidate that is released, if one is."""
@@ -156,13 +158,24 @@ class SessionChecker:
         return None
 
     def detached(self, name: str, candidate: Candidate) -> None:
-        """The session has let go of this attempt without ending it."""
+        """The session has let go of this attempt without ending it; it may make no other for the name."""
         self.handed_over.add(candidate)
         self.live.pop((candidate.session, name), None)
+        self.given_away[candidate.session, name] = candidate
+
+    def ended_elsewhere(self, candidate: Candidate) -> None:
+        """Somebody else releases it: its holder speaks for it until it is told."""
+        self.handed_over.add(candidate)
 
     def _proposes(self, name: str, candidate: Candidate) -> None:
-        if candidate in self.over:
+        if candidate in self.over and candidate not in self.handed_over:
             raise CheckFailed("S2", f"attempt {candidate.attempt} goes on at {name!r} after its Release")
+        detached = self.given_away.get((candidate.session, name), candidate)
+        if detached != candidate:
+            raise CheckFailed(
+                "L1",
+                f"attempt {candidate.attempt} campaigns for {name!r}, though {detached.attempt} was detached",
+            )
         live = self.live.setdefault((candidate.session, name), candidate)
         if live != candidate:
             raise CheckFailed(
@@ -176,20 +189,25 @@ class NodeChecker:
 
     Nothing above the durable ceiling; what was released stays released (L1); a lease that is held keeps
     out everybody else; no deadline of a candidate moves back (S6) or is moved by an old number, and no number
-    is lowered (S5); a lease that has run out leaves its term closed; a promise lapses with the grace (L6).
-    ``accepted`` keeps which nodes have held which lease in which term, ``deadlines`` until when, in true
-    time, and in which term.
+    is lowered (S5); a lease that has run out leaves its term closed; a promise lapses with the window that
+    its candidate stated, or with the grace (L6). ``accepted`` keeps which nodes have held which lease in
+    which term, ``deadlines`` until when, in true time, and in which term.
     """
 
     grace: float
     deadlines: dict[Candidate, dict[str, tuple[float, int]]] = attrs.field(factory=dict)
     accepted: dict[tuple[str, int, Candidate], set[str]] = attrs.field(factory=dict)
     let_go: dict[tuple[str, str], dict[Candidate, float]] = attrs.field(factory=dict)
+    windows: dict[tuple[str, Candidate], float] = attrs.field(factory=dict)  #: the longest stated to a node
 
     def before(
         self, node: NodeMachine, message: Message, sender: object, now: float
     ) -> dict[Candidate, float]:
         """The deadlines that this Renew must not move: those stored with its number or a later one."""
+        if isinstance(message, Prepare) and message.window_ms:
+            key = (node.node_id, message.candidate)
+            stated = min(max(message.window_ms / 1000.0, WINDOW_MIN_S), WINDOW_MAX_S)
+            self.windows[key] = max(self.windows.get(key, 0.0), stated)
         if not isinstance(message, Renew):
             return {}
         frozen: dict[Candidate, float] = {}
@@ -326,8 +344,8 @@ class NodeChecker:
         before = node.promised.get(name)
         if before is None or before[:2] != (owner, term):
             node.promised[name] = (owner, term, now)
-        elif now > before[2] + self.grace + EPSILON_S:
-            raise CheckFailed("L6", f"{node.node_id} keeps its promise of term {term} beyond the grace")
+        elif now > before[2] + self.windows.get((node.node_id, owner), self.grace) + EPSILON_S:
+            raise CheckFailed("L6", f"{node.node_id} keeps its promise of term {term} beyond its window")
 
     def _goes_on(self, node: NodeMachine, before: Held, held: Held) -> None:
         """The node holds the same candidate's lease as before."""

@@ -133,7 +133,7 @@ def _mutated(shipped: Any, edits: list[Edit], mutation: str) -> Any:
 
 def scenario_of(mutation: Mutation, seed: int) -> Scenario:
     """The scenario in which the mutation is looked for with this seed."""
-    return attrs.evolve(Scenario.drawn(seed), **mutation.changes)
+    return attrs.evolve(Scenario.drawn(seed, near=True), **mutation.changes)
 
 
 def caught(mutation: Mutation, seed: int) -> CheckFailed | None:

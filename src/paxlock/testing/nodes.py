@@ -268,6 +268,7 @@ class Nodes:
     def _started(self, node: NodeMachine, start: Start) -> None:
         sim, scenario = self._sim, self._sim.scenario
         node.disk.record = start.record
+        self._noted.update((node.label, seen) for seen in start.record.seen)
         node.writing = None
         node.lost_disk = False
         now = node.now(sim.true)

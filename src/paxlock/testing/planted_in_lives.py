@@ -28,7 +28,10 @@ IN_LIVES: tuple[Mutation, ...] = (
     Mutation(
         "two-lives-never-told-apart",
         "S15: who counts votes does not look at what they say of lives",
-        (Edit("lives", "outlived", "if lives is not first:", "if False:"),),
+        (
+            Edit("lease", "Validity.outlived", "return outlived(", "return () and outlived("),
+            Edit("proposer", "Proposer.outlived", "return outlived(", "return () and outlived("),
+        ),
         changes=TWINS,
     ),
     Mutation(

@@ -114,7 +114,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Replica._from_session",
                 "learner.told(message, now)",
                 "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
-                "now)",
+                "0.01, now)",
             ),
         ),
         seed=1,
@@ -165,7 +165,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Start(record, 0, sits_out, None)",
             ),
         ),
-        seed=47,
+        seed=48,
         changes={**RESTARTS, "max_ttl_ms": 250, "faulty_for": 1.0},
     ),
     Mutation(
@@ -185,11 +185,13 @@ IN_NODES: tuple[Mutation, ...] = (
                 "if message.request == self.phase > ANNOUNCES and message.mode is NodeMode.SERVING:",
                 "if True:",
             ),
+            Edit("joining", "Joining.asks", "self._ceilings.clear()", "pass"),
         ),
         changes={
             **CALM,
             "disk_losses": 6.0,
             "max_ttl_ms": 400,
+            "ttl_min_ms": 200,
             "faulty_for": 1.0,
             "away_max": 0.03,
             "hold_max": 0.005,
@@ -232,8 +234,8 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "acceptor",
                 "Acceptor._advance",
-                "head.arrival, head.received_at)",
-                "head.arrival, head.arrival)",
+                "head.window, head.received_at)",
+                "head.window, head.arrival)",
             ),
         ),
         changes=STANDING,

@@ -409,13 +409,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
-        (Edit("proposer", "Proposer.must_withdraw", "age + grace / 2.0 or", "age + grace or"),),
+        (Edit("proposer", "Proposer.must_withdraw", "age + longer / 2.0", "age + longer"),),
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
-        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, wish.label)", "prepare"),),
+        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
     ),
@@ -524,5 +524,18 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/unit/test_recovery.py::test_an_incarnation_from_the_future_is_neither_noted_nor_answered",
+    ),
+    Mutation(
+        "heard-of-and-over",
+        "section 6: a node that has only heard of a holder speaks against it",
+        (
+            Edit(
+                "standing",
+                "_speaks_of",
+                "view.lease is not None and view.lease.candidate == candidate and not view.released",
+                "knows(view, candidate)",
+            ),
+        ),
+        test="tests/paper/test_section_6_hearsay.py::test_s6_of_whom_there_is_talk_is_not_said_to_be_over",
     ),
 )

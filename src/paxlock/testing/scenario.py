@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from paxlock.core import contender, graveyard, outbox
+from paxlock.core import graveyard, pacing
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 from paxlock.core.recovery import MEMORY_EXTRA_S
@@ -17,12 +17,13 @@ __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
 START_S = 0.05  #: how long the cell has to form before the time of faults is counted
 #: A candidate that heard of no quorum repeats itself as late as this, and is in no line until then.
-BACK_OFF_S = outbox.RETRY_MAX_S
+BACK_OFF_S = pacing.RETRY_MAX_S
 #: What dead candidates may cost: places in the line that lapse, the graces of promises, one after another.
 LAPSE_S = 0.3
 HANDOFF_MAX_S = BACK_OFF_S + LAPSE_S
 #: A round that cannot succeed is given up only when silent nodes have had so long to answer.
-SILENCE_GRACES = contender.PATIENCE_GRACES
+SILENCE_GRACES = pacing.PATIENCE_WINDOWS
+LAPSED_WINDOWS = 10.0
 DRIFT_PPM = 10_000
 GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
@@ -86,6 +87,7 @@ class Scenario:
     client_crashes: float = 0.0
     client_pauses: float = 0.0
     client_suspends: float = 0.0
+    client_stalls: float = 0.0
     forks: float = 0.0
     partitions: float = 0.0
     one_way_splits: float = 0.0
@@ -104,6 +106,8 @@ class Scenario:
     limited: float = 0.2
     cancelled: float = 0.1
     detached: float = 0.05
+    at_once: float = 0.0  #: the share of grants and losses to which the program does something at once
+    released_elsewhere: float = 0.0  #: the share of tenures that somebody else ends by the handle
     polls: float = 0.05
     burst: int = 0  #: how many further names one client wants at one moment
     watchers: int = 1
@@ -153,9 +157,9 @@ class Scenario:
     @property
     def lapses(self) -> float:
         """What a window above the usual grace costs, on top of LAPSE_S: promises lapse by it, and who
-        withdraws backs off for so many at most (L2).
+        withdraws pauses by it (L2).
         """
-        return contender.WITHDRAWN_MAX_GRACES * max(0.0, self.window - GRACE_MS / 1000.0)
+        return LAPSED_WINDOWS * max(0.0, self.window - GRACE_MS / 1000.0)
 
     @property
     def next_max(self) -> float:
@@ -184,8 +188,12 @@ class Scenario:
         return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else graveyard.TOMBSTONE_S
 
     @classmethod
-    def drawn(cls, seed: int, nodes: int | None = None) -> Scenario:
-        """The scenario of a seed; the same seed gives the same scenario for ever."""
+    def drawn(cls, seed: int, nodes: int | None = None, *, near: bool = False) -> Scenario:
+        """The scenario of a seed; the same seed gives the same scenario for ever.
+
+        With ``near`` all links are of one length, and nobody wants many names at once: for those who give
+        figures of their own, which must go together with the round trip.
+        """
         rng = Random(f"scenario {seed}")
         some = _Some(rng)
         max_ttl_ms = rng.choice((250, 300, 400, 700))
@@ -242,10 +250,13 @@ class Scenario:
             short_tombstones=rng.random() < 0.3,
             attempts_per_answer=1 if rng.random() < 0.1 else 40,
             sessions_spare=rng.randint(0, 2) if rng.random() < 0.1 else 65_536,
+            client_stalls=some.of(0.3, 0.5, 8.0),
+            at_once=some.of(0.5, 0.05, 0.5),
+            released_elsewhere=some.of(0.2, 0.05, 0.4),
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return _slow(seed, _far(seed, _many(seed, drawn)))
+        return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:

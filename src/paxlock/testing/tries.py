@@ -2,7 +2,7 @@
 (protocol.md section 5, "one winner").
 
 Every round is a cell of its own, drawn from the seed: its size, round trips from 0.2 to 300 ms, callers, some
-of them in one process. The callers try two or three times in a row, as soon as the last winner has released.
+of them in one process. The callers try three times in a row, each time as soon as the last winner has let go.
 Each time exactly one must get the name, and every other one must be told "held", with the winner's label.
 
 The machines are the shipped ones, and time is virtual: no sockets, no bytes, no waiting.

@@ -166,7 +166,7 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
 _MODE = choice(m.NodeMode)
 
 _LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
-_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, BOOL)
+_OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.Waiter, CANDIDATE, LABEL, INT)
 _SEEN = Schema(SeenNode, NODE, INT, RUN)
@@ -183,8 +183,8 @@ _WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, 
 _BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
     1: Schema(m.Hello, INT),
-    2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, LABEL),
-    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT),
+    2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL),
+    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT, INT),
     4: Schema(m.Commit, NAME, TERM, _LEASE_FIELD),
     5: Schema(m.Renew, INT, SESSION, INT, ATTEMPTS),
     6: Schema(m.Release, INT, NAME, CANDIDATE, TERM),
@@ -215,7 +215,7 @@ _BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
     23: Schema(
         m.StandingPrepare,
-        *(INT, NAME, TERM, CANDIDATE, INT, INT, LABEL, INT, DATA, INT),
+        *(INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL, INT, DATA, INT),
     ),
     # the rarer ones, in two bytes
     24: Schema(m.Waiting, INT, NAME, INT),

@@ -6,7 +6,9 @@ import argparse
 import sys
 
 from paxlock.testing.exploration import BOUNDS, explore
+from paxlock.testing.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
 from paxlock.testing.exploration.planted import FOUND_IN, find
+from paxlock.testing.exploration.search import Report
 
 __all__ = ["main"]
 
@@ -16,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m paxlock.testing.exploration", description="Explore every order of events in bounds."
     )
-    parser.add_argument("--bounds", choices=sorted(BOUNDS), default="small", help="the space to explore")
+    parser.add_argument(
+        "--bounds", choices=sorted({*BOUNDS, *LIVES_BOUNDS}), default="small", help="the space to explore"
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="when to stop (60)")
     parser.add_argument("--memory", type=float, default=8192.0, metavar="MIB", help="where to stop (8192)")
     parser.add_argument("--whole", action="store_true", help="every state, also those that count as one")
@@ -25,12 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.planted:
         return _find_all(options.minutes, trace=options.trace)
+    if options.bounds in LIVES_BOUNDS:
+        return _print(explore_lives(LIVES_BOUNDS[options.bounds], minutes=options.minutes))
     report = explore(
         BOUNDS[options.bounds],
         minutes=options.minutes,
         memory_mib=options.memory,
         condensed=not options.whole,
     )
+    return _print(report)
+
+
+def _print(report: Report | LivesReport) -> int:
     print(report)
     for line in report.script:
         print(f"  {line}")

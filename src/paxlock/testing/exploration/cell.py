@@ -11,6 +11,7 @@ from random import Random
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Member
+from paxlock.core.round_trips import RoundTrips
 
 __all__ = [
     "DRIFT",
@@ -23,6 +24,7 @@ __all__ = [
     "TTL_S",
     "OutOfBounds",
     "Steady",
+    "Unmeasured",
     "who",
 ]
 
@@ -48,6 +50,13 @@ class Steady(Random):
 
     def __reduce__(self) -> tuple[type[Steady], tuple[()]]:
         return Steady, ()
+
+
+class Unmeasured(RoundTrips):
+    """How long answers take is a choice of the explorer: nothing is learned from it."""
+
+    def measured(self, node: str, took: float) -> None:
+        pass
 
 
 def who(candidate: Candidate) -> tuple[int, int]:

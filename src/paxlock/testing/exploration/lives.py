@@ -2,7 +2,7 @@
 
 Nodes a and c, and b twice: b0 lives on, b1 joins in its place. Session 1 knows b0, session 2 knows b1; each
 has one candidate. Requests, answers and greetings are lost, repeated and late without limit, and so is a
-greeting of an earlier life of b. Time goes in whole units, the same for all: a ttl is two of them.
+greeting of an earlier life of b. Time goes in whole units, the same for all.
 
 The acceptors here are a few lines of their own. What is explored is who counts whom, and when: `Proposer`,
 `Validity` and `Tenure` of the sessions and `Recovery` of b1 are the shipped ones, made anew from what they
@@ -31,8 +31,6 @@ from paxlock.testing.checkers import CheckFailed
 __all__ = ["LIVES_BOUNDS", "LivesBounds", "LivesReport", "explore_lives"]
 
 NODES = ("a", "b", "c")
-TTL = 2
-MAX_TTL_MS = 1000 * TTL
 RUN, OLD_RUN = b"\x02" * 16, b"\x01" * 16
 OLD_LIFE, NEW_LIFE = 1, 2
 #: What a datagram says, by whether its sender has noted the new life of b. One object each, as on the wire.
@@ -40,7 +38,6 @@ SAYS: dict[bool, Lives] = {
     noted: {"a": 1, "b": life, "c": 1} for noted, life in ((False, OLD_LIFE), (True, NEW_LIFE))
 }
 FIRST_TERM = 2  #: of session 1
-TIMING = Timing(ttl=TTL, renew=TTL / 3, margin=0.0, span=TTL, fresh=TTL)
 CANDIDATES = tuple(Candidate(bytes([which]) * 16, 1) for which in (1, 2))
 
 
@@ -52,6 +49,7 @@ class LivesBounds:
     """
 
     name: str
+    ttl: int  #: and the time of sitting out, in units
     until: int
     term: int
     late: bool = False
@@ -61,10 +59,10 @@ class LivesBounds:
 LIVES_BOUNDS: dict[str, LivesBounds] = {
     bounds.name: bounds
     for bounds in (
-        LivesBounds("lives", until=2, term=3),
-        LivesBounds("lives-tokens", until=3, term=1),
-        LivesBounds("lives-late", until=3, term=1, late=True),
-        LivesBounds("lives-renew", until=2, term=3, renews=True),
+        LivesBounds("lives", ttl=1, until=1, term=3),
+        LivesBounds("lives-tokens", ttl=1, until=1, term=1),
+        LivesBounds("lives-late", ttl=1, until=1, term=1, late=True),
+        LivesBounds("lives-renew", ttl=2, until=2, term=3, renews=True),
     )
 }
 
@@ -195,9 +193,9 @@ def _steps(state: State, bounds: LivesBounds) -> Iterator[Step]:
         yield from _sending(state, which, client, bounds)
         for number in range(1, len(client.sent) + 1):
             for node in NODES:
-                yield from _asked(state, which, client, node, number)
+                yield from _asked(bounds, state, which, node, number)
     for vote in state.votes:
-        yield from _counting(state, 0, vote)
+        yield from _counting(bounds, state, 0, vote)
 
 
 def _tick(state: State) -> State:
@@ -214,19 +212,19 @@ def _tick(state: State) -> State:
 
 
 @cache
-def _joined(heard: tuple[tuple[int, Answer], ...], now: int) -> tuple[bool, int, int]:
+def _joined(heard: tuple[tuple[int, Answer], ...], now: int, ttl: int) -> tuple[bool, int, int]:
     """Whether b1 serves, with which floor, and the phase of its greetings. It has begun to join at the first
     moment, and its disk is as fast as it is.
     """
     record = NodeRecord(
-        bytes(16), 1, "b", NEW_LIFE, 0, Durability.RECORD, Membership.JOINING, MAX_TTL_MS, clean=False
+        bytes(16), 1, "b", NEW_LIFE, 0, Durability.RECORD, Membership.JOINING, 1000 * ttl, clean=False
     )
-    found = Recovery(record, RUN, 0, ("a", "c"), float(TTL), MAX_TTL_MS, 0.0, 0.0)
+    found = Recovery(record, RUN, 0, ("a", "c"), float(ttl), 1000 * ttl, 0.0, 0.0)
     found.begin(0.0)
     for at, (node, phase, life, ceiling) in heard:
         _settle(found, at)
         run = RUN if life == NEW_LIFE else OLD_RUN
-        state = (1, RUN, ceiling, NodeMode.SERVING, True, MAX_TTL_MS, 0, 0, ())
+        state = (1, RUN, ceiling, NodeMode.SERVING, True, 1000 * ttl, 0, 0, ())
         found.answered(node, Greeted(phase, life, run, life, run, *state), float(at))
         _settle(found, at)
     _settle(found, now)
@@ -242,32 +240,43 @@ def _settle(found: Recovery, at: float) -> None:
 
 def _joining(state: State, bounds: LivesBounds) -> Iterator[Step]:
     """What a and c write down is durable at once: that nothing leaves before it is, others check."""
-    greetings = [(2, OLD_LIFE)] if bounds.late else []
-    serves, phase = state.serves, 1
-    if not serves:
-        _, _, phase = _joined(state.heard, state.now)
-    greetings += [(number, NEW_LIFE) for number in range(1, phase + 1) if not serves]
-    known = {answer for _, answer in state.heard}
     for at, node in enumerate("ac"):
         if not state.noted[at]:
             noted = (True, state.noted[1]) if at == 0 else (state.noted[0], True)
             yield f"{node} notes the new life", state._replace(noted=noted)
+    if state.serves:
+        return
+    _, _, phase = _joined(state.heard, state.now, bounds.ttl)
+    greetings = [(2, OLD_LIFE)] if bounds.late else []
+    greetings += [(number, NEW_LIFE) for number in range(1, phase + 1)]
+    known = {answer for _, answer in state.heard}
+    for at, node in enumerate("ac"):
         for number, life in greetings:
-            answer = Answer(node, number, life, state.held[2 * at].term if number > 1 else 0)
-            fresh = answer not in state.answers and answer not in known
-            if fresh and (life == OLD_LIFE or state.noted[at]):
+            if life == NEW_LIFE and not state.noted[at]:
+                continue
+            # Only what is read after sitting out matters, and only where session 2 may have a lower term.
+            read = number > 1 and bounds.term < FIRST_TERM
+            answer = Answer(node, number, life, state.held[2 * at].term if read else 0)
+            if answer in state.answers or answer in known:
+                continue
+            if read:
                 yield f"{node} answers {answer}", state._replace(answers=state.answers | {answer})
-    for answer in () if serves else state.answers:
-        if answer.phase > phase:
-            continue  # nothing of it is looked at yet
-        # At one moment the order is all the same.
-        heard = tuple(sorted((*state.heard, (state.now, answer))))
-        yield f"b1 hears {answer}", _with_b1(state._replace(heard=heard, answers=state.answers - {answer}))
+            else:
+                yield f"b1 hears {answer}", _hears(bounds, state, answer)
+    for answer in state.answers:
+        if answer.phase <= phase:  # before that nothing of it is looked at
+            yield f"b1 hears {answer}", _hears(bounds, state, answer)
 
 
-def _with_b1(state: State) -> State:
+def _hears(bounds: LivesBounds, state: State, answer: Answer) -> State:
+    """At one moment the order is all the same."""
+    heard = tuple(sorted((*state.heard, (state.now, answer))))
+    return _with_b1(bounds, state._replace(heard=heard, answers=state.answers - {answer}))
+
+
+def _with_b1(bounds: LivesBounds, state: State) -> State:
     """A node that serves begins with its floor."""
-    serves, floor, _ = _joined(state.heard, state.now)
+    serves, floor, _ = _joined(state.heard, state.now, bounds.ttl)
     if serves and not state.serves:
         a, b0, c, _ = state.held
         held = (a, b0, c, Held(term=floor))
@@ -293,11 +302,12 @@ def _put(state: State, which: int, client: Client) -> State:
     return state._replace(clients=clients)
 
 
-def _asked(state: State, which: int, client: Client, node: str, number: int) -> Iterator[Step]:
+def _asked(bounds: LivesBounds, state: State, which: int, node: str, number: int) -> Iterator[Step]:
+    client = state.clients[which]
     at = 3 if (node, which) == ("b", 1) else NODES.index(node)
     if at == 3 and not state.serves:
         return
-    held = _accept(state.held[at], which + 1, client.term, number, state.now)
+    held = _accept(state.held[at], which + 1, client.term, number, state.now + bounds.ttl)
     if held is None:
         return
     noted = state.noted[at // 2] if node != "b" else at == 3
@@ -306,25 +316,25 @@ def _asked(state: State, which: int, client: Client, node: str, number: int) -> 
     what = f"{node}{'01'[which] if node == 'b' else ''} takes number {number} of session {which + 1}"
     if which == 1:
         # Heard at once: an answer that comes later makes nothing valid for longer.
-        counted = list(_counting(new, which, vote))
+        counted = list(_counting(bounds, new, which, vote))
         if counted or held != state.held[at]:
             yield what, counted[0][1] if counted else new
     elif held != state.held[at] or vote not in state.votes:
         yield what, new._replace(votes=state.votes | {vote})
 
 
-def _accept(held: Held, by: int, term: int, number: int, now: int) -> Held | None:
+def _accept(held: Held, by: int, term: int, number: int, deadline: int) -> Held | None:
     """Section 2: while it holds a lease, it accepts from nobody else; Renew, number 2, makes nothing."""
     if held.by == by:
         if number <= held.number:
             return held
-        return held._replace(number=number, deadline=max(held.deadline, now + TTL))
+        return held._replace(number=number, deadline=max(held.deadline, deadline))
     if held.by or number > 1 or term <= held.term:
         return None
-    return Held(by, term, now + TTL, number)
+    return Held(by, term, deadline, number)
 
 
-def _counting(state: State, which: int, vote: Vote) -> Iterator[Step]:
+def _counting(bounds: LivesBounds, state: State, which: int, vote: Vote) -> Iterator[Step]:
     client = state.clients[which]
     before = {one.node: one for one in client.votes}
     known = before.get(vote.node)
@@ -332,7 +342,7 @@ def _counting(state: State, which: int, vote: Vote) -> Iterator[Step]:
         return
     before[vote.node] = vote
     votes = tuple(sorted(before.values()))
-    until = _counted(which, client.term, client.sent, client.votes, vote, client.deadline)
+    until = _counted(bounds.ttl, client, which, vote)
     new = client._replace(votes=votes, deadline=until, over=0 < until <= state.now)
     after = _put(state, which, new)
     if not client.deadline and until > state.now:
@@ -345,25 +355,23 @@ def _counting(state: State, which: int, vote: Vote) -> Iterator[Step]:
 
 
 @cache
-def _counted(
-    which: int, term: int, sent: tuple[int, ...], votes: tuple[Vote, ...], vote: Vote, deadline: int
-) -> int:
+def _counted(ttl: int, client: Client, which: int, vote: Vote) -> int:
     """Until when the session is valid with one more vote; 0 as long as it never was."""
-    candidate = CANDIDATES[which]
-    if not deadline:
+    candidate, term, sent = CANDIDATES[which], client.term, client.sent
+    validity = Validity(len(NODES), float(ttl))
+    if not client.deadline:
         proposer = Proposer(candidate, NODES, Phase.ACCEPTING, term=term)
-        for node, number, noted in (*votes, vote):
+        for node, number, noted in (*client.votes, vote):
             proposer.took(node, term, sent[number - 1], SAYS[noted])
         if proposer.phase is not Phase.CHOSEN:
             return 0
-        validity = Validity(len(NODES), float(TTL))
         for node, took in proposer.taken.items():
             validity.acknowledge(node, took.sent_at, took.lives)
-        return int(validity.until())
-    validity = Validity(len(NODES), float(TTL))
-    for node, number, noted in votes:
+        return int(max(0.0, validity.until()))  # chosen, but not valid: as if it never was
+    for node, number, noted in client.votes:
         validity.acknowledge(node, sent[number - 1] + number / 8, SAYS[noted])
-    lease = Lease(candidate, MAX_TTL_MS, "", b"", term)
-    tenure = Tenure(1, "n", lease, TIMING, validity, term, float(deadline))
+    timing = Timing(ttl=ttl, renew=ttl / 3, margin=0.0, span=ttl, fresh=ttl)
+    lease = Lease(candidate, 1000 * ttl, "", b"", term)
+    tenure = Tenure(1, "n", lease, timing, validity, term, float(client.deadline))
     tenure.acknowledged(vote.node, sent[vote.number - 1] + vote.number / 8, SAYS[vote.noted])
     return int(tenure.deadline)

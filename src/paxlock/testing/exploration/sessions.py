@@ -43,12 +43,13 @@ from paxlock.testing.exploration.cell import (
     TTL_S,
     OutOfBounds,
     Steady,
+    Unmeasured,
 )
 
 __all__ = ["ExploredSession", "SessionEvent"]
 
 SPACING_S = 1e-2  #: after the first sending; after every further one a tenth of that
-PATIENCE_S = 0.007  #: above 6 graces: after them a phase has failed (section 5)
+PATIENCE_S = 0.061  #: above 6 windows: after them a phase has failed (section 5)
 SPAN_S = TTL_S * (1.0 - DRIFT) / (1.0 + DRIFT)  #: by section 3, not by what the code makes of it
 
 View = tuple[object, ...]
@@ -93,6 +94,7 @@ class ExploredSession:
         settings = SessionSettings(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS)
         session = Session(settings, session=SESSIONS[identity], now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
+        session._pacing.round_trips = Unmeasured(NODES)
         session._out._last_request = 0
         return made, made.happens(SessionEvent.CAMPAIGNS)
 
@@ -268,14 +270,14 @@ class ExploredSession:
         return sends
 
     def _normal(self, message: Message) -> Message:
-        """Without ages, and with moments for numbers; requests count the phases of a candidate."""
+        """Without ages and windows, with moments for numbers; requests count the phases of a candidate."""
         match message:
             case StandingPrepare():
-                return attrs.evolve(message, age_ms=0, seq=self._number(message.seq))
+                return attrs.evolve(message, age_ms=0, window_ms=0, seq=self._number(message.seq))
             case Prepare():
-                return attrs.evolve(message, age_ms=0)
+                return attrs.evolve(message, age_ms=0, window_ms=0)
             case Accept():
-                return attrs.evolve(message, age_ms=0, seq=self._number(message.seq))
+                return attrs.evolve(message, age_ms=0, window_ms=0, seq=self._number(message.seq))
             case Renew():
                 return attrs.evolve(message, request=0, seq=self._number(message.seq))
             case Release():
