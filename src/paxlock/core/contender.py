@@ -262,7 +262,7 @@ class Contender:
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
-        first = self._pacing.retry_first()
+        first = self._first_retry(wish)
         attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
@@ -273,7 +273,8 @@ class Contender:
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
         proposer.highest = after.proposer.highest
-        attempt.backoff = min(after.backoff * 2.0, self._pacing.withdrawn_longest)
+        longest = self._pacing.window_of_try if wish.once else self._pacing.withdrawn_longest
+        attempt.backoff = min(after.backoff * 2.0, longest)
         self._timers.add(
             now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
@@ -301,7 +302,7 @@ class Contender:
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
         attempt.asked_at = now
-        attempt.retry = self._pacing.retry_first()
+        attempt.retry = self._first_retry(attempt.wish)
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
 
@@ -350,6 +351,9 @@ class Contender:
         """How long a phase waits for a node's answer: what has not come by then counts as no."""
         return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience_with(node)
 
+    def _first_retry(self, wish: Wish) -> float:
+        return self._pacing.retry_of_try() if wish.once else self._pacing.retry_first()
+
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
         return self._pacing.retry_longest(self._quorum, now - proposer.started, waiting, now)
@@ -383,7 +387,7 @@ class Contender:
         that another with a quorum lacks (rule L3).
         """
         wish, proposer = attempt.wish, attempt.proposer
-        window = max(attempt.window, self._pacing.window)
+        window = max(attempt.window, self._pacing.window_of_try if wish.once else self._pacing.window)
         patience = self._pacing.patience_of_try(ONE_TRY_S) if wish.once else None
         split = proposer.must_withdraw(age=wish.age(now), window=window, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
@@ -615,7 +619,7 @@ class Contender:
             attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
             self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
             return
-        attempt.retry = self._pacing.retry_first()
+        attempt.retry = self._first_retry(attempt.wish)
         if not attempt.proposer.promises:
             longer = min((now - attempt.proposer.asked_at) / 2.0, RETRY_MAX_S)
             wait = self._pacing.rng.uniform(1.0, 2.0) * max(attempt.retry, longer)

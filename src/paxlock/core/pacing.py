@@ -10,7 +10,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.round_trips import WINDOW_MIN_S, RoundTrips
+from paxlock.core.round_trips import WINDOW_MIN_S, WINDOW_ROUND_TRIPS, RoundTrips
 
 __all__ = [
     "HEARD_OF_LATE_S",
@@ -80,8 +80,17 @@ class Pacing:
 
     def patience_of_try(self, unknown: float) -> float:
         """The same of one that tries once and is in a hurry; ``unknown`` before a quorum was measured."""
-        usual = self.round_trips.smoothed(unknown / TRY_PATIENCE_ROUND_TRIPS)
+        usual = self.round_trips.hurried(unknown / TRY_PATIENCE_ROUND_TRIPS)
         return max(PATIENCE_WINDOWS * WINDOW_MIN_S, TRY_PATIENCE_ROUND_TRIPS * usual)
+
+    def retry_of_try(self) -> float:
+        """When one that tries once asks again."""
+        return max(self.retry_first(), RETRY_TIMEOUTS * self.round_trips.hurried(0.0))
+
+    @property
+    def window_of_try(self) -> float:
+        """What one that tries once goes by where it compares ages, and pauses by where it gives way."""
+        return max(self.window, WINDOW_ROUND_TRIPS * self.round_trips.hurried(0.0))
 
     @property
     def withdrawn_longest(self) -> float:

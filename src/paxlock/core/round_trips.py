@@ -9,7 +9,7 @@ import attrs
 
 from paxlock.core.quorum import majority
 
-__all__ = ["WINDOW_MAX_S", "WINDOW_MIN_S", "RoundTrip", "RoundTrips", "bounded_window"]
+__all__ = ["WINDOW_MAX_S", "WINDOW_MIN_S", "WINDOW_ROUND_TRIPS", "RoundTrip", "RoundTrips", "bounded_window"]
 
 SMOOTHING = 0.125  #: RFC 6298, alpha
 VARIATION_SMOOTHING = 0.25  #: RFC 6298, beta
@@ -33,12 +33,14 @@ class RoundTrip:
     smoothed: float
     variation: float
     answers: int = 1
+    latest: float = 0.0  #: what the newest answer took, believed or not
 
     def measured(self, took: float) -> None:
         """Take one more measured round trip. An answer comes late for many reasons, but never too early:
         one late answer at most doubles what is expected, and one in half the usual time begins anew.
         """
         self.answers += 1
+        self.latest = took
         if took < self.smoothed / 2.0:
             self.smoothed, self.variation = took, took / 2.0
             return
@@ -74,8 +76,8 @@ class RoundTrips:
         took = min(max(took, 0.0), ROUND_TRIP_MAX_S)
         known = self._measured.get(node)
         if known is None:
-            took = min(took, self._first_max)
-            self._measured[node] = RoundTrip(took, took / 2.0)
+            believed = min(took, self._first_max)
+            self._measured[node] = RoundTrip(believed, believed / 2.0, latest=took)
         else:
             known.measured(took)
 
@@ -118,6 +120,13 @@ class RoundTrips:
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
         return self._of_quorum([known.smoothed for known in self._measured.values()], default)
+
+    def hurried(self, default: float) -> float:
+        """The same for those who cannot wait for a second answer: what the newest ones took, where that is
+        longer, is believed at once.
+        """
+        known = self._measured.values()
+        return self._of_quorum([max(trip.smoothed, trip.latest) for trip in known], default)
 
     def timeout(self, default: float) -> float:
         """By when a quorum has nearly always answered, in seconds; ``default`` before one was measured."""

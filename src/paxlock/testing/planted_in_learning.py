@@ -102,7 +102,7 @@ IN_LEARNING: tuple[Mutation, ...] = (
     Mutation(
         "ended-by-views-of-before",
         "section 6: what nodes said before a tenure was shown ends it for those who watch",
-        (Edit("watcher", "Watcher.look", "if shown.before.get(node) != view", "if True"),),
+        (Edit("watcher", "Watcher._look", "if shown.before.get(node) != view", "if True"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_what_a_node_said_before_a_tenure_was_shown_does_not_end_it",
     ),
