@@ -141,9 +141,11 @@ class Learner:
             return
         if self._acceptor.too_far(record, message.term, now):
             return
+        before = self.view(name, now)
         if self._hearsay.claim(message, record):
             self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
-        self._publish(name, now)
+        if self.view(name, now) != before:
+            self._publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
         """Ask the other nodes what there is in what was heard."""
@@ -425,7 +427,10 @@ class Learner:
         shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
         if self._shown.get(name) == shows:
             return
-        self._shown[name] = shows
+        if name in self._acceptor.records:
+            self._shown[name] = shows
+        else:  # of a name that nobody uses nothing is kept, whoever speaks of it
+            self._shown.pop(name, None)
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
