@@ -173,6 +173,23 @@ def test_many_are_released_in_turns() -> None:
     assert cell.sessions["me"].releasing == 0
 
 
+def test_l7_a_release_that_waits_for_its_turn_goes_before_another_attempt_at_the_name() -> None:
+    """Of two attempts of one session at a name no node shall hear of the later one while the other lives."""
+    cell = HandCell("abc", ["me"])
+    names = numbered(MANY)
+    for ticket in acquire(cell, "me", names):
+        cell.sessions["me"].release(ticket, cell.now)
+    cell.collect()
+    last = names[-1]
+    assert last not in {m.name for _, _, m in cell.mail if isinstance(m, Release)}, "it waits for its turn"
+    (ticket,) = want(cell, "me", [last])
+    about = [m for _, to, m in cell.mail if to == "a" and getattr(m, "name", "") == last]
+    assert [type(message) for message in about] == [Release, StandingPrepare]
+    cell.run(1.0)
+    assert [notice.ticket for notice in cell.told("me", Granted)] == [ticket]
+    assert cell.sessions["me"].releasing == 0
+
+
 def _not_about(name: str, _sender: str, _to: str, message: Message) -> bool:
     return getattr(message, "name", "") not in (name, "")
 

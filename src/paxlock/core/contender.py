@@ -290,6 +290,7 @@ class Contender:
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
+        self._endings.hasten(attempt.wish.name, now)
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
         attempt.asked_at = now

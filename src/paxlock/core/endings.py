@@ -64,6 +64,7 @@ class Endings:
         self._endings: dict[int, Ending] = {}
         self._turns = Turns("ending", pacing=pacing, timers=timers, quorum=self._quorum)
         self._untold = 0
+        self._unsent: dict[str, int] = {}  #: by name, what waits for its turn
 
     def __len__(self) -> int:
         return len(self._endings)
@@ -99,9 +100,18 @@ class Endings:
         if self._turns.ask(number, now, rank=number, brief=not ticket):
             self._begin(ending, now)
         else:
+            self._unsent[ending.name] = number
             self._timers.add(min(ending.patient_until, ending.until), EndingTimer(number))
 
+    def hasten(self, name: str, now: float) -> None:
+        """Another attempt at the name begins: a Release that waits for its turn goes first (rule L7)."""
+        ending = self._endings.get(self._unsent.get(name, 0))
+        if ending is not None and self._turns.waits(ending.candidate.attempt):
+            self._turns.done(ending.candidate.attempt, now)
+            self._begin(ending, now)
+
     def _begin(self, ending: Ending, now: float) -> None:
+        self._unsent.pop(ending.name, None)
         ending.until = now + ending.lasts
         if not ending.told:
             ending.patient_until = now + ending.patience
@@ -146,6 +156,8 @@ class Endings:
 
     def _forget(self, ending: Ending, now: float) -> None:
         del self._endings[ending.candidate.attempt]
+        if self._unsent.get(ending.name) == ending.candidate.attempt:
+            del self._unsent[ending.name]
         self._timers.cancel(EndingTimer(ending.candidate.attempt))
         self._turns.done(ending.candidate.attempt, now)
 
@@ -170,5 +182,6 @@ class Endings:
     def clear(self) -> None:
         """Repeat nothing any more."""
         self._endings.clear()
+        self._unsent.clear()
         self._turns = Turns("ending", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
         self._untold = 0

@@ -50,6 +50,13 @@ IN_TURNS: tuple[Mutation, ...] = (
         "::test_l1_those_who_wait_in_a_session_that_detaches_the_name_are_barred",
     ),
     Mutation(
+        "asked-before-the-release",
+        "L7: another attempt is made while the Release of the one before waits for its turn",
+        (Edit("contender", "Contender._prepare", "self._endings.hasten(attempt.wish.name, now)", "pass"),),
+        test="tests/paper/test_section_5_turns.py"
+        "::test_l7_a_release_that_waits_for_its_turn_goes_before_another_attempt_at_the_name",
+    ),
+    Mutation(
         "holder-not-told-of-a-release",
         "section 3: a holder hears of a release by its handle only when it renews",
         (Edit("acceptor", "Acceptor.release", "sender not in (None, candidate.session)", "False"),),
