@@ -480,8 +480,7 @@ class Contender:
 
     def _leaves(self, holder: Occupant) -> bool:
         """Whether it is an earlier attempt of this session that is on its way out: nobody else's lease."""
-        session, number = holder.candidate
-        return session == self._session and number not in self._detached
+        return holder.candidate.session == self._session  # of a name that it detached it wants nothing more
 
     # Answers to attempts
 

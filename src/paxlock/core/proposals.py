@@ -27,8 +27,8 @@ class Proposals:
 
     def prepares(self, attempt: Attempt, now: float, *, waits: bool) -> None:
         """The same to all, but for one that waits with its lease to those where it may stand (section 5). A
-        node that the holder lacks is left alone once it has refused, and nobody stands in line there (L3):
-        promised to waiters in turn, it would never be free.
+        node that the holder lacks is left alone once it has refused or promised, and nobody stands in line
+        there (L3): promised to waiters again and again, it would never be free.
 
         One that tries once stands in line only while a node is with it: so there are never more of such in
         line than nodes, and none where the name is held. A holder that wants a higher term never waits.
@@ -50,7 +50,7 @@ class Proposals:
             self._out.send_all(stands_at, standing)
         others: Collection[str] = self._nodes
         if stands_at:
-            others = [node for node in self._nodes if node not in stands_at and node not in proposer.refusals]
+            others = [node for node in proposer.unheard_or_leased() if node not in stands_at]
             prepare = (*prepare[:5], 0, *prepare[6:])
         if others:
             self._out.send_all(others, Prepare(*prepare))

@@ -253,6 +253,12 @@ class Proposer:
         gone = self.outlived()
         return [n for n in self.nodes if (n in gone or not self._has(n)) and n not in self.refusals]
 
+    def unheard_or_leased(self) -> list[str]:
+        """The nodes that may yet say no, or that hold the lease."""
+        held = self.leased.union(self.taken)
+        left_alone = self.refusals.keys() | (self.promises.keys() - held)
+        return [node for node in self.nodes if node not in left_alone]
+
     def _has(self, node: str) -> bool:
         took = self.taken.get(node)
         return took is not None and took.term >= self.term

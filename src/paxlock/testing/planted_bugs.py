@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from paxlock.testing.mutations import Mutation
+from paxlock.testing.planted_in_learning import IN_LEARNING
 from paxlock.testing.planted_in_lives import IN_LIVES
 from paxlock.testing.planted_in_nodes import IN_NODES
 from paxlock.testing.planted_in_sessions import IN_SESSIONS
@@ -16,6 +17,7 @@ __all__ = ["PLANTED_BUGS"]
 
 PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_NODES,
+    *IN_LEARNING,
     *IN_LIVES,
     *IN_SESSIONS,
     *IN_TRIES,

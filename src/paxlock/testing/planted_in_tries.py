@@ -77,14 +77,8 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "leaving-attempt-counts-as-holder",
         "L7: an own attempt whose Release is on its way passes for the holder",
-        (Edit("contender", "Contender._leaves", "session == self._session and", "False and"),),
+        (Edit("contender", "Contender._leaves", "holder.candidate.session == self._session", "False"),),
         test=f"{TESTS}test_l7_an_own_attempt_that_leaves_holds_nothing",
-    ),
-    Mutation(
-        "detached-lease-holds-nothing",
-        "L7: an own lease that was detached passes for one that leaves",
-        (Edit("contender", "Contender._leaves", " and number not in self._detached", ""),),
-        test=f"{TESTS}test_l7_an_own_lease_that_was_detached_is_held",
     ),
     Mutation(
         "told-what-was-heard-before",
