@@ -275,6 +275,10 @@ class Client:
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
 
+        The grant ends at once, whoever holds it, and the next in line gets the name. A holder that still
+        works is told within a round trip, at the next renewal (a third of its ttl) at the latest, and its
+        lease is lost as RELEASED: until then two believe that they hold.
+
         Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
         """
         await self._questions.release(self._grant(handle), wait)

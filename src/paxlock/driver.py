@@ -45,9 +45,9 @@ class Driver:
 
     ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
     the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
-    machine what may be published ahead of what is to be sent. ``longest_sleep`` bounds how late a suspend is
-    noticed. In the child of a fork the machine is left alone from the first moment on; ``buried`` is called
-    there, in trio's loop, if that goes on.
+    machine what is to be published ahead of what is to be sent (core/effects.py). ``longest_sleep`` bounds
+    how late a suspend is noticed. In the child of a fork the machine is left alone from the first moment on;
+    ``buried`` is called there, in trio's loop, if that goes on.
     """
 
     def __init__(
@@ -97,8 +97,10 @@ class Driver:
             self._poked = True
         elif self._direct:
             self._direct = False
-            self._take()
-            self._flush()
+            self._hear()
+            if not self._unpublished:
+                self._take()
+                self._flush()
             if self._unpublished:
                 self._wake(sleep)
             else:
@@ -160,21 +162,27 @@ class Driver:
         now = self.clock.now()
         if self.machine.deadline() <= now:
             self.machine.tick(now)
-        if self._tell_first is not None:
-            self._unpublished.extend(self._tell_first())
+        self._hear()
         told = self._publish_all()
         if more or told or self._poked:
             # Those who are told may have more to send, which leaves in the same datagrams. Shielded: an alarm
             # must not end a turn half-way.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._poked = False
+            self._hear()
+            told = self._publish_all()  # what they did may have ended what others count on
         if self.inherited:
             return True
         self._take()
         self._flush()
         if self._lot:
             self._lot.unpark_all()
-        return self._publish_all() or more or self._poked
+        return self._publish_all() or told or more or self._poked
+
+    def _hear(self) -> None:
+        """Take what is to be told before anything is sent."""
+        if self._tell_first is not None:
+            self._unpublished.extend(self._tell_first())
 
     def _alarm(self, now: float) -> float:
         """When to wake at the latest, by trio's clock."""

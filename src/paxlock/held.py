@@ -54,7 +54,9 @@ class HeldLease:
 
     @property
     def handle(self) -> str:
-        """Names this grant for the command line: it is a capability, keep it as you would a key."""
+        """Names this grant for the command line: it is a capability, keep it as you would a key. Whoever
+        releases by it ends the lease at once, a moment before this holder is told.
+        """
         return format_handle(self._grant)
 
     @property
@@ -128,8 +130,9 @@ class HeldLease:
     def detach(self) -> None:
         """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
 
-        This client cannot campaign for the name again: the end of a later attempt of the same session would
-        also end the handle's power to renew (protocol.md section 2, tombstones).
+        This client cannot campaign for the name again, and its tasks that wait for it raise
+        BusyResourceError: the end of a later attempt of the same session would also end the handle's power to
+        renew (protocol.md section 2, tombstones).
         """
         self._keeper.check_process()
         self._end()

@@ -91,6 +91,10 @@ class Lines:
         line, _, self._text = self._text.partition(b"\n")
         return line.decode()
 
+    def empty(self) -> bool:
+        """Whether the last writer goes without a word; waits until that is known."""
+        return not self._text and not self._more()
+
     def rest(self) -> str:
         """Wait until the last writer has gone, and return what came until then."""
         while self._more():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_the_command_has_its_own_streams_and_knows_its_lease(cell: Cell) -> None
     assert (name, found) == ("streams", path)
     grant = parse_handle(handle)
     assert (grant.name, str(grant.term)) == (name, term)
+
+
+def test_of_three_hosts_that_try_at_the_same_time_exactly_one_runs_the_command(
+    cell: Cell, tmp_path: Path
+) -> None:
+    """As cron does it: ``-E 0``, so that those who have nothing to do do not fail."""
+    done = tmp_path / "done"
+    script = f"echo runs; until [ -e {done} ]; do sleep 0.05; done; exit 5"
+    order = ("run", "nightly", "--try", "-E", "0", "--", "sh", "-c", script)
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(cell.start(*order)) for _ in range(3)]
+        running = [host for host in hosts if not host.stdout.empty()]
+        idle = [host for host in hosts if host not in running]
+        assert len(running) == 1
+        assert [host.wait() for host in idle] == [0, 0]
+        assert all("held by" in host.stderr.rest() for host in idle)
+        done.touch()
+        assert running[0].wait() == 5
 
 
 def test_held_by_somebody_else_is_75_or_what_was_asked_for(cell: Cell) -> None:

@@ -15,6 +15,7 @@ from paxlock.cli import main
 from paxlock.cli.exits import ExitCode, Failure, explain, signal_code
 from paxlock.cli.group import COMMANDS, command_line
 from paxlock.cli.hook import Hook
+from paxlock.core.campaign import NOBODY_YET
 from paxlock.errors import (
     ConfigError,
     InternalError,
@@ -182,6 +183,7 @@ def _refused() -> ConfigError:
         (RuntimeError("a bug"), 70),
         (InternalError("a bug"), 70),
         (NotAcquired("job", Reason.HELD, "host:1"), 75),
+        (NotAcquired("job", Reason.CONTENDED, detail=NOBODY_YET), 75),
         (_refused(), 77),
         (ConfigError("no"), 78),
         (StoreError("no"), 78),

@@ -10,7 +10,7 @@ import attrs
 
 from paxlock.core.durable import Durability
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Greeted, Member, Message, NodeMode, Peer
+from paxlock.core.messages import Greeted, Member, Message, NodeMode, Peer, Prepare
 from paxlock.core.recovery import begin
 from paxlock.core.replica import Replica, ReplicaSettings
 from paxlock.core.session import Session, SessionSettings
@@ -170,6 +170,15 @@ def traffic() -> tuple[Sent, ...]:
     one.release_detached("n", Candidate(two.session, 1), 1, cell.now, patience=1.0)
     two.unwatch(watch)
     cell.run(0.5)
+    # A node that the holder lacks has promised a higher term meanwhile: the holder goes there (L3).
+    cell.deaf = {"c"}
+    one.campaign("far", ttl=1.0, now=cell.now)
+    cell.run(0.1)
+    cell.deaf = set()
+    prepare = Prepare(1, "far", 50, Candidate(two.session, 99), 0, 0, 10, "label")
+    cell.log.append(Sent(cell.now, two.session, "c", prepare))
+    cell.replicas["c"].receive(prepare, two.session, cell.now)
+    cell.run(1.0)
     # A holder that dies before it hears that it was chosen: the nodes ask each other.
     one.campaign("lost", ttl=5.0, now=cell.now)
     for peer, message in one.take_effects().sends:

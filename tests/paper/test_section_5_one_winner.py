@@ -14,11 +14,14 @@ from by_hand import (
     HandSession,
     candidate,
     lease_of,
+    member_record,
     occupant,
     replica_of,
     session_id,
+    start_of,
 )
 from hand_cell import HandCell
+from starts import serve
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
@@ -221,6 +224,19 @@ def test_s5_a_node_says_that_a_holder_is_valid_by_its_own_word_only(
     assert refusal(node).confirmed is confirmed
 
 
+def test_s5_a_holder_of_whom_no_word_has_come_is_asked_for_it() -> None:
+    """All its Commits were lost. It would give its word by its first renewal, a third of the ttl later."""
+    cell = HandCell("abc", ["athens", "byblos"])
+    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="the holder")
+    cell.run(0.1, lost=lambda _sender, _to, message: isinstance(message, Commit))
+    assert cell.told("athens", Granted)
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=0.0)
+    cell.run(0.1)
+    assert cell.told("byblos", Failed) == []
+    cell.run(1.0)
+    assert [(f.reason, f.holder) for f in cell.told("byblos", Failed)] == [(Reason.HELD, "the holder")]
+
+
 def test_s5_the_word_of_an_earlier_holder_is_not_that_of_this_one() -> None:
     node = holding_node()
     node.receive(Commit(NAME, TOKEN, lease_of(ATHENS, token=TOKEN)), ATHENS.session, 0.1)
@@ -228,6 +244,16 @@ def test_s5_the_word_of_an_earlier_holder_is_not_that_of_this_one() -> None:
     node.receive(Accept(1, NAME, TOKEN + 1, lease_of(CYRENE), 1, 0), CYRENE.session, 0.3)
     named = refusal(node)
     assert (named.candidate, named.confirmed) == (CYRENE, False)
+
+
+def test_s5_what_a_holder_has_said_outlives_a_clean_stop() -> None:
+    node = holding_node()
+    node.receive(Commit(NAME, TOKEN, lease_of(ATHENS, token=TOKEN)), ATHENS.session, 0.1)
+    snapshot = node.machine.stop(0.2)
+    assert snapshot is not None
+    again = serve(start_of("a", member_record("a", clean=True), snapshot))
+    named = refusal(again)
+    assert (named.candidate, named.confirmed) == (ATHENS, True)
 
 
 # Several in one process
@@ -279,8 +305,9 @@ def test_l7_a_try_behind_a_waiter_of_the_same_process_asks_at_once_who_holds_the
     assert session.told(Failed) == []  # what was heard before it tried may be history
     session.run_until(0.01)
     assert session.sent(Prepare)
-    for node in "ab":
-        session.refused(node, asked, RefusalReason.HELD, now=0.02, occupant=holder(ATHENS))
+    session.refused("a", asked, RefusalReason.HELD, now=0.02, occupant=holder(ATHENS))
+    assert session.told(Failed) == []
+    session.refused("b", asked, RefusalReason.HELD, now=0.02, occupant=holder(ATHENS))
     assert session.told(Failed) == [Failed(ticket, Reason.HELD, "athens", "")]
     assert session.sent(Release) == []  # the waiter goes on
 
@@ -317,6 +344,18 @@ def test_l2_one_that_tries_gives_way_to_a_smaller_candidate_at_the_first_look() 
     assert {m.candidate for _, m in session.sent(Release)} == {BYBLOS}
     session.run_until(0.2)
     assert session.sent(Prepare)[0][1].candidate == candidate("byblos", 2)
+
+
+def test_l2_one_that_tries_gives_way_to_a_smaller_candidate_whatever_its_age() -> None:
+    """That may have had farther to go: what it hears of ages comes late, and so does what is heard of its."""
+    session = HandSession("byblos")
+    session.campaign(now=0.0, wait=0.0)
+    session.run_until(0.4)
+    asked = session.sent(StandingPrepare)[0][1]
+    session.took("a", asked, 1, now=0.4)
+    for node, who in (("b", ATHENS), ("c", CYRENE)):
+        session.refused(node, asked, RefusalReason.HELD, now=0.4, occupant=occupant(who))
+    assert {m.candidate for _, m in session.sent(Release)} == {BYBLOS}
 
 
 def test_l2_the_smallest_of_those_that_try_stays_and_stands_in_line_at_once() -> None:

@@ -346,6 +346,7 @@ def test_s5_the_next_holder_is_told_by_pushes_of_its_own() -> None:
 def test_s5_a_commit_answers_a_push() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
+    node.receive(Commit(NAME, 1, lease_of(ATHENS, token=1)), ATHENS.session, 0.1)
     node.receive(standing(BYBLOS, 7), BYBLOS.session, 1.0)
     node.receive(Release(2, NAME, ATHENS, 1), ATHENS.session, 2.0)
     assert [to for to, _ in node.sent(Accepted)] == [ATHENS.session, BYBLOS.session]
@@ -375,7 +376,7 @@ def test_s5_a_standing_lease_outlives_a_clean_stop_with_the_time_and_the_number_
     record = member_record("a", incarnation=1, clean=True)
     again = serve(start_of("a", record, snapshot))
     assert again.shows() == (1, "byblos", True)
-    (answer,) = again.receive(standing(BYBLOS, 9), BYBLOS.session, 0.5)
+    (answer,) = again.receive(standing(BYBLOS, 9), BYBLOS.session, 0.1)
     assert (accepted(answer).term, accepted(answer).seq) == (1, 7)
     assert again.machine._acceptor.records[NAME].deadline == pytest.approx(TTL - 2.0, abs=0.002)
 

@@ -574,6 +574,20 @@ def test_s6_states_may_be_skipped_but_never_run_backwards() -> None:
     assert states(session) == []
 
 
+def test_s6_what_a_node_said_before_a_tenure_was_shown_does_not_end_it() -> None:
+    """c stands higher than the token, is out of reach, and may hold the lease by now."""
+    session = watching()
+    event(session, "c", 1, holds(BYBLOS, 7), 0.01)
+    for node in "ab":
+        event(session, node, 1, holds(ATHENS, 6, chosen=True, token=6), 0.02)
+    assert states(session) == [(State.LED, 6)]
+    event(session, "a", 2, closed(9), 0.03)
+    event(session, "c", 1, holds(BYBLOS, 7), 0.04)  # again the same, late
+    assert states(session) == []
+    event(session, "b", 2, closed(9), 0.05)
+    assert states(session) == [(State.FREE, 6)]
+
+
 def test_s6_without_enough_nodes_the_state_is_unknown() -> None:
     session = watching()
     for node in "abc":

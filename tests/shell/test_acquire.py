@@ -27,6 +27,7 @@ from paxlock import (
 )
 from paxlock.core.notices import Extended, Granted, Lost, Notice
 from paxlock.testing import open_virtual_cell
+from paxlock.wire.transport import Address
 
 
 async def test_wait_none_waits_until_the_name_is_free(autojump_clock: MockClock) -> None:
@@ -582,11 +583,21 @@ async def test_a_client_that_releases_its_own_lease_by_the_handle_has_lost_it_at
     autojump_clock: MockClock,
 ) -> None:
     async with open_virtual_cell() as cell, cell.open_client() as client:
+        valid_when_sent = []
+        send = client._transport.send_nowait
+
+        def note(datagram: bytes, address: Address) -> None:
+            valid_when_sent.append(held.valid)
+            send(datagram, address)
+
         with pytest.raises(LeaseLost) as caught:
             async with client.lock("x") as held:
+                await trio.sleep(0.5)
+                client._transport.send_nowait = note  # type: ignore[method-assign]
                 await client.release_handle(held.handle)
-                assert not held.valid
                 await trio.sleep_forever()
+        assert valid_when_sent
+        assert not any(valid_when_sent), "nothing of a release leaves while the lease still counts"
         assert caught.value.reason is LossReason.RELEASED
         assert (await client.poll("x")).state is State.FREE
 

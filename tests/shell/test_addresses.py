@@ -432,6 +432,8 @@ async def test_names_of_two_families_that_do_not_meet_are_told_once_and_again_wh
         clock=TrioClock(),
     ):
         await trio.sleep(60.0)
+        town.hosts.book["c.test"] = ["10.0.0.33"]
+        await trio.sleep(15.0)
         told = [text for text in town.reports if "cannot reach each other" in text]
         assert len(told) == 1
         assert "node a and node b" in told[0] and 'listen = "[::]:PORT"' in told[0]

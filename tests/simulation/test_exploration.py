@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from random import Random
 
 import attrs
 import pytest
 
-from paxlock.core.messages import Message
+from paxlock.core.effects import NOTHING
+from paxlock.core.messages import Accepted, Message, Promise
 from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.exploration import BOUNDS, Bounds, Exploration, explore
 from paxlock.testing.exploration.__main__ import main
 from paxlock.testing.exploration.automaton import BROKEN, INNER
-from paxlock.testing.exploration.cell import NODES
+from paxlock.testing.exploration.cell import NODES, OutOfBounds
 from paxlock.testing.exploration.classes import Classes
 from paxlock.testing.exploration.nodes import ExploredNode, NodeEvent
 from paxlock.testing.exploration.planted import FOUND_IN, find
@@ -265,6 +267,53 @@ def test_a_key_of_a_session_says_all(tables: Exploration) -> None:
                 expected = taken
                 session.takes(known[event].message, node)
             assert table.situation(session)[0] == expected.common, event
+
+
+def _in_one_turn(session: ExploredSession, message: Message, node: str) -> list[tuple[str, Message]]:
+    """The session takes an answer, and its program, told of the grant, ends its candidate before anything of
+    that turn is sent.
+    """
+    take = session.session.take_effects
+    session.session.take_effects = lambda: NOTHING  # type: ignore[method-assign]
+    session.takes(message, node)
+    session.session.take_effects = take  # type: ignore[method-assign]
+    assert session.valid
+    return session.happens(SessionEvent.ENDS)
+
+
+def test_what_a_program_does_in_the_turn_of_its_grant_is_among_what_is_explored(tables: Exploration) -> None:
+    """The shell tells before it sends: what the session comes to, and sends, is what it does where the first
+    messages are sent and lost.
+    """
+    rng, grants = Random(1), 0
+    answers = [sent.message for sent in tables.messages.known if isinstance(sent.message, Promise | Accepted)]
+    for _ in range(200):
+        session, _ = ExploredSession.fresh(0, tables.bounds)
+        for _ in range(20):
+            attempt = session.attempt
+            me = attempt.candidate if attempt is not None else None
+            asked = attempt.proposer.request if attempt is not None else 0
+            takes = [answer for answer in answers if asked == answer.request and answer.candidate == me]
+            if not session.events():
+                break
+            before, was_valid = copy.deepcopy(session), session.valid
+            try:
+                if not takes or rng.random() < 0.1:
+                    session.happens(rng.choice(session.events()))
+                    continue
+                answer, node = rng.choice(takes), rng.choice(NODES)
+                sent = session.takes(answer, node)
+            except OutOfBounds:
+                session = before
+                continue
+            if session.valid and not was_valid:
+                grants += 1
+                sent += session.happens(SessionEvent.ENDS)
+                at_once = _in_one_turn(before, answer, node)
+                assert before.key() == session.key()
+                assert all(envelope in sent for envelope in at_once)
+                break
+    assert grants > 20
 
 
 def test_it_stops_when_time_or_memory_is_over() -> None:

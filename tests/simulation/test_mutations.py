@@ -7,7 +7,7 @@ import re
 import pytest
 
 from paxlock.core.acceptor import Acceptor
-from paxlock.testing.mutations import SOURCE_TREE, Edit, Mutation, catch, failing_test, planted
+from paxlock.testing.mutations import SOURCE_TREE, Edit, Mutation, catch, failing_test, needs_plugins, planted
 from paxlock.testing.planted_bugs import PLANTED_BUGS
 
 PROTOCOL = SOURCE_TREE / "docs" / "protocol.md"
@@ -22,8 +22,10 @@ def test_a_planted_bug_is_caught(mutation: Mutation) -> None:
     assert found.says
 
 
-def test_the_tests_that_catch_bugs_pass_without_them() -> None:
-    assert failing_test({mutation.test for mutation in PLANTED_BUGS if mutation.test}) == ""
+@pytest.mark.parametrize("with_plugins", [False, True])
+def test_the_tests_that_catch_bugs_pass_without_them(with_plugins: bool) -> None:
+    tests = {mutation.test for mutation in PLANTED_BUGS if mutation.test}
+    assert failing_test({test for test in tests if needs_plugins(test) is with_plugins}) == ""
 
 
 def test_every_marked_rule_of_the_protocol_has_a_planted_bug() -> None:

@@ -146,9 +146,13 @@ class ProcessCell:
 
     def client(self, label: str) -> Program:
         """Start a client; it is open when it says so, but orders may be given at once."""
-        program = Program("client_program.py", str(self.path), label)
-        self._all.append(program)
-        return program
+        return self.program("client_program.py", str(self.path), label)
+
+    def program(self, program: str, *arguments: str) -> Program:
+        """Start any of the programs; it ends with the cell."""
+        started = Program(program, *arguments)
+        self._all.append(started)
+        return started
 
     def create(self) -> None:
         """The first start of all nodes."""

@@ -75,6 +75,19 @@ def test_one_late_answer_does_not_silence_it() -> None:
     assert found.window < 0.06
 
 
+def test_those_who_try_once_believe_the_newest_answers_at_once() -> None:
+    """They have no time to see whether a first answer that came late is usual. Others believe it later."""
+    found = Pacing(0.01, Random(1), RoundTrips(("a", "b", "c"), first_max=0.015))
+    assert found.patience_of_try(1.0) == 1.0
+    for node in "ab":
+        found.round_trips.measured(node, 0.2)
+    assert found.patience_of_try(1.0) == pytest.approx(0.6)
+    assert found.retry_of_try() == pytest.approx(0.3)
+    assert found.window_of_try == pytest.approx(0.8)
+    assert found.retry_first() < 0.1
+    assert found.window < 0.2
+
+
 def longest(found: Pacing, waited: float, *, candidates: int = 1, now: float = 100.0) -> float:
     return found.retry_longest(2, waited, candidates, now)
 

@@ -132,7 +132,7 @@ def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
         for attempt in asked[:80]:
             lease = Lease(Candidate(SESSION, attempt), 10_000, "", b"")
             assert ask(node, Accept(1, f"n{attempt}", term, lease, 1, 0)), term
-        found = ask(node, Renew(1 << 50, SESSION, 1 << 50, asked), 1.0)
+        found = ask(node, Renew(1 << 50, SESSION, 1 << 50, asked), 0.1)
         assert len(found) == parts
         told = [part for part in found if isinstance(part, Renewed)]
         assert [attempt for part in told for attempt, _ in part.held] == list(asked[:80])
@@ -143,9 +143,9 @@ def test_a_renewal_of_many_is_answered_in_as_few_datagrams_as_it_fits() -> None:
 def test_poll_and_line_are_answered() -> None:
     node = replica()
     hold(node, "n", 1)
-    (view,) = ask(node, Poll(3, "n"), 1.0)
-    assert isinstance(view, View) and (view.request, view.holds, view.remaining_ms) == (3, True, 9_000)
-    (line,) = ask(node, Waiting(4, "n", 0), 1.0)
+    (view,) = ask(node, Poll(3, "n"), 0.125)
+    assert isinstance(view, View) and (view.request, view.holds, view.remaining_ms) == (3, True, 9_875)
+    (line,) = ask(node, Waiting(4, "n", 0), 0.125)
     assert isinstance(line, Waiters) and (line.request, line.total) == (4, 0)
 
 

@@ -95,6 +95,19 @@ def test_it_greets_every_node_at_the_start() -> None:
     assert [node for node, _ in Client().sent(Hello)] == ["a", "b", "c"]
 
 
+def test_the_answers_to_greetings_tell_how_long_a_round_trip_takes() -> None:
+    client = Client()
+    first = {node: hello.request for node, hello in client.sent(Hello)}
+    client.machine.receive(welcome("a", first["a"]), "a", 0.02)
+    client.run_until(1.0)
+    again = [(node, hello.request) for node, hello in client.sent(Hello)]
+    assert {node for node, _ in again} == {"b", "c"}
+    client.machine.receive(welcome("b", first["b"]), "b", 1.1)  # late: to the first, which has its own number
+    client.machine.receive(welcome("c", 99), "c", 1.1)
+    trips = client.machine._pacing.round_trips
+    assert [known and round(known.smoothed, 3) for known in map(trips.of, "abc")] == [0.02, 1.1, None]
+
+
 @pytest.mark.parametrize("change", [{}, {"max_ttl_ms": 10_000}, {"drift_ppm": 1}, {"grace_ms": 10}])
 def test_a_node_with_another_configuration_is_reported(change: dict[str, int]) -> None:
     client = Client()

@@ -340,6 +340,44 @@ def test_a_session_that_moves_is_not_kept_by_the_cookie_of_where_it_was() -> Non
     assert VICTIM in node._sessions
 
 
+# Silence
+
+
+def asks_for(session: Endpoint, seconds: int, node: Endpoint | None) -> list[tuple[str, bool]]:
+    """Ask once a second, or be answered by this node; what is to be looked up because of it."""
+    wanted: list[tuple[str, bool]] = []
+    session.look_up = lambda node_id, elsewhere: wanted.append((node_id, elsewhere))
+    for _ in range(seconds):
+        session.age(session._now + 1.0)
+        session.queue("a", POLL)
+        datagrams = session.flush()
+        if node is not None:
+            for datagram, _ in datagrams:
+                assert node.receive_untrusted(datagram, HOME) is not None
+            node.queue(VICTIM, Recovering(1, 5))
+            assert move(node, session, ADDRESSES["a"]) == [Recovering(1, 5)]
+    return wanted
+
+
+def test_a_node_that_answers_is_never_silent() -> None:
+    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    acquaint(session, node, HOME)
+    assert asks_for(session, 20, node) == []
+
+
+def test_a_node_that_does_not_answer_is_looked_up_and_its_next_address_tried() -> None:
+    session, there = endpoint(SessionSender(VICTIM)), ("fd00::1", 7400)
+    session.configure(CELL, 1, {**MEMBERS, "a": [ADDRESSES["a"], there]})
+    assert asks_for(session, 4, None) == [("a", False)]
+    session.queue("a", POLL)
+    ((_, to),) = session.flush()
+    assert to == there
+    assert asks_for(session, 4, None) == [("a", False)]
+    session.queue("a", POLL)
+    ((_, to),) = session.flush()
+    assert to == ADDRESSES["a"]
+
+
 # Incarnations from the future
 
 

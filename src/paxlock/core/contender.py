@@ -262,7 +262,7 @@ class Contender:
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
         proposer = Proposer(candidate, self._nodes)
-        first = self._pacing.retry_first()
+        first = self._first_retry(wish)
         attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
@@ -273,7 +273,8 @@ class Contender:
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
         proposer.highest = after.proposer.highest
-        attempt.backoff = min(after.backoff * 2.0, self._pacing.withdrawn_longest)
+        longest = self._pacing.window_of_try if wish.once else self._pacing.withdrawn_longest
+        attempt.backoff = min(after.backoff * 2.0, longest)
         self._timers.add(
             now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
         )
@@ -301,7 +302,7 @@ class Contender:
         """
         attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
         attempt.asked_at = now
-        attempt.retry = self._pacing.retry_first()
+        attempt.retry = self._first_retry(attempt.wish)
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
 
@@ -339,15 +340,19 @@ class Contender:
         if self._turns.late(attempt.number, now):
             self._turns.done(attempt.number, now)
         again = now + self._pacing.jitter(attempt.retry)
-        given_up = proposer.started + self._patience(attempt.wish)
-        if proposer.phase is Phase.ACCEPTING and now < given_up:
+        if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
-            again = min(again, given_up)
+            for node in proposer.unanswered():
+                given_up = proposer.started + self._patience(attempt.wish, node)
+                again = min(again, given_up) if now < given_up else again
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, wish: Wish) -> float:
-        """How long a phase waits for answers: what has not come by then counts as no."""
-        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience
+    def _patience(self, wish: Wish, node: str) -> float:
+        """How long a phase waits for a node's answer: what has not come by then counts as no."""
+        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience_with(node)
+
+    def _first_retry(self, wish: Wish) -> float:
+        return self._pacing.retry_of_try() if wish.once else self._pacing.retry_first()
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
@@ -358,11 +363,16 @@ class Contender:
         phase for so long, count as no.
         """
         proposer = attempt.proposer
-        if now >= proposer.started + self._patience(attempt.wish):
-            return proposer.failed(frozenset(self._nodes))
-        if not self.recovering and not proposer.refusals and proposer.phase is Phase.PREPARING:
+        silent = {node for node, until in self.recovering.items() if now < until}
+        if now - proposer.started >= self._pacing.patience_least:
+            silent.update(
+                node
+                for node in proposer.unanswered()
+                if now - proposer.started >= self._patience(attempt.wish, node)
+            )
+        if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
-        return proposer.failed(frozenset(node for node, until in self.recovering.items() if now < until))
+        return proposer.failed(frozenset(silent))
 
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
@@ -377,8 +387,8 @@ class Contender:
         that another with a quorum lacks (rule L3).
         """
         wish, proposer = attempt.wish, attempt.proposer
-        window = max(attempt.window, self._pacing.window)
-        patience = self._patience(wish) if wish.once else None
+        window = max(attempt.window, self._pacing.window_of_try if wish.once else self._pacing.window)
+        patience = self._pacing.patience_of_try(ONE_TRY_S) if wish.once else None
         split = proposer.must_withdraw(age=wish.age(now), window=window, now=now, patience=patience)
         if not split and not proposer.took_in_vain():
             return False
@@ -470,8 +480,7 @@ class Contender:
 
     def _leaves(self, holder: Occupant) -> bool:
         """Whether it is an earlier attempt of this session that is on its way out: nobody else's lease."""
-        session, number = holder.candidate
-        return session == self._session and number not in self._detached
+        return holder.candidate.session == self._session  # of a name that it detached it wants nothing more
 
     # Answers to attempts
 
@@ -610,9 +619,10 @@ class Contender:
             attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
             self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
             return
-        attempt.retry = self._pacing.retry_first()
+        attempt.retry = self._first_retry(attempt.wish)
         if not attempt.proposer.promises:
-            wait = self._pacing.rng.uniform(1.0, 2.0) * attempt.retry
+            longer = min((now - attempt.proposer.asked_at) / 2.0, RETRY_MAX_S)
+            wait = self._pacing.rng.uniform(1.0, 2.0) * max(attempt.retry, longer)
         else:
             wait = attempt.retry if attempt.queues else 0.0
         self._set_timer(attempt, now + wait)

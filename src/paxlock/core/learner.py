@@ -16,7 +16,19 @@ from paxlock.core.durable import SnapshotName
 from paxlock.core.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives, outlived
-from paxlock.core.messages import Commit, Event, Inquire, Message, Peer, Seen, Unwatch, View, Watch, Watching
+from paxlock.core.messages import (
+    Accepted,
+    Commit,
+    Event,
+    Inquire,
+    Message,
+    Peer,
+    Seen,
+    Unwatch,
+    View,
+    Watch,
+    Watching,
+)
 from paxlock.core.name_index import Prefixes
 from paxlock.core.quorum import majority
 from paxlock.core.record import Record
@@ -129,9 +141,11 @@ class Learner:
             return
         if self._acceptor.too_far(record, message.term, now):
             return
+        before = self.view(name, now)
         if self._hearsay.claim(message, record):
             self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
-        self._publish(name, now)
+        if self.view(name, now) != before:
+            self._publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
         """Ask the other nodes what there is in what was heard."""
@@ -277,10 +291,17 @@ class Learner:
             self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), InquiryTimer())
 
     def inquire(self, name: str, now: float) -> None:
-        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes."""
+        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes. The
+        candidate is told once more that its lease is held here: a holder answers that with its Commit.
+        """
         inquiry = self._inquiries.get(name)
         if inquiry is None:
             return
+        record = self._acceptor.records.get(name)
+        if record is not None and record.lease is not None:
+            candidate = record.lease.candidate
+            told = Accepted(0, record.name, candidate, record.lease_term, record.seq)
+            self.sends.append((candidate.session, told))
         for node in self._others:
             self.sends.append((node, Inquire(0, name)))
         self._judge_inquiry(name, inquiry, now)
@@ -406,7 +427,10 @@ class Learner:
         shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
         if self._shown.get(name) == shows:
             return
-        self._shown[name] = shows
+        if name in self._acceptor.records:
+            self._shown[name] = shows
+        else:  # of a name that nobody uses nothing is kept, whoever speaks of it
+            self._shown.pop(name, None)
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]

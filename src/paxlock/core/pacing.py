@@ -10,7 +10,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.round_trips import WINDOW_MIN_S, RoundTrips
+from paxlock.core.round_trips import WINDOW_MIN_S, WINDOW_ROUND_TRIPS, RoundTrips
 
 __all__ = [
     "HEARD_OF_LATE_S",
@@ -69,10 +69,28 @@ class Pacing:
         """After how long in a phase nodes that have not answered are given up on."""
         return PATIENCE_WINDOWS * self.window
 
+    @property
+    def patience_least(self) -> float:
+        """No node is given up on before so long, however near it is."""
+        return PATIENCE_WINDOWS * WINDOW_MIN_S
+
+    def patience_with(self, node: str) -> float:
+        """The same for one node: one that is slow, or was, is no reason to wait longer for another."""
+        return PATIENCE_WINDOWS * self.round_trips.window_of(node, self.grace)
+
     def patience_of_try(self, unknown: float) -> float:
         """The same of one that tries once and is in a hurry; ``unknown`` before a quorum was measured."""
-        usual = self.round_trips.smoothed(unknown / TRY_PATIENCE_ROUND_TRIPS)
+        usual = self.round_trips.hurried(unknown / TRY_PATIENCE_ROUND_TRIPS)
         return max(PATIENCE_WINDOWS * WINDOW_MIN_S, TRY_PATIENCE_ROUND_TRIPS * usual)
+
+    def retry_of_try(self) -> float:
+        """When one that tries once asks again."""
+        return max(self.retry_first(), RETRY_TIMEOUTS * self.round_trips.hurried(0.0))
+
+    @property
+    def window_of_try(self) -> float:
+        """What one that tries once goes by where it compares ages, and pauses by where it gives way."""
+        return max(self.window, WINDOW_ROUND_TRIPS * self.round_trips.hurried(0.0))
 
     @property
     def withdrawn_longest(self) -> float:
@@ -85,7 +103,9 @@ class Pacing:
         return times[quorum - 1] if len(times) >= quorum else float("-inf")
 
     def retry_first(self) -> float:
-        """The first repetition: once answers have nearly always come, so that a busy cell is not asked twice."""
+        """The first repetition: once answers have nearly always come, so that a busy cell is not asked
+        twice.
+        """
         trips = self.round_trips
         usual = RETRY_ROUND_TRIPS * max(trips.smoothed(0.0), trips.slowest)
         return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout(0.0))

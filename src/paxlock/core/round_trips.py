@@ -9,7 +9,7 @@ import attrs
 
 from paxlock.core.quorum import majority
 
-__all__ = ["WINDOW_MAX_S", "WINDOW_MIN_S", "RoundTrip", "RoundTrips", "bounded_window"]
+__all__ = ["WINDOW_MAX_S", "WINDOW_MIN_S", "WINDOW_ROUND_TRIPS", "RoundTrip", "RoundTrips", "bounded_window"]
 
 SMOOTHING = 0.125  #: RFC 6298, alpha
 VARIATION_SMOOTHING = 0.25  #: RFC 6298, beta
@@ -33,12 +33,14 @@ class RoundTrip:
     smoothed: float
     variation: float
     answers: int = 1
+    latest: float = 0.0  #: what the newest answer took, believed or not
 
     def measured(self, took: float) -> None:
         """Take one more measured round trip. An answer comes late for many reasons, but never too early:
         one late answer at most doubles what is expected, and one in half the usual time begins anew.
         """
         self.answers += 1
+        self.latest = took
         if took < self.smoothed / 2.0:
             self.smoothed, self.variation = took, took / 2.0
             return
@@ -74,8 +76,8 @@ class RoundTrips:
         took = min(max(took, 0.0), ROUND_TRIP_MAX_S)
         known = self._measured.get(node)
         if known is None:
-            took = min(took, self._first_max)
-            self._measured[node] = RoundTrip(took, took / 2.0)
+            believed = min(took, self._first_max)
+            self._measured[node] = RoundTrip(believed, believed / 2.0, latest=took)
         else:
             known.measured(took)
 
@@ -90,12 +92,25 @@ class RoundTrips:
         ``default`` before a quorum was measured; within bounds in any case.
         """
         if not self._window:
-            usual = self.smoothed(0.0)
-            if not usual and len(self._measured) < self._quorum:
+            if not self._quorum_measured:
                 return bounded_window(default)
-            varying = WINDOW_ROUND_TRIPS * (usual + self.timeout(0.0)) / 2.0
-            self._window = bounded_window(max(varying, WINDOW_ROUND_TRIPS * self.slowest))
+            self._window = self._window_with(self.slowest)
         return self._window
+
+    def window_of(self, node: str, default: float) -> float:
+        """The same of a quorum and this one node: how long another takes says nothing of it."""
+        trip = self._measured.get(node)
+        if trip is None or trip.answers == 1 or not self._quorum_measured:
+            return self.window(default)
+        return self._window_with(trip.smoothed)
+
+    @property
+    def _quorum_measured(self) -> bool:
+        return len(self._measured) >= self._quorum
+
+    def _window_with(self, usual: float) -> float:
+        varying = (self.smoothed(0.0) + self.timeout(0.0)) / 2.0
+        return bounded_window(WINDOW_ROUND_TRIPS * max(varying, usual))
 
     @property
     def slowest(self) -> float:
@@ -105,6 +120,13 @@ class RoundTrips:
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
         return self._of_quorum([known.smoothed for known in self._measured.values()], default)
+
+    def hurried(self, default: float) -> float:
+        """The same for those who cannot wait for a second answer: what the newest ones took, where that is
+        longer, is believed at once.
+        """
+        known = self._measured.values()
+        return self._of_quorum([max(trip.smoothed, trip.latest) for trip in known], default)
 
     def timeout(self, default: float) -> float:
         """By when a quorum has nearly always answered, in seconds; ``default`` before one was measured."""

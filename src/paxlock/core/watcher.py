@@ -66,6 +66,7 @@ class Shown:
     told: bool = False
     released: Candidate | None = None  #: the last one whose Release was seen: it is over for good
     released_term: int = 0
+    before: dict[str, View] = attrs.field(factory=dict)  #: what others than its nodes said when it was told
 
 
 @attrs.define(eq=False)
@@ -204,9 +205,14 @@ class Watcher:
         # another took it, and its term would hide the tokens of those who hold (section 6).
         known = lease is not None and judgement.chosen and judgement.term >= shown.term
         if known and lease is not None and lease.candidate != shown.released:
-            return self._tell(name, shown, State.LED, judgement)
+            changed = self._tell(name, shown, State.LED, judgement)
+            if changed is not None:
+                shown.before = {node: v for node, v in views.items() if not knows(v, lease.candidate)}
+            return changed
         if shown.state is State.LED and shown.candidate is not None:
-            if over(views, len(self.nodes), shown.candidate, shown.term):
+            # What a node said before is no end of it: those of its nodes that let go say so (section 6).
+            since = {node: view for node, view in views.items() if shown.before.get(node) != view}
+            if over(since, len(self.nodes), shown.candidate, shown.term):
                 return self._tell(name, shown, State.FREE, None)
             return None
         if judgement.state is State.FREE and (not self.prefix or shown.term):

@@ -132,7 +132,8 @@ class SessionChecker:
 
     live: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)
     over: set[Candidate] = attrs.field(factory=set)
-    handed_over: set[Candidate] = attrs.field(factory=set)  #: detached: others may speak for them
+    handed_over: set[Candidate] = attrs.field(factory=set)  #: others may speak for them
+    given_away: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)  #: what was detached
 
     def sent(self, message: Message) -> Candidate | None:
         """A session sends this; the candidate that is released, if one is."""
@@ -157,13 +158,24 @@ class SessionChecker:
         return None
 
     def detached(self, name: str, candidate: Candidate) -> None:
-        """The session has let go of this attempt without ending it."""
+        """The session has let go of this attempt without ending it; it may make no other for the name."""
         self.handed_over.add(candidate)
         self.live.pop((candidate.session, name), None)
+        self.given_away[candidate.session, name] = candidate
+
+    def ended_elsewhere(self, candidate: Candidate) -> None:
+        """Somebody else releases it: its holder speaks for it until it is told."""
+        self.handed_over.add(candidate)
 
     def _proposes(self, name: str, candidate: Candidate) -> None:
-        if candidate in self.over:
+        if candidate in self.over and candidate not in self.handed_over:
             raise CheckFailed("S2", f"attempt {candidate.attempt} goes on at {name!r} after its Release")
+        detached = self.given_away.get((candidate.session, name), candidate)
+        if detached != candidate:
+            raise CheckFailed(
+                "L1",
+                f"attempt {candidate.attempt} campaigns for {name!r}, though {detached.attempt} was detached",
+            )
         live = self.live.setdefault((candidate.session, name), candidate)
         if live != candidate:
             raise CheckFailed(

@@ -1,20 +1,17 @@
-"""The clients of a run, each in the turns of its shell (driver.py)."""
+"""The clients of a run, each in the turns of its shell (driver.py, core/effects.py)."""
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from paxlock.core.effects import Effects
-from paxlock.core.messages import Hello
+from paxlock.core.messages import Message, Peer
 from paxlock.core.session import Session, SessionSettings
 from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.machines import ClientMachine, Datagram
 from paxlock.testing.moments import What
-from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.transport import Address
+from paxlock.wire.endpoint import SessionSender
 
 if TYPE_CHECKING:
     from paxlock.testing.simulation import Simulation
@@ -22,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Clients"]
 
 FIRST_PORT = 8000
-CHILD_DATAGRAMS_MAX = 3
-CHILD_DELAY_S = 0.05
+TOLD_FIRST = 0.7  #: the share of turns in which the program is told before anything is sent, as by the shell
 
 
 class Clients:
@@ -46,6 +42,7 @@ class Clients:
             slot=slot,
             life=life,
             rng=Random(f"workload {sim.seed} {label}"),
+            order=Random(f"order {sim.seed} {label}"),
             endpoint=sim.endpoint(SessionSender(session), sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
@@ -62,10 +59,39 @@ class Clients:
         return client
 
     def turn(self, client: ClientMachine, datagrams: list[Datagram]) -> None:
-        """The client takes what has arrived, and does what has come due; also after a verb was called."""
+        """The client takes what has arrived, and does what has come due; also after a verb was called.
+
+        A verb that the program calls when it is told something leaves with the turn in which it was told.
+        """
         sim, core = self._sim, client.core
-        if core is None:
+        if core is None or client.in_turn:
             return
+        if sim.true < client.paused_until:
+            client.backlog.extend(datagrams)
+            return
+        client.in_turn = True
+        try:
+            rest, client.rest = client.rest, None
+            if rest is not None:
+                for _ in rest:
+                    raise AssertionError("it stands still once in a turn")
+            self._begin_turn(client, datagrams)
+        finally:
+            client.in_turn = False
+        if client.rest is None:
+            sim.set_wake(client, core)
+
+    def _begin_turn(self, client: ClientMachine, datagrams: list[Datagram]) -> None:
+        steps = self._steps(client, datagrams)
+        for lasts in steps:
+            client.rest = steps
+            self._sim.pause(client, lasts, asleep=False)
+            return
+
+    def _steps(self, client: ClientMachine, datagrams: list[Datagram]) -> Iterator[float]:
+        """The steps of a turn; it stands still for what is given in between."""
+        sim, core = self._sim, client.core
+        assert core is not None
         if client.slept:
             client.slept = False
             core.clock_jumped(client.now(sim.true))
@@ -79,50 +105,47 @@ class Clients:
         now = client.now_for(due, sim.true)
         if due <= now:
             core.tick(now)
-        self._carry_out(client, core.take_effects())
-        if client.core is not None:
-            sim.set_wake(client, client.core)
+        more = True
+        while more:
+            more = False
+            if client.order.random() < TOLD_FIRST:
+                told = core.take_published()
+                if told:
+                    yield from self._stall(client)
+                    self._publish(client, told)
+                    # What the program did may have ended what others count on; they hear of it in time.
+                    told = core.take_published()
+                    self._publish(client, told)
+                    more = bool(told)
+            effects = core.take_effects()
+            if effects.published:
+                sim.workload.hear_of_losses(client, effects.published)
+            if effects.sends:
+                yield from self._stall(client)
+                self._send(client, effects.sends)
+            if effects.published:
+                yield from self._stall(client)
+                self._publish(client, effects.published)
+                more = True
 
-    def _carry_out(self, client: ClientMachine, effects: Effects) -> None:
+    def _stall(self, client: ClientMachine) -> Iterator[float]:
+        """Perhaps it stands still here."""
+        if client.stall and client.order.random() < 0.5:
+            lasts, client.stall = client.stall, 0.0
+            yield lasts
+
+    def _publish(self, client: ClientMachine, published: Sequence[object]) -> None:
+        self._sim.workload.hear_of_losses(client, published)
+        for notice in published:
+            self._sim.tell(client.label, What.NOTICE, text=str(notice))
+            self._sim.workload.notice(client, notice)
+
+    def _send(self, client: ClientMachine, sends: tuple[tuple[Peer, Message], ...]) -> None:
         sim = self._sim
         exclusion, sessions = sim.check.exclusion, sim.check.sessions
-        if effects.published:
-            sim.workload.hear_of_losses(client, effects.published)
-        for target, message in effects.sends:
+        for target, message in sends:
             over = sessions.sent(message)
             if over is not None and exclusion.valid(over, sim.true):
                 raise CheckFailed("S2", f"attempt {over.attempt} is released while it counts as valid")
             client.endpoint.queue(target, message)
         sim.network.flush(client, client.endpoint)
-        for notice in effects.published:
-            sim.tell(client.label, What.NOTICE, text=str(notice))
-            sim.workload.notice(client, notice)
-
-    def fork(self, client: ClientMachine, rng: Random) -> None:
-        """The process forks. The child holds no leases, its client refuses every call, and so its session is
-        never driven again. The worst that it can do is to use the endpoint that it has inherited, with the
-        parent's numbers and socket: what it sends must count as a repetition of what the parent sent.
-        """
-        child = copy.copy(client.endpoint)
-        child._outboxes, child._ready, child._counts = {}, [], Counter()  # noqa: SLF001
-        child._nodes = {node: copy.copy(state) for node, state in child._nodes.items()}  # noqa: SLF001
-        ready: list[tuple[bytes, Address]] = []
-        for request in range(rng.randint(1, CHILD_DATAGRAMS_MAX)):
-            for node in self._sim.nodes.addresses:
-                child.queue(node, Hello(request))
-            ready += child.flush()
-        self._child_sends(client, child, ready, rng)
-
-    def _child_sends(
-        self, client: ClientMachine, child: Endpoint, ready: list[tuple[bytes, Address]], rng: Random
-    ) -> None:
-        """Once the parent has used these numbers: before, the child would silence it, as loss does."""
-        sim = self._sim
-        if client.core is None or sim.network.healed:
-            return
-        if client.endpoint._sequence >= child._sequence:  # noqa: SLF001
-            for data, address in ready:
-                sim.network.send(client, data, address)
-        else:
-            later = sim.true + rng.random() * CHILD_DELAY_S
-            sim.at(later, self._child_sends, client, child, ready, rng)

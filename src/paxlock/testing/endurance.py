@@ -58,6 +58,8 @@ def _was_calm(
 ) -> bool:
     if node.core is None or node.core.mode is not NodeMode.SERVING or node.calm_since > since:
         return False
+    if node.address not in client.endpoint._nodes[node.node_id].addresses:  # noqa: SLF001
+        return False  # it has joined elsewhere, and this client talks to its old process
     if node.paused_until > -inf:
         return False  # it stands still: how long that lasted is noted only when it goes on
     disturbed = sim.network.disturbed

@@ -40,6 +40,7 @@ class Faults:
             FaultKind.CLIENT_CRASH: self._crash_a_client,
             FaultKind.CLIENT_PAUSE: self._pause_a_client,
             FaultKind.CLIENT_SUSPEND: self._pause_a_client,
+            FaultKind.CLIENT_STALL: self._stall_a_client,
             FaultKind.FORK: self._fork,
             FaultKind.SPLIT: self._split,
             FaultKind.ONE_WAY_SPLIT: self._split_one_way,
@@ -178,11 +179,19 @@ class Faults:
     def _pause_a_client(self, fault: Fault) -> str | None:
         return self._pause(self._a_client(fault), fault)
 
+    def _stall_a_client(self, fault: Fault) -> str | None:
+        """Within a turn to come: when it has counted, told or done something, and goes on with that later."""
+        client = self._a_client(fault)
+        if client is None or self._sim.true < client.paused_until:
+            return None
+        client.stall = fault.lasts
+        return client.label
+
     def _fork(self, fault: Fault) -> str | None:
         client = self._a_client(fault)
         if client is None or self._sim.true < client.paused_until:
             return None
-        self._sim.clients.fork(client, fault.rng())
+        self._sim.children.fork(client, fault.rng())
         return client.label
 
     def _pause(self, machine: Machine | None, fault: Fault) -> str | None:

@@ -6,6 +6,7 @@ machine sleeps. A crash takes all memory but what the disk holds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 from random import Random
 from typing import NamedTuple
@@ -144,6 +145,12 @@ class ClientMachine(Machine):
     slot: int = attrs.field(kw_only=True)
     life: int = attrs.field(kw_only=True)
     rng: Random = attrs.field(kw_only=True)  #: of what its program wants
+    order: Random = attrs.field(
+        kw_only=True
+    )  #: of the steps of its turns, and of what its program does at once
     endpoint: Endpoint = attrs.field(kw_only=True)
     core: Session | None = None
     slept: bool = False  #: the machine has slept, and the client has not noticed it yet
+    in_turn: bool = False  #: what its program does now leaves with this turn
+    stall: float = 0.0  #: for how long it is to stand still in the midst of its next turn
+    rest: Iterator[float] | None = None  #: of a turn in the midst of which it stands still

@@ -31,7 +31,18 @@ from paxlock.testing.simulation import run
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["Catch", "Edit", "Mutation", "catch", "caught", "failing_test", "planted", "scenario_of", "search"]
+__all__ = [
+    "Catch",
+    "Edit",
+    "Mutation",
+    "catch",
+    "caught",
+    "failing_test",
+    "needs_plugins",
+    "planted",
+    "scenario_of",
+    "search",
+]
 
 SEARCH_SEEDS = 300
 TESTS_S_MAX = 120.0
@@ -133,7 +144,7 @@ def _mutated(shipped: Any, edits: list[Edit], mutation: str) -> Any:
 
 def scenario_of(mutation: Mutation, seed: int) -> Scenario:
     """The scenario in which the mutation is looked for with this seed."""
-    return attrs.evolve(Scenario.drawn(seed), **mutation.changes)
+    return attrs.evolve(Scenario.drawn(seed, near=True), **mutation.changes)
 
 
 def caught(mutation: Mutation, seed: int) -> CheckFailed | None:
@@ -174,19 +185,32 @@ def catch(mutation: Mutation) -> Catch | None:
 # Tests, and pytest with a bug planted
 
 
+def needs_plugins(test: str) -> bool:
+    """Whether this test runs in trio's loop, for which pytest wants a plugin."""
+    return test.startswith("tests/shell/")
+
+
 def failing_test(tests: Iterable[str], mutation: Mutation | None = None) -> str:
     """Run these tests of the source tree, with the bug if one is given: what the first to fail says, or "".
 
     Raises RuntimeError where they cannot be run at all.
     """
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    tests = list(tests)
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    environ = {**os.environ, "COLUMNS": "240"}
+    if any(map(needs_plugins, tests)):
+        command.append("-n0")
+    else:
+        # To load the plugins of pytest takes longer than to run such a test.
+        environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        command += ["-c", os.devnull, f"--rootdir={SOURCE_TREE}", "-W", "error"]
     if mutation is not None:
         command += ["-p", __name__, f"--planted={mutation.name}"]
     paths = [str(SOURCE_TREE / "src"), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         command,
         cwd=SOURCE_TREE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "240"},
+        env={**environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
         text=True,
         timeout=TESTS_S_MAX,

@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
+from paxlock.testing.checkers import CheckFailed
 from paxlock.testing.machines import ClientMachine, Datagram, Machine, NodeMachine
 from paxlock.testing.moments import What
 from paxlock.testing.scenario import TAIL_MAX_S
@@ -52,6 +53,7 @@ class Network:
         self.keyring = (
             Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
         )
+        self._sealed: dict[tuple[bytes, int], bytes] = {}
         self._sim = simulation
         self._scenario = simulation.scenario
         self._links: dict[Link, Random] = {}
@@ -104,6 +106,8 @@ class Network:
 
     def send(self, machine: Machine, data: bytes, address: Address) -> None:
         """One datagram is on its way, or lost."""
+        if self._scenario.forks and self._scenario.sealed:
+            self._check_number(machine, data)
         target = self.machines.get(address)
         if target is None:
             return
@@ -129,6 +133,13 @@ class Network:
                 self.disturbed[link] = max(self.disturbed.get(link, 0.0), sim.true)
             arriving = Datagram(shape, machine.address, machine.label, damaged)
             sim.at(sim.true + delay, self._arrive, address, arriving)
+
+    def _check_number(self, machine: Machine, data: bytes) -> None:
+        """A number seals one text: it is the nonce."""
+        header = parse_untrusted(data)
+        before = self._sealed.setdefault((header.sender.identity, header.sequence), data)
+        if before != data:
+            raise CheckFailed("nonce", f"{machine.label} seals two texts with its number {header.sequence}")
 
     def _arrive(self, address: Address, datagram: Datagram) -> None:
         """To whoever is at the address by now."""

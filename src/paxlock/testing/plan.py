@@ -29,7 +29,8 @@ class FaultKind(enum.Enum):
     CLIENT_CRASH = "client crash"
     CLIENT_PAUSE = "client pause"
     CLIENT_SUSPEND = "client suspend"
-    FORK = "fork"  #: a client's process forks, and the child sends with the parent's numbers
+    CLIENT_STALL = "client stall"  #: a client's process stands still in the midst of a turn
+    FORK = "fork"  #: a client's process forks, and the child unwinds, or goes on as if it were the parent
     SPLIT = "network split"
     ONE_WAY_SPLIT = "one-way split"  #: nothing passes from some machines to the rest
     BROKEN_LINKS = "broken links"  #: nothing passes along some directed pairs of machines
@@ -90,6 +91,7 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.CLIENT_CRASH: scenario.client_crashes,
         FaultKind.CLIENT_PAUSE: scenario.client_pauses,
         FaultKind.CLIENT_SUSPEND: scenario.client_suspends,
+        FaultKind.CLIENT_STALL: scenario.client_stalls,
         FaultKind.FORK: scenario.forks,
         FaultKind.SPLIT: scenario.partitions,
         FaultKind.ONE_WAY_SPLIT: scenario.one_way_splits,

@@ -185,11 +185,13 @@ IN_NODES: tuple[Mutation, ...] = (
                 "if message.request == self.phase > ANNOUNCES and message.mode is NodeMode.SERVING:",
                 "if True:",
             ),
+            Edit("joining", "Joining.asks", "self._ceilings.clear()", "pass"),
         ),
         changes={
             **CALM,
             "disk_losses": 6.0,
             "max_ttl_ms": 400,
+            "ttl_min_ms": 200,
             "faulty_for": 1.0,
             "away_max": 0.03,
             "hold_max": 0.005,

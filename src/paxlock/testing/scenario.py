@@ -86,6 +86,7 @@ class Scenario:
     client_crashes: float = 0.0
     client_pauses: float = 0.0
     client_suspends: float = 0.0
+    client_stalls: float = 0.0
     forks: float = 0.0
     partitions: float = 0.0
     one_way_splits: float = 0.0
@@ -104,6 +105,8 @@ class Scenario:
     limited: float = 0.2
     cancelled: float = 0.1
     detached: float = 0.05
+    at_once: float = 0.0  #: the share of grants and losses to which the program does something at once
+    released_elsewhere: float = 0.0  #: the share of tenures that somebody else ends by the handle
     polls: float = 0.05
     burst: int = 0  #: how many further names one client wants at one moment
     watchers: int = 1
@@ -184,8 +187,12 @@ class Scenario:
         return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else graveyard.TOMBSTONE_S
 
     @classmethod
-    def drawn(cls, seed: int, nodes: int | None = None) -> Scenario:
-        """The scenario of a seed; the same seed gives the same scenario for ever."""
+    def drawn(cls, seed: int, nodes: int | None = None, *, near: bool = False) -> Scenario:
+        """The scenario of a seed; the same seed gives the same scenario for ever.
+
+        With ``near`` all links are of one length, and nobody wants many names at once: for those who give
+        figures of their own, which must go together with the round trip.
+        """
         rng = Random(f"scenario {seed}")
         some = _Some(rng)
         max_ttl_ms = rng.choice((250, 300, 400, 700))
@@ -242,10 +249,13 @@ class Scenario:
             short_tombstones=rng.random() < 0.3,
             attempts_per_answer=1 if rng.random() < 0.1 else 40,
             sessions_spare=rng.randint(0, 2) if rng.random() < 0.1 else 65_536,
+            client_stalls=some.of(0.3, 0.5, 8.0),
+            at_once=some.of(0.5, 0.05, 0.5),
+            released_elsewhere=some.of(0.2, 0.05, 0.4),
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return _slow(seed, _far(seed, _many(seed, drawn)))
+        return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:

@@ -23,6 +23,7 @@ from paxlock.core.quorum import majority
 from paxlock.core.replica import Replica
 from paxlock.core.session import Session
 from paxlock.testing.checkers import CheckFailed, Histories, NodeChecker, Progress
+from paxlock.testing.children import Children
 from paxlock.testing.clients import Clients
 from paxlock.testing.faults import Faults
 from paxlock.testing.history import History
@@ -102,6 +103,7 @@ class Simulation:
         self.network = Network(self)
         self.nodes = Nodes(self)
         self.clients = Clients(self)
+        self.children = Children(self)
         self.workload = Workload(self)
         self.faults = Faults(self)
 

@@ -2,7 +2,7 @@
 (protocol.md section 5, "one winner").
 
 Every round is a cell of its own, drawn from the seed: its size, round trips from 0.2 to 300 ms, callers, some
-of them in one process. The callers try two or three times in a row, as soon as the last winner has released.
+of them in one process. The callers try three times in a row, each time as soon as the last winner has let go.
 Each time exactly one must get the name, and every other one must be told "held", with the winner's label.
 
 The machines are the shipped ones, and time is virtual: no sockets, no bytes, no waiting.
@@ -59,7 +59,7 @@ class Figures:
     loss: float = 0.0
     shared: float = 0.3  #: how many of the rounds have callers that share a process
     apart_max: float = 0.02  #: what "at one moment" means, at most
-    grace_ms: int = 10
+    graces_ms: tuple[int, ...] = (10, 50, 200)  #: of the cell, whether it fits the network or not
     bursts: int = 3
 
 
@@ -111,6 +111,7 @@ class Round:
         self.skew = 1.0 if rng.random() < 0.5 else rng.uniform(1.0, figures.skew_max)
         self.skew = min(self.skew, most / self.round_trip)
         self.apart = rng.choice((0.0, rng.random() * figures.apart_max))
+        self.grace_ms = rng.choice(figures.graces_ms)
         self.true = 0.0
         self._heap: list[tuple[float, int, _Node | _Process, Message | None, str | bytes]] = []
         self._pushed = 0
@@ -136,16 +137,14 @@ class Round:
             False,
         )
         offset = self._rng.random() * OFFSET_MAX_S
-        settings = ReplicaSettings(
-            node_id, members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.figures.grace_ms, 0.0
-        )
+        settings = ReplicaSettings(node_id, members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms, 0.0)
         rng, run = Random(self._rng.random()), self._rng.randbytes(16)
         return _Node(
             node_id, Replica(settings, Start(record, 0, 0.0, None), run=run, now=offset, rng=rng), offset
         )
 
     def _process(self, at: int, members: tuple[Member, ...]) -> _Process:
-        settings = SessionSettings(members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.figures.grace_ms)
+        settings = SessionSettings(members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms)
         offset = self._rng.random() * OFFSET_MAX_S
         session, rng = self._rng.randbytes(16), Random(self._rng.random())
         return _Process(f"process {at}", Session(settings, session=session, now=offset, rng=rng), offset)
@@ -197,7 +196,8 @@ class Round:
                 f"seed {self.seed} round {self.number} burst {burst} ({len(self._nodes)} nodes, "
                 f"{len(callers)} callers in {len(self._processes)} processes, "
                 f"round trip {self.round_trip * 1000:.1f} ms x 1 to {self.skew:.1f}, "
-                f"jitter {self.jitter:.2f}, {self.apart * 1000:.0f} ms apart): {winners or 'nobody'} won"
+                f"jitter {self.jitter:.2f}, grace {self.grace_ms} ms, {self.apart * 1000:.0f} ms apart): "
+                f"{winners or 'nobody'} won"
                 + "".join(f"; {count} were told {what}" for what, count in wrong.items())
             )
 
@@ -294,14 +294,17 @@ def main(arguments: list[str] | None = None) -> int:
     add("--rounds", type=int, metavar="N", default=1000, help="bursts of tries in all")
     add("--callers", type=_range, metavar="A-B", default=usual.callers, help="how many at one moment")
     add("--round-trip", type=_millis, metavar="A-B", default=usual.round_trip, help="in milliseconds")
-    add("--grace", type=int, metavar="MS", default=usual.grace_ms, help="the cell's, in milliseconds")
+    add("--grace", type=int, metavar="MS", help="the cell's, in milliseconds")
     add("--loss", type=float, metavar="SHARE", default=0.0, help="of the datagrams, lost")
     add("--seed", type=int, metavar="S", default=0)
     add("--round", type=int, metavar="N", help="only this round of the seed")
     add("--jobs", type=int, metavar="J", default=1, help="processes that share the rounds")
     options = parser.parse_args(arguments)
     figures = Figures(
-        callers=options.callers, round_trip=options.round_trip, grace_ms=options.grace, loss=options.loss
+        callers=options.callers,
+        round_trip=options.round_trip,
+        graces_ms=usual.graces_ms if options.grace is None else (options.grace,),
+        loss=options.loss,
     )
     cells = -(-options.rounds // figures.bursts)
     numbers = range(cells) if options.round is None else range(options.round, options.round + 1)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.notices import (
@@ -28,6 +26,7 @@ from paxlock.testing.linearizability import OperationKind, OperationOutcome
 from paxlock.testing.machines import ClientMachine
 from paxlock.testing.moments import What
 from paxlock.testing.scenario import START_S
+from paxlock.testing.wishes import Handle, Stage, Wish
 
 if TYPE_CHECKING:
     from paxlock.testing.simulation import Simulation
@@ -45,44 +44,6 @@ FIRST_CLIENTS_S = 0.01
 NEXT_CLIENT_S = 0.05
 
 
-class _Stage(enum.Enum):
-    FAULTY = enum.auto()
-    DRAINING = enum.auto()  #: healed: whoever waits is served
-    LAST = enum.auto()  #: one last campaign for every name
-    WATCHING = enum.auto()  #: watchers must arrive at the last state
-
-
-@attrs.define(eq=False)
-class _Wish:
-    client: ClientMachine
-    ticket: int
-    name: str
-    ttl: float
-    timing: Timing
-    once: bool
-    kept: bool | None = None  #: of a last campaign: whether it is held until the run ends
-    candidate: Candidate | None = None
-    term: int = 0
-    over: bool = False
-
-    @property
-    def waiting(self) -> bool:
-        return not self.over and self.candidate is None
-
-
-@attrs.define(eq=False)
-class _Handle:
-    """A detached lease, renewed and released by whoever has its handle."""
-
-    name: str
-    candidate: Candidate
-    term: int
-    timing: Timing
-    left: int
-    rng: Random
-    over: bool = False
-
-
 class Workload:
     """Drives the clients; hears their notices and passes them on to the checkers."""
 
@@ -95,10 +56,10 @@ class Workload:
         self._ttls = sorted(
             rng.randint(scenario.ttl_min_ms, scenario.max_ttl_ms) / 1000.0 for _ in range(scenario.ttls)
         )
-        self._stage = _Stage.FAULTY
+        self._stage = Stage.FAULTY
         self._stage_until = 0.0
-        self._wishes: dict[tuple[bytes, int], _Wish] = {}
-        self._handles: dict[tuple[bytes, int], tuple[_Handle, float]] = {}
+        self._wishes: dict[tuple[bytes, int], Wish] = {}
+        self._handles: dict[tuple[bytes, int], tuple[Handle, float]] = {}
         self._polls: dict[tuple[bytes, int], tuple[str, float]] = {}
         self._rng = rng
         self._watches: list[tuple[ClientMachine, int, list[str]]] = []
@@ -117,7 +78,7 @@ class Workload:
 
     def heal(self) -> None:
         """From now on nobody wants anything new, and nobody holds for long."""
-        self._stage = _Stage.DRAINING
+        self._stage = Stage.DRAINING
         sim = self._sim
         for wish in self._open():
             if wish.candidate is not None:
@@ -131,15 +92,15 @@ class Workload:
         """Whether the run has come to its end; called now and then after the heal."""
         if self._sim.healthy_at > true:
             return False
-        if self._stage is _Stage.DRAINING:
+        if self._stage is Stage.DRAINING:
             self._drain(true)
-        elif self._stage is _Stage.LAST:
+        elif self._stage is Stage.LAST:
             if all(wish.candidate is not None for wish in self._open()):
-                self._stage, self._stage_until = _Stage.WATCHING, true + END_S
+                self._stage, self._stage_until = Stage.WATCHING, true + END_S
                 for wish in self._open():
                     if not wish.kept:
                         self._release(wish)
-        elif self._stage is _Stage.WATCHING:
+        elif self._stage is Stage.WATCHING:
             return self._watchers_are_right(true)
         return False
 
@@ -155,7 +116,7 @@ class Workload:
             return
         if not self.clients:
             return  # all have vanished; others are about to arrive
-        self._stage = _Stage.LAST
+        self._stage = Stage.LAST
         for name in self.names:
             able = [client for client in self.clients if (client.session, name) not in self._gave_away]
             if not able:
@@ -210,7 +171,7 @@ class Workload:
 
     def _act(self, client: ClientMachine) -> None:
         sim, scenario, random = self._sim, self._sim.scenario, client.rng.random
-        if client.core is None or self._stage is not _Stage.FAULTY:
+        if client.core is None or self._stage is not Stage.FAULTY:
             return
         if sim.true >= client.paused_until:
             name = client.rng.choice(self.names[: scenario.names])
@@ -242,13 +203,13 @@ class Workload:
                 self._want(client, name, None)
             sim.clients.turn(client, [])
 
-    def _campaign(self, client: ClientMachine, name: str, wait: float | None) -> _Wish:
+    def _campaign(self, client: ClientMachine, name: str, wait: float | None) -> Wish:
         wish = self._want(client, name, wait)
         self._sim.clients.turn(client, [])
         self._sim.look_for_progress()
         return wish
 
-    def _want(self, client: ClientMachine, name: str, wait: float | None) -> _Wish:
+    def _want(self, client: ClientMachine, name: str, wait: float | None) -> Wish:
         """Call the client; what it has to send leaves in its next turn."""
         sim = self._sim
         assert client.core is not None
@@ -256,12 +217,12 @@ class Workload:
         timing = Timing.for_ttl(ttl, max_ttl=sim.scenario.max_ttl, drift=sim.scenario.drift)
         sim.tell(client.label, What.WANTED, name=name, text=f"ttl {ttl} s, wait {wait}")
         ticket = client.core.campaign(name, ttl=ttl, now=client.now(sim.true), wait=wait)
-        wish = _Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
+        wish = Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
         self._wishes[client.session, ticket] = wish
         self._called(client, ticket, name, OperationKind.ACQUIRE)
         return wish
 
-    def _release(self, wish: _Wish) -> None:
+    def _release(self, wish: Wish) -> None:
         """Leave the wish, waiting or held. A paused client does it when it goes on."""
         sim, core = self._sim, wish.client.core
         if wish.over or core is None:
@@ -270,7 +231,7 @@ class Workload:
             sim.at(wish.client.paused_until + 1e-6, self._release, wish)
             return
         wish.over = True
-        if wish.candidate is not None:
+        if wish.candidate is not None and not wish.ended_elsewhere:
             self._called(wish.client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
         self._ended(wish.candidate)
         sim.tell(wish.client.label, What.LEFT, name=wish.name)
@@ -280,7 +241,7 @@ class Workload:
 
     # What clients hear
 
-    def hear_of_losses(self, client: ClientMachine, published: tuple[object, ...]) -> None:
+    def hear_of_losses(self, client: ClientMachine, published: Sequence[object]) -> None:
         """A program that is told of a loss counts nothing as valid any more: before its Release leaves."""
         for notice in published:
             if isinstance(notice, Lost):
@@ -293,8 +254,7 @@ class Workload:
             case Granted():
                 self._granted(client, notice)
             case Extended(ticket, deadline):
-                wish = self._wishes[client.session, ticket]
-                self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
+                self._renewed(client, self._wishes[client.session, ticket], deadline)
             case Lost(ticket, reason):
                 wish = self._wishes[client.session, ticket]
                 if reason is LossReason.EXPIRED and wish.candidate is not None:
@@ -302,6 +262,7 @@ class Workload:
                 wish.over = True
                 self._lost(client, wish)
                 sim.look_for_progress()
+                self._try_again(wish)
             case Failed(ticket) | Barred(ticket):
                 self._wishes[client.session, ticket].over = True
                 self._returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
@@ -324,7 +285,13 @@ class Workload:
     def _granted(self, client: ClientMachine, notice: Granted) -> None:
         sim, random = self._sim, client.rng.random
         wish = self._wishes[client.session, notice.ticket]
-        wish.candidate, wish.term = notice.candidate, notice.term
+        if wish.over:
+            return  # left in this very turn
+        if client.now(sim.true) >= notice.deadline:
+            self._too_late(wish)
+            self._returned(client, wish.ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
+            return
+        wish.candidate, wish.term, wish.deadline = notice.candidate, notice.term, notice.deadline
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
@@ -335,15 +302,58 @@ class Workload:
         sim.look_for_progress()
         if wish.kept is not None:
             return
-        if self._stage is not _Stage.FAULTY:
+        at_once = client.order.random() < sim.scenario.at_once
+        if self._stage is not Stage.FAULTY:
             sim.at(sim.true + random() * HEALED_HOLD_S, self._release, wish)
-        elif random() < sim.scenario.detached:
-            sim.at(sim.true + random() * 0.02, self._detach, wish)
+            return
+        if client.order.random() < sim.scenario.released_elsewhere:
+            later = sim.true + client.order.random() * wish.timing.ttl
+            sim.at(later, self._release_elsewhere, wish, client.order)
+        if random() < sim.scenario.detached:
+            self._soon(random() * 0.02, at_once, self._detach, wish)
         elif random() >= sim.scenario.hold_for_ever:
-            sim.at(sim.true + random() * sim.scenario.hold_max, self._release, wish)
+            self._soon(random() * sim.scenario.hold_max, at_once, self._release, wish)
+
+    def _soon(self, delay: float, at_once: bool, action: Callable[[Wish], None], wish: Wish) -> None:
+        """After this delay, or in the turn of the grant itself."""
+        if at_once:
+            action(wish)
+        else:
+            self._sim.at(self._sim.true + delay, action, wish)
+
+    def _try_again(self, wish: Wish) -> None:
+        """A program may campaign again in the turn in which it is told of a loss."""
+        client = wish.client
+        if (
+            self._stage is Stage.FAULTY
+            and client.order.random() < self._sim.scenario.at_once
+            and (client.session, wish.name) not in self._gave_away
+        ):
+            self._campaign(client, wish.name, None)
+
+    def _renewed(self, client: ClientMachine, wish: Wish, deadline: float) -> None:
+        if wish.over or wish.ended_elsewhere:
+            return  # left in this very turn; or the world knows better, and the holder will be told
+        if client.now(self._sim.true) >= wish.deadline:
+            self._too_late(wish)
+            self._lost(client, wish)
+            return
+        wish.deadline = deadline
+        self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
+
+    def _too_late(self, wish: Wish) -> None:
+        """The program hears of it when what it knew has run out: it is over, and nobody shall renew it."""
+        client, core = wish.client, wish.client.core
+        assert core is not None
+        wish.over = True
+        self._ended(wish.candidate)
+        self._sim.tell(client.label, What.LEFT, name=wish.name, text="told too late")
+        core.release(wish.ticket, client.now(self._sim.true))
+        self._sim.clients.turn(client, [])
+        self._sim.look_for_progress()
 
     def _extended(
-        self, client: ClientMachine, holding: _Wish | _Handle, until: float, *, detached: bool = False
+        self, client: ClientMachine, holding: Wish | Handle, until: float, *, detached: bool = False
     ) -> None:
         sim, candidate = self._sim, holding.candidate
         assert candidate is not None
@@ -370,14 +380,13 @@ class Workload:
 
     # Detached leases
 
-    def _detach(self, wish: _Wish) -> None:
+    def _detach(self, wish: Wish) -> None:
         sim, client = self._sim, wish.client
         if wish.over or client.core is None or sim.true < client.paused_until:
             return
         assert wish.candidate is not None
-        if any(o.client is client and o.name == wish.name and o is not wish for o in self._open()):
-            self._release(wish)  # others of this process stand in line behind it
-            return
+        if client.now(sim.true) >= wish.deadline or wish.ended_elsewhere:
+            return  # lost, and it will be told
         sim.tell(client.label, What.DETACHED, name=wish.name, term=wish.term)
         wish.over = True
         client.core.detach(wish.ticket, client.now(sim.true))
@@ -385,20 +394,20 @@ class Workload:
         sim.clients.turn(client, [])
         self._gave_away.add((client.session, wish.name))
         left = client.rng.randint(0, HANDLE_RENEWALS_MAX)
-        handle = _Handle(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
+        handle = Handle(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
         sim.at(sim.true + client.rng.random() * wish.timing.renew, self._use_handle, handle)
 
-    def _use_handle(self, handle: _Handle) -> None:
+    def _use_handle(self, handle: Handle) -> None:
         """Somebody renews the lease of the handle, releases it, or forgets it."""
         sim = self._sim
         able = [client for client in self.clients if sim.true >= client.paused_until]
         if handle.over or not able:
             return
         client = handle.rng.choice(able)
-        patience = max(HANDLE_PATIENCE_S, HANDLE_ROUND_TRIPS * sim.scenario.round_trip)
+        patience = self._handle_patience()
         assert client.core is not None
         now = client.now(sim.true)
-        if handle.left > 0 and self._stage is _Stage.FAULTY:
+        if handle.left > 0 and self._stage is Stage.FAULTY:
             handle.left -= 1
             ticket = client.core.renew_detached(handle.candidate, handle.term, now, patience=patience)
             self._handles[client.session, ticket] = (handle, now)
@@ -411,6 +420,31 @@ class Workload:
             )
             self._called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
         sim.clients.turn(client, [])
+
+    def _release_elsewhere(self, wish: Wish, rng: Random) -> None:
+        """Somebody releases, by its handle, what is held and not detached."""
+        sim = self._sim
+        able = [client for client in self.clients if sim.true >= client.paused_until]
+        if wish.over or wish.ended_elsewhere or not able or self._stage is not Stage.FAULTY:
+            return
+        client = rng.choice(able)
+        assert client.core is not None
+        assert wish.candidate is not None
+        wish.ended_elsewhere = True
+        self._ended(wish.candidate)
+        sim.check.sessions.ended_elsewhere(wish.candidate)
+        ticket = client.core.release_detached(
+            wish.name, wish.candidate, wish.term, client.now(sim.true), patience=self._handle_patience()
+        )
+        self._called(client, ticket, wish.name, OperationKind.RELEASE, wish.term)
+        sim.clients.turn(client, [])
+
+    def _handle_patience(self) -> float:
+        return max(HANDLE_PATIENCE_S, HANDLE_ROUND_TRIPS * self._sim.scenario.round_trip)
+
+    def tickets(self, client: ClientMachine) -> list[int]:
+        """What the client's program wants or holds at this moment."""
+        return [wish.ticket for wish in self._open() if wish.client is client]
 
     def _handle_outcome(self, client: ClientMachine, notice: HandleOutcome) -> None:
         found = self._handles.pop((client.session, notice.ticket), None)
@@ -433,11 +467,11 @@ class Workload:
 
     # Within
 
-    def _open(self) -> list[_Wish]:
+    def _open(self) -> list[Wish]:
         """The wishes that are not over yet."""
         return [wish for wish in self._wishes.values() if not wish.over]
 
-    def _lost(self, client: ClientMachine, holding: _Wish | _Handle) -> None:
+    def _lost(self, client: ClientMachine, holding: Wish | Handle) -> None:
         sim = self._sim
         sim.calls.told(client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=None)
 
