@@ -31,9 +31,8 @@ CROWDS = 0.04  #: the share of runs with many clients, and of those with many na
 BURSTS = 0.02  #: the share of runs in which one client wants very many names at one moment
 FAR = 0.25  #: the share of runs in which some links take longer than others
 FAR_MAX_S = 0.03
-#: The share of runs whose round trips are longer than the grace, up to so many graces. While windows do not
-#: follow the round trip, a name may be without a holder for any time then.
-SLOW = 0.0
+#: The share of runs whose round trips are longer than the grace, up to so many graces.
+SLOW = 0.1
 SLOW_GRACES_MAX = 4.0
 SLOW_JITTER = 3.0  #: there the longest delay is so many times the shortest
 TTL_ROUND_TRIPS = 8  #: a shorter ttl cannot be renewed in time where a single answer is lost
