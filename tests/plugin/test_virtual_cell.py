@@ -297,6 +297,29 @@ async def test_loss_repetition_and_delay(autojump_clock: MockClock) -> None:
                 setattr(cell, name, value)
 
 
+async def test_every_link_may_have_a_latency_of_its_own(autojump_clock: MockClock) -> None:
+    """Who is far from a node of its region hears a quorum when the second of the three has answered."""
+    asked: set[tuple[str, str]] = set()
+
+    def latency(source: str, target: str) -> float:
+        asked.add((source, target))
+        pair = {source, target}
+        return 0.001 if pair == {"near", "a"} else 0.3 if "c" in pair else 0.05
+
+    async with open_virtual_cell(latency=latency, grace=0.02) as cell:
+        assert cell.cell.grace == 0.02
+        assert cell.latency is latency
+        async with cell.open_client("near") as client:
+            await cell.advance(2.0)
+            began = trio.current_time()
+            held = await client.acquire("x")
+            assert trio.current_time() - began == pytest.approx(0.1, abs=0.01)
+            await held.release()
+        assert {("near", "a"), ("a", "near"), ("a", "b"), ("c", "near")} <= asked
+        cell.latency = 0.001
+        assert cell.latency == (0.001, 0.001)
+
+
 async def test_verbs_for_nobody_say_who_is_there(autojump_clock: MockClock) -> None:
     async with open_virtual_cell() as cell, cell.open_client("one") as one:
         cell.program("p")

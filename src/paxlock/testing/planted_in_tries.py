@@ -27,7 +27,7 @@ IN_TRIES: tuple[Mutation, ...] = (
         "held-by-votes",
         "section 5: who has taken a quorum, each node at its own moment, passes for the holder",
         (Edit("proposer", "Proposer.holder", " and any(occupant.confirmed for occupant in occupants)", ""),),
-        test="tests/simulation/test_tries.py::test_exactly_one_wins_and_the_others_know_who",
+        test=KNOWN,
     ),
     Mutation(
         "confirmed-by-hearsay",
@@ -102,7 +102,7 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "ties-decided-by-age-alone",
         "L2: of two that try once, each stays where it hears of the other's age too late",
-        (Edit("proposer", "Proposer.must_withdraw", "tied = NEVER", "tied = grace"),),
+        (Edit("proposer", "Proposer.must_withdraw", "(longer if patience is None else NEVER)", "longer"),),
         test=f"{TESTS}test_l2_one_that_tries_gives_way_to_a_smaller_candidate_whatever_its_age",
     ),
     Mutation(

@@ -35,6 +35,7 @@ from paxlock.opening import open_client
 from paxlock.testing.virtual_network import (
     Cut,
     Latency,
+    LinkLatency,
     VirtualNetwork,
     Way,
     bounds_of,
@@ -96,8 +97,9 @@ class CellSettings(TypedDict, total=False):
 
     nodes: int
     max_ttl: float
+    grace: float | None
     seed: int
-    latency: Latency
+    latency: Latency | LinkLatency
     embedded: bool
     time_limit: float
 
@@ -117,6 +119,7 @@ class VirtualCell:
         self._programs: list[Program] = []
         self._grants: list[_Grant] = []
         self._granted = trio.Event()
+        network.name_of = self._name_at
         self.nodes = VirtualNodes(cell, self.bind)
 
     def __repr__(self) -> str:
@@ -234,13 +237,20 @@ class VirtualCell:
         self.network.duplication = checked_probability("duplication", probability)
 
     @property
-    def latency(self) -> tuple[float, float]:
-        """How long a datagram takes, at least and at most. May be set to one number."""
-        return self.network.delay_min, self.network.delay_max
+    def latency(self) -> tuple[float, float] | LinkLatency:
+        """How long a datagram takes, at least and at most. May be set to one number, or to a function of who
+        sends it and to whom: ids of nodes, labels of clients and programs.
+        """
+        found = self.network.link_latency
+        return found if found is not None else (self.network.delay_min, self.network.delay_max)
 
     @latency.setter
-    def latency(self, seconds: Latency) -> None:
+    def latency(self, seconds: Latency | LinkLatency) -> None:
+        if callable(seconds):
+            self.network.link_latency = seconds
+            return
         self.network.delay_min, self.network.delay_max = bounds_of(seconds)
+        self.network.link_latency = None
 
     def partition(
         self,
@@ -381,6 +391,14 @@ class VirtualCell:
         found = [line for line in self._lines if line.address == address]
         return any(self._owns(self._process_of(one), line) for one in who for line in found)
 
+    def _name_at(self, address: Address) -> str:
+        """Who is at this address: a node's id, or a label; "" for a client that has not yet opened."""
+        for line in self._lines:
+            if line.address == address:
+                who = line.client or line.program
+                return line.node_id or (who.label if who is not None else "")
+        return ""
+
     def _process_of(self, who: Who) -> Client | Program | str:
         held = who.held if isinstance(who, Holder) else who
         return self._client_of(held) if isinstance(held, HeldLease) else held
@@ -418,8 +436,9 @@ async def open_virtual_cell(
     nodes: int = 3,
     *,
     max_ttl: float = 30.0,
+    grace: float | None = None,
     seed: int = 0,
-    latency: Latency = LATENCY_S,
+    latency: Latency | LinkLatency = LATENCY_S,
     embedded: bool = False,
     time_limit: float = TIME_LIMIT_S,
 ) -> AsyncIterator[VirtualCell]:
@@ -427,20 +446,20 @@ async def open_virtual_cell(
     trio run, ``paxlock.open_client`` of its cell, cell file or addresses gets there, and so do ``open_node``
     and ``serve_node``.
 
-    ``latency`` is how long a datagram takes, or the least and the most. ``seed`` is for the network's random
-    numbers. ``embedded`` leaves the nodes to the program under test, which opens them itself; their data
-    folders are then kept in memory. After ``time_limit`` the body is cancelled, and TimeLimitReached comes
+    ``latency`` is how long a datagram takes, or the least and the most, or a function that tells it of each
+    link, called with who sends and who receives: ids of nodes, labels of clients and programs. ``grace`` is
+    that of the cell file. ``seed`` is for the network's random numbers. ``embedded`` leaves the nodes to the
+    program under test, which opens them itself; their data folders are then kept in memory. After ``time_limit`` the body is cancelled, and TimeLimitReached comes
     out. Raises ConfigError for settings that cannot be, RuntimeError without trio's mock clock.
     """
     _check_clock()
-    delay_min, delay_max = bounds_of(latency)
     ids = ascii_lowercase[:nodes]
     # Cells that are open at the same time have nodes of their own: every cell takes another port.
     port = NODE_PORT + _OPENED.get()
     _OPENED.set(_OPENED.get() + 1)
     members = [Member(node_id, f"{NODE_HOST.format(n)}:{port}") for n, node_id in enumerate(ids, 1)]
-    network = VirtualNetwork(Random(seed), delay_min, delay_max)
-    found = VirtualCell(Cell.new(members, max_ttl=max_ttl), network)
+    found = VirtualCell(Cell.new(members, max_ttl=max_ttl, grace=grace), VirtualNetwork(Random(seed)))
+    found.latency = latency
     with stand_in(VirtualWorld(found), [member.address for member in members]):
         async with attended(found.nodes.run, found.nodes.fail, lambda: _end_in(time_limit)):
             if not embedded:

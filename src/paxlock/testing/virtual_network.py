@@ -11,9 +11,10 @@ import attrs
 from paxlock.errors import ConfigError
 from paxlock.wire.transport import Address, MemoryNetwork
 
-__all__ = ["Cut", "Latency", "VirtualNetwork", "Way", "bounds_of", "checked_probability"]
+__all__ = ["Cut", "Latency", "LinkLatency", "VirtualNetwork", "Way", "bounds_of", "checked_probability"]
 
 Latency: TypeAlias = float | tuple[float, float]
+LinkLatency: TypeAlias = Callable[[str, str], Latency]
 Way: TypeAlias = Literal["both", "out", "in"]
 
 NOWHERE: Address = ("", 0)
@@ -41,9 +42,16 @@ class Cut:
 
 @attrs.define(eq=False)
 class VirtualNetwork(MemoryNetwork):
-    """``cuts`` may be changed at any time."""
+    """``cuts`` and ``link_latency`` may be changed at any time. ``name_of`` tells who is at an address."""
 
     cuts: list[Cut] = attrs.field(init=False, factory=list)
+    link_latency: LinkLatency | None = attrs.field(init=False, default=None)
+    name_of: Callable[[Address], str] = attrs.field(init=False, default=str)
+
+    def bounds(self, source: Address, target: Address) -> tuple[float, float]:
+        if self.link_latency is None:
+            return super().bounds(source, target)
+        return bounds_of(self.link_latency(self.name_of(source), self.name_of(target)))
 
     def carry(self, datagram: bytes, source: Address, target: Address) -> str:
         if any(cut.parts(source, target) for cut in self.cuts):

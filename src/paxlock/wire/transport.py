@@ -393,7 +393,8 @@ class MemoryNetwork:
         """For the transport: put the datagram into the target's inbox, perhaps twice; say how it went."""
         # The draws are the same whatever becomes of the datagram, so that a block does not shift the rest.
         lost, twice = self.rng.random() < self.loss, self.rng.random() < self.duplication
-        delays = [self.rng.uniform(self.delay_min, self.delay_max) for _ in range(2)]
+        least, most = self.bounds(source, target)
+        delays = [self.rng.uniform(least, most) for _ in range(2)]
         receiver = self._transports.get(target)
         if (source, target) in self._blocked or receiver is None or lost:
             return "lost"
@@ -401,6 +402,10 @@ class MemoryNetwork:
         for delay in delays if twice else delays[:1]:
             receiver.deliver((now + delay, next(self._order), datagram, source))
         return "sent"
+
+    def bounds(self, source: Address, target: Address) -> tuple[float, float]:
+        """How long a datagram takes from the one to the other, at least and at most."""
+        return self.delay_min, self.delay_max
 
     def forget(self, transport: MemoryTransport) -> None:
         """For the transport: it was closed, and its address is free again."""
