@@ -449,8 +449,10 @@ async def open_virtual_cell(
     ``latency`` is how long a datagram takes, or the least and the most, or a function that tells it of each
     link, called with who sends and who receives: ids of nodes, labels of clients and programs. ``grace`` is
     that of the cell file. ``seed`` is for the network's random numbers. ``embedded`` leaves the nodes to the
-    program under test, which opens them itself; their data folders are then kept in memory. After ``time_limit`` the
-    body is cancelled, and TimeLimitReached comes out. Raises ConfigError for settings that cannot be, RuntimeError without trio's mock clock.
+    program under test, which opens them itself; their data folders are then kept in memory.
+
+    After ``time_limit`` the body is cancelled, and TimeLimitReached comes out. Raises ConfigError for
+    settings that cannot be, RuntimeError without trio's mock clock.
     """
     _check_clock()
     ids = ascii_lowercase[:nodes]
