@@ -29,6 +29,7 @@ from by_hand import (
 from hand_cell import HandCell
 from starts import serve
 
+from paxlock.core.acceptor import PUSH_FIRST_WINDOWS
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -291,7 +292,7 @@ def test_l6_a_promised_head_that_is_passed_over_is_followed_by_one_that_stands()
 def test_s5_a_push_is_repeated_ever_later_with_the_number_it_was_taken_with() -> None:
     node = byblos_is_taken(released=2.0)
     node.pushed()
-    at, wait = 2.0, 0.4 * GRACE
+    at, wait = 2.0, PUSH_FIRST_WINDOWS * GRACE
     for _ in range(5):
         at += wait
         node.run_out(at - 0.001)
@@ -337,9 +338,9 @@ def test_s5_the_next_holder_is_told_by_pushes_of_its_own() -> None:
     node.pushed()
     node.release(BYBLOS, 2, now=2.01)
     assert [m.candidate for m in node.pushed()] == [CYRENE]
-    node.run_out(2.01 + 0.4 * GRACE - 0.001)
+    node.run_out(2.01 + PUSH_FIRST_WINDOWS * GRACE - 0.001)
     assert node.pushed() == []
-    node.run_out(2.01 + 0.4 * GRACE)
+    node.run_out(2.01 + PUSH_FIRST_WINDOWS * GRACE)
     assert [m.candidate for m in node.pushed()] == [CYRENE]
 
 

@@ -426,10 +426,10 @@ IN_NODES: tuple[Mutation, ...] = (
         "section 6: whoever has seen an older version of an event is not told the newer one again",
         (
             Edit(
-                "learner",
-                "Learner.seen",
-                "if found.pending.get(name, version + 1) <= version:",
-                "if name in found.pending:",
+                "subscription",
+                "Subscription.seen",
+                "if self.pending.get(name, version + 1) <= version:",
+                "if name in self.pending:",
             ),
         ),
         # In a run the last states come after the heal, when no event is lost any more.

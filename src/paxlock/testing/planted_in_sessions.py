@@ -89,8 +89,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "proposer",
                 "Proposer.took",
-                "self.taken[node] = Taken(term, sent_at)",
-                'self.taken[f"{node} {len(self.taken)}"] = Taken(term, sent_at)',
+                "self.taken[node] = Taken(",
+                'self.taken[f"{node} {len(self.taken)}"] = Taken(',
             ),
         ),
         seed=1,
@@ -347,7 +347,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "minority-kept",
         "L3: a minority taken in vain is not given back",
-        (Edit("proposer", "Proposer.took_in_vain", "not self.taken", "True"),),
+        (Edit("proposer", "Proposer.took_in_vain", "not (self.taken or self.leased)", "True"),),
         test="tests/paper/test_section_5_standing.py::test_l3_a_minority_taken_in_vain_is_given_back",
     ),
     Mutation(
@@ -435,14 +435,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "led-after-the-release",
         "section 6: old views bring back a tenure whose Release was seen",
-        (Edit("watcher", "Watcher.look", "lease.candidate != shown.released", "True"),),
+        (Edit("watcher", "Watcher._look", "lease.candidate != shown.released", "True"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again",
     ),
     Mutation(
         "never-asked-again",
         "section 6: what a node has forgotten counts for ever with those who watch a prefix",
-        (Edit("watcher", "Watcher.doubtful", "if not self.prefix:", "if True:"),),
+        (Edit("watcher", "Watcher.doubtful", "if not self.prefix or not self._led:", "if True:"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
     ),

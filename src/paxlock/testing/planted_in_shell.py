@@ -17,8 +17,8 @@ IN_SHELL: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.driver",
                 "Driver._drain",
-                "        now = clock.now()\n        received",
-                "        received",
+                "        now = clock.now()\n        endpoint",
+                "        endpoint",
             ),
         ),
         test="tests/shell/test_driver.py::test_a_datagram_is_judged_by_a_time_read_after_it_came",

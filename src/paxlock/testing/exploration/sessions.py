@@ -28,6 +28,7 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.outbox import SessionSettings
+from paxlock.core.proposals import Proposals
 from paxlock.core.proposer import Phase, Proposer
 from paxlock.core.session import Session
 from paxlock.testing.checkers import CheckFailed
@@ -53,6 +54,13 @@ PATIENCE_S = 0.061  #: above 6 windows: after them a phase has failed (section 5
 SPAN_S = TTL_S * (1.0 - DRIFT) / (1.0 + DRIFT)  #: by section 3, not by what the code makes of it
 
 View = tuple[object, ...]
+
+
+class PlainProposals(Proposals):
+    """Every Prepare is a plain one, and never queues."""
+
+    def prepares(self, attempt: Attempt, now: float, *, waits: bool) -> None:
+        super().prepares(attempt, now, waits=False)
 
 
 class SessionEvent(enum.Enum):
@@ -95,6 +103,8 @@ class ExploredSession:
         session = Session(settings, session=SESSIONS[identity], now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
+        if not bounds.standing:
+            session._contender._proposals.__class__ = PlainProposals
         session._out._last_request = 0
         return made, made.happens(SessionEvent.CAMPAIGNS)
 
@@ -219,8 +229,7 @@ class ExploredSession:
                 timing = Timing.for_ttl(TTL_S, max_ttl=TTL_S, drift=DRIFT)
                 # Without a margin the code is held to the exact moment; it may renew whenever it likes.
                 timing = attrs.evolve(timing, margin=0.0, renew=STEP_S / 2)
-                wait = None if self.bounds.standing else 0.0
-                self.ticket = contender.campaign(NAME, timing, now=self.now, wait=wait, label="", data=b"")
+                self.ticket = contender.campaign(NAME, timing, now=self.now, wait=None, label="", data=b"")
             case SessionEvent.ENDS:
                 contender.release(self.ticket, self.now)
             case SessionEvent.RENEWS:
