@@ -349,6 +349,8 @@ def test_l2_one_that_tries_gives_way_to_a_smaller_candidate_at_the_first_look() 
 def test_l2_one_that_tries_gives_way_to_a_smaller_candidate_whatever_its_age() -> None:
     """That may have had farther to go: what it hears of ages comes late, and so does what is heard of its."""
     session = HandSession("byblos")
+    for node in "abc":
+        session.machine._pacing.round_trips.measured(node, 0.001)
     session.campaign(now=0.0, wait=0.0)
     session.run_until(0.4)
     asked = session.sent(StandingPrepare)[0][1]

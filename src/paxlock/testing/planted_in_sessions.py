@@ -44,6 +44,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "S3: acceptances of different terms are counted together before the first validity",
         (
             Edit("proposer", "Proposer.took", "taken.term == term and taken.sent_at", "taken.sent_at"),
+            Edit("proposer", "Proposer._together", "taken.term == term and taken.sent_at", "taken.sent_at"),
             Edit("contender", "Contender._chosen", "if took.term == proposer.term", "if True"),
         ),
         changes=SPLIT,
@@ -59,7 +60,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "return self._order[-1][0]",
             ),
         ),
-        seed=29,
+        seed=0,
         changes=CUT_OFF,
     ),
     Mutation(
@@ -368,7 +369,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "if tenure.acknowledged",
             ),
         ),
-        seed=54,
+        seed=9,
     ),
     Mutation(
         "renewal-of-anothers-lease",
@@ -415,7 +416,10 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
-        (Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),),
+        (
+            Edit("proposals", "Proposals.prepares", "proposer.unheard_or_leased()", "self._nodes"),
+            Edit("proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
+        ),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
     ),
