@@ -100,12 +100,6 @@ IN_TRIES: tuple[Mutation, ...] = (
         test=f"{TESTS}test_s5_one_that_tries_stands_in_no_line_where_the_name_is_held",
     ),
     Mutation(
-        "ties-decided-by-age-alone",
-        "L2: of two that try once, each stays where it hears of the other's age too late",
-        (Edit("proposer", "Proposer.must_withdraw", "(longer if patience is None else NEVER)", "longer"),),
-        test=f"{TESTS}test_l2_one_that_tries_gives_way_to_a_smaller_candidate_whatever_its_age",
-    ),
-    Mutation(
         "split-for-ever",
         "L2: one that tries once keeps its vote, though nobody else sees that it should give way",
         (
