@@ -118,13 +118,15 @@ class Endings:
         self._send(ending, now)
 
     def _send(self, ending: Ending, now: float) -> None:
-        message = Release(self._out.request(), ending.name, ending.candidate, ending.term)
-        self._out.send_all(sorted(ending.open), message)
+        self._out.send_all(sorted(ending.open), self._release(ending))
         again = now + self._pacing.jitter(ending.retry)
         if not ending.told:
             again = min(again, ending.patient_until)
         self._timers.add(again, EndingTimer(ending.candidate.attempt))
         ending.retry = min(ending.retry * 2.0, RETRY_MAX_S)
+
+    def _release(self, ending: Ending) -> Release:
+        return Release(self._out.request(), ending.name, ending.candidate, ending.term)
 
     def due(self, attempt: int, now: float) -> None:
         """Repeat, or give up."""
@@ -138,6 +140,9 @@ class Endings:
         if now >= min(ending.until, ending.patient_until):
             self._tell(ending, heard=False)
         if now >= ending.until:
+            if waits:
+                # Its turn never came. Release is the last word of every candidate, said once at least.
+                self._out.send_all(sorted(ending.open), self._release(ending))
             self._forget(ending, now)
         elif waits:
             again = ending.until if ending.told else min(ending.until, ending.patient_until)
