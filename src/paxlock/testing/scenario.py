@@ -19,7 +19,7 @@ START_S = 0.05  #: how long the cell has to form before the time of faults is co
 #: A candidate that heard of no quorum repeats itself as late as this, and is in no line until then.
 BACK_OFF_S = pacing.RETRY_MAX_S
 #: What dead candidates may cost: places in the line that lapse, the graces of promises, one after another.
-LAPSE_S = 0.4
+LAPSE_S = 0.3
 HANDOFF_MAX_S = BACK_OFF_S + LAPSE_S
 #: A round that cannot succeed is given up only when silent nodes have had so long to answer.
 SILENCE_GRACES = pacing.PATIENCE_WINDOWS
