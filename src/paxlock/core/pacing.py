@@ -23,9 +23,9 @@ __all__ = [
 RETRY_MIN_S = 0.004
 RETRY_MAX_S = 0.5
 REPAIR_FIRST_MIN_S = 0.06
-#: The first repetition is drawn from three quarters of it on, and is to come after a steady answer.
-RETRY_ROUND_TRIPS = 1.4
-RETRY_TIMEOUTS = 1.1
+RETRY_TIMEOUTS = (
+    1.5  #: the first repetition is drawn from three quarters of it on, and is to come after an answer
+)
 PATIENCE_WINDOWS = 6.0  #: nodes that have not answered a phase for so long count as no
 TRY_PATIENCE_ROUND_TRIPS = 3.0
 WITHDRAWN_MAX_WINDOWS = 4.0
@@ -107,8 +107,7 @@ class Pacing:
         twice.
         """
         trips = self.round_trips
-        usual = RETRY_ROUND_TRIPS * max(trips.smoothed(0.0), trips.slowest)
-        return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout(0.0))
+        return max(RETRY_MIN_S, RETRY_TIMEOUTS * max(trips.timeout(0.0), trips.slowest))
 
     def repair_first(self) -> float:
         """When a holder looks which nodes have not taken its lease: not before they must have answered, and
