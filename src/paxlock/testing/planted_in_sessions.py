@@ -144,8 +144,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "tenure is None",
             ),
         ),
-        seed=78,
-        changes={**PAUSES, "drift_ppm": 10_000},
+        test="tests/paper/test_section_3_proposer.py::test_s3_a_lapsed_lease_is_over_for_ever",
     ),
     Mutation(
         "drift-left-out",
