@@ -112,7 +112,8 @@ def test_two_live_attempts_are_seen() -> None:
     with pytest.raises(CheckFailed, match="L7"):
         checker.sent(prepare(SECOND))
     checker.detached("n", FIRST)
-    checker.sent(prepare(SECOND))
+    with pytest.raises(CheckFailed, match="L1: attempt 2"):
+        checker.sent(prepare(SECOND))
 
 
 # Nodes

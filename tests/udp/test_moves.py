@@ -52,7 +52,7 @@ def test_all_nodes_come_back_elsewhere_and_nobody_else_is_restarted(
         client = cell.client("client")
         client.tell("lock", name="x", ttl=MAX_TTL_S)
         held = [client.expect("acquired")["name"]]
-        for network in (2,):
+        for network in (2, 3):
             for node_id in "abc":
                 assert cell.nodes[node_id].stop() == 0
             hosts.are_at(network)

@@ -114,7 +114,9 @@ def test_a_clean_restart_of_the_whole_cell_keeps_leases_with_the_time_left(tmp_p
         for node_id in "abc":
             assert cell.nodes[node_id].stop() == 0
         for node_id in "abc":
-            assert cell.node(node_id).expect("report")["text"] == f"node {node_id} serves"
+            cell.node(node_id)
+        for node_id in "abc":
+            cell.serves(node_id)
         assert other.expect("acquired", "not acquired")["event"] == "not acquired"
         other.tell("poll", name="x")
         polled = other.expect("polled")
@@ -135,8 +137,10 @@ def test_an_emptied_folder_cannot_be_created_again_but_joined(tmp_path: Path) ->
         assert "--join" in refused["text"]
         shutil.rmtree(cell.data_dir("c"))
         node = cell.node("c", "join")
-        assert "sits out" in node.expect("report")["text"]
         cell.serves("c")
+        waits, sits_out, _ = (report["text"] for report in node.told("report"))
+        assert "have noted that it joins" in waits
+        assert "sits out" in sits_out
         # It counts as one of the cell again.
         cell.nodes["a"].kill()
         client = cell.client("client")

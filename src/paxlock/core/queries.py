@@ -38,6 +38,7 @@ from paxlock.core.value import value
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
 
 PATIENCE_ROUND_TRIPS = 8.0
+POLL_PATIENCES_MAX = 4.0  #: a poll that a quorum goes on answering is decided, or unknown, after so many
 PAGES_AHEAD = 8
 
 
@@ -132,6 +133,7 @@ class PollQuery(Query):
     views: dict[str, View] = attrs.field(factory=dict)
     waiters: dict[Candidate, Waiter] = attrs.field(factory=dict)
     _newest: dict[str, int] = attrs.field(factory=dict)  #: which request each view answers
+    _heard_at: dict[str, float] = attrs.field(factory=dict)
     _said: dict[str, Said] = attrs.field(factory=dict)
     _again_from: int = 0  #: the first request sent since all were asked again at once
     _recovering: set[str] = attrs.field(factory=set)
@@ -149,7 +151,21 @@ class PollQuery(Query):
             asks.append(Waiting(request, self.name, len(self._lines.get(node, ()))))
         return asks
 
+    @property
+    def until(self) -> float:
+        """The time is over once no quorum has been heard for so long; what the network has dropped is asked
+        again meanwhile.
+        """
+        until = super().until
+        patience = until - self.began
+        times = sorted(self._heard_at.values(), reverse=True)
+        quorum = majority(len(self.nodes))
+        if len(times) < quorum:
+            return until
+        return min(times[quorum - 1] + patience, self.began + POLL_PATIENCES_MAX * patience)
+
     def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
+        self._heard_at[node] = now
         if isinstance(message, View):
             newest = message.request >= self._newest.get(node, 0)
             if message.name == self.name and newest:
