@@ -382,7 +382,7 @@ def lies(cell: HandCell, attempts: Iterable[int], release: bool = False) -> None
 
 def polled(cell: HandCell) -> Answered:
     cell.sessions["delphi"].poll(NAME, cell.now)
-    cell.run(1.5)
+    cell.run(4.5)
     (answered,) = cell.told("delphi", Answered)
     return answered
 

@@ -55,7 +55,7 @@ TERMS_PER_UNIX_SECOND = 1 << 24
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
-PUSH_FIRST_WINDOWS = 0.4
+PUSH_FIRST_WINDOWS = 0.3
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 

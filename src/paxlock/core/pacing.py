@@ -23,9 +23,9 @@ __all__ = [
 RETRY_MIN_S = 0.004
 RETRY_MAX_S = 0.5
 REPAIR_FIRST_MIN_S = 0.06
-RETRY_TIMEOUTS = (
-    1.5  #: the first repetition is drawn from three quarters of it on, and is to come after an answer
-)
+#: The first repetition is drawn from three quarters of it on, and is to come after a steady answer.
+RETRY_ROUND_TRIPS = 1.4
+RETRY_TIMEOUTS = 1.2
 PATIENCE_WINDOWS = 6.0  #: nodes that have not answered a phase for so long count as no
 TRY_PATIENCE_ROUND_TRIPS = 3.0
 WITHDRAWN_MAX_WINDOWS = 4.0
@@ -85,7 +85,7 @@ class Pacing:
 
     def retry_of_try(self) -> float:
         """When one that tries once asks again."""
-        return max(self.retry_first(), RETRY_TIMEOUTS * self.round_trips.hurried(0.0))
+        return max(self.retry_first(), RETRY_ROUND_TRIPS * self.round_trips.hurried(0.0))
 
     @property
     def window_of_try(self) -> float:
@@ -107,7 +107,8 @@ class Pacing:
         twice.
         """
         trips = self.round_trips
-        return max(RETRY_MIN_S, RETRY_TIMEOUTS * max(trips.timeout(0.0), trips.slowest))
+        usual = RETRY_ROUND_TRIPS * max(trips.smoothed(0.0), trips.slowest)
+        return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout(0.0))
 
     def repair_first(self) -> float:
         """When a holder looks which nodes have not taken its lease: not before they must have answered, and
