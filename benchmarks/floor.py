@@ -23,10 +23,10 @@ from benchmarks.peers.ours import NODES, Cell
 from benchmarks.processes import PYTHON
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Hello, StandingPrepare, Welcome
-from paxlock.members import keyring_of
+from paxlock.runtime.environment import default_label
+from paxlock.runtime.resolving import keyring_of
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.transport import UdpTransport, split_address
-from paxlock.world import default_label
 
 NAME = "pairs"
 QUORUM = 2

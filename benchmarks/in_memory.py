@@ -13,11 +13,11 @@ import paxlock
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Member, Message, NodeMode, Peer
-from paxlock.core.notices import Granted
-from paxlock.core.recovery import Start
-from paxlock.core.replica import Replica, ReplicaSettings
-from paxlock.core.session import Session, SessionSettings
-from paxlock.members import keyring_of
+from paxlock.core.node.recovery import Start
+from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.session.events import Granted
+from paxlock.core.session.session import Session, SessionSettings
+from paxlock.runtime.resolving import keyring_of
 from paxlock.wire.codec import encode
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
 

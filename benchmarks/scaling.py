@@ -26,10 +26,10 @@ import attrs
 
 from benchmarks.holding import in_processes
 from benchmarks.in_memory import STEP_S, TTL_S, SealedWorld, World, known_names, replica, session_id
-from paxlock.collector import short_pauses
+from paxlock.cli.gc_pauses import short_pauses
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, List, Names, Watch
-from paxlock.core.replica import Replica
+from paxlock.core.node.replica import Replica
 from paxlock.wire.codec import decode_untrusted, encode, join
 
 

@@ -13,11 +13,26 @@ import paxlock
 
 ROOT = Path(paxlock.__file__).parent
 
-# From the bottom to the top. What is not named here is a part of the trio shell, like client and node.
-GROUND = ("store", "config", "durations", "cellfile", "storeformat", "names", "clock")
-LEVELS = {"errors": 0, "forks": 0, "core": 1, "wire": 2} | dict.fromkeys(GROUND, 2)
-SHELL = 3
-LEVELS |= {"blocking": 4, "aio": 5, "": 5, "cli": 6, "__main__": 7}
+# From the bottom to the top, by package. Of two packages on one level neither imports the other.
+LEVELS = {
+    "errors": 0,
+    "forks": 0,
+    "core": 1,
+    "core.node": 2,
+    "core.session": 2,
+    "config": 3,
+    "store": 3,
+    "wire": 3,
+    "runtime": 4,
+    "client": 5,
+    "node": 6,
+    "": 7,
+    "cli": 8,
+    "__main__": 9,
+}
+# What is for tests, and what it may not import. Nothing that ships imports it.
+BESIDE = {"simulator": {"testing", "runtime", "client", "node", "cli"}, "testing": {"simulator", "cli"}}
+WITH_TRIO = {"runtime", "client", "node", "cli", "testing"}
 
 PURE = {
     "__future__",
@@ -35,7 +50,7 @@ PURE = {
     "typing",
 }
 # Loaded only when a key is wanted, because it loads cryptography.
-LAZY = {("config", "wire.keyring"), ("cellfile", "wire.keyring")}
+LAZY = {("config.cell", "wire.keyring"), ("config.cell_file", "wire.keyring")}
 
 
 @attrs.frozen
@@ -52,6 +67,14 @@ class Import:
         return f"{self.importer or '__init__'}, line {self.line}: {self.module}"
 
 
+def is_package(module: str) -> bool:
+    return module.partition(".")[0] == "paxlock" and (ROOT.parent / module.replace(".", "/")).is_dir()
+
+
+def is_module(module: str) -> bool:
+    return is_package(module) or (ROOT.parent / module.replace(".", "/")).with_suffix(".py").exists()
+
+
 def imports_of(importer: str, source: str) -> Iterator[Import]:
     """Every import in the source, wherever it stands; those for type checkers only are left out."""
     pending: list[tuple[ast.AST, bool]] = [(ast.parse(source), False)]
@@ -65,46 +88,45 @@ def imports_of(importer: str, source: str) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names)
             module = "." * node.level + (node.module or "")
-            if module in ("paxlock", "paxlock.cli"):
+            if is_package(module):
                 # ``from paxlock import config`` is an import of the module, or of a public name.
                 for name in names:
-                    found = (ROOT / module.partition("paxlock.")[2] / name).with_suffix(".py").exists()
-                    yield Import(importer, f"{module}.{name}" if found else module, node.lineno, lazy, names)
+                    found = f"{module}.{name}" if is_module(f"{module}.{name}") else module
+                    yield Import(importer, found, node.lineno, lazy, names)
             else:
                 yield Import(importer, module, node.lineno, lazy, names)
         inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         pending.extend((child, inside) for child in ast.iter_child_nodes(node))
 
 
-def top(module: str) -> str:
-    return module.partition(".")[0]
-
-
-def level(module: str) -> int:
-    return LEVELS.get(top(module), SHELL)
+def package(module: str) -> str:
+    """The package of a module of paxlock, by its name within paxlock."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if ".".join(parts[:2]) in LEVELS else parts[0]
 
 
 def upward(found: Import) -> bool:
     """Whether this import goes up, or across where nothing may cross."""
     if found.module.startswith("."):
         return True  # relative: not the style of the house, and not understood here
-    if top(found.module) != "paxlock":
+    if found.module.partition(".")[0] != "paxlock":
         return False
-    source, target = found.importer, found.module.partition("paxlock")[2].lstrip(".")
-    if top(source) == "testing":
-        return top(target) == "cli"
-    if top(target) == "testing":
+    module = found.module.partition("paxlock")[2].lstrip(".")
+    source, target = package(found.importer), package(module)
+    if source == target:
+        return False
+    if source in BESIDE:
+        return target in BESIDE[source]
+    if target in BESIDE:
         return True
-    if (source, target) in LAZY:
+    if (found.importer, module) in LAZY:
         return not found.lazy
-    if level(source) == level(target) == 2 and "wire" in (top(source), top(target)):
-        return top(source) != top(target)
-    return level(target) > level(source)
+    return LEVELS[target] >= LEVELS[source]
 
 
 def impure(found: Import) -> bool:
     """Whether a module of the core reaches for the world."""
-    if top(found.importer) != "core" or top(found.module) == "paxlock":
+    if found.importer.partition(".")[0] != "core" or found.module.partition(".")[0] == "paxlock":
         return False
     if found.module == "random":
         return found.names != ("Random",)  # the type of an argument; the module's own functions are global
@@ -124,44 +146,57 @@ def test_imports_go_down_only() -> None:
     assert [str(found) for found in every_import() if upward(found)] == []
 
 
+def test_every_package_has_its_place() -> None:
+    assert {package(found.importer) for found in every_import()} <= {*LEVELS, *BESIDE}
+
+
 def test_the_core_is_pure() -> None:
     found = every_import()
     assert [str(one) for one in found if impure(one)] == []
-    assert {one.importer for one in found if top(one.importer) == "core"} >= {"core.acceptor", "core.session"}
+    assert {one.importer for one in found} >= {"core.node.acceptor", "core.session.session"}
 
 
 def test_the_core_reads_no_clock_and_no_global_randomness() -> None:
-    for path in sorted((ROOT / "core").glob("*.py")):
+    for path in sorted((ROOT / "core").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("open", "print", "input", "Random", "__import__"), path.name
 
 
+def test_trio_is_imported_by_shells_only() -> None:
+    importers = {package(one.importer) for one in every_import() if one.module.partition(".")[0] == "trio"}
+    assert importers <= WITH_TRIO | {"wire"}
+
+
 def test_only_the_codec_knows_cbor() -> None:
-    assert {one.importer for one in every_import() if top(one.module) == "cbor2"} == {"wire.codec"}
+    assert {one.importer for one in every_import() if one.module == "cbor2"} == {"wire.codec"}
 
 
 @pytest.mark.parametrize(
     ("importer", "source"),
     [
-        ("core.acceptor", "from paxlock.wire.codec import encode"),
-        ("core.acceptor", "import paxlock.client"),
-        ("core.acceptor", "def f():\n    from paxlock import config"),
-        ("core.acceptor", "from paxlock import Change"),
+        ("core.node.acceptor", "from paxlock.wire.codec import encode"),
+        ("core.node.acceptor", "import paxlock.client.client"),
+        ("core.node.acceptor", "def f():\n    from paxlock import config"),
+        ("core.node.acceptor", "from paxlock import Change"),
+        ("core.node.acceptor", "from paxlock.core.session.attempt import Attempt"),
+        ("core.session.session", "from paxlock.core.node import record"),
+        ("core.messages", "from paxlock.core import node"),
+        ("core.messages", "from paxlock.core.session.events import Granted"),
         ("errors", "from paxlock.core.lease import Lease"),
-        ("wire.codec", "from paxlock.config import Cell"),
-        ("store", "from paxlock.wire.codec import pack"),
-        ("config", "from paxlock.wire.keyring import key_id"),
-        ("config", "def f():\n    from paxlock.wire.codec import pack"),
-        ("config", "import paxlock.node"),
-        ("wire.endpoint", "async def f():\n    import paxlock.client"),
-        ("client", "from paxlock.blocking import open_client"),
-        ("blocking", "from paxlock import aio"),
-        ("client", "from paxlock.cli.run import main"),
-        ("node", "from paxlock.testing import simulation"),
-        ("testing.plugin", "from paxlock.cli import main"),
-        ("core.queue", "from .lease import Candidate"),
-        ("core.queue", "class A:\n    if True:\n        import paxlock.store"),
+        ("wire.codec", "from paxlock.config.cell import Cell"),
+        ("store.folder", "from paxlock.wire.codec import pack"),
+        ("config.cell", "from paxlock.wire.keyring import key_id"),
+        ("config.cell", "def f():\n    from paxlock.wire.codec import pack"),
+        ("config.cell", "import paxlock.node.embedded"),
+        ("wire.endpoint", "async def f():\n    import paxlock.client.client"),
+        ("client.client", "from paxlock.node import embedded"),
+        ("client.client", "from paxlock.cli.run import main"),
+        ("node.server", "from paxlock.simulator import simulation"),
+        ("testing.pytest_plugin", "from paxlock.cli import main"),
+        ("simulator.nodes", "from paxlock.runtime import driver"),
+        ("core.node.line", "from .lease import Candidate"),
+        ("core.node.line", "class A:\n    if True:\n        import paxlock.store.folder"),
     ],
 )
 def test_a_planted_upward_import_is_caught(importer: str, source: str) -> None:
@@ -184,19 +219,25 @@ def test_a_planted_upward_import_is_caught(importer: str, source: str) -> None:
     ],
 )
 def test_a_planted_impurity_is_caught(source: str) -> None:
-    assert any(impure(found) for found in imports_of("core.acceptor", source))
+    assert any(impure(found) for found in imports_of("core.node.acceptor", source))
 
 
 @pytest.mark.parametrize(
     ("importer", "source"),
     [
-        ("core.acceptor", "from paxlock.core.lease import Lease\nfrom random import Random\nimport heapq"),
-        ("core.acceptor", "if TYPE_CHECKING:\n    import trio"),
+        (
+            "core.node.acceptor",
+            "from paxlock.core.lease import Lease\nfrom random import Random\nimport heapq",
+        ),
+        ("core.node.acceptor", "if TYPE_CHECKING:\n    import trio"),
         ("core.lease", "from paxlock.errors import ConfigError"),
-        ("config", "def f():\n    from paxlock.wire.keyring import key_id"),
-        ("cli.run", "from paxlock.client import open_client\nfrom paxlock.cli import child\nimport os"),
-        ("blocking", "from paxlock.client import open_client\nimport threading"),
-        ("testing.simulation", "from paxlock.core.replica import Replica\nimport paxlock.node"),
+        ("config.cell", "def f():\n    from paxlock.wire.keyring import key_id"),
+        (
+            "cli.run",
+            "from paxlock.client.client import open_client\nfrom paxlock.cli import child\nimport os",
+        ),
+        ("node.embedded", "from paxlock.client.client import open_client\nimport threading"),
+        ("testing.virtual_cell", "from paxlock.core.lease import Lease\nimport paxlock.node.embedded"),
     ],
 )
 def test_what_is_allowed_is_not_caught(importer: str, source: str) -> None:

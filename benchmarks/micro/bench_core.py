@@ -6,11 +6,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from paxlock.core.acceptor import Acceptor
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Accepted, Member, Message, Prepare, Promise, Release, Released
-from paxlock.core.notices import Ended, Granted
-from paxlock.core.session import Session, SessionSettings
+from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.session.events import Ended, Granted
+from paxlock.core.session.session import Session, SessionSettings
 from paxlock.core.timers import Timers
 
 Benchmark = Callable[..., Any]

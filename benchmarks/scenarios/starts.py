@@ -60,7 +60,7 @@ def dev_to_first_lock() -> float:
 def seeds_per_second(seeds: int) -> float:
     """How fast the simulator replays runs."""
     begin = time.perf_counter()
-    command = [PYTHON, "-m", "paxlock.testing", "--seeds", f"0-{seeds - 1}"]
+    command = [PYTHON, "-m", "paxlock.simulator", "--seeds", f"0-{seeds - 1}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"the simulation failed:\n{done.stdout}{done.stderr}")

@@ -31,16 +31,16 @@ from paxlock.errors import (
 )
 
 if TYPE_CHECKING:
-    from paxlock.changes import Change, Changes, Standing, State, Waiter
-    from paxlock.client import Client, Statistics
-    from paxlock.config import Cell, NodeConfig
+    from paxlock.client.changes import Change, Changes, Standing, State, Waiter
+    from paxlock.client.client import Client, Statistics
+    from paxlock.client.lease import HeldLease, LeaseBlock
+    from paxlock.client.opening import open_client
+    from paxlock.config.cell import Cell, NodeConfig
     from paxlock.core.messages import Member, NodeMode
-    from paxlock.core.notices import NodeStanding
-    from paxlock.dev import open_dev_cell
-    from paxlock.held import HeldLease, LeaseBlock
-    from paxlock.node import Node, open_node
-    from paxlock.opening import open_client
-    from paxlock.service import serve_node
+    from paxlock.core.session.events import NodeStanding
+    from paxlock.node.dev_cell import open_dev_cell
+    from paxlock.node.embedded import Node, open_node
+    from paxlock.node.server import serve_node
 
 __version__ = "0.1.0"
 
@@ -76,25 +76,25 @@ __all__ = [
 
 # trio and cryptography take a while to load: who only asks for the version should not wait for them.
 _LAZY = {
-    "Cell": "paxlock.config",
-    "Change": "paxlock.changes",
-    "Changes": "paxlock.changes",
-    "Client": "paxlock.client",
-    "HeldLease": "paxlock.held",
-    "LeaseBlock": "paxlock.held",
+    "Cell": "paxlock.config.cell",
+    "Change": "paxlock.client.changes",
+    "Changes": "paxlock.client.changes",
+    "Client": "paxlock.client.client",
+    "HeldLease": "paxlock.client.lease",
+    "LeaseBlock": "paxlock.client.lease",
     "Member": "paxlock.core.messages",
-    "Node": "paxlock.node",
-    "NodeConfig": "paxlock.config",
+    "Node": "paxlock.node.embedded",
+    "NodeConfig": "paxlock.config.cell",
     "NodeMode": "paxlock.core.messages",
-    "NodeStanding": "paxlock.core.notices",
-    "Standing": "paxlock.changes",
-    "State": "paxlock.changes",
-    "Statistics": "paxlock.client",
-    "Waiter": "paxlock.changes",
-    "open_client": "paxlock.opening",
-    "open_dev_cell": "paxlock.dev",
-    "open_node": "paxlock.node",
-    "serve_node": "paxlock.service",
+    "NodeStanding": "paxlock.core.session.events",
+    "Standing": "paxlock.client.changes",
+    "State": "paxlock.client.changes",
+    "Statistics": "paxlock.client.client",
+    "Waiter": "paxlock.client.changes",
+    "open_client": "paxlock.client.opening",
+    "open_dev_cell": "paxlock.node.dev_cell",
+    "open_node": "paxlock.node.embedded",
+    "serve_node": "paxlock.node.server",
 }
 
 

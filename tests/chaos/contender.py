@@ -19,8 +19,8 @@ import attrs
 import trio
 
 from paxlock import Client, HeldLease, LeaseLost, NotAcquired, open_client
-from paxlock.core.standing import State
-from paxlock.testing.linearizability import OperationKind, OperationOutcome
+from paxlock.core.session.judgement import State
+from paxlock.simulator.linearizability import OperationKind, OperationOutcome
 from paxlock.wire.transport import UdpTransport
 
 from .journal import Journal, true_now

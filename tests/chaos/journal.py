@@ -18,8 +18,8 @@ from typing import Any
 
 import attrs
 
-from paxlock.core.standing import State
-from paxlock.testing.linearizability import Operation, OperationKind, OperationOutcome
+from paxlock.core.session.judgement import State
+from paxlock.simulator.linearizability import Operation, OperationKind, OperationOutcome
 
 __all__ = ["Attempt", "History", "Journal", "SkewedClock", "true_now"]
 

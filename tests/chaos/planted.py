@@ -6,8 +6,8 @@ import runpy
 import sys
 from contextlib import ExitStack
 
-from paxlock.testing.mutations import planted
-from paxlock.testing.planted_bugs import PLANTED_BUGS
+from tests.planted.mutations import planted
+from tests.planted.table import PLANTED_BUGS
 
 if __name__ == "__main__":
     names, module = sys.argv[1].split(","), sys.argv[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from paxlock.core.standing import State
-from paxlock.testing.linearizability import OperationKind, OperationOutcome
+from paxlock.core.session.judgement import State
+from paxlock.simulator.linearizability import OperationKind, OperationOutcome
 
 from .cluster import Layout
 from .journal import Attempt, History, Journal

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from paxlock.testing.linearizability import (
+from paxlock.simulator.linearizability import (
     NotLinearizable,
     Operation,
     OperationKind,

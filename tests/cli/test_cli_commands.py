@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from paxlock_process import Cell, Process, dev_cell
 
-from paxlock import config
+from paxlock.config import cell as config
 
 pytestmark = pytest.mark.processes
 

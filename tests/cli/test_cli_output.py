@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from paxlock.changes import Change, Standing, State, Waiter
 from paxlock.cli.output import (
     change_facts,
     format_table,
@@ -18,8 +17,9 @@ from paxlock.cli.output import (
 )
 from paxlock.cli.status import cell_facts, format_cell, format_names, format_standing
 from paxlock.cli.watch import Ending, format_change
+from paxlock.client.changes import Change, Standing, State, Waiter
 from paxlock.core.messages import NodeMode
-from paxlock.core.notices import NodeStanding
+from paxlock.core.session.events import NodeStanding
 
 LED = Standing(
     name="job",

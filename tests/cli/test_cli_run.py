@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from paxlock_process import Cell, Lifeline, dev_cell
 
-from paxlock.wire.handle import parse_handle
+from paxlock.client.handle import parse_handle
 
 pytestmark = [
     pytest.mark.processes,

@@ -15,7 +15,7 @@ from paxlock.cli import main
 from paxlock.cli.exits import ExitCode, Failure, explain, signal_code
 from paxlock.cli.group import COMMANDS, command_line
 from paxlock.cli.hook import Hook
-from paxlock.core.campaign import NOBODY_YET
+from paxlock.core.session.attempt import NOBODY_YET
 from paxlock.errors import (
     ConfigError,
     InternalError,
@@ -61,8 +61,9 @@ def test_help_and_version_load_nothing_heavy(option: str) -> None:
 def test_a_node_loads_nothing_of_the_client(command: str) -> None:
     script = (
         "import sys; from paxlock.cli import main; code = main([sys.argv[1], '--help']); "
-        "print([name for name in ('paxlock.client', 'paxlock.core.session') if name in sys.modules], "
-        "'paxlock.service' in sys.modules, file=sys.stderr); sys.exit(code)"
+        "loaded = [name for name in ('paxlock.client', 'paxlock.core.session') if name in sys.modules]; "
+        "print(loaded, "
+        "'paxlock.node.server' in sys.modules, file=sys.stderr); sys.exit(code)"
     )
     done = in_a_new_python(script, command)
     assert done.returncode == 0
@@ -218,7 +219,7 @@ def test_an_unexpected_error_is_one_line_and_v_shows_the_traceback(
     def broken(*_: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("paxlock.config.client_settings", broken)
+    monkeypatch.setattr("paxlock.config.cell.client_settings", broken)
     assert main(["status"]) == ExitCode.INTERNAL
     error = capsys.readouterr().err
     assert error == "paxlock: unexpected error: RuntimeError: first line second line; -v shows where\n"

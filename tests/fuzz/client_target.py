@@ -13,7 +13,6 @@ from typing import Any
 
 import attrs
 
-from paxlock.core import watcher
 from paxlock.core.lease import Candidate, Lease, Timing
 from paxlock.core.messages import (
     Accept,
@@ -26,9 +25,10 @@ from paxlock.core.messages import (
     Watching,
     Welcome,
 )
-from paxlock.core.notices import Extended, Granted, HandleOutcome
 from paxlock.core.quorum import majority
-from paxlock.core.session import REQUESTS_PER_QUESTION
+from paxlock.core.session import watches as watcher
+from paxlock.core.session.events import Extended, Granted, HandleOutcome
+from paxlock.core.session.session import REQUESTS_PER_QUESTION
 from paxlock.wire.codec import (
     PAYLOAD_MAX_BYTES,
     Malformed,

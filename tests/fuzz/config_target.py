@@ -7,12 +7,12 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from paxlock.cellfile import parse_cell_file
-from paxlock.config import Cell
-from paxlock.durations import format_duration, parse_duration
+from paxlock.client.handle import Handle, format_handle, parse_handle
+from paxlock.config.cell import Cell
+from paxlock.config.cell_file import parse_cell_file
+from paxlock.config.durations import format_duration, parse_duration
+from paxlock.config.syntax import check_label, check_name, check_node_id, normal_address, split_address
 from paxlock.errors import ConfigError
-from paxlock.names import check_label, check_name, check_node_id, normal_address, split_address
-from paxlock.wire.handle import Handle, format_handle, parse_handle
 from paxlock.wire.keyring import format_key, parse_key
 
 from .engine import Broken, Target, check

@@ -15,8 +15,8 @@ import attrs
 
 from paxlock.core.durable import NodeRecord, Snapshot
 from paxlock.errors import StoreError
-from paxlock.store import RECORD_FILE, SNAPSHOT_FILE, Store
-from paxlock.storeformat import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.folder import RECORD_FILE, SNAPSHOT_FILE, Store
+from paxlock.store.format import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
 
 from .engine import Target, check
 from .script import SESSIONS

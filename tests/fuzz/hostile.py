@@ -12,7 +12,9 @@ from contextlib import contextmanager
 
 import attrs
 
-from paxlock.core import learner, queue, watcher
+from paxlock.core.node import learner
+from paxlock.core.node import line as queue
+from paxlock.core.session import watches as watcher
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import keyring as keyring_module
 from paxlock.wire import peers

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import attrs
 
-from paxlock.core import learner, queue
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lease import Candidate, Lease
@@ -27,9 +26,11 @@ from paxlock.core.messages import (
     Release,
     Welcome,
 )
-from paxlock.core.recovery import begin
-from paxlock.core.replica import Replica
-from paxlock.storeformat import decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.core.node import learner
+from paxlock.core.node import line as queue
+from paxlock.core.node.recovery import begin
+from paxlock.core.node.replica import Replica
+from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
 from paxlock.wire.header import LENGTH, head_bytes

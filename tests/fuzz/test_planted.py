@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 
-from paxlock import durations, store, storeformat
-from paxlock.core import learner, lease, lease_manager, proposer, queries, queue
+from paxlock.config import durations
+from paxlock.core import lease
 from paxlock.core import messages as m
-from paxlock.core.acceptor import Acceptor
-from paxlock.core.replica import Replica
+from paxlock.core.node import learner
+from paxlock.core.node import line as queue
+from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.node.replica import Replica
+from paxlock.core.session import proposer, queries
+from paxlock.core.session import tenures as lease_manager
+from paxlock.store import folder as store
+from paxlock.store import format as storeformat
 from paxlock.wire import codec, cookies, endpoint
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import LENGTH

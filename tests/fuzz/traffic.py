@@ -11,9 +11,9 @@ import attrs
 from paxlock.core.durable import Durability
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Greeted, Member, Message, NodeMode, Peer, Prepare
-from paxlock.core.recovery import begin
-from paxlock.core.replica import Replica, ReplicaSettings
-from paxlock.core.session import Session, SessionSettings
+from paxlock.core.node.recovery import begin
+from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.session.session import Session, SessionSettings
 
 from .script import SESSIONS
 

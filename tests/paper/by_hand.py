@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
-from paxlock.core.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
@@ -28,11 +27,12 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.notices import Granted
-from paxlock.core.recovery import Start, begin
-from paxlock.core.replica import Replica, ReplicaSettings
+from paxlock.core.node.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
+from paxlock.core.node.recovery import Start, begin
+from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.round_trips import RoundTrip, RoundTrips
-from paxlock.core.session import Session, SessionSettings
+from paxlock.core.session.events import Granted
+from paxlock.core.session.session import Session, SessionSettings
 from paxlock.core.timers import Timers
 
 NAME = "agora"

@@ -11,8 +11,8 @@ from by_hand import NAME, replica_of, row, session_id, settings_for, settled, wh
 
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Peer, Prepare, StandingPrepare
-from paxlock.core.replica import Replica
-from paxlock.core.session import Session
+from paxlock.core.node.replica import Replica
+from paxlock.core.session.session import Session
 
 M = TypeVar("M")
 

@@ -27,8 +27,8 @@ from paxlock.core.messages import (
     View,
     Watch,
 )
-from paxlock.core.notices import Changed, Granted
-from paxlock.core.standing import State
+from paxlock.core.session.events import Changed, Granted
+from paxlock.core.session.judgement import State
 
 EPHESUS = candidate("ephesus")
 

@@ -16,7 +16,7 @@ from paxlock.core.messages import (
     Released,
     Renew,
 )
-from paxlock.core.notices import Barred, Ended, Granted, HandleOutcome, Lost
+from paxlock.core.session.events import Barred, Ended, Granted, HandleOutcome, Lost
 from paxlock.errors import LossReason
 
 SOON_S = 0.001

@@ -33,7 +33,7 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
 )
-from paxlock.core.notices import Ended, Extended, Failed, Granted, HandleOutcome, Lost
+from paxlock.core.session.events import Ended, Extended, Failed, Granted, HandleOutcome, Lost
 from paxlock.errors import LossReason, Reason
 
 # Phase 1

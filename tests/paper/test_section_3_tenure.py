@@ -25,7 +25,7 @@ from paxlock.core.messages import (
     Release,
     Renew,
 )
-from paxlock.core.notices import Ended, Extended, Granted, HandleOutcome, Lost
+from paxlock.core.session.events import Ended, Extended, Granted, HandleOutcome, Lost
 from paxlock.errors import LossReason
 
 # Keeping a long tenure

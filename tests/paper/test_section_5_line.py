@@ -22,8 +22,8 @@ from hand_cell import HandCell
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Message, Occupancy, Prepare, Promise, RefusalReason, Refused, Waiting
-from paxlock.core.notices import Failed, Granted
-from paxlock.core.queue import LAPSE_REFRESHES, LINE_MAX_ENTRIES
+from paxlock.core.node.line import LAPSE_REFRESHES, LINE_MAX_ENTRIES
+from paxlock.core.session.events import Failed, Granted
 from paxlock.errors import Reason
 
 REFRESH = 1.0

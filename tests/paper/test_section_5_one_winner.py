@@ -38,7 +38,7 @@ from paxlock.core.messages import (
     StandingPrepare,
     Waiting,
 )
-from paxlock.core.notices import Failed, Granted
+from paxlock.core.session.events import Failed, Granted
 from paxlock.errors import Reason
 
 WHO = ["athens", "byblos", "cyrene", "delphi", "ephesus"]

@@ -26,7 +26,7 @@ from paxlock.core.messages import (
     Release,
     StandingPrepare,
 )
-from paxlock.core.notices import Ended, Failed, Granted
+from paxlock.core.session.events import Ended, Failed, Granted
 
 # Split votes
 

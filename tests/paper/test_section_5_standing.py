@@ -29,7 +29,6 @@ from by_hand import (
 from hand_cell import HandCell
 from starts import serve
 
-from paxlock.core.acceptor import PUSH_FIRST_WINDOWS
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -47,8 +46,9 @@ from paxlock.core.messages import (
     Renew,
     StandingPrepare,
 )
-from paxlock.core.notices import Extended, Granted, Lost
-from paxlock.core.recovery import Start
+from paxlock.core.node.acceptor import PUSH_FIRST_WINDOWS
+from paxlock.core.node.recovery import Start
+from paxlock.core.session.events import Extended, Granted, Lost
 
 REFRESH = 0.5
 SOON = TTL / 4

@@ -9,8 +9,8 @@ import pytest
 from hand_cell import HandCell
 
 from paxlock.core.messages import Message, Prepare, Release, StandingPrepare
-from paxlock.core.notices import Ended, Failed, Granted
-from paxlock.core.turns import TURNS_FIRST, TURNS_MAX
+from paxlock.core.session.events import Ended, Failed, Granted
+from paxlock.core.session.turns import TURNS_FIRST, TURNS_MAX
 from paxlock.errors import Reason
 
 MANY = 500

@@ -24,8 +24,6 @@ from by_hand import (
 )
 from hand_cell import HandCell
 
-from paxlock.core.acceptor import TERM_JUMP_MAX
-from paxlock.core.hearsay import CLAIMS_MAX, DOUBT_ROUNDS, DOUBTS_MAX
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
@@ -38,8 +36,10 @@ from paxlock.core.messages import (
     View,
     Watch,
 )
-from paxlock.core.notices import Answered, Changed, Granted
-from paxlock.core.standing import State, in_doubt, judge, over, speaks_for_nobody
+from paxlock.core.node.acceptor import TERM_JUMP_MAX
+from paxlock.core.node.hearsay import CLAIMS_MAX, DOUBT_ROUNDS, DOUBTS_MAX
+from paxlock.core.session.events import Answered, Changed, Granted
+from paxlock.core.session.judgement import State, in_doubt, judge, over, speaks_for_nobody
 from paxlock.wire.codec import decode_untrusted, encode, join
 
 ROGUE = candidate("rogue")

@@ -33,9 +33,9 @@ from paxlock.core.messages import (
     Watch,
     Watching,
 )
-from paxlock.core.notices import Answered, Changed, Granted
-from paxlock.core.standing import State, judge, over
-from paxlock.core.watcher import WATCH_LAPSE_S
+from paxlock.core.session.events import Answered, Changed, Granted
+from paxlock.core.session.judgement import State, judge, over
+from paxlock.core.session.watches import WATCH_LAPSE_S
 
 
 def holds(who: Candidate, term: int, *, chosen: bool = False, token: int = 0) -> View:

@@ -16,9 +16,9 @@ from by_hand import (
 from starts import SECOND, SITS_OUT, first_promise, greet, greeted, mode_of, prepare_from, serve
 
 from paxlock.core.durable import Durability, Membership, SeenNode
-from paxlock.core.joining import INCARNATION_STEP
 from paxlock.core.messages import Greet, NodeMode
-from paxlock.core.replica import MemoryLost, ModeChanged
+from paxlock.core.node.joining import INCARNATION_STEP
+from paxlock.core.node.replica import MemoryLost, ModeChanged
 
 UNIX_S = 1_000
 MINE = (UNIX_S, SECOND)  # the life of the node that joins

@@ -39,8 +39,8 @@ from paxlock.core.messages import (
     Renewed,
     View,
 )
-from paxlock.core.notices import Answered, Changed, Extended, Granted, HandleOutcome, Lost, NamesFound
-from paxlock.core.standing import State
+from paxlock.core.session.events import Answered, Changed, Extended, Granted, HandleOutcome, Lost, NamesFound
+from paxlock.core.session.judgement import State
 
 OLD: Lives = {"a": 1, "b": 1, "c": 1}  #: what everybody says before b joins, and b0 for ever
 NEW: Lives = {"a": 1, "b": 2, "c": 1}  #: what those say who have noted the new life, and b1

@@ -44,10 +44,10 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.replica import MemoryLost, ModeChanged, Unconfirmed
+from paxlock.core.node.replica import MemoryLost, ModeChanged, Unconfirmed
 from paxlock.errors import ConfigError, StoreError
-from paxlock.store import RECORD_MAX_BYTES
-from paxlock.storeformat import encode_record
+from paxlock.store.folder import RECORD_MAX_BYTES
+from paxlock.store.format import encode_record
 
 # Creating a cell
 

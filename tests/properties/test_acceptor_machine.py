@@ -6,7 +6,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from paxlock.core.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -19,6 +18,7 @@ from paxlock.core.messages import (
     Renew,
     StandingPrepare,
 )
+from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.timers import Timers
 
 NAME = "agora"
@@ -52,6 +52,7 @@ class AcceptorMachine(RuleBasedStateMachine):
 
     def passes(self, pause: float) -> None:
         """Time goes on; what has run out by then runs out, whether or not anybody has ticked."""
+        self.look_at_pushes()  # those of the last message, which have left
         self.now += pause
         for key in self.timers.due(self.now):
             if isinstance(key, RecordTimer):

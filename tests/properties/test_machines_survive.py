@@ -20,10 +20,10 @@ from paxlock.core import messages as m
 from paxlock.core.durable import Durability
 from paxlock.core.effects import Effects
 from paxlock.core.lease import TERM_MAX, Candidate
-from paxlock.core.recovery import begin
-from paxlock.core.replica import Replica, ReplicaSettings
-from paxlock.core.session import Session, SessionSettings
-from paxlock.storeformat import decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.core.node.recovery import begin
+from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.session.session import Session, SessionSettings
+from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
 from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring

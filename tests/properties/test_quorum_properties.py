@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from paxlock.core.lease import Candidate, Validity
 from paxlock.core.messages import RefusalReason, Refused
-from paxlock.core.proposer import LONG_AGO, Phase, Proposer
-from paxlock.core.queue import LAPSE_REFRESHES, Line
+from paxlock.core.node.line import LAPSE_REFRESHES, Line
 from paxlock.core.quorum import blocking, majority
+from paxlock.core.session.proposer import LONG_AGO, Phase, Proposer
 
 NODES = "abcdefg"
 CANDIDATE = Candidate(b"c" * 16, 1)

@@ -22,10 +22,8 @@ from starts import greeted
 from trio.testing import MockClock
 
 from paxlock import Cell, ConfigError, State
-from paxlock.config import ADDRESSES_MAX_BYTES
-from paxlock.core.acceptor import SweepTimer
+from paxlock.config.cell import ADDRESSES_MAX_BYTES
 from paxlock.core.durable import Membership
-from paxlock.core.graveyard import SWEEP_DIVISOR, TOMBSTONE_S
 from paxlock.core.lease import LABEL_MAX_BYTES, NAME_MAX_BYTES, TERM_MAX, Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -54,12 +52,14 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.notices import Changed, Granted, NamesFound
-from paxlock.core.recovery import Start
-from paxlock.core.session import Session
+from paxlock.core.node.acceptor import SweepTimer
+from paxlock.core.node.forgetting import SWEEP_DIVISOR, TOMBSTONE_S
+from paxlock.core.node.recovery import Start
+from paxlock.core.session.events import Changed, Granted, NamesFound
+from paxlock.core.session.session import Session
+from paxlock.core.session.watches import Watcher
 from paxlock.core.timers import Timers
-from paxlock.core.watcher import Watcher
-from paxlock.driver import attended
+from paxlock.runtime.driver import attended
 from paxlock.testing import open_virtual_cell
 from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender
@@ -233,7 +233,7 @@ def test_sweeping_pauses_between_slices() -> None:
 
 
 def test_a_watch_of_a_prefix_goes_on_after_very_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paxlock.core.watcher.WATCH_NAMES_MAX", 10)
+    monkeypatch.setattr("paxlock.core.session.watches.WATCH_NAMES_MAX", 10)
     watcher = Watcher(1, "jobs/", True, ("a",), 0.0)
     shown: list[tuple[str, State]] = []
     for number in range(50):

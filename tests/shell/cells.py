@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from paxlock import Cell, Client, HeldLease, Member, NodeConfig
-from paxlock.service import Service, run_service
+from paxlock.node.server import Service, run_service
 from paxlock.testing import VirtualCell, open_virtual_cell
 from paxlock.wire.transport import format_address, split_address
 

@@ -25,7 +25,7 @@ from paxlock import (
     State,
     open_client,
 )
-from paxlock.core.notices import Extended, Granted, Lost, Notice
+from paxlock.core.session.events import Extended, Granted, Lost, Notice
 from paxlock.testing import open_virtual_cell
 from paxlock.wire.transport import Address
 

@@ -15,15 +15,15 @@ from resolvers import Hosts
 from trio.testing import MockClock
 
 from paxlock import Cell, Client, ConfigError, NodeConfig, open_client
-from paxlock.clock import TrioClock
 from paxlock.core.messages import Greet, Poll
-from paxlock.members import LOOK_UP_AGAIN_S, LOOK_UP_EVERY_S, keyring_of, resolve_members
-from paxlock.service import Service, run_service
-from paxlock.store import MemoryStore
+from paxlock.node.server import Service, run_service
+from paxlock.runtime.clock import TrioClock
+from paxlock.runtime.environment import World
+from paxlock.runtime.resolving import LOOK_UP_AGAIN_S, LOOK_UP_EVERY_S, keyring_of, resolve_members
+from paxlock.store.folder import MemoryStore
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring, new_key
 from paxlock.wire.transport import Address, MemoryNetwork, Transport, TwoFamilies, UdpTransport, bind_all
-from paxlock.world import World
 
 PORT = 7400
 MAX_TTL_S = 2.0

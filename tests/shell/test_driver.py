@@ -12,15 +12,15 @@ import trio
 from trio.testing import MockClock
 
 from paxlock import Cell, Member, NodeConfig, open_client
-from paxlock import service as service_module
-from paxlock.clock import TrioClock
-from paxlock.core import acceptor, recovery
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Hello, Message, Peer
-from paxlock.driver import Driver
-from paxlock.service import run_service
-from paxlock.store import MemoryStore
+from paxlock.core.node import acceptor, recovery
+from paxlock.node import server as service_module
+from paxlock.node.server import run_service
+from paxlock.runtime.clock import TrioClock
+from paxlock.runtime.driver import Driver
+from paxlock.store.folder import MemoryStore
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
 from paxlock.wire.transport import Address, MemoryNetwork, Transport, format_address
 

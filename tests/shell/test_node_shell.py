@@ -30,11 +30,11 @@ from paxlock import (
     open_node,
     serve_node,
 )
-from paxlock.clock import TrioClock
 from paxlock.core.durable import NodeRecord
 from paxlock.core.messages import NodeMode
-from paxlock.service import Service, run_service
-from paxlock.store import MemoryStore
+from paxlock.node.server import Service, run_service
+from paxlock.runtime.clock import TrioClock
+from paxlock.store.folder import MemoryStore
 from paxlock.testing import open_virtual_cell
 from paxlock.wire.transport import Address, MemoryNetwork, UdpTransport, format_address
 

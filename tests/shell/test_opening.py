@@ -30,7 +30,7 @@ from paxlock import (
     State,
     open_client,
 )
-from paxlock.config import ClientSettings
+from paxlock.config.cell import ClientSettings
 from paxlock.testing import VirtualCell, open_virtual_cell
 
 

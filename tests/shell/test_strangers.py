@@ -14,9 +14,9 @@ from trio.testing import MockClock
 
 from paxlock import Cell, ConfigError, Member, NodeConfig, open_client
 from paxlock.cli.status import cell_facts, format_cell
-from paxlock.clock import TrioClock
-from paxlock.service import Service, run_service
-from paxlock.store import MemoryStore
+from paxlock.node.server import Service, run_service
+from paxlock.runtime.clock import TrioClock
+from paxlock.store.folder import MemoryStore
 from paxlock.wire.header import VERSION
 from paxlock.wire.transport import Address, MemoryNetwork, format_address
 

@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from paxlock.core.acceptor import Acceptor, Record
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Member, Message, Prepare, Release, Renew
-from paxlock.core.recovery import begin
-from paxlock.core.replica import Replica, ReplicaSettings
-from paxlock.core.standing import State
-from paxlock.testing.checkers import (
+from paxlock.core.node.acceptor import Acceptor, Record
+from paxlock.core.node.recovery import begin
+from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.session.judgement import State
+from paxlock.simulator.checkers import (
     CheckFailed,
     Exclusion,
     NodeChecker,
@@ -21,7 +21,7 @@ from paxlock.testing.checkers import (
     SessionChecker,
     WatchChecker,
 )
-from paxlock.testing.machines import Clock, NodeMachine
+from paxlock.simulator.machines import Clock, NodeMachine
 
 A, B = b"a" * 16, b"b" * 16
 FIRST, SECOND, OTHER = Candidate(A, 1), Candidate(A, 2), Candidate(B, 1)

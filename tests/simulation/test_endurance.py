@@ -8,11 +8,11 @@ import pytest
 
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.messages import NodeMode
-from paxlock.testing.checkers import CheckFailed
-from paxlock.testing.endurance import check_loss
-from paxlock.testing.machines import ClientMachine, Held
-from paxlock.testing.scenario import Scenario
-from paxlock.testing.simulation import Simulation
+from paxlock.simulator.checkers import CheckFailed
+from paxlock.simulator.endurance import check_loss
+from paxlock.simulator.machines import ClientMachine, Held
+from paxlock.simulator.scenario import Scenario
+from paxlock.simulator.simulation import Simulation
 
 NAME = "name 0"
 OTHER = Candidate(b"o" * 16, 1)

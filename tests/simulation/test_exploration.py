@@ -10,20 +10,20 @@ import pytest
 
 from paxlock.core.effects import NOTHING
 from paxlock.core.messages import Accepted, Message, Promise
-from paxlock.testing.checkers import CheckFailed
-from paxlock.testing.exploration import BOUNDS, Bounds, Exploration, explore
-from paxlock.testing.exploration.__main__ import main
-from paxlock.testing.exploration.automaton import BROKEN, INNER
-from paxlock.testing.exploration.cell import NODES, OutOfBounds
-from paxlock.testing.exploration.classes import Classes
-from paxlock.testing.exploration.nodes import ExploredNode, NodeEvent
-from paxlock.testing.exploration.planted import FOUND_IN, find
-from paxlock.testing.exploration.quotient import Quotient
-from paxlock.testing.exploration.search import cell_of
-from paxlock.testing.exploration.sessions import ExploredSession, SessionEvent
-from paxlock.testing.exploration.tables import StepFailed
-from paxlock.testing.mutations import planted
-from paxlock.testing.planted_bugs import PLANTED_BUGS
+from paxlock.simulator.checkers import CheckFailed
+from tests.exploration import BOUNDS, Bounds, Exploration, explore
+from tests.exploration.__main__ import main
+from tests.exploration.automaton import BROKEN, INNER
+from tests.exploration.cell import NODES, OutOfBounds
+from tests.exploration.classes import Classes
+from tests.exploration.nodes import ExploredNode, NodeEvent
+from tests.exploration.planted import FOUND_IN, find
+from tests.exploration.quotient import Quotient
+from tests.exploration.search import cell_of
+from tests.exploration.sessions import ExploredSession, SessionEvent
+from tests.exploration.tables import StepFailed
+from tests.planted.mutations import planted
+from tests.planted.table import PLANTED_BUGS
 
 TINY = Bounds("tiny", max_term=1, phases=2)
 WIDE = Bounds("wide", max_term=2, sendings=2, resends=True, renews=True, crashes=True)

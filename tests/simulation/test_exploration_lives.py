@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from paxlock.testing.exploration.__main__ import main
-from paxlock.testing.exploration.lives import LIVES_BOUNDS, LivesBounds, explore_lives
-from paxlock.testing.mutations import planted
-from paxlock.testing.planted_bugs import PLANTED_BUGS
+from tests.exploration.__main__ import main
+from tests.exploration.lives import LIVES_BOUNDS, LivesBounds, explore_lives
+from tests.planted.mutations import planted
+from tests.planted.table import PLANTED_BUGS
 
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
 

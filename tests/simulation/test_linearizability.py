@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paxlock.core.standing import State
-from paxlock.testing.linearizability import (
+from paxlock.core.session.judgement import State
+from paxlock.simulator.linearizability import (
     NotLinearizable,
     Operation,
     OperationKind,

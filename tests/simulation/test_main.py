@@ -1,4 +1,4 @@
-"""``python -m paxlock.testing``: what it shows, how it ends, and what it says to arguments without sense."""
+"""``python -m paxlock.simulator``: what it shows, how it ends, what it says to arguments without sense."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import shlex
 
 import pytest
 
-from paxlock.testing import Outcome, Simulation
-from paxlock.testing.__main__ import main
-from paxlock.testing.mutations import planted
-from paxlock.testing.planted_bugs import PLANTED_BUGS
+from paxlock.simulator import Outcome, Simulation
+from paxlock.simulator.__main__ import main
+from tests.planted.mutations import planted
+from tests.planted.table import PLANTED_BUGS
 
 BUGGY = next(mutation for mutation in PLANTED_BUGS if mutation.name == "promises-while-held")
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from paxlock.core.acceptor import Acceptor
-from paxlock.testing.mutations import SOURCE_TREE, Edit, Mutation, catch, failing_test, needs_plugins, planted
-from paxlock.testing.planted_bugs import PLANTED_BUGS
+from paxlock.core.node.acceptor import Acceptor
+from tests.planted.mutations import SOURCE_TREE, Edit, Mutation, catch, failing_test, needs_plugins, planted
+from tests.planted.table import PLANTED_BUGS
 
 PROTOCOL = SOURCE_TREE / "docs" / "protocol.md"
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
@@ -58,8 +58,8 @@ def test_the_shipped_code_is_restored() -> None:
 def test_a_snippet_that_is_gone_is_an_error_and_changes_nothing() -> None:
     shipped = Acceptor.__dict__["prepare"]
     edits = (
-        Edit("acceptor", "Acceptor.prepare", "candidate = message.candidate", "candidate = None"),
-        Edit("acceptor", "Acceptor.accept", "no such line", "pass"),
+        Edit("node.acceptor", "Acceptor.prepare", "candidate = message.candidate", "candidate = None"),
+        Edit("node.acceptor", "Acceptor.accept", "no such line", "pass"),
     )
     with pytest.raises(ValueError, match="'no such line' occurs 0 times"), planted(Mutation("x", "y", edits)):
         pass

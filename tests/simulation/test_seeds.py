@@ -1,7 +1,7 @@
 """Whole cells in simulation: no seed may break a rule (protocol.md sections 2 to 7).
 
 PAXLOCK_SEEDS sets how many seeds are played; a failure names its seed, which
-``python -m paxlock.testing --seed N --trace`` replays.
+``python -m paxlock.simulator --seed N --trace`` replays.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 import attrs
 import pytest
 
-from paxlock.core.watcher import Watcher
-from paxlock.testing import CheckFailed, Scenario, Simulation, run
-from paxlock.testing import scenario as scenario_module
-from paxlock.testing.linearizability import OperationKind
-from paxlock.testing.moments import Moment, What
-from paxlock.testing.plan import FaultKind, drawn_faults
-from paxlock.testing.planted_figures import ROLLING
+from paxlock.core.session.watches import Watcher
+from paxlock.simulator import CheckFailed, Scenario, Simulation, run
+from paxlock.simulator import scenario as scenario_module
+from paxlock.simulator.linearizability import OperationKind
+from paxlock.simulator.moments import Moment, What
+from paxlock.simulator.plan import FaultKind, drawn_faults
+from tests.planted.figures import ROLLING
 
 SEEDS = int(os.environ.get("PAXLOCK_SEEDS", "300"))
 CHUNK = 25

@@ -10,12 +10,12 @@ import attrs
 import pytest
 
 from paxlock.core.durable import Durability
-from paxlock.testing import CheckFailed, Outcome, Scenario
-from paxlock.testing.__main__ import main
-from paxlock.testing.minimising import minimised
-from paxlock.testing.mutations import Mutation, planted, scenario_of, search
-from paxlock.testing.planted_bugs import PLANTED_BUGS
-from paxlock.testing.shrinking import Case, check_of, figure, played, shrink
+from paxlock.simulator import CheckFailed, Outcome, Scenario
+from paxlock.simulator.__main__ import main
+from paxlock.simulator.minimising import minimised
+from paxlock.simulator.shrinking import Case, check_of, figure, played, shrink
+from tests.planted.mutations import Mutation, planted, scenario_of, search
+from tests.planted.table import PLANTED_BUGS
 
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
 
@@ -59,7 +59,7 @@ def test_the_command_of_a_shrunk_case_replays_it(
     smaller = shrink(case, lambda failure: check_of(failure) == check)
     expected = played(smaller.simulation())
     words = shlex.split(smaller.command())
-    assert words[:3] == ["python", "-m", "paxlock.testing"]
+    assert words[:3] == ["python", "-m", "paxlock.simulator"]
     assert main(words[3:]) == 1
     shown = capsys.readouterr().out
     assert f"FAILED  {check}" in shown
@@ -98,10 +98,10 @@ def test_a_command_names_only_what_is_not_drawn() -> None:
     scenario = Scenario.drawn(3, 5)
     changed = attrs.evolve(scenario, loss=0.125, durability=Durability.MEMORY, sealed=False, nodes=3)
     assert (
-        Case(3, scenario, drawn_nodes=5).command() == "python -m paxlock.testing --seed 3 --nodes 5 --trace"
+        Case(3, scenario, drawn_nodes=5).command() == "python -m paxlock.simulator --seed 3 --nodes 5 --trace"
     )
     assert Case(3, changed, kept=(0, 2), drawn_nodes=5).command() == (
-        "python -m paxlock.testing --seed 3 --nodes 5 --set nodes=3 --set durability=memory "
+        "python -m paxlock.simulator --seed 3 --nodes 5 --set nodes=3 --set durability=memory "
         "--set loss=0.125 --set sealed=False --faults 0,2 --trace"
     )
 

@@ -6,9 +6,9 @@ import pytest
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Message, Prepare, Promise, Renew
-from paxlock.testing import Scenario, Simulation
-from paxlock.testing.moments import Moment, What
-from paxlock.testing.timeline import KEY, Held, rendered, tenures
+from paxlock.simulator import Scenario, Simulation
+from paxlock.simulator.moments import Moment, What
+from paxlock.simulator.timeline import KEY, Held, rendered, tenures
 
 CANDIDATE = Candidate(b"s" * 16, 2)
 PREPARE = Prepare(1, "jobs", 4, CANDIDATE, 0, 0, 0, "client 0")

@@ -1,13 +1,13 @@
-"""Those that try once, all at one moment, in virtual time (testing/tries.py): exactly one wins."""
+"""Those that try once, all at one moment, in virtual time (simulator/tries.py): exactly one wins."""
 
 from __future__ import annotations
 
 import attrs
 import pytest
 
-from paxlock.testing.mutations import planted
-from paxlock.testing.planted_bugs import PLANTED_BUGS
-from paxlock.testing.tries import Figures, main, play
+from paxlock.simulator.tries import Figures, main, play
+from tests.planted.mutations import planted
+from tests.planted.table import PLANTED_BUGS
 
 ROUNDS = 60
 LAN = (0.0002, 0.002)

@@ -34,8 +34,8 @@ from paxlock import (
     serve_node,
 )
 from paxlock.core.messages import NodeMode
-from paxlock.core.notices import NodeStanding
-from paxlock.service import Service
+from paxlock.core.session.events import NodeStanding
+from paxlock.node.server import Service
 from paxlock.wire.transport import UdpTransport, format_address
 
 

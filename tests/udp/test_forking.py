@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from processes import Event, ProcessCell, Program, process_cell
 
-from paxlock.storeformat import decode_record
+from paxlock.store.format import decode_record
 
 pytestmark = pytest.mark.processes
 

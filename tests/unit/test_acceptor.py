@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from paxlock.core.acceptor import CEILING_STEP_TERMS, Acceptor, RecordTimer, SweepTimer
 from paxlock.core.durable import SnapshotName
-from paxlock.core.graveyard import (
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Waiting
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Acceptor, RecordTimer, SweepTimer
+from paxlock.core.node.forgetting import (
     SWEEP_DIVISOR,
     SWEEP_PAUSE_S,
     SWEEP_SLICE_RECORDS,
     SWEEP_SLICE_STONES,
     TOMBSTONE_S,
 )
-from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Waiting
 from paxlock.core.timers import Timers
 
 GRACE = 0.05

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from paxlock.core.alarms import STALE_MIN_ALARMS, STEP_S, Alarms
-from paxlock.core.record import NEVER, Record
+from paxlock.core.node.expiry import STALE_MIN_ALARMS, STEP_S, Alarms
+from paxlock.core.node.record import NEVER, Record
 from paxlock.core.timers import Timers
 
 

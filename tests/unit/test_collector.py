@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from paxlock.collector import load, short_pauses
+from paxlock.cli.gc_pauses import load, short_pauses
 
 
 class Link:
@@ -40,7 +40,7 @@ def test_what_stays_is_set_aside_and_young_cycles_are_still_found() -> None:
 def test_nothing_is_collected_while_a_module_loads_and_what_it_is_made_of_is_set_aside() -> None:
     program = (
         "import gc\n"
-        "from paxlock.collector import load\n"
+        "from paxlock.cli.gc_pauses import load\n"
         "runs = []\n"
         "gc.callbacks.append(lambda phase, info: runs.append(phase))\n"
         "assert load('paxlock.cli.group') is load('paxlock.cli.group')\n"
@@ -57,7 +57,7 @@ def test_a_module_that_cannot_be_loaded_leaves_the_collector_as_it_was() -> None
     assert gc.isenabled()
     gc.disable()
     try:
-        load("paxlock.collector")
+        load("paxlock.cli.gc_pauses")
         assert not gc.isenabled()
     finally:
         gc.enable()
@@ -66,5 +66,5 @@ def test_a_module_that_cannot_be_loaded_leaves_the_collector_as_it_was() -> None
 
 def test_what_is_loaded_already_is_not_set_aside_again() -> None:
     gc.unfreeze()
-    load("paxlock.collector")
+    load("paxlock.cli.gc_pauses")
     assert gc.get_freeze_count() == 0

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import paxlock
-from paxlock import cellfile
-from paxlock.config import (
+from paxlock.config import cell_file as cellfile
+from paxlock.config.cell import (
     Cell,
     ClientSettings,
     Member,
@@ -697,7 +697,7 @@ def test_the_real_environment_is_the_default(cell_path: Path, monkeypatch: pytes
 
 def test_importing_the_configuration_loads_nothing_heavy() -> None:
     script = (
-        "import sys, paxlock.config, paxlock.store\n"
+        "import sys, paxlock.config.cell, paxlock.store.folder\n"
         "print([name for name in ('trio', 'cryptography', 'cbor2') if name in sys.modules])"
     )
     source = str(Path(paxlock.__file__).parent.parent)

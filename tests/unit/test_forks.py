@@ -13,7 +13,7 @@ import pytest
 from paxlock import forks
 from paxlock.core.messages import Hello
 from paxlock.errors import StoreError
-from paxlock.store import Store
+from paxlock.store.folder import Store
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.keyring import KEY_BYTES, Keyring
 from paxlock.wire.transport import UdpTransport

@@ -8,9 +8,9 @@ import re
 import cbor2
 import pytest
 
+from paxlock.client.handle import Handle, format_handle, parse_handle
 from paxlock.core.lease import TERM_MAX
 from paxlock.errors import ConfigError
-from paxlock.wire.handle import Handle, format_handle, parse_handle
 
 CELL = bytes(range(16))
 SESSION = bytes(range(16, 32))

@@ -6,12 +6,12 @@ from random import Random
 
 import attrs
 
-from paxlock.core.acceptor import Acceptor
 from paxlock.core.durable import SnapshotName
-from paxlock.core.learner import EventTimer, InquiryTimer, Learner
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Commit, Event, Inquire, Release, Seen, Unwatch, Watch
-from paxlock.core.subscription import EVENTS_IN_FLIGHT
+from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.node.learner import EventTimer, InquiryTimer, Learner
+from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT
 from paxlock.core.timers import Timers
 
 ATHENS = Candidate(b"athens".ljust(16, b"."), 1)

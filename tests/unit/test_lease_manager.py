@@ -8,7 +8,10 @@ from random import Random
 import pytest
 
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
-from paxlock.core.lease_manager import (
+from paxlock.core.messages import Message, Renew, Renewed
+from paxlock.core.round_trips import RoundTrips
+from paxlock.core.session.pacing import Pacing
+from paxlock.core.session.tenures import (
     ATTEMPTS_PER_RENEW,
     TOGETHER_MAX,
     LapseTimer,
@@ -17,9 +20,6 @@ from paxlock.core.lease_manager import (
     RenewTimer,
     Tenure,
 )
-from paxlock.core.messages import Message, Renew, Renewed
-from paxlock.core.pacing import Pacing
-from paxlock.core.round_trips import RoundTrips
 from paxlock.core.timers import Timers
 
 SESSION = b"athens".ljust(16, b".")

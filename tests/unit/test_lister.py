@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from paxlock.core import lister
-from paxlock.core.acceptor import Acceptor
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.lister import NAMES_LOOKED_AT, WALKS_PER_PEER, Lister, ListTimer
 from paxlock.core.messages import Accept, List, Names
-from paxlock.core.name_index import SortedNames
+from paxlock.core.node import listing as lister
+from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.node.listing import NAMES_LOOKED_AT, WALKS_PER_PEER, Lister, ListTimer
+from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.timers import Timers
 from paxlock.wire.codec import encode
 

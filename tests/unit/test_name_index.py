@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from paxlock.core.name_index import CHUNK_MAX_NAMES, Prefixes, SortedNames
+from paxlock.core.node.sorted_names import CHUNK_MAX_NAMES, Prefixes, SortedNames
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,11 +8,11 @@ import attrs
 import pytest
 from trio.testing import MockClock
 
-from paxlock import service
-from paxlock.config import Cell, NodeConfig
+from paxlock.config.cell import Cell, NodeConfig
 from paxlock.core.durable import Durability, Membership, NodeRecord
-from paxlock.store import MemoryStore, Store
-from paxlock.world import open_store
+from paxlock.node import server as service
+from paxlock.runtime.environment import open_store
+from paxlock.store.folder import MemoryStore, Store
 
 CELL = Cell.new({"a": "127.0.0.1:7400"})
 RECORD = NodeRecord(

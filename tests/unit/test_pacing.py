@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from paxlock.core.pacing import ASKED_MAX, Pacing
 from paxlock.core.round_trips import RoundTrips
+from paxlock.core.session.pacing import ASKED_MAX, Pacing
 
 GRACE = 0.2
 

@@ -6,7 +6,7 @@ import pytest
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
-from paxlock.core.proposer import Phase, Proposer
+from paxlock.core.session.proposer import Phase, Proposer
 
 ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
 BYBLOS = Candidate(b"byblos".ljust(16, b"."), 1)

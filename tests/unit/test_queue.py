@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paxlock.core.lease import Candidate
-from paxlock.core.queue import LINE_MAX_ENTRIES, Line
+from paxlock.core.node.line import LINE_MAX_ENTRIES, Line
 
 
 def enter(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from paxlock.core.acceptor import CEILING_STEP_TERMS
 from paxlock.core.durable import (
     CLOCK_SET_S,
     INCARNATION_AHEAD_S,
@@ -15,7 +14,8 @@ from paxlock.core.durable import (
 )
 from paxlock.core.lease import TERM_MAX
 from paxlock.core.messages import Greet, Greeted, NodeMode
-from paxlock.core.recovery import Recovery
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS
+from paxlock.core.node.recovery import Recovery
 
 RUN = b"r" * 16
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)

@@ -32,8 +32,8 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.recovery import Start
-from paxlock.core.replica import Replica, ReplicaSettings
+from paxlock.core.node.recovery import Start
+from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.wire.codec import encode
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring, new_key

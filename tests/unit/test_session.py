@@ -32,7 +32,7 @@ from paxlock.core.messages import (
     Waiting,
     Welcome,
 )
-from paxlock.core.notices import (
+from paxlock.core.session.events import (
     Answered,
     Changed,
     Ended,
@@ -43,9 +43,9 @@ from paxlock.core.notices import (
     NamesFound,
     Surveyed,
 )
-from paxlock.core.queries import PAGES_AHEAD
-from paxlock.core.session import Session, SessionSettings
-from paxlock.core.standing import State
+from paxlock.core.session.judgement import State
+from paxlock.core.session.queries import PAGES_AHEAD
+from paxlock.core.session.session import Session, SessionSettings
 from paxlock.errors import ConfigError, Reason
 
 SESSION = b"athens".ljust(16, b".")

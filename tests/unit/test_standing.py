@@ -6,7 +6,7 @@ import pytest
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import View
-from paxlock.core.standing import State, judge, over
+from paxlock.core.session.judgement import State, judge, over
 
 ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
 BYBLOS = Candidate(b"byblos".ljust(16, b"."), 1)

@@ -12,12 +12,12 @@ import attrs
 import pytest
 
 import paxlock
-from paxlock import store as store_module
 from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, SnapshotName
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.errors import StoreError
-from paxlock.store import MemoryStore, Store, StoreLike
-from paxlock.storeformat import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store import folder as store_module
+from paxlock.store.folder import MemoryStore, Store, StoreLike
+from paxlock.store.format import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,7 +128,7 @@ def test_a_folder_whose_lock_file_is_no_file(folder: Path) -> None:
 
 def test_a_second_process_is_locked_out_until_the_first_lets_go(folder: Path) -> None:
     script = (
-        "import sys; from paxlock.store import Store\n"
+        "import sys; from paxlock.store.folder import Store\n"
         "store = Store.open(sys.argv[1], create_folder=True)\n"
         "print('locked', flush=True); sys.stdin.read()"
     )

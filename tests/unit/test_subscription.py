@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from paxlock.core.subscription import (
+from paxlock.core.node.subscriptions import (
     EVENT_RETRY_MAX_S,
     EVENT_RETRY_MIN_S,
     EVENT_RETRY_UNKNOWN_S,

@@ -7,10 +7,10 @@ from random import Random
 import attrs
 import pytest
 
-from paxlock.core.pacing import Pacing
 from paxlock.core.round_trips import RoundTrips
+from paxlock.core.session.pacing import Pacing
+from paxlock.core.session.turns import TURNS_FIRST, TURNS_MAX, TURNS_MIN, Turns, TurnTimer
 from paxlock.core.timers import Timers
-from paxlock.core.turns import TURNS_FIRST, TURNS_MAX, TURNS_MIN, Turns, TurnTimer
 
 ROUND_TRIP_S = 0.01
 

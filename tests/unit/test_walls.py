@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from paxlock.core.durable import CLOCK_SET_S, INCARNATION_AHEAD_S
-from paxlock.core.graveyard import TOMBSTONE_S
 from paxlock.core.messages import Greet, Hello, Message, NodeMode, Poll, Recovering, Welcome
+from paxlock.core.node.forgetting import TOMBSTONE_S
 from paxlock.wire.codec import encode, join
 from paxlock.wire.cookies import COOKIE_S, Cookies
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender

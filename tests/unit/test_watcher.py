@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Event, Seen, View
-from paxlock.core.notices import Changed
-from paxlock.core.outbox import Outbox
-from paxlock.core.standing import State
-from paxlock.core.watcher import (
+from paxlock.core.session.events import Changed
+from paxlock.core.session.judgement import State
+from paxlock.core.session.outbox import Outbox
+from paxlock.core.session.watches import (
     CHECKS_MAX,
     FIRST_ANSWER_S,
     LOOKED_AT_ONCE,

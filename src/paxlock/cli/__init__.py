@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Never raises: whatever goes wrong is one sentence on stderr and an exit code (``paxlock.cli.exits``).
     """
-    from paxlock.collector import load
+    from paxlock.cli.gc_pauses import load
 
     load("paxlock.cli.group")
     from paxlock.cli.group import run_command_line

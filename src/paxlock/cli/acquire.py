@@ -20,9 +20,9 @@ from paxlock.cli.options import (
 )
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.client.handle import Handle, parse_handle
 from paxlock.errors import LeaseLost, NotAcquired
-from paxlock.wire.handle import Handle, parse_handle
-from paxlock.world import default_label
+from paxlock.runtime.environment import default_label
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
 

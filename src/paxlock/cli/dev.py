@@ -13,7 +13,7 @@ from paxlock.cli.exits import ExitCode
 from paxlock.cli.options import talk_options
 from paxlock.cli.output import emit, say, voice
 from paxlock.cli.runtime import run_async
-from paxlock.dev import open_dev_cell
+from paxlock.node.dev_cell import open_dev_cell
 
 __all__ = ["dev_command"]
 

@@ -10,9 +10,9 @@ from paxlock.cli.hook import Hook
 from paxlock.cli.options import DATA, DEFAULT_TTL, DURATION, LABEL, NAME, CellOptions, client_options
 from paxlock.cli.output import Facts, emit, name_facts, say, to_json
 from paxlock.cli.runtime import connect, scope_until_signal, typed_values
-from paxlock.client import Client, HeldLease
-from paxlock.config import ClientSettings
-from paxlock.world import default_label
+from paxlock.client.client import Client, HeldLease
+from paxlock.config.cell import ClientSettings
+from paxlock.runtime.environment import default_label
 
 __all__ = ["elect_command"]
 

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 import click
 
 from paxlock.cli import exits, output
+from paxlock.cli.gc_pauses import load
 from paxlock.cli.options import talk_options
-from paxlock.collector import load
 
 __all__ = ["COMMANDS", "command_line", "run_command_line"]
 

@@ -10,7 +10,7 @@ from paxlock.cli.exits import ExitCode
 from paxlock.cli.options import DURATION, json_option, talk_options
 from paxlock.cli.output import JSON_VERSION, emit, say, to_json
 from paxlock.cli.runtime import typed_values
-from paxlock.config import Cell, check_address, check_node_id
+from paxlock.config.cell import Cell, check_address, check_node_id
 from paxlock.core.messages import Member
 
 __all__ = ["init_command"]

@@ -15,12 +15,12 @@ import attrs
 import click
 
 from paxlock.cli import output
-from paxlock.durations import parse_duration
+from paxlock.config.durations import parse_duration
+from paxlock.config.syntax import check_data, check_label, check_name
 from paxlock.errors import ConfigError
-from paxlock.names import check_data, check_label, check_name
 
 if TYPE_CHECKING:
-    from paxlock.config import ClientSettings
+    from paxlock.config.cell import ClientSettings
 
     ParamType = click.ParamType[Any]
 else:
@@ -117,7 +117,7 @@ class CellOptions:
 
     def settings(self) -> ClientSettings:
         """The settings of a client (contract.md section 1). Raises ConfigError."""
-        from paxlock.config import client_settings
+        from paxlock.config.cell import client_settings
 
         return client_settings(self.cell, self.nodes, self.key_file)
 

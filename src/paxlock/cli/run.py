@@ -15,8 +15,8 @@ from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
 from paxlock.cli.output import say, voice
 from paxlock.cli.runtime import connect, heeded, typed_values
-from paxlock.client import Client, HeldLease
-from paxlock.config import ClientSettings
+from paxlock.client.client import Client, HeldLease
+from paxlock.config.cell import ClientSettings
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
 
 __all__ = ["run_command"]

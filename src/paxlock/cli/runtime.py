@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, signal_code
-from paxlock.collector import load
+from paxlock.cli.gc_pauses import load
 from paxlock.errors import ConfigError
 
 if TYPE_CHECKING:
-    from paxlock.client import Client
-    from paxlock.config import ClientSettings
+    from paxlock.client.client import Client
+    from paxlock.config.cell import ClientSettings
 
 __all__ = ["connect", "ending_signals", "heeded", "run_async", "scope_until_signal", "typed_values"]
 
@@ -94,8 +94,8 @@ async def connect(
 
     Raises Failure (no quorum) when that time is over.
     """
-    load("paxlock.opening")
-    from paxlock.opening import open_client  # here, because a node does without it
+    load("paxlock.client.opening")
+    from paxlock.client.opening import open_client  # here, because a node does without it
 
     limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
     with trio.move_on_after(limit) as opening:

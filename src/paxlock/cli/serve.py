@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from paxlock.cli.exits import ExitCode
+from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import say
 from paxlock.cli.runtime import run_async
-from paxlock.collector import short_pauses
-from paxlock.config import check_address, node_settings
-from paxlock.service import serve_node
+from paxlock.config.cell import check_address, node_settings
+from paxlock.node.server import serve_node
 
 __all__ = ["serve_command"]
 

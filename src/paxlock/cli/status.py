@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 import trio
 
-from paxlock.changes import Standing, State
 from paxlock.cli.exits import NO_ANSWER, ExitCode
 from paxlock.cli.options import NAME, CellOptions, client_options, json_option
 from paxlock.cli.output import (
@@ -24,10 +23,11 @@ from paxlock.cli.output import (
     voice,
 )
 from paxlock.cli.runtime import connect, run_async
-from paxlock.config import ClientSettings
+from paxlock.client.changes import Standing, State
+from paxlock.config.cell import ClientSettings
 from paxlock.core.messages import NodeMode
-from paxlock.core.notices import NodeStanding
 from paxlock.core.quorum import majority
+from paxlock.core.session.events import NodeStanding
 
 __all__ = ["ls_command", "status_command"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 import trio
 
-from paxlock.changes import Change
 from paxlock.cli.exits import ExitCode
 from paxlock.cli.hook import Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
 from paxlock.cli.output import change_facts, emit, paint, printable, to_json
 from paxlock.cli.runtime import connect, run_async
-from paxlock.client import Client
+from paxlock.client.changes import Change
+from paxlock.client.client import Client
 
 __all__ = ["watch_command"]
 

@@ -1,9 +1,9 @@
 """What a machine wants done, as a value, and in which order that is done (style: a pure core, a thin shell).
 
-The same seam is offered by a node's machine (replica.py) and by a client's (session.py): ``receive(message,
-peer, now)``, ``tick(now)``, ``deadline()``, ``take_effects()``, and synchronous local verbs; a client's has
-``take_published()`` besides. In one turn the shell (driver.py) takes the datagrams that have come, up to some
-number, each with the clock read after it came, and what is due. Then
+The same seam is offered by a node's machine (node/replica.py) and by a client's (session/session.py):
+``receive(message, peer, now)``, ``tick(now)``, ``deadline()``, ``take_effects()``, and synchronous local
+verbs; a client's has ``take_published()`` besides. In one turn the shell (runtime/driver.py) takes the
+datagrams that have come, up to some number, each with the clock read after it came, and what is due. Then
 
 - *a node* makes durable, sends, publishes. A send that waits for a write is not told of before the write has
   been reported back, by ``persisted``, in a later turn.

@@ -23,15 +23,16 @@ import attrs
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from paxlock.client import Client
-from paxlock.config import Cell
+from paxlock.client.client import Client
+from paxlock.client.lease import HeldLease
+from paxlock.client.opening import open_client
+from paxlock.config.cell import Cell
+from paxlock.config.syntax import split_address
 from paxlock.core.messages import Member
-from paxlock.driver import attended
 from paxlock.errors import LossReason, PaxlockError
-from paxlock.held import HeldLease
-from paxlock.names import split_address
-from paxlock.node import Node
-from paxlock.opening import open_client
+from paxlock.node.embedded import Node
+from paxlock.runtime.driver import attended
+from paxlock.runtime.environment import stand_in
 from paxlock.testing.virtual_network import (
     Cut,
     Latency,
@@ -44,7 +45,6 @@ from paxlock.testing.virtual_network import (
 from paxlock.testing.virtual_nodes import VirtualNodes
 from paxlock.testing.virtual_world import Line, Program, VirtualClient, VirtualWorld
 from paxlock.wire.transport import Address
-from paxlock.world import stand_in
 
 __all__ = [
     "CellSettings",

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from paxlock.clock import TrioClock
-from paxlock.config import Cell, NodeConfig
-from paxlock.service import Service, run_service
+from paxlock.config.cell import Cell, NodeConfig
+from paxlock.node.server import Service, run_service
+from paxlock.runtime.clock import TrioClock
 from paxlock.testing.virtual_world import Disk, Line
 
 __all__ = ["VirtualNodes"]

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import trio
 
-from paxlock.client import Client
-from paxlock.clock import Clock
-from paxlock.config import NodeConfig
+from paxlock.client.client import Client
+from paxlock.client.lease import HeldLease
+from paxlock.config.cell import NodeConfig
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
-from paxlock.core.notices import Granted
-from paxlock.driver import Driver
+from paxlock.core.session.events import Granted
 from paxlock.errors import LossReason
-from paxlock.held import HeldLease
-from paxlock.node import Node
-from paxlock.outcome import Outcome
-from paxlock.store import MemoryStore, StoreLike
+from paxlock.node.embedded import Node
+from paxlock.runtime.clock import Clock
+from paxlock.runtime.driver import Driver
+from paxlock.runtime.environment import World, default_label
+from paxlock.runtime.reply import Outcome
+from paxlock.store.folder import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address, MemoryTransport, Transport
-from paxlock.world import World, default_label
 
 if TYPE_CHECKING:
     from paxlock.testing.virtual_cell import VirtualCell

@@ -15,7 +15,7 @@ import trio
 from hosts import use_hosts
 
 from paxlock import NodeConfig, PaxlockError, serve_node
-from paxlock.service import Service
+from paxlock.node.server import Service
 
 
 def say(event: str, **facts: object) -> None:

@@ -1,0 +1,153 @@
+"""Opening a client: finding the cell, its addresses and its configuration (contract.md section 1)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from paxlock.client.client import Client
+from paxlock.config.cell import Cell, ClientSettings, check_label, client_settings
+from paxlock.core.messages import Welcome
+from paxlock.runtime.clock import Clock
+from paxlock.runtime.driver import attended
+from paxlock.runtime.environment import World, world_of
+from paxlock.runtime.resolving import Whereabouts, has_names, keyring_of, resolve_addresses, resolve_members
+from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.transport import Address, Transport
+
+__all__ = ["open_as", "open_client"]
+
+C = TypeVar("C", bound=Client)
+
+SESSION_BYTES = 16
+SEED_RETRY_S = 0.25
+
+
+async def _discover(
+    settings: ClientSettings, endpoint: Endpoint, transport: Transport, seeds: Sequence[Address]
+) -> Cell:
+    """Ask the seeds until one of them tells the configuration (contract.md section 1)."""
+    while True:
+        endpoint.greet_seeds(seeds, 1)
+        for datagram, address in endpoint.flush():
+            transport.send_nowait(datagram, address)
+        with trio.move_on_after(SEED_RETRY_S):
+            while True:
+                await transport.wait_readable()
+                found = transport.receive_nowait()
+                received = endpoint.receive_untrusted(*found) if found is not None else None
+                for message in received.messages if received is not None else ():
+                    if isinstance(message, Welcome) and received is not None:
+                        return Cell(
+                            cell_id=received.cell_id,
+                            epoch=received.epoch,
+                            members=message.members,
+                            max_ttl=message.max_ttl_ms / 1000.0,
+                            drift=message.drift_ppm / 1e6,
+                            grace=message.grace_ms / 1000.0,
+                            keys=settings.keys,
+                            unsealed=not settings.keys,
+                        )
+
+
+def _settings(cell: Cell | ClientSettings | str | Path | Sequence[str], key: bytes | None) -> ClientSettings:
+    if isinstance(cell, ClientSettings):
+        return cell
+    if isinstance(cell, Cell | str | os.PathLike):
+        return client_settings(cell=cell, environ={})
+    return ClientSettings(None, tuple(cell), key)
+
+
+@asynccontextmanager
+async def open_as(
+    make: Callable[..., C],
+    settings: ClientSettings,
+    *,
+    world: World,
+    label: str | None,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[C]:
+    """Open what ``make`` makes: a Client, or a Node that is also one. What is not given is of ``world``."""
+    session = secrets.token_bytes(SESSION_BYTES)
+    keys = settings.cell.keys if settings.cell is not None else settings.keys
+    clock = clock or world.clock()
+    wall_offset = time.time() - clock.now()
+    endpoint = Endpoint(SessionSender(session), keyring_of(keys), wall_offset=wall_offset)
+    cell = settings.cell
+    members: dict[str, list[Address]] = {}
+    if cell is not None:
+        members = await resolve_members(cell.members)
+        reach = [address for addresses in members.values() for address in addresses]
+    else:
+        reach = await resolve_addresses(settings.seeds)
+    if transport is None:
+        wanted = [member.address for member in cell.members] if cell is not None else settings.seeds
+        transport = world.bind_beside(reach, named=has_names(wanted))
+    try:
+        if cell is None:
+            cell = await _discover(settings, endpoint, transport, reach)
+            members = await resolve_members(cell.members)
+        whereabouts = Whereabouts(cell, endpoint, members)
+        client = make(
+            cell,
+            session,
+            label=world.label() if label is None else label,
+            transport=transport,
+            clock=clock,
+        )
+        driver = client.attach(endpoint)
+        try:
+            async with attended(
+                driver.run,
+                whereabouts.keep,
+                before_leaving=client.leave,
+                failed=client.close,
+            ):
+                yield client
+        finally:
+            client.close()
+    finally:
+        transport.close()
+
+
+@asynccontextmanager
+async def _open_client(
+    settings: ClientSettings, label: str | None, transport: Transport | None, clock: Clock | None
+) -> AsyncIterator[Client]:
+    members = settings.cell.members if settings.cell is not None else ()
+    world = world_of([member.address for member in members] or settings.seeds)
+    async with open_as(
+        world.kind(Client), settings, world=world, label=label, transport=transport, clock=clock
+    ) as client:
+        yield client
+
+
+def open_client(
+    cell: Cell | ClientSettings | str | Path | Sequence[str],
+    *,
+    key: bytes | None = None,
+    label: str | None = None,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+) -> AbstractAsyncContextManager[Client]:
+    """Open a client of a cell: ``async with open_client("cell.toml") as client``.
+
+    ``cell`` is a path to a cell file, a Cell, or a list of node addresses. Addresses are only seeds: the
+    nodes, and so the quorum, always come from the configuration (protocol.md section 1); opening then waits
+    until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host and
+    process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
+
+    Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
+    run with another one. ``transport`` and ``clock`` are for tests.
+    """
+    if label is not None:
+        check_label(label)
+    return _open_client(_settings(cell, key), label, transport, clock)

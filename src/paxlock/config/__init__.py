@@ -1,0 +1,1 @@
+"""What a user configures: cells, their files, names, durations."""

@@ -1,0 +1,193 @@
+"""Reading and writing the cell file and its key file (contract.md section 1)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from paxlock.config.durations import abbreviate, parse_duration
+from paxlock.errors import ConfigError
+
+__all__ = [
+    "StrPath",
+    "duration_of",
+    "identified",
+    "parse_cell_file",
+    "read_key_file",
+    "read_text",
+    "toml_string",
+    "write_new",
+]
+
+KEYS_MAX = 8
+FILE_MAX_BYTES = 65_536
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+
+def identified(keys: Iterable[bytes]) -> tuple[tuple[int, bytes], ...]:
+    """Each key with the id by which datagrams name it, as (key id, key)."""
+    from paxlock.wire.keyring import key_id  # here, because it loads cryptography
+
+    return tuple((key_id(key), key) for key in keys)
+
+
+def read_key_file(path: StrPath) -> tuple[tuple[int, bytes], ...]:
+    """Read the keys of a cell, one a line, as (key id, key): the first seals, all of them open.
+
+    Empty lines and lines that begin with ``#`` are skipped. Raises ConfigError where the file cannot be
+    read, may be read by others than its owner, or does not hold 1 to KEYS_MAX different keys.
+    """
+    from paxlock.wire.keyring import parse_key  # here, because it loads cryptography
+
+    text = read_text(path, "key file", private=True)
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not 1 <= len(lines) <= KEYS_MAX:
+        raise ConfigError(f"the key file {path} must hold 1 to {KEYS_MAX} keys, one a line, not {len(lines)}")
+    try:
+        keys = tuple(parse_key(line) for line in lines)
+    except ConfigError as error:
+        raise ConfigError(f"key file {path}: {error}") from error
+    pairs = identified(keys)
+    if len(dict(pairs)) < len(pairs):
+        raise ConfigError(
+            f"two keys in the key file {path} are the same or share a key id: replace one of them"
+        )
+    return pairs
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """So that a pipe in the place of a file is refused after it was opened, instead of blocking."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_text(path: StrPath, what: str, *, private: bool = False) -> str:
+    """Read a small UTF-8 file; with ``private``, refuse one that others may use too. Raises ConfigError."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"the {what} {path} is not a regular file")
+            if private and status.st_mode & 0o077:
+                raise ConfigError(
+                    f"the {what} {path} must be readable by its owner only: run chmod 600 {path}"
+                )
+            content = file.read(FILE_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no {what} {path}: check the path, or make one with 'paxlock init'"
+        ) from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"the {what} {str(path)!r} cannot be read: {reason}") from error
+    if len(content) > FILE_MAX_BYTES:
+        raise ConfigError(f"the {what} {path} is above {FILE_MAX_BYTES} bytes: this cannot be the right file")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the {what} {path} is not UTF-8 text") from error
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Write a file that must not exist yet; what a failed attempt made is removed again."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise ConfigError(
+            f"{path} exists and is never overwritten: move it away, or choose another"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be written: {error}") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+    except (OSError, ValueError) as error:
+        path.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error}") from error
+
+
+_Kinds: TypeAlias = dict[str, tuple[type, ...]]
+_FILE_KEYS: _Kinds = {"cell": (dict,)}
+_NODE_KEYS: _Kinds = {"id": (str,), "address": (str,)}
+_CELL_KEYS: _Kinds = {
+    "id": (str,),
+    "epoch": (int,),
+    "max_ttl": (str,),
+    "drift": (float, int),
+    "grace": (str,),
+    "key_file": (str,),
+    "insecure": (bool,),
+    "nodes": (list,),
+}
+_REQUIRED = ("cell", "id", "epoch", "nodes", "address")
+_KIND_NAMES: dict[type, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    list: "a list of {id = ..., address = ...}",
+    dict: "a table",
+}
+
+
+def _checked_table(table: object, kinds: _Kinds, where: str) -> dict[str, Any]:
+    """Check that a table of the cell file has the keys it must have, no unknown ones, and the right types."""
+    if type(table) is not dict:
+        raise ConfigError(f"{where} must be a table, not {abbreviate(table)}")
+    for key in table:
+        if key not in kinds:
+            import difflib
+
+            near = difflib.get_close_matches(key, kinds, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown key {abbreviate(key)} in {where}; did you mean {near[0]!r}?")
+    for key, allowed in kinds.items():
+        if key in table and type(table[key]) not in allowed:
+            raise ConfigError(
+                f"{key} in {where} must be {_KIND_NAMES[allowed[0]]}, not {abbreviate(table[key])}"
+            )
+        if key not in table and key in _REQUIRED:
+            raise ConfigError(f"{key} is missing in {where}")
+    return table
+
+
+def parse_cell_file(text: str) -> dict[str, Any]:
+    """Parse the text of a cell file and return its table ``cell``, with the type of every value checked.
+
+    The entries of ``nodes`` are tables with the texts ``id`` and ``address``. Raises ConfigError naming the
+    key at fault; unknown keys are refused.
+    """
+    import tomllib
+
+    try:
+        file = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"this is not TOML: {error}") from error
+    table = _checked_table(_checked_table(file, _FILE_KEYS, "the file")["cell"], _CELL_KEYS, "[cell]")
+    if re.fullmatch(r"[0-9a-fA-F]{32}", table["id"]) is None:
+        raise ConfigError(f"id in [cell] must be 32 hexadecimal digits, not {abbreviate(table['id'])}")
+    for node in table["nodes"]:
+        _checked_table(node, _NODE_KEYS, "an entry of nodes")
+    return table
+
+
+def duration_of(table: dict[str, Any], key: str, default: float) -> float:
+    """The duration under ``key`` in seconds, or the default; ConfigError naming the key."""
+    try:
+        return parse_duration(table[key]) if key in table else default
+    except ConfigError as error:
+        raise ConfigError(f"{key} in [cell]: {error}") from error
+
+
+def toml_string(text: str) -> str:
+    """The text as a basic string of TOML, in quotes."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

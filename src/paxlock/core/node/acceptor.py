@@ -1,0 +1,532 @@
+"""What an acceptor does, for all names (protocol.md sections 2 and 5).
+
+    closed --Prepare--> promised --Accept--> held --Release, deadline--> closed
+       \\---------Accept, standing Prepare---/
+    promised --Release, the window--> closed
+
+The one rule on which exclusion rests: while an acceptor holds a lease, it neither promises to nor accepts
+from any other candidate. A closed record with a line goes to the head at once: its lease is accepted where
+it stands in line with one and was refreshed lately, otherwise the next term is promised to it.
+
+Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
+handler lets run out what has run out (``run_out``). A handler returns its answer, or None where it has
+none: then the sender repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil
+
+from paxlock.core.durable import SnapshotName
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.messages import (
+    Accept,
+    Accepted,
+    Occupancy,
+    Occupant,
+    Peer,
+    Prepare,
+    Promise,
+    RefusalReason,
+    Refused,
+    Release,
+    Released,
+    Renew,
+    Renewed,
+    StandingPrepare,
+    Waiter,
+    Waiters,
+    Waiting,
+)
+from paxlock.core.node.expiry import Alarms
+from paxlock.core.node.forgetting import Graveyard
+from paxlock.core.node.line import Entry, Line
+from paxlock.core.node.record import PushTimer, Record, RecordTimer, SweepTimer
+from paxlock.core.node.sorted_names import SortedNames
+from paxlock.core.round_trips import bounded_window
+from paxlock.core.timers import Timers
+
+__all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
+
+CEILING_STEP_TERMS = 1000
+TERM_JUMP_MAX = 1 << 32
+TERMS_PER_UNIX_SECOND = 1 << 24
+WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
+REFRESH_MAX_S = 1.0  #: section 5
+STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
+PUSH_FIRST_WINDOWS = 0.3
+REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
+
+
+class Acceptor:
+    """Promises, leases, renewals, releases and expiry, for every name of one node.
+
+    ``pushes`` collects what is told without having been asked, ``touched`` the names whose state changed:
+    the replica takes both after every event. ``wanted_ceiling`` asks for a durable raise of ``ceiling``.
+    """
+
+    def __init__(
+        self, *, floor: int, ceiling: int, max_ttl: float, grace: float, timers: Timers, wall_offset: float
+    ) -> None:
+        self.floor = floor
+        self.ceiling = ceiling
+        self.wanted_ceiling = ceiling
+        self.highest_term = floor
+        self.max_ttl = max_ttl
+        self.grace = grace
+        self.records: dict[str, Record] = {}
+        self.names = SortedNames()  #: of all records
+        self.pushes: list[tuple[Peer, Promise | Accepted | Refused]] = []
+        self.touched: set[str] = set()
+        self._timers = timers
+        self._wall_offset = wall_offset
+        self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
+        self._graveyard = Graveyard(timers)
+        self._alarms = Alarms(self.records, timers)
+        self._short_of_terms: set[str] = set()
+
+    # Phase 1
+
+    def prepare(self, message: Prepare, now: float) -> Promise | Accepted | Refused | None:
+        """Establish the latest generation: promise the next term, or say who stands in the way.
+
+        A standing Prepare is accepted, in that term, where it would have been promised.
+        """
+        candidate = message.candidate
+        record = self._record(message.name, now)
+        if record.ended(candidate):
+            return self._refuse(message, record, RefusalReason.ENDED, now)
+        standing = message if isinstance(message, StandingPrepare) else None
+        if standing is not None and standing.ttl > self.max_ttl:
+            return self._refuse(message, record, RefusalReason.TTL, now)
+        if self.too_far(record, message.at_least, now):
+            return self._refuse(message, record, RefusalReason.TERM, now)
+        if record.lease is not None and not record.holds(candidate):
+            return self._queue(message, record, RefusalReason.HELD, now)
+        if standing is not None and record.holds(candidate):
+            # Never re-armed by this: a candidate without a quorum would go on standing in the way.
+            if record.lease_term >= message.at_least and record.sender == candidate.session:
+                return Accepted(message.request, record.name, candidate, record.lease_term, record.seq)
+            standing = None
+        arrival = now - message.age_ms / 1000.0
+        if record.owner == candidate and record.term >= message.at_least:
+            if standing is None:
+                return self._promise(record, message.request)
+            return self._take(record, standing, record.term, arrival, now)
+        if record.owner is not None and record.owner != candidate:
+            return self._queue(message, record, RefusalReason.PROMISED, now)
+        line = record.line if not record.holds(candidate) else None
+        if line and line.goes_before(arrival, candidate, self._window(message), now):
+            return self._queue(message, record, RefusalReason.QUEUED, now)
+        if standing is not None:
+            return self._take(record, standing, self._next_term(record, message.at_least), arrival, now)
+        window = self._window(message)
+        if not self._grant(record, candidate, message.at_least, arrival, message.label, window, now):
+            return None
+        return self._promise(record, message.request)
+
+    def _window(self, message: Prepare | Accept) -> float:
+        """For how long a promise to this candidate is kept: as long as it states, within bounds."""
+        stated = message.window_ms
+        return bounded_window(stated / 1000.0) if stated else self.grace
+
+    def _next_term(self, record: Record, at_least: int) -> int:
+        return max(at_least, record.term + 1, self.floor + 1)
+
+    def _grant(
+        self,
+        record: Record,
+        candidate: Candidate,
+        at_least: int,
+        arrival: float,
+        label: str,
+        window: float,
+        now: float,
+    ) -> bool:
+        """Promise the next term to a candidate; False where the durable ceiling must be raised first."""
+        term = self._next_term(record, at_least)
+        if not self._below_ceiling(term):
+            return False
+        if record.line is not None:
+            entry = record.line.remove(candidate)
+            arrival = entry.arrival if entry is not None else arrival
+        record.term = term
+        self.highest_term = max(self.highest_term, term)
+        if record.owner != candidate:
+            # The window counts from the first promise: neither repetition nor a higher term renews it (L6).
+            record.owner = candidate
+            record.owner_since = now
+            record.owner_arrival = arrival
+            record.owner_label = label
+            record.window = window
+        self._schedule(record)
+        return True
+
+    def _promise(self, record: Record, request: int) -> Promise:
+        assert record.owner is not None
+        lease_term = record.lease_term if record.holds(record.owner) else 0
+        return Promise(request, record.name, record.owner, record.term, lease_term, self.floor)
+
+    # Phase 2
+
+    def accept(self, message: Accept, now: float) -> Accepted | Refused | None:
+        """Hold the lease, unless another candidate is in the way. It never queues."""
+        lease, term = message.lease, message.term
+        candidate = lease.candidate
+        record = self._record(message.name, now)
+        if record.ended(candidate):
+            return self._refuse(message, record, RefusalReason.ENDED, now)
+        if lease.ttl > self.max_ttl:
+            return self._refuse(message, record, RefusalReason.TTL, now)
+        if self.too_far(record, term, now):
+            return self._refuse(message, record, RefusalReason.TERM, now)
+        if record.lease is not None and not record.holds(candidate):
+            return self._refuse(message, record, RefusalReason.HELD, now)
+        if term < record.term or (term == record.term and record.owner != candidate):
+            return self._refuse(message, record, RefusalReason.STALE, now)
+        self._heard(record)
+        same_sender = record.holds(candidate) and record.sender == candidate.session
+        if same_sender and record.lease_term == term and message.seq <= record.seq:
+            return Accepted(message.request, record.name, candidate, term, record.seq)
+        if not self._below_ceiling(term):
+            return None
+        arrival, window = now - message.age_ms / 1000.0, self._window(message)
+        self._hold(record, lease, term, message.seq, arrival, window, now)
+        return Accepted(message.request, record.name, candidate, term, record.seq)
+
+    def _take(
+        self, record: Record, message: StandingPrepare, term: int, arrival: float, now: float
+    ) -> Accepted | None:
+        """Accept by a standing Prepare that came just now; None where the ceiling must be raised first."""
+        if not self._below_ceiling(term):
+            return None
+        self._hold(record, message.lease, term, message.seq, arrival, self._window(message), now)
+        return Accepted(message.request, record.name, message.candidate, term, record.seq)
+
+    def _hold(
+        self,
+        record: Record,
+        lease: Lease,
+        term: int,
+        seq: int,
+        arrival: float,
+        window: float,
+        received_at: float,
+    ) -> None:
+        """Take term, owner and lease; the deadline counts from the receipt of this number."""
+        candidate = lease.candidate
+        renewed = record.holds(candidate)
+        same_sender = renewed and record.sender == candidate.session
+        record.lease_arrival = record.lease_arrival if renewed else arrival
+        record.window = record.window if renewed else window
+        record.term = record.lease_term = term
+        self.highest_term = max(self.highest_term, term)
+        record.owner = candidate
+        record.lease = lease
+        record.sender = candidate.session
+        record.seq = max(record.seq, seq) if same_sender else seq
+        deadline = received_at + lease.ttl
+        record.deadline = max(record.deadline, deadline) if renewed else deadline  # S6
+        if record.line is not None:
+            record.line.remove(candidate)
+        self._held[candidate] = record
+        self._schedule(record)
+        self.touched.add(record.name)
+
+    # Renewal and release
+
+    def renew(self, message: Renew, sender: bytes, now: float) -> Renewed:
+        """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
+        held: list[tuple[int, int]] = []
+        missing: list[int] = []
+        session, seq = message.session, message.seq
+        known, max_ttl = self._held, self.max_ttl
+        for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
+            record = known.get((session, attempt))
+            if record is None or (lease := record.lease) is None:
+                missing.append(attempt)
+                continue
+            if record.tombstones is not None and record.ended(Candidate(session, attempt)):
+                missing.append(attempt)
+                continue
+            ttl = lease.ttl_ms / 1000.0
+            if ttl > max_ttl:
+                missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
+                continue
+            if record.repeat:
+                self._heard(record)
+            if record.sender != sender or record.seq < seq:
+                if record.deadline < now + ttl:
+                    record.deadline = now + ttl
+                record.sender = sender
+                record.seq = seq
+            record.confirmed = lease.candidate  # only who is valid renews
+            if record.seq == seq:
+                held.append((attempt, record.lease_term))
+        return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
+
+    def release(self, message: Release, now: float, sender: bytes | None = None) -> Released | Refused | None:
+        """End one candidate for good; whatever belongs to another stays as it is (S1). A holder whose lease
+        another ``sender`` ends, by its handle, is told at once.
+        """
+        candidate = message.candidate
+        record = self._record(message.name, now)
+        if self.too_far(record, message.term, now):
+            return self._refuse(message, record, RefusalReason.TERM, now)
+        mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
+        if mine and not self._below_ceiling(max(message.term, record.term)):
+            return None
+        self._graveyard.bury(record, candidate, now)
+        if record.line is not None:
+            record.line.remove(candidate)
+        if mine:
+            if record.lease is not None and sender not in (None, candidate.session):
+                ended = Refused(0, record.name, candidate, RefusalReason.ENDED, record.term, self.floor, None)
+                self.pushes.append((candidate.session, ended))
+            record.term = max(message.term, record.term)
+            self.highest_term = max(self.highest_term, record.term)
+            self._close(record, now)
+        return Released(message.request, record.name, candidate, self.floor)
+
+    # Time
+
+    def run_out_all(self, now: float) -> None:
+        """Let run out what has run out, of every name."""
+        for record in self._alarms.due(now):
+            self.run_out(record, now)
+
+    def run_out(self, record: Record, now: float) -> None:
+        """Let run out what has run out: a lease at its deadline, a promise after its window."""
+        if record.lease is not None:
+            if record.deadline <= now:
+                self._close(record, now)  # whoever owns the term
+        elif record.owner is not None and record.owner_since + record.window <= now:
+            self._close(record, now)  # the candidate is passed over (L6)
+        self._schedule(record)
+
+    def _close(self, record: Record, now: float) -> None:
+        if record.lease is not None:
+            candidate = record.lease.candidate
+            if self._held.get(candidate) is record:  # unless a client used one candidate for two names
+                del self._held[candidate]
+            record.lease = None
+            self._heard(record)
+        record.owner = None
+        self.touched.add(record.name)
+        self._graveyard.look_later(record, now)
+        self._advance(record, now)
+
+    def _advance(self, record: Record, now: float) -> None:
+        """A closed name gives its next term to the head of the line, and tells it at once."""
+        if record.lease is not None or record.owner is not None or not record.line:
+            return
+        head = record.line.head(now)
+        while head is not None and record.ended(head.candidate):  # by the Release of a later attempt (L1)
+            record.line.remove(head.candidate)
+            head = record.line.head(now)
+        if head is None:
+            return
+        standing = head.standing
+        if standing is not None and now - head.received_at <= standing.ttl / STANDING_DIVISOR:
+            term = self._next_term(record, head.at_least)
+            if self._below_ceiling(term):
+                lease, seq = standing.lease, standing.seq
+                self._hold(record, lease, term, seq, head.arrival, head.window, head.received_at)
+                record.repeat = PUSH_FIRST_WINDOWS * head.window
+                self._push(record, now)
+                return
+        elif self._grant(record, head.candidate, head.at_least, head.arrival, head.label, head.window, now):
+            self.pushes.append((head.candidate.session, self._promise(record, 0)))
+            return
+        self._short_of_terms.add(record.name)
+
+    # Standing accepts that were not asked for just now
+
+    def _push(self, record: Record, now: float) -> None:
+        """Tell the candidate with the number it was taken with, and again, ever later, until it answers."""
+        assert record.lease is not None
+        candidate = record.lease.candidate
+        accepted = Accepted(0, record.name, candidate, record.lease_term, record.seq)
+        self.pushes.append((candidate.session, accepted))
+        self._timers.add(now + record.repeat, PushTimer(record.name))
+        record.repeat *= 2.0
+
+    def push_again(self, name: str, now: float) -> None:
+        """The last push may have been lost."""
+        record = self.records.get(name)
+        if record is not None and record.repeat and record.deadline > now:
+            self._push(record, now)
+
+    def heard(self, candidate: Candidate) -> None:
+        """The candidate knows that its lease is held here: it has spoken of it."""
+        record = self._held.get(candidate)
+        if record is not None:
+            self._heard(record)
+
+    def _heard(self, record: Record) -> None:
+        if record.repeat:
+            record.repeat = 0.0
+            self._timers.cancel(PushTimer(record.name))
+
+    def raised(self, ceiling: int, now: float) -> None:
+        """The durable ceiling is now this high: names that waited for it go on."""
+        self.ceiling = ceiling
+        self.wanted_ceiling = max(self.wanted_ceiling, ceiling)
+        waiting, self._short_of_terms = self._short_of_terms, set()
+        for name in sorted(waiting):
+            record = self.records.get(name)
+            if record is not None:
+                self._advance(record, now)
+
+    def sweep(self, now: float) -> None:
+        """Drop tombstones that have served their time, and names that are idle: ``floor`` rises over them."""
+        for record in self._graveyard.due(now):
+            if record.idle and record.term <= self.ceiling:
+                self.floor = max(self.floor, record.term)
+                self._alarms.forget(record)
+                del self.records[record.name]
+                self.names.remove(record.name)
+                self.touched.add(record.name)
+            elif record.lease is None and record.owner is None:
+                self._graveyard.look_later(record, now)
+
+    # What others ask
+
+    def waiters(self, message: Waiting, now: float) -> Waiters:
+        """The line of a name, in order, a page at a time."""
+        record = self.records.get(message.name)
+        line = record.line.entries(now) if record is not None and record.line is not None else []
+        page = line[message.start : message.start + WAITERS_PER_ANSWER]
+        entries = tuple(Waiter(e.candidate, e.label, _ms(now - e.arrival)) for e in page)
+        return Waiters(message.request, message.name, len(line), entries)
+
+    def snapshot(self, now: float) -> Iterable[SnapshotName]:
+        """Every name as it stands, leases with the time that is left (L8); the learner adds its part."""
+        for record in self.records.values():
+            stones = record.tombstones or {}
+            # Rounded up: an acceptor that let go early would break the exclusion.
+            left = max(0, ceil((record.deadline - now) * 1000.0)) if record.lease is not None else 0
+            yield SnapshotName(
+                name=record.name,
+                term=record.term,
+                lease=record.lease,
+                lease_term=record.lease_term if record.lease is not None else 0,
+                sender=record.sender if record.lease is not None else b"",
+                seq=record.seq if record.lease is not None else 0,
+                remaining_ms=left,
+                tombstones=tuple(Candidate(s, attempt) for s, (attempt, _) in sorted(stones.items())),
+                chosen=None,
+                chosen_term=0,
+                released=False,
+            )
+
+    def restore(self, saved: SnapshotName, now: float) -> None:
+        """Take up a name where a clean stop left it; a promise without a lease is closed."""
+        record = self._record(saved.name, now)
+        record.term = saved.term
+        for stone in saved.tombstones:
+            self._graveyard.bury(record, stone, now)
+        if saved.lease is not None and saved.remaining_ms > 0:
+            candidate = saved.lease.candidate
+            record.lease = saved.lease
+            record.lease_term = saved.lease_term
+            record.lease_arrival = now
+            record.owner = candidate if saved.term == saved.lease_term else None
+            record.sender = saved.sender
+            record.seq = saved.seq
+            record.deadline = now + saved.remaining_ms / 1000.0
+            self._held[candidate] = record
+        if saved.chosen is not None and saved.chosen.token:
+            record.confirmed = saved.chosen.candidate
+        self._schedule(record)
+        self._graveyard.look_later(record, now)
+        self.touched.add(record.name)
+
+    def remember(self, name: str, now: float) -> Record:
+        """Keep a record of a name of which only the learner has heard, so that both forget it together."""
+        record = self._record(name, now)
+        self._graveyard.look_later(record, now)
+        return record
+
+    # Within
+
+    def _record(self, name: str, now: float) -> Record:
+        """The record of a name; one that is not remembered starts closed at the floor, with nothing held."""
+        record = self.records.get(name)
+        if record is None:
+            record = self.records[name] = Record(name, self.floor)
+            self.names.add(name)
+            self._graveyard.look_later(record, now)
+        return record
+
+    def _below_ceiling(self, term: int) -> bool:
+        """Whether the term may be used now; asks ahead of need for a higher durable ceiling."""
+        if term > self.ceiling - CEILING_STEP_TERMS // 2:
+            self.wanted_ceiling = max(self.wanted_ceiling, term + CEILING_STEP_TERMS)
+        return term <= self.ceiling
+
+    def too_far(self, record: Record | None, term: int, now: float) -> bool:
+        """Whether a term is so far ahead that one client would use up those of the name (the gate)."""
+        if term <= TERM_JUMP_MAX:
+            return False
+        by_clock = int(max(0.0, now + self._wall_offset)) * TERMS_PER_UNIX_SECOND
+        own = record.term if record is not None else 0
+        return term > max(own, self.floor, by_clock) + TERM_JUMP_MAX
+
+    def _schedule(self, record: Record) -> None:
+        if record.lease is not None:
+            self._alarms.set(record, record.deadline)
+        elif record.owner is not None:
+            self._alarms.set(record, record.owner_since + record.window)
+
+    def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
+        if message.refresh_ms:
+            if record.line is None:
+                record.line = Line()
+            record.line.enter(
+                message.candidate,
+                age=message.age_ms / 1000.0,
+                refresh=min(message.refresh_ms / 1000.0, REFRESH_MAX_S),
+                at_least=message.at_least,
+                label=message.label,
+                window=self._window(message),
+                now=now,
+                standing=message if isinstance(message, StandingPrepare) else None,
+            )
+        return self._refuse(message, record, reason, now)
+
+    def _refuse(
+        self, message: Prepare | Accept | Release, record: Record, reason: RefusalReason, now: float
+    ) -> Refused:
+        candidate = message.lease.candidate if isinstance(message, Accept) else message.candidate
+        return Refused(
+            request=message.request,
+            name=record.name,
+            candidate=candidate,
+            reason=reason,
+            term=record.term,
+            floor=self.floor,
+            occupant=self._occupant(record, candidate, now),
+        )
+
+    def _occupant(self, record: Record, candidate: Candidate, now: float) -> Occupant | None:
+        lease = record.lease
+        if lease is not None and lease.candidate != candidate:
+            age, left = _ms(now - record.lease_arrival), _ms(record.deadline - now)
+            confirmed = bool(lease.token) or record.confirmed == lease.candidate
+            times = age, lease.label, left, lease.ttl_ms, _ms(record.window)
+            return Occupant(lease.candidate, Occupancy.HELD, *times, confirmed)
+        if record.owner is not None and record.owner != candidate:
+            age, left = _ms(now - record.owner_arrival), _ms(record.owner_since + record.window - now)
+            stated = _ms(record.window)
+            return Occupant(record.owner, Occupancy.PROMISED, age, record.owner_label, left, 0, stated)
+        head: Entry | None = record.line.head(now) if record.line is not None else None
+        if head is not None and head.candidate != candidate:
+            age, stated = _ms(now - head.arrival), _ms(head.window)
+            return Occupant(head.candidate, Occupancy.HEAD, age, head.label, 0, 0, stated)
+        return None
+
+
+def _ms(seconds: float) -> int:
+    return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)

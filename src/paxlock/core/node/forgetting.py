@@ -1,0 +1,89 @@
+"""Tombstones, and when the sweep looks at which record (protocol.md section 2; rule L1).
+
+A sweep looks at a slice of the records whose time has come and leaves the rest for a little later: a hundred
+thousand names that end together are to hold up nothing else. Times are rounded up to steps, and a record lies
+in one place at most: a name used again and again is looked at as rarely as one used once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paxlock.core.lease import Candidate
+from paxlock.core.node.record import Record, SweepTimer
+from paxlock.core.timers import Timers
+
+__all__ = [
+    "SWEEP_DIVISOR",
+    "SWEEP_PAUSE_S",
+    "SWEEP_SLICE_RECORDS",
+    "SWEEP_SLICE_STONES",
+    "TOMBSTONE_S",
+    "Graveyard",
+]
+
+TOMBSTONE_S = 60.0
+SWEEP_SLICE_RECORDS = 32
+SWEEP_SLICE_STONES = 256
+SWEEP_DIVISOR = 16  #: the sweep looks again after TOMBSTONE_S in so many steps
+SWEEP_PAUSE_S = 0.001
+
+
+class Graveyard:
+    """The records that the sweep is to look at, by the step in which it does; behind one timer."""
+
+    __slots__ = ("_steps", "_timers")
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._steps: dict[int, list[Record]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._steps.values()))
+
+    def bury(self, record: Record, candidate: Candidate, now: float) -> None:
+        """Set a tombstone for this attempt and those before it."""
+        if record.tombstones is None:
+            record.tombstones = {}
+        attempt, _ = record.tombstones.pop(candidate.session, (0, 0.0))
+        record.tombstones[candidate.session] = (max(attempt, candidate.attempt), now + TOMBSTONE_S)
+        self.look_later(record, now)
+
+    def look_later(self, record: Record, now: float) -> None:
+        """Have the sweep look at this record in time."""
+        if not record.swept:
+            self._look_at(record, now + TOMBSTONE_S)
+
+    def _look_at(self, record: Record, when: float) -> None:
+        record.swept = True
+        step_s = TOMBSTONE_S / SWEEP_DIVISOR
+        step = int(when / step_s) + 1
+        records = self._steps.get(step)
+        if records is None:
+            records = self._steps[step] = []
+            self._timers.add(step * step_s, SweepTimer())
+        records.append(record)
+
+    def due(self, now: float) -> Iterator[Record]:
+        """Look at a slice of the records whose time has come, and drop what has served its time. Gives those
+        without a tombstone: they are not looked at again, unless somebody asks for it.
+        """
+        step_s = TOMBSTONE_S / SWEEP_DIVISOR
+        step = min(self._steps, default=0)
+        records = self._steps.get(step, []) if step * step_s <= now else []
+        for _ in range(min(SWEEP_SLICE_RECORDS, len(records))):
+            record = records.pop()
+            record.swept = False
+            again = record.crumble(now, SWEEP_SLICE_STONES)
+            if again is not None:
+                self._look_at(record, again)
+            elif record.tombstones:
+                record.swept = True
+                records.append(record)  # there are more to drop
+            else:
+                yield record
+        if step in self._steps and not records:
+            del self._steps[step]
+        if self._steps:
+            # A slice at a time: what is left of a large sweep waits for other work in between.
+            self._timers.add(max(min(self._steps) * step_s, now + SWEEP_PAUSE_S), SweepTimer())

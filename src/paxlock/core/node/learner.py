@@ -1,0 +1,475 @@
+"""What a node learns: which leases are chosen, and who watches (protocol.md section 6).
+
+Commit informs; it never changes what an acceptor holds, and never arms a timer that excludes (rule S13).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import NamedTuple
+
+import attrs
+
+from paxlock.core.durable import SnapshotName
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lives import UNKNOWN, Lives, outlived
+from paxlock.core.messages import (
+    Accepted,
+    Commit,
+    Event,
+    Inquire,
+    Message,
+    Peer,
+    Seen,
+    Unwatch,
+    View,
+    Watch,
+    Watching,
+)
+from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.node.hearsay import DoubtTimer, Hearsay, first_hand
+from paxlock.core.node.record import Record
+from paxlock.core.node.sorted_names import Prefixes
+from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT, Subscription
+from paxlock.core.quorum import majority
+from paxlock.core.timers import Timers
+
+__all__ = ["EventTimer", "InquiryTimer", "Learner"]
+
+INQUIRY_FIRST_S = 0.25
+INQUIRY_PAUSE_S = 0.05
+INQUIRY_MAX_S = 4.0
+SUBSCRIPTIONS_MAX = 65_536
+LAPSE_MAX_S = 60.0
+
+
+class InquiryTimer(NamedTuple):
+    """A lease is held here and nobody has said that it was chosen: ask. Without a name: look who must."""
+
+    name: str = ""
+    kind: str = "inquiry"
+
+
+class EventTimer(NamedTuple):
+    """Events of this subscription may be unacknowledged."""
+
+    session: bytes
+    watch: int
+    kind: str = "event"
+
+
+@attrs.define(eq=False)
+class Chosen:
+    """The newest lease known to be chosen, in which term, and whether it was released since."""
+
+    lease: Lease
+    term: int
+    released: bool = False
+
+    def tells_of(self, candidate: Candidate, term: int) -> bool:
+        """Whether it is this lease, chosen in this term or a higher one, or in any once the token is known.
+
+        A candidate whose choice nobody told it goes on to a higher term, and only that becomes the token.
+        """
+        if self.lease.candidate != candidate:
+            return False
+        return self.term >= term or bool(self.lease.token)
+
+    def ends(self, candidate: Candidate, term: int) -> bool:
+        """Whether somebody else became the holder later: what this candidate holds in this term is no part
+        of a tenure any more (section 6).
+        """
+        return self.lease.token > term and self.lease.candidate != candidate
+
+
+@attrs.define(eq=False)
+class Inquiry:
+    candidate: Candidate
+    term: int
+    wait: float = INQUIRY_FIRST_S
+    views: dict[str, View] = attrs.field(factory=dict)
+    lives: dict[str, Lives] = attrs.field(factory=dict)  #: with which each view was given
+
+
+class Learner:
+    """The learner of one node. ``sends`` collects messages; the replica takes them after every event."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        others: tuple[str, ...],
+        acceptor: Acceptor,
+        timers: Timers,
+        rng: Random,
+        first_version: int,
+    ) -> None:
+        self.sends: list[tuple[Peer, Message]] = []
+        self.lives: Lives = UNKNOWN  #: what this node's own word is given with
+        self._node_id = node_id
+        self._others = others
+        self._quorum = majority(len(others) + 1)
+        self._acceptor = acceptor
+        self._timers = timers
+        self._rng = rng
+        self._version = first_version
+        self._chosen: dict[str, Chosen] = {}
+        self._hearsay = Hearsay(len(others) + 1, self.commit)
+        self._inquiries: dict[str, Inquiry] = {}
+        self._unheard: deque[tuple[float, str, Candidate]] = deque()
+        # Not the same in all nodes, so that rarely two of them ask at the same time.
+        self._first_wait = INQUIRY_FIRST_S * rng.uniform(0.8, 1.2)
+        self._shown: dict[str, tuple[object, ...]] = {}
+        self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
+        self._by_name: dict[str, set[tuple[bytes, int]]] = {}
+        self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
+
+    # Learning
+
+    def told(self, message: Commit, now: float) -> None:
+        """A session tells that its lease was chosen: what this node cannot know is hearsay (section 6)."""
+        name, candidate = message.name, message.lease.candidate
+        record, known = self._acceptor.records.get(name), self._chosen.get(name)
+        certain = first_hand(message, record)
+        if certain is not None:
+            self.commit(certain, now)
+            return
+        if known is not None and known.term >= message.term and known.lease.candidate != candidate:
+            return
+        if known is not None and known.tells_of(candidate, message.term) and known.lease.token:
+            return
+        if self._acceptor.too_far(record, message.term, now):
+            return
+        before = self.view(name, now)
+        if self._hearsay.claim(message, record):
+            self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
+        if self.view(name, now) != before:
+            self._publish(name, now)
+
+    def doubt(self, name: str, now: float) -> None:
+        """Ask the other nodes what there is in what was heard."""
+        self._hearsay.weary(name, self._acceptor.records.get(name))
+        request = self._hearsay.question(name)
+        if request:
+            self.sends.extend((node, Inquire(request, name)) for node in self._others)
+            self._timers.add(now + self._hearsay.pause(name) * self._rng.uniform(0.8, 1.2), DoubtTimer(name))
+
+    def commit(self, message: Commit, now: float) -> None:
+        """Somebody who knows tells that this lease was chosen in this term."""
+        known = self._chosen.get(message.name)
+        if known is not None and known.lease.candidate == message.lease.candidate:
+            # The token is in the holder's own Commit; whoever else found out does not know it.
+            learns = message.lease.token and not known.lease.token
+            if known.term >= message.term and not learns:
+                return
+            lease = message.lease if message.lease.token else known.lease
+            message = attrs.evolve(message, term=max(known.term, message.term), lease=lease)
+        elif known is not None and known.term >= message.term:
+            return
+        released = known is not None and known.released and known.lease.candidate == message.lease.candidate
+        record = self._acceptor.records.get(message.name)
+        if record is not None and record.ended(message.lease.candidate):
+            released = True
+        self._keep(record, message, released)
+        self._inquiries.pop(message.name, None)
+        record = self._acceptor.remember(message.name, now)
+        if message.lease.token:
+            record.confirmed = message.lease.candidate
+        self.changed(message.name, now)
+
+    def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
+        """Note the lease as chosen. Of a lease that is held here all but the token is there already: what
+        came with the message is not kept a second time.
+        """
+        name, lease = message.name, message.lease
+        held = record.lease if record is not None else None
+        if record is not None:
+            name = record.name
+        if held is not None and held == lease.with_token(held.token):
+            lease = held.with_token(lease.token)
+        self._chosen[name] = Chosen(lease, message.term, released)
+
+    def released(self, name: str, candidate: Candidate, now: float) -> None:
+        """A Release of this candidate was heard."""
+        self._hearsay.unname(name, candidate)
+        known = self._chosen.get(name)
+        if known is not None and known.lease.candidate == candidate and not known.released:
+            known.released = True
+            self.changed(name, now)
+
+    def changed(self, name: str, now: float) -> None:
+        """The acceptor's record or the chosen lease changed: tell who watches, and ask if need be."""
+        record = self._acceptor.records.get(name)
+        known = self._chosen.get(name)
+        if record is None:
+            self._inquiries.pop(name, None)
+            self._hearsay.forget(name)
+            if self._chosen.pop(name, None) is not None and known is not None and not known.released:
+                self._publish(name, now)  # what was told last does not hold any more
+            self._shown.pop(name, None)
+            return
+        if record.lease is not None:
+            self._hearsay.confirmed_by(record, now)
+            known = self._chosen.get(name)
+        lease = record.lease
+        past = lease is None and known is not None and not known.released and known.term <= record.term
+        if past and known is not None and record.seen == known.lease.candidate:
+            # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
+            del self._chosen[name]
+        record.seen = lease.candidate if lease is not None else None
+        if lease is None:
+            self._inquiries.pop(name, None)
+        elif known is None or not known.tells_of(lease.candidate, record.lease_term):
+            self._inquire_later(name, lease.candidate, record.lease_term, now)
+        self._publish(name, now)
+
+    def view(self, name: str, now: float, request: int = 0) -> View:
+        """What this node knows of the name."""
+        record = self._acceptor.records.get(name)
+        known = self._chosen.get(name)
+        if record is None:
+            return self._without_lease(name, self._acceptor.floor, None, request)
+        lease = record.lease
+        if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
+            return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
+        if lease is not None and self._hearsay.outranks(name, lease.candidate, record.lease_term):
+            return View(request, name, record.term, None, 0, True, False, False, 0)
+        if lease is not None:
+            lease_term, chosen = record.lease_term, False
+            if known is not None and known.lease.candidate == lease.candidate:
+                if known.lease.token:
+                    lease = lease.with_token(known.lease.token)
+                # It may have been chosen in a higher term than it is held in here. Held in a higher one,
+                # perhaps by a late standing Prepare, it is not known to be chosen there without the token.
+                chosen = known.term >= lease_term or bool(lease.token)
+                lease_term = max(lease_term, known.term)
+            left = max(0, int((record.deadline - now) * 1000.0))
+            return View(request, name, record.term, lease, lease_term, True, chosen, False, left)
+        # A term that is promised is not closed: only closed terms speak against a tenure (section 6).
+        term = record.term if record.owner is None else record.term - 1
+        return self._without_lease(name, term, known, request)
+
+    def _without_lease(self, name: str, term: int, known: Chosen | None, request: int) -> View:
+        """Where none is held: what is known to be chosen, or of whom there is talk, if of anybody."""
+        heard = self._hearsay.named(name)
+        if known is not None:
+            term = max(term, known.term)
+            return View(request, name, term, known.lease, known.term, False, True, known.released, 0)
+        if heard is not None:
+            return View(request, name, term, heard[0], heard[1], False, False, False, 0)
+        return View(request, name, term, None, 0, False, False, False, 0)
+
+    # A value that was chosen without anybody's knowledge
+
+    def _inquire_later(self, name: str, candidate: Candidate, term: int, now: float) -> None:
+        """Nearly always a Commit or a Release comes first: until then only a place in a queue is spent."""
+        inquiry = self._inquiries.get(name)
+        if inquiry is None or inquiry.candidate != candidate:
+            self._inquiries.pop(name, None)
+            if not self._unheard:
+                self._timers.add(now + self._first_wait, InquiryTimer())
+            self._unheard.append((now + self._first_wait, name, candidate))
+        elif inquiry.term != term:
+            inquiry.term = term
+            inquiry.views.clear()
+
+    def look_for_unheard(self, now: float) -> None:
+        """Ask about those of whom nobody has said in time that they were chosen: many at once, so that a node
+        under load does not wake for each of them, of which nearly all are over.
+        """
+        while self._unheard and self._unheard[0][0] <= now:
+            _, name, candidate = self._unheard.popleft()
+            record, known = self._acceptor.records.get(name), self._chosen.get(name)
+            held = record is not None and record.holds(candidate)
+            if not held or record is None or name in self._inquiries:
+                continue
+            if known is None or not known.tells_of(candidate, record.lease_term):
+                self._inquiries[name] = Inquiry(candidate, record.lease_term)
+                self.inquire(name, now)
+        if self._unheard:
+            self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), InquiryTimer())
+
+    def inquire(self, name: str, now: float) -> None:
+        """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes. The
+        candidate is told once more that its lease is held here: a holder answers that with its Commit.
+        """
+        inquiry = self._inquiries.get(name)
+        if inquiry is None:
+            return
+        record = self._acceptor.records.get(name)
+        if record is not None and record.lease is not None:
+            candidate = record.lease.candidate
+            told = Accepted(0, record.name, candidate, record.lease_term, record.seq)
+            self.sends.append((candidate.session, told))
+        for node in self._others:
+            self.sends.append((node, Inquire(0, name)))
+        self._judge_inquiry(name, inquiry, now)
+        inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
+        self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
+
+    def answered(self, node: str, view: View, now: float, lives: Lives = UNKNOWN) -> None:
+        """Another node's view has come."""
+        if node not in self._others:
+            return
+        record = self._acceptor.records.get(view.name)
+        if self._hearsay.answered(node, view, record, now):
+            self._publish(view.name, now)
+        inquiry = self._inquiries.get(view.name)
+        if inquiry is not None:
+            inquiry.views[node] = view
+            inquiry.lives[node] = lives
+            self._judge_inquiry(view.name, inquiry, now)
+
+    def _judge_inquiry(self, name: str, inquiry: Inquiry, now: float) -> None:
+        record = self._acceptor.records.get(name)
+        if record is None or record.lease is None:
+            return
+        lease = record.lease
+        gone = outlived({**inquiry.lives, self._node_id: self.lives})
+        same = [
+            node
+            for node, view in inquiry.views.items()
+            if node not in gone
+            and view.holds
+            and view.lease is not None
+            and view.lease.candidate == lease.candidate
+            and view.lease_term == record.lease_term
+        ]
+        if len(same) + (self._node_id not in gone) < self._quorum:
+            return
+        commit = Commit(name, record.lease_term, lease)
+        for node in self._others:
+            self.sends.append((node, commit))
+        self.commit(commit, now)
+
+    # Those who watch
+
+    def watch(self, message: Watch, session: bytes, now: float) -> Watching | None:
+        """Subscribe or refresh; a new subscription is told the present state of all its names."""
+        key = (session, message.watch)
+        found = self._subscriptions.get(key)
+        if found is None:
+            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+                return None
+            found = self._subscribe(message, session, now)
+        found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
+        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
+        return Watching(message.request, message.watch)
+
+    def _subscribe(self, message: Watch, session: bytes, now: float) -> Subscription:
+        key = (session, message.watch)
+        found = Subscription(session, message.watch, message.pattern, message.prefix, now)
+        self._subscriptions[key] = found
+        if message.prefix:
+            self._prefixes.add(message.pattern, key)
+            found.told_to = ""
+            self._tell_more(found, EVENTS_IN_FLIGHT)
+        else:
+            self._by_name.setdefault(message.pattern, set()).add(key)
+            self._version += 1
+            found.queue(message.pattern, self._version)
+        self._send_events(found, now)
+        return found
+
+    def _tell_more(self, found: Subscription, count: int) -> None:
+        """Queue the present state of so many further names, in the places of others that have left."""
+        if found.told_to is None:
+            return
+        for name in self._acceptor.names.walk(found.pattern, found.told_to):
+            if count == 0:
+                return
+            count -= 1
+            found.told_to = name
+            if name not in found.pending:
+                self._version += 1
+                found.queue(name, self._version)
+        found.told_to = None
+
+    def unwatch(self, message: Unwatch, session: bytes) -> None:
+        self._drop((session, message.watch))
+
+    def seen(self, message: Seen, session: bytes, now: float) -> None:
+        """The watcher has these versions; the rest goes on being repeated."""
+        found = self._subscriptions.get((session, message.watch))
+        if found is None:
+            return
+        acknowledged = found.seen(message.versions, now)
+        if acknowledged:
+            self._tell_more(found, acknowledged)
+            self._send_events(found, now)
+
+    def repeat(self, key: EventTimer, now: float) -> None:
+        """Repeat what was not acknowledged; drop a subscription that has lapsed."""
+        found = self._subscriptions.get((key.session, key.watch))
+        if found is None:
+            return
+        if found.lapses_at <= now:
+            self._drop((key.session, key.watch))
+            return
+        for name in found.late(now):
+            self._send_event(found, name, self.view(name, now), now)
+        self._send_events(found, now)
+
+    def _publish(self, name: str, now: float) -> None:
+        """Queue an event for those who watch, if the view differs from the one shown last."""
+        if not self._subscriptions:
+            self._shown.clear()
+            return
+        keys = {*self._by_name.get(name, ()), *self._prefixes.of(name)}
+        if not keys:
+            self._shown.pop(name, None)
+            return
+        view = self.view(name, now)
+        candidate = view.lease.candidate if view.lease is not None else None
+        token = view.lease.token if view.lease is not None else 0
+        term = 0 if view.holds else view.term
+        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
+        if self._shown.get(name) == shows:
+            return
+        if name in self._acceptor.records:
+            self._shown[name] = shows
+        else:  # of a name that nobody uses nothing is kept, whoever speaks of it
+            self._shown.pop(name, None)
+        self._version += 1
+        for key in sorted(keys):
+            found = self._subscriptions[key]
+            if found.queue(name, self._version):
+                self._tell_more(found, 1)  # names that change again and again step back behind the others
+            if len(found.pending) <= EVENTS_IN_FLIGHT:
+                self._send_event(found, name, view, now)
+            self._timers.add(now + found.retry, EventTimer(*key))
+
+    def _send_events(self, found: Subscription, now: float) -> None:
+        for name in found.unsent():
+            self._send_event(found, name, self.view(name, now), now)
+        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+
+    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
+        found.sent(name, now)
+        self.sends.append((found.session, Event(found.watch, found.pending[name], view)))
+
+    def _drop(self, key: tuple[bytes, int]) -> None:
+        found = self._subscriptions.pop(key, None)
+        if found is None:
+            return
+        if found.prefix:
+            self._prefixes.discard(found.pattern, key)
+        keys = self._by_name.get(found.pattern)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._by_name[found.pattern]
+
+    # Stopping and starting
+
+    def save(self, saved: SnapshotName) -> SnapshotName:
+        """Add what is chosen to a name of the snapshot."""
+        known = self._chosen.get(saved.name)
+        if known is None:
+            return saved
+        return attrs.evolve(saved, chosen=known.lease, chosen_term=known.term, released=known.released)
+
+    def restore(self, saved: SnapshotName) -> None:
+        if saved.chosen is not None:
+            self._chosen[saved.name] = Chosen(saved.chosen, saved.chosen_term, saved.released)

@@ -1,0 +1,108 @@
+"""A node's answers to List: the names in use, a page at a time (protocol.md section 6).
+
+No step looks at more than a bounded number of names. Where so many that are idle lie in a row, the answer
+comes later, after further steps with other work in between.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from paxlock.core.messages import List, Names, Peer
+from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.timers import Timers
+from paxlock.core.value import value
+
+__all__ = ["ListTimer", "Lister"]
+
+NAMES_PER_ANSWER_BYTES = 900
+NAMES_PER_ANSWER = 100
+NAMES_LOOKED_AT = 1000
+LIST_PAUSE_S = 0.001
+PAGES_PER_QUESTION = 16
+WALKS_MAX = 1024
+WALKS_PER_PEER = 4
+
+
+@value
+class ListTimer:
+    """Somebody's answer is to be looked for further."""
+
+
+@attrs.define(eq=False)
+class Walk:
+    """Pages asked for, and the last name that was looked at for them."""
+
+    question: List
+    left: int  #: how many pages are still to be told
+    after: str  #: where the page begins that is looked for
+    cursor: str
+
+
+_Place = tuple[Peer, str, str]
+
+
+class Lister:
+    """Walks through the names of an acceptor for those who ask."""
+
+    def __init__(self, acceptor: Acceptor, timers: Timers) -> None:
+        self._acceptor = acceptor
+        self._timers = timers
+        self._walks: dict[_Place, Walk] = {}
+
+    def __len__(self) -> int:
+        return len(self._walks)
+
+    def ask(self, question: List, peer: Peer, now: float) -> Names | None:
+        """The first page, or None where it is not found yet; ``go_on`` brings what follows.
+
+        A repeated question goes on where the first one is, unless a page has been told already: then that may
+        be lost. Of many questions of one peer only the newest are answered in full.
+        """
+        place = (peer, question.prefix, question.after)
+        walk = self._walks.pop(place, None)
+        if walk is None or walk.after != question.after:
+            left = min(question.pages, PAGES_PER_QUESTION)
+            walk = Walk(question, left, question.after, question.after)
+        walk.question = question
+        page = self._step(walk, place, now)
+        if place in self._walks:
+            mine = [other for other in self._walks if other[0] == peer]
+            if len(mine) > WALKS_PER_PEER:
+                del self._walks[mine[0]]
+        return page
+
+    def go_on(self, now: float) -> tuple[Peer, Names] | None:
+        """Another step for the one who has waited longest: the answer, if it is found now."""
+        if not self._walks:
+            return None
+        place = next(iter(self._walks))
+        page = self._step(self._walks.pop(place), place, now)
+        if self._walks:
+            self._timers.add(now + LIST_PAUSE_S, ListTimer())
+        return (place[0], page) if page is not None else None
+
+    def _step(self, walk: Walk, place: _Place, now: float) -> Names | None:
+        page = self._look(walk)
+        if page is not None:
+            walk.left -= 1
+            walk.after = max(page.names, default=walk.after)
+        if (page is None or (page.more and walk.left > 0)) and len(self._walks) < WALKS_MAX:
+            self._walks[place] = walk
+            self._timers.add(now + LIST_PAUSE_S, ListTimer())
+        return page
+
+    def _look(self, walk: Walk) -> Names | None:
+        question, records = walk.question, self._acceptor.records
+        names: list[str] = []
+        room = NAMES_PER_ANSWER_BYTES - len(walk.after.encode())
+        for looked_at, name in enumerate(self._acceptor.names.walk(question.prefix, walk.cursor)):
+            if looked_at == NAMES_LOOKED_AT:
+                return Names(question.request, walk.after, tuple(names), more=True) if names else None
+            if records[name].in_use:
+                room -= len(name.encode()) + 3
+                if room < 0 or len(names) == NAMES_PER_ANSWER:
+                    return Names(question.request, walk.after, tuple(names), more=True)
+                names.append(name)
+            walk.cursor = name
+        return Names(question.request, walk.after, tuple(names), more=False)

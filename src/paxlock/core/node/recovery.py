@@ -1,0 +1,440 @@
+"""What a node may do after a start (protocol.md section 7).
+
+    create --others never saw it--> member --------------------------------> SERVING
+    clean stop, snapshot of the same incarnation --another answers---------> SERVING
+    unclean stop --sit out-------------------------------------------------> SERVING, floor = old ceiling
+    join, memory mode --noted, sit out, read the others' ceilings----------> SERVING, floor = the highest
+
+The record is durable before anything that rests on it is sent: a change is asked for in ``wanted``, and
+what depends on it waits until ``saved`` is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil
+
+import attrs
+
+from paxlock.core.durable import (
+    Durability,
+    Membership,
+    NodeRecord,
+    SeenNode,
+    Snapshot,
+    incarnation_max,
+)
+from paxlock.core.lease import TERM_MAX, quarantine
+from paxlock.core.lives import Lives
+from paxlock.core.messages import Greet, Greeted, NodeMode
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS, TERMS_PER_UNIX_SECOND
+from paxlock.core.node.joining import INCARNATION_STEP, Joining
+from paxlock.core.quorum import blocking
+from paxlock.core.value import value
+from paxlock.errors import ConfigError, StoreError
+
+__all__ = ["GreetTimer", "Recovery", "ServeTimer", "Start", "begin"]
+
+GREET_RETRY_FIRST_S = 0.05
+GREET_RETRY_MAX_S = 1.0
+MEMORY_JOIN_PATIENCE_S = 1.0
+MEMORY_EXTRA_S = 1.0  #: clocks right to within max_ttl at starts are not enough by one of their whole seconds
+CONFIRM_PATIENCE_S = 1.0
+CREATING_RUNS_MAX = 64
+NEVER = float("inf")
+NO_RUN = b"\0" * 16
+
+
+@value
+class ServeTimer:
+    """The time of sitting out may be over."""
+
+
+@value
+class GreetTimer:
+    """Somebody may not have answered our greeting."""
+
+
+@value
+class Start:
+    """How a node begins: the record to make durable before anything is answered, and what follows from
+    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
+    """
+
+    record: NodeRecord
+    floor: int
+    sits_out: float
+    snapshot: Snapshot | None
+
+
+def begin(
+    previous: NodeRecord | None,
+    snapshot: Snapshot | None,
+    *,
+    cell_id: bytes,
+    epoch: int,
+    node_id: str,
+    nodes: int,
+    max_ttl_ms: int,
+    drift: float,
+    durability: Durability,
+    unix_seconds: int,
+    run: bytes = b"",
+    create: bool = False,
+    join: bool = False,
+) -> Start:
+    """Decide from what was found on disk; raise ConfigError or StoreError where the node must not start."""
+    fresh = NodeRecord(
+        cell_id=cell_id,
+        epoch=epoch,
+        node_id=node_id,
+        incarnation=1,
+        ceiling=CEILING_STEP_TERMS,
+        durability=durability,
+        membership=Membership.CREATING,
+        max_ttl_ms=max_ttl_ms,
+        clean=False,
+    )
+    if durability is Durability.MEMORY:
+        # The run number stands for the incarnation; unix seconds only make it grow.
+        record = attrs.evolve(
+            fresh, incarnation=unix_seconds, membership=Membership.JOINING, ceiling=TERM_MAX
+        )
+        return Start(record, 0, quarantine(max_ttl_ms / 1000.0, drift) + MEMORY_EXTRA_S, None)
+    if create and join:
+        raise ConfigError("a node is started with create or with join, not with both")
+    if previous is not None:
+        _check_identity(previous, fresh)
+    if join:
+        return _join_anew(previous, fresh, nodes, drift, unix_seconds)
+    if previous is None:
+        if not create:
+            raise ConfigError(
+                f"node {node_id!r} has no record in its data folder: start it with --create if the cell "
+                "is new, or with --join if this node has lost its disk"
+            )
+        return Start(_creating(fresh, run), 0, 0.0, None)
+    if create:
+        raise ConfigError(
+            f"node {node_id!r} has a record in its data folder already: start it without --create, "
+            "or give a new cell an empty folder"
+        )
+    return _restart(previous, snapshot, max_ttl_ms, drift, run)
+
+
+def _join_anew(
+    previous: NodeRecord | None, fresh: NodeRecord, nodes: int, drift: float, unix_seconds: int
+) -> Start:
+    if nodes == 1:
+        raise ConfigError("a cell of one node cannot be joined: there is nobody to ask; make a new cell")
+    old = previous.incarnation if previous is not None else 0
+    ttl = max(previous.max_ttl_ms if previous is not None else 0, fresh.max_ttl_ms)
+    # The lost memory had an incarnation that only the others know: unix seconds are above every counted one,
+    # unless a clock was ahead when an earlier life joined. Then those who answer name a higher one.
+    record = attrs.evolve(
+        fresh, incarnation=max(old + 1, unix_seconds), membership=Membership.JOINING, max_ttl_ms=ttl
+    )
+    return Start(record, 0, quarantine(ttl / 1000.0, drift), None)
+
+
+def _creating(record: NodeRecord, run: bytes) -> NodeRecord:
+    """Remember this run on disk before it greets anybody: who has seen it has seen this memory.
+
+    Only the last CREATING_RUNS_MAX, so that the record can be written however often the node is started.
+    """
+    mine = SeenNode(record.node_id, record.incarnation, run)
+    return attrs.evolve(record, creating_runs=(*record.creating_runs, mine)[-CREATING_RUNS_MAX:])
+
+
+def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
+    if previous.cell_id != wanted.cell_id:
+        raise StoreError("the data folder belongs to another cell: give every cell a data folder of its own")
+    if previous.node_id != wanted.node_id:
+        raise StoreError(f"the data folder belongs to node {previous.node_id!r}, not to {wanted.node_id!r}")
+    if previous.epoch != wanted.epoch:
+        raise StoreError(f"the data folder is of epoch {previous.epoch}, the cell file of {wanted.epoch}")
+
+
+def _restart(
+    previous: NodeRecord, snapshot: Snapshot | None, max_ttl_ms: int, drift: float, run: bytes
+) -> Start:
+    # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
+    ttl = max(previous.max_ttl_ms, max_ttl_ms)
+    record = attrs.evolve(previous, incarnation=previous.incarnation + 1, clean=False, max_ttl_ms=ttl)
+    sits_out = quarantine(ttl / 1000.0, drift)
+    if previous.membership is Membership.CREATING:
+        return Start(_creating(record, run), 0, 0.0, None)  # nothing was ever answered for a name
+    if previous.membership is Membership.JOINING:
+        return Start(record, 0, sits_out, None)
+    if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
+        return Start(record, snapshot.floor, 0.0, snapshot)
+    record = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
+    return Start(record, previous.ceiling, sits_out, None)
+
+
+@attrs.define(eq=False)
+class Recovery:
+    """The way of one node from its start to serving, and its durable record from then on.
+
+    ``sits_out`` is in seconds; ``unconfirmed``: the memory is whole, if it is the newest. A backup that was
+    restored would look the same.
+    """
+
+    record: NodeRecord
+    run: bytes
+    floor: int
+    others: tuple[str, ...]
+    sits_out: float
+    configured_max_ttl_ms: int
+    drift: float
+    wall_offset: float
+    unconfirmed: bool = False
+    mode: NodeMode = attrs.field(init=False, default=NodeMode.STARTING)
+    saved: NodeRecord = attrs.field(init=False)
+    lost_memory: str = attrs.field(init=False, default="")
+    started_at: float = attrs.field(init=False, default=0.0)
+    serve_at: float = attrs.field(init=False, default=NEVER)
+    joining: Joining | None = attrs.field(init=False, default=None)
+    _greeted: set[str] = attrs.field(init=False, factory=set)
+    _runs: dict[str, bytes] = attrs.field(init=False, factory=dict)
+    _retry: float = attrs.field(init=False, default=GREET_RETRY_FIRST_S)
+    _joined_floor: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        # The shell has made this record durable before it made the machine.
+        self.saved = self.record
+
+    @property
+    def needed(self) -> int:
+        """How many of the other members must have answered: N - quorum + 1."""
+        return min(blocking(len(self.others) + 1), len(self.others))
+
+    def begin(self, now: float) -> None:
+        """The machine is running: settle the first mode."""
+        self.started_at = now
+        if self.record.membership is Membership.JOINING:
+            extra = MEMORY_EXTRA_S if self.record.durability is Durability.MEMORY else 0.0
+            self.joining = Joining(self.needed, self.sits_out, extra, self.drift)
+        else:
+            self.serve_at = now + self.sits_out
+            if self.sits_out > 0.0 and self.record.membership is Membership.MEMBER:
+                self.mode = NodeMode.RECOVERING
+        self.unconfirmed = self.unconfirmed and self.needed > 0
+        self.advance(now)
+
+    # The record
+
+    @property
+    def unsaved(self) -> bool:
+        return self.record is not self.saved and self.record != self.saved
+
+    @property
+    def lives(self) -> Lives:
+        """What every datagram of this node says from now on: its own incarnation, and those it has noted."""
+        saved = self.saved
+        return {saved.node_id: saved.incarnation, **{seen.node_id: seen.incarnation for seen in saved.seen}}
+
+    def remembers(self, node: str, incarnation: int) -> bool:
+        """Whether the durable record knows this incarnation of another member, or a later one."""
+        return any(seen.node_id == node and seen.incarnation >= incarnation for seen in self.saved.seen)
+
+    def _note(self, found: SeenNode) -> None:
+        """Keep the newest life of another member."""
+        known = {seen.node_id: seen for seen in self.record.seen}
+        before = known.get(found.node_id)
+        if found.node_id in self.others and (before is None or found.incarnation > before.incarnation):
+            known[found.node_id] = found
+            self.record = attrs.evolve(self.record, seen=tuple(known[key] for key in sorted(known)))
+
+    def raise_ceiling(self, ceiling: int) -> None:
+        """Ask for a higher durable ceiling; it counts only when saved."""
+        if self.record.durability is Durability.MEMORY:
+            return
+        if ceiling > self.record.ceiling:
+            self.record = attrs.evolve(self.record, ceiling=min(ceiling, TERM_MAX))
+
+    def settle_max_ttl(self, now: float) -> None:
+        """A lowered max_ttl becomes the one that matters once the old one has passed in this run."""
+        old = self.record.max_ttl_ms
+        if old > self.configured_max_ttl_ms and now >= self.max_ttl_settles_at():
+            self.record = attrs.evolve(self.record, max_ttl_ms=self.configured_max_ttl_ms)
+
+    def max_ttl_settles_at(self) -> float:
+        """When an old max_ttl has passed; infinity where none was lowered."""
+        if self.record.max_ttl_ms <= self.configured_max_ttl_ms:
+            return NEVER
+        return self.started_at + quarantine(self.record.max_ttl_ms / 1000.0, self.drift)
+
+    # Greetings
+
+    def greet(self, now: float) -> Iterable[tuple[str, Greet]]:
+        """Whom to greet now: those that have not answered, and, while joining, those whose answer is old."""
+        if self.saved.incarnation == self.record.incarnation:
+            for node in self.others:
+                if node not in self._greeted:
+                    yield node, self._greeting()
+        self._retry = min(self._retry * 2.0, GREET_RETRY_MAX_S)
+
+    def greet_back(self, node: str, message: Greet) -> Greet | None:
+        """Another node greets, and has not answered our own greeting: it has only now come up, perhaps, and
+        need not wait for the next one. Once for each run of it, so that two nodes do not go on and on.
+        """
+        if node in self._greeted or self._runs.get(node) == message.run:
+            return None
+        self._runs[node] = message.run
+        return self._greeting() if self.saved.incarnation == self.record.incarnation else None
+
+    def _greeting(self) -> Greet:
+        phase = self.joining.phase if self.joining is not None else 1
+        return Greet(phase, self.record.incarnation, self.run)
+
+    def next_greeting(self, now: float) -> float:
+        """When to greet again; infinity once everybody has answered."""
+        return now + self._retry if len(self._greeted) < len(self.others) else NEVER
+
+    def greeted_by(self, node: str, message: Greet, highest_term: int, now: float) -> Greeted | None:
+        """Another node greets. The answer must not leave before the record that remembers it is saved.
+
+        Without a disk there is no ceiling to tell, only the highest term used so far. None for what is not
+        to be believed.
+        """
+        believed = 1 <= message.incarnation <= self._incarnation_max(now)
+        if node not in self.others or not believed:
+            return None
+        known = {seen.node_id: seen for seen in self.record.seen}
+        before = known.get(node, SeenNode(node, 0, NO_RUN))
+        self._note(SeenNode(node, message.incarnation, message.run))
+        record, settles = self.record, self.max_ttl_settles_at()
+        lowered = now < settles < NEVER
+        memory = record.durability is Durability.MEMORY
+        return Greeted(
+            request=message.request,
+            to_incarnation=message.incarnation,
+            to_run=message.run,
+            seen_incarnation=before.incarnation,
+            seen_run=before.run,
+            incarnation=record.incarnation,
+            run=self.run,
+            ceiling=highest_term if memory else self.saved.ceiling,
+            mode=self.mode,
+            # Without a disk nobody is more than that: whoever runs such a cell vouches for the rest.
+            member=memory or record.membership is not Membership.JOINING,
+            max_ttl_ms=self.configured_max_ttl_ms,
+            old_max_ttl_ms=record.max_ttl_ms if lowered else 0,
+            old_left_ms=ceil((settles - now) * 1000.0) if lowered else 0,
+            known=tuple(seen for other, seen in sorted(known.items()) if other != node),
+        )
+
+    def answered(self, node: str, message: Greeted, now: float) -> None:
+        """A node answers our greeting: it tells what it knew of us, and where it stands itself.
+
+        What answers another life of this node, or another run, is not for us (S15).
+        """
+        record = self.record
+        if node not in self.others or (message.to_incarnation, message.to_run) != (
+            record.incarnation,
+            self.run,
+        ):
+            return
+        if self._another_memory(message.seen_incarnation, message.seen_run):
+            self.hears_of(node, message.seen_incarnation, now)
+            return
+        for seen in (SeenNode(node, message.incarnation, message.run), *message.known):
+            if seen.incarnation <= self._incarnation_max(now):
+                self._note(seen)
+        if self.joining is None:
+            self._greeted.add(node)
+        else:
+            self.joining.heard(node, message, now)
+            self._greeted = set(self.joining.ceilings())  # the others are asked again
+        self.unconfirmed = False
+        self.advance(now)
+
+    def _incarnation_max(self, now: float) -> int:
+        return incarnation_max(now + self.wall_offset)
+
+    def hears_of(self, node: str, incarnation: int, now: float) -> None:
+        """Another member knows of a life of this node that this disk does not know: it must join, or, while
+        it does so, take a higher incarnation than that one's. Of the future nobody can know.
+        """
+        if incarnation > self._incarnation_max(now):
+            return
+        if self.joining is not None and self.mode is not NodeMode.SERVING:
+            # Durable before it is told to anybody; until then nobody is greeted.
+            self.record = attrs.evolve(self.record, incarnation=incarnation + INCARNATION_STEP)
+            self.joining.begin_anew()
+            self.serve_at, self.mode = NEVER, NodeMode.STARTING
+            self._greeted = set()
+            return
+        self.lost_memory = (
+            f"node {node!r} has seen this node at incarnation {incarnation} in another run: "
+            "its memory was lost or copied (a second --create, a restored backup, a cloned disk, another "
+            "process that joined in its place); start it with --join"
+        )
+
+    def _another_memory(self, incarnation: int, run: bytes) -> bool:
+        """Whether somebody has seen a life of this node that this disk does not know."""
+        if incarnation == 0:
+            return False
+        if self.record.membership is Membership.CREATING:
+            # "Never saw this node", but for the runs of this very disk (section 7, create).
+            mine = {(seen.incarnation, seen.run) for seen in self.record.creating_runs}
+            return (incarnation, run) not in mine | {(self.record.incarnation, self.run)}
+        mine_now = self.record.incarnation
+        return incarnation > mine_now or (incarnation == mine_now and run != self.run)
+
+    # The way to serving
+
+    def advance(self, now: float) -> None:
+        """Take the next step that the time and the answers allow."""
+        if self.mode is NodeMode.SERVING or self.lost_memory:
+            return
+        membership = self.record.membership
+        if membership is Membership.CREATING:
+            if len(self._greeted) >= self.needed:
+                self.record = attrs.evolve(self.record, membership=Membership.MEMBER, creating_runs=())
+        elif membership is Membership.JOINING:
+            self._advance_joining(now)
+        confirmed = not self.unconfirmed or now >= self.started_at + CONFIRM_PATIENCE_S
+        if self.saved.membership is Membership.MEMBER and now >= self.serve_at and confirmed:
+            self.floor = max(self.floor, self._joined_floor)
+            self.mode = NodeMode.SERVING
+
+    def remaining(self, now: float) -> float:
+        """How long it sits out from now on, in seconds, as far as is known."""
+        return max(0.0, self.serve_at - now) if self.serve_at < NEVER else self.sits_out
+
+    def wakes_at(self) -> float:
+        """When time alone may allow a step: sitting out is over, or nobody has answered for too long."""
+        return self.started_at + CONFIRM_PATIENCE_S if self.unconfirmed else self.serve_at
+
+    def _advance_joining(self, now: float) -> None:
+        joining = self.joining
+        if joining is None or not joining.noted(now):
+            return
+        self.serve_at, self.mode = joining.serve_at(), NodeMode.RECOVERING
+        if now >= self.serve_at:
+            if joining.asks():
+                self._greeted = set()
+            self._join(joining, now)
+
+    def _join(self, joining: Joining, now: float) -> None:
+        ceilings = joining.ceilings().values()
+        enough = len(ceilings) >= self.needed
+        ttl_ms = max(self.record.max_ttl_ms, joining.longest_ms)
+        if self.record.durability is Durability.MEMORY:
+            if not enough and now < self.serve_at + MEMORY_JOIN_PATIENCE_S:
+                return
+            # Not whole seconds: with a short max_ttl the last life may have used terms of this very second.
+            by_clock = int(max(0.0, now + self.wall_offset) * TERMS_PER_UNIX_SECOND)
+            self.floor = max([by_clock, *ceilings]) if enough else by_clock
+            self.record = attrs.evolve(self.record, membership=Membership.MEMBER, max_ttl_ms=ttl_ms)
+            self.saved = self.record  # there is no disk
+        elif enough:
+            self._joined_floor = max(ceilings)
+            self.record = attrs.evolve(
+                self.record,
+                membership=Membership.MEMBER,
+                max_ttl_ms=ttl_ms,
+                ceiling=min(max(self.record.ceiling, self._joined_floor) + CEILING_STEP_TERMS, TERM_MAX),
+            )

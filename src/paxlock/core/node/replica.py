@@ -1,0 +1,475 @@
+"""A node's machine: acceptor, learner and recovery behind one surface (protocol.md sections 2, 6 and 7).
+
+Bad or forbidden input is counted and dropped. Every event first lets run out what has run out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from random import Random
+
+import attrs
+
+from paxlock.core.durable import Durability, NodeRecord, Snapshot
+from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.lives import UNKNOWN, Lives
+from paxlock.core.messages import (
+    Accept,
+    Commit,
+    Greet,
+    Greeted,
+    Hello,
+    Inquire,
+    List,
+    Member,
+    Message,
+    NodeMode,
+    Peer,
+    Poll,
+    Prepare,
+    Recovering,
+    Release,
+    Released,
+    Renew,
+    Renewed,
+    Seen,
+    Unwatch,
+    View,
+    Waiting,
+    Watch,
+    Welcome,
+)
+from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
+from paxlock.core.node.hearsay import DoubtTimer
+from paxlock.core.node.learner import EventTimer, InquiryTimer, Learner
+from paxlock.core.node.listing import Lister, ListTimer
+from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
+from paxlock.core.timers import Timers
+from paxlock.core.value import value
+
+__all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirmed"]
+
+ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
+ATTEMPTS_PER_ANSWER_BYTES = 950
+EVENTS_PER_LIFE = 1 << 28
+COMPLAINT_S = 60.0
+
+
+@value
+class ReplicaSettings:
+    """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
+    used only against terms far ahead, never for a lease.
+    """
+
+    node_id: str
+    members: tuple[Member, ...]
+    max_ttl_ms: int
+    drift_ppm: int
+    grace_ms: int
+    wall_offset: float
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(member.node_id for member in self.members if member.node_id != self.node_id)
+
+
+@value
+class ModeChanged:
+    """Published when the node may do more than before, or less; ``sits_out`` in seconds, 0 where it serves;
+    ``joins`` where it has no memory of its own.
+    """
+
+    mode: NodeMode
+    sits_out: float
+    joins: bool
+
+
+@value
+class Unconfirmed:
+    """Published when a node serves from its snapshot though no other has said that it is the newest."""
+
+
+@value
+class MemoryLost:
+    """Published when another member knows a later life of this node: it must stop and join."""
+
+    explanation: str
+
+
+@value
+class MaxTtlTimer:
+    """A lowered max_ttl may have become the only one that matters."""
+
+
+class Replica:
+    """One node of the cell. Driven through ``receive``, ``tick``, ``deadline`` and ``take_effects``."""
+
+    def __init__(
+        self, settings: ReplicaSettings, start: Start, *, run: bytes, now: float, rng: Random
+    ) -> None:
+        drift = settings.drift_ppm / 1e6
+        self.settings = settings
+        self.counters: Counter[str] = Counter()
+        self._timers = Timers()
+        self._acceptor = Acceptor(
+            floor=start.floor,
+            ceiling=start.record.ceiling,
+            max_ttl=settings.max_ttl_ms / 1000.0,
+            grace=settings.grace_ms / 1000.0,
+            timers=self._timers,
+            wall_offset=settings.wall_offset,
+        )
+        self._learner = Learner(
+            node_id=settings.node_id,
+            others=settings.others,
+            acceptor=self._acceptor,
+            timers=self._timers,
+            rng=rng,
+            first_version=_first_version(start.record, now + settings.wall_offset),
+        )
+        self._lister = Lister(self._acceptor, self._timers)
+        self._recovery = Recovery(
+            record=start.record,
+            run=run,
+            floor=start.floor,
+            others=settings.others,
+            sits_out=start.sits_out,
+            configured_max_ttl_ms=settings.max_ttl_ms,
+            drift=drift,
+            wall_offset=settings.wall_offset,
+            unconfirmed=start.snapshot is not None,
+        )
+        self._sends: list[tuple[Peer, Message]] = []
+        self._pushes: list[tuple[Peer, Message]] = []
+        self._after_save: list[tuple[int, str, Greeted]] = []
+        self._told_lost = False
+        self._published: list[object] = []
+        self._writing: NodeRecord | None = None
+        self._shown_mode: NodeMode | None = None
+        self._told_lives_of: NodeRecord | None = None
+        self._complaint, self._complains_until = "", 0.0
+        self._begin(start, now)
+
+    def _begin(self, start: Start, now: float) -> None:
+        if start.snapshot is not None:
+            for saved in start.snapshot.names:
+                self._learner.restore(saved)
+                self._acceptor.restore(saved, now)
+        self._recovery.begin(now)
+        self._timers.add(now, GreetTimer())
+        self._settle(now)
+
+    # The seam
+
+    @property
+    def mode(self) -> NodeMode:
+        return self._recovery.mode
+
+    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+        """Take one message of one peer, whose seal and address have been checked. ``lives`` is what the
+        datagram of a node says of itself and of the others.
+        """
+        if self._timers.pending(now):
+            self._run_out(now)
+        self.counters[type(message).__name__] += 1
+        if isinstance(peer, str):
+            mine = lives.get(self.settings.node_id, 0)
+            if mine > self._recovery.record.incarnation:
+                self._recovery.hears_of(peer, mine, now)
+            else:
+                self._from_node(message, peer, now, lives)
+        else:
+            self._from_session(message, peer, now)
+        self._settle(now)
+
+    def tick(self, now: float) -> None:
+        """Do what has come due."""
+        self._run_out(now)
+        self._settle(now)
+
+    def deadline(self) -> float:
+        """When ``tick`` is wanted, on the clock of ``now``; infinity if never."""
+        return self._timers.deadline()
+
+    def take_effects(self) -> Effects:
+        """What is to be done now. After a write of ``persist``, tell ``persisted``."""
+        persist = None
+        if self._writing is None and self._recovery.unsaved:
+            persist = self._writing = self._recovery.record
+        lives = self._newer_lives()
+        if persist is None and lives is None and not self._sends and not self._pushes and not self._published:
+            return NOTHING
+        # Those who wait first: whoever has just let go of a name is in no hurry.
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives)
+        self._pushes.clear()
+        self._sends.clear()
+        self._published.clear()
+        return effects
+
+    def _newer_lives(self) -> Lives | None:
+        """What datagrams are to say of lives from now on, where that has changed (rule S15)."""
+        saved = self._recovery.saved
+        if saved is self._told_lives_of:
+            return None
+        self._told_lives_of = saved
+        lives = self._recovery.lives
+        if lives == self._learner.lives:
+            return None
+        self._learner.lives = lives
+        return lives
+
+    def persisted(self, record: NodeRecord, now: float) -> None:
+        """This record is durable now: what waited for it goes on."""
+        assert record == self._writing
+        self._writing = None
+        self._recovery.saved = record
+        self._run_out(now)
+        if record.ceiling > self._acceptor.ceiling:
+            self._acceptor.raised(record.ceiling, now)
+        waiting, self._after_save = self._after_save, []
+        for incarnation, node, greeted in waiting:
+            if self._recovery.remembers(node, incarnation):
+                self._sends.append((node, greeted))
+            else:
+                self._after_save.append((incarnation, node, greeted))
+        self._recovery.advance(now)
+        self._settle(now)
+
+    def stop(self, now: float) -> Snapshot | None:
+        """A clean stop: the snapshot to be written before the record is marked clean, or None where this
+        node has not been serving (then its next start is as after an unclean stop).
+
+        Nothing may be answered after this.
+        """
+        self._run_out(now)
+        if self.mode is not NodeMode.SERVING:
+            return None
+        names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
+        return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
+
+    def complain(self, complaint: str, now: float) -> None:
+        """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
+        self._complaint, self._complains_until = complaint, now + COMPLAINT_S
+
+    @property
+    def record(self) -> NodeRecord:
+        """The record as it should be on disk; the durable one is at most as high."""
+        return self._recovery.record
+
+    # What comes in
+
+    def _from_session(self, message: Message, session: bytes, now: float) -> None:
+        if isinstance(message, Hello):
+            self._answer(session, self._welcome(message, now))
+            return
+        if self.mode is not NodeMode.SERVING:
+            request = getattr(message, "request", 0)
+            if request:
+                self._answer(session, Recovering(request, self._remaining_ms(now)))
+            return
+        acceptor, learner = self._acceptor, self._learner
+        match message:
+            case Prepare():
+                if self._own(message.candidate.session, session):
+                    self._answer(session, acceptor.prepare(message, now))
+            case Accept():
+                if self._own(message.lease.candidate.session, session) and self._may_be(message):
+                    self._answer(session, acceptor.accept(message, now))
+            case Renew():
+                for part in _parts(acceptor.renew(message, session, now)):
+                    self._answer(session, part)
+            case Release():
+                answer = acceptor.release(message, now, session)
+                if isinstance(answer, Released):
+                    learner.released(message.name, message.candidate, now)
+                self._answer(session, answer)
+            case Commit():
+                if self._own(message.lease.candidate.session, session) and self._may_be(message):
+                    acceptor.heard(message.lease.candidate)
+                    learner.told(message, now)
+            case Poll():
+                self._answer(session, learner.view(message.name, now, message.request))
+            case Waiting():
+                self._answer(session, acceptor.waiters(message, now))
+            case List():
+                self._answer(session, self._lister.ask(message, session, now))
+            case Watch():
+                self._answer(session, learner.watch(message, session, now))
+            case Unwatch():
+                learner.unwatch(message, session)
+            case Seen():
+                learner.seen(message, session, now)
+            case _:
+                self.counters["unexpected"] += 1
+
+    def _from_node(self, message: Message, node: str, now: float, lives: Lives) -> None:
+        recovery = self._recovery
+        match message:
+            case Hello():
+                self._answer(node, self._welcome(message, now))
+            case Greet():
+                greeted = recovery.greeted_by(node, message, self._acceptor.highest_term, now)
+                if greeted is None:
+                    self.counters["greeting refused"] += 1
+                if greeted is not None and not recovery.remembers(node, message.incarnation):
+                    self._after_save.append((message.incarnation, node, greeted))
+                else:
+                    self._answer(node, greeted)
+                if greeted is not None:
+                    self._answer(node, recovery.greet_back(node, message))
+            case Greeted():
+                recovery.answered(node, message, now)
+            case Commit() if self.mode is NodeMode.SERVING:
+                if self._may_be(message):
+                    self._learner.commit(message, now)
+            case Inquire() if self.mode is NodeMode.SERVING:
+                self._answer(node, self._learner.view(message.name, now, message.request))
+            case View() if self.mode is NodeMode.SERVING:
+                self._learner.answered(node, message, now, lives)
+            case _:
+                self.counters["unexpected"] += 1
+
+    def _own(self, session: bytes, sender: bytes) -> bool:
+        """Only a session itself may propose for its candidates."""
+        if session == sender:
+            return True
+        self.counters["foreign candidate"] += 1
+        return False
+
+    def _may_be(self, message: Accept | Commit) -> bool:
+        """A token is the term in which a tenure became valid: none is above the term that a lease is in."""
+        if message.lease.token <= message.term:
+            return True
+        self.counters["token above its term"] += 1
+        return False
+
+    def _answer(self, peer: Peer, message: Message | None) -> None:
+        if message is not None:
+            self._sends.append((peer, message))
+
+    def _welcome(self, message: Hello, now: float) -> Welcome:
+        settings = self.settings
+        return Welcome(
+            request=message.request,
+            node_id=settings.node_id,
+            members=settings.members,
+            max_ttl_ms=settings.max_ttl_ms,
+            drift_ppm=settings.drift_ppm,
+            grace_ms=settings.grace_ms,
+            mode=self.mode,
+            remaining_ms=self._remaining_ms(now),
+            floor=self._acceptor.floor,
+            complaint=self._complaint if now < self._complains_until else "",
+        )
+
+    def _remaining_ms(self, now: float) -> int:
+        return int(self._recovery.remaining(now) * 1000.0)
+
+    # Time
+
+    def _run_out(self, now: float) -> None:
+        for key in self._timers.due(now):
+            match key:
+                case RecordTimer():
+                    self._acceptor.run_out_all(now)
+                case PushTimer(name):
+                    self._acceptor.push_again(name, now)
+                case DoubtTimer(name):
+                    self._learner.doubt(name, now)
+                case InquiryTimer(""):
+                    self._learner.look_for_unheard(now)
+                case InquiryTimer(name):
+                    self._learner.inquire(name, now)
+                case EventTimer():
+                    self._learner.repeat(key, now)
+                case SweepTimer():
+                    self._acceptor.sweep(now)
+                case ListTimer():
+                    found = self._lister.go_on(now)
+                    if found is not None:
+                        self._answer(*found)
+                case ServeTimer():
+                    self._timers.add(now, GreetTimer())
+                case GreetTimer():
+                    self._recovery.advance(now)
+                    self._sends.extend(self._recovery.greet(now))
+                    self._timers.add(self._recovery.next_greeting(now), GreetTimer())
+                case MaxTtlTimer():
+                    self._recovery.settle_max_ttl(now)
+                case _:
+                    raise AssertionError(key)
+
+    def _settle(self, now: float) -> None:
+        """Carry what one part has done over to the others."""
+        acceptor, learner, recovery = self._acceptor, self._learner, self._recovery
+        if acceptor.touched:
+            touched, acceptor.touched = acceptor.touched, set()
+            for name in sorted(touched):
+                learner.changed(name, now)
+        if acceptor.pushes:
+            self._pushes.extend(acceptor.pushes)
+            acceptor.pushes = []
+        if learner.sends:
+            self._pushes.extend(learner.sends)
+            learner.sends = []
+        if acceptor.wanted_ceiling > recovery.record.ceiling:
+            recovery.raise_ceiling(acceptor.wanted_ceiling)
+        if recovery.mode is not NodeMode.SERVING:
+            self._timers.add(recovery.next_greeting(now), GreetTimer())
+            if recovery.wakes_at() > now:
+                self._timers.add(recovery.wakes_at(), ServeTimer())
+        if recovery.mode is not self._shown_mode:
+            self._show_mode(now)
+        if recovery.lost_memory and not self._told_lost:
+            self._told_lost = True
+            self._published.append(MemoryLost(recovery.lost_memory))
+
+    def _show_mode(self, now: float) -> None:
+        acceptor, recovery = self._acceptor, self._recovery
+        self._shown_mode = recovery.mode
+        if recovery.mode is NodeMode.SERVING:
+            acceptor.floor = max(acceptor.floor, recovery.floor)
+            acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
+            self._timers.add(recovery.max_ttl_settles_at(), MaxTtlTimer())
+            if recovery.unconfirmed:
+                self._published.append(Unconfirmed())
+        joins = recovery.joining is not None
+        self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counts of messages by kind and of what was dropped, and sizes; a copy."""
+        sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
+        return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
+
+
+def _first_version(record: NodeRecord, unix: float) -> int:
+    """Where the versions of events begin: above those of every earlier life of this node.
+
+    Without a disk two lives may have begun within one second, and share the incarnation.
+    """
+    if record.durability is Durability.MEMORY:
+        return int(unix * EVENTS_PER_LIFE)
+    return record.incarnation * EVENTS_PER_LIFE
+
+
+def _parts(answer: Renewed) -> list[Renewed]:
+    """The answer in as many messages as fit into a datagram each; all name the same number."""
+    attempt = _encoded_bytes(max(max(answer.held, default=(0, 0))[0], max(answer.not_held, default=0)))
+    term = _encoded_bytes(max((term for _, term in answer.held), default=0))
+    most = ATTEMPTS_PER_ANSWER_BYTES // (1 + attempt + term + (attempt if answer.not_held else 0))
+    most = min(most, ATTEMPTS_PER_ANSWER)
+    longest = max(len(answer.held), len(answer.not_held), 1)
+    if longest <= most:
+        return [answer]
+    return [
+        attrs.evolve(
+            answer, held=answer.held[start : start + most], not_held=answer.not_held[start : start + most]
+        )
+        for start in range(0, longest, most)
+    ]
+
+
+def _encoded_bytes(number: int) -> int:
+    """How long a number is on the wire."""
+    return 3 if number < 1 << 16 else 5 if number < 1 << 32 else 9

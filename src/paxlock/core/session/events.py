@@ -1,0 +1,161 @@
+"""What a client's machine publishes to the shell around it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from paxlock.core.lease import Candidate
+from paxlock.core.messages import NodeMode, Waiter
+from paxlock.core.session.judgement import Judgement, State
+from paxlock.core.value import value
+from paxlock.errors import LossReason, Reason
+
+__all__ = [
+    "Answered",
+    "Barred",
+    "Changed",
+    "Ended",
+    "Extended",
+    "Failed",
+    "Granted",
+    "HandleOutcome",
+    "Lost",
+    "Mismatch",
+    "NamesFound",
+    "NodeStanding",
+    "Notice",
+    "Surveyed",
+]
+
+
+@value
+class Granted:
+    """The lease is valid: the fencing token, and until when, margin taken off, on the machine's clock."""
+
+    ticket: int
+    candidate: Candidate
+    term: int
+    deadline: float
+
+
+@value
+class Extended:
+    """Renewed: the new deadline, margin taken off."""
+
+    ticket: int
+    deadline: float
+
+
+@value
+class Lost:
+    """Valid no longer, and never again."""
+
+    ticket: int
+    reason: LossReason
+
+
+@value
+class Failed:
+    """Not acquired in the time given."""
+
+    ticket: int
+    reason: Reason
+    holder: str | None
+    detail: str
+
+
+@value
+class Barred:
+    """Not tried: this session has detached a lease of the name, and an end of a later attempt would also end
+    the handle's power to renew.
+    """
+
+    ticket: int
+
+
+@value
+class Ended:
+    """A release was heard by a quorum (``heard``), or its time to be heard is over."""
+
+    ticket: int
+    heard: bool
+
+
+@value
+class Answered:
+    """The answer to a poll, with the line of the name where it was asked for."""
+
+    ticket: int
+    judgement: Judgement
+    waiters: tuple[Waiter, ...]
+    nodes_up: int
+
+
+@value
+class NamesFound:
+    ticket: int
+    names: tuple[str, ...]
+    nodes_up: int
+
+
+@value
+class NodeStanding:
+    """One node as it describes itself; ``mode`` is None where it did not answer. ``complaint``: of whom it
+    hears and cannot work with, or nothing.
+    """
+
+    node_id: str
+    address: str
+    mode: NodeMode | None
+    sits_out: float
+    complaint: str = ""
+
+
+@value
+class Surveyed:
+    ticket: int
+    nodes: tuple[NodeStanding, ...]
+
+
+@value
+class HandleOutcome:
+    """A detached lease was renewed or released (``done``), is over, or no quorum answered (both false)."""
+
+    ticket: int
+    done: bool
+    over: bool
+
+
+@value
+class Changed:
+    """A watched name has a new state. ``term`` is the fencing token of the newest tenure known."""
+
+    ticket: int
+    name: str
+    state: State
+    term: int
+    label: str
+    data: bytes
+
+
+@value
+class Mismatch:
+    """A node answers with another configuration: nothing may be decided with it."""
+
+    explanation: str
+
+
+Notice: TypeAlias = (
+    Granted
+    | Extended
+    | Lost
+    | Failed
+    | Barred
+    | Ended
+    | Answered
+    | NamesFound
+    | Surveyed
+    | HandleOutcome
+    | Changed
+    | Mismatch
+)

@@ -1,0 +1,289 @@
+"""A client's watch: from the events of single nodes to led, free and unknown (protocol.md section 6).
+
+The states of one name never run backwards: a tenure is shown by its fencing token, and tokens only grow.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import islice
+
+import attrs
+
+from paxlock.core.lease import Candidate
+from paxlock.core.lives import UNKNOWN, Lives, outlived
+from paxlock.core.messages import Event, Seen, View, Watch
+from paxlock.core.quorum import blocking
+from paxlock.core.session.events import Changed
+from paxlock.core.session.judgement import Judgement, State, judge, knows, over
+from paxlock.core.session.outbox import Outbox
+from paxlock.core.value import value
+
+__all__ = [
+    "LOOK_PAUSE_S",
+    "WATCH_LAPSE_S",
+    "WATCH_REFRESH_S",
+    "LookTimer",
+    "SeenEvents",
+    "WatchTimer",
+    "Watcher",
+]
+
+WATCH_REFRESH_FIRST_S = 0.02
+WATCH_REFRESH_S = 1.0
+FIRST_ANSWER_S = 1.0
+WATCH_LAPSE_S = 3.5
+WATCH_NAMES_MAX = 100_000
+WATCH_NAMES_LOOKED_AT = 64
+CHECKS_MAX = 16
+LOOKED_AT_ONCE = 256
+LOOK_PAUSE_S = 0.002
+SEEN_BYTES = 900
+SEEN_EACH_BYTES = 12  #: what a version and its frame take at most
+
+
+@value
+class LookTimer:
+    """More names are to be looked at again."""
+
+    ticket: int
+
+
+@value
+class WatchTimer:
+    """The subscription wants refreshing, or a node has not been heard for too long."""
+
+    ticket: int
+
+
+@attrs.define(eq=False)
+class Shown:
+    """What the watcher was told last of one name."""
+
+    state: State = State.UNKNOWN
+    candidate: Candidate | None = None
+    term: int = 0
+    told: bool = False
+    released: Candidate | None = None  #: the last one whose Release was seen: it is over for good
+    released_term: int = 0
+    before: dict[str, View] = attrs.field(factory=dict)  #: what others than its nodes said when it was told
+
+
+@attrs.define(eq=False)
+class Watcher:
+    """One watch of a name or of a prefix."""
+
+    ticket: int
+    pattern: str
+    prefix: bool
+    nodes: tuple[str, ...]
+    since: float
+    heard: dict[str, float] = attrs.field(factory=dict)
+    views: dict[str, dict[str, tuple[int, View, Lives]]] = attrs.field(factory=dict)
+    shown: dict[str, Shown] = attrs.field(factory=dict)
+    checks: dict[int, tuple[str, dict[str, int]]] = attrs.field(factory=dict)
+    refresh: float = WATCH_REFRESH_FIRST_S
+    _led: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: names shown as led
+    _uneven: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: of which not all nodes say the same
+    _looked_with: tuple[frozenset[str], bool] | None = None
+    _to_look_at: list[str] = attrs.field(factory=list)
+
+    def subscription(self, request: int) -> Watch:
+        return Watch(request, self.ticket, self.pattern, self.prefix, int(WATCH_LAPSE_S * 1000))
+
+    def stands(self, node: str, now: float) -> None:
+        """A node says that the subscription stands there."""
+        self.heard[node] = now
+
+    def next_refresh(self) -> float:
+        """Soon while nodes are missing at the start, then at the steady pace."""
+        interval = self.refresh
+        all_heard = len(self.heard) == len(self.nodes)
+        self.refresh = WATCH_REFRESH_S if all_heard else min(self.refresh * 2.0, WATCH_REFRESH_S)
+        return WATCH_REFRESH_S if all_heard else interval
+
+    def event(self, node: str, message: Event, now: float, lives: Lives = UNKNOWN) -> Seen | None:
+        """Take an event; the answer acknowledges it. Older versions of a view change nothing."""
+        name = message.view.name
+        if not (name.startswith(self.pattern) if self.prefix else name == self.pattern):
+            return None
+        if name not in self.views and len(self.views) >= WATCH_NAMES_MAX and not self._forget_one():
+            return None
+        self.heard[node] = now
+        views = self.views.setdefault(name, {})
+        known = views.get(node)
+        if known is None or known[0] <= message.version:
+            views[node] = (message.version, message.view, lives)
+        self._note_release(name, message.view)
+        return Seen(message.watch, ((name, message.version),))
+
+    def _note_release(self, name: str, view: View) -> None:
+        """Keep that a candidate is over, whatever this node tells next and others go on telling."""
+        if view.released and view.lease is not None:
+            shown = self.shown.setdefault(name, Shown())
+            if view.lease_term >= shown.released_term:
+                shown.released, shown.released_term = view.lease.candidate, view.lease_term
+
+    def doubtful(self, now: float) -> dict[str, list[str]]:
+        """Of a prefix, the names shown as led that are to be asked for again, and at which nodes.
+
+        A node that has forgotten a name, or has lost its memory, says nothing of it any more, and its last
+        word would count for ever. One in turn, and those of which not all nodes say the same.
+        """
+        if not self.prefix or not self._led:
+            return {}
+        self._led.move_to_end(next(iter(self._led)))
+        names = [next(reversed(self._led)), *islice(self._uneven, CHECKS_MAX)]
+        for name in names[1:]:
+            self._uneven.move_to_end(name)
+        return {name: self._saying(name) for name in names}
+
+    def _saying(self, name: str) -> list[str]:
+        """The nodes that speak for the lease that is shown."""
+        candidate = self.shown[name].candidate
+        views = self.views.get(name, {})
+        return [node for node in views if candidate is not None and knows(views[node][1], candidate)]
+
+    def check(self, request: int, name: str) -> None:
+        """Nodes are asked for their views of the name."""
+        views = self.views.get(name, {})
+        self.checks[request] = (name, {node: version for node, (version, _, _) in views.items()})
+
+    def checked(self, node: str, view: View, lives: Lives = UNKNOWN) -> bool:
+        """Take the answer of a node, unless an event has told more since it was asked."""
+        name, asked = self.checks.get(view.request, ("", {}))
+        views = self.views.get(name, {})
+        if view.name != name or node not in views or views[node][0] != asked.get(node):
+            return False
+        views[node] = (views[node][0], view, lives)
+        self._note_release(name, view)
+        return True
+
+    def _forget_one(self) -> bool:
+        """Make room for a name by forgetting one that was told to be free; those led go to the end."""
+        for name in list(islice(self.views, WATCH_NAMES_LOOKED_AT)):
+            views = self.views.pop(name)
+            shown = self.shown.get(name)
+            if shown is not None and shown.state is State.FREE:
+                del self.shown[name]
+                return True
+            self.views[name] = views
+        return False
+
+    def in_touch(self, now: float) -> bool:
+        """Whether enough nodes have been heard of late to say anything at all."""
+        return len(self._fresh(now)) >= blocking(len(self.nodes))
+
+    def look(self, name: str, now: float) -> Changed | None:
+        """The new state of a name, if it differs from the one told last."""
+        changed = self._look(name, now)
+        # What is asked for again follows from what is shown: no refresh looks at all names for it.
+        if self.shown[name].state is not State.LED:
+            self._led.pop(name, None)
+            self._uneven.pop(name, None)
+            return changed
+        self._led.setdefault(name)
+        if self._fresh(now).issubset(self._saying(name)):
+            self._uneven.pop(name, None)
+        else:
+            self._uneven.setdefault(name)
+        return changed
+
+    def _look(self, name: str, now: float) -> Changed | None:
+        shown = self.shown.setdefault(name, Shown())
+        if not self.in_touch(now):
+            if not shown.told and now < self.since + FIRST_ANSWER_S:
+                return None  # the first change is the present state: give the nodes time to tell it
+            return self._tell(name, shown, State.UNKNOWN, None)
+        fresh = self._fresh(now)
+        said = {node: told for node, told in self.views.get(name, {}).items() if node in fresh}
+        gone = outlived({node: lives for node, (_, _, lives) in said.items()})
+        views = {node: view for node, (_, view, _) in said.items() if node not in gone}
+        judgement = judge(views, len(self.nodes))
+        lease = judgement.lease
+        # Views of different moments: what nobody knows to be chosen may have been gone from one node before
+        # another took it, and its term would hide the tokens of those who hold (section 6).
+        known = lease is not None and judgement.chosen and judgement.term >= shown.term
+        if known and lease is not None and lease.candidate != shown.released:
+            changed = self._tell(name, shown, State.LED, judgement)
+            if changed is not None:
+                shown.before = {node: v for node, v in views.items() if not knows(v, lease.candidate)}
+            return changed
+        if shown.state is State.LED and shown.candidate is not None:
+            # What a node said before is no end of it: those of its nodes that let go say so (section 6).
+            since = {node: view for node, view in views.items() if shown.before.get(node) != view}
+            if over(since, len(self.nodes), shown.candidate, shown.term):
+                return self._tell(name, shown, State.FREE, None)
+            return None
+        if judgement.state is State.FREE and (not self.prefix or shown.term):
+            return self._tell(name, shown, State.FREE, None)
+        return None
+
+    def look_around(self, now: float) -> None:
+        """All names are to be looked at again, if the nodes that count are others than when that was done
+        last: what a name is follows from what they have said, and that is looked at when it comes.
+        """
+        fresh = frozenset(self._fresh(now))
+        waits = len(fresh) < blocking(len(self.nodes)) and now < self.since + FIRST_ANSWER_S
+        if (fresh, waits) != self._looked_with:
+            self._looked_with = (fresh, waits)
+            self._to_look_at = list(self.views)
+            if not self.prefix and self.pattern not in self.views:
+                self._to_look_at.append(self.pattern)
+            self._to_look_at.reverse()
+
+    def look_on(self, now: float) -> list[Changed]:
+        """Look at some of them; those that have changed. There are more while ``to_look_at`` says so."""
+        some = [self._to_look_at.pop() for _ in range(min(LOOKED_AT_ONCE, len(self._to_look_at)))]
+        found = (self.look(name, now) for name in some if name in self.views or not self.prefix)
+        return [changed for changed in found if changed is not None]
+
+    @property
+    def to_look_at(self) -> int:
+        """How many names are still to be looked at again."""
+        return len(self._to_look_at)
+
+    def _fresh(self, now: float) -> set[str]:
+        return {node for node, at in self.heard.items() if now - at < WATCH_LAPSE_S}
+
+    def _tell(self, name: str, shown: Shown, state: State, judgement: Judgement | None) -> Changed | None:
+        lease = judgement.lease if judgement is not None else None
+        term = judgement.term if judgement is not None else shown.term
+        if shown.told and shown.state is state and shown.term == term:
+            return None
+        if lease is not None:
+            shown.candidate = lease.candidate
+        shown.state, shown.term, shown.told = state, term, True
+        label, data = (lease.label, lease.data) if lease is not None else ("", b"")
+        return Changed(self.ticket, name, state, term, label, data)
+
+
+class SeenEvents:
+    """The events that have come in one turn: acknowledged together, many in one message."""
+
+    __slots__ = ("_versions",)
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[str, int], dict[str, int]] = {}  #: by node and watch
+
+    def __bool__(self) -> bool:
+        return bool(self._versions)
+
+    def note(self, node: str, seen: Seen) -> None:
+        """To be told with the others."""
+        self._versions.setdefault((node, seen.watch), {}).update(seen.versions)
+
+    def tell(self, out: Outbox) -> None:
+        """Tell each node what has come since this was done last."""
+        for (node, watch), versions in self._versions.items():
+            some: list[tuple[str, int]] = []
+            room = SEEN_BYTES
+            for name, version in versions.items():
+                size = len(name.encode()) + SEEN_EACH_BYTES
+                if size > room:
+                    out.send(node, Seen(watch, tuple(some)))
+                    some, room = [], SEEN_BYTES
+                room -= size
+                some.append((name, version))
+            out.send(node, Seen(watch, tuple(some)))
+        self._versions.clear()

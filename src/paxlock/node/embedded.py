@@ -1,0 +1,78 @@
+"""A node embedded in a program, which is then a client of its cell too.
+
+async with paxlock.open_node(config) as node:
+    async with node.campaign("primary", data=b"10.0.0.7:8080") as held:
+        await run_primary(fencing_token=held.term)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from types import MappingProxyType
+
+from paxlock.client.client import Client
+from paxlock.client.opening import open_as
+from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
+from paxlock.core.messages import NodeMode
+from paxlock.node.server import Service, run_service
+from paxlock.runtime.clock import Clock
+from paxlock.runtime.environment import world_of
+from paxlock.wire.transport import Transport
+
+__all__ = ["Node", "open_node"]
+
+
+class Node(Client):
+    """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ..."""
+
+    def __init__(
+        self, service: Service, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock
+    ) -> None:
+        super().__init__(cell, session, label=label, transport=transport, clock=clock)
+        self._service = service
+
+    @property
+    def node_id(self) -> str:
+        """Which node of the cell this is."""
+        return self._service.config.node_id
+
+    @property
+    def mode(self) -> NodeMode:
+        """STARTING, RECOVERING (sitting out) or SERVING."""
+        self.check_process()
+        return self._service.replica.mode
+
+    async def wait_serving(self) -> None:
+        """Wait until this node serves."""
+        self.check_process()
+        await self._service.serving.wait()
+
+    def node_statistics(self) -> Mapping[str, int]:
+        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+        self.check_process()
+        return MappingProxyType({**self._service.replica.statistics(), **self._service.endpoint.statistics()})
+
+
+@asynccontextmanager
+async def open_node(
+    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+) -> AsyncIterator[Node]:
+    """Run a node of the cell in this program, and be a client of the cell: embedded election.
+
+    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards.
+    Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
+    ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile.
+
+    Raises ConfigError and StoreError, with a sentence that says what to do.
+    """
+    assert isinstance(config.cell, Cell)
+    if label is not None:
+        check_label(label)
+    async with run_service(config, create=create, join=join) as service:
+        settings = client_settings(config.cell, environ={})
+        world = world_of(member.address for member in config.cell.members)
+        make = partial(world.kind(Node), service)
+        async with open_as(make, settings, world=world, label=label) as node:
+            yield node

@@ -1,0 +1,311 @@
+"""A node that serves: the trio shell of a Replica (core/node/replica.py).
+
+A process that does nothing else loads nothing of the client: that is a third of what paxlock has to load, and
+a cell starts as fast as its nodes do.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
+from typing import TypeVar
+
+import attrs
+import trio
+
+from paxlock.config.cell import Cell, NodeConfig
+from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.messages import NodeMode
+from paxlock.core.node.recovery import Start, begin
+from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
+from paxlock.errors import StoreError
+from paxlock.forks import Life
+from paxlock.runtime.clock import Clock
+from paxlock.runtime.driver import Driver, attended, in_thread
+from paxlock.runtime.environment import world_of
+from paxlock.runtime.families import check_families, out_of_reach
+from paxlock.runtime.resolving import Whereabouts, keyring_of, resolve_members
+from paxlock.store.folder import MemoryStore, StoreLike
+from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.strangers import Stranger
+from paxlock.wire.transport import Address, Transport
+
+__all__ = ["Service", "run_service", "serve_node"]
+
+RUN_BYTES = 16
+COMPLAINTS_MAX = 64
+Report = Callable[[str], None]
+Task = Callable[[], Awaitable[None]]
+T = TypeVar("T")
+
+
+class Service:
+    """One running replica with its store: what ``open_node`` and ``serve_node`` have in common."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        start: Start,
+        run: bytes,
+        store: StoreLike,
+        transport: Transport,
+        clock: Clock,
+        report: Report,
+    ) -> None:
+        assert isinstance(config.cell, Cell)
+        cell = config.cell
+        self.config = config
+        self.serving = trio.Event()
+        self._store = store
+        self._clock = clock
+        self._report = report
+        self._to_write: NodeRecord | None = None
+        self._wanted = trio.Event()
+        self.broken = False
+        self._complaints: set[str] = set()
+        self.life = Life()
+        self._whereabouts: Whereabouts
+        self._told_of: set[str] = set()
+        sender = NodeSender(config.node_id, start.record.incarnation, run)
+        settings = ReplicaSettings(
+            node_id=config.node_id,
+            members=cell.members,
+            max_ttl_ms=cell.max_ttl_ms,
+            drift_ppm=cell.drift_ppm,
+            grace_ms=cell.grace_ms,
+            wall_offset=time.time() - clock.now(),
+        )
+        self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
+        self.endpoint = Endpoint(
+            sender,
+            keyring_of(cell.keys),
+            cell_id=cell.cell_id,
+            epoch=cell.epoch,
+            members={},
+            wall_offset=settings.wall_offset,
+        )
+        self.transport = transport
+        self.driver = Driver(
+            self.replica,
+            self.endpoint,
+            transport,
+            clock,
+            publish=self._publish,
+            persist=self._persist,
+        )
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return (self.driver.run, self.write, self._whereabouts.keep)
+
+    def minded(self, task: Task) -> Task:
+        """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
+
+        async def run() -> None:
+            try:
+                await task()
+            except Exception:
+                self.broken = True
+                raise
+
+        return run
+
+    async def resolve(self) -> None:
+        """Find the other members. A name that cannot be resolved yet is tried again later."""
+        cell = self.config.cell
+        found = await resolve_members(cell.members)
+        self._whereabouts = Whereabouts(cell, self.endpoint, found, moved=self._check_reach)
+
+    def _check_reach(self, found: Mapping[str, Sequence[Address]]) -> None:
+        """Say once which other nodes cannot be reached from here, and when that has changed."""
+        missing = out_of_reach(self.config.node_id, found, self.transport)
+        for node_id in sorted(missing.keys() - self._told_of):
+            self._report(missing[node_id])
+        self._told_of = set(missing)
+
+    async def write(self) -> None:
+        """Make records durable, in order, off the path of everything else."""
+        while True:
+            while self._to_write is not None and not self.life.over:
+                record, self._to_write = self._to_write, None
+                await _apart(self._store, partial(self._store.write_record, record))
+                self.replica.persisted(record, self._clock.now())
+                self.driver.poke()
+            self._wanted = trio.Event()
+            await self._wanted.wait()
+
+    def _persist(self, record: object) -> None:
+        assert isinstance(record, NodeRecord)
+        self._to_write = record
+        self._wanted.set()
+
+    def _publish(self, notice: object) -> None:
+        name = self.config.node_id
+        match notice:
+            case ModeChanged(NodeMode.SERVING):
+                self.serving.set()
+                self._report(f"node {name} serves")
+            case ModeChanged(NodeMode.RECOVERING, sits_out):
+                self._report(
+                    f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
+                )
+            case ModeChanged(NodeMode.STARTING, joins=True):
+                self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
+            case ModeChanged(NodeMode.STARTING):
+                if self.replica.record.membership is Membership.CREATING:
+                    self._report(f"node {name} waits for the other nodes of the new cell")
+            case Unconfirmed():
+                self._report(
+                    f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
+                    "this is the newest: if the data folder is a backup that was restored, stop it and start "
+                    "it with --join"
+                )
+            case Stranger():
+                self._complain(notice)
+            case MemoryLost(explanation):
+                raise StoreError(explanation)
+            case _:
+                raise AssertionError(notice)
+
+    def _complain(self, stranger: Stranger) -> None:
+        """Say once that somebody cannot be understood; whoever asks for the state of this node hears it."""
+        if stranger.explanation not in self._complaints and len(self._complaints) < COMPLAINTS_MAX:
+            self._complaints.add(stranger.explanation)
+            self._report(f"WARNING: {stranger.explanation}")
+        if stranger.members:
+            self.replica.complain(stranger.short, self._clock.now())
+
+    async def stop(self) -> None:
+        """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
+        snapshot = self.replica.stop(self._clock.now())
+        if snapshot is None or self.config.durability is Durability.MEMORY:
+            return
+        record = attrs.evolve(self.replica.record, clean=True)
+        await _apart(self._store, lambda: self._store.write_snapshot(snapshot))
+        await _apart(self._store, lambda: self._store.write_record(record))
+
+
+async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
+    """Do in a thread what may wait for a disk; what is in memory needs none."""
+    if isinstance(store, MemoryStore):
+        await trio.lowlevel.checkpoint()
+        return work()
+    return await in_thread(work)
+
+
+async def _second(durability: Durability, *, join: bool) -> int:
+    """The unix second of this start. Where it becomes the incarnation no other start may have it: two runs
+    with one incarnation cannot be told apart by those who hear late datagrams of the first.
+    """
+    now = time.time()
+    if durability is not Durability.MEMORY and not join:
+        return int(now)
+    second = int(now) + 1
+    await trio.sleep(second - now)
+    return second
+
+
+def _begin(
+    config: NodeConfig,
+    store: StoreLike,
+    durability: Durability,
+    run: bytes,
+    unix_seconds: int,
+    *,
+    create: bool,
+    join: bool,
+) -> Start:
+    """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
+    assert isinstance(config.cell, Cell)
+    cell = config.cell
+    previous = store.read_record()
+    snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
+    start = begin(
+        previous,
+        snapshot,
+        cell_id=cell.cell_id,
+        epoch=cell.epoch,
+        node_id=config.node_id,
+        nodes=len(cell.members),
+        max_ttl_ms=cell.max_ttl_ms,
+        drift=cell.drift_ppm / 1e6,
+        durability=durability,
+        unix_seconds=unix_seconds,
+        run=run,
+        create=create,
+        join=join,
+    )
+    store.write_record(start.record)
+    return start
+
+
+@asynccontextmanager
+async def run_service(
+    config: NodeConfig,
+    *,
+    create: bool = False,
+    join: bool = False,
+    report: Report | None = None,
+    transport: Transport | None = None,
+    store: StoreLike | None = None,
+    clock: Clock | None = None,
+    fresh_cell: bool = False,
+) -> AsyncIterator[Service]:
+    """Run a node around a body; leaving it is a clean stop.
+
+    A ``fresh_cell``, made in this process and gone with it, has no past: its nodes keep their record in
+    memory and need not sit out.
+    """
+    assert isinstance(config.cell, Cell)
+    check_families(config)
+    world = world_of(member.address for member in config.cell.members)
+    clock = clock or world.clock()
+    if transport is None:
+        transport = await world.bind(config)
+    opened = store
+    try:
+        if opened is None:
+            opened = await world.open_store(config, create_folder=create or join)
+        found = opened
+        run = secrets.token_bytes(RUN_BYTES)
+        durability = Durability.RECORD if fresh_cell else Durability(config.durability)
+        second = await _second(durability, join=join)
+        start = await _apart(
+            found, lambda: _begin(config, found, durability, run, second, create=create, join=join)
+        )
+        service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
+        await service.resolve()
+        try:
+            async with attended(*(service.minded(task) for task in service.tasks)):
+                yield service
+        finally:
+            # Nothing runs any more, so nothing is answered after this moment. A fork of this process that
+            # unwinds stops nothing: the node goes on in its parent.
+            if not service.broken and not service.life.over:
+                with trio.CancelScope(shield=True):
+                    await service.stop()
+    finally:
+        transport.close()
+        if store is None and opened is not None:
+            opened.close()
+
+
+async def serve_node(
+    config: NodeConfig,
+    *,
+    create: bool = False,
+    join: bool = False,
+    report: Report | None = None,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve as a node until cancelled: then stop cleanly. ``report`` gets sentences for people.
+
+    The task has started when the node's socket is bound. Raises ConfigError and StoreError.
+    """
+    async with run_service(config, create=create, join=join, report=report) as service:
+        task_status.started(service)
+        await trio.sleep_forever()

@@ -1,0 +1,1 @@
+"""The trio parts that clients and nodes share."""

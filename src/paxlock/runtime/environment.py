@@ -1,0 +1,132 @@
+"""What clients and nodes stand on: the sockets of this host, its clock of leases, its disk.
+
+A virtual cell (paxlock.testing) puts another world in the place of this one, for its own addresses and within
+its own trio run: so the program under test opens clients and nodes by the same calls as ever.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import trio
+
+from paxlock.config.cell import NodeConfig
+from paxlock.config.syntax import normal_address
+from paxlock.core.durable import Durability
+from paxlock.errors import ConfigError
+from paxlock.runtime.clock import BootClock, Clock
+from paxlock.runtime.driver import in_thread
+from paxlock.store.folder import MemoryStore, Store, StoreLike
+from paxlock.wire.transport import Address, Transport, bind_all, resolve
+
+__all__ = ["World", "default_label", "open_store", "stand_in", "world_of"]
+
+T = TypeVar("T")
+
+
+class World:
+    """The real one."""
+
+    def clock(self) -> Clock:
+        """The clock of leases for one client or node."""
+        return BootClock()
+
+    def label(self) -> str:
+        """Who somebody is who did not say so."""
+        return default_label()
+
+    def kind(self, kind: type[T]) -> type[T]:
+        """What is made where a ``kind`` of client is opened: itself, or a subclass."""
+        return kind
+
+    def bind_beside(self, addresses: Sequence[Address], *, named: bool = False) -> Transport:
+        """A transport for a client, from which these addresses can be reached; and others, where nodes are
+        ``named``: tomorrow a host name may have an address of the other family.
+        """
+        hosts = [host for host, _ in addresses] or ["127.0.0.1"]
+        local = all(host.startswith("127.") or host == "::1" for host in hosts)
+        own = {False: "127.0.0.1", True: "::1"} if local else {False: "0.0.0.0", True: "::"}
+        families = dict.fromkeys([":" in host for host in hosts] + [False, True] * named)
+        try:
+            transport = bind_all([(own[family], 0) for family in families])
+        except ConfigError as error:
+            if any(":" not in host for host in hosts):
+                raise
+            raise ConfigError(
+                "the nodes have IPv6 addresses only, and this host cannot use IPv6: "
+                "give them names or addresses that it can reach"
+            ) from error
+        return transport
+
+    async def bind(self, config: NodeConfig) -> Transport:
+        """The transport of a node. Raises ConfigError where its address cannot be bound."""
+        addresses = await resolve(config.bind_address)
+        if not addresses:
+            raise ConfigError(f"{config.bind_address!r} has no address to listen on")
+        if addresses[0][0] == "::":
+            addresses.append(("0.0.0.0", addresses[0][1]))  # all addresses, of both families
+        return bind_all(addresses)
+
+    async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
+        """What a node keeps its record in; in a thread, which may wait for a disk. Raises StoreError."""
+        return await in_thread(lambda: open_store(config, create_folder=create_folder))
+
+
+def default_label() -> str:
+    """Who is this, for people: host and process."""
+    return f"{os.uname().nodename}:{os.getpid()}"[:64]
+
+
+def open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
+    """The data folder of a node, or what stands for it in memory. Raises StoreError."""
+    if config.durability is Durability.MEMORY:
+        if config.data_dir is not None and config.data_dir.exists():
+            _spoil(config.data_dir)
+        return MemoryStore()
+    assert config.data_dir is not None
+    return Store.open(config.data_dir, create_folder=create_folder)
+
+
+def _spoil(folder: Path) -> None:
+    """A run in memory outdates what a clean stop left on disk: the next start from it must not trust it."""
+    store = Store.open(folder, create_folder=False)
+    try:
+        record = store.read_record()
+        if record is not None and record.clean:
+            store.write_record(attrs.evolve(record, clean=False))
+    finally:
+        store.close()
+
+
+_REAL = World()
+# Of this trio run, the newest last: the addresses of the nodes in there, and the world.
+_STAND_INS: trio.lowlevel.RunVar[tuple[tuple[frozenset[Address], World], ...]] = trio.lowlevel.RunVar(
+    "paxlock worlds", ()
+)
+
+
+@contextmanager
+def stand_in(world: World, addresses: Iterable[str]) -> Iterator[None]:
+    """Within the block and this trio run, whoever looks for nodes at these addresses is in ``world``."""
+    entry = frozenset(map(normal_address, addresses)), world
+    _STAND_INS.set((*_STAND_INS.get(), entry))
+    try:
+        yield
+    finally:
+        _STAND_INS.set(tuple(one for one in _STAND_INS.get() if one is not entry))
+
+
+def world_of(addresses: Iterable[str]) -> World:
+    """The world in which there are nodes at these addresses."""
+    stand_ins = _STAND_INS.get()
+    if stand_ins:
+        wanted = frozenset(map(normal_address, addresses))
+        for known, world in stand_ins:
+            if known & wanted:
+                return world
+    return _REAL

@@ -1,0 +1,40 @@
+"""The limits of the shipped code, lowered for the time of a run so that what lies beyond them is common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from paxlock.core.node import acceptor, recovery, replica
+from paxlock.core.node import forgetting as graveyard
+from paxlock.core.node import line as queue
+from paxlock.core.session import tenures as lease_manager
+from paxlock.simulator.scenario import Scenario
+from paxlock.wire import endpoint
+
+__all__ = ["small_limits"]
+
+
+@contextmanager
+def small_limits(scenario: Scenario) -> Iterator[None]:
+    """Within this block: the limits of this scenario. Split Renews and their answers, a ceiling that is often
+    reached, a full line, sessions and names that are forgotten.
+    """
+    changed: tuple[tuple[Any, str, float], ...] = (
+        (lease_manager, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
+        (acceptor, "CEILING_STEP_TERMS", scenario.ceiling_step),
+        (recovery, "CEILING_STEP_TERMS", scenario.ceiling_step),
+        (graveyard, "TOMBSTONE_S", scenario.tombstone),
+        (queue, "LINE_MAX_ENTRIES", scenario.line_max),
+        (replica, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
+        (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),
+    )
+    shipped = [getattr(module, name) for module, name, _ in changed]
+    for module, name, value in changed:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name, _), value in zip(changed, shipped, strict=True):
+            setattr(module, name, value)

@@ -1,0 +1,63 @@
+"""``python -m tests.exploration``: explore a space, or find the planted bugs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.exploration import BOUNDS, explore
+from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
+from tests.exploration.planted import FOUND_IN, find
+from tests.exploration.search import Report
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the figures; 1 where a rule was broken, or a planted bug was not found."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.exploration", description="Explore every order of events in bounds."
+    )
+    parser.add_argument(
+        "--bounds", choices=sorted({*BOUNDS, *LIVES_BOUNDS}), default="small", help="the space to explore"
+    )
+    parser.add_argument("--minutes", type=float, default=60.0, help="when to stop (60)")
+    parser.add_argument("--memory", type=float, default=8192.0, metavar="MIB", help="where to stop (8192)")
+    parser.add_argument("--whole", action="store_true", help="every state, also those that count as one")
+    parser.add_argument("--planted", action="store_true", help="find the planted bugs, each in its bounds")
+    parser.add_argument("--trace", action="store_true", help="with --planted: show the way to each")
+    options = parser.parse_args(arguments)
+    if options.planted:
+        return _find_all(options.minutes, trace=options.trace)
+    if options.bounds in LIVES_BOUNDS:
+        return _print(explore_lives(LIVES_BOUNDS[options.bounds], minutes=options.minutes))
+    report = explore(
+        BOUNDS[options.bounds],
+        minutes=options.minutes,
+        memory_mib=options.memory,
+        condensed=not options.whole,
+    )
+    return _print(report)
+
+
+def _print(report: Report | LivesReport) -> int:
+    print(report)
+    for line in report.script:
+        print(f"  {line}")
+    return 1 if report.violation else 0
+
+
+def _find_all(minutes: float, *, trace: bool) -> int:
+    missed = 0
+    for name, bounds in FOUND_IN.items():
+        report = find(name, minutes=minutes)
+        missed += not report.violation
+        found = f"{report.violation} ({len(report.script)} steps, {report.states} states)"
+        print(f"{name} in {bounds}: {found if report.violation else 'NOT FOUND'}", flush=True)
+        for line in report.script if trace else ():
+            print(f"  {line}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,466 @@
+"""Bugs planted in candidates, holders, watchers and questions (protocol.md sections 3, 5 and 6)."""
+
+from __future__ import annotations
+
+from tests.planted.figures import CALM, CROWD, CUT_OFF, PAUSES, RESTARTS, ROLLING, SPLIT
+from tests.planted.mutations import Edit, Mutation
+
+__all__ = ["IN_SESSIONS"]
+
+IN_SESSIONS: tuple[Mutation, ...] = (
+    Mutation(
+        "released-while-valid",
+        "S2: a holder sends Release to a node that does not hold its lease, and stays valid",
+        (
+            Edit(
+                "session.campaigns",
+                "Contender.renewed",
+                "self._proposals.accepts(attempt, [node], now)",
+                "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
+            ),
+        ),
+        seed=14,
+        changes=RESTARTS,
+    ),
+    Mutation(
+        "goes-on-after-release",
+        "S2: a candidate that gives way goes on under the same identity",
+        (
+            Edit(
+                "session.campaigns",
+                "Contender._give_way",
+                "self._end(attempt, now)\n"
+                "    self._new_attempt(self._names[wish.name], wish, now, after=attempt)\n"
+                "    return True",
+                "for node in self._nodes:\n"
+                "        self._out.send(node, Release(0, wish.name, attempt.candidate, attempt.last_term))\n"
+                "    return False",
+            ),
+        ),
+        changes=CROWD,
+    ),
+    Mutation(
+        "mixed-terms",
+        "S3: acceptances of different terms are counted together before the first validity",
+        (
+            Edit(
+                "session.proposer", "Proposer.took", "taken.term == term and taken.sent_at", "taken.sent_at"
+            ),
+            Edit(
+                "session.proposer",
+                "Proposer._together",
+                "taken.term == term and taken.sent_at",
+                "taken.sent_at",
+            ),
+            Edit("session.campaigns", "Contender._chosen", "if took.term == proposer.term", "if True"),
+        ),
+        changes=SPLIT,
+    ),
+    Mutation(
+        "counted-from-the-last-sending",
+        "S4: an old number counts from the newest sending",
+        (
+            Edit(
+                "session.tenures",
+                "Numbers.sent_at",
+                'return self._sent.get(number, float("-inf"))',
+                "return self._order[-1][0]",
+            ),
+        ),
+        seed=0,
+        changes=CUT_OFF,
+    ),
+    Mutation(
+        "counted-from-the-answer",
+        "S4: an acknowledgement counts from the moment of its arrival",
+        (
+            Edit(
+                "session.tenures",
+                "LeaseManager.renewed",
+                "sent_at = self._numbers.sent_at(message.seq)",
+                "sent_at = now",
+            ),
+            Edit(
+                "session.campaigns",
+                "Contender.accepted",
+                "sent_at = self._numbers.sent_at(message.seq)",
+                "sent_at = now",
+            ),
+        ),
+        seed=5,
+        changes=CUT_OFF,
+    ),
+    Mutation(
+        "messages-counted",
+        "S10: every message is a vote",
+        (
+            Edit(
+                "session.proposer",
+                "Proposer.took",
+                "self.taken[node] = Taken(",
+                'self.taken[f"{node} {len(self.taken)}"] = Taken(',
+            ),
+        ),
+        seed=1,
+        changes={"repeated": 0.3, "clients": 4, "loss": 0.2},
+    ),
+    Mutation(
+        "quorum-of-an-address-list",
+        "S14: a client counts a majority of the addresses that it was given",
+        (
+            Edit(
+                "session.session",
+                "SessionSettings.nodes",
+                "for member in self.members",
+                "for member in self.members[int(self.label[-1]) % len(self.members) :][:1]",
+            ),
+        ),
+    ),
+    Mutation(
+        "no-withdrawal",
+        "L2: nobody gives way where votes are split",
+        (Edit("session.proposer", "Proposer.must_withdraw", "if not self.occupies:", "if True:"),),
+        seed=3,
+        changes={
+            **CALM,
+            "clients": 6,
+            "think": 0.005,
+            "wishes_max": 3,
+            "once": 0.0,
+            "limited": 0.0,
+            "late": 0.0,
+            "hold_for_ever": 0.0,
+            "hold_max": 0.01,
+            "max_ttl_ms": 1000,
+            "ttl_min_ms": 800,
+            "delay_max": 0.002,
+            "grace_ms": 16,
+            "faulty_for": 0.2,
+            "handoff_max": 0.5,
+        },
+    ),
+    Mutation(
+        "revived",
+        "section 3: a lease that has lapsed is revived by a late answer",
+        (
+            Edit("session.tenures", "LeaseManager.lapse", "return tenure\n", "return None\n"),
+            Edit(
+                "session.tenures",
+                "LeaseManager.renewed",
+                "tenure is None or tenure.lapsed(now)",
+                "tenure is None",
+            ),
+        ),
+        test="tests/paper/test_section_3_proposer.py::test_s3_a_lapsed_lease_is_over_for_ever",
+    ),
+    Mutation(
+        "drift-left-out",
+        "section 3: the holder counts on the whole ttl, whatever the clocks",
+        (
+            Edit(
+                "lease",
+                "Timing.for_ttl",
+                "span = ttl * (1.0 - drift) / (1.0 + drift)",
+                "span = ttl",
+            ),
+        ),
+        seed=20,
+        changes=PAUSES,
+    ),
+    Mutation(
+        "one-node-says-free",
+        "section 6: a watcher takes one node's word, or timer, for the end of a tenure",
+        (Edit("session.watches", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
+        changes={
+            **CALM,
+            "watchers": 2,
+            "disk_losses": 6.0,
+            "hold_max": 0.3,
+            "hold_for_ever": 0.3,
+            "max_ttl_ms": 250,
+            "away_max": 0.03,
+            "clients": 3,
+            "faulty_for": 1.5,
+        },
+    ),
+    Mutation(
+        "free-after-one-round",
+        "section 6: views of one round say free",
+        (Edit("session.queries", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
+        test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
+    ),
+    Mutation(
+        "led-after-one-round",
+        "section 6: views of one round say led, though nobody knows the lease to be chosen",
+        (Edit("session.queries", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
+    ),
+    Mutation(
+        "shown-as-chosen-in-a-higher-term",
+        "section 6: a lease held in a higher term than it was chosen in is shown as chosen in it",
+        (
+            Edit(
+                "node.learner",
+                "Learner.view",
+                "chosen = known.term >= lease_term or bool(lease.token)",
+                "chosen = True",
+            ),
+        ),
+        test="tests/unit/test_learner.py"
+        "::test_a_lease_held_in_a_higher_term_than_it_was_chosen_in_is_not_shown_as_chosen_in_that",
+    ),
+    Mutation(
+        "held-against-a-higher-token",
+        "section 6: a node speaks for a lease in a lower term than the token of another that it knows",
+        (Edit("node.learner", "Chosen.ends", "self.lease.token > term and", "False and"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds",
+    ),
+    Mutation(
+        "split-by-old-news",
+        "section 5: what was said of a holder before it left makes a split of the votes",
+        (Edit("session.proposer", "Proposer._left", "if occupant is None or", "if True or"),),
+        test="tests/paper/test_section_5_standing.py::test_l2_it_withdraws_once_the_holder_is_named_again",
+    ),
+    Mutation(
+        "poll-of-stale-views",
+        "section 6: an answer to the first round of a poll counts in the second",
+        (
+            Edit(
+                "session.queries",
+                "PollQuery._note",
+                "life, self.requests[-1],",
+                "life, 0,",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
+    ),
+    Mutation(
+        "poll-of-two-lives",
+        "section 6: what a node said before it was started again counts with what it says now",
+        (
+            Edit(
+                "session.queries",
+                "PollQuery._note",
+                "(candidate, term, life)",
+                "(candidate, term, said.life)",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_was_started_again_has_not_said_it_twice",
+    ),
+    Mutation(
+        "poll-that-gives-up",
+        "section 6: a poll is unknown as soon as all nodes have answered and do not agree",
+        (
+            Edit(
+                "session.queries",
+                "PollQuery.result",
+                "owing = set(self.nodes) - self._recovering",
+                "owing = self.open - self._recovering",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree",
+    ),
+    Mutation(
+        "list-without-patience",
+        "section 6: the patience of a list counts from its first page",
+        (Edit("session.queries", "ListQuery._take", "self.began = now", "pass"),),
+        test="tests/unit/test_session.py::test_a_list_has_patience_while_pages_come",
+    ),
+    Mutation(
+        "events-repeated-too-soon",
+        "section 6: the answer to an event that was repeated is measured as a round trip",
+        (Edit("node.subscriptions", "Subscription.seen", "sent.once and", ""),),
+        test="tests/unit/test_subscription.py::test_an_answer_to_what_was_repeated_is_not_measured",
+    ),
+    Mutation(
+        "silence-unnoticed",
+        "section 6: a watcher of many names does not look at them when a node falls silent",
+        (
+            Edit(
+                "session.watches",
+                "Watcher.look_around",
+                "(fresh, waits) != self._looked_with",
+                "self._looked_with is None",
+            ),
+        ),
+        test="tests/unit/test_watcher.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
+    ),
+    Mutation(
+        "all-names-at-once",
+        "section 5: a session asks for all names at once",
+        (Edit("session.turns", "Turns.ask", "not self._waiting and len(self._began) < self.size", "True"),),
+        test="tests/paper/test_section_5_turns.py"
+        "::test_many_names_at_once_are_asked_for_in_turns_and_in_their_order",
+    ),
+    Mutation(
+        "held-names-in-the-way",
+        "section 5: who waits for a held name keeps its turn",
+        (
+            Edit(
+                "session.turns",
+                "Turns.done",
+                "began = self._began.pop(number, None)",
+                "began = self._began.get(number)",
+            ),
+        ),
+        test="tests/paper/test_section_5_turns.py"
+        "::test_a_thousand_that_wait_for_held_names_leave_room_for_one_that_is_free",
+    ),
+    Mutation(
+        "two-attempts-alive",
+        "L7: a second waiter of a process campaigns at once",
+        (Edit("session.campaigns", "Contender._next_wish", "if local.attempt is not None:", "if False:"),),
+        changes={"clients": 3, "names": 1, "wishes_max": 3},
+    ),
+    Mutation(
+        "clock-read-after-sending",
+        "section 3: the holder counts from a moment after the sending",
+        (
+            Edit(
+                "session.tenures",
+                "Numbers.next",
+                "self._sent[self._last] = now",
+                "self._sent[self._last] = now + 0.002",
+            ),
+        ),
+        seed=4,
+    ),
+    Mutation(
+        "not-held-not-repaired",
+        "L3: a holder leaves alone the nodes that do not hold its lease",
+        (
+            Edit(
+                "session.campaigns",
+                "Contender.renewed",
+                "if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):",
+                "if False:",
+            ),
+        ),
+        seed=1,
+        changes=ROLLING,
+    ),
+    Mutation(
+        "term-never-raised",
+        "L3: a holder whose term is stale at a node does not go to a higher one",
+        (Edit("session.campaigns", "Contender._refused_to_holder", "tenure.may_raise(now)", "False"),),
+        seed=1,
+        changes=ROLLING,
+    ),
+    Mutation(
+        "stands-where-the-holder-lacks",
+        "L3: a waiter takes the node that a holder needs back",
+        (Edit("session.proposer", "Proposer.stands_at", "if len(nodes) >= self.quorum", "if False"),),
+        test="tests/paper/test_section_5_standing.py"
+        "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
+    ),
+    Mutation(
+        "minority-kept",
+        "L3: a minority taken in vain is not given back",
+        (Edit("session.proposer", "Proposer.took_in_vain", "not (self.taken or self.leased)", "True"),),
+        test="tests/paper/test_section_5_standing.py::test_l3_a_minority_taken_in_vain_is_given_back",
+    ),
+    Mutation(
+        "terms-below-the-token",
+        "S3: an acknowledgement in a term below the token counts",
+        (Edit("session.tenures", "LeaseManager.renewed", "lease_term < tenure.token", "False"),),
+        test="tests/paper/test_section_3_proposer.py"
+        "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
+    ),
+    Mutation(
+        "accepted-below-the-token",
+        "S3: an acceptance in a term below the token prolongs the tenure",
+        (
+            Edit(
+                "session.campaigns",
+                "Contender.accepted",
+                "if message.term >= tenure.token and tenure.acknowledged",
+                "if tenure.acknowledged",
+            ),
+        ),
+        seed=9,
+    ),
+    Mutation(
+        "renewal-of-anothers-lease",
+        "S4: the renewal of another session's handle counts for an own attempt of the same number",
+        (Edit("session.tenures", "LeaseManager.renewed", " or message.session != self._session", ""),),
+        seed=4,
+        changes={**CALM, "clients": 5, "names": 8, "detached": 0.4, "hold_for_ever": 0.5, "faulty_for": 1.0},
+    ),
+    Mutation(
+        "accept-forgotten",
+        "L2: a candidate forgets where its Accept may stand in the way",
+        (Edit("session.proposer", "Proposer.accept", "self.occupies.update(self.nodes)", "pass"),),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_where_its_accept_may_stand_it_stands_in_the_way",
+    ),
+    Mutation(
+        "standing-prepare-forgotten",
+        "L2: a candidate forgets where its standing Prepare may stand in the way",
+        (
+            Edit(
+                "session.campaigns",
+                "Contender._attempt_due",
+                "proposer.occupies.update(proposer.unanswered())",
+                "pass",
+            ),
+        ),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_where_its_standing_prepare_may_stand_it_stands_in_the_way",
+    ),
+    Mutation(
+        "led-out-of-touch",
+        "section 6: a watcher that hears too few nodes goes on showing the last state",
+        (Edit("session.watches", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
+        # A watch lapses after 3.5 s without a word: longer than the faults of a run last.
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
+    ),
+    Mutation(
+        "ages-compared-exactly",
+        "L2: each of two candidates leaves it to the other to withdraw",
+        (Edit("session.proposer", "Proposer.must_withdraw", "age + longer / 2.0", "age + longer"),),
+        test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
+    ),
+    Mutation(
+        "in-line-where-the-holder-lacks-a-node",
+        "L3: waiters stand in line for a node that the holder of a quorum lacks",
+        (
+            Edit("session.proposals", "Proposals.prepares", "proposer.unheard_or_leased()", "self._nodes"),
+            Edit("session.proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
+        ),
+        test="tests/paper/test_section_5_standing.py"
+        "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
+    ),
+    Mutation(
+        "split-of-different-moments",
+        "L2: holders that were named at different moments pass for split votes",
+        (Edit("session.proposer", "Proposer.must_withdraw", "no.again for", "True for"),),
+        test="tests/paper/test_section_5_split_votes.py"
+        "::test_l2_holders_named_at_different_moments_are_no_split",
+    ),
+    Mutation(
+        "lowest-chosen-term",
+        "section 6: of terms that are known to be chosen the lowest is told",
+        (Edit("session.judgement", "_term", "chosen = max(", "chosen = min("),),
+        test="tests/unit/test_standing.py::test_which_term_is_the_token",
+    ),
+    Mutation(
+        "led-after-the-release",
+        "section 6: old views bring back a tenure whose Release was seen",
+        (Edit("session.watches", "Watcher._look", "lease.candidate != shown.released", "True"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again",
+    ),
+    Mutation(
+        "never-asked-again",
+        "section 6: what a node has forgotten counts for ever with those who watch a prefix",
+        (Edit("session.watches", "Watcher.doubtful", "if not self.prefix or not self._led:", "if True:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
+    ),
+)

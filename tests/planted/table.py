@@ -1,0 +1,26 @@
+"""The table of planted bugs: every rule of protocol.md that is marked S or L has one that must be caught
+(docs/planted_bugs.md).
+"""
+
+from __future__ import annotations
+
+from tests.planted.in_learning import IN_LEARNING
+from tests.planted.in_lives import IN_LIVES
+from tests.planted.in_nodes import IN_NODES
+from tests.planted.in_sessions import IN_SESSIONS
+from tests.planted.in_shell import IN_SHELL
+from tests.planted.in_tries import IN_TRIES
+from tests.planted.in_turns import IN_TURNS
+from tests.planted.mutations import Mutation
+
+__all__ = ["PLANTED_BUGS"]
+
+PLANTED_BUGS: tuple[Mutation, ...] = (
+    *IN_NODES,
+    *IN_LEARNING,
+    *IN_LIVES,
+    *IN_SESSIONS,
+    *IN_TRIES,
+    *IN_TURNS,
+    *IN_SHELL,
+)
