@@ -74,7 +74,7 @@ class World:
         self.granted: deque[tuple[bytes, Granted]] = deque()
         self.recorded: list[tuple[float, bytes, bytes]] | None = None  #: what comes to node a, encoded
         self._under_way: deque[tuple[Peer, Peer, Message]] = deque()
-        self._alarms: list[tuple[float, str, Peer]] = []
+        self._expiry: list[tuple[float, str, Peer]] = []
 
     def join(self, number: int) -> Session:
         found = self.sessions[session_id(number)] = session(number, self.now)
@@ -96,7 +96,7 @@ class World:
                 if isinstance(notice, Granted):
                     self.granted.append((machine.session, notice))
         due = machine.deadline()
-        heapq.heappush(self._alarms, (due, repr(peer), peer))
+        heapq.heappush(self._expiry, (due, repr(peer), peer))
 
     def settle(self) -> None:
         """Let every message arrive, and those that answer them."""
@@ -113,8 +113,8 @@ class World:
     def run(self, seconds: float) -> None:
         """Let time pass."""
         until = self.now + seconds
-        while self._alarms and self._alarms[0][0] <= until:
-            due, _, peer = heapq.heappop(self._alarms)
+        while self._expiry and self._expiry[0][0] <= until:
+            due, _, peer = heapq.heappop(self._expiry)
             if self.machine(peer).deadline() > due:
                 continue  # it has been called since, and has another alarm
             self.now = max(self.now, due)
@@ -210,7 +210,7 @@ class SealedWorld(World):
         for notice in effects.published:
             if isinstance(machine, Session) and isinstance(notice, Granted):
                 self.granted.append((machine.session, notice))
-        heapq.heappush(self._alarms, (due, repr(peer), peer))
+        heapq.heappush(self._expiry, (due, repr(peer), peer))
 
     def settle(self) -> None:
         while self._flying:

@@ -49,7 +49,7 @@ class Orders:
     heedless: bool = False
 
 
-class Contender:
+class Campaigns:
     """The tasks of one client."""
 
     def __init__(self, orders: Orders, client: Client, nursery: trio.Nursery) -> None:
@@ -149,7 +149,7 @@ async def main(orders: Orders) -> None:
             open_client(orders.cell, label=orders.label, transport=transport) as client,
             trio.open_nursery() as nursery,
         ):
-            contender = Contender(orders, client, nursery)
+            contender = Campaigns(orders, client, nursery)
             if orders.prober:
                 for name in orders.names:
                     nursery.start_soon(contender.probe, name)

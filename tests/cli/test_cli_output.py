@@ -16,7 +16,7 @@ from paxlock.cli.output import (
     to_json,
 )
 from paxlock.cli.status import cell_facts, format_cell, format_names, format_standing
-from paxlock.cli.watch import Ending, format_change
+from paxlock.cli.watch import EndCondition, format_change
 from paxlock.client.changes import Change, Standing, State, Waiter
 from paxlock.core.messages import NodeMode
 from paxlock.core.session.events import NodeStanding
@@ -109,7 +109,7 @@ def test_a_line_of_watch() -> None:
 
 
 def test_a_watch_ends_when_every_name_was_seen_once() -> None:
-    ending = Ending(["a", "b"], once=True, until=None)
+    ending = EndCondition(["a", "b"], once=True, until=None)
     change = Change("a", State.FREE, 0, "", b"")
     assert not ending.reached("a", change)
     assert not ending.reached("a", change)
@@ -117,7 +117,7 @@ def test_a_watch_ends_when_every_name_was_seen_once() -> None:
 
 
 def test_a_watch_ends_at_the_state_asked_for() -> None:
-    ending = Ending(["a"], once=False, until="free")
+    ending = EndCondition(["a"], once=False, until="free")
     assert not ending.reached("a", Change("a", State.LED, 1, "", b""))
     assert not ending.reached("a", Change("a", State.UNKNOWN, 0, "", b""))
     assert ending.reached("a", Change("a", State.FREE, 1, "", b""))

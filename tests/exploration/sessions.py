@@ -103,19 +103,19 @@ class ExploredSession:
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
         if not bounds.standing:
-            session._contender._proposals.__class__ = PlainProposals
+            session._campaigns._proposals.__class__ = PlainProposals
         session._out._last_request = 0
         return made, made.happens(SessionEvent.CAMPAIGNS)
 
     @property
     def attempt(self) -> Attempt | None:
-        local = self.session._contender._names.get(NAME)
+        local = self.session._campaigns._names.get(NAME)
         return None if local is None else local.attempt
 
     @property
     def tenure(self) -> Tenure | None:
         attempt = self.attempt
-        return None if attempt is None else self.session._contender._leases.tenures.get(attempt.number)
+        return None if attempt is None else self.session._campaigns._leases.tenures.get(attempt.number)
 
     @property
     def valid(self) -> bool:
@@ -124,7 +124,7 @@ class ExploredSession:
 
     def key(self) -> tuple[tuple[object, ...], dict[str, View]]:
         """What is common to all nodes, and what is kept of each."""
-        contender, attempt, tenure = self.session._contender, self.attempt, self.tenure
+        contender, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
         made = contender._last_attempt
         common: tuple[object, ...] = (len(self.times), self.lapsed, self.aged, self.token, made)
         if attempt is None:
@@ -180,7 +180,7 @@ class ExploredSession:
         found = [SessionEvent.LAPSES] if self.lapsed < len(self.times) else []
         attempt = self.attempt
         if attempt is None:
-            if self.session._contender._last_attempt < self.bounds.attempts:
+            if self.session._campaigns._last_attempt < self.bounds.attempts:
                 found.append(SessionEvent.CAMPAIGNS)
             return found
         found.append(SessionEvent.ENDS)
@@ -206,11 +206,11 @@ class ExploredSession:
         if attempt is not None and self._reads_age:
             oldest = self.times[self.aged] if self.aged < len(self.times) else self.now
             fresh = self.now - oldest + STEP_S / 4
-            attempt.wish.timing = attrs.evolve(attempt.wish.timing, fresh=fresh)
+            attempt.campaign.timing = attrs.evolve(attempt.campaign.timing, fresh=fresh)
 
     def happens(self, event: SessionEvent) -> list[tuple[str, Message]]:
         """Let the event happen; gives what is sent, and to which node."""
-        contender, attempt = self.session._contender, self.attempt
+        contender, attempt = self.session._campaigns, self.attempt
         was_valid = self.valid
         self.now += STEP_S
         self._set_age()
@@ -268,7 +268,7 @@ class ExploredSession:
         self._check(was_valid, [message for _, message in sends])
         if len(self.times) > self.bounds.sendings:
             raise OutOfBounds
-        if self.session._contender._last_attempt > self.bounds.attempts:
+        if self.session._campaigns._last_attempt > self.bounds.attempts:
             raise OutOfBounds
         attempt = self.attempt
         if attempt is not None and attempt.proposer.at_least > self.bounds.max_term:
@@ -306,8 +306,8 @@ class ExploredSession:
         for key in [key for key in timers._at if not isinstance(key, LapseTimer)]:
             timers.cancel(key)
         timers._heap = [entry for entry in timers._heap if timers._at.get(entry[2]) == entry[0]]
-        contender, attempt, tenure = self.session._contender, self.attempt, self.tenure
-        contender._endings.clear()  # a Release once sent may be delivered at any time, and again
+        contender, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
+        contender._releases.clear()  # a Release once sent may be delivered at any time, and again
         self.session._out._last_request = 0 if attempt is None else attempt.proposer.request
         if attempt is not None:
             attempt.proposer.started = self.now

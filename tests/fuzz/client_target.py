@@ -316,7 +316,7 @@ class ClientWorld:
         for query in session._queries.values():
             check(len(query.requests) <= REQUESTS_PER_QUESTION, "a question has too many numbers")
         check(len(session._timers._heap) <= 65 + 2 * len(session._timers._at), "stale timers pile up")
-        for node in session._contender.recovering:
+        for node in session._campaigns.recovering:
             check(node in NODES, "somebody who is no member sits out")
 
     def silence(self) -> None:
@@ -328,14 +328,14 @@ class ClientWorld:
             session.unwatch(number)
         for pause in (0.0, 5.0, 31.0, 31.0):
             self.pass_time(pause)
-        contender = session._contender
+        contender = session._campaigns
         kept = {
             "questions": session._queries,
             "numbers of questions": session._asked,
             "watches": session._watchers,
-            "wishes": contender._wishes,
+            "campaigns": contender._campaigns,
             "attempts": contender._attempts,
-            "endings": contender._endings,
+            "endings": contender._releases,
             "names": contender._names,
             "tenures": contender._leases.tenures,
             "batches of tenures": contender._leases._batches,
@@ -372,10 +372,10 @@ def _places(tree: list[Any]) -> list[tuple[list[Any], int]]:
 def run(data: bytes) -> None:
     """No exception, no belief without a quorum, bounded tables, nothing kept in the end."""
     with small_tables():
-        world = ClientWorld(data[:SCENE_BYTES].ljust(SCENE_BYTES, b"\0"))
+        environment = ClientWorld(data[:SCENE_BYTES].ljust(SCENE_BYTES, b"\0"))
         for step in parse(data):
-            world.step(step)
-        world.silence()
+            environment.step(step)
+        environment.silence()
 
 
 def _rivals() -> list[list[Step]]:

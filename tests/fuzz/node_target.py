@@ -325,10 +325,10 @@ class NodeWorld:
         kept = {
             **{f"a record of {name!r}": record for name, record in acceptor.records.items()},
             "held leases": acceptor._held,
-            "tombstones to look at": acceptor._graveyard,
-            "alarms": acceptor._alarms,
+            "tombstones to look at": acceptor._sweeper,
+            "alarms": acceptor._expiry,
             "names in order": acceptor.names,
-            "lists in the making": machine._lister,
+            "lists in the making": machine._listing,
             "names short of terms": acceptor._short_of_terms,
             "chosen leases": learned._chosen,
             "inquiries": learned._inquiries,
@@ -344,18 +344,18 @@ class NodeWorld:
 def run_node(data: bytes) -> None:
     """No exception, no answer to strangers, bounded tables, and nothing kept of those who have gone."""
     with small_tables():
-        world = NodeWorld(data[:SCENE_BYTES].ljust(SCENE_BYTES, b"\0"))
+        environment = NodeWorld(data[:SCENE_BYTES].ljust(SCENE_BYTES, b"\0"))
         for step in parse(data):
-            world.step(step)
-        world.silence()
+            environment.step(step)
+        environment.silence()
 
 
 def run_endpoint(data: bytes) -> None:
     """The same without a machine."""
     with small_tables():
-        world = NodeWorld(data[:SCENE_BYTES].ljust(SCENE_BYTES, b"\0"), Echo())
+        environment = NodeWorld(data[:SCENE_BYTES].ljust(SCENE_BYTES, b"\0"), Echo())
         for step in parse(data):
-            world.step(step)
+            environment.step(step)
 
 
 @cache

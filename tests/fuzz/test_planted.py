@@ -160,7 +160,7 @@ def one_node_speaks_for_a_handle(patch: pytest.MonkeyPatch) -> None:
 
 
 def renewals_count_from_now(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lease_manager.Numbers, "sent_at", lambda self, number: self._order[-1][0] + 1.0)
+    patch.setattr(lease_manager.SequenceNumbers, "sent_at", lambda self, number: self._order[-1][0] + 1.0)
 
 
 def no_checksum(patch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from paxlock.core.messages import (
     Accept,
     Accepted,
     Commit,
-    Event,
     Inquire,
     Message,
     Prepare,
@@ -26,6 +25,7 @@ from paxlock.core.messages import (
     Refused,
     View,
     Watch,
+    WatchEvent,
 )
 from paxlock.core.session.events import Changed, Granted
 from paxlock.core.session.judgement import State
@@ -163,7 +163,7 @@ def test_story_of_five_nodes(cell: HandCell) -> None:
     assert table(cell) == everything
 
     # The watcher learns that athens leads, though athens itself never knew.
-    answers(cell, Event, "delphi", "a", "b", "c")
+    answers(cell, WatchEvent, "delphi", "a", "b", "c")
     assert told(cell, "delphi") == [(State.LED, 3, "athens")]
 
     # What sits on a minority costs at most its ttl; what sits on the quorum is not replaced while it lives.

@@ -128,7 +128,7 @@ def test_s2_whoever_releases_its_own_lease_by_the_handle_holds_it_no_more_before
     effects = athens.take_effects()
     assert effects.published == (Lost(granted.ticket, LossReason.RELEASED),)
     assert {type(message) for _, message in effects.sends} == {Release}
-    assert athens.wish(granted.ticket) is None
+    assert athens.campaign_of(granted.ticket) is None
     for node in "ab":
         for peer, message in effects.sends:
             if peer == node and isinstance(message, Release):
@@ -144,7 +144,7 @@ def test_s2_a_handle_with_another_name_in_it_ends_nothing_here() -> None:
     athens.release_detached("other", granted.candidate, granted.term, cell.now, patience=1.0)
     cell.collect()
     assert cell.told("athens", Lost) == []
-    assert athens.wish(granted.ticket) is not None
+    assert athens.campaign_of(granted.ticket) is not None
 
 
 # Detached
@@ -168,7 +168,7 @@ def test_l1_those_who_wait_in_a_session_that_detaches_the_name_are_barred() -> N
     assert [outcome.done for outcome in cell.told("byblos", HandleOutcome)] == [True]
     assert [cell.shows(node) for node in "abc"] == [(granted.term, "athens", True)] * 3
     for ticket in barred:
-        assert athens.wish(ticket) is None
+        assert athens.campaign_of(ticket) is None
         athens.release(ticket, cell.now)  # the shell may still try
     cell.run(TTL)
     assert cell.told("athens", Ended) == []

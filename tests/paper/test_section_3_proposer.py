@@ -392,7 +392,7 @@ def test_s2_the_holder_stops_counting_before_it_says_so() -> None:
     granted = session.to_grant(now=0.0, term=4)
     session.release(granted.ticket, 1.0)
     assert session.machine.statistics()["leases"] == 0
-    assert session.machine.wish(granted.ticket) is None
+    assert session.machine.campaign_of(granted.ticket) is None
 
 
 def test_s2_a_loss_is_published_with_the_release() -> None:

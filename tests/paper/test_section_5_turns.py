@@ -156,8 +156,8 @@ def test_what_ends_before_its_turn_tells_no_node() -> None:
     cell.run(2.0, lost=lost)
     assert set(heard) == set(numbered(MANY)[:TURNS_FIRST])
     assert {notice.ticket for notice in cell.told("me", Ended)} == set(tickets)
-    assert cell.sessions["me"].statistics()["wishes"] == 0
-    assert cell.sessions["me"].statistics()["endings"] == 0
+    assert cell.sessions["me"].statistics()["campaigns"] == 0
+    assert cell.sessions["me"].statistics()["releases"] == 0
 
 
 def test_many_are_released_in_turns() -> None:
@@ -203,10 +203,10 @@ def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -
     cell.collect()
     begun, last = cell.now, numbered(3 * TURNS_FIRST)[-1]
     while cell.now < begun + 1.5:  # one is heard every half second
-        first = next(iter(cell.sessions["me"]._contender._endings._endings.values())).name
+        first = next(iter(cell.sessions["me"]._campaigns._releases._releases.values())).name
         cell.run(0.5, lost=partial(_not_about, first) if answers else lambda *_: True)
     told = {notice.ticket for notice in cell.told("me", Ended)}
     assert (tickets[-1] in told) is not answers
-    assert last in {e.name for e in cell.sessions["me"]._contender._endings._endings.values()}
+    assert last in {e.name for e in cell.sessions["me"]._campaigns._releases._releases.values()}
     cell.run(4.0)
     assert cell.sessions["me"].releasing == 0

@@ -29,17 +29,17 @@ from paxlock.core.messages import (
     Accept,
     Accepted,
     Commit,
-    Event,
     Inquire,
     Poll,
     Release,
     View,
     Watch,
+    WatchEvent,
 )
 from paxlock.core.node.acceptor import TERM_JUMP_MAX
 from paxlock.core.node.hearsay import CLAIMS_MAX, DOUBT_ROUNDS, DOUBTS_MAX
 from paxlock.core.session.events import Answered, Changed, Granted
-from paxlock.core.session.judgement import State, in_doubt, judge, over, speaks_for_nobody
+from paxlock.core.session.judgement import State, in_doubt, judge, over, reports_free
 from paxlock.wire.codec import decode_untrusted, encode, join
 
 ROGUE = candidate("rogue")
@@ -213,7 +213,7 @@ def test_s6_of_whom_there_is_talk_is_not_said_to_be_over() -> None:
         node.tick(30.0)
         view = view_of(node, 30.0)
         assert (view.lease, view.chosen, view.holds, view.term) == (lease_of(BYBLOS), False, False, 9)
-        assert speaks_for_nobody(view)
+        assert reports_free(view)
         assert not over({"a": view, "b": standing_at(9)}, 3, BYBLOS, 4)
         assert over({"a": view, "b": standing_at(9)}, 3, ATHENS, 4)
     node.receive(Release(1, NAME, BYBLOS, 20), BYBLOS.session, 30.1)
@@ -246,7 +246,7 @@ def test_s6_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nob
     claims(node, ROGUE, FAR, 0.1)
     view = view_of(node, 0.1)
     assert in_doubt(view)
-    assert not speaks_for_nobody(view)
+    assert not reports_free(view)
     assert view.term == 3
     views = dict.fromkeys("abc", view)
     assert judge(views, 3).state is State.UNKNOWN
@@ -317,13 +317,13 @@ def test_s6_those_who_watch_a_node_are_told_of_its_doubt_and_of_its_end() -> Non
     node = node_a()
     held_by(node, ATHENS, 3)
     node.receive(Watch(1, 7, NAME, False, 3_500), DELPHI, 0.0)
-    node.sent(Event)
+    node.sent(WatchEvent)
     claims(node, ROGUE, FAR, 0.1)
-    assert in_doubt(node.sent(Event)[-1][1].view)
+    assert in_doubt(node.sent(WatchEvent)[-1][1].view)
     request = questions(node, 0.2)
-    node.sent(Event)
+    node.sent(WatchEvent)
     says(node, "b", holding(ATHENS, 3, token=3), request, 0.21)
-    assert node.sent(Event)[-1][1].view.lease == lease_of(ATHENS, token=3)
+    assert node.sent(WatchEvent)[-1][1].view.lease == lease_of(ATHENS, token=3)
 
 
 # A node that holds the lease itself

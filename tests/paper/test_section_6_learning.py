@@ -21,7 +21,6 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
     Commit,
-    Event,
     Inquire,
     Message,
     Poll,
@@ -31,6 +30,7 @@ from paxlock.core.messages import (
     Unwatch,
     View,
     Watch,
+    WatchEvent,
     Watching,
 )
 from paxlock.core.session.events import Answered, Changed, Granted
@@ -478,7 +478,7 @@ def watching(prefix: bool = False, pattern: str = NAME) -> HandSession:
 
 
 def event(session: HandSession, node: str, version: int, view: View, now: float) -> None:
-    session.receive(node, Event(1, version, view), now)
+    session.receive(node, WatchEvent(1, version, view), now)
 
 
 def states(session: HandSession) -> list[tuple[State, int]]:
@@ -742,31 +742,31 @@ def subscribed(pattern: str = NAME, prefix: bool = False, lapse: float = 3.5) ->
 
 def test_s6_a_subscription_begins_with_the_present_state() -> None:
     node = subscribed()
-    ((to, first),) = node.sent(Event)
+    ((to, first),) = node.sent(WatchEvent)
     assert (to, first.watch, first.view.name, first.view.lease) == (DELPHI, 7, NAME, None)
 
 
 def test_s6_an_event_is_repeated_until_it_is_acknowledged() -> None:
     node = subscribed()
-    ((_, first),) = node.sent(Event)
+    ((_, first),) = node.sent(WatchEvent)
     node.tick(0.5)
-    repeated = [m.version for _, m in node.sent(Event)]
+    repeated = [m.version for _, m in node.sent(WatchEvent)]
     assert len(repeated) >= 2 and set(repeated) == {first.version}
     node.receive(Seen(7, ((NAME, first.version),)), DELPHI, 0.6)
     node.tick(2.0)
-    assert node.sent(Event) == []
+    assert node.sent(WatchEvent) == []
 
 
 def test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one() -> None:
     node = subscribed()
-    ((_, first),) = node.sent(Event)
+    ((_, first),) = node.sent(WatchEvent)
     accept_by_athens(node, 0.01)
-    ((_, second),) = node.sent(Event)
+    ((_, second),) = node.sent(WatchEvent)
     assert second.version > first.version
     node.receive(Seen(7, ((NAME, first.version),)), DELPHI, 0.015)  # before anything is repeated
-    assert node.sent(Event) == []
+    assert node.sent(WatchEvent) == []
     node.tick(0.5)
-    assert {m.version for _, m in node.sent(Event)} == {second.version}
+    assert {m.version for _, m in node.sent(WatchEvent)} == {second.version}
 
 
 def test_s6_a_subscription_lapses_unless_it_is_refreshed() -> None:
@@ -775,24 +775,24 @@ def test_s6_a_subscription_lapses_unless_it_is_refreshed() -> None:
     node.receive(Watch(2, 7, NAME, False, 2000), DELPHI, 1.0)
     node.tick(2.9)
     accept_by_athens(node, 2.95)
-    assert node.sent(Event)
+    assert node.sent(WatchEvent)
     node.tick(10.0)
-    node.sent(Event)
+    node.sent(WatchEvent)
     node.receive(Release(1, NAME, ATHENS, 4), ATHENS.session, 10.1)
     node.tick(20.0)
-    assert node.sent(Event) == []
+    assert node.sent(WatchEvent) == []
 
 
 def test_s6_a_watcher_is_told_of_acceptance_commit_and_release() -> None:
     node = subscribed(pattern="ag", prefix=True)
     accept_by_athens(node, 0.01)
-    ((_, taken),) = node.sent(Event)
+    ((_, taken),) = node.sent(WatchEvent)
     assert (taken.view.holds, taken.view.chosen) == (True, False)
     node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.02)
-    ((_, chosen),) = node.sent(Event)
+    ((_, chosen),) = node.sent(WatchEvent)
     assert (chosen.view.holds, chosen.view.chosen) == (True, True)
     node.receive(Release(1, NAME, ATHENS, 4), ATHENS.session, 0.03)
-    views = [m.view for _, m in node.sent(Event)]
+    views = [m.view for _, m in node.sent(WatchEvent)]
     assert (views[-1].holds, views[-1].released) == (False, True)
 
 
@@ -800,11 +800,11 @@ def test_s6_a_renewal_is_no_event() -> None:
     node = subscribed()
     accept_by_athens(node, 0.01)
     node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.02)
-    version = node.sent(Event)[-1][1].version
+    version = node.sent(WatchEvent)[-1][1].version
     node.receive(Seen(7, ((NAME, version),)), DELPHI, 0.03)
-    node.sent(Event)
+    node.sent(WatchEvent)
     node.receive(Accept(2, NAME, 4, lease_of(ATHENS), 2, 0), ATHENS.session, 0.5)
-    assert node.sent(Event) == []
+    assert node.sent(WatchEvent) == []
 
 
 # All together

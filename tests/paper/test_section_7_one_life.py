@@ -28,7 +28,6 @@ from paxlock.core.lives import UNKNOWN, Lives, outlived, still_counted
 from paxlock.core.messages import (
     Accept,
     Commit,
-    Event,
     Inquire,
     Message,
     Names,
@@ -38,6 +37,7 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
     View,
+    WatchEvent,
 )
 from paxlock.core.session.events import Answered, Changed, Extended, Granted, HandleOutcome, Lost, NamesFound
 from paxlock.core.session.judgement import State
@@ -247,9 +247,9 @@ def test_s15_a_watch_does_not_show_what_two_lives_hold_together() -> None:
     watch = cyrene.machine.watch(NAME, False, 0.0)
     free = view_of(HandReplica(replica_of("a", "abc")))
     for node in "ab":
-        cyrene.receive(node, Event(watch, 1, free), 0.1)
+        cyrene.receive(node, WatchEvent(watch, 1, free), 0.1)
     assert cyrene.told(Changed) == []
-    cyrene.receive("c", Event(watch, 1, free), 0.2)
+    cyrene.receive("c", WatchEvent(watch, 1, free), 0.2)
     assert [changed.state for changed in cyrene.told(Changed)] == [State.FREE]
 
 

@@ -40,7 +40,7 @@ IN_LIVES: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender.renewed",
+                "Campaigns.renewed",
                 "self._leases.renewed(node, message, now, lives)",
                 "self._leases.renewed(node, message, now, {node: lives.get(node, 0)})",
             ),
@@ -63,7 +63,7 @@ IN_LIVES: tuple[Mutation, ...] = (
                 "or not (same or self._together(term, since) >= self.quorum)",
                 "",
             ),
-            Edit("session.campaigns", "Contender._chosen", "took.sent_at, took.lives)", "took.sent_at)"),
+            Edit("session.campaigns", "Campaigns._chosen", "took.sent_at, took.lives)", "took.sent_at)"),
         ),
         changes=TWINS,
     ),

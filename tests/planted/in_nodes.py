@@ -123,7 +123,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "no-tombstone",
         "L1: what was released can be taken up again by a late datagram",
-        (Edit("node.forgetting", "Graveyard.bury", "max(attempt, candidate.attempt)", "0"),),
+        (Edit("node.forgetting", "Sweeper.set_tombstone", "max(attempt, candidate.attempt)", "0"),),
         changes=LEAVERS,
     ),
     Mutation(
@@ -354,7 +354,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "tombstones-swept-together",
         "L1: tombstones are forgotten with the oldest of the name",
-        (Edit("node.record", "Record.crumble", "if until > now:", "if False:"),),
+        (Edit("node.record", "Record.drop_expired", "if until > now:", "if False:"),),
         seed=1,
         changes={
             **CALM,

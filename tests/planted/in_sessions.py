@@ -14,7 +14,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender.renewed",
+                "Campaigns.renewed",
                 "self._proposals.accepts(attempt, [node], now)",
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
@@ -28,12 +28,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender._give_way",
+                "Campaigns._give_way",
                 "self._end(attempt, now)\n"
-                "    self._new_attempt(self._names[wish.name], wish, now, after=attempt)\n"
+                "    self._new_attempt(self._names[campaign.name], campaign, now, after=attempt)\n"
                 "    return True",
                 "for node in self._nodes:\n"
-                "        self._out.send(node, Release(0, wish.name, attempt.candidate, attempt.last_term))\n"
+                "        self._out.send(\n"
+                "            node, Release(0, campaign.name, attempt.candidate, attempt.last_term)\n"
+                "        )\n"
                 "    return False",
             ),
         ),
@@ -52,7 +54,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "taken.term == term and taken.sent_at",
                 "taken.sent_at",
             ),
-            Edit("session.campaigns", "Contender._chosen", "if took.term == proposer.term", "if True"),
+            Edit("session.campaigns", "Campaigns._chosen", "if took.term == proposer.term", "if True"),
         ),
         changes=SPLIT,
     ),
@@ -82,7 +84,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             ),
             Edit(
                 "session.campaigns",
-                "Contender.accepted",
+                "Campaigns.accepted",
                 "sent_at = self._numbers.sent_at(message.seq)",
                 "sent_at = now",
             ),
@@ -125,7 +127,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             **CALM,
             "clients": 6,
             "think": 0.005,
-            "wishes_max": 3,
+            "campaigns_max": 3,
             "once": 0.0,
             "limited": 0.0,
             "late": 0.0,
@@ -314,8 +316,12 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "two-attempts-alive",
         "L7: a second waiter of a process campaigns at once",
-        (Edit("session.campaigns", "Contender._next_wish", "if local.attempt is not None:", "if False:"),),
-        changes={"clients": 3, "names": 1, "wishes_max": 3},
+        (
+            Edit(
+                "session.campaigns", "Campaigns._next_campaign", "if local.attempt is not None:", "if False:"
+            ),
+        ),
+        changes={"clients": 3, "names": 1, "campaigns_max": 3},
     ),
     Mutation(
         "clock-read-after-sending",
@@ -336,7 +342,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender.renewed",
+                "Campaigns.renewed",
                 "if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):",
                 "if False:",
             ),
@@ -347,21 +353,28 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "term-never-raised",
         "L3: a holder whose term is stale at a node does not go to a higher one",
-        (Edit("session.campaigns", "Contender._refused_to_holder", "tenure.may_raise(now)", "False"),),
+        (Edit("session.campaigns", "Campaigns._refused_to_holder", "tenure.may_raise(now)", "False"),),
         seed=1,
         changes=ROLLING,
     ),
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (Edit("session.proposer", "Proposer.stands_at", "if len(nodes) >= self.quorum", "if False"),),
+        (Edit("session.proposer", "Proposer.lease_targets", "if len(nodes) >= self.quorum", "if False"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
     Mutation(
         "minority-kept",
         "L3: a minority taken in vain is not given back",
-        (Edit("session.proposer", "Proposer.took_in_vain", "not (self.taken or self.leased)", "True"),),
+        (
+            Edit(
+                "session.proposer",
+                "Proposer.holds_useless_minority",
+                "not (self.taken or self.leased)",
+                "True",
+            ),
+        ),
         test="tests/paper/test_section_5_standing.py::test_l3_a_minority_taken_in_vain_is_given_back",
     ),
     Mutation(
@@ -377,7 +390,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender.accepted",
+                "Campaigns.accepted",
                 "if message.term >= tenure.token and tenure.acknowledged",
                 "if tenure.acknowledged",
             ),
@@ -404,7 +417,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender._attempt_due",
+                "Campaigns._attempt_due",
                 "proposer.occupies.update(proposer.unanswered())",
                 "pass",
             ),

@@ -30,9 +30,9 @@ IN_SHELL: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.node.server",
                 "Service.write",
-                "await _apart(self._store",
+                "await _in_thread(self._store",
                 "self.replica.persisted(record, self._clock.now())\n            "
-                "self.driver.poke()\n            await _apart(self._store",
+                "self.driver.poke()\n            await _in_thread(self._store",
             ),
         ),
         test="tests/shell/test_driver.py"

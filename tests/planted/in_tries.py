@@ -74,7 +74,7 @@ IN_TRIES: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender.campaign",
+                "Campaigns.campaign",
                 "local.attempt is not None and local.attempt.number in self._leases.tenures",
                 "local.attempt is not None",
             ),
@@ -86,7 +86,7 @@ IN_TRIES: tuple[Mutation, ...] = (
         "L7: an own attempt whose Release is on its way passes for the holder",
         (
             Edit(
-                "session.campaigns", "Contender._leaves", "holder.candidate.session == self._session", "False"
+                "session.campaigns", "Campaigns._leaves", "holder.candidate.session == self._session", "False"
             ),
         ),
         test=f"{TESTS}test_l7_an_own_attempt_that_leaves_holds_nothing",
@@ -94,7 +94,7 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "told-what-was-heard-before",
         "L7: a try behind another of its process is told of a holder by an answer from before it began",
-        (Edit("session.campaigns", "Contender._holder_known", "holder(wish.since)", "holder()"),),
+        (Edit("session.campaigns", "Campaigns._holder_known", "holder(campaign.since)", "holder()"),),
         test=f"{TESTS}test_l7_a_try_behind_a_waiter_of_the_same_process_asks_at_once_who_holds_the_name",
     ),
     Mutation(
@@ -104,7 +104,7 @@ IN_TRIES: tuple[Mutation, ...] = (
             Edit(
                 "session.proposals",
                 "Proposals.prepares",
-                "waits and (not wish.once or bool(proposer.promises))",
+                "waits and (not campaign.once or bool(proposer.promises))",
                 "waits",
             ),
         ),
@@ -126,7 +126,7 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "no-quorum-though-it-answers",
         "section 5: a try that a quorum answers is over after one second, whether a holder is known or not",
-        (Edit("session.campaigns", "Contender._wish_due", "< self._quorum", "< NEVER"),),
+        (Edit("session.campaigns", "Campaigns._campaign_due", "< self._quorum", "< NEVER"),),
         test=f"{TESTS}test_s5_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own",
     ),
     Mutation(

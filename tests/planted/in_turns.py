@@ -32,20 +32,20 @@ IN_TURNS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender.detach",
-                "del self._names[wish.name]\n"
-                "        for waiting in local.wishes:\n"
-                "            del self._wishes[waiting.ticket]\n"
+                "Campaigns.detach",
+                "del self._names[campaign.name]\n"
+                "        for waiting in local.campaigns:\n"
+                "            del self._campaigns[waiting.ticket]\n"
                 "            self._out.publish(Barred(waiting.ticket))",
-                "local.attempt = None\n        self._next_wish(local, now)",
+                "local.attempt = None\n        self._next_campaign(local, now)",
             ),
         ),
-        changes={**CALM, "clients": 3, "wishes_max": 3, "detached": 0.5, "once": 0.0},
+        changes={**CALM, "clients": 3, "campaigns_max": 3, "detached": 0.5, "once": 0.0},
     ),
     Mutation(
         "campaigns-after-detaching",
         "L1: a session campaigns again for a name of which it has detached a lease",
-        (Edit("session.campaigns", "Contender.campaign", "if name in self._given_away:", "if False:"),),
+        (Edit("session.campaigns", "Campaigns.campaign", "if name in self._given_away:", "if False:"),),
         test="tests/paper/test_section_3_handles.py"
         "::test_l1_those_who_wait_in_a_session_that_detaches_the_name_are_barred",
     ),
@@ -55,8 +55,8 @@ IN_TURNS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.campaigns",
-                "Contender._prepare",
-                "self._endings.hasten(attempt.wish.name, now)",
+                "Campaigns._prepare",
+                "self._releases.hasten(attempt.campaign.name, now)",
                 "pass",
             ),
         ),
@@ -77,7 +77,7 @@ IN_TURNS: tuple[Mutation, ...] = (
             Edit(
                 "session.session",
                 "Session.release_detached",
-                "self._contender.released_by_handle(name, candidate, now)",
+                "self._campaigns.released_by_handle(name, candidate, now)",
                 "pass",
             ),
         ),

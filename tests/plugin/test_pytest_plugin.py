@@ -207,7 +207,7 @@ def test_the_package_needs_no_pytest() -> None:
         sys.modules["pytest"] = sys.modules["pytest_trio"] = None
         import paxlock.testing
         from paxlock.testing import *
-        assert "trio" in sys.modules and "Simulation" in dir(paxlock.testing)
+        assert "trio" in sys.modules and "VirtualCell" in dir(paxlock.testing)
         assert sorted(n for n in dir() if n in paxlock.testing.__all__) == sorted(paxlock.testing.__all__)
 
         async def scenario(cell):

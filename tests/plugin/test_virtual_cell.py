@@ -59,7 +59,7 @@ async def test_code_that_opens_its_own_client_gets_there(autojump_clock: MockClo
         assert cell.terms("x") == [1, 2, 3]
 
 
-async def test_outside_of_the_block_the_world_is_the_real_one(autojump_clock: MockClock) -> None:
+async def test_outside_of_the_block_the_environment_is_the_real_one(autojump_clock: MockClock) -> None:
     async with open_virtual_cell() as first, open_virtual_cell(nodes=1) as second:
         async with first.open_client("one") as one, second.open_client("two") as two:
             await one.acquire("x")

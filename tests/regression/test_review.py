@@ -28,7 +28,6 @@ from paxlock.core.lease import LABEL_MAX_BYTES, NAME_MAX_BYTES, TERM_MAX, Candid
 from paxlock.core.messages import (
     Accept,
     Accepted,
-    Event,
     Greet,
     List,
     Member,
@@ -50,6 +49,7 @@ from paxlock.core.messages import (
     Waiters,
     Waiting,
     Watch,
+    WatchEvent,
     Welcome,
 )
 from paxlock.core.node.acceptor import SweepTimer
@@ -241,7 +241,7 @@ def test_a_watch_of_a_prefix_goes_on_after_very_many_names(monkeypatch: pytest.M
         lease = Lease(Candidate(ATHENS.session, number + 1), 10_000, "", b"", number + 1)
         for version, released in enumerate((False, True), 2 * number):
             view = View(0, name, number + 1, lease, number + 1, not released, True, released, 1_000)
-            assert watcher.event("a", Event(1, version, view), 0.0) is not None
+            assert watcher.event("a", WatchEvent(1, version, view), 0.0) is not None
             changed = watcher.look(name, 0.0)
             assert changed is not None
             shown.append((changed.name, changed.state))
@@ -268,7 +268,7 @@ def test_a_watch_of_many_names_costs_about_one_event_for_each() -> None:
         for _, message in effects.sends:
             node.receive(message, BYBLOS.session, 0.001)
         sends, node.sends = node.sends, []
-        events += sum(isinstance(message, Event) for _, message in sends)
+        events += sum(isinstance(message, WatchEvent) for _, message in sends)
         for peer, message in sends:
             if peer == BYBLOS.session:
                 session.receive(message, "a", 0.001)

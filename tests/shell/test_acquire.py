@@ -25,7 +25,7 @@ from paxlock import (
     State,
     open_client,
 )
-from paxlock.core.session.events import Extended, Granted, Lost, Notice
+from paxlock.core.session.events import Event, Extended, Granted, Lost
 from paxlock.testing import open_virtual_cell
 from paxlock.wire.transport import Address
 
@@ -337,7 +337,7 @@ async def test_what_does_not_fit_is_refused_with_a_sentence(
     async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(ConfigError, match=sentence):
             await client.acquire("x", **arguments)  # type: ignore[arg-type]
-        assert client.statistics().session["wishes"] == 0
+        assert client.statistics().session["campaigns"] == 0
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256])
@@ -615,7 +615,7 @@ async def test_a_renewal_that_is_told_too_late_is_a_loss(autojump_clock: MockClo
         held = await client.acquire("x", ttl=2.0)
         take, stalls = client._session.take_published, [0.01]
 
-        def stall() -> Sequence[Notice]:
+        def stall() -> Sequence[Event]:
             found = take()
             if stalls and any(isinstance(notice, Extended) for notice in found):
                 clock.offset += held.remaining() + stalls.pop()

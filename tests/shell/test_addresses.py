@@ -18,7 +18,7 @@ from paxlock import Cell, Client, ConfigError, NodeConfig, open_client
 from paxlock.core.messages import Greet, Poll
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
-from paxlock.runtime.environment import World
+from paxlock.runtime.environment import Environment
 from paxlock.runtime.resolving import LOOK_UP_AGAIN_S, LOOK_UP_EVERY_S, keyring_of, resolve_members
 from paxlock.store.folder import MemoryStore
 from paxlock.wire.endpoint import Endpoint, NodeSender
@@ -454,8 +454,8 @@ def test_a_client_of_nodes_that_this_host_cannot_reach_says_so(monkeypatch: pyte
 
     monkeypatch.setattr(UdpTransport, "bind", without_ipv6)
     with pytest.raises(ConfigError, match="IPv6 addresses only, and this host cannot use IPv6"):
-        World().bind_beside([("fd00::1", PORT)])
-    transport = World().bind_beside([("fd00::1", PORT), ("127.0.0.1", PORT)])
+        Environment().bind_beside([("fd00::1", PORT)])
+    transport = Environment().bind_beside([("fd00::1", PORT), ("127.0.0.1", PORT)])
     assert isinstance(transport, UdpTransport)
     shut(transport)
 
@@ -467,6 +467,6 @@ def test_a_client_binds_what_its_nodes_have_or_may_have() -> None:
         ([("10.0.0.1", 1)], True, TwoFamilies),
         ([], True, TwoFamilies),
     ):
-        transport = World().bind_beside(addresses, named=named)
+        transport = Environment().bind_beside(addresses, named=named)
         assert isinstance(transport, wanted)
         shut(transport)

@@ -36,8 +36,8 @@ async def nothing_is_left(cell: VirtualCell, client: Client, other: Client, name
     assert (await other.inspect(name)).waiters == (), name
     await held.release()
     session = client.statistics().session
-    assert (session["leases"], session["wishes"]) == (0, 0), name
-    assert client._outcomes == {}
+    assert (session["leases"], session["campaigns"]) == (0, 0), name
+    assert client._replies == {}
     assert len(client._questions) == 0
     assert client._held == {}
     assert name not in [standing.name for standing in await other.list()], name
@@ -147,7 +147,7 @@ async def test_cancelled_local_waiters_do_not_hold_up_those_behind_them(autojump
             await trio.sleep(2.0)
             await held.release()
         assert order == ["second", "fourth"]
-        assert client.statistics().session["wishes"] == 0
+        assert client.statistics().session["campaigns"] == 0
 
 
 async def test_release_cancelled_still_tells_the_nodes(autojump_clock: MockClock) -> None:

@@ -117,7 +117,7 @@ async def test_no_term_above_the_ceiling_on_the_disk_is_used_while_a_higher_one_
     transport = network.bind()
     cell = Cell.new([Member("a", format_address(transport.address))])
     written = trio.Event()
-    write: Callable[..., Awaitable[Any]] = service_module._apart
+    write: Callable[..., Awaitable[Any]] = service_module._in_thread
 
     async def wait_for_the_disk(*what: Any) -> Any:
         await written.wait()
@@ -126,7 +126,7 @@ async def test_no_term_above_the_ceiling_on_the_disk_is_used_while_a_higher_one_
     config = NodeConfig(cell, "a", "/nowhere")
     async with run_service(config, create=True, transport=transport, store=store, clock=TrioClock()) as node:
         await node.serving.wait()
-        monkeypatch.setattr(service_module, "_apart", wait_for_the_disk)
+        monkeypatch.setattr(service_module, "_in_thread", wait_for_the_disk)
         async with open_client(cell, transport=network.bind(), clock=TrioClock()) as client:
             tokens: list[int] = []
             with trio.move_on_after(10):

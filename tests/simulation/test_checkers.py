@@ -21,7 +21,7 @@ from paxlock.simulator.checkers import (
     SessionChecker,
     WatchChecker,
 )
-from paxlock.simulator.machines import Clock, NodeMachine
+from paxlock.simulator.machines import NodeMachine, SimulatedClock
 
 A, B = b"a" * 16, b"b" * 16
 FIRST, SECOND, OTHER = Candidate(A, 1), Candidate(A, 2), Candidate(B, 1)
@@ -136,7 +136,7 @@ def a_node(ceiling: int = 100) -> NodeMachine:
         create=True,
     )
     settings = ReplicaSettings("a", (Member("a", "127.0.0.1:1"),), 300, 10_000, 10, 0.0)
-    node = NodeMachine("a", ("127.0.0.1", 1), Clock(0.0, 1.0), rng=Random(1))
+    node = NodeMachine("a", ("127.0.0.1", 1), SimulatedClock(0.0, 1.0), rng=Random(1))
     node.core = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
     node.disk.record = NodeRecord(
         b"c" * 16, 1, "a", 1, ceiling, Durability.RECORD, Membership.MEMBER, 300, clean=False
@@ -370,7 +370,7 @@ def test_the_first_wait_has_its_own_bound() -> None:
 def test_acceptor_of_a_node_that_is_down_is_an_error() -> None:
     with pytest.raises(AssertionError):
         assert isinstance(
-            NodeMachine("a", ("127.0.0.1", 1), Clock(0.0, 1.0), rng=Random(1)).acceptor, Acceptor
+            NodeMachine("a", ("127.0.0.1", 1), SimulatedClock(0.0, 1.0), rng=Random(1)).acceptor, Acceptor
         )
 
 

@@ -8,7 +8,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Message, Prepare, Promise, Renew
 from paxlock.simulator import Scenario, Simulation
 from paxlock.simulator.moments import Moment, What
-from paxlock.simulator.timeline import KEY, Held, rendered, tenures
+from paxlock.simulator.timeline import KEY, HeldSpan, rendered, tenures
 
 CANDIDATE = Candidate(b"s" * 16, 2)
 PREPARE = Prepare(1, "jobs", 4, CANDIDATE, 0, 0, 0, "client 0")
@@ -53,10 +53,10 @@ def line_of(part: str, lines: list[str]) -> str:
 
 def test_the_tenures_are_those_of_the_run() -> None:
     assert tenures(STORY) == [
-        Held("jobs", 5, "client 0", 0.010, 0.080, "released"),
-        Held("mail", 1, "client 0", 0.090, 0.150, "ran out"),
-        Held("jobs", 6, "client 1", 0.100, 0.120, "its process was killed"),
-        Held("jobs", 7, "client 1.1", 0.200, 0.400, "the run ended"),
+        HeldSpan("jobs", 5, "client 0", 0.010, 0.080, "released"),
+        HeldSpan("mail", 1, "client 0", 0.090, 0.150, "ran out"),
+        HeldSpan("jobs", 6, "client 1", 0.100, 0.120, "its process was killed"),
+        HeldSpan("jobs", 7, "client 1.1", 0.200, 0.400, "the run ended"),
     ]
 
 

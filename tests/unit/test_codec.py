@@ -80,7 +80,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (m.Watching(7, 1), "83110701"),
     (
-        m.Event(1, 4, VIEW),
+        m.WatchEvent(1, 4, VIEW),
         "841201048909646a6f627306858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300505f5f5f4190384",
     ),
     (
@@ -134,13 +134,13 @@ def test_decoded_values_have_their_classes() -> None:
     assert isinstance(refused.reason, m.RefusalReason)
     assert isinstance(refused.candidate, Candidate)
     assert isinstance(refused.occupant, m.Occupant)
-    assert isinstance(event, m.Event) and isinstance(event.view.lease, Lease)
+    assert isinstance(event, m.WatchEvent) and isinstance(event.view.lease, Lease)
     assert isinstance(renewed, m.Renewed) and isinstance(renewed.held, tuple)
     hash(refused), hash(event), hash(renewed)
 
 
 GOLDEN_REFUSED = m.Refused(1, "jobs", CANDIDATE, m.RefusalReason.HELD, 6, 4, OCCUPANT)
-GOLDEN_EVENT = m.Event(3, 4, VIEW)
+GOLDEN_EVENT = m.WatchEvent(3, 4, VIEW)
 GOLDEN_RENEWED = m.Renewed(1, S2, S1, 8, ((7, 5), (9, 6)), (11,))
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Accept, Commit, Event, Inquire, Release, Seen, Unwatch, Watch
+from paxlock.core.messages import Accept, Commit, Inquire, Release, Seen, Unwatch, Watch, WatchEvent
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.learner import EventTimer, InquiryTimer, Learner
 from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT
@@ -36,18 +36,18 @@ class Node:
             first_version=100,
         )
 
-    def settle(self, now: float) -> list[Event]:
+    def settle(self, now: float) -> list[WatchEvent]:
         touched, self.acceptor.touched = self.acceptor.touched, set()
         for name in sorted(touched):
             self.learner.changed(name, now)
         sent, self.learner.sends = self.learner.sends, []
-        return [message for _, message in sent if isinstance(message, Event)]
+        return [message for _, message in sent if isinstance(message, WatchEvent)]
 
-    def accept(self, name: str, who: Candidate, term: int, now: float = 0.0) -> list[Event]:
+    def accept(self, name: str, who: Candidate, term: int, now: float = 0.0) -> list[WatchEvent]:
         self.acceptor.accept(Accept(1, name, term, Lease(who, 10_000, "", b""), 1, 0), now)
         return self.settle(now)
 
-    def release(self, name: str, who: Candidate, now: float) -> list[Event]:
+    def release(self, name: str, who: Candidate, now: float) -> list[WatchEvent]:
         self.acceptor.release(Release(1, name, who, 1), now)
         self.learner.released(name, who, now)
         return self.settle(now)

@@ -16,8 +16,8 @@ from paxlock.core.session.tenures import (
     TOGETHER_MAX,
     LapseTimer,
     LeaseManager,
-    Numbers,
     RenewTimer,
+    SequenceNumbers,
     Tenure,
 )
 from paxlock.core.timers import Timers
@@ -31,7 +31,7 @@ class Holder:
     def __init__(self) -> None:
         self.sent: list[tuple[str, Renew]] = []
         self.timers = Timers()
-        self.numbers = Numbers(30.0)
+        self.numbers = SequenceNumbers(30.0)
         self.pacing = Pacing(0.2, Random(1), RoundTrips(("a", "b", "c")))
         requests = count(1)
         self.manager = LeaseManager(
@@ -80,7 +80,7 @@ class Holder:
 
 
 def test_numbers_only_grow_and_remember_when_they_were_first_sent() -> None:
-    numbers = Numbers(keep=10.0)
+    numbers = SequenceNumbers(keep=10.0)
     first, second = numbers.next(1.0), numbers.next(2.0)
     assert second > first
     assert (numbers.sent_at(first), numbers.sent_at(second)) == (1.0, 2.0)

@@ -11,7 +11,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, List, Names
 from paxlock.core.node import listing as lister
 from paxlock.core.node.acceptor import Acceptor
-from paxlock.core.node.listing import NAMES_LOOKED_AT, WALKS_PER_PEER, Lister, ListTimer
+from paxlock.core.node.listing import NAMES_LOOKED_AT, WALKS_PER_PEER, Listing, ListTimer
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.timers import Timers
 from paxlock.wire.codec import encode
@@ -44,7 +44,7 @@ class Node:
             floor=0, ceiling=1 << 40, max_ttl=30.0, grace=0.05, timers=self.timers, wall_offset=0.0
         )
         self.acceptor.names = self.names = CountedNames()
-        self.lister = Lister(self.acceptor, self.timers)
+        self.lister = Listing(self.acceptor, self.timers)
         for number in range(names):
             if number in held:
                 lease = Lease(Candidate(ME, number + 1), 10_000, "", b"")

@@ -53,7 +53,7 @@ async def test_runs_without_a_past_never_share_a_second(
     """The second is their incarnation: by it late datagrams of an earlier run are told from those of this."""
     began = 1_000.25
     monkeypatch.setattr("time.time", lambda: began + autojump_clock.current_time())
-    assert await service._second(Durability.RECORD, join=False) == 1_000
-    first = await service._second(Durability.MEMORY, join=False)
+    assert await service._incarnation_second(Durability.RECORD, join=False) == 1_000
+    first = await service._incarnation_second(Durability.MEMORY, join=False)
     assert first == 1_001
-    assert await service._second(Durability.RECORD, join=True) == first + 1
+    assert await service._incarnation_second(Durability.RECORD, join=True) == first + 1

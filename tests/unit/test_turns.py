@@ -142,4 +142,4 @@ def test_it_says_why_the_turn_has_not_come(heard: tuple[str, ...], says: str) ->
     scene = Scene.new()
     scene.fill(100)
     scene.pacing.heard.update(dict.fromkeys(heard, 9.5))
-    assert scene.turns.why_not(3, 10.0).startswith(says)
+    assert scene.turns.failure_reason(3, 10.0).startswith(says)

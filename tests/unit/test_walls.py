@@ -16,7 +16,7 @@ from paxlock.wire.cookies import COOKIE_S, Cookies
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
 from paxlock.wire.header import parse_untrusted
 from paxlock.wire.keyring import Keyring, ReplayWindow
-from paxlock.wire.peers import OUTDATED_RUNS_MAX, PLACES_MAX, NodeState
+from paxlock.wire.peers import OUTDATED_RUNS_MAX, PLACES_MAX, KnownNode
 from paxlock.wire.transport import Address
 
 CELL = b"cell" * 4
@@ -215,7 +215,7 @@ def test_a_greeting_of_an_earlier_run_uses_up_no_number_of_the_newer() -> None:
 
 
 def test_earlier_runs_are_remembered_as_long_as_their_cookies_are_good_and_no_more_than_so_many() -> None:
-    state = NodeState((), ADDRESSES["b"])
+    state = KnownNode((), ADDRESSES["b"])
     runs = [NodeSender("b", 1, bytes([number]) * 16) for number in range(OUTDATED_RUNS_MAX + 1)]
     for run in runs[:-1]:
         assert state.take_outdated(run, 1, 5, 4)

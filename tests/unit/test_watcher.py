@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Event, Seen, View
+from paxlock.core.messages import Seen, View, WatchEvent
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import State
 from paxlock.core.session.outbox import Outbox
@@ -25,12 +25,12 @@ def watcher(pattern: str = "n", *, prefix: bool = False) -> Watcher:
     return Watcher(7, pattern, prefix, ("a", "b", "c"), 0.0)
 
 
-def led(name: str = "n", version: int = 1) -> Event:
-    return Event(7, version, View(0, name, 4, LEASE, 4, True, True, False, 9_000))
+def led(name: str = "n", version: int = 1) -> WatchEvent:
+    return WatchEvent(7, version, View(0, name, 4, LEASE, 4, True, True, False, 9_000))
 
 
-def free(name: str = "n", version: int = 1) -> Event:
-    return Event(7, version, View(0, name, 9, None, 0, False, False, False, 0))
+def free(name: str = "n", version: int = 1) -> WatchEvent:
+    return WatchEvent(7, version, View(0, name, 9, None, 0, False, False, False, 0))
 
 
 def look_at_all(found: Watcher, now: float) -> list[Changed]:
@@ -184,7 +184,7 @@ def test_a_term_that_nobody_knows_to_be_chosen_hides_no_later_leader() -> None:
     for node, term in (("a", 3), ("b", 3), ("c", 7)):
         lease = Lease(dead, 10_000, "delphi", b"")
         view = View(0, "n", term, lease, term, True, term == 3, False, 9_000)
-        found.event(node, Event(7, 1, view), 0.1)
+        found.event(node, WatchEvent(7, 1, view), 0.1)
     changed = found.look("n", 0.1)
     assert changed is not None and (changed.state, changed.term) == (State.LED, 3)
     for node in "ab":

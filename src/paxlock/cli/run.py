@@ -14,7 +14,7 @@ from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
 from paxlock.cli.output import say, voice
-from paxlock.cli.runtime import connect, heeded, typed_values
+from paxlock.cli.runtime import connect, not_ignored, typed_values
 from paxlock.client.client import Client, HeldLease
 from paxlock.config.cell import ClientSettings
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
@@ -72,7 +72,7 @@ class Runner:
     async def _pass_signals_on(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        signums = heeded(*PASSED_ON)
+        signums = not_ignored(*PASSED_ON)
         with trio.open_signal_receiver(*signums) as signals:
             task_status.started()
             async for signum in signals:

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from paxlock.client.client import Client
     from paxlock.config.cell import ClientSettings
 
-__all__ = ["connect", "ending_signals", "heeded", "run_async", "scope_until_signal", "typed_values"]
+__all__ = ["connect", "ending_signals", "not_ignored", "run_async", "scope_until_signal", "typed_values"]
 
 TRY_PATIENCE_S = 1.0  # contract.md section 2: one attempt gives up after at most so long without a quorum
 
 
-def heeded(*signums: signal.Signals) -> list[signal.Signals]:
+def not_ignored(*signums: signal.Signals) -> list[signal.Signals]:
     """Those of the signals that were not ignored when we were started, as by nohup: they stay ignored."""
     return [signum for signum in signums if signal.getsignal(signum) is not signal.SIG_IGN]
 
 
 def ending_signals() -> list[signal.Signals]:
     """The signals that end a command in an orderly way."""
-    return heeded(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return not_ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def scope_until_signal(

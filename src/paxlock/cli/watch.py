@@ -26,7 +26,7 @@ def format_change(change: Change) -> str:
     return " ".join(words)
 
 
-class Ending:
+class EndCondition:
     """When a watch has seen enough."""
 
     def __init__(self, patterns: list[str], once: bool, until: str | None) -> None:
@@ -73,7 +73,7 @@ def watch_command(
     hook = None if command is None else Hook.parse(command, options.environment())
     settings = options.settings()
     patterns = list(dict.fromkeys(names))
-    ending = Ending(patterns, once, until)
+    end = EndCondition(patterns, once, until)
 
     async def watch() -> int:
         send, receive = trio.open_memory_channel[tuple[str, Change]](0)
@@ -84,7 +84,7 @@ def watch_command(
                 emit(to_json(change_facts(change)) if as_json else format_change(change))
                 if hook is not None:
                     await hook.run(change_facts(change))
-                if ending.reached(pattern, change):
+                if end.reached(pattern, change):
                     break
             nursery.cancel_scope.cancel()
         return ExitCode.DONE

@@ -44,7 +44,7 @@ from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reas
 from paxlock.forks import INHERITED, Life
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver
-from paxlock.runtime.reply import Outcome
+from paxlock.runtime.reply import Reply
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Transport
@@ -87,7 +87,7 @@ class Client:
         self._closed = False
         settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
-        self._outcomes: dict[int, Outcome] = {}
+        self._replies: dict[int, Reply] = {}
         self._held: dict[int, HeldLease] = {}
         self._watches: dict[int, Changes] = {}
         self._transport = transport
@@ -311,21 +311,21 @@ class Client:
         self._held.pop(ticket, None)
         self._settle_sleep()
         # Where it was lost, the machine has ended it already.
-        if self._closed or self._session.wish(ticket) is None:
+        if self._closed or self._session.campaign_of(ticket) is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        outcome = self._outcomes[ticket] = Outcome()
+        reply = self._replies[ticket] = Reply()
         patience = min(RELEASE_PATIENCE_S, patience)
         self._session.release(ticket, self.now(), patience=patience)
         self._driver.poke()
-        await self._wait_ended(outcome, patience)
-        self._outcomes.pop(ticket, None)
+        await self._wait_ended(reply, patience)
+        self._replies.pop(ticket, None)
 
-    async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
+    async def _wait_ended(self, reply: Reply, patience: float) -> None:
         """Until the machine tells that a release was heard, or ``patience`` is over: it tells of that too, so
         that no scope is needed for the limit, which would cost more than the rest.
         """
-        await outcome.wait_shielded()
+        await reply.wait_shielded()
 
     def detach_ticket(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
@@ -347,19 +347,19 @@ class Client:
         ticket = self._session.campaign(
             name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
         )
-        outcome = self._outcomes[ticket] = Outcome(name, ttl)
+        reply = self._replies[ticket] = Reply(name, ttl)
         self._driver.poke()
         try:
-            await outcome.wait()
+            await reply.wait()
         except BaseException:
             # All or nothing: whatever has become of the attempt, it ends here (and its Release is repeated
             # in the background until heard).
-            self._outcomes.pop(ticket, None)
+            self._replies.pop(ticket, None)
             self._held.pop(ticket, None)
             self._session.release(ticket, self.now())
             self._driver.poke()
             raise
-        result = outcome.result()
+        result = reply.result()
         if isinstance(result, Failed):
             raise NotAcquired(name, result.reason, result.holder, result.detail)
         if isinstance(result, Barred):
@@ -415,9 +415,9 @@ class Client:
                 if changes is not None:
                     changes.put(Change(notice.name, notice.state, notice.term, notice.label, notice.data))
             case Failed() | Barred() | Ended():
-                outcome = self._outcomes.pop(notice.ticket, None)
-                if outcome is not None:
-                    outcome.set(notice)
+                reply = self._replies.pop(notice.ticket, None)
+                if reply is not None:
+                    reply.set(notice)
             case Answered() | NamesFound() | Surveyed() | HandleOutcome():
                 self._questions.answered(notice)
             case Mismatch(explanation):
@@ -429,11 +429,11 @@ class Client:
                 raise AssertionError(notice)
 
     def _granted(self, notice: Granted) -> None:
-        outcome = self._outcomes.pop(notice.ticket, None)
-        if outcome is None:
+        reply = self._replies.pop(notice.ticket, None)
+        if reply is None:
             return  # cancelled in this very turn: its Release is on its way
         # Held from this moment, not from when the waiting task runs: it may be lost before that.
-        outcome.set(self._hold(outcome.name, outcome.ttl, notice))
+        reply.set(self._hold(reply.name, reply.ttl, notice))
 
     def _expired(self, ticket: int, held: HeldLease) -> None:
         """Renewed in time, but told only after the deadline that the program knew: for the program it was
@@ -455,7 +455,7 @@ class Client:
         for ticket, held in list(self._held.items()):
             held.lost(LossReason.CLOSED)
             self._session.release(ticket, now)
-        for ticket in list(self._outcomes):
+        for ticket in list(self._replies):
             self._session.release(ticket, now)
         for changes in list(self._watches.values()):
             changes.close()
@@ -476,9 +476,9 @@ class Client:
         for held in list(self._held.values()):
             held.lost(LossReason.CLOSED)
         self._held.clear()
-        outcomes, self._outcomes = self._outcomes, {}
-        for outcome in outcomes.values():
-            outcome.close(why)
+        replies, self._replies = self._replies, {}
+        for reply in replies.values():
+            reply.close(why)
         self._questions.close(why)
 
 

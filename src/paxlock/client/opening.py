@@ -17,7 +17,7 @@ from paxlock.config.cell import Cell, ClientSettings, check_label, client_settin
 from paxlock.core.messages import Welcome
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import attended
-from paxlock.runtime.environment import World, world_of
+from paxlock.runtime.environment import Environment, environment_of
 from paxlock.runtime.resolving import Whereabouts, has_names, keyring_of, resolve_addresses, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.transport import Address, Transport
@@ -70,15 +70,15 @@ async def open_as(
     make: Callable[..., C],
     settings: ClientSettings,
     *,
-    world: World,
+    environment: Environment,
     label: str | None,
     transport: Transport | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[C]:
-    """Open what ``make`` makes: a Client, or a Node that is also one. What is not given is of ``world``."""
+    """Open what ``make`` makes: a Client, or a Node. What is not given is in ``environment``."""
     session = secrets.token_bytes(SESSION_BYTES)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
-    clock = clock or world.clock()
+    clock = clock or environment.clock()
     wall_offset = time.time() - clock.now()
     endpoint = Endpoint(SessionSender(session), keyring_of(keys), wall_offset=wall_offset)
     cell = settings.cell
@@ -90,7 +90,7 @@ async def open_as(
         reach = await resolve_addresses(settings.seeds)
     if transport is None:
         wanted = [member.address for member in cell.members] if cell is not None else settings.seeds
-        transport = world.bind_beside(reach, named=has_names(wanted))
+        transport = environment.bind_beside(reach, named=has_names(wanted))
     try:
         if cell is None:
             cell = await _discover(settings, endpoint, transport, reach)
@@ -99,7 +99,7 @@ async def open_as(
         client = make(
             cell,
             session,
-            label=world.label() if label is None else label,
+            label=environment.label() if label is None else label,
             transport=transport,
             clock=clock,
         )
@@ -123,9 +123,14 @@ async def _open_client(
     settings: ClientSettings, label: str | None, transport: Transport | None, clock: Clock | None
 ) -> AsyncIterator[Client]:
     members = settings.cell.members if settings.cell is not None else ()
-    world = world_of([member.address for member in members] or settings.seeds)
+    environment = environment_of([member.address for member in members] or settings.seeds)
     async with open_as(
-        world.kind(Client), settings, world=world, label=label, transport=transport, clock=clock
+        environment.kind(Client),
+        settings,
+        environment=environment,
+        label=label,
+        transport=transport,
+        clock=clock,
     ) as client:
         yield client
 

@@ -15,7 +15,7 @@ from paxlock.core.session.session import Session
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver
-from paxlock.runtime.reply import Outcome
+from paxlock.runtime.reply import Reply
 
 __all__ = ["Answer", "Questions"]
 
@@ -33,7 +33,7 @@ class Questions:
         self._session = session
         self._driver = driver
         self._clock = clock
-        self._open: dict[int, Outcome] = {}
+        self._open: dict[int, Reply] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -57,9 +57,9 @@ class Questions:
                 tickets[ticket] = name, self._expect(ticket)
             self._driver.poke()
             standings = []
-            for name, outcome in tickets.values():
-                await outcome.wait()
-                standings.append(self._standing(name, outcome.result()))
+            for name, reply in tickets.values():
+                await reply.wait()
+                standings.append(self._standing(name, reply.result()))
             return standings
         finally:
             for ticket in tickets:
@@ -75,7 +75,7 @@ class Questions:
         """Renew a detached lease by its whole ttl; gives the seconds it has left. Raises LeaseLost where the
         grant is over, NotAcquired (NO_QUORUM) where no quorum answered within ``wait``.
         """
-        outcome = await self._handled(
+        reply = await self._handled(
             self._session.renew_detached(
                 Candidate(grant.session, grant.attempt),
                 grant.term,
@@ -83,9 +83,9 @@ class Questions:
                 patience=_handle_patience(wait),
             )
         )
-        if outcome.over:
+        if reply.over:
             raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
-        if not outcome.done:
+        if not reply.done:
             raise NotAcquired(grant.name, Reason.NO_QUORUM)
         return (await self.poll(grant.name, line=False)).remaining
 
@@ -93,7 +93,7 @@ class Questions:
         """Release exactly this grant. Raises NotAcquired (NO_QUORUM) where no quorum answered within
         ``wait``.
         """
-        outcome = await self._handled(
+        reply = await self._handled(
             self._session.release_detached(
                 grant.name,
                 Candidate(grant.session, grant.attempt),
@@ -102,46 +102,46 @@ class Questions:
                 patience=_handle_patience(wait),
             )
         )
-        if not outcome.done:
+        if not reply.done:
             raise NotAcquired(grant.name, Reason.NO_QUORUM)
 
     # For the client
 
     def answered(self, notice: Answer) -> None:
         """The machine has the answer; nobody may want it any more."""
-        outcome = self._open.pop(notice.ticket, None)
-        if outcome is not None:
-            outcome.set(notice)
+        reply = self._open.pop(notice.ticket, None)
+        if reply is not None:
+            reply.set(notice)
 
     def close(self, why: str) -> None:
         """Nothing is answered any more; whoever waits is told so."""
-        outcomes, self._open = self._open, {}
-        for outcome in outcomes.values():
-            outcome.close(why)
+        replies, self._open = self._open, {}
+        for reply in replies.values():
+            reply.close(why)
 
     # Within
 
-    def _expect(self, ticket: int) -> Outcome:
-        outcome = self._open[ticket] = Outcome()
-        return outcome
+    def _expect(self, ticket: int) -> Reply:
+        reply = self._open[ticket] = Reply()
+        return reply
 
     async def _answer(self, ticket: int) -> object:
-        outcome = self._expect(ticket)
+        reply = self._expect(ticket)
         self._driver.poke()
         try:
-            await outcome.wait()
+            await reply.wait()
         finally:
             self._forget(ticket)
-        return outcome.result()
+        return reply.result()
 
     def _forget(self, ticket: int) -> None:
         self._open.pop(ticket, None)
         self._session.forget(ticket, self._clock.now())
 
     async def _handled(self, ticket: int) -> HandleOutcome:
-        outcome = await self._answer(ticket)
-        assert isinstance(outcome, HandleOutcome)
-        return outcome
+        reply = await self._answer(ticket)
+        assert isinstance(reply, HandleOutcome)
+        return reply
 
     def _standing(self, name: str, answer: object) -> Standing:
         assert isinstance(answer, Answered)

@@ -20,7 +20,6 @@ __all__ = [
     "Accept",
     "Accepted",
     "Commit",
-    "Event",
     "Greet",
     "Greeted",
     "Hello",
@@ -51,6 +50,7 @@ __all__ = [
     "Waiters",
     "Waiting",
     "Watch",
+    "WatchEvent",
     "Watching",
     "Welcome",
 ]
@@ -397,7 +397,7 @@ class Watching:
 
 
 @value
-class Event:
+class WatchEvent:
     """A view has changed; repeated until Seen. ``version`` grows with every change at this node."""
 
     watch: int
@@ -479,7 +479,7 @@ Message: TypeAlias = (
     | Waiters
     | Names
     | Watching
-    | Event
+    | WatchEvent
     | Greet
     | Greeted
     | Inquire

@@ -18,7 +18,7 @@ from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.core.messages import NodeMode
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import Clock
-from paxlock.runtime.environment import world_of
+from paxlock.runtime.environment import environment_of
 from paxlock.wire.transport import Transport
 
 __all__ = ["Node", "open_node"]
@@ -72,7 +72,7 @@ async def open_node(
         check_label(label)
     async with run_service(config, create=create, join=join) as service:
         settings = client_settings(config.cell, environ={})
-        world = world_of(member.address for member in config.cell.members)
-        make = partial(world.kind(Node), service)
-        async with open_as(make, settings, world=world, label=label) as node:
+        environment = environment_of(member.address for member in config.cell.members)
+        make = partial(environment.kind(Node), service)
+        async with open_as(make, settings, environment=environment, label=label) as node:
             yield node

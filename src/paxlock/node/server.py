@@ -26,7 +26,7 @@ from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver, attended, in_thread
-from paxlock.runtime.environment import world_of
+from paxlock.runtime.environment import environment_of
 from paxlock.runtime.families import check_families, out_of_reach
 from paxlock.runtime.resolving import Whereabouts, keyring_of, resolve_members
 from paxlock.store.folder import MemoryStore, StoreLike
@@ -102,7 +102,7 @@ class Service:
     def tasks(self) -> tuple[Task, ...]:
         return (self.driver.run, self.write, self._whereabouts.keep)
 
-    def minded(self, task: Task) -> Task:
+    def noting_failure(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
 
         async def run() -> None:
@@ -132,7 +132,7 @@ class Service:
         while True:
             while self._to_write is not None and not self.life.over:
                 record, self._to_write = self._to_write, None
-                await _apart(self._store, partial(self._store.write_record, record))
+                await _in_thread(self._store, partial(self._store.write_record, record))
                 self.replica.persisted(record, self._clock.now())
                 self.driver.poke()
             self._wanted = trio.Event()
@@ -185,11 +185,11 @@ class Service:
         if snapshot is None or self.config.durability is Durability.MEMORY:
             return
         record = attrs.evolve(self.replica.record, clean=True)
-        await _apart(self._store, lambda: self._store.write_snapshot(snapshot))
-        await _apart(self._store, lambda: self._store.write_record(record))
+        await _in_thread(self._store, lambda: self._store.write_snapshot(snapshot))
+        await _in_thread(self._store, lambda: self._store.write_record(record))
 
 
-async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
+async def _in_thread(store: StoreLike, work: Callable[[], T]) -> T:
     """Do in a thread what may wait for a disk; what is in memory needs none."""
     if isinstance(store, MemoryStore):
         await trio.lowlevel.checkpoint()
@@ -197,7 +197,7 @@ async def _apart(store: StoreLike, work: Callable[[], T]) -> T:
     return await in_thread(work)
 
 
-async def _second(durability: Durability, *, join: bool) -> int:
+async def _incarnation_second(durability: Durability, *, join: bool) -> int:
     """The unix second of this start. Where it becomes the incarnation no other start may have it: two runs
     with one incarnation cannot be told apart by those who hear late datagrams of the first.
     """
@@ -262,25 +262,25 @@ async def run_service(
     """
     assert isinstance(config.cell, Cell)
     check_families(config)
-    world = world_of(member.address for member in config.cell.members)
-    clock = clock or world.clock()
+    environment = environment_of(member.address for member in config.cell.members)
+    clock = clock or environment.clock()
     if transport is None:
-        transport = await world.bind(config)
+        transport = await environment.bind(config)
     opened = store
     try:
         if opened is None:
-            opened = await world.open_store(config, create_folder=create or join)
+            opened = await environment.open_store(config, create_folder=create or join)
         found = opened
         run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
-        second = await _second(durability, join=join)
-        start = await _apart(
+        second = await _incarnation_second(durability, join=join)
+        start = await _in_thread(
             found, lambda: _begin(config, found, durability, run, second, create=create, join=join)
         )
         service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
         await service.resolve()
         try:
-            async with attended(*(service.minded(task) for task in service.tasks)):
+            async with attended(*(service.noting_failure(task) for task in service.tasks)):
                 yield service
         finally:
             # Nothing runs any more, so nothing is answered after this moment. A fork of this process that

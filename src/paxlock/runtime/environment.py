@@ -1,7 +1,7 @@
 """What clients and nodes stand on: the sockets of this host, its clock of leases, its disk.
 
-A virtual cell (paxlock.testing) puts another world in the place of this one, for its own addresses and within
-its own trio run: so the program under test opens clients and nodes by the same calls as ever.
+A virtual cell (paxlock.testing) puts another environment in the place of this one, for its own addresses and
+within its own trio run: so the program under test opens clients and nodes by the same calls as ever.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from paxlock.runtime.driver import in_thread
 from paxlock.store.folder import MemoryStore, Store, StoreLike
 from paxlock.wire.transport import Address, Transport, bind_all, resolve
 
-__all__ = ["World", "default_label", "open_store", "stand_in", "world_of"]
+__all__ = ["Environment", "default_label", "environment_of", "open_store", "substitute"]
 
 T = TypeVar("T")
 
 
-class World:
+class Environment:
     """The real one."""
 
     def clock(self) -> Clock:
@@ -86,13 +86,13 @@ def open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
     """The data folder of a node, or what stands for it in memory. Raises StoreError."""
     if config.durability is Durability.MEMORY:
         if config.data_dir is not None and config.data_dir.exists():
-            _spoil(config.data_dir)
+            _invalidate_clean_stop(config.data_dir)
         return MemoryStore()
     assert config.data_dir is not None
     return Store.open(config.data_dir, create_folder=create_folder)
 
 
-def _spoil(folder: Path) -> None:
+def _invalidate_clean_stop(folder: Path) -> None:
     """A run in memory outdates what a clean stop left on disk: the next start from it must not trust it."""
     store = Store.open(folder, create_folder=False)
     try:
@@ -103,17 +103,17 @@ def _spoil(folder: Path) -> None:
         store.close()
 
 
-_REAL = World()
-# Of this trio run, the newest last: the addresses of the nodes in there, and the world.
-_STAND_INS: trio.lowlevel.RunVar[tuple[tuple[frozenset[Address], World], ...]] = trio.lowlevel.RunVar(
+_REAL = Environment()
+# Of this trio run, the newest last: the addresses of the nodes in there, and the environment.
+_STAND_INS: trio.lowlevel.RunVar[tuple[tuple[frozenset[Address], Environment], ...]] = trio.lowlevel.RunVar(
     "paxlock worlds", ()
 )
 
 
 @contextmanager
-def stand_in(world: World, addresses: Iterable[str]) -> Iterator[None]:
-    """Within the block and this trio run, whoever looks for nodes at these addresses is in ``world``."""
-    entry = frozenset(map(normal_address, addresses)), world
+def substitute(environment: Environment, addresses: Iterable[str]) -> Iterator[None]:
+    """Within the block and this trio run, who looks for nodes at these addresses is in ``environment``."""
+    entry = frozenset(map(normal_address, addresses)), environment
     _STAND_INS.set((*_STAND_INS.get(), entry))
     try:
         yield
@@ -121,12 +121,12 @@ def stand_in(world: World, addresses: Iterable[str]) -> Iterator[None]:
         _STAND_INS.set(tuple(one for one in _STAND_INS.get() if one is not entry))
 
 
-def world_of(addresses: Iterable[str]) -> World:
-    """The world in which there are nodes at these addresses."""
+def environment_of(addresses: Iterable[str]) -> Environment:
+    """The environment in which there are nodes at these addresses."""
     stand_ins = _STAND_INS.get()
     if stand_ins:
         wanted = frozenset(map(normal_address, addresses))
-        for known, world in stand_ins:
+        for known, environment in stand_ins:
             if known & wanted:
-                return world
+                return environment
     return _REAL

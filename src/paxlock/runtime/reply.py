@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 import trio
 
-__all__ = ["Outcome"]
+__all__ = ["Reply"]
 
 
 @attrs.define(eq=False)
-class Outcome:
+class Reply:
     """Where the answer to one ticket will arrive; None means that the client was closed.
 
     An Event of trio's does the same for many tasks, and costs several times as much.

@@ -17,7 +17,15 @@ from paxlock.core.quorum import blocking, majority
 from paxlock.core.session.judgement import State
 from paxlock.simulator.machines import Held, NodeMachine
 
-__all__ = ["CheckFailed", "Exclusion", "Histories", "NodeChecker", "SessionChecker", "Tenure", "WatchChecker"]
+__all__ = [
+    "CheckFailed",
+    "CheckedTenure",
+    "Exclusion",
+    "Histories",
+    "NodeChecker",
+    "SessionChecker",
+    "WatchChecker",
+]
 
 EPSILON_S = 1e-7
 WINDOW_MIN_S, WINDOW_MAX_S = 0.01, 5.0  #: within which a stated window counts (section 2)
@@ -32,7 +40,7 @@ class CheckFailed(AssertionError):
 
 
 @attrs.define(eq=False)
-class Tenure:
+class CheckedTenure:
     """One validity as the world sees it: from ``since`` until ``until``, or ``ended``, in true time."""
 
     name: str
@@ -55,14 +63,16 @@ class Exclusion:
     crashes does not.
     """
 
-    tenures: dict[Candidate, Tenure] = attrs.field(factory=dict)
-    newest: dict[str, Tenure] = attrs.field(factory=dict)
-    open: dict[str, list[Tenure]] = attrs.field(factory=dict)
+    tenures: dict[Candidate, CheckedTenure] = attrs.field(factory=dict)
+    newest: dict[str, CheckedTenure] = attrs.field(factory=dict)
+    open: dict[str, list[CheckedTenure]] = attrs.field(factory=dict)
     count: int = 0
 
-    def granted(self, name: str, token: int, candidate: Candidate, until: float, true: float) -> Tenure:
+    def granted(
+        self, name: str, token: int, candidate: Candidate, until: float, true: float
+    ) -> CheckedTenure:
         """A lease has become valid at the holder."""
-        tenure = Tenure(name, token, candidate, true, until)
+        tenure = CheckedTenure(name, token, candidate, true, until)
         if until <= true:
             raise CheckFailed("validity", f"{name!r} was granted {true - until:.6f} s after its deadline")
         if candidate in self.tenures:
@@ -98,7 +108,7 @@ class Exclusion:
         if tenure not in self.open[tenure.name]:
             self.open[tenure.name].append(tenure)
 
-    def ended(self, candidate: Candidate | None, true: float) -> Tenure | None:
+    def ended(self, candidate: Candidate | None, true: float) -> CheckedTenure | None:
         """The holder was told, let go, or is no more; the tenure, if there is one and it is news."""
         tenure = self.tenures.get(candidate) if candidate is not None else None
         if tenure is None or tenure.ended <= true:
@@ -113,7 +123,7 @@ class Exclusion:
                 if tenure.since <= asked:
                     raise CheckFailed("poll", f"{name!r} is said to be free while {tenure.token} is valid")
 
-    def holders(self, name: str, true: float) -> list[Tenure]:
+    def holders(self, name: str, true: float) -> list[CheckedTenure]:
         """Who is valid now; those that no longer are are put away."""
         found = self.open.get(name)
         if not found:
@@ -390,7 +400,7 @@ class WatchChecker:
                     raise CheckFailed("watch", f"{name!r} is shown free while its term {term} is valid")
         self.shown[(watch, name)] = (state, term)
 
-    def wrong(self, watch: object, name: str, newest: Tenure, true: float) -> str:
+    def wrong(self, watch: object, name: str, newest: CheckedTenure, true: float) -> str:
         """At the end, when nothing has changed for long: in which way the watcher does not show the last
         state, or nothing. That nobody ever held may be left unsaid, and so may states that were replaced.
         """

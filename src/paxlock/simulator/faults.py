@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from paxlock.core.durable import Durability, Membership
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
-from paxlock.simulator.machines import ClientMachine, Disk, Machine, NodeMachine
+from paxlock.simulator.machines import ClientMachine, NodeMachine, SimulatedDisk, SimulatedMachine
 from paxlock.simulator.moments import What
 from paxlock.simulator.plan import Fault, FaultKind
 
@@ -59,7 +59,7 @@ class Faults:
         """Every machine goes on, and every node starts again, but for those that are left out."""
         sim, nodes = self._sim, self._sim.nodes
         self._healed = True
-        machines: list[Machine] = [*nodes.all, *sim.workload.clients]
+        machines: list[SimulatedMachine] = [*nodes.all, *sim.workload.clients]
         for machine in machines:
             if machine.paused_until > sim.true:
                 machine.paused_until = sim.true
@@ -127,7 +127,7 @@ class Faults:
         if node is None:
             return None
         sim.nodes.crash(node)
-        node.disk, node.lost_disk = Disk(), True
+        node.disk, node.lost_disk = SimulatedDisk(), True
         return self._back(node, fault)
 
     def _start_a_twin(self, fault: Fault) -> str | None:
@@ -194,7 +194,7 @@ class Faults:
         self._sim.children.fork(client, fault.rng())
         return client.label
 
-    def _pause(self, machine: Machine | None, fault: Fault) -> str | None:
+    def _pause(self, machine: SimulatedMachine | None, fault: Fault) -> str | None:
         if machine is None or self._sim.true < machine.paused_until:
             return None
         asleep = fault.kind in (FaultKind.NODE_SUSPEND, FaultKind.CLIENT_SUSPEND)

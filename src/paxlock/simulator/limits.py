@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from paxlock.core.node import acceptor, recovery, replica
-from paxlock.core.node import forgetting as graveyard
+from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node import line as queue
 from paxlock.core.session import tenures as lease_manager
 from paxlock.simulator.scenario import Scenario
@@ -25,7 +25,7 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (lease_manager, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
         (acceptor, "CEILING_STEP_TERMS", scenario.ceiling_step),
         (recovery, "CEILING_STEP_TERMS", scenario.ceiling_step),
-        (graveyard, "TOMBSTONE_S", scenario.tombstone),
+        (forgetting, "TOMBSTONE_S", scenario.tombstone),
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
         (replica, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),

@@ -21,13 +21,21 @@ from paxlock.core.session.session import Session
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
 
-__all__ = ["ClientMachine", "Clock", "Datagram", "Disk", "Held", "Machine", "NodeMachine"]
+__all__ = [
+    "ClientMachine",
+    "Datagram",
+    "Held",
+    "NodeMachine",
+    "SimulatedClock",
+    "SimulatedDisk",
+    "SimulatedMachine",
+]
 
 ROUNDING_S = 1e-9
 
 
 @attrs.frozen
-class Clock:
+class SimulatedClock:
     """One machine's clock: off by ``offset`` seconds, and running at ``rate``, within the drift."""
 
     offset: float
@@ -50,12 +58,12 @@ class Datagram(NamedTuple):
 
 
 @attrs.define(eq=False)
-class Machine:
+class SimulatedMachine:
     """What nodes and clients have in common. ``label`` is unique in a run: a node's id, or "client 3"."""
 
     label: str
     address: Address
-    clock: Clock
+    clock: SimulatedClock
     paused_until: float = -inf
     asleep: bool = False  #: paused with its whole machine: nothing is received
     calm_since: float = -inf  #: since when, in true time, nothing has stopped it
@@ -81,7 +89,7 @@ class Machine:
 
 
 @attrs.define(eq=False)
-class Disk:
+class SimulatedDisk:
     """What a node finds again: the last completed writes."""
 
     record: NodeRecord | None = None
@@ -104,13 +112,13 @@ class Held(NamedTuple):
 
 
 @attrs.define(eq=False)
-class NodeMachine(Machine):
+class NodeMachine(SimulatedMachine):
     """A node. ``core`` is None while it is down; ``life`` counts its starts and stops."""
 
     rng: Random = attrs.field(kw_only=True)  #: of its disk
     core: Replica | None = None
     endpoint: Endpoint | None = None
-    disk: Disk = attrs.field(factory=Disk)
+    disk: SimulatedDisk = attrs.field(factory=SimulatedDisk)
     life: int = 0
     writing: NodeRecord | None = None
     written: list[NodeRecord] = attrs.field(factory=list)  #: completed while the machine was paused
@@ -138,7 +146,7 @@ class NodeMachine(Machine):
 
 
 @attrs.define(eq=False)
-class ClientMachine(Machine):
+class ClientMachine(SimulatedMachine):
     """A client. ``core`` is None once it has vanished; whoever takes its ``slot`` has its address."""
 
     session: bytes = attrs.field(kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
 from paxlock.simulator.checkers import CheckFailed
-from paxlock.simulator.machines import ClientMachine, Datagram, Machine, NodeMachine
+from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, SimulatedMachine
 from paxlock.simulator.moments import What
 from paxlock.simulator.scenario import TAIL_MAX_S
 from paxlock.wire.codec import decode_untrusted
@@ -35,7 +35,7 @@ REORDERED_DELAYS = 4.0  #: for how many of the longest delays a datagram is held
 Link = tuple[str, str]  #: from one machine to another, by their labels
 
 
-class _Sent(NamedTuple):
+class _InTransit(NamedTuple):
     """What a node sent to another, where, and in which life."""
 
     datagram: Datagram
@@ -48,7 +48,7 @@ class Network:
 
     def __init__(self, simulation: Simulation) -> None:
         self.healed = False
-        self.machines: dict[Address, Machine] = {}
+        self.machines: dict[Address, SimulatedMachine] = {}
         self.disturbed: dict[Link, float] = {}  #: until when a datagram was last lost, or late, or damaged
         self.keyring = (
             Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
@@ -61,7 +61,7 @@ class Network:
         self._cuts: dict[int, frozenset[Link]] = {}
         self._isolated: set[str] = set()
         self._parted: set[str] = set()
-        self._sent: deque[_Sent] = deque(maxlen=ECHOED_MAX)
+        self._sent: deque[_InTransit] = deque(maxlen=ECHOED_MAX)
 
     # What is cut
 
@@ -98,13 +98,13 @@ class Network:
 
     # Datagrams
 
-    def flush(self, machine: Machine, endpoint: Endpoint) -> None:
+    def flush(self, machine: SimulatedMachine, endpoint: Endpoint) -> None:
         """Send what the machine's endpoint has ready."""
         endpoint.age(machine.now(self._sim.true))
         for data, address in endpoint.flush():
             self.send(machine, data, address)
 
-    def send(self, machine: Machine, data: bytes, address: Address) -> None:
+    def send(self, machine: SimulatedMachine, data: bytes, address: Address) -> None:
         """One datagram is on its way, or lost."""
         if self._scenario.forks and self._scenario.sealed:
             self._check_number(machine, data)
@@ -118,7 +118,7 @@ class Network:
             self._longer[link] = self._how_much_longer(machine, target, link)
         if self._scenario.echoes and isinstance(machine, NodeMachine) and isinstance(target, NodeMachine):
             arriving = Datagram(data, machine.address, machine.label, damaged=False)
-            self._sent.append(_Sent(arriving, address, machine.life))
+            self._sent.append(_InTransit(arriving, address, machine.life))
         longer = self._longer[link]
         delays = self._delays(link, rng, longer)
         if not delays or delays[0] > self._scenario.delay_max + longer:
@@ -134,7 +134,7 @@ class Network:
             arriving = Datagram(shape, machine.address, machine.label, damaged)
             sim.at(sim.true + delay, self._arrive, address, arriving)
 
-    def _check_number(self, machine: Machine, data: bytes) -> None:
+    def _check_number(self, machine: SimulatedMachine, data: bytes) -> None:
         """A number seals one text: it is the nonce."""
         header = parse_untrusted(data)
         before = self._sealed.setdefault((header.sender.identity, header.sequence), data)
@@ -150,7 +150,7 @@ class Network:
         else:
             sim.turn(machine, [datagram])
 
-    def _how_much_longer(self, source: Machine, target: Machine, link: Link) -> float:
+    def _how_much_longer(self, source: SimulatedMachine, target: SimulatedMachine, link: Link) -> float:
         """Than the shortest link: one node or one client may be far away, and each way may differ."""
         scenario, seed = self._scenario, self._sim.seed
         longer = scenario.uneven * Random(f"length {seed} {link}").random() if scenario.uneven else 0.0

@@ -10,7 +10,7 @@ import attrs
 
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
-from paxlock.core.node import forgetting as graveyard
+from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node.recovery import MEMORY_EXTRA_S
 from paxlock.core.session import pacing
 
@@ -185,7 +185,7 @@ class Scenario:
     @property
     def tombstone(self) -> float:
         """How long tombstones stand: longer than any datagram that they are against may be on its way."""
-        return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else graveyard.TOMBSTONE_S
+        return TOMBSTONE_MIN_S + self.lateness_max if self.short_tombstones else forgetting.TOMBSTONE_S
 
     @classmethod
     def drawn(cls, seed: int, nodes: int | None = None, *, near: bool = False) -> Scenario:

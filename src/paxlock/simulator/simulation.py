@@ -29,7 +29,7 @@ from paxlock.simulator.faults import Faults
 from paxlock.simulator.history import History
 from paxlock.simulator.limits import small_limits
 from paxlock.simulator.linearizability import NotLinearizable, Operation, check_history
-from paxlock.simulator.machines import ClientMachine, Clock, Datagram, Machine, NodeMachine
+from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, SimulatedClock, SimulatedMachine
 from paxlock.simulator.moments import Moment, What
 from paxlock.simulator.network import Network
 from paxlock.simulator.nodes import CELL_ID, EPOCH, Nodes
@@ -206,14 +206,14 @@ class Simulation:
         if self.timeline is not None:
             self.timeline.append(Moment(self.true, who, what, **details))
 
-    def turn(self, machine: Machine, datagrams: list[Datagram]) -> None:
+    def turn(self, machine: SimulatedMachine, datagrams: list[Datagram]) -> None:
         """A machine that is not paused takes what has arrived, and does what has come due."""
         if type(machine) is NodeMachine:
             self.nodes.turn(machine, datagrams)
         elif type(machine) is ClientMachine:
             self.clients.turn(machine, datagrams)
 
-    def receive(self, machine: Machine, endpoint: Endpoint, datagram: Datagram) -> Received | None:
+    def receive(self, machine: SimulatedMachine, endpoint: Endpoint, datagram: Datagram) -> Received | None:
         """What the machine's endpoint makes of a datagram: it must drop every damaged one."""
         traced = self.timeline is not None
         before = endpoint.statistics() if traced else {}
@@ -264,13 +264,13 @@ class Simulation:
 
     # Pauses
 
-    def pause(self, machine: Machine, lasts: float, *, asleep: bool) -> None:
+    def pause(self, machine: SimulatedMachine, lasts: float, *, asleep: bool) -> None:
         """The machine's process stands still; or, ``asleep``, the whole machine sleeps. Its clock goes on."""
         machine.paused_until = self.true + lasts
         machine.asleep = asleep
         self.at(machine.paused_until, self.resume, machine, max(0.0, machine.wakes_at - self.true))
 
-    def resume(self, machine: Machine, left: float = 0.0) -> None:
+    def resume(self, machine: SimulatedMachine, left: float = 0.0) -> None:
         """A paused machine goes on: with what has arrived meanwhile, then with what has come due.
 
         After a sleep nothing has arrived, and timers have ``left`` what they had: trio's do not count it.
@@ -297,11 +297,11 @@ class Simulation:
 
     # Parts
 
-    def clock_of(self, label: str) -> Clock:
+    def clock_of(self, label: str) -> SimulatedClock:
         """A clock within the drift, for the machine of this name."""
         rng, drift = Random(f"clock {self.seed} {label}"), self.scenario.drift
         rate = rng.choice((1.0 - drift, 1.0, 1.0 + drift, rng.uniform(1.0 - drift, 1.0 + drift)))
-        return Clock(rng.uniform(1.0, 1_000_000.0), rate)
+        return SimulatedClock(rng.uniform(1.0, 1_000_000.0), rate)
 
     def endpoint(
         self, sender: Sender, members: Mapping[str, Sequence[Address]], wall_offset: float | None = None

@@ -14,10 +14,10 @@ from itertools import combinations, groupby
 
 import attrs
 
-from paxlock.core.messages import Event, Message, Renew, Renewed
+from paxlock.core.messages import Message, Renew, Renewed, WatchEvent
 from paxlock.simulator.moments import Moment, What
 
-__all__ = ["KEY", "Held", "rendered", "tenures"]
+__all__ = ["KEY", "HeldSpan", "rendered", "tenures"]
 
 WIDTH = 120
 BAR_COLUMNS = 96
@@ -40,7 +40,7 @@ SHOWN_FIELDS = {
 
 
 @attrs.frozen
-class Held:
+class HeldSpan:
     """One tenure of a traced run, in true seconds; ``why`` it ended."""
 
     name: str
@@ -51,16 +51,16 @@ class Held:
     why: str
 
 
-def tenures(moments: Sequence[Moment]) -> list[Held]:
+def tenures(moments: Sequence[Moment]) -> list[HeldSpan]:
     """All tenures, in the order in which they began."""
-    found: dict[tuple[str, int, str], Held] = {}
+    found: dict[tuple[str, int, str], HeldSpan] = {}
     detached = {(m.who, m.name, m.term) for m in moments if m.what is What.DETACHED}
     for true, group in groupby(moments, key=lambda moment: moment.true):
         together = list(group)
         for m in together:
             key = (m.name, m.term, m.who)
             if m.what is What.GRANTED:
-                found[key] = Held(m.name, m.term, m.who, true, m.until, "")
+                found[key] = HeldSpan(m.name, m.term, m.who, true, m.until, "")
             elif key in found and m.what is What.EXTENDED:
                 found[key] = attrs.evolve(found[key], until=m.until)
             elif key in found and m.what is What.ENDED and not found[key].why:
@@ -123,7 +123,7 @@ def _about(moment: Moment, name: str | None) -> Moment | None:
 
 def _concerns(message: Message, name: str) -> bool:
     """Whether the message is about the name, or a renewal, which may be."""
-    if isinstance(message, Event):
+    if isinstance(message, WatchEvent):
         return message.view.name == name
     return isinstance(message, Renew | Renewed) or getattr(message, "name", None) == name
 
@@ -231,7 +231,7 @@ def _others(moments: Iterable[Moment]) -> Iterator[tuple[str, list[str]]]:
 
 def _short(message: Message) -> str:
     """A message in a few words."""
-    if isinstance(message, Event):
+    if isinstance(message, WatchEvent):
         return f"Event {_short(message.view)}"
     words = [type(message).__name__]
     name = getattr(message, "name", None)
@@ -265,7 +265,7 @@ def _cleaned(text: str) -> str:
 # The summary
 
 
-def _summary(held: Sequence[Held], moments: Sequence[Moment]) -> Iterator[str]:
+def _summary(held: Sequence[HeldSpan], moments: Sequence[Moment]) -> Iterator[str]:
     if not held:
         yield "nobody held anything"
         return
@@ -289,7 +289,7 @@ def _summary(held: Sequence[Held], moments: Sequence[Moment]) -> Iterator[str]:
         yield f"{_bar(list(group), last)}  {name!r}"
 
 
-def _bar(held: Sequence[Held], last: float) -> str:
+def _bar(held: Sequence[HeldSpan], last: float) -> str:
     """One name's tenures, to scale. A column that two share is marked only if they overlap in time."""
     columns = ["."] * BAR_COLUMNS
 

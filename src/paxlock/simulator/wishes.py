@@ -10,7 +10,7 @@ import attrs
 from paxlock.core.lease import Candidate, Timing
 from paxlock.simulator.machines import ClientMachine
 
-__all__ = ["Handle", "Stage", "Wish"]
+__all__ = ["DetachedLease", "Stage", "Wish"]
 
 
 class Stage(enum.Enum):
@@ -45,7 +45,7 @@ class Wish:
 
 
 @attrs.define(eq=False)
-class Handle:
+class DetachedLease:
     """A detached lease, renewed and released by whoever has its handle."""
 
     name: str

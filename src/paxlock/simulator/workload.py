@@ -26,7 +26,7 @@ from paxlock.simulator.linearizability import OperationKind, OperationOutcome
 from paxlock.simulator.machines import ClientMachine
 from paxlock.simulator.moments import What
 from paxlock.simulator.scenario import START_S
-from paxlock.simulator.wishes import Handle, Stage, Wish
+from paxlock.simulator.wishes import DetachedLease, Stage, Wish
 
 if TYPE_CHECKING:
     from paxlock.simulator.simulation import Simulation
@@ -59,7 +59,7 @@ class Workload:
         self._stage = Stage.FAULTY
         self._stage_until = 0.0
         self._wishes: dict[tuple[bytes, int], Wish] = {}
-        self._handles: dict[tuple[bytes, int], tuple[Handle, float]] = {}
+        self._handles: dict[tuple[bytes, int], tuple[DetachedLease, float]] = {}
         self._polls: dict[tuple[bytes, int], tuple[str, float]] = {}
         self._rng = rng
         self._watches: list[tuple[ClientMachine, int, list[str]]] = []
@@ -353,7 +353,7 @@ class Workload:
         self._sim.look_for_progress()
 
     def _extended(
-        self, client: ClientMachine, holding: Wish | Handle, until: float, *, detached: bool = False
+        self, client: ClientMachine, holding: Wish | DetachedLease, until: float, *, detached: bool = False
     ) -> None:
         sim, candidate = self._sim, holding.candidate
         assert candidate is not None
@@ -394,10 +394,10 @@ class Workload:
         sim.clients.turn(client, [])
         self._gave_away.add((client.session, wish.name))
         left = client.rng.randint(0, HANDLE_RENEWALS_MAX)
-        handle = Handle(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
+        handle = DetachedLease(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
         sim.at(sim.true + client.rng.random() * wish.timing.renew, self._use_handle, handle)
 
-    def _use_handle(self, handle: Handle) -> None:
+    def _use_handle(self, handle: DetachedLease) -> None:
         """Somebody renews the lease of the handle, releases it, or forgets it."""
         sim = self._sim
         able = [client for client in self.clients if sim.true >= client.paused_until]
@@ -471,7 +471,7 @@ class Workload:
         """The wishes that are not over yet."""
         return [wish for wish in self._wishes.values() if not wish.over]
 
-    def _lost(self, client: ClientMachine, holding: Wish | Handle) -> None:
+    def _lost(self, client: ClientMachine, holding: Wish | DetachedLease) -> None:
         sim = self._sim
         sim.calls.told(client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=None)
 

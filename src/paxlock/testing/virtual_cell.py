@@ -32,7 +32,8 @@ from paxlock.core.messages import Member
 from paxlock.errors import LossReason, PaxlockError
 from paxlock.node.embedded import Node
 from paxlock.runtime.driver import attended
-from paxlock.runtime.environment import stand_in
+from paxlock.runtime.environment import substitute
+from paxlock.testing.virtual_environment import Program, VirtualClient, VirtualEnvironment, VirtualTransport
 from paxlock.testing.virtual_network import (
     Cut,
     Latency,
@@ -43,7 +44,6 @@ from paxlock.testing.virtual_network import (
     checked_probability,
 )
 from paxlock.testing.virtual_nodes import VirtualNodes
-from paxlock.testing.virtual_world import Line, Program, VirtualClient, VirtualWorld
 from paxlock.wire.transport import Address
 
 __all__ = [
@@ -88,7 +88,7 @@ Who: TypeAlias = Client | Program | Holder | HeldLease | str
 
 @attrs.define(eq=False)
 class _Grant:
-    line: Line
+    line: VirtualTransport
     holder: Holder
 
 
@@ -115,7 +115,7 @@ class VirtualCell:
         self.cell = cell
         self.network = network
         self._addresses = {member.node_id: split_address(member.address) for member in cell.members}
-        self._lines: list[Line] = []
+        self._lines: list[VirtualTransport] = []
         self._programs: list[Program] = []
         self._grants: list[_Grant] = []
         self._granted = trio.Event()
@@ -176,7 +176,7 @@ class VirtualCell:
     # Who holds what
 
     def holder(self, name: str) -> Holder | None:
-        """Who holds the name at this moment, of the clients in the virtual world; None if nobody does."""
+        """Who holds the name at this moment, of the clients in this environment; None if nobody does."""
         now = trio.current_time()
         for grant in reversed(self._grants):
             held = grant.holder.held
@@ -339,21 +339,21 @@ class VirtualCell:
         """Wait until these nodes, or all that run, serve."""
         await self.nodes.wait_serving(*node_ids)
 
-    # For the world, and for lines
+    # For the environment, and for lines
 
-    def bind(self, node_id: str | None = None) -> Line:
+    def bind(self, node_id: str | None = None) -> VirtualTransport:
         """The end of a new line: of a node, or of a client."""
         where = (CLIENT_HOST, 0) if node_id is None else self._addresses[node_id]
-        line = Line(self, self.network.bind(*where), node_id)
+        line = VirtualTransport(self, self.network.bind(*where), node_id)
         self._lines.append(line)
         return line
 
-    def hung_up(self, line: Line) -> None:
+    def hung_up(self, line: VirtualTransport) -> None:
         """A line was closed."""
         if line in self._lines:
             self._lines.remove(line)
 
-    def granted(self, line: Line, held: HeldLease, label: str) -> None:
+    def granted(self, line: VirtualTransport, held: HeldLease, label: str) -> None:
         """A client holds a lease from now on."""
         self._grants.append(_Grant(line, Holder(held.name, held.term, label, held)))
         self._granted.set()
@@ -367,7 +367,7 @@ class VirtualCell:
                 return grant.line.client
         raise ValueError(f"{held!r} was not granted in this virtual cell")
 
-    def _lines_of(self, who: Who) -> list[Line]:
+    def _lines_of(self, who: Who) -> list[VirtualTransport]:
         """The lines of somebody; ValueError where there is nobody."""
         who = self._process_of(who)
         found = [line for line in self._lines if self._owns(who, line)]
@@ -375,7 +375,7 @@ class VirtualCell:
             raise ValueError(f"{who!r} is nobody here: there are {', '.join(map(repr, self._known()))}")
         return found
 
-    def _owns(self, who: object, line: Line) -> bool:
+    def _owns(self, who: object, line: VirtualTransport) -> bool:
         client, program = line.client, line.program
         if isinstance(who, Program):
             return program is who
@@ -462,7 +462,7 @@ async def open_virtual_cell(
     members = [Member(node_id, f"{NODE_HOST.format(n)}:{port}") for n, node_id in enumerate(ids, 1)]
     found = VirtualCell(Cell.new(members, max_ttl=max_ttl, grace=grace), VirtualNetwork(Random(seed)))
     found.latency = latency
-    with stand_in(VirtualWorld(found), [member.address for member in members]):
+    with substitute(VirtualEnvironment(found), [member.address for member in members]):
         async with attended(found.nodes.run, found.nodes.fail, lambda: _end_in(time_limit)):
             if not embedded:
                 await found.nodes.start_all()

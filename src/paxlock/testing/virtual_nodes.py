@@ -10,7 +10,7 @@ import trio
 from paxlock.config.cell import Cell, NodeConfig
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
-from paxlock.testing.virtual_world import Disk, Line
+from paxlock.testing.virtual_environment import VirtualDisk, VirtualTransport
 
 __all__ = ["VirtualNodes"]
 
@@ -20,12 +20,12 @@ FOLDER = "/virtual"
 
 
 @attrs.define(eq=False)
-class Life:
+class VirtualLife:
     """One run of one node."""
 
     service: Service
-    disk: Disk
-    line: Line
+    disk: VirtualDisk
+    line: VirtualTransport
     scope: trio.CancelScope
     over: trio.Event = attrs.field(factory=trio.Event)
 
@@ -33,11 +33,11 @@ class Life:
 class VirtualNodes:
     """The nodes of a cell. ``run`` and ``fail`` are tasks: the second raises what goes wrong in a node."""
 
-    def __init__(self, cell: Cell, bind: Callable[[str], Line]) -> None:
-        self.lives: dict[str, Life] = {}
+    def __init__(self, cell: Cell, bind: Callable[[str], VirtualTransport]) -> None:
+        self.lives: dict[str, VirtualLife] = {}
         self._cell = cell
         self._bind = bind
-        self._disks: dict[str, Disk] = {}
+        self._disks: dict[str, VirtualDisk] = {}
         self._nursery: trio.Nursery | None = None
         self._running = trio.Event()
         self._trouble = trio.Event()
@@ -90,9 +90,9 @@ class VirtualNodes:
     async def _live(self, node_id: str, join: bool, *, task_status: trio.TaskStatus[None]) -> None:
         """One run: until its scope is cancelled. That is a clean stop, unless the disk was pulled."""
         previous = self._disks.get(node_id)
-        disk = self._disks[node_id] = Disk() if previous is None else previous.again()
+        disk = self._disks[node_id] = VirtualDisk() if previous is None else previous.again()
         line = self._bind(node_id)
-        life: Life | None = None
+        life: VirtualLife | None = None
         try:
             with trio.CancelScope() as scope:
                 async with run_service(
@@ -103,7 +103,7 @@ class VirtualNodes:
                     store=disk,
                     clock=TrioClock(),
                 ) as service:
-                    life = self.lives[node_id] = Life(service, disk, line, scope)
+                    life = self.lives[node_id] = VirtualLife(service, disk, line, scope)
                     task_status.started()
                     await trio.sleep_forever()
         except Exception as error:
@@ -116,7 +116,7 @@ class VirtualNodes:
                 del self.lives[node_id]
                 life.over.set()
 
-    def _life(self, node_id: str) -> Life:
+    def _life(self, node_id: str) -> VirtualLife:
         self._cell.address_of(node_id)
         if node_id not in self.lives:
             raise ValueError(

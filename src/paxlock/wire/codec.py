@@ -208,7 +208,7 @@ _BY_KIND: dict[int, Schema] = {
     15: Schema(m.Released, INT, NAME, CANDIDATE, TERM),
     16: _VIEW,
     17: Schema(m.Watching, INT, INT),
-    18: Schema(m.Event, INT, INT, nested(_VIEW)),
+    18: Schema(m.WatchEvent, INT, INT, nested(_VIEW)),
     # between nodes
     20: Schema(m.Greet, INT, INT, RUN),
     22: Schema(m.Inquire, INT, NAME),

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paxlock.wire.peers import NodeState, SessionState
+    from paxlock.wire.peers import KnownNode, KnownSession
     from paxlock.wire.transport import Address
 
 __all__ = ["COOKIE_S", "Cookies"]
@@ -46,7 +46,7 @@ class Cookies:
         """What is issued to this address now; never 0, which stands for no cookie."""
         return _hash(self._secrets[0], address)
 
-    def issued(self, state: SessionState | NodeState) -> int:
+    def issued(self, state: KnownSession | KnownNode) -> int:
         """The same for somebody known, reckoned once for each secret."""
         if state.issued_in != self.generation:
             state.issue, state.issued_in = self.of(state.address), self.generation

@@ -53,8 +53,8 @@ from paxlock.wire.header import (
 )
 from paxlock.wire.lanes import Lanes
 from paxlock.wire.lives import NO_MEMBERS, LifeTable, Said
-from paxlock.wire.packing import Encoder, Outbox, batches, hello_only_untrusted
-from paxlock.wire.peers import Greeters, NodeState, SessionState
+from paxlock.wire.packing import Encoder, PendingMessages, batches, hello_only_untrusted
+from paxlock.wire.peers import Greeters, KnownNode, KnownSession
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ class Endpoint:
         self._table = LifeTable()
         self._settle_format()
         self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
-        self._nodes: dict[str, NodeState] = {}
-        self._sessions: OrderedDict[bytes, SessionState] = OrderedDict()
+        self._nodes: dict[str, KnownNode] = {}
+        self._sessions: OrderedDict[bytes, KnownSession] = OrderedDict()
         self._greeters = Greeters()
         self._seeds: set[Address] = set()
         self._seed_cookies: dict[tuple[bytes, str], int] = {}
-        self._outboxes: dict[Peer, Outbox] = {}
+        self._outboxes: dict[Peer, PendingMessages] = {}
         self._ready: list[tuple[bytes, Address]] = []
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
@@ -183,7 +183,7 @@ class Endpoint:
                 continue
             node = known.get(node_id)
             if node is None:
-                node = NodeState((), addresses[0], self._seed_cookies.get((cell_id, node_id), 0))
+                node = KnownNode((), addresses[0], self._seed_cookies.get((cell_id, node_id), 0))
             node.addresses = tuple(addresses)
             if node.address not in node.addresses:
                 node.move(addresses[0])
@@ -232,7 +232,7 @@ class Endpoint:
             if not self._knows(peer):
                 self._counts["unknown_peer"] += 1
                 return
-            outbox = self._outboxes[peer] = Outbox()
+            outbox = self._outboxes[peer] = PendingMessages()
         outbox.add(message, encoded)
 
     def greet_seeds(self, addresses: Iterable[Address], request: int) -> None:
@@ -263,7 +263,7 @@ class Endpoint:
             self._counts["sent"] += len(datagrams)
         return datagrams
 
-    def _pack(self, peer: Peer, outbox: Outbox, datagrams: list[tuple[bytes, Address]]) -> None:
+    def _pack(self, peer: Peer, outbox: PendingMessages, datagrams: list[tuple[bytes, Address]]) -> None:
         if isinstance(peer, str):
             node = self._nodes.get(peer)
             if node is None:  # left the configuration since
@@ -414,7 +414,7 @@ class Endpoint:
         return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives)
 
     def _keep_lane(
-        self, address: Address, datagram: bytes, header: Header, state: NodeState | SessionState, said: Said
+        self, address: Address, datagram: bytes, header: Header, state: KnownNode | KnownSession, said: Said
     ) -> None:
         opener = self._keyring.opener(header.key_id, header.sender.identity)
         self._lanes.keep(address, datagram, header, state, said, opener)
@@ -442,7 +442,7 @@ class Endpoint:
         if not messages:
             raise Dropped("empty")
         if session is None:
-            session = self._sessions[sender.session] = SessionState(address)
+            session = self._sessions[sender.session] = KnownSession(address)
             self._greeters.pop(sender.session)
             if len(self._sessions) > SESSIONS_MAX:
                 self._sessions.popitem(last=False)
@@ -500,7 +500,7 @@ class Endpoint:
 
     def _from_outdated(
         self,
-        node: NodeState,
+        node: KnownNode,
         header: Header,
         sender: NodeSender,
         address: Address,
@@ -538,7 +538,7 @@ class Endpoint:
         """What is issued to this address, whoever is there."""
         return self._session_issue or self._cookies.of(address)
 
-    def _issued(self, state: SessionState | NodeState) -> int:
+    def _issued(self, state: KnownSession | KnownNode) -> int:
         return self._session_issue or self._cookies.issued(state)
 
     def _proves(self, address: Address, echo: int) -> int | None:
@@ -561,13 +561,13 @@ class Endpoint:
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
 
-    def _repeat(self, node_id: str, node: NodeState) -> None:
+    def _repeat(self, node_id: str, node: KnownNode) -> None:
         """Queue once more, before anything newer, what was last sent to this node."""
         last, node.last = node.last, None
         if last is None:
             return
         self._counts["repeated"] += len(last.messages)
-        waiting = self._outboxes.setdefault(node_id, Outbox())
+        waiting = self._outboxes.setdefault(node_id, PendingMessages())
         waiting.messages[:0] = last.messages
         waiting.padded |= last.padded
 

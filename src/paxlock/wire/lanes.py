@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paxlock.core.messages import Peer
     from paxlock.wire.header import Header, Sender
     from paxlock.wire.lives import Said
-    from paxlock.wire.peers import NodeState, SessionState
+    from paxlock.wire.peers import KnownNode, KnownSession
     from paxlock.wire.transport import Address
 
 __all__ = ["LANES_MAX", "Lane", "Lanes"]
@@ -37,7 +37,7 @@ class Lane:
 
     peer: Peer
     sender: Sender
-    state: SessionState | NodeState
+    state: KnownSession | KnownNode
     start: bytes
     cookies: bytes
     said: Said
@@ -68,7 +68,7 @@ class Lanes:
         address: Address,
         datagram: bytes,
         header: Header,
-        state: SessionState | NodeState,
+        state: KnownSession | KnownNode,
         said: Said,
         opener: Callable[[bytes, bytes, bytes], bytes | None],
     ) -> None:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from paxlock.core.messages import Message
 
-__all__ = ["Encoder", "Outbox", "batches", "hello_only_untrusted"]
+__all__ = ["Encoder", "PendingMessages", "batches", "hello_only_untrusted"]
 
 
 @attrs.define(eq=False)
-class Outbox:
+class PendingMessages:
     """Encoded messages for one peer; ``padded`` where a Hello is among them."""
 
     messages: list[bytes] = attrs.field(factory=list)

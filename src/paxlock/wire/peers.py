@@ -11,10 +11,10 @@ from paxlock.wire.keyring import ReplayWindow
 
 if TYPE_CHECKING:
     from paxlock.wire.header import NodeSender
-    from paxlock.wire.packing import Outbox
+    from paxlock.wire.packing import PendingMessages
     from paxlock.wire.transport import Address
 
-__all__ = ["OUTDATED_RUNS_MAX", "RETIRED_RUNS_MAX", "Greeters", "NodeState", "SessionState"]
+__all__ = ["OUTDATED_RUNS_MAX", "RETIRED_RUNS_MAX", "Greeters", "KnownNode", "KnownSession"]
 
 RETIRED_RUNS_MAX = 64
 OUTDATED_RUNS_MAX = 16
@@ -27,7 +27,7 @@ _NEVER = -(1 << 62)
 
 
 @attrs.define(eq=False)
-class SessionState:
+class KnownSession:
     """What a node keeps of a session that has proved its address, at most for as long as a cookie is good.
 
     A cookie is bound to an address, and so are the numbers that were taken: whoever proves another address
@@ -88,7 +88,7 @@ class Greeters:
 
 
 @attrs.define(eq=False)
-class NodeState:
+class KnownNode:
     """What is kept of a node: its addresses, its newest run, and the newest cookie it issued to us."""
 
     addresses: tuple[Address, ...]
@@ -100,7 +100,7 @@ class NodeState:
     run: bytes = b""
     retired: tuple[bytes, ...] = ()
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
-    last: Outbox | None = None
+    last: PendingMessages | None = None
     unheard: int = 0  #: how many datagrams were sent to it since it was last heard
     _unheard_since: float = 0.0
     _outdated: dict[tuple[int, bytes], tuple[int, ReplayWindow]] = attrs.field(factory=dict)

@@ -105,7 +105,7 @@ async def main(cell: str, how: str, node_id: str = "", data_dir: str = "") -> No
     async with opened(cell, node_id, data_dir) as client, trio.open_nursery() as nursery:
         async with client.lock("x", ttl=TTL_S) as held:
             nursery.start_soon(waits, client)
-            while not client.statistics().session["wishes"] > 1:
+            while not client.statistics().session["campaigns"] > 1:
                 await trio.lowlevel.checkpoint()
             say("acquired", term=held.term)
             pid = fork(how)

@@ -39,8 +39,8 @@ from paxlock.core.messages import (
     Waiters,
     Waiting,
 )
-from paxlock.core.node.expiry import Alarms
-from paxlock.core.node.forgetting import Graveyard
+from paxlock.core.node.expiry import ExpiryWheel
+from paxlock.core.node.forgetting import Sweeper
 from paxlock.core.node.line import Entry, Line
 from paxlock.core.node.record import PushTimer, Record, RecordTimer, SweepTimer
 from paxlock.core.node.sorted_names import SortedNames
@@ -82,8 +82,8 @@ class Acceptor:
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
-        self._graveyard = Graveyard(timers)
-        self._alarms = Alarms(self.records, timers)
+        self._sweeper = Sweeper(timers)
+        self._expiry = ExpiryWheel(self.records, timers)
         self._short_of_terms: set[str] = set()
 
     # Phase 1
@@ -277,7 +277,7 @@ class Acceptor:
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
         if mine and not self._below_ceiling(max(message.term, record.term)):
             return None
-        self._graveyard.bury(record, candidate, now)
+        self._sweeper.set_tombstone(record, candidate, now)
         if record.line is not None:
             record.line.remove(candidate)
         if mine:
@@ -293,7 +293,7 @@ class Acceptor:
 
     def run_out_all(self, now: float) -> None:
         """Let run out what has run out, of every name."""
-        for record in self._alarms.due(now):
+        for record in self._expiry.due(now):
             self.run_out(record, now)
 
     def run_out(self, record: Record, now: float) -> None:
@@ -314,7 +314,7 @@ class Acceptor:
             self._heard(record)
         record.owner = None
         self.touched.add(record.name)
-        self._graveyard.look_later(record, now)
+        self._sweeper.schedule(record, now)
         self._advance(record, now)
 
     def _advance(self, record: Record, now: float) -> None:
@@ -381,15 +381,15 @@ class Acceptor:
 
     def sweep(self, now: float) -> None:
         """Drop tombstones that have served their time, and names that are idle: ``floor`` rises over them."""
-        for record in self._graveyard.due(now):
+        for record in self._sweeper.due(now):
             if record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
-                self._alarms.forget(record)
+                self._expiry.forget(record)
                 del self.records[record.name]
                 self.names.remove(record.name)
                 self.touched.add(record.name)
             elif record.lease is None and record.owner is None:
-                self._graveyard.look_later(record, now)
+                self._sweeper.schedule(record, now)
 
     # What others ask
 
@@ -426,7 +426,7 @@ class Acceptor:
         record = self._record(saved.name, now)
         record.term = saved.term
         for stone in saved.tombstones:
-            self._graveyard.bury(record, stone, now)
+            self._sweeper.set_tombstone(record, stone, now)
         if saved.lease is not None and saved.remaining_ms > 0:
             candidate = saved.lease.candidate
             record.lease = saved.lease
@@ -440,13 +440,13 @@ class Acceptor:
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate
         self._schedule(record)
-        self._graveyard.look_later(record, now)
+        self._sweeper.schedule(record, now)
         self.touched.add(record.name)
 
     def remember(self, name: str, now: float) -> Record:
         """Keep a record of a name of which only the learner has heard, so that both forget it together."""
         record = self._record(name, now)
-        self._graveyard.look_later(record, now)
+        self._sweeper.schedule(record, now)
         return record
 
     # Within
@@ -457,7 +457,7 @@ class Acceptor:
         if record is None:
             record = self.records[name] = Record(name, self.floor)
             self.names.add(name)
-            self._graveyard.look_later(record, now)
+            self._sweeper.schedule(record, now)
         return record
 
     def _below_ceiling(self, term: int) -> bool:
@@ -476,9 +476,9 @@ class Acceptor:
 
     def _schedule(self, record: Record) -> None:
         if record.lease is not None:
-            self._alarms.set(record, record.deadline)
+            self._expiry.set(record, record.deadline)
         elif record.owner is not None:
-            self._alarms.set(record, record.owner_since + record.window)
+            self._expiry.set(record, record.owner_since + record.window)
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:

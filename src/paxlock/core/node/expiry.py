@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from paxlock.core.node.record import NEVER, Record, RecordTimer
 from paxlock.core.timers import Timers
 
-__all__ = ["Alarms"]
+__all__ = ["ExpiryWheel"]
 
 STEP_S = 0.5
 STALE_MIN_ALARMS = 64
 
 
-class Alarms:
+class ExpiryWheel:
     """At most one live alarm for each record: the earliest time asked for, or the start of its step."""
 
     __slots__ = ("_begun", "_heap", "_live", "_records", "_size", "_steps", "_timers")

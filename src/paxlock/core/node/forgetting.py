@@ -19,7 +19,7 @@ __all__ = [
     "SWEEP_SLICE_RECORDS",
     "SWEEP_SLICE_STONES",
     "TOMBSTONE_S",
-    "Graveyard",
+    "Sweeper",
 ]
 
 TOMBSTONE_S = 60.0
@@ -29,7 +29,7 @@ SWEEP_DIVISOR = 16  #: the sweep looks again after TOMBSTONE_S in so many steps
 SWEEP_PAUSE_S = 0.001
 
 
-class Graveyard:
+class Sweeper:
     """The records that the sweep is to look at, by the step in which it does; behind one timer."""
 
     __slots__ = ("_steps", "_timers")
@@ -41,15 +41,15 @@ class Graveyard:
     def __len__(self) -> int:
         return sum(map(len, self._steps.values()))
 
-    def bury(self, record: Record, candidate: Candidate, now: float) -> None:
+    def set_tombstone(self, record: Record, candidate: Candidate, now: float) -> None:
         """Set a tombstone for this attempt and those before it."""
         if record.tombstones is None:
             record.tombstones = {}
         attempt, _ = record.tombstones.pop(candidate.session, (0, 0.0))
         record.tombstones[candidate.session] = (max(attempt, candidate.attempt), now + TOMBSTONE_S)
-        self.look_later(record, now)
+        self.schedule(record, now)
 
-    def look_later(self, record: Record, now: float) -> None:
+    def schedule(self, record: Record, now: float) -> None:
         """Have the sweep look at this record in time."""
         if not record.swept:
             self._look_at(record, now + TOMBSTONE_S)
@@ -74,7 +74,7 @@ class Graveyard:
         for _ in range(min(SWEEP_SLICE_RECORDS, len(records))):
             record = records.pop()
             record.swept = False
-            again = record.crumble(now, SWEEP_SLICE_STONES)
+            again = record.drop_expired(now, SWEEP_SLICE_STONES)
             if again is not None:
                 self._look_at(record, again)
             elif record.tombstones:

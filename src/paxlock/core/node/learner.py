@@ -17,7 +17,6 @@ from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import (
     Accepted,
     Commit,
-    Event,
     Inquire,
     Message,
     Peer,
@@ -25,6 +24,7 @@ from paxlock.core.messages import (
     Unwatch,
     View,
     Watch,
+    WatchEvent,
     Watching,
 )
 from paxlock.core.node.acceptor import Acceptor
@@ -67,7 +67,7 @@ class Chosen:
     term: int
     released: bool = False
 
-    def tells_of(self, candidate: Candidate, term: int) -> bool:
+    def covers(self, candidate: Candidate, term: int) -> bool:
         """Whether it is this lease, chosen in this term or a higher one, or in any once the token is known.
 
         A candidate whose choice nobody told it goes on to a higher term, and only that becomes the token.
@@ -137,7 +137,7 @@ class Learner:
             return
         if known is not None and known.term >= message.term and known.lease.candidate != candidate:
             return
-        if known is not None and known.tells_of(candidate, message.term) and known.lease.token:
+        if known is not None and known.covers(candidate, message.term) and known.lease.token:
             return
         if self._acceptor.too_far(record, message.term, now):
             return
@@ -220,7 +220,7 @@ class Learner:
         record.seen = lease.candidate if lease is not None else None
         if lease is None:
             self._inquiries.pop(name, None)
-        elif known is None or not known.tells_of(lease.candidate, record.lease_term):
+        elif known is None or not known.covers(lease.candidate, record.lease_term):
             self._inquire_later(name, lease.candidate, record.lease_term, now)
         self._publish(name, now)
 
@@ -284,7 +284,7 @@ class Learner:
             held = record is not None and record.holds(candidate)
             if not held or record is None or name in self._inquiries:
                 continue
-            if known is None or not known.tells_of(candidate, record.lease_term):
+            if known is None or not known.covers(candidate, record.lease_term):
                 self._inquiries[name] = Inquiry(candidate, record.lease_term)
                 self.inquire(name, now)
         if self._unheard:
@@ -447,7 +447,7 @@ class Learner:
 
     def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
         found.sent(name, now)
-        self.sends.append((found.session, Event(found.watch, found.pending[name], view)))
+        self.sends.append((found.session, WatchEvent(found.watch, found.pending[name], view)))
 
     def _drop(self, key: tuple[bytes, int]) -> None:
         found = self._subscriptions.pop(key, None)

@@ -13,7 +13,7 @@ from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
-__all__ = ["ListTimer", "Lister"]
+__all__ = ["ListTimer", "Listing"]
 
 NAMES_PER_ANSWER_BYTES = 900
 NAMES_PER_ANSWER = 100
@@ -42,7 +42,7 @@ class Walk:
 _Place = tuple[Peer, str, str]
 
 
-class Lister:
+class Listing:
     """Walks through the names of an acceptor for those who ask."""
 
     def __init__(self, acceptor: Acceptor, timers: Timers) -> None:

@@ -79,7 +79,7 @@ class Record:
         attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
         return attempt >= candidate.attempt
 
-    def crumble(self, now: float, most: int) -> float | None:
+    def drop_expired(self, now: float, most: int) -> float | None:
         """Drop a line of which all have lapsed, and tombstones that have served their time, at most so many.
         Tells until when the oldest of the others stands, or None where they are all gone, or some of them
         might go at once.

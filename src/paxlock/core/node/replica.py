@@ -43,7 +43,7 @@ from paxlock.core.messages import (
 from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.node.hearsay import DoubtTimer
 from paxlock.core.node.learner import EventTimer, InquiryTimer, Learner
-from paxlock.core.node.listing import Lister, ListTimer
+from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
@@ -128,7 +128,7 @@ class Replica:
             rng=rng,
             first_version=_first_version(start.record, now + settings.wall_offset),
         )
-        self._lister = Lister(self._acceptor, self._timers)
+        self._listing = Listing(self._acceptor, self._timers)
         self._recovery = Recovery(
             record=start.record,
             run=run,
@@ -293,7 +293,7 @@ class Replica:
             case Waiting():
                 self._answer(session, acceptor.waiters(message, now))
             case List():
-                self._answer(session, self._lister.ask(message, session, now))
+                self._answer(session, self._listing.ask(message, session, now))
             case Watch():
                 self._answer(session, learner.watch(message, session, now))
             case Unwatch():
@@ -386,7 +386,7 @@ class Replica:
                 case SweepTimer():
                     self._acceptor.sweep(now)
                 case ListTimer():
-                    found = self._lister.go_on(now)
+                    found = self._listing.go_on(now)
                     if found is not None:
                         self._answer(*found)
                 case ServeTimer():

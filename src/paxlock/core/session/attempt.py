@@ -1,4 +1,4 @@
-"""What a session keeps of one wish for a name, and of the attempts made for it."""
+"""What a session keeps of one campaign for a name, and of the attempts made for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paxlock.core.session.pacing import HEARD_OF_LATE_S
 from paxlock.core.session.proposer import Proposer
 from paxlock.errors import Reason
 
-__all__ = ["Attempt", "AttemptTimer", "LocalName", "Wish", "WishTimer"]
+__all__ = ["Attempt", "AttemptTimer", "Campaign", "CampaignTimer", "NameState"]
 
 NEVER = float("inf")
 REFRESH_UNKNOWN_S = 0.1
@@ -21,7 +21,7 @@ REFRESH_MIN_S = 0.01
 REFRESH_MAX_S = 1.0
 REFRESH_NEAR_END_S = 0.05
 REFRESH_DIVISOR = 20
-ONE_TRY_S = 1.0  #: how long a wish that tries once waits for a quorum's answers
+ONE_TRY_S = 1.0  #: how long a campaign that tries once waits for a quorum's answers
 ONE_TRY_MAX_S = 5.0  #: and, where a quorum answers, for a holder to become known
 ONE_TRY_ROUND_TRIPS = 4.0  #: or so many round trips, where that is longer,
 ONE_TRY_MAX_ROUND_TRIPS = 20.0  #: and so many
@@ -35,15 +35,15 @@ class AttemptTimer(NamedTuple):
     kind: str = "attempt"  #: timers are compared as tuples, so that setting one costs little
 
 
-class WishTimer(NamedTuple):
-    """The time given to a wish may be over."""
+class CampaignTimer(NamedTuple):
+    """The time given to a campaign may be over."""
 
     ticket: int
-    kind: str = "wish"
+    kind: str = "campaign"
 
 
 @attrs.define(eq=False)
-class Wish:
+class Campaign:
     """Somebody in this process wants a name. Its age is the age of every attempt made for it."""
 
     ticket: int
@@ -67,7 +67,7 @@ class Wish:
 class Attempt:
     """One candidate: from its first Prepare to its Release."""
 
-    wish: Wish
+    campaign: Campaign
     lease: Lease
     proposer: Proposer
     eager: bool  #: whether a Prepare carries the lease before anything was refused
@@ -76,7 +76,7 @@ class Attempt:
     refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
     queues: bool = False  #: whether the last Prepare asked for a place in line
-    fresh: bool = True  #: the first one of its wish: while it waits for its turn, no node knows of it
+    fresh: bool = True  #: the first one of its campaign: while it waits for its turn, no node knows of it
     repairs_left: int = 1
     window: float = 0.0  #: the longest that it has stated: what others may go by (rule L2)
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
@@ -101,7 +101,7 @@ class Attempt:
         refusals = self.proposer.refusals.values()
         return [refusal.occupant for refusal in refusals if refusal.occupant is not None]
 
-    def settle_refresh(self, soon: float) -> float:
+    def next_refresh(self, soon: float) -> float:
         """How long until the next refresh, from what is known of the holder (section 5): ``soon``, where
         nobody is with a quorum.
 
@@ -121,7 +121,7 @@ class Attempt:
         self.refresh = max(REFRESH_MIN_S, min(REFRESH_MAX_S, ttl / REFRESH_DIVISOR))
         return min(self.stated, self.refresh, max(REFRESH_NEAR_END_S, left))
 
-    def why_not(self, quorum: int, now: float) -> tuple[Reason, str | None, str]:
+    def failure_reason(self, quorum: int, now: float) -> tuple[Reason, str | None, str]:
         """The reason to give where this attempt is given up: (reason, the holder's label, detail)."""
         heard = [node for node, at in self.heard.items() if now - at < max(HEARD_OF_LATE_S, 3 * self.refresh)]
         if len(heard) < quorum:
@@ -133,9 +133,9 @@ class Attempt:
 
 
 @attrs.define(eq=False)
-class LocalName:
-    """One name in this process: at most one live attempt; further wishes line up behind it (rule L7)."""
+class NameState:
+    """One name in this process: at most one live attempt; further campaigns line up behind it (rule L7)."""
 
     name: str
     attempt: Attempt | None = None
-    wishes: deque[Wish] = attrs.field(factory=deque)
+    campaigns: deque[Campaign] = attrs.field(factory=deque)

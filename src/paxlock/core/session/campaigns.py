@@ -1,10 +1,10 @@
 """The candidate's side of a session: attempts, their rounds, their leases, their ends
 (protocol.md sections 3 and 5).
 
-    wish --next in line--> attempt --promised, accepted by a quorum--> tenure --renewed ...
-                              '------ release, timeout, lapse, withdrawal -----> ending (Release)
+    campaign --next in line--> attempt --promised, accepted by a quorum--> tenure --renewed ...
+                              '------ release, timeout, lapse, withdrawal -----> pending release
 
-At most one attempt per name is alive; further wishes of the same process line up behind it (rule L7).
+At most one attempt per name is alive; further campaigns of the same process line up behind it (rule L7).
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from paxlock.core.session.attempt import (
     ONE_TRY_S,
     Attempt,
     AttemptTimer,
-    LocalName,
-    Wish,
-    WishTimer,
+    Campaign,
+    CampaignTimer,
+    NameState,
 )
 from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, Lost
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.session.proposals import Proposals
 from paxlock.core.session.proposer import LONG_AGO, Phase, Proposer
-from paxlock.core.session.releases import RELEASE_PATIENCE_S, Endings, EndingTimer
-from paxlock.core.session.tenures import LapseTimer, LeaseManager, Numbers, RenewTimer, Tenure
+from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
+from paxlock.core.session.tenures import LapseTimer, LeaseManager, RenewTimer, SequenceNumbers, Tenure
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.timers import Timers
 from paxlock.errors import LossReason, Reason
 
-__all__ = ["Contender"]
+__all__ = ["Campaigns"]
 
 NEVER = float("inf")
 
 
-class Contender:
+class Campaigns:
     """Everything that one session wants, holds, or is letting go of."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Contender:
         out: Outbox,
         pacing: Pacing,
         timers: Timers,
-        numbers: Numbers,
+        numbers: SequenceNumbers,
         counters: Counter[str],
     ) -> None:
         self.recovering: dict[str, float] = {}
@@ -87,11 +87,11 @@ class Contender:
             send=out.send,
             next_request=out.request,
         )
-        self._names: dict[str, LocalName] = {}
-        self._wishes: dict[int, Wish] = {}
+        self._names: dict[str, NameState] = {}
+        self._campaigns: dict[int, Campaign] = {}
         self._attempts: dict[int, Attempt] = {}
         self._proposals = Proposals(self._nodes, out=out, pacing=pacing, numbers=numbers)
-        self._endings = Endings(self._nodes, out=out, pacing=pacing, timers=timers)
+        self._releases = Releases(self._nodes, out=out, pacing=pacing, timers=timers)
         self._detached: set[int] = set()
         self._given_away: set[str] = set()  #: names of which a lease was detached
         self._turns = Turns("attempt", pacing=pacing, timers=timers, quorum=self._quorum)
@@ -104,7 +104,7 @@ class Contender:
         """Want a name; see Session.campaign."""
         once = wait is not None and wait <= 0
         until = NEVER if wait is None else now + (ONE_TRY_S if once else wait)
-        wish = Wish(
+        campaign = Campaign(
             ticket=self._out.ticket(),
             name=name,
             timing=timing,
@@ -115,39 +115,39 @@ class Contender:
             once=once,
         )
         if name in self._given_away:
-            self._out.publish(Barred(wish.ticket))
-            return wish.ticket
+            self._out.publish(Barred(campaign.ticket))
+            return campaign.ticket
         local = self._names.get(name)
         if local is None:
-            local = self._names[name] = LocalName(name)
+            local = self._names[name] = NameState(name)
         if once and local.attempt is not None and local.attempt.number in self._leases.tenures:
-            self._out.publish(Failed(wish.ticket, Reason.HELD, local.attempt.wish.label, ""))
-            return wish.ticket
-        self._wishes[wish.ticket] = wish
-        if wish.until < NEVER:
-            self._timers.add(wish.until, WishTimer(wish.ticket))
-        if local.attempt is None and not local.wishes:
-            self._new_attempt(local, wish, now)
+            self._out.publish(Failed(campaign.ticket, Reason.HELD, local.attempt.campaign.label, ""))
+            return campaign.ticket
+        self._campaigns[campaign.ticket] = campaign
+        if campaign.until < NEVER:
+            self._timers.add(campaign.until, CampaignTimer(campaign.ticket))
+        if local.attempt is None and not local.campaigns:
+            self._new_attempt(local, campaign, now)
         else:
-            local.wishes.append(wish)
-            self._next_wish(local, now)
+            local.campaigns.append(campaign)
+            self._next_campaign(local, now)
             ahead = local.attempt
             if once and ahead is not None and ahead.proposer.phase is Phase.PREPARING:
                 self._timers.add(now, AttemptTimer(ahead.number))  # who holds it is to be known soon
-        return wish.ticket
+        return campaign.ticket
 
     def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
-        """End a wish, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
-        wish = self._wishes.pop(ticket, None)
-        if wish is None:
+        """End a campaign, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
+        campaign = self._campaigns.pop(ticket, None)
+        if campaign is None:
             return
-        local = self._names[wish.name]
+        local = self._names[campaign.name]
         attempt = local.attempt
-        if attempt is not None and attempt.wish is wish:
+        if attempt is not None and attempt.campaign is campaign:
             self._end(attempt, now, ticket=ticket, patience=patience)
-            self._next_wish(local, now)
-        elif wish in local.wishes:
-            local.wishes.remove(wish)
+            self._next_campaign(local, now)
+        elif campaign in local.campaigns:
+            local.campaigns.remove(campaign)
             self._out.publish(Ended(ticket, heard=True))
             self._forget_if_idle(local)
 
@@ -156,21 +156,21 @@ class Contender:
 
         Nobody else of this session gets the name any more: those who wait for it are told so, Barred.
         """
-        wish = self._wishes.get(ticket)
-        if wish is None:
+        campaign = self._campaigns.get(ticket)
+        if campaign is None:
             return
-        local = self._names[wish.name]
+        local = self._names[campaign.name]
         attempt = local.attempt
-        if attempt is not None and attempt.wish is wish:
-            del self._wishes[ticket]
+        if attempt is not None and attempt.campaign is campaign:
+            del self._campaigns[ticket]
             self._leases.remove(attempt.number)
             self._detached.add(attempt.number)
-            self._given_away.add(wish.name)
+            self._given_away.add(campaign.name)
             self._turns.done(attempt.number, now)
             del self._attempts[attempt.number]
-            del self._names[wish.name]
-            for waiting in local.wishes:
-                del self._wishes[waiting.ticket]
+            del self._names[campaign.name]
+            for waiting in local.campaigns:
+                del self._campaigns[waiting.ticket]
                 self._out.publish(Barred(waiting.ticket))
 
     def gave_away(self, name: str) -> bool:
@@ -185,14 +185,14 @@ class Contender:
         if tenure is not None and (tenure.name, tenure.candidate) == (name, candidate):
             self._lose(tenure, LossReason.RELEASED, now)
 
-    def wish(self, ticket: int) -> Wish | None:
-        """The wish of a ticket, waiting or held; None once it is over."""
-        return self._wishes.get(ticket)
+    def campaign_of(self, ticket: int) -> Campaign | None:
+        """The campaign of a ticket, waiting or held; None once it is over."""
+        return self._campaigns.get(ticket)
 
     @property
     def releasing(self) -> int:
         """How many Releases have not been heard by a quorum yet."""
-        return self._endings.untold
+        return self._releases.untold
 
     def clock_jumped(self, now: float) -> None:
         """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
@@ -212,25 +212,25 @@ class Contender:
                     self._attempt_due(self._attempts[number], now)
             case RenewTimer(ttl_ms, batch):
                 self._leases.renew(ttl_ms, now, batch)
-            case EndingTimer(number):
-                self._endings.due(number, now)
+            case ReleaseTimer(number):
+                self._releases.due(number, now)
             case TurnTimer("attempt"):
                 self._begin_turns(now)
-            case TurnTimer("ending"):
-                self._endings.begin_turns(now)
-            case WishTimer(ticket):
-                if ticket in self._wishes:
-                    self._wish_due(self._wishes[ticket], now)
+            case TurnTimer("release"):
+                self._releases.begin_turns(now)
+            case CampaignTimer(ticket):
+                if ticket in self._campaigns:
+                    self._campaign_due(self._campaigns[ticket], now)
             case _:
                 return False
         return True
 
     def sizes(self) -> dict[str, int]:
-        """How much is held, wanted, ending."""
+        """How much is held, wanted, being released."""
         return {
             "leases": len(self._leases.tenures),
-            "wishes": len(self._wishes),
-            "endings": len(self._endings),
+            "campaigns": len(self._campaigns),
+            "releases": len(self._releases),
         }
 
     def learn_floor(self, floor: int) -> None:
@@ -239,41 +239,43 @@ class Contender:
 
     # Attempts
 
-    def _next_wish(self, local: LocalName, now: float) -> None:
+    def _next_campaign(self, local: NameState, now: float) -> None:
         if local.attempt is not None:
             return
-        if not local.wishes:
+        if not local.campaigns:
             self._forget_if_idle(local)
             return
-        self._new_attempt(local, local.wishes.popleft(), now)
+        self._new_attempt(local, local.campaigns.popleft(), now)
 
     def _new_attempt(
         self,
-        local: LocalName,
-        wish: Wish,
+        local: NameState,
+        campaign: Campaign,
         now: float,
         *,
         after: Attempt | None = None,
         fresh: bool = True,
     ) -> None:
-        """A new candidate for the wish; ``after`` one that gave way, not at once, and with its age."""
+        """A new candidate for the campaign; ``after`` one that gave way, not at once, and with its age."""
         self._last_attempt += 1
         candidate = Candidate(self._session, self._last_attempt)
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
-        lease = Lease(candidate, ceil(round(wish.timing.ttl * 1000, 6)), wish.label, wish.data)
+        lease = Lease(candidate, ceil(round(campaign.timing.ttl * 1000, 6)), campaign.label, campaign.data)
         proposer = Proposer(candidate, self._nodes)
-        first = self._first_retry(wish)
-        attempt = Attempt(wish, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh)
+        first = self._first_retry(campaign)
+        attempt = Attempt(
+            campaign, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh
+        )
         self._attempts[attempt.number] = attempt
         local.attempt = attempt
         if after is None:
-            if self._turns.ask(attempt.number, now, rank=wish.ticket, brief=wish.once):
+            if self._turns.ask(attempt.number, now, rank=campaign.ticket, brief=campaign.once):
                 self._prepare(attempt, now)
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
         proposer.highest = after.proposer.highest
-        longest = self._pacing.window_of_try if wish.once else self._pacing.withdrawn_longest
+        longest = self._pacing.window_of_try if campaign.once else self._pacing.withdrawn_longest
         attempt.backoff = min(after.backoff * 2.0, longest)
         self._timers.add(
             now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
@@ -282,15 +284,15 @@ class Contender:
     def _begin_turns(self, now: float) -> None:
         for number in self._turns.begin(now):
             attempt = self._attempts[number]
-            for wish in (attempt.wish, *self._names[attempt.wish.name].wishes):
-                if wish.once:
-                    wish.tried_at = now
-                    wish.until = max(wish.until, now + ONE_TRY_S)
+            for campaign in (attempt.campaign, *self._names[attempt.campaign.name].campaigns):
+                if campaign.once:
+                    campaign.tried_at = now
+                    campaign.until = max(campaign.until, now + ONE_TRY_S)
             self._prepare(attempt, now)
 
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
-        self._endings.hasten(attempt.wish.name, now)
+        self._releases.hasten(attempt.campaign.name, now)
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
         attempt.asked_at = now
@@ -301,9 +303,9 @@ class Contender:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
         this very term is an answer already.
         """
-        attempt.proposer.accept(self._out.request(), now, since=now - attempt.wish.timing.fresh)
+        attempt.proposer.accept(self._out.request(), now, since=now - attempt.campaign.timing.fresh)
         attempt.asked_at = now
-        attempt.retry = self._first_retry(attempt.wish)
+        attempt.retry = self._first_retry(attempt.campaign)
         self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
         self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
 
@@ -325,8 +327,8 @@ class Contender:
                 self._failed(attempt, now)
                 return
         if proposer.phase is Phase.PREPARING:
-            if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.wish.once:
-                attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
+            if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.campaign.once:
+                attempt.retry = attempt.next_refresh(self._pacing.retry_first())
                 self._turns.done(attempt.number, now)
             else:
                 attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
@@ -344,16 +346,16 @@ class Contender:
         if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             for node in proposer.unanswered():
-                given_up = proposer.started + self._patience(attempt.wish, node)
+                given_up = proposer.started + self._patience(attempt.campaign, node)
                 again = min(again, given_up) if now < given_up else again
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, wish: Wish, node: str) -> float:
+    def _patience(self, campaign: Campaign, node: str) -> float:
         """How long a phase waits for a node's answer: what has not come by then counts as no."""
-        return self._pacing.patience_of_try(ONE_TRY_S) if wish.once else self._pacing.patience_with(node)
+        return self._pacing.patience_of_try(ONE_TRY_S) if campaign.once else self._pacing.patience_with(node)
 
-    def _first_retry(self, wish: Wish) -> float:
-        return self._pacing.retry_of_try() if wish.once else self._pacing.retry_first()
+    def _first_retry(self, campaign: Campaign) -> float:
+        return self._pacing.retry_of_try() if campaign.once else self._pacing.retry_first()
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
         waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
@@ -369,7 +371,7 @@ class Contender:
             silent.update(
                 node
                 for node in proposer.unanswered()
-                if now - proposer.started >= self._patience(attempt.wish, node)
+                if now - proposer.started >= self._patience(attempt.campaign, node)
             )
         if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
@@ -387,15 +389,15 @@ class Contender:
         """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
         that another with a quorum lacks (rule L3).
         """
-        wish, proposer = attempt.wish, attempt.proposer
-        window = max(attempt.window, self._pacing.window_of_try if wish.once else self._pacing.window)
-        patience = self._pacing.patience_of_try(ONE_TRY_S) if wish.once else None
-        split = proposer.must_withdraw(age=wish.age(now), window=window, now=now, patience=patience)
-        if not split and not proposer.took_in_vain():
+        campaign, proposer = attempt.campaign, attempt.proposer
+        window = max(attempt.window, self._pacing.window_of_try if campaign.once else self._pacing.window)
+        patience = self._pacing.patience_of_try(ONE_TRY_S) if campaign.once else None
+        split = proposer.must_withdraw(age=campaign.age(now), window=window, now=now, patience=patience)
+        if not split and not proposer.holds_useless_minority():
             return False
         self._counters["withdrawn"] += 1
         self._end(attempt, now)
-        self._new_attempt(self._names[wish.name], wish, now, after=attempt)
+        self._new_attempt(self._names[campaign.name], campaign, now, after=attempt)
         return True
 
     def _end(
@@ -409,74 +411,81 @@ class Contender:
         self._out.over(attempt.number)
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
-        self._names[attempt.wish.name].attempt = None
+        self._names[attempt.campaign.name].attempt = None
         unheard_of = attempt.fresh and self._turns.waits(attempt.number)
         self._turns.done(attempt.number, now)
         if unheard_of:
             if ticket:
                 self._out.publish(Ended(ticket, heard=True))
             return
-        self._endings.begin(attempt, now, ticket=ticket, patience=patience)
+        self._releases.begin(attempt, now, ticket=ticket, patience=patience)
 
-    def _wish_due(self, wish: Wish, now: float) -> None:
+    def _campaign_due(self, campaign: Campaign, now: float) -> None:
         """The time given may be over. That of a try counts from its turn, for which it waits while a quorum
         is heard: others are served meanwhile. It has some more where a quorum answers, to hear of a holder.
         """
-        attempt = self._names[wish.name].attempt
-        if wish.once and attempt is not None:
+        attempt = self._names[campaign.name].attempt
+        if campaign.once and attempt is not None:
             usual = self._pacing.round_trips.timeout(0.0)
             if self._turns.waits(attempt.number):
-                wish.tried_at = self._pacing.heard_by(self._quorum)
+                campaign.tried_at = self._pacing.heard_by(self._quorum)
                 patience = ONE_TRY_S
-            elif attempt.heard_since(wish.since) < self._quorum:
+            elif attempt.heard_since(campaign.since) < self._quorum:
                 patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
             else:
                 patience = max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
-            wish.until = max(wish.until, wish.tried_at + patience)
-        if now < wish.until:
-            self._timers.add(wish.until, WishTimer(wish.ticket))
+            campaign.until = max(campaign.until, campaign.tried_at + patience)
+        if now < campaign.until:
+            self._timers.add(campaign.until, CampaignTimer(campaign.ticket))
         else:
-            self._give_up(wish, now)
+            self._give_up(campaign, now)
 
-    def _give_up(self, wish: Wish, now: float) -> None:
+    def _give_up(self, campaign: Campaign, now: float) -> None:
         """The time given is over, and the name not acquired."""
-        local = self._names[wish.name]
+        local = self._names[campaign.name]
         attempt = local.attempt
-        assert attempt is not None  # the wishes of a name have one, or are it
-        reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.wish.label, "")
+        assert attempt is not None  # the campaigns of a name have one, or are it
+        reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.campaign.label, "")
         if self._turns.waits(attempt.number):
-            reason = (Reason.NO_QUORUM, None, self._turns.why_not(len(self._nodes), now))
+            reason = (Reason.NO_QUORUM, None, self._turns.failure_reason(len(self._nodes), now))
         elif attempt.number not in self._leases.tenures:
-            reason = attempt.why_not(self._quorum, now)
-        self._fail(local, wish, *reason, now=now)
-        self._next_wish(local, now)
+            reason = attempt.failure_reason(self._quorum, now)
+        self._fail(local, campaign, *reason, now=now)
+        self._next_campaign(local, now)
 
     def _fail(
-        self, local: LocalName, wish: Wish, reason: Reason, holder: str | None, detail: str, *, now: float
+        self,
+        local: NameState,
+        campaign: Campaign,
+        reason: Reason,
+        holder: str | None,
+        detail: str,
+        *,
+        now: float,
     ) -> None:
-        """This wish is over, whether it had an attempt of its own or stood behind another's."""
-        del self._wishes[wish.ticket]
-        self._timers.cancel(WishTimer(wish.ticket))
-        if local.attempt is not None and local.attempt.wish is wish:
+        """This campaign is over, whether it had an attempt of its own or stood behind another's."""
+        del self._campaigns[campaign.ticket]
+        self._timers.cancel(CampaignTimer(campaign.ticket))
+        if local.attempt is not None and local.attempt.campaign is campaign:
             self._end(local.attempt, now)
         else:
-            local.wishes.remove(wish)
-        self._out.publish(Failed(wish.ticket, reason, holder, detail))
+            local.campaigns.remove(campaign)
+        self._out.publish(Failed(campaign.ticket, reason, holder, detail))
 
     def _holder_known(self, attempt: Attempt, now: float) -> bool:
         """Where somebody else is known to hold the name, those that try once are told; whether this attempt
         was one of them.
         """
-        local = self._names[attempt.wish.name]
-        if not attempt.wish.once and not any(wish.once for wish in local.wishes):
+        local = self._names[attempt.campaign.name]
+        if not attempt.campaign.once and not any(campaign.once for campaign in local.campaigns):
             return False
         holder = attempt.proposer.holder()
         if holder is None or self._leaves(holder):
             return False
-        for wish in [attempt.wish, *local.wishes]:
-            if wish.once and attempt.proposer.holder(wish.since) is not None:
-                self._fail(local, wish, Reason.HELD, holder.label, "", now=now)
-        self._next_wish(local, now)
+        for campaign in [attempt.campaign, *local.campaigns]:
+            if campaign.once and attempt.proposer.holder(campaign.since) is not None:
+                self._fail(local, campaign, Reason.HELD, holder.label, "", now=now)
+        self._next_campaign(local, now)
         return attempt.number not in self._attempts
 
     def _leaves(self, holder: Occupant) -> bool:
@@ -494,7 +503,7 @@ class Contender:
             return None
         attempt = self._attempts.get(candidate.attempt)
         if attempt is None and candidate.attempt not in self._detached:
-            if self._endings.under_way(candidate.attempt, node):
+            if self._releases.under_way(candidate.attempt, node):
                 return None
             self._out.send(node, Release(self._out.request(), name, candidate, term))
         return attempt
@@ -540,7 +549,7 @@ class Contender:
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
                 self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
-        since = now - attempt.wish.timing.fresh
+        since = now - attempt.campaign.timing.fresh
         if proposer.took(node, message.term, sent_at, lives, now=now, since=since):
             if tenure is None:
                 self._chosen(attempt, now)
@@ -552,36 +561,38 @@ class Contender:
         elif tenure is None and proposer.phase is Phase.PREPARING:
             failed = self._has_failed(attempt, now)
             split = failed and self._give_way(attempt, now)
-            if failed and attempt.wish.once and not split:
+            if failed and attempt.campaign.once and not split:
                 self._wait_on(attempt, now)
             elif message.request == 0 and not split:
                 self._ask_soon(attempt, now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
         """A quorum accepted in ONE term: that term is the fencing token (rule S3)."""
-        wish, proposer = attempt.wish, attempt.proposer
-        validity = Validity(len(self._nodes), wish.timing.span)
+        campaign, proposer = attempt.campaign, attempt.proposer
+        validity = Validity(len(self._nodes), campaign.timing.span)
         for node, took in proposer.taken.items():
             if took.term == proposer.term:
                 validity.acknowledge(node, took.sent_at, took.lives)
-        deadline = validity.until() - wish.timing.margin
+        deadline = validity.until() - campaign.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
             self._end(attempt, now)
-            self._new_attempt(self._names[wish.name], wish, now, fresh=False)
+            self._new_attempt(self._names[campaign.name], campaign, now, fresh=False)
             return
         attempt.lease = attempt.lease.with_token(proposer.term)
-        tenure = Tenure(wish.ticket, wish.name, attempt.lease, wish.timing, validity, proposer.term, deadline)
+        tenure = Tenure(
+            campaign.ticket, campaign.name, attempt.lease, campaign.timing, validity, proposer.term, deadline
+        )
         self._leases.add(tenure, now)
         self._turns.done(attempt.number, now, answered=True)
-        if wish.until < NEVER:
-            self._timers.cancel(WishTimer(wish.ticket))
+        if campaign.until < NEVER:
+            self._timers.cancel(CampaignTimer(campaign.ticket))
         self._proposals.commit(tenure, self._nodes)
         self._set_timer(attempt, now + self._pacing.jitter(self._pacing.repair_first()))
-        self._out.publish(Granted(wish.ticket, attempt.candidate, proposer.term, deadline))
-        local = self._names[wish.name]
-        for other in [other for other in local.wishes if other.once]:
-            self._fail(local, other, Reason.HELD, wish.label, "", now=now)
+        self._out.publish(Granted(campaign.ticket, attempt.candidate, proposer.term, deadline))
+        local = self._names[campaign.name]
+        for other in [other for other in local.campaigns if other.once]:
+            self._fail(local, other, Reason.HELD, campaign.label, "", now=now)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
         self.learn_floor(message.floor)
@@ -616,11 +627,11 @@ class Contender:
         stands in line for the others at once; without one it keeps out of the way for a while.
         """
         self._turns.done(attempt.number, now, answered=True)
-        if not attempt.wish.once:
-            attempt.retry = attempt.settle_refresh(self._pacing.retry_first())
+        if not attempt.campaign.once:
+            attempt.retry = attempt.next_refresh(self._pacing.retry_first())
             self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
             return
-        attempt.retry = self._first_retry(attempt.wish)
+        attempt.retry = self._first_retry(attempt.campaign)
         if not attempt.proposer.promises:
             longer = min((now - attempt.proposer.asked_at) / 2.0, RETRY_MAX_S)
             wait = self._pacing.rng.uniform(1.0, 2.0) * max(attempt.retry, longer)
@@ -686,14 +697,14 @@ class Contender:
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
         """The lease is over for ever; the program is told, and the nodes."""
         attempt = self._attempts[tenure.candidate.attempt]
-        self._wishes.pop(tenure.ticket, None)
+        self._campaigns.pop(tenure.ticket, None)
         self._end(attempt, now)
         self._out.publish(Lost(tenure.ticket, reason))
-        self._next_wish(self._names[tenure.name], now)
+        self._next_campaign(self._names[tenure.name], now)
 
     def released(self, node: str, message: Released, now: float) -> None:
         self.learn_floor(message.floor)
-        self._endings.released(node, message, now)
+        self._releases.released(node, message, now)
 
     # Within
 
@@ -701,6 +712,6 @@ class Contender:
         self._timers.cancel(AttemptTimer(attempt.number))
         self._timers.add(when, AttemptTimer(attempt.number))
 
-    def _forget_if_idle(self, local: LocalName) -> None:
-        if local.attempt is None and not local.wishes:
+    def _forget_if_idle(self, local: NameState) -> None:
+        if local.attempt is None and not local.campaigns:
             self._names.pop(local.name, None)

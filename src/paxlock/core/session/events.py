@@ -15,6 +15,7 @@ __all__ = [
     "Barred",
     "Changed",
     "Ended",
+    "Event",
     "Extended",
     "Failed",
     "Granted",
@@ -23,7 +24,6 @@ __all__ = [
     "Mismatch",
     "NamesFound",
     "NodeStanding",
-    "Notice",
     "Surveyed",
 ]
 
@@ -145,7 +145,7 @@ class Mismatch:
     explanation: str
 
 
-Notice: TypeAlias = (
+Event: TypeAlias = (
     Granted
     | Extended
     | Lost

@@ -13,7 +13,7 @@ from paxlock.core.messages import View
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.value import value
 
-__all__ = ["Judgement", "State", "in_doubt", "judge", "knows", "over", "speaks_for_nobody"]
+__all__ = ["Judgement", "State", "in_doubt", "judge", "knows", "over", "reports_free"]
 
 
 class State(enum.Enum):
@@ -64,7 +64,7 @@ def in_doubt(view: View) -> bool:
     return view.holds and view.lease is None
 
 
-def speaks_for_nobody(view: View) -> bool:
+def reports_free(view: View) -> bool:
     """Whether the node neither holds a lease nor knows of one chosen that may go on."""
     return not view.holds and (not view.chosen or view.released or _has_moved_on(view))
 
@@ -90,7 +90,7 @@ def judge(views: Mapping[str, View], nodes: int) -> Judgement:
             best = _led(speaking, holding, term, nodes)
     if best is not None:
         return best
-    neither = sum(map(speaks_for_nobody, views.values()))
+    neither = sum(map(reports_free, views.values()))
     return Judgement(State.FREE if neither >= blocking(nodes) else State.UNKNOWN)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from paxlock.core.messages import Commit, Member, Message, Peer
-from paxlock.core.session.events import Notice
+from paxlock.core.session.events import Event
 from paxlock.core.value import value
 
 __all__ = ["Outbox", "SessionSettings"]
@@ -41,7 +41,7 @@ class Outbox:
     """Messages and notices in their order, and the numbers that a session gives out."""
 
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
-    published: list[Notice] = attrs.field(factory=list)
+    published: list[Event] = attrs.field(factory=list)
     _commits: dict[int, list[tuple[Peer, Message]]] = attrs.field(factory=dict)
     _last_request: int = 0
     _last_ticket: int = 0
@@ -69,12 +69,12 @@ class Outbox:
         self._commits.clear()
         return sends
 
-    def take_published(self) -> list[Notice]:
+    def take_published(self) -> list[Event]:
         """Everything that is to be told, in its order."""
         published, self.published = self.published, []
         return published
 
-    def publish(self, notice: Notice) -> None:
+    def publish(self, notice: Event) -> None:
         self.published.append(notice)
 
     def request(self) -> int:

@@ -1,5 +1,5 @@
 """What a candidate says to the nodes while it lives: Prepare, standing or not, Accept, Commit
-(protocol.md sections 3 and 5). Its last word, Release, is in endings.py.
+(protocol.md sections 3 and 5). Its last word, Release, is in releases.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
 from paxlock.core.session.attempt import Attempt
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
-from paxlock.core.session.tenures import Numbers, Tenure
+from paxlock.core.session.tenures import SequenceNumbers, Tenure
 
 __all__ = ["Proposals"]
 
@@ -19,7 +19,9 @@ __all__ = ["Proposals"]
 class Proposals:
     """Writes the messages of all candidates of one session."""
 
-    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, pacing: Pacing, numbers: Numbers) -> None:
+    def __init__(
+        self, nodes: tuple[str, ...], *, out: Outbox, pacing: Pacing, numbers: SequenceNumbers
+    ) -> None:
         self._nodes = nodes
         self._out = out
         self._pacing = pacing
@@ -33,24 +35,24 @@ class Proposals:
         One that tries once stands in line only while a node is with it: so there are never more of such in
         line than nodes, and none where the name is held. A holder that wants a higher term never waits.
         """
-        proposer, wish, lease = attempt.proposer, attempt.wish, attempt.lease
-        attempt.queues = waits and (not wish.once or bool(proposer.promises))
+        proposer, campaign, lease = attempt.proposer, attempt.campaign, attempt.lease
+        attempt.queues = waits and (not campaign.once or bool(proposer.promises))
         refresh_ms = max(1, round(attempt.refresh * 1000)) if attempt.queues else 0
         prepare = (
-            *(proposer.request, wish.name, proposer.at_least, proposer.candidate),
-            *(int(wish.age(now) * 1000), refresh_ms, self._window_ms(attempt), wish.label),
+            *(proposer.request, campaign.name, proposer.at_least, proposer.candidate),
+            *(int(campaign.age(now) * 1000), refresh_ms, self._window_ms(attempt), campaign.label),
         )
         attempt.stated = attempt.refresh
-        stands_at: Collection[str] = ()
+        lease_targets: Collection[str] = ()
         if waits and (attempt.eager or proposer.refusals):
-            stands_at = proposer.stands_at()
-        if stands_at:
+            lease_targets = proposer.lease_targets()
+        if lease_targets:
             # Each sending carries a new number, so that it counts from its own time (rule S4).
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, self._numbers.next(now))
-            self._out.send_all(stands_at, standing)
+            self._out.send_all(lease_targets, standing)
         others: Collection[str] = self._nodes
-        if stands_at:
-            others = [node for node in proposer.unheard_or_leased() if node not in stands_at]
+        if lease_targets:
+            others = [node for node in proposer.unheard_or_leased() if node not in lease_targets]
             prepare = (*prepare[:5], 0, *prepare[6:])
         if others:
             self._out.send_all(others, Prepare(*prepare))
@@ -59,14 +61,14 @@ class Proposals:
         """Each sending carries a new number, so that it counts from its own time (rule S4)."""
         if not nodes:
             return
-        proposer, wish = attempt.proposer, attempt.wish
+        proposer, campaign = attempt.proposer, attempt.campaign
         message = Accept(
             request=proposer.request,
-            name=wish.name,
+            name=campaign.name,
             term=proposer.term,
             lease=attempt.lease,
             seq=self._numbers.next(now),
-            age_ms=int(wish.age(now) * 1000),
+            age_ms=int(campaign.age(now) * 1000),
             window_ms=self._window_ms(attempt),
         )
         self._out.send_all(nodes, message)

@@ -282,7 +282,7 @@ class Proposer:
         stale = message.reason is RefusalReason.STALE and message.occupant is None
         return stale and self.phase is Phase.ACCEPTING and node in self.refusals
 
-    def stands_at(self) -> Collection[str]:
+    def lease_targets(self) -> Collection[str]:
         """Where to send the lease along with a refresh: everywhere, but while one candidate holds at a quorum
         only where it does. A node that lacks its lease must be free for it to come back (rule L3).
         """
@@ -309,7 +309,7 @@ class Proposer:
                 return occupants[0]
         return None
 
-    def took_in_vain(self) -> bool:
+    def holds_useless_minority(self) -> bool:
         """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
         than half its ttl left: it is alive and wants that minority back (rule L3).
         """

@@ -31,8 +31,8 @@ from paxlock.core.messages import (
 )
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.round_trips import RoundTrips
-from paxlock.core.session.events import Answered, HandleOutcome, NamesFound, NodeStanding, Notice, Surveyed
-from paxlock.core.session.judgement import Judgement, State, in_doubt, judge, speaks_for_nobody
+from paxlock.core.session.events import Answered, Event, HandleOutcome, NamesFound, NodeStanding, Surveyed
+from paxlock.core.session.judgement import Judgement, State, in_doubt, judge, reports_free
 from paxlock.core.value import value
 
 __all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
@@ -90,7 +90,7 @@ class Query(ABC):
         return sum(node not in gone for node in nodes)
 
     @abstractmethod
-    def result(self, now: float) -> Notice | None:
+    def result(self, now: float) -> Event | None:
         """What follows, if it is decided, or if the time is over."""
 
     @property
@@ -188,7 +188,7 @@ class PollQuery(Query):
         self.views[node], self.lives[node] = view, lives
         if view.holds and view.lease is not None:
             candidate, term = view.lease.candidate, view.lease_term
-        elif speaks_for_nobody(view):
+        elif reports_free(view):
             candidate, term = None, view.term
         else:
             self._said.pop(node, None)
@@ -213,7 +213,7 @@ class PollQuery(Query):
         else:
             self.next_page = len(seen) > before
 
-    def result(self, now: float) -> Notice | None:
+    def result(self, now: float) -> Event | None:
         judgement = judge(self._counted(), len(self.nodes))
         if judgement.state is not State.UNKNOWN and not self._confirmed(judgement):
             judgement = Judgement(State.UNKNOWN)
@@ -295,7 +295,7 @@ class ListQuery(Query):
             self._left[node] -= 1
             self.next_page = self._left[node] <= 0
 
-    def result(self, now: float) -> Notice | None:
+    def result(self, now: float) -> Event | None:
         # What a quorum holds, one of N - quorum + 1 nodes holds.
         if self.together(self.heard) < blocking(len(self.nodes)) and not self.over(now):
             return None
@@ -317,7 +317,7 @@ class SurveyQuery(Query):
             self.found[node] = message
             self.open.discard(node)
 
-    def result(self, now: float) -> Notice | None:
+    def result(self, now: float) -> Event | None:
         if not self.over(now):
             return None
         rows = []
@@ -358,7 +358,7 @@ class RenewQuery(Query):
             self.missing.add(node)
             self.open.discard(node)
 
-    def result(self, now: float) -> Notice | None:
+    def result(self, now: float) -> Event | None:
         if self.together(self.held) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
         if self.together(self.missing) >= blocking(len(self.nodes)):
@@ -384,7 +384,7 @@ class ReleaseQuery(Query):
             self.lives[node] = lives
             self.open.discard(node)
 
-    def result(self, now: float) -> Notice | None:
+    def result(self, now: float) -> Event | None:
         if self.together(self.released) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None

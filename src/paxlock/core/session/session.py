@@ -1,6 +1,6 @@
 """A client's machine: candidates, watches and questions, for all its names (protocol.md sections 3 to 6).
 
-The candidate's side is in contender.py; here is the surface that shell and simulator drive, what comes in,
+The candidate's side is in campaigns.py; here is the surface that shell and simulator drive, what comes in,
 and the questions and watches.
 """
 
@@ -16,7 +16,6 @@ from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
-    Event,
     Hello,
     Message,
     Names,
@@ -31,14 +30,15 @@ from paxlock.core.messages import (
     Unwatch,
     View,
     Waiters,
+    WatchEvent,
     Watching,
     Welcome,
 )
 from paxlock.core.quorum import majority
 from paxlock.core.round_trips import RoundTrips
-from paxlock.core.session.attempt import Wish
-from paxlock.core.session.campaigns import Contender
-from paxlock.core.session.events import Mismatch, Notice
+from paxlock.core.session.attempt import Campaign
+from paxlock.core.session.campaigns import Campaigns
+from paxlock.core.session.events import Event, Mismatch
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.session.queries import (
@@ -51,7 +51,7 @@ from paxlock.core.session.queries import (
     SurveyQuery,
 )
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
-from paxlock.core.session.tenures import Numbers
+from paxlock.core.session.tenures import SequenceNumbers
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.session.watches import LOOK_PAUSE_S, LookTimer, SeenEvents, Watcher, WatchTimer
 from paxlock.core.timers import Timers
@@ -87,8 +87,8 @@ class Session:
         self._out = Outbox()
         trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * settings.grace)
         self._pacing = Pacing(settings.grace, rng, trips)
-        self._numbers = Numbers(settings.max_ttl_ms / 1000.0)
-        self._contender = Contender(
+        self._numbers = SequenceNumbers(settings.max_ttl_ms / 1000.0)
+        self._campaigns = Campaigns(
             settings,
             session=session,
             out=self._out,
@@ -134,35 +134,35 @@ class Session:
             if len(self._timings) < TIMINGS_REMEMBERED:
                 self._timings[ttl, kill_after] = timing
         who = self.settings.label if label is None else label
-        return self._contender.campaign(name, timing, now=now, wait=wait, label=who, data=data)
+        return self._campaigns.campaign(name, timing, now=now, wait=wait, label=who, data=data)
 
     def release(self, ticket: int, now: float, *, patience: float = RELEASE_PATIENCE_S) -> None:
-        """End a wish, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
-        self._contender.release(ticket, now, patience)
+        """End a campaign, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
+        self._campaigns.release(ticket, now, patience)
 
     def detach(self, ticket: int, now: float) -> None:
         """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
 
         Barred follows for whoever else of this session waits for the name, now or later.
         """
-        self._contender.detach(ticket, now)
+        self._campaigns.detach(ticket, now)
 
     def gave_away(self, name: str) -> bool:
         """Whether a lease of this name was detached: this session may not campaign for it any more."""
-        return self._contender.gave_away(name)
+        return self._campaigns.gave_away(name)
 
-    def wish(self, ticket: int) -> Wish | None:
-        """The wish of a ticket, waiting or held; None once it is over."""
-        return self._contender.wish(ticket)
+    def campaign_of(self, ticket: int) -> Campaign | None:
+        """The campaign of a ticket, waiting or held; None once it is over."""
+        return self._campaigns.campaign_of(ticket)
 
     @property
     def releasing(self) -> int:
         """How many Releases have not been heard by a quorum yet."""
-        return self._contender.releasing
+        return self._campaigns.releasing
 
     def clock_jumped(self, now: float) -> None:
         """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
-        self._contender.clock_jumped(now)
+        self._campaigns.clock_jumped(now)
 
     # Local verbs: questions and watches
 
@@ -206,7 +206,7 @@ class Session:
         self, name: str, candidate: Candidate, term: int, now: float, *, patience: float
     ) -> int:
         """Release the lease of a handle, whoever holds it; HandleOutcome follows."""
-        self._contender.released_by_handle(name, candidate, now)
+        self._campaigns.released_by_handle(name, candidate, now)
         return self._ask(
             ReleaseQuery(**self._query(now, patience), name=name, candidate=candidate, term=term), now
         )
@@ -246,27 +246,27 @@ class Session:
             self.counters["stranger"] += 1
             return
         self.counters[type(message).__name__] += 1
-        if self._contender.recovering and isinstance(message, _SERVING):
-            self._contender.recovering.pop(peer, None)
+        if self._campaigns.recovering and isinstance(message, _SERVING):
+            self._campaigns.recovering.pop(peer, None)
         match message:
             case Promise():
-                self._contender.promised(peer, message, now)
+                self._campaigns.promised(peer, message, now)
             case Accepted():
-                self._contender.accepted(peer, message, now, lives)
+                self._campaigns.accepted(peer, message, now, lives)
             case Refused():
-                self._contender.refused(peer, message, now)
+                self._campaigns.refused(peer, message, now)
             case Renewed():
-                self._contender.renewed(peer, message, now, lives)
+                self._campaigns.renewed(peer, message, now, lives)
                 self._answered(peer, message, now, lives)
             case Released():
-                self._contender.released(peer, message, now)
+                self._campaigns.released(peer, message, now)
                 self._answered(peer, message, now, lives)
             case Recovering():
-                self._contender.recovering[peer] = now + message.remaining_ms / 1000.0
+                self._campaigns.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, HelloTimer())
                 self._answered(peer, message, now, lives)
-            case Event():
+            case WatchEvent():
                 self._event(peer, message, now, lives)
             case Watching():
                 self._watching(peer, message, now)
@@ -294,19 +294,19 @@ class Session:
             return NOTHING
         return Effects(None, tuple(sends), tuple(published))
 
-    def take_published(self) -> Sequence[Notice]:
+    def take_published(self) -> Sequence[Event]:
         """What is to be told, ahead of what is to be sent: whoever is told may have more to send, and what is
         over at once is released without a Commit.
         """
         return self._out.take_published()
 
     def statistics(self) -> Mapping[str, int]:
-        """Counts of messages by kind, and how much is held, wanted, ending; a copy."""
+        """Counts of messages by kind, and how much is held, wanted, being released; a copy."""
         return {
             **self.counters,
-            **self._contender.sizes(),
+            **self._campaigns.sizes(),
             "watches": len(self._watchers),
-            "recovering_nodes": len(self._contender.recovering),
+            "recovering_nodes": len(self._campaigns.recovering),
         }
 
     # Questions, watches, greetings
@@ -439,7 +439,7 @@ class Session:
         if watcher is not None:
             watcher.stands(node, now)
 
-    def _event(self, node: str, message: Event, now: float, lives: Lives) -> None:
+    def _event(self, node: str, message: WatchEvent, now: float, lives: Lives) -> None:
         watcher = self._watchers.get(message.watch)
         if watcher is None:
             self._out.send(node, Unwatch(self._out.request(), message.watch))
@@ -466,9 +466,9 @@ class Session:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
         self._pacing.answered(node, message.request, now)
-        self._contender.learn_floor(message.floor)
+        self._campaigns.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
-            self._contender.recovering.pop(node, None)
+            self._campaigns.recovering.pop(node, None)
         mine = self.settings
         theirs = (message.members, message.max_ttl_ms, message.drift_ppm, message.grace_ms)
         if message.node_id != node or theirs != (
@@ -507,5 +507,5 @@ class Session:
                 case WatchTimer(ticket):
                     self._refresh_watch(ticket, now)
                 case _:
-                    known = self._contender.due(key, now)
+                    known = self._campaigns.due(key, now)
                     assert known, key

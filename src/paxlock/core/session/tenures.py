@@ -20,7 +20,7 @@ from paxlock.core.quorum import majority
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.timers import Timers
 
-__all__ = ["LapseTimer", "LeaseManager", "Numbers", "RenewTimer", "Tenure"]
+__all__ = ["LapseTimer", "LeaseManager", "RenewTimer", "SequenceNumbers", "Tenure"]
 
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
@@ -48,7 +48,7 @@ class LapseTimer(NamedTuple):
     kind: str = "lapse"
 
 
-class Numbers:
+class SequenceNumbers:
     """One counter of numbers per session, with the time each was first sent."""
 
     def __init__(self, keep: float) -> None:
@@ -146,7 +146,7 @@ class LeaseManager:
         session: bytes,
         nodes: tuple[str, ...],
         timers: Timers,
-        numbers: Numbers,
+        numbers: SequenceNumbers,
         pacing: Pacing,
         send: Callable[[str, Message], None],
         next_request: Callable[[], int],

@@ -129,7 +129,7 @@ class Turns:
         longest = max(TURN_MAX_S, TURN_MAX_ROUND_TRIPS * timeout)
         return now - began >= longest and self._pacing.heard_by(self._quorum) > began
 
-    def why_not(self, nodes: int, now: float) -> str:
+    def failure_reason(self, nodes: int, now: float) -> str:
         """Why the turn of one that waits has not come."""
         heard = sum(now - at < HEARD_OF_LATE_S for at in self._pacing.heard.values())
         if heard < self._quorum:

@@ -12,7 +12,7 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives, outlived
-from paxlock.core.messages import Event, Seen, View, Watch
+from paxlock.core.messages import Seen, View, Watch, WatchEvent
 from paxlock.core.quorum import blocking
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import Judgement, State, judge, knows, over
@@ -102,7 +102,7 @@ class Watcher:
         self.refresh = WATCH_REFRESH_S if all_heard else min(self.refresh * 2.0, WATCH_REFRESH_S)
         return WATCH_REFRESH_S if all_heard else interval
 
-    def event(self, node: str, message: Event, now: float, lives: Lives = UNKNOWN) -> Seen | None:
+    def event(self, node: str, message: WatchEvent, now: float, lives: Lives = UNKNOWN) -> Seen | None:
         """Take an event; the answer acknowledges it. Older versions of a view change nothing."""
         name = message.view.name
         if not (name.startswith(self.pattern) if self.prefix else name == self.pattern):

@@ -21,8 +21,8 @@ from paxlock.errors import LossReason
 from paxlock.node.embedded import Node
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver
-from paxlock.runtime.environment import World, default_label
-from paxlock.runtime.reply import Outcome
+from paxlock.runtime.environment import Environment, default_label
+from paxlock.runtime.reply import Reply
 from paxlock.store.folder import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address, MemoryTransport, Transport
@@ -30,7 +30,15 @@ from paxlock.wire.transport import Address, MemoryTransport, Transport
 if TYPE_CHECKING:
     from paxlock.testing.virtual_cell import VirtualCell
 
-__all__ = ["Disk", "Line", "Program", "VirtualClient", "VirtualClock", "VirtualNode", "VirtualWorld"]
+__all__ = [
+    "Program",
+    "VirtualClient",
+    "VirtualClock",
+    "VirtualDisk",
+    "VirtualEnvironment",
+    "VirtualNode",
+    "VirtualTransport",
+]
 
 T = TypeVar("T")
 
@@ -53,7 +61,7 @@ class VirtualClock:
         self._stopped_at = None
 
 
-class Line:
+class VirtualTransport:
     """A Transport of the virtual network whose owner can be stopped, for a while or for good.
 
     While stopped, what arrives waits, as in the buffer of a socket, and nothing is sent.
@@ -132,10 +140,10 @@ class VirtualClient(Client):
     """A client that tells its cell of every grant, and that can be stopped and robbed."""
 
     _clock: VirtualClock
-    _transport: Line
+    _transport: VirtualTransport
 
     @property
-    def line(self) -> Line:
+    def line(self) -> VirtualTransport:
         """Its end of the network."""
         return self._transport
 
@@ -183,10 +191,10 @@ class VirtualClient(Client):
         self.go()
         super().close(why)
 
-    async def _wait_ended(self, outcome: Outcome, patience: float) -> None:
+    async def _wait_ended(self, reply: Reply, patience: float) -> None:
         # While the machine is stopped it tells nothing, but what runs of the program shall go on.
         with trio.move_on_after(patience, shield=True):
-            await outcome.wait()
+            await reply.wait()
 
     def _own_clock(self) -> VirtualClock:
         if not isinstance(self._clock, VirtualClock):
@@ -195,8 +203,8 @@ class VirtualClient(Client):
 
     def _hold(self, name: str, ttl: float, granted: Granted) -> HeldLease:
         held = super()._hold(name, ttl, granted)
-        wish = self._session.wish(granted.ticket)
-        self.line.granted(held, self.label if wish is None else wish.label)
+        campaign = self._session.campaign_of(granted.ticket)
+        self.line.granted(held, self.label if campaign is None else campaign.label)
         return held
 
     def _settle_sleep(self) -> None:
@@ -209,7 +217,7 @@ class VirtualNode(VirtualClient, Node):
     """A node in the program under test, with a VirtualClient."""
 
 
-class Disk(MemoryStore):
+class VirtualDisk(MemoryStore):
     """What a node keeps its record on. After ``pull`` nothing more is written: the process was killed."""
 
     def __init__(self) -> None:
@@ -219,9 +227,9 @@ class Disk(MemoryStore):
     def pull(self) -> None:
         self._pulled = True
 
-    def again(self) -> Disk:
+    def again(self) -> VirtualDisk:
         """The same disk for the next run of the node."""
-        following = Disk()
+        following = VirtualDisk()
         following._record, following._snapshot = self._record, self._snapshot
         return following
 
@@ -243,7 +251,7 @@ class Program:
     def __init__(self, label: str) -> None:
         self.label = label
         self.killed = False
-        self.disks: list[Disk] = []
+        self.disks: list[VirtualDisk] = []
         self._scope = trio.CancelScope()
         self._ran = False
 
@@ -274,12 +282,12 @@ class Program:
         self._scope.cancel()
 
 
-class VirtualWorld(World):
-    """The world of the clients and nodes of one virtual cell."""
+class VirtualEnvironment(Environment):
+    """The environment of the clients and nodes of one virtual cell."""
 
     def __init__(self, cell: VirtualCell) -> None:
         self._cell = cell
-        self._disks: dict[tuple[str, Path], Disk] = {}
+        self._disks: dict[tuple[str, Path], VirtualDisk] = {}
 
     def clock(self) -> Clock:
         return VirtualClock()
@@ -301,7 +309,7 @@ class VirtualWorld(World):
 
     async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
         await trio.lowlevel.checkpoint()
-        disk = Disk()
+        disk = VirtualDisk()
         if config.data_dir is not None and config.durability is Durability.RECORD:
             key = config.node_id, config.data_dir
             disk = self._disks[key] = self._disks.get(key, disk).again()
