@@ -165,7 +165,7 @@ def test_the_core_reads_no_clock_and_no_global_randomness() -> None:
 
 def test_trio_is_imported_by_shells_only() -> None:
     importers = {package(one.importer) for one in every_import() if one.module.partition(".")[0] == "trio"}
-    assert importers <= WITH_TRIO | {"wire"}
+    assert importers <= WITH_TRIO
 
 
 def test_only_the_codec_knows_cbor() -> None:

@@ -13,10 +13,10 @@ import pytest
 from paxlock import forks
 from paxlock.core.messages import Hello
 from paxlock.errors import StoreError
+from paxlock.runtime.udp import UdpTransport
 from paxlock.store.folder import Store
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.keyring import KEY_BYTES, Keyring
-from paxlock.wire.transport import UdpTransport
 
 ADDRESS = ("127.0.0.1", 9)
 
