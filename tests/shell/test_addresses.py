@@ -15,6 +15,7 @@ from resolvers import Hosts
 from trio.testing import MockClock
 
 from paxlock import Cell, Client, ConfigError, NodeConfig, open_client
+from paxlock.config.keys import new_key
 from paxlock.core.messages import Greet, Poll
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
@@ -24,7 +25,7 @@ from paxlock.runtime.udp import TwoFamilies, UdpTransport, bind_all
 from paxlock.store.folder import MemoryStore
 from paxlock.testing.memory_network import MemoryNetwork
 from paxlock.wire.endpoint import Endpoint, NodeSender
-from paxlock.wire.keyring import Keyring, new_key
+from paxlock.wire.keyring import Keyring
 from paxlock.wire.transport import Address, Transport
 
 PORT = 7400

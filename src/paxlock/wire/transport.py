@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from paxlock.errors import ConfigError
+from paxlock.limits import PORT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PORT_MAX", "Address", "Transport", "format_address", "is_literal", "split_address"]
+__all__ = ["Address", "Transport", "format_address", "is_literal", "split_address"]
 
 Address: TypeAlias = tuple[str, int]
-
-PORT_MAX = 65_535
 
 
 class Transport(Protocol):
