@@ -31,10 +31,11 @@ from paxlock.errors import (
 )
 
 if TYPE_CHECKING:
-    from paxlock.client.changes import Change, Changes, Standing, State, Waiter
+    from paxlock.client.changes import Changes
     from paxlock.client.client import Client, Statistics
     from paxlock.client.lease import HeldLease, LeaseBlock
     from paxlock.client.opening import open_client
+    from paxlock.client.standing import Change, Standing, State, Waiter
     from paxlock.config.cell import Cell, NodeConfig
     from paxlock.core.messages import Member, NodeMode
     from paxlock.core.session.events import NodeStanding
@@ -77,7 +78,7 @@ __all__ = [
 # trio and cryptography take a while to load: who only asks for the version should not wait for them.
 _LAZY = {
     "Cell": "paxlock.config.cell",
-    "Change": "paxlock.client.changes",
+    "Change": "paxlock.client.standing",
     "Changes": "paxlock.client.changes",
     "Client": "paxlock.client.client",
     "HeldLease": "paxlock.client.lease",
@@ -87,10 +88,10 @@ _LAZY = {
     "NodeConfig": "paxlock.config.cell",
     "NodeMode": "paxlock.core.messages",
     "NodeStanding": "paxlock.core.session.events",
-    "Standing": "paxlock.client.changes",
-    "State": "paxlock.client.changes",
+    "Standing": "paxlock.client.standing",
+    "State": "paxlock.client.standing",
     "Statistics": "paxlock.client.client",
-    "Waiter": "paxlock.client.changes",
+    "Waiter": "paxlock.client.standing",
     "open_client": "paxlock.client.opening",
     "open_dev_cell": "paxlock.node.dev_cell",
     "open_node": "paxlock.node.embedded",

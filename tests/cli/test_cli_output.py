@@ -17,7 +17,7 @@ from paxlock.cli.output import (
 )
 from paxlock.cli.status import cell_facts, format_cell, format_names, format_standing
 from paxlock.cli.watch import EndCondition, format_change
-from paxlock.client.changes import Change, Standing, State, Waiter
+from paxlock.client.standing import Change, Standing, State, Waiter
 from paxlock.core.messages import NodeMode
 from paxlock.core.session.events import NodeStanding
 

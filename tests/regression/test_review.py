@@ -59,7 +59,7 @@ from paxlock.core.session.events import Changed, Granted, NamesFound
 from paxlock.core.session.session import Session
 from paxlock.core.session.watches import Watcher
 from paxlock.core.timers import Timers
-from paxlock.runtime.driver import attended
+from paxlock.runtime.background import attended
 from paxlock.testing import open_virtual_cell
 from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender

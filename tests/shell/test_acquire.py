@@ -493,7 +493,7 @@ def lose_what_is_granted(client: Client, times: float) -> list[int]:
     """Have the machine lose each of the first leases in the very turn that granted it, before the waiting
     task runs; gives the list to which their terms are added.
     """
-    publish = client._driver._publish
+    publish = client.driver._publish
     lost: list[int] = []
 
     def publish_and_lose(notice: object) -> None:
@@ -503,7 +503,7 @@ def lose_what_is_granted(client: Client, times: float) -> list[int]:
             client._session.release(notice.ticket, client.now())
             publish(Lost(notice.ticket, LossReason.RELEASED))
 
-    client._driver._publish = publish_and_lose
+    client.driver._publish = publish_and_lose
     return lost
 
 
@@ -515,7 +515,7 @@ async def test_what_was_lost_before_the_waiting_task_ran_is_not_handed_out(autoj
             assert held.term > max(lost)
             held.check()
             assert (await other.poll("x")).term == held.term
-        assert client._held == {}
+        assert client._desk.held == {}
 
 
 async def test_the_time_given_is_one_even_if_leases_are_lost_meanwhile(autojump_clock: MockClock) -> None:
@@ -622,7 +622,7 @@ async def test_a_renewal_that_is_told_too_late_is_a_loss(autojump_clock: MockClo
                 assert not held.valid
             return found
 
-        client._driver._tell_first = stall
+        client.driver._tell_first = stall
         with trio.fail_after(10):
             assert await held.wait_lost() is LossReason.EXPIRED
         assert stalls == []

@@ -37,9 +37,8 @@ async def nothing_is_left(cell: VirtualCell, client: Client, other: Client, name
     await held.release()
     session = client.statistics().session
     assert (session["leases"], session["campaigns"]) == (0, 0), name
-    assert client._replies == {}
-    assert len(client._questions) == 0
-    assert client._held == {}
+    assert len(client._desk) == 0
+    assert client._desk.held == {}
     assert name not in [standing.name for standing in await other.list()], name
 
 
@@ -187,7 +186,7 @@ async def test_questions_cancelled_leave_nothing_behind(autojump_clock: MockCloc
             with trio.move_on_after(0.1) as scope:
                 await ask()
             assert scope.cancelled_caught
-        assert len(client._questions) == 0
+        assert len(client._desk) == 0
 
 
 async def test_a_renewal_by_handle_ends_when_it_is_cancelled(autojump_clock: MockClock) -> None:

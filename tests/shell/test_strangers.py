@@ -114,7 +114,7 @@ async def test_an_older_version_is_told_of_once_and_harms_no_client(autojump_clo
         async with open_client(running.cell, transport=running.network.bind(), clock=TrioClock()) as client:
             for _ in range(3):
                 stranger.send_nowait(old, running.addresses[NODE_IDS[0]])
-                stranger.send_nowait(old, client._driver.transport.address)
+                stranger.send_nowait(old, client.driver.transport.address)
                 await trio.sleep(0.1)
             async with client.lock("x", ttl=5.0):
                 pass

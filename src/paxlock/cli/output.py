@@ -19,7 +19,7 @@ import attrs
 from paxlock.cli.exits import ExitCode, Failure
 
 if TYPE_CHECKING:
-    from paxlock.client.changes import Change, Standing, Waiter
+    from paxlock.client.standing import Change, Standing, Waiter
 
 __all__ = [
     "Facts",

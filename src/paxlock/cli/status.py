@@ -23,7 +23,7 @@ from paxlock.cli.output import (
     voice,
 )
 from paxlock.cli.runtime import connect, run_async
-from paxlock.client.changes import Standing, State
+from paxlock.client.standing import Standing, State
 from paxlock.config.cell import ClientSettings
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority

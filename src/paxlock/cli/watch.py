@@ -10,8 +10,8 @@ from paxlock.cli.hook import Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
 from paxlock.cli.output import change_facts, emit, paint, printable, to_json
 from paxlock.cli.runtime import connect, run_async
-from paxlock.client.changes import Change
 from paxlock.client.client import Client
+from paxlock.client.standing import Change
 
 __all__ = ["watch_command"]
 

@@ -1,57 +1,19 @@
-"""What a program sees of names that it does not hold: standings, and the channel of a watch."""
+"""The channel of a watch."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import attrs
 import trio
 
-from paxlock.core.session.judgement import State
+from paxlock.client.desk import Desk
+from paxlock.client.standing import Change
+from paxlock.core.session.events import Changed
 
-__all__ = ["Change", "Changes", "Standing", "State", "Waiter"]
-
-
-@attrs.frozen
-class Waiter:
-    """Somebody in line: label, and for how many seconds already."""
-
-    label: str
-    waiting: float
-
-
-@attrs.frozen
-class Standing:
-    """A quorum's answer: history when it arrives. Nobody may act on FREE except by acquiring.
-
-    ``term`` is the fencing token of the tenure that is led, ``remaining`` and ``ttl`` are seconds.
-    """
-
-    name: str
-    state: State
-    term: int = 0
-    label: str = ""
-    data: bytes = b""
-    remaining: float = 0.0
-    ttl: float = 0.0
-    waiters: tuple[Waiter, ...] = ()
-    nodes_up: int = 0
-    nodes_total: int = 0
-
-
-@attrs.frozen
-class Change:
-    """A new state of a watched name. ``skipped`` states were replaced before anybody took them."""
-
-    name: str
-    state: State
-    term: int
-    label: str
-    data: bytes
-    skipped: int = 0
+__all__ = ["Changes"]
 
 
 class Changes:
@@ -59,12 +21,9 @@ class Changes:
     and always arrives at the last state.
     """
 
-    def __init__(
-        self, start: Callable[[Changes], int], stop: Callable[[int], None], check_process: Callable[[], None]
-    ) -> None:
-        self._start = start
-        self._stop = stop
-        self._check_process = check_process
+    def __init__(self, desk: Desk, name: str) -> None:
+        self._desk = desk
+        self._name = name
         self._ticket: int | None = None
         self._pending: OrderedDict[str, Change] = OrderedDict()
         self._arrived = trio.Event()
@@ -73,7 +32,7 @@ class Changes:
 
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
-        self._ticket = self._start(self)
+        self._ticket = self._desk.watch(self._name, self)
         return self
 
     async def __aexit__(
@@ -95,7 +54,7 @@ class Changes:
         """The next change. Raises ClosedResourceError when closed, BusyResourceError when another task is
         receiving already.
         """
-        self._check_process()
+        self._desk.check_process()
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving from this watch")
         self._receiving = True
@@ -103,7 +62,7 @@ class Changes:
             await trio.lowlevel.checkpoint()
             while not self._pending:
                 if self._closed:
-                    self._check_process()
+                    self._desk.check_process()
                     raise trio.ClosedResourceError("this watch is closed")
                 self._arrived = trio.Event()
                 await self._arrived.wait()
@@ -113,7 +72,7 @@ class Changes:
 
     def receive_nowait(self) -> Change:
         """The next change; raises WouldBlock if there is none, ClosedResourceError when closed."""
-        self._check_process()
+        self._desk.check_process()
         if self._closed:
             raise trio.ClosedResourceError("this watch is closed")
         if not self._pending:
@@ -121,20 +80,22 @@ class Changes:
         _, change = self._pending.popitem(last=False)
         return change
 
-    def close(self) -> None:
+    def close(self, why: str = "") -> None:
         """End the watch. Changes not yet taken are dropped."""
         if self._ticket is not None and not self._closed:
-            self._stop(self._ticket)
+            self._desk.unwatch(self._ticket)
         self._closed = True
         self._pending.clear()
         self._arrived.set()
 
-    def put(self, change: Change) -> None:
+    def take(self, event: object) -> Changes:
         """For the client: a change has come."""
-        if self._closed:
-            return
-        replaced = self._pending.pop(change.name, None)
-        if replaced is not None:
-            change = attrs.evolve(change, skipped=replaced.skipped + 1)
-        self._pending[change.name] = change
-        self._arrived.set()
+        assert isinstance(event, Changed)
+        change = Change(event.name, event.state, event.term, event.label, event.data)
+        if not self._closed:
+            replaced = self._pending.pop(change.name, None)
+            if replaced is not None:
+                change = attrs.evolve(change, skipped=replaced.skipped + 1)
+            self._pending[change.name] = change
+            self._arrived.set()
+        return self

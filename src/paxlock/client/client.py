@@ -19,34 +19,21 @@ from typing import TypeVar
 import attrs
 import trio
 
-from paxlock.client.changes import Change, Changes, Standing, State, Waiter
-from paxlock.client.handle import Handle, parse_handle
+from paxlock.client.changes import Changes
+from paxlock.client.desk import Desk, Receiver, Refusals
+from paxlock.client.handle import Handle
 from paxlock.client.lease import HeldLease, LeaseBlock
-from paxlock.client.questions import Questions
-from paxlock.config.cell import Cell, check_data, check_label, check_name
-from paxlock.core.session.events import (
-    Answered,
-    Barred,
-    Changed,
-    Ended,
-    Extended,
-    Failed,
-    Granted,
-    HandleOutcome,
-    Lost,
-    Mismatch,
-    NamesFound,
-    NodeStanding,
-    Surveyed,
-)
+from paxlock.client.standing import Change, Standing, State, Waiter
+from paxlock.config.cell import Cell
+from paxlock.core.session.events import Barred, Failed, Granted, NodeStanding, Surveyed
 from paxlock.core.session.session import Session, SessionSettings
-from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
-from paxlock.forks import INHERITED, Life
+from paxlock.errors import LeaseLost, NotAcquired, Reason
+from paxlock.forks import INHERITED
+from paxlock.limits import NEVER
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver
 from paxlock.runtime.reply import Reply
 from paxlock.wire.endpoint import Endpoint
-from paxlock.wire.strangers import Stranger
 from paxlock.wire.transport import Transport
 
 __all__ = [
@@ -65,7 +52,7 @@ T = TypeVar("T")
 
 RESUME_CHECK_S = 0.1
 CLOSE_PATIENCE_S = 1.0
-RELEASE_PATIENCE_S = 1.0
+_REFUSALS = Refusals(closed=trio.ClosedResourceError, busy=trio.BusyResourceError)
 
 
 @attrs.frozen
@@ -77,37 +64,68 @@ class Statistics:
     transport: Mapping[str, int]
 
 
+class _Acquisition:
+    """Takes the end of a campaign. A lease is held from that moment, not from when the waiting task runs: it
+    may be lost before that.
+    """
+
+    def __init__(self, desk: Desk, name: str, ttl: float, granted: Callable[[int, HeldLease], None]) -> None:
+        self.reply = Reply()
+        self._desk = desk
+        self._name = name
+        self._ttl = ttl
+        self._granted = granted
+
+    def take(self, event: object) -> Receiver | None:
+        if not isinstance(event, Granted):
+            self.reply.set(event)
+            return None
+        held = HeldLease(
+            self._desk,
+            event.ticket,
+            grant=Handle(self._desk.cell.cell_id, self._name, *event.candidate, event.term),
+            ttl=self._ttl,
+            deadline=event.deadline,
+        )
+        self.reply.set(held)
+        self._granted(event.ticket, held)
+        return held
+
+    def close(self, why: str) -> None:
+        self.reply.close(why)
+
+
 class Client:
     """Locks, elections, watches and questions in one cell. Made by ``open_client`` and ``open_node``."""
 
-    def __init__(self, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        session: bytes,
+        *,
+        label: str,
+        endpoint: Endpoint,
+        transport: Transport,
+        clock: Clock,
+    ) -> None:
         self.cell = cell
         self._clock = clock
-        self._life = Life()
-        self._closed = False
+        self._transport = transport
         settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
-        self._replies: dict[int, Reply] = {}
-        self._held: dict[int, HeldLease] = {}
-        self._watches: dict[int, Changes] = {}
-        self._transport = transport
-        self._driver: Driver
-        self._questions: Questions
-
-    def attach(self, endpoint: Endpoint) -> Driver:
-        """For opening: the driver that runs this client's machine."""
-        self._driver = Driver(
+        self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, refusals=_REFUSALS)
+        self._desk.on_holding = self._settle_sleep
+        #: Runs this client's machine; whoever opens the client runs it.
+        self.driver = Driver(
             self._session,
             endpoint,
-            self._transport,
-            self._clock,
-            publish=self._publish,
+            transport,
+            clock,
+            publish=self._desk.publish,
             tell_first=self._session.take_published,
             jumped=self._session.clock_jumped,
             buried=lambda: self.close(INHERITED),
         )
-        self._questions = Questions(self.cell, self._session, self._driver, self._clock)
-        return self._driver
 
     # Locks and elections
 
@@ -157,15 +175,7 @@ class Client:
         labels, data and durations that do not fit, BusyResourceError for a name whose lease this client has
         detached, also while it waits. If cancelled, nothing is left behind.
         """
-        self._check_open()
-        check_name(name)
-        if self._session.gave_away(name):
-            raise _barred(name)
-        check_data(data)
-        if label is not None:
-            check_label(label)
-        if wait is not None and not wait >= 0:
-            raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+        self._desk.check_campaign(name, wait, label, data)
         until = None if wait is None else self.now() + wait
         while True:
             left = wait if until is None or not wait else max(0.0, until - self.now())
@@ -207,12 +217,9 @@ class Client:
         changes``. The first change is the present state; a watch skips what was replaced meanwhile, never
         runs backwards, and always arrives at the last state (protocol.md section 6).
         """
-        self._check_open()
-        prefix = name.endswith("*")
-        pattern = _checked_prefix(name[:-1]) if prefix else check_name(name)
-        return Changes(
-            lambda changes: self._start_watch(changes, pattern, prefix), self._stop_watch, self.check_process
-        )
+        self._desk.check_open()
+        self._desk.pattern(name)
+        return Changes(self._desk, name)
 
     async def watch_forever(
         self,
@@ -229,36 +236,42 @@ class Client:
 
     async def poll(self, name: str) -> Standing:
         """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
-        self._check_open()
-        check_name(name)
-        return await self._questions.poll(name, line=False)
+        return self._desk.standing(name, await self._answer(lambda to: self._desk.poll(name, to, line=False)))
 
     async def inspect(self, name: str) -> Standing:
         """As ``poll``, but asks every node, and tells who waits in line."""
-        self._check_open()
-        check_name(name)
-        return await self._questions.poll(name, line=True)
+        return self._desk.standing(name, await self._answer(lambda to: self._desk.poll(name, to, line=True)))
 
     async def list(self, prefix: str = "") -> list[Standing]:
         """The standings of all names in use that begin with ``prefix``, in order of name.
 
         Without a quorum it waits, until the caller's scope ends it: a part of the names would pass for all.
         """
-        self._check_open()
-        _checked_prefix(prefix)
-        return await self._questions.standings(prefix)
+        names = self._desk.names_of(await self._answer(lambda to: self._desk.names(prefix, to)))
+        replies = [Reply() for _ in names]
+        tickets = self._desk.poll_all(names, replies)
+        try:
+            standings = []
+            for name, reply in zip(names, replies, strict=True):
+                await reply.wait()
+                standings.append(self._desk.standing(name, reply.result()))
+            return standings
+        finally:
+            for ticket in tickets:
+                self._desk.forget(ticket)
 
     async def survey(self) -> tuple[NodeStanding, ...]:
         """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
-        self._check_open()
-        return await self._questions.survey()
+        found = await self._answer(self._desk.survey)
+        assert isinstance(found, Surveyed)
+        return found.nodes
 
     def statistics(self) -> Statistics:
         """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
-        self.check_process()
+        self._desk.check_process()
         return Statistics(
             MappingProxyType(dict(self._session.statistics())),
-            self._driver.endpoint.statistics(),
+            self.driver.endpoint.statistics(),
             self._transport.statistics(),
         )
 
@@ -270,7 +283,10 @@ class Client:
         Raises LeaseLost where the grant is over, NotAcquired (NO_QUORUM) where no quorum answered within
         ``wait``, ConfigError for a handle that is malformed or of another cell.
         """
-        return await self._questions.renew(self._grant(handle), wait)
+        grant = self._desk.grant(handle)
+        answer = await self._answer(lambda to: self._desk.renew_detached(grant, wait, to))
+        self._desk.check_outcome(grant, answer, renewed=True)
+        return (await self.poll(grant.name)).remaining
 
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
@@ -281,16 +297,9 @@ class Client:
 
         Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
         """
-        await self._questions.release(self._grant(handle), wait)
-
-    def _grant(self, handle: str) -> Handle:
-        self._check_open()
-        grant = parse_handle(handle)
-        if grant.cell_id != self.cell.cell_id:
-            raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
-        return grant
-
-    # For HeldLease
+        grant = self._desk.grant(handle)
+        answer = await self._answer(lambda to: self._desk.release_detached(grant, wait, to))
+        self._desk.check_outcome(grant, answer, renewed=False)
 
     def now(self) -> float:
         """The clock of leases: seconds, going on while the machine sleeps."""
@@ -298,198 +307,64 @@ class Client:
 
     def check_process(self) -> None:
         """Raise ClosedResourceError in a fork of the process that opened this client."""
-        if self._life.over:
-            raise trio.ClosedResourceError(INHERITED)
-
-    @property
-    def inherited(self) -> bool:
-        """Whether this is a copy in the child of a fork."""
-        return self._life.over
-
-    async def release_ticket(self, ticket: int, patience: float) -> None:
-        """End a lease and wait, shielded and for ``patience`` or 1 s, until a quorum has heard it."""
-        self._held.pop(ticket, None)
-        self._settle_sleep()
-        # Where it was lost, the machine has ended it already.
-        if self._closed or self._session.campaign_of(ticket) is None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        reply = self._replies[ticket] = Reply()
-        patience = min(RELEASE_PATIENCE_S, patience)
-        self._session.release(ticket, self.now(), patience=patience)
-        self._driver.poke()
-        await self._wait_ended(reply, patience)
-        self._replies.pop(ticket, None)
-
-    async def _wait_ended(self, reply: Reply, patience: float) -> None:
-        """Until the machine tells that a release was heard, or ``patience`` is over: it tells of that too, so
-        that no scope is needed for the limit, which would cost more than the rest.
-        """
-        await reply.wait_shielded()
-
-    def detach_ticket(self, ticket: int) -> None:
-        """Forget a lease without releasing it."""
-        self._held.pop(ticket, None)
-        self._session.detach(ticket, self.now())
-        self._driver.poke()
-        self._settle_sleep()
+        self._desk.check_process()
 
     # Within
-
-    def _check_open(self) -> None:
-        self.check_process()
-        if self._closed:
-            raise trio.ClosedResourceError("this client is closed")
 
     async def _try(
         self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, kill_after: float
     ) -> HeldLease:
-        ticket = self._session.campaign(
-            name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
+        acquisition = _Acquisition(self._desk, name, ttl, self._granted)
+        ticket = self._desk.campaign(
+            name, acquisition, ttl=ttl, wait=wait, label=label, data=data, kill_after=kill_after
         )
-        reply = self._replies[ticket] = Reply(name, ttl)
-        self._driver.poke()
         try:
-            await reply.wait()
+            await acquisition.reply.wait()
         except BaseException:
-            # All or nothing: whatever has become of the attempt, it ends here (and its Release is repeated
-            # in the background until heard).
-            self._replies.pop(ticket, None)
-            self._held.pop(ticket, None)
-            self._session.release(ticket, self.now())
-            self._driver.poke()
+            self._desk.give_up(ticket)  # all or nothing
             raise
-        result = reply.result()
+        result = acquisition.reply.result()
         if isinstance(result, Failed):
             raise NotAcquired(name, result.reason, result.holder, result.detail)
         if isinstance(result, Barred):
-            raise _barred(name)
+            raise self._desk.barred(name)
         assert isinstance(result, HeldLease)
         return result
 
-    def _hold(self, name: str, ttl: float, granted: Granted) -> HeldLease:
-        held = HeldLease(
-            self,
-            granted.ticket,
-            grant=Handle(self.cell.cell_id, name, *granted.candidate, granted.term),
-            ttl=ttl,
-            deadline=granted.deadline,
-        )
-        self._held[granted.ticket] = held
-        self._settle_sleep()
-        return held
+    async def _answer(self, ask: Callable[[Reply], int]) -> object:
+        """Ask, and wait for the answer."""
+        reply = Reply()
+        ticket = ask(reply)
+        try:
+            await reply.wait()
+        finally:
+            self._desk.forget(ticket)
+        return reply.result()
 
-    def _settle_sleep(self) -> None:
+    def _poke(self) -> None:
+        self.driver.poke()
+
+    def _granted(self, ticket: int, held: HeldLease) -> None:
+        """A lease is held from now on."""
+
+    def _settle_sleep(self, holding: bool) -> None:
         """While something is held, a suspend must be noticed soon after the machine wakes."""
-        self._driver.longest_sleep = RESUME_CHECK_S if self._held else float("inf")
-
-    def _start_watch(self, changes: Changes, pattern: str, prefix: bool) -> int:
-        self._check_open()
-        ticket = self._session.watch(pattern, prefix, self.now())
-        self._watches[ticket] = changes
-        self._driver.poke()
-        return ticket
-
-    def _stop_watch(self, ticket: int) -> None:
-        self._watches.pop(ticket, None)
-        if not self._closed:
-            self._session.unwatch(ticket)
-            self._driver.poke()
-
-    def _publish(self, notice: object) -> None:
-        """What the machine publishes, in its order."""
-        match notice:
-            case Granted():
-                self._granted(notice)
-            case Extended(ticket, deadline):
-                held = self._held.get(ticket)
-                if held is not None and not held.extended(deadline):
-                    self._expired(ticket, held)
-            case Lost(ticket, reason):
-                held = self._held.pop(ticket, None)
-                if held is not None:
-                    held.lost(reason)
-                self._settle_sleep()
-            case Changed():
-                changes = self._watches.get(notice.ticket)
-                if changes is not None:
-                    changes.put(Change(notice.name, notice.state, notice.term, notice.label, notice.data))
-            case Failed() | Barred() | Ended():
-                reply = self._replies.pop(notice.ticket, None)
-                if reply is not None:
-                    reply.set(notice)
-            case Answered() | NamesFound() | Surveyed() | HandleOutcome():
-                self._questions.answered(notice)
-            case Mismatch(explanation):
-                raise ConfigError(explanation)
-            case Stranger():
-                if notice.members:  # of an older version anybody may say that he is
-                    raise ConfigError(notice.explanation)
-            case _:
-                raise AssertionError(notice)
-
-    def _granted(self, notice: Granted) -> None:
-        reply = self._replies.pop(notice.ticket, None)
-        if reply is None:
-            return  # cancelled in this very turn: its Release is on its way
-        # Held from this moment, not from when the waiting task runs: it may be lost before that.
-        reply.set(self._hold(reply.name, reply.ttl, notice))
-
-    def _expired(self, ticket: int, held: HeldLease) -> None:
-        """Renewed in time, but told only after the deadline that the program knew: for the program it was
-        over by then, so it is over, and nobody shall renew it.
-        """
-        del self._held[ticket]
-        held.lost(LossReason.EXPIRED)
-        self._session.release(ticket, self.now())
-        self._driver.poke()
-        self._settle_sleep()
+        self.driver.longest_sleep = RESUME_CHECK_S if holding else NEVER
 
     # Opening and closing
 
     async def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released."""
-        if self.inherited:
+        if self._desk.inherited:
             return  # nothing of it is the child's
-        now = self.now()
-        for ticket, held in list(self._held.items()):
-            held.lost(LossReason.CLOSED)
-            self._session.release(ticket, now)
-        for ticket in list(self._replies):
-            self._session.release(ticket, now)
-        for changes in list(self._watches.values()):
-            changes.close()
-        self.close()
-        self._driver.poke()
+        self._desk.leave()
         with trio.move_on_after(CLOSE_PATIENCE_S) as scope:
-            await self._driver.sent()
+            await self.driver.sent()
             while left := self._session.releasing:
-                await self._driver.turned()
+                await self.driver.turned()
                 if self._session.releasing < left:  # very many are told in turns
                     scope.deadline = trio.current_time() + CLOSE_PATIENCE_S
 
     def close(self, why: str = "this client was closed") -> None:
         """Nothing is answered any more; whoever waits is told so."""
-        self._closed = True
-        for changes in list(self._watches.values()):
-            changes.close()
-        for held in list(self._held.values()):
-            held.lost(LossReason.CLOSED)
-        self._held.clear()
-        replies, self._replies = self._replies, {}
-        for reply in replies.values():
-            reply.close(why)
-        self._questions.close(why)
-
-
-def _barred(name: str) -> trio.BusyResourceError:
-    return trio.BusyResourceError(
-        f"this client has detached a lease of {name!r}: open another client to campaign for it again"
-    )
-
-
-def _checked_prefix(prefix: str) -> str:
-    """A prefix unchanged; raise ConfigError for what no name can begin with."""
-    if prefix:
-        check_name(prefix.replace("*", "-"))  # a star may stand within a name, only not at its end
-    return prefix
+        self._desk.close(why)

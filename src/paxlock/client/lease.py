@@ -5,26 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Protocol
 
 import trio
 
+from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle, format_handle
+from paxlock.core.session.events import Extended, Lost
 from paxlock.errors import LeaseLost, LossReason
-from paxlock.runtime.driver import add_context
+from paxlock.runtime.background import add_context
+from paxlock.runtime.reply import Reply
 
-__all__ = ["HeldLease", "Keeper", "LeaseBlock"]
-
-
-class Keeper(Protocol):
-    """What a lease needs of the client that keeps it."""
-
-    @property
-    def inherited(self) -> bool: ...
-    def now(self) -> float: ...
-    def check_process(self) -> None: ...
-    async def release_ticket(self, ticket: int, ttl: float) -> None: ...
-    def detach_ticket(self, ticket: int) -> None: ...
+__all__ = ["HeldLease", "LeaseBlock"]
 
 
 class HeldLease:
@@ -34,12 +25,12 @@ class HeldLease:
     before.
     """
 
-    def __init__(self, keeper: Keeper, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
+    def __init__(self, desk: Desk, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
         self.name = grant.name
         self.term = grant.term
         self.ttl = ttl
         self._grant = grant
-        self._keeper = keeper
+        self._desk = desk
         self._ticket = ticket
         self._deadline = deadline
         self._reason: LossReason | None = None
@@ -67,18 +58,18 @@ class HeldLease:
     @property
     def valid(self) -> bool:
         """Whether the lease is held at this moment, by the boot-time clock."""
-        self._keeper.check_process()
-        return not self._let_go and self._reason is None and self._keeper.now() < self._deadline
+        self._desk.check_process()
+        return not self._let_go and self._reason is None and self._desk.now() < self._deadline
 
     def remaining(self) -> float:
         """Seconds until the lease would be lost if no renewal came; 0 where it is over."""
-        return max(0.0, self._deadline - self._keeper.now()) if self.valid else 0.0
+        return max(0.0, self._deadline - self._desk.now()) if self.valid else 0.0
 
     def check(self) -> None:
         """Call before what cannot be undone. Raises LeaseLost if the lease was lost, ClosedResourceError if
         it was released or this process is a fork of the holder.
         """
-        self._keeper.check_process()
+        self._desk.check_process()
         if self._let_go and self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
         if not self.valid:
@@ -90,20 +81,20 @@ class HeldLease:
 
     async def wait_lost(self) -> LossReason:
         """Wait until the lease is lost, and give the reason. Raises ClosedResourceError once released."""
-        self._keeper.check_process()
+        self._desk.check_process()
         if self._over is None:
             self._over = trio.Event()
             if self._let_go or self._reason is not None:
                 self._over.set()
         await self._over.wait()
-        self._keeper.check_process()
+        self._desk.check_process()
         if self._reason is None:
             raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
         return self._reason
 
     def on_extended(self, callback: Callable[[float], None]) -> None:
         """Have ``callback`` called, synchronously, with each new deadline. It must not raise."""
-        self._keeper.check_process()
+        self._desk.check_process()
         self._listeners.append(callback)
 
     async def release(self) -> None:
@@ -111,20 +102,25 @@ class HeldLease:
 
         Call it only after the work has ended.
         """
-        self._keeper.check_process()
+        self._desk.check_process()
         if self._let_go:
             # Shielded: at the end of a block, a Cancelled would take the place of the body's own error.
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._end()
         # What is lost already is worth no waiting: the nodes are told in the background.
-        await self._keeper.release_ticket(self._ticket, self.ttl if self._reason is None else 0.0)
+        reply = Reply()
+        if self._desk.release(self._ticket, reply, self.ttl if self._reason is None else 0.0):
+            # The machine tells also when the patience is over: a scope for it would cost more than the rest.
+            await reply.wait_shielded()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def leave(self) -> None:
         """At the end of a block: release, where this is not a copy in the child of a fork. There nothing is
         to be said: the lease is the parent's, and an error of the body comes out bare.
         """
-        if not self._keeper.inherited:
+        if not self._desk.inherited:
             await self.release()
 
     def detach(self) -> None:
@@ -134,9 +130,9 @@ class HeldLease:
         BusyResourceError: the end of a later attempt of the same session would also end the handle's power to
         renew (protocol.md section 2, tombstones).
         """
-        self._keeper.check_process()
+        self._desk.check_process()
         self._end()
-        self._keeper.detach_ticket(self._ticket)
+        self._desk.detach(self._ticket)
 
     def _end(self) -> None:
         self._let_go = True
@@ -158,11 +154,27 @@ class HeldLease:
             return all(self.tells(inner) for inner in error.exceptions)
         return isinstance(error, LeaseLost) and (error.name, error.term) == (self.name, self.term)
 
+    def take(self, event: object) -> HeldLease | None:
+        """What the machine tells of this lease; None where that is the last."""
+        if isinstance(event, Extended):
+            if self.extended(event.deadline):
+                return self
+            # Renewed in time, but told only after the deadline that the program knew: for the program it was
+            # over by then, so it is over, and nobody shall renew it.
+            self._desk.lose(self._ticket, LossReason.EXPIRED)
+            return None
+        assert isinstance(event, Lost)
+        self.lost(event.reason)
+        return None
+
+    def close(self, why: str) -> None:
+        """The client is closed; the lease was lost with it."""
+
     def extended(self, deadline: float) -> bool:
         """The machine moved the deadline. False where the old one had passed by now, although the renewal was
         counted in time: what was over for the program, and a scope that has silently ended, is not revived.
         """
-        now = self._keeper.now()
+        now = self._desk.now()
         if now >= self._deadline:
             return False
         self._deadline = deadline
@@ -181,7 +193,7 @@ class HeldLease:
 
     def open_scope(self) -> trio.CancelScope:
         """The scope that ends with the lease, entered."""
-        self._scope = trio.CancelScope(deadline=trio.current_time() + (self._deadline - self._keeper.now()))
+        self._scope = trio.CancelScope(deadline=trio.current_time() + (self._deadline - self._desk.now()))
         self._scope.__enter__()
         return self._scope
 
@@ -190,7 +202,7 @@ class HeldLease:
         the deadline unseen. The scope decides too: it may have fired a hair before the clock shows the end.
         """
         scope, self._scope = self._scope, None
-        over = self._keeper.now() >= self._deadline or (scope is not None and scope.cancel_called)
+        over = self._desk.now() >= self._deadline or (scope is not None and scope.cancel_called)
         if self._reason is None and not self._let_go and over:
             self._reason = LossReason.EXPIRED
             self._tell()

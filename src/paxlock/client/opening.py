@@ -16,8 +16,8 @@ from paxlock.client.client import Client
 from paxlock.config.cell import Cell, ClientSettings, check_label, client_settings
 from paxlock.core.messages import Welcome
 from paxlock.limits import SESSION_BYTES
+from paxlock.runtime.background import attended
 from paxlock.runtime.clock import Clock
-from paxlock.runtime.driver import attended
 from paxlock.runtime.environment import Environment, environment_of
 from paxlock.runtime.resolving import Whereabouts, has_names, keyring_of, resolve_addresses, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
@@ -100,13 +100,13 @@ async def open_as(
             cell,
             session,
             label=environment.label() if label is None else label,
+            endpoint=endpoint,
             transport=transport,
             clock=clock,
         )
-        driver = client.attach(endpoint)
         try:
             async with attended(
-                driver.run,
+                client.driver.run,
                 whereabouts.keep,
                 before_leaving=client.leave,
                 failed=client.close,

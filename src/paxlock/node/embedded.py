@@ -19,6 +19,7 @@ from paxlock.core.messages import NodeMode
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.environment import environment_of
+from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
 __all__ = ["Node", "open_node"]
@@ -28,9 +29,17 @@ class Node(Client):
     """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ..."""
 
     def __init__(
-        self, service: Service, cell: Cell, session: bytes, *, label: str, transport: Transport, clock: Clock
+        self,
+        service: Service,
+        cell: Cell,
+        session: bytes,
+        *,
+        label: str,
+        endpoint: Endpoint,
+        transport: Transport,
+        clock: Clock,
     ) -> None:
-        super().__init__(cell, session, label=label, transport=transport, clock=clock)
+        super().__init__(cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock)
         self._service = service
 
     @property

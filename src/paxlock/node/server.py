@@ -25,8 +25,9 @@ from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaS
 from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.limits import RUN_BYTES
+from paxlock.runtime.background import attended, in_thread
 from paxlock.runtime.clock import Clock
-from paxlock.runtime.driver import Driver, attended, in_thread
+from paxlock.runtime.driver import Driver
 from paxlock.runtime.environment import environment_of
 from paxlock.runtime.families import check_families, out_of_reach
 from paxlock.runtime.resolving import Whereabouts, keyring_of, resolve_members

@@ -19,8 +19,8 @@ from paxlock.config.cell import NodeConfig
 from paxlock.config.syntax import normal_address
 from paxlock.core.durable import Durability
 from paxlock.errors import ConfigError
+from paxlock.runtime.background import in_thread
 from paxlock.runtime.clock import BootClock, Clock
-from paxlock.runtime.driver import in_thread
 from paxlock.runtime.udp import bind_all, resolve
 from paxlock.store.folder import MemoryStore, Store, StoreLike
 from paxlock.wire.transport import Address, Transport

@@ -15,8 +15,6 @@ class Reply:
     An Event of trio's does the same for many tasks, and costs several times as much.
     """
 
-    name: str = ""
-    ttl: float = 0.0
     arrived: bool = False
     value: object = None
     why: str = "this client was closed"
@@ -28,6 +26,10 @@ class Reply:
         if self._waiting is not None:
             trio.lowlevel.reschedule(self._waiting)
             self._waiting = None
+
+    def take(self, event: object) -> None:
+        """The one event that is waited for has come."""
+        self.set(event)
 
     def close(self, why: str) -> None:
         """Nothing will arrive any more."""

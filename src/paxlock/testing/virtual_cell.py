@@ -31,7 +31,7 @@ from paxlock.config.syntax import split_address
 from paxlock.core.messages import Member
 from paxlock.errors import LossReason, PaxlockError
 from paxlock.node.embedded import Node
-from paxlock.runtime.driver import attended
+from paxlock.runtime.background import attended
 from paxlock.runtime.environment import substitute
 from paxlock.testing.virtual_environment import Program, VirtualClient, VirtualEnvironment, VirtualTransport
 from paxlock.testing.virtual_network import (

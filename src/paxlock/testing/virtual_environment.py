@@ -5,10 +5,10 @@ the clients themselves, which keep book of their leases and can be stopped.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
@@ -16,16 +16,12 @@ from paxlock.client.client import Client
 from paxlock.client.lease import HeldLease
 from paxlock.config.cell import NodeConfig
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
-from paxlock.core.session.events import Granted
 from paxlock.errors import LossReason
 from paxlock.node.embedded import Node
 from paxlock.runtime.clock import Clock
-from paxlock.runtime.driver import Driver
 from paxlock.runtime.environment import Environment, default_label
-from paxlock.runtime.reply import Reply
 from paxlock.store.folder import MemoryStore, StoreLike
 from paxlock.testing.memory_network import MemoryTransport
-from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address, Transport
 
 if TYPE_CHECKING:
@@ -143,6 +139,10 @@ class VirtualClient(Client):
     _clock: VirtualClock
     _transport: VirtualTransport
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.line.client = self
+
     @property
     def line(self) -> VirtualTransport:
         """Its end of the network."""
@@ -153,19 +153,16 @@ class VirtualClient(Client):
         """Who this is, for people."""
         return self._session.settings.label
 
-    def attach(self, endpoint: Endpoint) -> Driver:
-        self.line.client = self
-        return super().attach(endpoint)
-
     def stop(self) -> None:
         """As if the process were stopped: nothing is renewed or received, the clock stands still, no block
         is cancelled.
         """
-        if self._closed or self.line.stopped:
+        if self._desk.closed or self.line.stopped:
             return
         self._own_clock().stop()
         self.line.stop(hold_driver=True)
-        for held in self._held.values():
+        self._desk.end_waiting_for_releases()  # what runs of the program shall go on
+        for held in self._leases():
             if held._scope is not None:  # noqa: SLF001 - no other caller needs to hold a deadline back
                 held._scope.deadline = math.inf  # noqa: SLF001
 
@@ -175,43 +172,36 @@ class VirtualClient(Client):
             return
         self._own_clock().go()
         self.line.go()
-        for held in self._held.values():
+        for held in self._leases():
             if held._scope is not None:  # noqa: SLF001 - as above
                 held._scope.deadline = held.deadline  # noqa: SLF001 - both clocks are the run's
 
     def lose(self, held: HeldLease, reason: LossReason) -> None:
         """End a lease as if it were lost to the program at this moment."""
-        for ticket, mine in list(self._held.items()):
+        for ticket, mine in list(self._desk.held.items()):
             if mine is held:
-                del self._held[ticket]
-                held.lost(reason)
-                self._session.release(ticket, self.now())
-                self._driver.poke()
+                self._desk.lose(ticket, reason)
+
+    def _leases(self) -> Iterator[HeldLease]:
+        return (held for held in self._desk.held.values() if isinstance(held, HeldLease))
 
     def close(self, why: str = "this client was closed") -> None:
         self.go()
         super().close(why)
-
-    async def _wait_ended(self, reply: Reply, patience: float) -> None:
-        # While the machine is stopped it tells nothing, but what runs of the program shall go on.
-        with trio.move_on_after(patience, shield=True):
-            await reply.wait()
 
     def _own_clock(self) -> VirtualClock:
         if not isinstance(self._clock, VirtualClock):
             raise ValueError(f"{self.label!r} was opened with a clock of its own: it cannot be stopped")
         return self._clock
 
-    def _hold(self, name: str, ttl: float, granted: Granted) -> HeldLease:
-        held = super()._hold(name, ttl, granted)
-        campaign = self._session.campaign_of(granted.ticket)
+    def _granted(self, ticket: int, held: HeldLease) -> None:
+        campaign = self._session.campaign_of(ticket)
         self.line.granted(held, self.label if campaign is None else campaign.label)
-        return held
 
-    def _settle_sleep(self) -> None:
+    def _settle_sleep(self, holding: bool) -> None:
         # A virtual machine is never suspended unseen: looking ten times a second would be slow.
         if not isinstance(self._clock, VirtualClock):
-            super()._settle_sleep()
+            super()._settle_sleep(holding)
 
 
 class VirtualNode(VirtualClient, Node):

@@ -1,0 +1,375 @@
+"""The desk of a client: what its program asks for, and to whom the machine's answers go.
+
+The machine (core/session/session.py) gives a ticket for everything that is asked of it, and publishes events
+that name one. The desk keeps who takes the events of each ticket. It needs no event loop and no thread: a
+face of paxlock (that of trio is client.py) puts its own way of waiting on top, and tells the driver by
+``poke`` that the machine has something to send. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+
+from paxlock.client.handle import Handle, parse_handle
+from paxlock.client.standing import Standing, Waiter
+from paxlock.config.cell import Cell, check_data, check_label, check_name
+from paxlock.core.lease import Candidate
+from paxlock.core.session.events import Answered, Ended, Granted, HandleOutcome, Mismatch, NamesFound
+from paxlock.core.session.session import Session
+from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.forks import INHERITED, Life
+from paxlock.wire.strangers import Stranger
+
+__all__ = ["Desk", "Lease", "Receiver", "Refusals"]
+
+RELEASE_PATIENCE_S = 1.0
+HANDLE_PATIENCE_MIN_S = 1.0
+FOREVER_S = 1e9
+
+
+class Receiver(Protocol):
+    """Who takes the events of one ticket."""
+
+    def take(self, event: object) -> Receiver | None:
+        """An event has come: who takes those that follow, or None if the ticket is done."""
+
+    def close(self, why: str) -> None:
+        """Nothing will come any more."""
+
+
+class Lease(Receiver, Protocol):
+    """Who takes the events of a lease that is held."""
+
+    def lost(self, reason: LossReason) -> None:
+        """The lease is over for the program, from this moment."""
+
+
+@attrs.frozen
+class Refusals:
+    """The errors by which a face refuses: of what is ``closed``, and of what is ``busy``."""
+
+    closed: type[Exception]
+    busy: type[Exception]
+
+
+class Desk:
+    """The tickets of one client, the checks of what is asked, and the way of each event to its receiver."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        session: Session,
+        *,
+        now: Callable[[], float],
+        poke: Callable[[], None],
+        refusals: Refusals,
+    ) -> None:
+        self.cell = cell
+        self.session = session
+        self.now = now
+        self.held: dict[int, Lease] = {}
+        self.closed = False
+        #: Called when the first lease is held, and when none is any more.
+        self.on_holding: Callable[[bool], None] = lambda holding: None
+        self._poke = poke
+        self._refusals = refusals
+        self._life = Life()
+        self._receivers: dict[int, Receiver] = {}
+        self._releasing: set[int] = set()
+
+    def __len__(self) -> int:
+        """How many tickets are open."""
+        return len(self._receivers)
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a copy in the child of a fork."""
+        return self._life.over
+
+    def check_process(self) -> None:
+        """Raise the closed error in a fork of the process that opened this client."""
+        if self._life.over:
+            raise self._refusals.closed(INHERITED)
+
+    def check_open(self) -> None:
+        """Raise the closed error where nothing can be asked any more."""
+        self.check_process()
+        if self.closed:
+            raise self._refusals.closed("this client is closed")
+
+    # Leases
+
+    def check_campaign(self, name: str, wait: float | None, label: str | None, data: bytes) -> None:
+        """Raise ConfigError for what cannot be asked for, the busy error for a name that was detached."""
+        self.check_open()
+        check_name(name)
+        if self.session.gave_away(name):
+            raise self.barred(name)
+        check_data(data)
+        if label is not None:
+            check_label(label)
+        if wait is not None and not wait >= 0:
+            raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+
+    def campaign(
+        self,
+        name: str,
+        receiver: Receiver,
+        *,
+        ttl: float,
+        wait: float | None,
+        label: str | None,
+        data: bytes,
+        kill_after: float,
+    ) -> int:
+        """Campaign for a name. Granted goes to the receiver, which gives the Lease that takes what follows;
+        or Failed, or Barred.
+        """
+        ticket = self.session.campaign(
+            name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
+        )
+        return self._open(ticket, receiver)
+
+    def barred(self, name: str) -> Exception:
+        """The busy error for a name of which this client has detached a lease."""
+        return self._refusals.busy(
+            f"this client has detached a lease of {name!r}: open another client to campaign for it again"
+        )
+
+    def give_up(self, ticket: int) -> None:
+        """Whatever has become of a campaign, it ends here; its Release is repeated in the background."""
+        self._receivers.pop(ticket, None)
+        self._forget_lease(ticket)
+        self.session.release(ticket, self.now())
+        self._poke()
+
+    def release(self, ticket: int, receiver: Receiver, patience: float) -> bool:
+        """End a lease. Ended goes to the receiver when a quorum has heard it, or after ``patience``, at most
+        1 s. False where there is nothing to wait for: the machine has ended it already.
+        """
+        self._receivers.pop(ticket, None)
+        self._forget_lease(ticket)
+        if self.closed or self.session.campaign_of(ticket) is None:
+            return False
+        self._receivers[ticket] = receiver
+        self._releasing.add(ticket)
+        self.session.release(ticket, self.now(), patience=min(RELEASE_PATIENCE_S, patience))
+        self._poke()
+        return True
+
+    def detach(self, ticket: int) -> None:
+        """Forget a lease without releasing it."""
+        self._receivers.pop(ticket, None)
+        self._forget_lease(ticket)
+        self.session.detach(ticket, self.now())
+        self._poke()
+
+    def lose(self, ticket: int, reason: LossReason) -> None:
+        """A lease is over for the program, whatever the nodes say: nobody renews it."""
+        self._receivers.pop(ticket, None)
+        held = self.held.get(ticket)
+        self._forget_lease(ticket)
+        if held is not None:
+            held.lost(reason)
+        self.session.release(ticket, self.now())
+        self._poke()
+
+    # Looking
+
+    def watch(self, name: str, receiver: Receiver) -> int:
+        """Watch a name, or all names that begin with what stands before a star. Changed goes to the receiver
+        as often as something changes.
+        """
+        self.check_open()
+        pattern, prefix = self.pattern(name)
+        return self._open(self.session.watch(pattern, prefix, self.now()), receiver)
+
+    @staticmethod
+    def pattern(name: str) -> tuple[str, bool]:
+        """The name, or the prefix, and whether it is one. Raises ConfigError."""
+        return (checked_prefix(name[:-1]), True) if name.endswith("*") else (check_name(name), False)
+
+    def unwatch(self, ticket: int) -> None:
+        """Watch no longer."""
+        self._receivers.pop(ticket, None)
+        if not self.closed:
+            self.session.unwatch(ticket)
+            self._poke()
+
+    # Questions: one answer goes to the receiver
+
+    def poll(self, name: str, receiver: Receiver, *, line: bool) -> int:
+        """What a quorum says of a name; with ``line``, what every node says, and who waits."""
+        self.check_open()
+        check_name(name)
+        return self._open(self.session.poll(name, self.now(), line=line), receiver)
+
+    def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
+        """The same of many names at once."""
+        now = self.now()
+        tickets = [self.session.poll(name, now, one_of_many=True) for name in names]
+        self._receivers.update(zip(tickets, receivers, strict=True))
+        self._poke()
+        return tickets
+
+    def names(self, prefix: str, receiver: Receiver) -> int:
+        """Which names are in use that begin with ``prefix``. Waits until so many nodes have named theirs that
+        none can be missing.
+        """
+        self.check_open()
+        checked_prefix(prefix)
+        return self._open(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
+
+    def survey(self, receiver: Receiver) -> int:
+        """How every node describes itself."""
+        self.check_open()
+        return self._open(self.session.survey(self.now()), receiver)
+
+    def renew_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
+        """Renew a detached lease by its whole ttl; HandleOutcome follows."""
+        candidate, patience = Candidate(grant.session, grant.attempt), _handle_patience(wait)
+        ticket = self.session.renew_detached(candidate, grant.term, self.now(), patience=patience)
+        return self._open(ticket, receiver)
+
+    def release_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
+        """Release exactly this grant; HandleOutcome follows."""
+        candidate, patience = Candidate(grant.session, grant.attempt), _handle_patience(wait)
+        ticket = self.session.release_detached(
+            grant.name, candidate, grant.term, self.now(), patience=patience
+        )
+        return self._open(ticket, receiver)
+
+    def forget(self, ticket: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._receivers.pop(ticket, None)
+        self.session.forget(ticket, self.now())
+
+    def grant(self, handle: str) -> Handle:
+        """The grant that a handle names. Raises ConfigError for one that is malformed or of another cell."""
+        self.check_open()
+        grant = parse_handle(handle)
+        if grant.cell_id != self.cell.cell_id:
+            raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
+        return grant
+
+    # What answers mean
+
+    def standing(self, name: str, answer: object) -> Standing:
+        """The answer to a poll, as programs see it."""
+        assert isinstance(answer, Answered)
+        judgement, lease = answer.judgement, answer.judgement.lease
+        return Standing(
+            name=name,
+            state=judgement.state,
+            term=judgement.term,
+            label=lease.label if lease is not None else "",
+            data=lease.data if lease is not None else b"",
+            remaining=judgement.remaining,
+            ttl=lease.ttl if lease is not None else 0.0,
+            waiters=tuple(Waiter(w.label, w.waiting_ms / 1000.0) for w in answer.waiters),
+            nodes_up=answer.nodes_up,
+            nodes_total=len(self.cell.members),
+        )
+
+    @staticmethod
+    def names_of(answer: object) -> tuple[str, ...]:
+        """The answer to ``names``."""
+        assert isinstance(answer, NamesFound)
+        return answer.names
+
+    @staticmethod
+    def check_outcome(grant: Handle, answer: object, *, renewed: bool) -> None:
+        """What became of a detached lease. Raises LeaseLost where one that was to be renewed is over,
+        NotAcquired (NO_QUORUM) where too few nodes have answered.
+        """
+        assert isinstance(answer, HandleOutcome)
+        if renewed and answer.over:
+            raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
+        if not answer.done:
+            raise NotAcquired(grant.name, Reason.NO_QUORUM)
+
+    # For the driver, and the end
+
+    def publish(self, event: object) -> None:
+        """What the machine publishes, in its order. Raises ConfigError where nodes run with a configuration
+        that this client does not have.
+        """
+        if isinstance(event, Mismatch):
+            raise ConfigError(event.explanation)
+        if isinstance(event, Stranger):
+            if event.members:  # of an older version anybody may say that he is
+                raise ConfigError(event.explanation)
+            return
+        ticket: int = event.ticket  # type: ignore[attr-defined]  # every other event names one
+        receiver = self._receivers.get(ticket)
+        if receiver is None:
+            return  # given up in this very turn
+        following = receiver.take(event)
+        if following is None:
+            self._receivers.pop(ticket, None)
+            self._releasing.discard(ticket)
+            self._forget_lease(ticket)
+        elif following is not receiver:
+            self._receivers[ticket] = following
+        if isinstance(event, Granted) and following is not None:
+            self._keep_lease(ticket, following)
+
+    def leave(self) -> None:
+        """Let go of everything: what is still held is lost to the program, then released."""
+        now = self.now()
+        for ticket, held in list(self.held.items()):
+            held.lost(LossReason.CLOSED)
+            self.session.release(ticket, now)
+        for ticket, receiver in list(self._receivers.items()):
+            if self.session.campaign_of(ticket) is not None:
+                self.session.release(ticket, now)
+            elif ticket not in self.held:
+                receiver.close("this client was closed")  # a watch says so to the nodes
+        self.close()
+        self._poke()
+
+    def close(self, why: str = "this client was closed") -> None:
+        """Nothing is answered any more; whoever waits is told so."""
+        self.closed = True
+        for held in list(self.held.values()):
+            held.lost(LossReason.CLOSED)
+        self.held.clear()
+        self._releasing.clear()
+        receivers, self._receivers = self._receivers, {}
+        for receiver in receivers.values():
+            receiver.close(why)
+
+    def end_waiting_for_releases(self) -> None:
+        """Tell whoever waits for a release that it was not heard: the machine stands still."""
+        for ticket in list(self._releasing):
+            self.publish(Ended(ticket, False))
+
+    # Within
+
+    def _open(self, ticket: int, receiver: Receiver) -> int:
+        self._receivers[ticket] = receiver
+        self._poke()
+        return ticket
+
+    def _keep_lease(self, ticket: int, receiver: Receiver) -> None:
+        self.held[ticket] = receiver  # type: ignore[assignment]  # who takes Granted gives a Lease
+        if len(self.held) == 1:
+            self.on_holding(True)
+
+    def _forget_lease(self, ticket: int) -> None:
+        if self.held.pop(ticket, None) is not None and not self.held:
+            self.on_holding(False)
+
+
+def checked_prefix(prefix: str) -> str:
+    """A prefix unchanged; raise ConfigError for what no name can begin with."""
+    if prefix:
+        check_name(prefix.replace("*", "-"))  # a star may stand within a name, only not at its end
+    return prefix
+
+
+def _handle_patience(wait: float | None) -> float:
+    return FOREVER_S if wait is None else max(wait, HANDLE_PATIENCE_MIN_S)
