@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.interaction.commands import Commands
 from tests.interaction.script import ScriptError, difference, play, steps
 
 HERE = Path(__file__).parent
+PROTOCOL = (HERE.parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
 SCRIPTS = sorted(HERE.glob("*.txt"))
 
 
@@ -31,6 +34,58 @@ def test_a_script_begins_with_what_it_teaches(path: Path) -> None:
     assert first >= 5
     assert all(line.startswith("#") or not line for line in lines[:first])
     assert max(map(len, lines)) <= 120
+
+
+# What protocol.md shows of them
+
+QUOTED = re.compile(r"\(\.\./tests/interaction/(\w+\.txt)\)[^`]*```text\n(.*?)```", re.DOTALL)
+
+
+def quotes() -> list[tuple[str, list[str]]]:
+    """(script, lines) of every block of text in protocol.md."""
+    return [(name, dedent(block).splitlines()) for name, block in QUOTED.findall(PROTOCOL)]
+
+
+def is_part_of(lines: list[str], script: list[str]) -> bool:
+    """Whether the lines stand in the script in this order; only an ellipsis leaves something out."""
+    at, gap = 0, True
+    for line in lines:
+        if line == "…":
+            gap = True
+            continue
+        if gap and line not in script[at:]:
+            return False
+        at = script.index(line, at) if gap else at
+        if script[at : at + 1] != [line]:
+            return False
+        at, gap = at + 1, False
+    return True
+
+
+def test_what_the_protocol_shows_of_a_script_is_in_it() -> None:
+    for name, lines in quotes():
+        script = (HERE / name).read_text(encoding="utf-8").splitlines()
+        assert is_part_of(lines, script), f"no longer in {name}:\n" + "\n".join(lines)
+
+
+def test_the_protocol_shows_each_script_and_every_block_names_its_script() -> None:
+    assert {name for name, _ in quotes()} == {path.name for path in SCRIPTS}
+    assert len(quotes()) == PROTOCOL.count("```text")
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["b", "c"], True),
+        (["a", "…", "d"], True),
+        (["a", "d"], False),
+        (["c", "…", "b"], False),
+        (["b", "…", "e"], False),
+        (["c", "d", "e"], False),
+    ],
+)
+def test_only_what_stands_there_in_this_order_is_part_of_a_script(lines: list[str], found: bool) -> None:
+    assert is_part_of(lines, ["a", "b", "c", "d"]) is found
 
 
 # The runner
