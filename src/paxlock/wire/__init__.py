@@ -1,0 +1,21 @@
+"""Bytes <-> messages <-> datagrams (docs/protocol.md section 8). Nothing here decides anything about a name.
+
+A datagram comes in by transport.py and goes to endpoint.py, which asks: is it of our version, cell and
+members (header.py); does a key of ours open it, and is its number new (keyring.py); has its sender proved
+its address (cookies.py); is it well formed (codec.py). Whatever fails is counted and dropped. Every function
+that is given bytes of unknown origin says so in its name: ``..._untrusted``. The way out is packing.py, then
+a seal.
+
+    transport.py   datagrams in and out: UDP, and a network in memory
+    endpoint.py    datagrams <-> (sender, messages), without a socket and without a clock
+    lanes.py       a short way for datagrams of one peer that come again and again
+    header.py      the header, and the two kinds of sender
+    keyring.py     keys, seals, rotation; the replay window
+    cookies.py     what proves that a sender receives at its address
+    lives.py       what datagrams of nodes say of lives, in bytes (the rule S15 is in core/lives.py)
+    peers.py       what is remembered of those it talks to
+    strangers.py   who sends and cannot be understood, for people
+    packing.py     messages into datagrams
+    codec.py       bytes <-> messages: the table of kinds; the only import of cbor2
+    schema.py      the fields of each message, read and checked
+"""
