@@ -12,6 +12,7 @@ from paxlock.core.messages import (
     Commit,
     Greet,
     Greeted,
+    Hello,
     Inquire,
     Message,
     Occupancy,
@@ -31,6 +32,7 @@ from paxlock.core.messages import (
     Watch,
     WatchEvent,
     Watching,
+    Welcome,
 )
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Unconfirmed
 from paxlock.core.session.events import (
@@ -124,7 +126,7 @@ def say(message: Message) -> str:
         case Greeted():
             knew = message.seen_incarnation or "none"
             return f"{kind} knew={knew} ceiling={message.ceiling} {message.mode.name.lower()}"
-        case Inquire() | Poll() | Watch() | Watching() | Seen():
+        case Hello() | Welcome() | Inquire() | Poll() | Watch() | Watching() | Seen():
             return kind
         case _:
             fields = (
