@@ -25,8 +25,9 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Hello, StandingPrepare, Welcome
 from paxlock.runtime.environment import default_label
 from paxlock.runtime.resolving import keyring_of
+from paxlock.runtime.udp import UdpTransport
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
-from paxlock.wire.transport import UdpTransport, split_address
+from paxlock.wire.transport import split_address
 
 NAME = "pairs"
 QUORUM = 2

@@ -17,18 +17,19 @@ ROOT = Path(paxlock.__file__).parent
 LEVELS = {
     "errors": 0,
     "forks": 0,
+    "limits": 0,
     "core": 1,
     "core.node": 2,
     "core.session": 2,
     "config": 3,
     "store": 3,
-    "wire": 3,
-    "runtime": 4,
-    "client": 5,
-    "node": 6,
-    "": 7,
-    "cli": 8,
-    "__main__": 9,
+    "wire": 4,
+    "runtime": 5,
+    "client": 6,
+    "node": 7,
+    "": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 # What is for tests, and what it may not import. Nothing that ships imports it.
 BESIDE = {"simulator": {"testing", "runtime", "client", "node", "cli"}, "testing": {"simulator", "cli"}}
@@ -49,18 +50,17 @@ PURE = {
     "random",
     "typing",
 }
-# Loaded only when a key is wanted, because it loads cryptography.
-LAZY = {("config.cell", "wire.keyring"), ("config.cell_file", "wire.keyring")}
+# Of the packages below, all that these two may import.
+ONLY = {("wire", "config"): {"config.keys"}, ("wire", "store"): set[str]()}
 
 
 @attrs.frozen
 class Import:
-    """One import: by which module, of which, at module level or in a function, and which names."""
+    """One import: by which module, of which, in which line, and which names."""
 
     importer: str
     module: str
     line: int
-    lazy: bool
     names: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -77,14 +77,14 @@ def is_module(module: str) -> bool:
 
 def imports_of(importer: str, source: str) -> Iterator[Import]:
     """Every import in the source, wherever it stands; those for type checkers only are left out."""
-    pending: list[tuple[ast.AST, bool]] = [(ast.parse(source), False)]
+    pending: list[ast.AST] = [ast.parse(source)]
     while pending:
-        node, lazy = pending.pop()
+        node = pending.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(importer, alias.name, node.lineno, lazy, ())
+                yield Import(importer, alias.name, node.lineno, ())
         elif isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names)
             module = "." * node.level + (node.module or "")
@@ -92,11 +92,10 @@ def imports_of(importer: str, source: str) -> Iterator[Import]:
                 # ``from paxlock import config`` is an import of the module, or of a public name.
                 for name in names:
                     found = f"{module}.{name}" if is_module(f"{module}.{name}") else module
-                    yield Import(importer, found, node.lineno, lazy, names)
+                    yield Import(importer, found, node.lineno, names)
             else:
-                yield Import(importer, module, node.lineno, lazy, names)
-        inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        pending.extend((child, inside) for child in ast.iter_child_nodes(node))
+                yield Import(importer, module, node.lineno, names)
+        pending.extend(ast.iter_child_nodes(node))
 
 
 def package(module: str) -> str:
@@ -119,8 +118,8 @@ def upward(found: Import) -> bool:
         return target in BESIDE[source]
     if target in BESIDE:
         return True
-    if (found.importer, module) in LAZY:
-        return not found.lazy
+    if (source, target) in ONLY:
+        return module not in ONLY[source, target]
     return LEVELS[target] >= LEVELS[source]
 
 
@@ -165,7 +164,7 @@ def test_the_core_reads_no_clock_and_no_global_randomness() -> None:
 
 def test_trio_is_imported_by_shells_only() -> None:
     importers = {package(one.importer) for one in every_import() if one.module.partition(".")[0] == "trio"}
-    assert importers <= WITH_TRIO | {"wire"}
+    assert importers <= WITH_TRIO
 
 
 def test_only_the_codec_knows_cbor() -> None:
@@ -231,7 +230,7 @@ def test_a_planted_impurity_is_caught(source: str) -> None:
         ),
         ("core.node.acceptor", "if TYPE_CHECKING:\n    import trio"),
         ("core.lease", "from paxlock.errors import ConfigError"),
-        ("config.cell", "def f():\n    from paxlock.wire.keyring import key_id"),
+        ("wire.keyring", "from paxlock.config.keys import key_id"),
         (
             "cli.run",
             "from paxlock.client.client import open_client\nfrom paxlock.cli import child\nimport os",

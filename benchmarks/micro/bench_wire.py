@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from paxlock.config.keys import new_key
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accepted,
@@ -21,7 +22,7 @@ from paxlock.core.messages import (
 )
 from paxlock.wire.codec import decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
-from paxlock.wire.keyring import Keyring, new_key
+from paxlock.wire.keyring import Keyring
 
 Benchmark = Callable[..., Any]
 

@@ -20,8 +20,8 @@ import trio
 
 from paxlock import Client, HeldLease, LeaseLost, NotAcquired, open_client
 from paxlock.core.session.judgement import State
+from paxlock.runtime.udp import UdpTransport
 from paxlock.simulator.linearizability import OperationKind, OperationOutcome
-from paxlock.wire.transport import UdpTransport
 
 from .journal import Journal, true_now
 

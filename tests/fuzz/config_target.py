@@ -11,9 +11,9 @@ from paxlock.client.handle import Handle, format_handle, parse_handle
 from paxlock.config.cell import Cell
 from paxlock.config.cell_file import parse_cell_file
 from paxlock.config.durations import format_duration, parse_duration
+from paxlock.config.keys import format_key, parse_key
 from paxlock.config.syntax import check_label, check_name, check_node_id, normal_address, split_address
 from paxlock.errors import ConfigError
-from paxlock.wire.keyring import format_key, parse_key
 
 from .engine import Broken, Target, check
 from .traffic import CELL_ID, MEMBERS

@@ -15,6 +15,7 @@ import attrs
 from paxlock.core.node import learner
 from paxlock.core.node import line as queue
 from paxlock.core.session import watches as watcher
+from paxlock.limits import SEEDS_MAX
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import keyring as keyring_module
 from paxlock.wire import peers
@@ -165,8 +166,9 @@ class Rogue:
         return self._seal(payload, issue, CLIENT_ISSUE, False)
 
     def _seal(self, payload: bytes, issue: int, echo: int, nowhere: bool) -> bytes:
-        room = DATAGRAM_MAX_BYTES - self.endpoint._overhead - len(self.endpoint._prefix) - LENGTH.size
-        return self.endpoint._seal(payload[:room], issue, echo, padded=nowhere, unconfigured=nowhere)
+        sealing = self.endpoint._sealing
+        room = sealing._plaintext_max - len(sealing._prefix) - LENGTH.size
+        return sealing.seal(payload[:room], issue, echo, padded=nowhere, unconfigured=nowhere)
 
 
 def forge(data: bytes, ring: Keyring) -> bytes:
@@ -223,7 +225,7 @@ def check_endpoint(endpoint: Endpoint) -> None:
     check(len(endpoint._greeters) <= peers.GREETERS_MAX, "too many greeters")
     check(len(endpoint._ready) <= endpoint_module.CHALLENGES_MAX, "too many challenges")
     check(len(endpoint._keyring._ciphers) <= keyring_module.SUBKEYS_MAX, "too many derived keys")
-    check(len(endpoint._seed_cookies) <= endpoint_module.SEEDS_MAX, "too many cookies of seeds")
+    check(len(endpoint._seed_cookies) <= SEEDS_MAX, "too many cookies of seeds")
     check(not endpoint._outboxes, "something is left in an outbox")
     for node in endpoint._nodes.values():
         check(len(node.retired) <= peers.RETIRED_RUNS_MAX, "too many retired runs")

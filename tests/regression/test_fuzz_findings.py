@@ -26,7 +26,7 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
     """Else whoever has the key could make a node send much more to somebody than it was sent."""
     node = endpoint(NodeSender("a", 1, b"r" * 16))
     asker = endpoint(sender)
-    short = asker._seal(join([encode(Hello(1))]), asker._issued(asker._nodes["a"]), 0)
+    short = asker._sealing.seal(join([encode(Hello(1))]), asker._issued(asker._nodes["a"]), 0)
     home = HOME if isinstance(sender, SessionSender) else MEMBERS["b"][0]
     assert node.receive_untrusted(short, home) is None
     ((challenge, to),) = node.flush()
@@ -36,7 +36,7 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
     assert asker.receive_untrusted(challenge, MEMBERS["a"][0]) is None
     proof = asker._nodes["a"].echo
     received = node.receive_untrusted(
-        asker._seal(join([encode(Hello(2))]), asker._issued(asker._nodes["a"]), proof), home
+        asker._sealing.seal(join([encode(Hello(2))]), asker._issued(asker._nodes["a"]), proof), home
     )
     assert received is not None and received.messages == (Hello(2),)
 
@@ -44,10 +44,10 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
 def test_a_short_hello_from_nowhere_is_dropped() -> None:
     node, asker = endpoint(NodeSender("a", 1, b"r" * 16)), endpoint(SessionSender(SESSION))
     hello = join([encode(Hello(1))])
-    short = asker._seal(hello, 0, 0, unconfigured=True)
+    short = asker._sealing.seal(hello, 0, 0, unconfigured=True)
     assert node.receive_untrusted(short, HOME) is None
     assert node.flush() == []
-    whole = asker._seal(hello, 0, 0, padded=True, unconfigured=True)
+    whole = asker._sealing.seal(hello, 0, 0, padded=True, unconfigured=True)
     assert len(whole) == DATAGRAM_MAX_BYTES
     assert node.receive_untrusted(whole, HOME) is not None
     node.queue(SESSION, Welcome(1, "a", (Member("a", "a:1"),), 1, 1, 1, NodeMode.SERVING, 0, 0))

@@ -15,15 +15,18 @@ from resolvers import Hosts
 from trio.testing import MockClock
 
 from paxlock import Cell, Client, ConfigError, NodeConfig, open_client
+from paxlock.config.keys import new_key
 from paxlock.core.messages import Greet, Poll
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
 from paxlock.runtime.environment import Environment
 from paxlock.runtime.resolving import LOOK_UP_AGAIN_S, LOOK_UP_EVERY_S, keyring_of, resolve_members
+from paxlock.runtime.udp import TwoFamilies, UdpTransport, bind_all
 from paxlock.store.folder import MemoryStore
+from paxlock.testing.memory_network import MemoryNetwork
 from paxlock.wire.endpoint import Endpoint, NodeSender
-from paxlock.wire.keyring import Keyring, new_key
-from paxlock.wire.transport import Address, MemoryNetwork, Transport, TwoFamilies, UdpTransport, bind_all
+from paxlock.wire.keyring import Keyring
+from paxlock.wire.transport import Address, Transport
 
 PORT = 7400
 MAX_TTL_S = 2.0
@@ -294,7 +297,7 @@ async def receive(transport: Transport) -> tuple[bytes, Address]:
 @pytest.mark.parametrize("epoll", [True, False])
 async def test_one_transport_of_two_families(monkeypatch: pytest.MonkeyPatch, epoll: bool) -> None:
     if not epoll:
-        monkeypatch.delattr("paxlock.wire.transport.select.epoll", raising=False)
+        monkeypatch.delattr("paxlock.runtime.udp.select.epoll", raising=False)
     with trio.fail_after(20), both() as transport:
         for host in ("::1", "127.0.0.1", "::1"):
             peer = UdpTransport.bind(host, 0)
@@ -313,7 +316,7 @@ async def test_one_transport_of_two_families(monkeypatch: pytest.MonkeyPatch, ep
 @pytest.mark.parametrize("epoll", [True, False])
 async def test_closing_two_families_wakes_the_waiter(monkeypatch: pytest.MonkeyPatch, epoll: bool) -> None:
     if not epoll:
-        monkeypatch.delattr("paxlock.wire.transport.select.epoll", raising=False)
+        monkeypatch.delattr("paxlock.runtime.udp.select.epoll", raising=False)
 
     async def wait(transport: Transport) -> None:
         with pytest.raises(trio.ClosedResourceError):

@@ -21,8 +21,9 @@ from paxlock.node.server import run_service
 from paxlock.runtime.clock import TrioClock
 from paxlock.runtime.driver import Driver
 from paxlock.store.folder import MemoryStore
+from paxlock.testing.memory_network import MemoryNetwork
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
-from paxlock.wire.transport import Address, MemoryNetwork, Transport, format_address
+from paxlock.wire.transport import Address, Transport, format_address
 
 HERE: Address = ("127.0.0.1", 7400)
 CELL_ID = bytes(16)

@@ -34,9 +34,11 @@ from paxlock.core.durable import NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
+from paxlock.runtime.udp import UdpTransport
 from paxlock.store.folder import MemoryStore
 from paxlock.testing import open_virtual_cell
-from paxlock.wire.transport import Address, MemoryNetwork, UdpTransport, format_address
+from paxlock.testing.memory_network import MemoryNetwork
+from paxlock.wire.transport import Address, format_address
 
 MAX_TTL_S = 10.0
 SITS_OUT_S = MAX_TTL_S * 1.01 / 0.99

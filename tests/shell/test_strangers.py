@@ -17,8 +17,9 @@ from paxlock.cli.status import cell_facts, format_cell
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
 from paxlock.store.folder import MemoryStore
+from paxlock.testing.memory_network import MemoryNetwork
 from paxlock.wire.header import VERSION
-from paxlock.wire.transport import Address, MemoryNetwork, format_address
+from paxlock.wire.transport import Address, format_address
 
 MAX_TTL_S = 10.0
 

@@ -36,7 +36,8 @@ from paxlock import (
 from paxlock.core.messages import NodeMode
 from paxlock.core.session.events import NodeStanding
 from paxlock.node.server import Service
-from paxlock.wire.transport import UdpTransport, format_address
+from paxlock.runtime.udp import UdpTransport
+from paxlock.wire.transport import format_address
 
 
 async def leading(held: HeldLease, factor: int) -> str:

@@ -31,9 +31,9 @@ from paxlock.config.cell import (
     read_key_file,
     split_address,
 )
+from paxlock.config.keys import format_key, key_id
 from paxlock.core.durable import Durability
 from paxlock.errors import ConfigError
-from paxlock.wire.keyring import format_key, key_id
 
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))

@@ -302,7 +302,7 @@ def test_overtaken_answer_does_not_bring_back_an_old_cookie() -> None:
 
 def test_request_shorter_than_a_challenge_gets_none() -> None:
     session, node = new_session(), new_node()
-    session._plaintext_min = 0
+    session._sealing._plaintext_min = 0
     session.queue("a", Poll(0, "n"))
     assert move(session, node, HOME) == []
     assert node.flush() == []
@@ -428,7 +428,7 @@ def test_nodes_prove_themselves_to_each_other() -> None:
 def test_two_challenges_do_not_echo_for_ever() -> None:
     a, b = new_node("a"), new_node("b")
     a.queue("b", Greet(1, 1, b"r" * 16))
-    empty = a._seal(b"\x80", 1, 99)
+    empty = a._sealing.seal(b"\x80", 1, 99)
     assert b.receive_untrusted(empty, ADDRESSES["a"]) is None
     assert b.flush() == []
     assert drops(b) == {"empty": 1}

@@ -13,10 +13,11 @@ import pytest
 from paxlock import forks
 from paxlock.core.messages import Hello
 from paxlock.errors import StoreError
+from paxlock.limits import KEY_BYTES
+from paxlock.runtime.udp import UdpTransport
 from paxlock.store.folder import Store
 from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.keyring import KEY_BYTES, Keyring
-from paxlock.wire.transport import UdpTransport
+from paxlock.wire.keyring import Keyring
 
 ADDRESS = ("127.0.0.1", 9)
 
@@ -58,7 +59,7 @@ def test_an_endpoint_seals_nothing_in_the_child(fork: Callable[[], int]) -> None
         found = endpoint.flush()
         endpoint.queue("a", Hello(2))
         endpoint.greet_seeds([ADDRESS], 3)
-        return found == [] and endpoint.flush() == [] and endpoint._sequence == 0
+        return found == [] and endpoint.flush() == [] and endpoint._sealing._sequence == 0
 
     assert in_child(fork, silent)
     assert len(endpoint.flush()) == 1

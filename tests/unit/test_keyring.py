@@ -6,19 +6,11 @@ import random
 
 import pytest
 
+from paxlock.config.keys import format_key, key_id, new_key, parse_key
 from paxlock.errors import ConfigError
+from paxlock.limits import KEY_BYTES
 from paxlock.wire import keyring as keyring_module
-from paxlock.wire.keyring import (
-    KEY_BYTES,
-    REPLAY_WINDOW_DATAGRAMS,
-    SEAL_BYTES,
-    Keyring,
-    ReplayWindow,
-    format_key,
-    key_id,
-    new_key,
-    parse_key,
-)
+from paxlock.wire.keyring import REPLAY_WINDOW_DATAGRAMS, SEAL_BYTES, Keyring, ReplayWindow
 
 KEY = bytes(range(KEY_BYTES))
 OTHER_KEY = bytes(KEY_BYTES)

@@ -6,6 +6,7 @@ from random import Random
 
 import attrs
 
+from paxlock.config.keys import new_key
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.effects import NOTHING
 from paxlock.core.lease import Candidate, Lease
@@ -36,7 +37,7 @@ from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.wire.codec import encode
 from paxlock.wire.endpoint import Endpoint, NodeSender
-from paxlock.wire.keyring import Keyring, new_key
+from paxlock.wire.keyring import Keyring
 
 SESSION = b"athens".ljust(16, b".")
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)

@@ -11,17 +11,9 @@ import trio
 import trio.testing
 
 from paxlock.errors import ConfigError
-from paxlock.wire.transport import (
-    INBOX_MAX_DATAGRAMS,
-    Address,
-    MemoryNetwork,
-    MemoryTransport,
-    Transport,
-    UdpTransport,
-    format_address,
-    resolve,
-    split_address,
-)
+from paxlock.runtime.udp import UdpTransport, resolve
+from paxlock.testing.memory_network import INBOX_MAX_DATAGRAMS, MemoryNetwork, MemoryTransport
+from paxlock.wire.transport import Address, Transport, format_address, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

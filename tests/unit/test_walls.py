@@ -65,8 +65,8 @@ def heard(one: Endpoint, node: Endpoint, home: Address) -> bool:
 def sealed_as(sender: SessionSender | NodeSender, sequence: int, *, issue: int = 1, echo: int = 0) -> bytes:
     """What the insider makes: sealed in the name of another, with any number and any cookies."""
     forger = endpoint(sender)
-    forger._sequence = sequence - 1
-    return forger._seal(join([encode(POLL)]), issue, echo)
+    forger._sealing._sequence = sequence - 1
+    return forger._sealing.seal(join([encode(POLL)]), issue, echo)
 
 
 def drops(one: Endpoint) -> dict[str, int]:
@@ -164,7 +164,7 @@ def test_a_client_without_a_configuration_takes_no_welcome_that_was_not_meant_fo
     seeker.greet_seeds([ADDRESSES["a"]], 1)
     forger = node_a()
     payload = join([encode(WELCOME)])
-    forged = forger._seal(payload, 1, int.from_bytes(VICTIM[:8]))
+    forged = forger._sealing.seal(payload, 1, int.from_bytes(VICTIM[:8]))
     assert seeker.receive_untrusted(forged, ADDRESSES["a"]) is None
     assert drops(seeker) == {"echo": 1}
 
@@ -208,7 +208,7 @@ def test_a_greeting_of_an_earlier_run_uses_up_no_number_of_the_newer() -> None:
     new, node = endpoint(NodeSender("b", 2, RUN)), node_a()
     acquaint(new, node, ADDRESSES["b"])
     old = endpoint(NodeSender("b", 1, b"o" * 16))
-    old._sequence = LAST - 1
+    old._sealing._sequence = LAST - 1
     old._nodes["a"].echo = new._nodes["a"].echo
     assert node.receive_untrusted(greeting(old, 1), ADDRESSES["b"]) is not None
     assert heard(new, node, ADDRESSES["b"])

@@ -14,12 +14,11 @@ import attrs
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX
 from paxlock.core.value import value
 from paxlock.errors import ConfigError
+from paxlock.limits import CELL_ID_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
-from paxlock.wire.schema import SESSION_BYTES
 
 __all__ = ["Handle", "format_handle", "parse_handle"]
 
-CELL_ID_BYTES = 16
 HANDLE_MAX_BYTES = 1024
 SHORT_CHARACTERS = 12
 

@@ -15,6 +15,7 @@ import trio
 from paxlock.client.client import Client
 from paxlock.config.cell import Cell, ClientSettings, check_label, client_settings
 from paxlock.core.messages import Welcome
+from paxlock.limits import SESSION_BYTES
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import attended
 from paxlock.runtime.environment import Environment, environment_of
@@ -26,7 +27,6 @@ __all__ = ["open_as", "open_client"]
 
 C = TypeVar("C", bound=Client)
 
-SESSION_BYTES = 16
 SEED_RETRY_S = 0.25
 
 

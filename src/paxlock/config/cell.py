@@ -25,6 +25,7 @@ from paxlock.config.cell_file import (
     write_new,
 )
 from paxlock.config.durations import abbreviate, format_duration, parse_duration
+from paxlock.config.keys import format_key, new_key
 from paxlock.config.syntax import (
     check_address,
     check_data,
@@ -40,6 +41,7 @@ from paxlock.core.lease import TTL_MIN_S
 from paxlock.core.messages import Member
 from paxlock.core.quorum import majority
 from paxlock.errors import ConfigError
+from paxlock.limits import CELL_ID_BYTES, CELL_SIZES, KEY_BYTES, KEY_ID_MAX, SEEDS_MAX
 
 __all__ = [
     "Cell",
@@ -60,16 +62,11 @@ __all__ = [
     "split_address",
 ]
 
-CELL_ID_BYTES = 16
-KEY_BYTES = 32
-KEY_ID_MAX = 255
 EPOCH_MAX = (1 << 32) - 1
-CELL_SIZES = (1, 3, 5, 7)
 MAX_TTL_MAX_S = 24 * 3600.0
 GRACE_MIN_S = 0.001
 GRACE_S = 0.2  #: what is assumed of the network until it was measured
 DRIFT_MAX = 0.1
-SEEDS_MAX = 64
 ADDRESSES_MAX_BYTES = 700  #: of all nodes together: a node tells them in one datagram
 
 
@@ -145,8 +142,6 @@ class Cell:
         if isinstance(members, Mapping):
             members = [Member(node_id, address) for node_id, address in members.items()]
         if key is None:
-            from paxlock.wire.keyring import new_key  # here, because it loads cryptography
-
             key = new_key()
         cell = cls(
             cell_id=os.urandom(CELL_ID_BYTES),
@@ -197,8 +192,6 @@ class Cell:
             raise ConfigError(f"{str(path)!r} is no name for a cell file: give one like cell.toml")
         key_path = path.with_suffix(".key")
         if self.keys:
-            from paxlock.wire.keyring import format_key  # here, because it loads cryptography
-
             write_new(key_path, "".join(format_key(key).strip() + "\n" for _, key in self.keys), 0o600)
         try:
             write_new(path, self._to_toml(key_path.name), 0o644)

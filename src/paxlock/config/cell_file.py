@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from paxlock.config.durations import abbreviate, parse_duration
+from paxlock.config.keys import key_id, parse_key
 from paxlock.errors import ConfigError
 
 __all__ = [
@@ -32,7 +33,6 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 def identified(keys: Iterable[bytes]) -> tuple[tuple[int, bytes], ...]:
     """Each key with the id by which datagrams name it, as (key id, key)."""
-    from paxlock.wire.keyring import key_id  # here, because it loads cryptography
 
     return tuple((key_id(key), key) for key in keys)
 
@@ -43,7 +43,6 @@ def read_key_file(path: StrPath) -> tuple[tuple[int, bytes], ...]:
     Empty lines and lines that begin with ``#`` are skipped. Raises ConfigError where the file cannot be
     read, may be read by others than its owner, or does not hold 1 to KEYS_MAX different keys.
     """
-    from paxlock.wire.keyring import parse_key  # here, because it loads cryptography
 
     text = read_text(path, "key file", private=True)
     lines = [line.strip() for line in text.splitlines()]

@@ -16,8 +16,9 @@ from paxlock.config.cell import Cell, NodeConfig
 from paxlock.core.durable import Durability
 from paxlock.core.messages import Member
 from paxlock.node.server import run_service
+from paxlock.runtime.udp import UdpTransport
 from paxlock.store.folder import MemoryStore
-from paxlock.wire.transport import UdpTransport, format_address
+from paxlock.wire.transport import format_address
 
 __all__ = ["open_dev_cell"]
 

@@ -24,6 +24,7 @@ from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.errors import StoreError
 from paxlock.forks import Life
+from paxlock.limits import RUN_BYTES
 from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver, attended, in_thread
 from paxlock.runtime.environment import environment_of
@@ -36,7 +37,6 @@ from paxlock.wire.transport import Address, Transport
 
 __all__ = ["Service", "run_service", "serve_node"]
 
-RUN_BYTES = 16
 COMPLAINTS_MAX = 64
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]

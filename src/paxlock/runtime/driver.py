@@ -19,6 +19,7 @@ from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.errors import InternalError, PaxlockError
 from paxlock.forks import told_in_child
+from paxlock.limits import NEVER
 from paxlock.runtime.clock import Clock
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
@@ -27,7 +28,6 @@ __all__ = ["Driver", "Machine", "add_context", "attended", "in_thread"]
 
 DRAIN_MAX_DATAGRAMS = 64
 CLOCK_JUMP_S = 0.05
-NEVER = float("inf")
 T = TypeVar("T")
 
 

@@ -21,8 +21,9 @@ from paxlock.core.durable import Durability
 from paxlock.errors import ConfigError
 from paxlock.runtime.clock import BootClock, Clock
 from paxlock.runtime.driver import in_thread
+from paxlock.runtime.udp import bind_all, resolve
 from paxlock.store.folder import MemoryStore, Store, StoreLike
-from paxlock.wire.transport import Address, Transport, bind_all, resolve
+from paxlock.wire.transport import Address, Transport
 
 __all__ = ["Environment", "default_label", "environment_of", "open_store", "substitute"]
 

@@ -15,9 +15,10 @@ import trio
 from paxlock.config.cell import Cell
 from paxlock.core.messages import Member
 from paxlock.errors import ConfigError
+from paxlock.runtime.udp import resolve
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.keyring import Keyring
-from paxlock.wire.transport import Address, is_literal, resolve
+from paxlock.wire.transport import Address, is_literal
 
 __all__ = ["Whereabouts", "has_names", "keyring_of", "resolve_addresses", "resolve_members"]
 

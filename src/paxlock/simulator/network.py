@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
+from paxlock.limits import KEY_BYTES
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, SimulatedMachine
 from paxlock.simulator.moments import What
@@ -17,7 +18,7 @@ from paxlock.simulator.scenario import TAIL_MAX_S
 from paxlock.wire.codec import decode_untrusted
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import parse_untrusted, payload_of_untrusted
-from paxlock.wire.keyring import KEY_BYTES, Keyring
+from paxlock.wire.keyring import Keyring
 from paxlock.wire.lives import LifeTable
 from paxlock.wire.transport import Address
 

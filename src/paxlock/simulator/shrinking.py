@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from paxlock.core.durable import Durability
+from paxlock.limits import CELL_SIZES
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.minimising import minimised
 from paxlock.simulator.plan import Fault, drawn_faults
@@ -25,7 +26,6 @@ from paxlock.simulator.simulation import Outcome, Simulation
 
 __all__ = ["Case", "check_of", "figure", "played", "shrink"]
 
-CELL_SIZES = (1, 3, 5, 7)
 RUNS_MAX = 400
 SECONDS_MAX = 60.0
 FAULTY_FOR_MIN_S = 0.05

@@ -12,6 +12,7 @@ from typing import Any
 
 from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, SnapshotName
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
+from paxlock.limits import CELL_ID_BYTES
 
 __all__ = [
     "FORMAT_VERSION",
@@ -23,7 +24,6 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-CELL_ID_BYTES = 16
 NODE_ID_MAX_CHARS = 16
 RUN_MAX_BYTES = 64
 SESSION_MAX_BYTES = 64

@@ -24,8 +24,9 @@ from paxlock.runtime.driver import Driver
 from paxlock.runtime.environment import Environment, default_label
 from paxlock.runtime.reply import Reply
 from paxlock.store.folder import MemoryStore, StoreLike
+from paxlock.testing.memory_network import MemoryTransport
 from paxlock.wire.endpoint import Endpoint
-from paxlock.wire.transport import Address, MemoryTransport, Transport
+from paxlock.wire.transport import Address, Transport
 
 if TYPE_CHECKING:
     from paxlock.testing.virtual_cell import VirtualCell

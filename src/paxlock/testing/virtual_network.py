@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from paxlock.errors import ConfigError
-from paxlock.wire.transport import Address, MemoryNetwork
+from paxlock.testing.memory_network import MemoryNetwork
+from paxlock.wire.transport import Address
 
 __all__ = ["Cut", "Latency", "LinkLatency", "VirtualNetwork", "Way", "bounds_of", "checked_probability"]
 

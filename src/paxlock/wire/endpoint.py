@@ -25,14 +25,13 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
-
-import attrs
+from typing import TYPE_CHECKING, NoReturn
 
 from paxlock.core.durable import incarnation_max
-from paxlock.core.lives import UNKNOWN, Lives
+from paxlock.core.lives import Lives
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
 from paxlock.forks import Life
+from paxlock.limits import SEEDS_MAX
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
 from paxlock.wire.header import (
@@ -46,15 +45,14 @@ from paxlock.wire.header import (
     NodeSender,
     Sender,
     SessionSender,
-    end_header,
-    head_bytes,
     parse_untrusted,
-    payload_of_untrusted,
 )
 from paxlock.wire.lanes import Lanes
-from paxlock.wire.lives import NO_MEMBERS, LifeTable, Said
-from paxlock.wire.packing import Encoder, PendingMessages, batches, hello_only_untrusted
+from paxlock.wire.lives import LifeTable, Said
+from paxlock.wire.packing import PendingMessages, batches, hello_only_untrusted
 from paxlock.wire.peers import Greeters, KnownNode, KnownSession
+from paxlock.wire.received import Received, from_node
+from paxlock.wire.sealing import Sealing
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
@@ -74,25 +72,10 @@ __all__ = [
 ]
 
 SESSIONS_MAX = 65_536
-SEEDS_MAX = 64
 CHALLENGES_MAX = 1024
 NOWHERE = ("", 0)
 
 _ARRAY_HEADER_MAX_BYTES = 2
-
-
-class Received(NamedTuple):
-    """The messages of one datagram that passed every check. ``peer`` is the session, or the node's id;
-    ``lives`` what a node says of itself and of the others.
-    """
-
-    peer: Peer
-    sender: Sender
-    messages: tuple[Message, ...]
-    address: Address
-    cell_id: bytes
-    epoch: int
-    lives: Lives = UNKNOWN
 
 
 class Endpoint:
@@ -117,11 +100,9 @@ class Endpoint:
     ) -> None:
         if cell_id is None and isinstance(sender, NodeSender):
             raise ValueError("the endpoint of a node needs the cell id")
-        sender.check()
-        self.sender = sender
         self._node_id = sender.node_id if isinstance(sender, NodeSender) else None
         self._keyring = keyring
-        self._sealer = keyring.sealer(sender.identity)
+        self._sealing = Sealing(sender, keyring)
         #: Called with the id of a node that is heard from elsewhere (True), or not at all for a while.
         self.look_up: Callable[[str, bool], None] | None = None
         self._now = 0.0
@@ -129,14 +110,8 @@ class Endpoint:
         self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
         self._wall_offset = wall_offset
         self._incarnation_max = incarnation_max(0.0)
-        self._overhead = head_bytes(sender) + self._sealer.overhead
-        self._sequence = 0
-        self._cell_id = NO_CELL
-        self._epoch = NO_EPOCH
-        self._configured = False
-        self._lives: Lives = UNKNOWN
+        self._cell_id, self._epoch, self._configured = NO_CELL, NO_EPOCH, False
         self._table = LifeTable()
-        self._settle_format()
         self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, KnownNode] = {}
         self._sessions: OrderedDict[bytes, KnownSession] = OrderedDict()
@@ -175,7 +150,7 @@ class Endpoint:
         known = self._nodes if cell_id == self._cell_id else {}
         self._cell_id, self._epoch, self._configured = cell_id, epoch, True
         self._table = LifeTable({*members, self._node_id} if self._node_id is not None else members)
-        self._settle_format()
+        self._sealing.configure(cell_id, epoch, self._table)
         self._lanes.clear()
         self._nodes = {}
         for node_id, addresses in members.items():
@@ -190,29 +165,19 @@ class Endpoint:
             self._nodes[node_id] = node
         self._seeds, self._seed_cookies = set(), {}
 
+    @property
+    def sender(self) -> Sender:
+        """Who speaks here, in its present life."""
+        return self._sealing.sender
+
+    @property
+    def room(self) -> int:
+        """How many bytes an encoded message may have."""
+        return self._sealing.room
+
     def live(self, lives: Lives) -> None:
         """Say of lives, from now on, what this node knows; in another life of its own, where it says so."""
-        sender = self.sender
-        assert isinstance(sender, NodeSender)
-        incarnation = lives[sender.node_id]
-        if incarnation != sender.incarnation:
-            self.sender = attrs.evolve(sender, incarnation=incarnation)
-            self.sender.check()
-            self._sealer = self._keyring.sealer(self.sender.identity)
-        self._lives = lives
-        self._settle_format()
-
-    def _settle_format(self) -> None:
-        """What all datagrams have in common from now on, and how many bytes of messages they may have."""
-        sender, table = self.sender, self._table
-        self._header = sender.start_header(self._sealer.key_id, self._cell_id, self._epoch, table.digest)
-        self._prefix = table.write(sender, self._lives)
-        #: How many bytes an encoded message may have.
-        self.room = DATAGRAM_MAX_BYTES - self._overhead - len(self._prefix)
-        self.room -= LENGTH.size + _ARRAY_HEADER_MAX_BYTES
-        self._encoder = Encoder(self.room)
-        # A request is never shorter than the challenge that may answer it.
-        self._plaintext_min = table.challenge_bytes - head_bytes(sender)
+        self._sealing.live(lives)
 
     # Sending.
 
@@ -226,7 +191,7 @@ class Endpoint:
 
         Raises ValueError for a message that does not fit into a datagram.
         """
-        encoded = self._encoder.encode(message)
+        encoded = self._sealing.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
             if not self._knows(peer):
@@ -247,7 +212,7 @@ class Endpoint:
             if address not in self._seeds and len(self._seeds) >= SEEDS_MAX:
                 raise ValueError(f"at most {SEEDS_MAX} seed addresses can be asked")
             self._seeds.add(address)
-            datagram = self._seal(hello, self._cookie(address), 0, padded=True, unconfigured=True)
+            datagram = self._sealing.seal(hello, self._cookie(address), 0, padded=True, unconfigured=True)
             self._ready.append((datagram, address))
 
     def flush(self) -> list[tuple[bytes, Address]]:
@@ -285,31 +250,9 @@ class Endpoint:
                 address, echo = greeter
                 issue = self._cookie(address)
         datagrams.extend(
-            (self._seal(join(batch), issue, echo, padded=outbox.padded), address)
+            (self._sealing.seal(join(batch), issue, echo, padded=outbox.padded), address)
             for batch in batches(outbox.messages, self.room)
         )
-
-    def _seal(
-        self,
-        payload: bytes,
-        issue: int,
-        echo: int,
-        *,
-        padded: bool = False,
-        unconfigured: bool = False,
-    ) -> bytes:
-        self._sequence += 1
-        start = self._header
-        if unconfigured:
-            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH, NO_MEMBERS)
-        header = start + end_header(self._sequence, issue, echo)
-        plaintext = self._prefix + LENGTH.pack(len(payload)) + payload
-        least = DATAGRAM_MAX_BYTES - self._overhead if padded else self._plaintext_min
-        if len(plaintext) < least:
-            plaintext = plaintext.ljust(least, b"\0")
-        datagram = header + self._sealer.seal(self._sequence, plaintext, header)
-        assert len(datagram) <= DATAGRAM_MAX_BYTES
-        return datagram
 
     # Receiving.
 
@@ -359,37 +302,19 @@ class Endpoint:
 
     def _from_other_members(self, datagram: bytes, header: Header, address: Address) -> NoReturn:
         """From a configuration with other nodes: both sides are to know, and nothing else follows from it."""
-        plaintext = self._plaintext(datagram, header)
+        plaintext = self._sealing.plaintext_untrusted(datagram, header)
         if self._node_id is None and header.echo != self._session_issue:
             raise Dropped("echo")
         self._strange(other_members(header.sender, address))
-        too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealing.overhead
         empty = plaintext.endswith(LENGTH.pack(1) + join([]))
         if self._node_id is not None and not (empty or too_short) and len(self._ready) < CHALLENGES_MAX:
-            self._ready.append((self._seal(join([]), self._cookie(address), header.issue), address))
+            self._ready.append((self._sealing.seal(join([]), self._cookie(address), header.issue), address))
         raise Dropped("members")
 
     def _strange(self, stranger: Stranger) -> None:
         if len(self.strangers) < STRANGERS_MAX and stranger not in self.strangers:
             self.strangers.append(stranger)
-
-    def _open(self, datagram: bytes, header: Header) -> tuple[bytes, Said]:
-        """The payload, what the seal holds without lives, length and padding; and what it says of lives."""
-        plaintext = self._plaintext(datagram, header)
-        said = self._table.read_untrusted(header.sender, plaintext)
-        return payload_of_untrusted(plaintext, len(said.prefix)), said
-
-    def _plaintext(self, datagram: bytes, header: Header) -> bytes:
-        plaintext = self._keyring.open_untrusted(
-            header.key_id,
-            header.sender.identity,
-            header.sequence,
-            datagram[header.size :],
-            datagram[: header.size],
-        )
-        if plaintext is None:
-            raise Dropped("seal")
-        return plaintext
 
     def _by_lane(self, datagram: bytes, address: Address) -> Received | None:
         """The usual case: one more datagram of a peer that has proved itself. None: take the long way."""
@@ -424,7 +349,7 @@ class Endpoint:
     ) -> Received:
         if self._node_id is None:
             raise Dropped("sender")
-        payload, said = self._open(datagram, header)
+        payload, said = self._sealing.open_untrusted(datagram, header)
         session = self._sessions.get(sender.session)
         if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
@@ -464,10 +389,12 @@ class Endpoint:
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
             if node is not None and self.look_up is not None:
-                self._open(datagram, header)  # nobody without the key makes us look anything up
+                self._sealing.open_untrusted(
+                    datagram, header
+                )  # nobody without the key makes us look anything up
                 self.look_up(sender.node_id, True)
             raise Dropped("address")
-        payload, said = self._open(datagram, header)
+        payload, said = self._sealing.open_untrusted(datagram, header)
         current = sender.incarnation == node.incarnation and sender.run == node.run
         if current and not node.window.is_new(header.sequence):
             raise Dropped("replay")
@@ -478,7 +405,7 @@ class Endpoint:
             messages = hello_only_untrusted(datagram, payload)
             if not messages:
                 self._challenge(datagram, header, address, payload)
-            return _received(sender, messages, address, header, said)
+            return from_node(sender, messages, address, header, said)
         if node.outdated(sender):
             return self._from_outdated(node, header, sender, address, payload, said, proved)
         messages = decode_untrusted(payload)
@@ -493,7 +420,7 @@ class Endpoint:
         if messages:
             if header.issue == node.echo:
                 self._keep_lane(address, datagram, header, node, said)
-            return _received(sender, messages, address, header, said)
+            return from_node(sender, messages, address, header, said)
         if fresh:
             self._repeat(sender.node_id, node)
         return None
@@ -516,13 +443,13 @@ class Endpoint:
             raise Dropped("replay")
         # The answer goes to whoever is there now; the newer run, should it still live, corrects this.
         node.echo = header.issue
-        return _received(sender, messages, address, header, said)
+        return from_node(sender, messages, address, header, said)
 
     def _from_seed(self, datagram: bytes, header: Header, sender: NodeSender, address: Address) -> Received:
         """Before the configuration is known: a Welcome from an address that was asked, and nothing else."""
         if address not in self._seeds:
             raise Dropped("address")
-        payload, said = self._open(datagram, header)
+        payload, said = self._sealing.open_untrusted(datagram, header)
         if header.echo != self._session_issue:
             raise Dropped("echo")
         messages = tuple(message for message in decode_untrusted(payload) if type(message) is Welcome)
@@ -530,7 +457,7 @@ class Endpoint:
             raise Dropped("unconfigured")
         if len(self._seed_cookies) < SEEDS_MAX:
             self._seed_cookies[header.cell_id, sender.node_id] = header.issue
-        return _received(sender, messages, address, header, said)
+        return from_node(sender, messages, address, header, said)
 
     # Cookies.
 
@@ -553,10 +480,10 @@ class Endpoint:
             raise Dropped("cell")
         if payload == join([]):
             raise Dropped("empty")
-        too_short = len(datagram) < self._table.challenge_bytes + self._sealer.overhead
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealing.overhead
         if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
             raise Dropped("unproved_unanswered")
-        challenge = self._seal(join([]), self._cookie(address), header.issue)
+        challenge = self._sealing.seal(join([]), self._cookie(address), header.issue)
         self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
@@ -570,9 +497,3 @@ class Endpoint:
         waiting = self._outboxes.setdefault(node_id, PendingMessages())
         waiting.messages[:0] = last.messages
         waiting.padded |= last.padded
-
-
-def _received(
-    sender: NodeSender, messages: tuple[Message, ...], address: Address, header: Header, said: Said
-) -> Received:
-    return Received(sender.node_id, sender, messages, address, header.cell_id, header.epoch, said.lives)

@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeAlias
 import attrs
 
 from paxlock.core.value import value
+from paxlock.limits import CELL_ID_BYTES, NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
 from paxlock.wire.codec import PAYLOAD_MAX_BYTES
-from paxlock.wire.schema import NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES, is_node_id
+from paxlock.wire.schema import is_node_id
 
 __all__ = [
-    "CELL_ID_BYTES",
     "CHALLENGE_BYTES",
     "DATAGRAM_MAX_BYTES",
     "LENGTH",
@@ -38,7 +38,6 @@ __all__ = [
 
 VERSION = 2
 DATAGRAM_MAX_BYTES = PAYLOAD_MAX_BYTES
-CELL_ID_BYTES = 16
 NO_CELL = bytes(CELL_ID_BYTES)  #: from a session that does not know its cell yet; only with a Hello
 NO_EPOCH = 0
 SEQUENCE_BYTES = 8

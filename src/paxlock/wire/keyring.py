@@ -7,9 +7,6 @@ of key and nonce is ever used twice.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
 from collections import OrderedDict
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -18,13 +15,14 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from paxlock.config.keys import check_key, key_id
 from paxlock.errors import ConfigError
+from paxlock.limits import KEY_BYTES, KEY_ID_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
-    "KEY_BYTES",
     "REPLAY_WINDOW_DATAGRAMS",
     "SEAL_BYTES",
     "SUBKEYS_MAX",
@@ -32,68 +30,16 @@ __all__ = [
     "Keyring",
     "ReplayWindow",
     "Sealer",
-    "format_key",
-    "key_id",
-    "new_key",
-    "parse_key",
 ]
 
-KEY_BYTES = 32
 SEAL_BYTES = 16
-KEY_ID_MAX = 255
 UNSEALED_KEY_ID = 0
 SUBKEYS_MAX = 65_536
 REPLAY_WINDOW_DATAGRAMS = 1024
 
-_KEY_PREFIX = "paxlock-key-1:"
 _SUBKEY_PERSON = b"paxlock sender"
-_KEY_ID_PERSON = b"paxlock key id"
 _NONCE_BYTES = 12
 _NONCE_START = bytes(_NONCE_BYTES - 8)  #: before a sequence number as it stands in the header
-
-
-def new_key() -> bytes:
-    """A fresh random key of a cell."""
-    return secrets.token_bytes(KEY_BYTES)
-
-
-def format_key(key: bytes) -> str:
-    """The key as one line of text, without the end of the line. Raises ConfigError for a wrong length."""
-    _check_key(key)
-    return _KEY_PREFIX + base64.urlsafe_b64encode(key).decode().rstrip("=")
-
-
-def parse_key(text: str) -> bytes:
-    """Read what `format_key` wrote; white space around it is ignored.
-
-    Raises ConfigError, which never shows the text: it may be a key with a slip in it.
-    """
-    line = text.strip()
-    try:
-        if not line.startswith(_KEY_PREFIX):
-            raise ValueError
-        encoded = line.removeprefix(_KEY_PREFIX).encode("ascii")
-        key = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-        _check_key(key)
-        if format_key(key) != line:
-            raise ValueError
-    except (ValueError, binascii.Error):
-        # Without its cause: a UnicodeEncodeError carries the text.
-        raise ConfigError(
-            f"the key must be one line that begins with {_KEY_PREFIX!r}, as `paxlock init` writes it: "
-            "copy the key file of another node of the cell"
-        ) from None
-    return key
-
-
-def key_id(key: bytes) -> int:
-    """The number under which a key is found, 1 to 255: derived from it, so that all nodes agree."""
-    return 1 + int.from_bytes(blake2b(key, digest_size=8, person=_KEY_ID_PERSON).digest()) % KEY_ID_MAX
-
-
-def _check_key(key: bytes) -> None:
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"a key must have {KEY_BYTES} bytes, not {len(key)}: make one with `paxlock init`")
 
 
 def _nonce(sequence: int) -> bytes:
@@ -141,7 +87,7 @@ class Keyring:
         for number, key in self._keys.items():
             if not 1 <= number <= KEY_ID_MAX:
                 raise ConfigError(f"a key id must be from 1 to {KEY_ID_MAX}, not {number}")
-            _check_key(key)
+            check_key(key)
 
     @classmethod
     def of(cls, keys: Sequence[bytes]) -> Keyring:

@@ -20,6 +20,7 @@ from paxlock.core.lease import (
     Candidate,
 )
 from paxlock.core.value import value
+from paxlock.limits import NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
 
 if TYPE_CHECKING:
     import enum
@@ -37,13 +38,10 @@ __all__ = [
     "LABEL",
     "NAME",
     "NODE",
-    "NODE_ID_MAX_BYTES",
     "PREFIX",
     "RUN",
-    "RUN_BYTES",
     "SEEN_RUN",
     "SESSION",
-    "SESSION_BYTES",
     "TERM",
     "Field",
     "Malformed",
@@ -55,9 +53,6 @@ __all__ = [
     "sequence",
 ]
 
-SESSION_BYTES = 16
-RUN_BYTES = 16
-NODE_ID_MAX_BYTES = 16
 ADDRESS_MAX_BYTES = 255
 ATTEMPTS_MAX = 128
 

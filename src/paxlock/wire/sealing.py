@@ -1,0 +1,120 @@
+"""How the datagrams of one sender are made: what all of them have in common, numbers, seals (section 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from paxlock.core.lives import UNKNOWN, Lives
+from paxlock.wire.header import (
+    DATAGRAM_MAX_BYTES,
+    LENGTH,
+    NO_CELL,
+    NO_EPOCH,
+    Dropped,
+    Header,
+    NodeSender,
+    Sender,
+    end_header,
+    head_bytes,
+    payload_of_untrusted,
+)
+from paxlock.wire.lives import NO_MEMBERS, LifeTable, Said
+from paxlock.wire.packing import Encoder
+
+if TYPE_CHECKING:
+    from paxlock.core.messages import Message
+    from paxlock.wire.keyring import Keyring
+
+__all__ = ["Sealing"]
+
+_ARRAY_HEADER_MAX_BYTES = 2
+
+
+class Sealing:
+    """Seals for one sender, and opens what others have sealed. Sequence numbers are nonces: no number is used
+    twice, so there is one Sealing for each sender. ``room`` is how many bytes an encoded message may have,
+    ``overhead`` those of the seal.
+    """
+
+    def __init__(self, sender: Sender, keyring: Keyring) -> None:
+        sender.check()
+        self.sender = sender
+        self._keyring = keyring
+        self._sealer = keyring.sealer(sender.identity)
+        self.overhead = self._sealer.overhead
+        self._sequence = 0
+        self._cell_id, self._epoch = NO_CELL, NO_EPOCH
+        self._lives: Lives = UNKNOWN
+        self._table = LifeTable()
+        self._settle()
+
+    def configure(self, cell_id: bytes, epoch: int, table: LifeTable) -> None:
+        """Speak in this cell from now on."""
+        self._cell_id, self._epoch, self._table = cell_id, epoch, table
+        self._settle()
+
+    def live(self, lives: Lives) -> None:
+        """Say of lives, from now on, what this node knows; in another life of its own, where it says so."""
+        sender = self.sender
+        assert isinstance(sender, NodeSender)
+        incarnation = lives[sender.node_id]
+        if incarnation != sender.incarnation:
+            self.sender = attrs.evolve(sender, incarnation=incarnation)
+            self.sender.check()
+            self._sealer = self._keyring.sealer(self.sender.identity)
+        self._lives = lives
+        self._settle()
+
+    def _settle(self) -> None:
+        sender, table = self.sender, self._table
+        self._header = sender.start_header(self._sealer.key_id, self._cell_id, self._epoch, table.digest)
+        self._prefix = table.write(sender, self._lives)
+        self._plaintext_max = DATAGRAM_MAX_BYTES - head_bytes(sender) - self.overhead
+        self.room = self._plaintext_max - len(self._prefix) - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
+        self._encoder = Encoder(self.room)
+        # A request is never shorter than the challenge that may answer it.
+        self._plaintext_min = table.challenge_bytes - head_bytes(sender)
+
+    def encode(self, message: Message) -> bytes:
+        """The message in bytes. Raises ValueError for one that does not fit into a datagram."""
+        return self._encoder.encode(message)
+
+    def seal(
+        self, payload: bytes, issue: int, echo: int, *, padded: bool = False, unconfigured: bool = False
+    ) -> bytes:
+        """The next datagram; ``padded`` to the greatest length, ``unconfigured`` for a cell not known yet."""
+        self._sequence += 1
+        start = self._header
+        if unconfigured:
+            start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH, NO_MEMBERS)
+        header = start + end_header(self._sequence, issue, echo)
+        plaintext = self._prefix + LENGTH.pack(len(payload)) + payload
+        least = self._plaintext_max if padded else self._plaintext_min
+        if len(plaintext) < least:
+            plaintext = plaintext.ljust(least, b"\0")
+        datagram = header + self._sealer.seal(self._sequence, plaintext, header)
+        assert len(datagram) <= DATAGRAM_MAX_BYTES
+        return datagram
+
+    def open_untrusted(self, datagram: bytes, header: Header) -> tuple[bytes, Said]:
+        """The payload, what the seal holds without lives, length and padding; and what it says of lives.
+        Raises Dropped.
+        """
+        plaintext = self.plaintext_untrusted(datagram, header)
+        said = self._table.read_untrusted(header.sender, plaintext)
+        return payload_of_untrusted(plaintext, len(said.prefix)), said
+
+    def plaintext_untrusted(self, datagram: bytes, header: Header) -> bytes:
+        """All that the seal holds. Raises Dropped."""
+        plaintext = self._keyring.open_untrusted(
+            header.key_id,
+            header.sender.identity,
+            header.sequence,
+            datagram[header.size :],
+            datagram[: header.size],
+        )
+        if plaintext is None:
+            raise Dropped("seal")
+        return plaintext
