@@ -179,14 +179,21 @@ class ScriptCell:
         sent.extend(self._tick(end))
         return sent
 
-    def run(self, seconds: float, lost: Callable[[Envelope], bool]) -> Counter[str]:
-        """Time goes on and messages arrive at once, but but not what is ``lost``; how many of each kind."""
+    def run(
+        self, seconds: float, *, lost: Callable[[Envelope], bool], late: Callable[[Envelope], bool]
+    ) -> Counter[str]:
+        """Time goes on and messages arrive at once, but what is ``lost``, or ``late``: that stays on its way.
+        How many of each kind have arrived.
+        """
         end = self.now + seconds
         arrived: Counter[str] = Counter()
+        held: list[Envelope] = []
         while True:
             while self.mail:
                 envelope = self.mail.pop(0)
-                if not lost(envelope):
+                if late(envelope):
+                    held.append(envelope)
+                elif not lost(envelope):
                     arrived[type(envelope.message).__name__] += 1
                     self.hand_over(envelope)
             due = self._due()
@@ -194,6 +201,7 @@ class ScriptCell:
                 break
             self._tick(max(due, self.now))
         self.now = end
+        self.mail = held
         return arrived
 
     def _due(self) -> float:

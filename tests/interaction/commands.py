@@ -1,18 +1,29 @@
 """What a golden script may say. Each command prints lines; what it cannot do is a ValueError.
 
-cell a b c [plain]                 a cell of these nodes, which greeted each other; plain: no standing accept
-client athens ...                  clients join in
-campaign athens [ttl=10] [wait=S]  athens wants the name (wait=0: one try)
-release athens                     athens ends its campaign, held or not
-watch delphi, poll delphi          delphi watches, or asks
-mail                               what is on its way
-deliver [from=x] [to=x,y] [kind=K] what is on its way now, so far as it fits, arrives in order
-drop [from=x] [to=x,y] [kind=K]    the same is lost
-wait S                             time goes on, and nothing arrives
-run S [cut=x,y]                    time goes on, and everything arrives at once, but from and to these
-crash x, stop a, restart a, join a a client or node dies; a node stops cleanly, starts from its disk, or
-                                   starts without one
-show [a b | athens]                what the nodes remember of the name; whether a client holds it
+    cell a b c [plain]       a cell of these nodes, which greeted each other; plain: no standing accept
+    client athens ...        clients join in
+    campaign athens [ttl=S] [wait=S]
+                             athens wants the name (wait=0: one try)
+    release athens           athens ends its campaign, held or not
+    watch delphi             delphi watches
+    poll delphi              delphi asks
+    mail                     what is on its way
+    deliver [newest] [from=x,y] [to=x,y] [kind=K,L] [number=N]
+                             what is on its way now, so far as it fits, arrives in order; newest: only the
+                             last of a kind from x to y, and the others are lost
+    drop [from=x,y] [to=x,y] [kind=K,L] [number=N]
+                             the same is lost
+    wait S                   time goes on, and nothing arrives
+    run S [cut=x,y] [late=x,y]
+                             time goes on, and everything arrives at once; but from and to those that are cut
+                             off it is lost, and of those that are late it stays on its way
+    crash x                  a client or a node dies
+    stop a                   a node stops cleanly
+    restart a                a node starts from its disk
+    join a                   a node starts with an empty disk
+    show [a b] [athens]      what nodes remember of the name; whether a client holds it
+
+S is in seconds. #N is the number that Accept, Renew, standing Prepares and their answers carry.
 """
 
 from __future__ import annotations
@@ -158,10 +169,14 @@ class Commands:
 
     def _take(self, options: Options) -> list[Envelope]:
         senders, receivers, kinds = (_listed(options.get(key)) for key in ("from", "to", "kind"))
+        number = options.get("number")
         found = [
             envelope
             for envelope in self.cell.mail
-            if senders(envelope.sender) and receivers(envelope.to) and kinds(_kind(envelope))
+            if senders(envelope.sender)
+            and receivers(envelope.to)
+            and kinds(_kind(envelope))
+            and (number is None or getattr(envelope.message, "seq", None) == int(number))
         ]
         if not found:
             raise ValueError("no such message is on its way")
@@ -173,8 +188,8 @@ class Commands:
         return [f"t={seconds(self.cell.now)}", *self._sent(sent), *self._told()]
 
     def _run(self, words: list[str], options: Options) -> list[str]:
-        cut = _listed(options["cut"]) if "cut" in options else None
-        arrived = self.cell.run(_duration(words), lambda e: cut is not None and (cut(e.sender) or cut(e.to)))
+        lost, late = (_concerns(options.get(key)) for key in ("cut", "late"))
+        arrived = self.cell.run(_duration(words), lost=lost, late=late)
         counts = wrap(
             f"t={seconds(self.cell.now)}, arrived: {_counted(arrived)}", 100, subsequent_indent="  "
         )
@@ -250,6 +265,12 @@ def _listed(text: str | None) -> Callable[[str], bool]:
     return lambda one: one in names
 
 
+def _concerns(text: str | None) -> Callable[[Envelope], bool]:
+    """Whether a message is from or to somebody named in `a,b`; none is where nothing was said."""
+    names = [] if text is None else text.split(",")
+    return lambda envelope: envelope.sender in names or envelope.to in names
+
+
 def _duration(words: list[str]) -> float:
     if len(words) != 1:
         raise ValueError("one number of seconds is wanted")
@@ -276,7 +297,7 @@ _VERBS: dict[str, Callable[[Commands, list[str], Options], list[str]]] = {
 }
 _OPTIONS = {
     "campaign": ("ttl", "wait"),
-    "deliver": ("from", "to", "kind"),
-    "drop": ("from", "to", "kind"),
-    "run": ("cut",),
+    "deliver": ("from", "to", "kind", "number"),
+    "drop": ("from", "to", "kind", "number"),
+    "run": ("cut", "late"),
 }

@@ -109,8 +109,8 @@ def say(message: Message) -> str:
         case Renew():
             return f"{kind} #{message.seq}"
         case Renewed():
-            held = ", ".join(f"held in {term}" for _, term in message.held)
-            return f"{kind} #{message.seq}: {held or 'not held'}"
+            listed = [f"held in {term}" for _, term in message.held] + len(message.not_held) * ["not held"]
+            return f"{kind} #{message.seq}: {', '.join(listed) or 'nothing listed'}"
         case Release():
             return f"{kind} {who(message.candidate)} term={message.term}"
         case Released():
