@@ -1,0 +1,52 @@
+"""The protocol, pure: messages and a time go in, effects come out (docs/design.md; docs/protocol.md).
+
+No clock, socket, disk, task or randomness of its own: ``now`` and the random generator are arguments. There
+are two machines, `node.replica.Replica` and `session.session.Session`. effects.py is the contract with
+whoever drives one: in each turn ``receive``, ``tick``, then ``take_effects``; and what is made durable, sent
+and told, in which order. core/node and core/session never import each other: they meet in messages only.
+
+What both share:
+
+    messages.py        every message, one class each                              sections 2 to 8
+    lease.py           candidate, lease, timing, validity                         sections 1 and 3
+    quorum.py          how many nodes decide                                      section 1
+    lives.py           which answers count together                               section 7, S15
+    durable.py         what is kept on disk                                       section 7
+    effects.py         the seam
+    round_trips.py     how long each node takes to answer                         section 5
+    timers.py          one heap of timers for a machine
+    value.py           the decorator of values
+
+What a node does (core/node):
+
+    replica.py         the machine: routes messages to its parts                  sections 2, 6, 7
+    acceptor.py        promises, leases, renewals, releases, expiry               section 2
+    record.py          one name: who holds it, who may not                        section 2
+    line.py            who waits, in which order                                  section 5
+    expiry.py          when a record is to be looked at                           section 2
+    forgetting.py      tombstones, and dropping idle names                        section 2, L1
+    learner.py         what is chosen                                             section 6
+    hearsay.py         what a session says of itself and nobody here can know     section 6
+    subscriptions.py   who watches what                                           section 6
+    listing.py         the names in use, a page at a time                         section 6
+    sorted_names.py    names in order, and who wants to hear of which             section 6
+    recovery.py        what a node may do after a start                           section 7
+    joining.py         the way of a node without a memory                         section 7, S7, S15
+
+What a client does (core/session):
+
+    session.py         the machine: routes messages to its parts                  sections 3 to 6
+    campaigns.py       who wants which name in this process                       sections 3 and 5, L7
+    attempt.py         one candidate, and the campaign it serves                  section 3
+    proposals.py       what a candidate says: Prepare, Accept, Commit             section 3
+    proposer.py        the votes of one candidate, and split votes                sections 3, 5, S3, S10, L2
+    tenures.py         a lease while it is valid, and its renewals                section 3, S4, L3
+    releases.py        Release, until every node has heard it                     section 3, S2, L1
+    turns.py           how much is under way at the same moment                   section 5
+    pacing.py          how long to wait before asking again                       section 5
+    queries.py         poll, list, survey, and the verbs on a handle              section 6
+    watches.py         from the events of nodes to led, free, unknown             section 6
+    judgement.py       from the views of nodes to a word about the cell           section 6
+    outbox.py          what is to be sent and told
+    events.py          what is told to the shell
+"""
