@@ -63,9 +63,9 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "S4: an old number counts from the newest sending",
         (
             Edit(
-                "session.tenures",
-                "Numbers.sent_at",
-                'return self._sent.get(number, float("-inf"))',
+                "session.sequence",
+                "SequenceNumbers.sent_at",
+                "return self._sent.get(number, LONG_AGO)",
                 "return self._order[-1][0]",
             ),
         ),
@@ -328,8 +328,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "section 3: the holder counts from a moment after the sending",
         (
             Edit(
-                "session.tenures",
-                "Numbers.next",
+                "session.sequence",
+                "SequenceNumbers.next",
                 "self._sent[self._last] = now",
                 "self._sent[self._last] = now + 0.002",
             ),

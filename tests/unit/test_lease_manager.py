@@ -11,13 +11,13 @@ from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.messages import Message, Renew, Renewed
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.pacing import Pacing
+from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.tenures import (
     ATTEMPTS_PER_RENEW,
     TOGETHER_MAX,
     LapseTimer,
     LeaseManager,
     RenewTimer,
-    SequenceNumbers,
     Tenure,
 )
 from paxlock.core.timers import Timers

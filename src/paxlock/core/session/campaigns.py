@@ -38,18 +38,17 @@ from paxlock.core.session.attempt import (
 )
 from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, Lost
 from paxlock.core.session.outbox import Outbox, SessionSettings
-from paxlock.core.session.pacing import RETRY_MAX_S, Pacing
+from paxlock.core.session.pacing import LONG_AGO, NEVER, RETRY_MAX_S, Pacing
 from paxlock.core.session.proposals import Proposals
-from paxlock.core.session.proposer import LONG_AGO, Phase, Proposer
+from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
-from paxlock.core.session.tenures import LapseTimer, LeaseManager, RenewTimer, SequenceNumbers, Tenure
+from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.tenures import LapseTimer, LeaseManager, RenewTimer, Tenure
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.timers import Timers
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Campaigns"]
-
-NEVER = float("inf")
 
 
 class Campaigns:

@@ -14,12 +14,16 @@ from paxlock.core.round_trips import WINDOW_MIN_S, WINDOW_ROUND_TRIPS, RoundTrip
 
 __all__ = [
     "HEARD_OF_LATE_S",
+    "LONG_AGO",
+    "NEVER",
     "PATIENCE_WINDOWS",
     "RETRY_MAX_S",
     "WITHDRAWN_MAX_WINDOWS",
     "Pacing",
 ]
 
+NEVER = float("inf")
+LONG_AGO = float("-inf")
 RETRY_MIN_S = 0.004
 RETRY_MAX_S = 0.5
 REPAIR_FIRST_MIN_S = 0.06
@@ -100,7 +104,7 @@ class Pacing:
     def heard_by(self, quorum: int) -> float:
         """Since when a quorum has been heard: the time at which the last one of it was; -inf if never."""
         times = sorted(self.heard.values(), reverse=True)
-        return times[quorum - 1] if len(times) >= quorum else float("-inf")
+        return times[quorum - 1] if len(times) >= quorum else LONG_AGO
 
     def retry_first(self) -> float:
         """The first repetition: once answers have nearly always come, so that a busy cell is not asked

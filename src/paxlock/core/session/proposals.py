@@ -11,7 +11,8 @@ from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
 from paxlock.core.session.attempt import Attempt
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
-from paxlock.core.session.tenures import SequenceNumbers, Tenure
+from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.tenures import Tenure
 
 __all__ = ["Proposals"]
 

@@ -23,17 +23,14 @@ from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
+from paxlock.core.session.pacing import LONG_AGO, NEVER
 from paxlock.core.value import value
 
-__all__ = ["LONG_AGO", "Phase", "Proposer", "Refusal", "Taken"]
+__all__ = ["Phase", "Proposer", "Refusal", "Taken"]
 
 
 # Refusals by which a node says that it neither holds this candidate's lease nor is promised to it.
 _ELSEWHERE = (RefusalReason.HELD, RefusalReason.PROMISED, RefusalReason.QUEUED, RefusalReason.ENDED)
-
-
-LONG_AGO = float("-inf")
-NEVER = float("inf")
 
 
 class Phase(enum.Enum):

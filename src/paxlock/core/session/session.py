@@ -51,7 +51,7 @@ from paxlock.core.session.queries import (
     SurveyQuery,
 )
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
-from paxlock.core.session.tenures import SequenceNumbers
+from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.session.watches import LOOK_PAUSE_S, LookTimer, SeenEvents, Watcher, WatchTimer
 from paxlock.core.timers import Timers

@@ -7,7 +7,6 @@ from the first sending of the number that it names (rule S4).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,10 +16,11 @@ from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Renew, Renewed
 from paxlock.core.quorum import majority
-from paxlock.core.session.pacing import Pacing
+from paxlock.core.session.pacing import LONG_AGO, NEVER, Pacing
+from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.timers import Timers
 
-__all__ = ["LapseTimer", "LeaseManager", "RenewTimer", "SequenceNumbers", "Tenure"]
+__all__ = ["LapseTimer", "LeaseManager", "RenewTimer", "Tenure"]
 
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
@@ -29,7 +29,6 @@ TOGETHER_MAX = 4
 TOGETHER_DIVISOR = 20  #: what comes due within this part of the time between two rounds is renewed along
 SPREAD = 0.125  #: by how much of its time a round may come early
 GOLDEN_RATIO = 0.6180339887498949
-NEVER = float("inf")
 REPAIR_DIVISOR = 8
 
 
@@ -46,29 +45,6 @@ class LapseTimer(NamedTuple):
 
     attempt: int
     kind: str = "lapse"
-
-
-class SequenceNumbers:
-    """One counter of numbers per session, with the time each was first sent."""
-
-    def __init__(self, keep: float) -> None:
-        self._keep = keep
-        self._last = 0
-        self._sent: dict[int, float] = {}
-        self._order: deque[tuple[float, int]] = deque()
-
-    def next(self, now: float) -> int:
-        """A new number, sent at ``now``. Those too old to make anything valid are forgotten."""
-        while self._order and self._order[0][0] < now - self._keep:
-            del self._sent[self._order.popleft()[1]]
-        self._last += 1
-        self._sent[self._last] = now
-        self._order.append((now, self._last))
-        return self._last
-
-    def sent_at(self, number: int) -> float:
-        """When the number was first sent; -inf if it is unknown or too old to count."""
-        return self._sent.get(number, float("-inf"))
 
 
 @attrs.define(eq=False)
@@ -109,7 +85,7 @@ class Tenure:
 
     def may_repair(self, node: str, now: float) -> bool:
         """Whether Accept may be repeated to a node that does not hold the lease: every ttl / 8 (L3)."""
-        if now < self.next_repair.get(node, float("-inf")):
+        if now < self.next_repair.get(node, LONG_AGO):
             return False
         self.next_repair[node] = now + self.timing.ttl / REPAIR_DIVISOR
         return True
