@@ -222,7 +222,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "split-by-old-news",
         "section 5: what was said of a holder before it left makes a split of the votes",
-        (Edit("session.proposer", "Proposer._left", "if occupant is None or", "if True or"),),
+        (Edit("session.refusals", "Refusals.drop_departed", "if occupant is None or", "if True or"),),
         test="tests/paper/test_section_5_standing.py::test_l2_it_withdraws_once_the_holder_is_named_again",
     ),
     Mutation(
@@ -360,7 +360,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (Edit("session.proposer", "Proposer.lease_targets", "if len(nodes) >= self.quorum", "if False"),),
+        (
+            Edit(
+                "session.refusals",
+                "Refusals.where_held_at_quorum",
+                "if len(nodes) >= self._quorum",
+                "if False",
+            ),
+        ),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
@@ -416,9 +423,9 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "L2: a candidate forgets where its standing Prepare may stand in the way",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns._attempt_due",
-                "proposer.occupies.update(proposer.unanswered())",
+                "session.proposer",
+                "Proposer.occupy_unanswered",
+                "self.occupies.update(self.unanswered())",
                 "pass",
             ),
         ),
@@ -436,7 +443,11 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
-        (Edit("session.proposer", "Proposer.must_withdraw", "age + longer / 2.0", "age + longer"),),
+        (
+            Edit(
+                "session.refusals", "Refusals.must_withdraw", "age + rival.window / 2.0", "age + rival.window"
+            ),
+        ),
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
@@ -452,7 +463,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "split-of-different-moments",
         "L2: holders that were named at different moments pass for split votes",
-        (Edit("session.proposer", "Proposer.must_withdraw", "no.again for", "True for"),),
+        (Edit("session.refusals", "Refusals.must_withdraw", "no.again for", "True for"),),
         test="tests/paper/test_section_5_split_votes.py"
         "::test_l2_holders_named_at_different_moments_are_no_split",
     ),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing
-from paxlock.core.messages import Occupancy, Occupant
+from paxlock.core.messages import Occupancy
 from paxlock.core.session.pacing import HEARD_OF_LATE_S
 from paxlock.core.session.proposer import Proposer
 from paxlock.errors import Reason
@@ -96,17 +96,13 @@ class Attempt:
         """How many nodes have answered from then on."""
         return sum(at >= since for at in self.heard.values())
 
-    def occupants(self) -> list[Occupant]:
-        refusals = self.proposer.refusals.values()
-        return [refusal.occupant for refusal in refusals if refusal.occupant is not None]
-
     def next_refresh(self, soon: float) -> float:
         """How long until the next refresh, from what is known of the holder (section 5): ``soon``, where
         nobody is with a quorum.
 
         The next one comes within what was stated in the last, so that the place in line does not lapse.
         """
-        occupants = self.occupants()
+        occupants = list(self.proposer.refusals.occupants())
         holders = [o for o in occupants if o.occupancy is Occupancy.HELD]
         with_one = Counter(o.candidate for o in occupants)
         if occupants and max(with_one.values()) < self.proposer.quorum:
@@ -125,7 +121,7 @@ class Attempt:
         heard = [node for node, at in self.heard.items() if now - at < max(HEARD_OF_LATE_S, 3 * self.refresh)]
         if len(heard) < quorum:
             return Reason.NO_QUORUM, None, f"{len(heard)} of {len(self.proposer.nodes)} nodes answered"
-        holder = self.proposer.holder()
+        holder = self.proposer.refusals.holder()
         if holder is None:
             return Reason.CONTENDED, None, NOBODY_YET
         return Reason.HELD, holder.label, ""

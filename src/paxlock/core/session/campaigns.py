@@ -260,7 +260,8 @@ class Campaigns:
         candidate = Candidate(self._session, self._last_attempt)
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(campaign.timing.ttl * 1000, 6)), campaign.label, campaign.data)
-        proposer = Proposer(candidate, self._nodes)
+        highest = after.proposer.highest if after is not None else 0
+        proposer = Proposer(candidate, self._nodes, highest=highest)
         first = self._first_retry(campaign)
         attempt = Attempt(
             campaign, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh
@@ -273,7 +274,6 @@ class Campaigns:
             return
         attempt.heard = after.heard
         # It stands in no line meanwhile, and nobody tells it when the name falls free.
-        proposer.highest = after.proposer.highest
         longest = self._pacing.window_of_try if campaign.once else self._pacing.withdrawn_longest
         attempt.backoff = min(after.backoff * 2.0, longest)
         self._timers.add(
@@ -317,7 +317,7 @@ class Campaigns:
             self._prepare(attempt, now)
             return
         if proposer.phase is Phase.PREPARING:
-            proposer.occupies.update(proposer.unanswered())  # they may have taken what they were sent
+            proposer.occupy_unanswered()
         attempt.asked_at = None
         if self._has_failed(attempt, now):
             if self._give_way(attempt, now):
@@ -378,7 +378,7 @@ class Campaigns:
 
     def _failed(self, attempt: Attempt, now: float) -> None:
         """The term is not tried again: a higher one, or the line (section 3, step 4)."""
-        attempt.proposer.phase = Phase.BACKING_OFF
+        attempt.proposer.back_off()
         self._turns.done(attempt.number, now)
         attempt.retry = self._pacing.retry_first()
         self._set_timer(attempt, now + self._pacing.rng.uniform(0.25, 1.0) * attempt.backoff)
@@ -478,11 +478,11 @@ class Campaigns:
         local = self._names[attempt.campaign.name]
         if not attempt.campaign.once and not any(campaign.once for campaign in local.campaigns):
             return False
-        holder = attempt.proposer.holder()
+        holder = attempt.proposer.refusals.holder()
         if holder is None or self._leaves(holder):
             return False
         for campaign in [attempt.campaign, *local.campaigns]:
-            if campaign.once and attempt.proposer.holder(campaign.since) is not None:
+            if campaign.once and attempt.proposer.refusals.holder(campaign.since) is not None:
                 self._fail(local, campaign, Reason.HELD, holder.label, "", now=now)
         self._next_campaign(local, now)
         return attempt.number not in self._attempts
