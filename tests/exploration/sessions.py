@@ -28,8 +28,9 @@ from paxlock.core.session.attempt import Attempt, AttemptTimer
 from paxlock.core.session.outbox import SessionSettings
 from paxlock.core.session.proposals import Proposals
 from paxlock.core.session.proposer import Phase, Proposer
+from paxlock.core.session.renewals import RenewTimer
 from paxlock.core.session.session import Session
-from paxlock.core.session.tenures import LapseTimer, RenewTimer, Tenure
+from paxlock.core.session.tenures import LapseTimer, Tenure
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import (
@@ -115,7 +116,7 @@ class ExploredSession:
     @property
     def tenure(self) -> Tenure | None:
         attempt = self.attempt
-        return None if attempt is None else self.session._campaigns._leases.tenures.get(attempt.number)
+        return None if attempt is None else self.session._campaigns._tenures.of(attempt.number)
 
     @property
     def valid(self) -> bool:
@@ -136,7 +137,7 @@ class ExploredSession:
         common += (
             attempt.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
             proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
-            attempt.repairs_left if self.bounds.renews else 0,
+            tenure.repairs_left if tenure is not None and self.bounds.renews else 1,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),
         )  # fmt: skip
         held = tenure.validity.sent if tenure is not None else {}

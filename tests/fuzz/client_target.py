@@ -337,9 +337,9 @@ class ClientWorld:
             "attempts": contender._attempts,
             "endings": contender._releases,
             "names": contender._names,
-            "tenures": contender._leases.tenures,
-            "batches of tenures": contender._leases._batches,
-            "batches with room": contender._leases._with_room,
+            "tenures": len(contender._tenures),
+            "batches of tenures": contender._renewals._batches,
+            "batches with room": contender._renewals._with_room,
         }
         left = [what for what, table in kept.items() if table]
         check(not left, f"a client that wants nothing still keeps {', '.join(left)}")

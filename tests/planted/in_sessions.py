@@ -78,7 +78,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.tenures",
-                "LeaseManager.renewed",
+                "Tenures.renewed",
                 "sent_at = self._numbers.sent_at(message.seq)",
                 "sent_at = now",
             ),
@@ -145,10 +145,10 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "revived",
         "section 3: a lease that has lapsed is revived by a late answer",
         (
-            Edit("session.tenures", "LeaseManager.lapse", "return tenure\n", "return None\n"),
+            Edit("session.tenures", "Tenures.lapse", "return tenure\n", "return None\n"),
             Edit(
                 "session.tenures",
-                "LeaseManager.renewed",
+                "Tenures.renewed",
                 "tenure is None or tenure.lapsed(now)",
                 "tenure is None",
             ),
@@ -387,7 +387,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "terms-below-the-token",
         "S3: an acknowledgement in a term below the token counts",
-        (Edit("session.tenures", "LeaseManager.renewed", "lease_term < tenure.token", "False"),),
+        (Edit("session.tenures", "Tenures.renewed", "lease_term < tenure.token", "False"),),
         test="tests/paper/test_section_3_proposer.py"
         "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
     ),
@@ -407,7 +407,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "renewal-of-anothers-lease",
         "S4: the renewal of another session's handle counts for an own attempt of the same number",
-        (Edit("session.tenures", "LeaseManager.renewed", " or message.session != self._session", ""),),
+        (Edit("session.tenures", "Tenures.renewed", " or message.session != self._session", ""),),
         seed=4,
         changes={**CALM, "clients": 5, "names": 8, "detached": 0.4, "hold_for_ever": 0.5, "faulty_for": 1.0},
     ),

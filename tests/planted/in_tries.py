@@ -75,7 +75,7 @@ IN_TRIES: tuple[Mutation, ...] = (
             Edit(
                 "session.campaigns",
                 "Campaigns.campaign",
-                "local.attempt is not None and local.attempt.number in self._leases.tenures",
+                "local.attempt is not None and self._tenures.holds(local.attempt.number)",
                 "local.attempt is not None",
             ),
         ),

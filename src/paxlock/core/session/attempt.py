@@ -76,7 +76,6 @@ class Attempt:
     stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
     queues: bool = False  #: whether the last Prepare asked for a place in line
     fresh: bool = True  #: the first one of its campaign: while it waits for its turn, no node knows of it
-    repairs_left: int = 1
     window: float = 0.0  #: the longest that it has stated: what others may go by (rule L2)
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)

@@ -42,8 +42,9 @@ from paxlock.core.session.pacing import LONG_AGO, NEVER, RETRY_MAX_S, Pacing
 from paxlock.core.session.proposals import Proposals
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
+from paxlock.core.session.renewals import Renewals, RenewTimer
 from paxlock.core.session.sequence import SequenceNumbers
-from paxlock.core.session.tenures import LapseTimer, LeaseManager, RenewTimer, Tenure
+from paxlock.core.session.tenures import LapseTimer, Tenure, Tenures
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.timers import Timers
 from paxlock.errors import LossReason, Reason
@@ -77,14 +78,9 @@ class Campaigns:
         self._counters = counters
         self._floor = 0
         self._last_attempt = 0
-        self._leases = LeaseManager(
-            session=session,
-            nodes=self._nodes,
-            timers=timers,
-            numbers=numbers,
-            pacing=pacing,
-            send=out.send,
-            next_request=out.request,
+        self._tenures = Tenures(session=session, timers=timers, numbers=numbers)
+        self._renewals = Renewals(
+            session=session, nodes=self._nodes, timers=timers, numbers=numbers, pacing=pacing, out=out
         )
         self._names: dict[str, NameState] = {}
         self._campaigns: dict[int, Campaign] = {}
@@ -119,7 +115,7 @@ class Campaigns:
         local = self._names.get(name)
         if local is None:
             local = self._names[name] = NameState(name)
-        if once and local.attempt is not None and local.attempt.number in self._leases.tenures:
+        if once and local.attempt is not None and self._tenures.holds(local.attempt.number):
             self._out.publish(Failed(campaign.ticket, Reason.HELD, local.attempt.campaign.label, ""))
             return campaign.ticket
         self._campaigns[campaign.ticket] = campaign
@@ -162,7 +158,7 @@ class Campaigns:
         attempt = local.attempt
         if attempt is not None and attempt.campaign is campaign:
             del self._campaigns[ticket]
-            self._leases.remove(attempt.number)
+            self._stop_holding(attempt)
             self._detached.add(attempt.number)
             self._given_away.add(campaign.name)
             self._turns.done(attempt.number, now)
@@ -180,7 +176,7 @@ class Campaigns:
         """Somebody of this session releases a grant by its handle: if it is held here, it is over here first
         (rule S2).
         """
-        tenure = self._leases.tenures.get(candidate.attempt)
+        tenure = self._tenures.of(candidate.attempt)
         if tenure is not None and (tenure.name, tenure.candidate) == (name, candidate):
             self._lose(tenure, LossReason.RELEASED, now)
 
@@ -195,7 +191,7 @@ class Campaigns:
 
     def clock_jumped(self, now: float) -> None:
         """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
-        for tenure in list(self._leases.tenures.values()):
+        for tenure in self._tenures:
             if tenure.lapsed(now):
                 self._lose(tenure, LossReason.CLOCK_JUMPED, now)
 
@@ -203,14 +199,14 @@ class Campaigns:
         """Do what has come due; False for a timer that is not of this side."""
         match key:
             case LapseTimer(number):
-                tenure = self._leases.lapse(number, now)
+                tenure = self._tenures.lapse(number, now)
                 if tenure is not None:
                     self._lose(tenure, LossReason.EXPIRED, now)
             case AttemptTimer(number):
                 if number in self._attempts:
                     self._attempt_due(self._attempts[number], now)
             case RenewTimer(ttl_ms, batch):
-                self._leases.renew(ttl_ms, now, batch)
+                self._renewals.due(ttl_ms, now, batch)
             case ReleaseTimer(number):
                 self._releases.due(number, now)
             case TurnTimer("attempt"):
@@ -227,7 +223,7 @@ class Campaigns:
     def sizes(self) -> dict[str, int]:
         """How much is held, wanted, being released."""
         return {
-            "leases": len(self._leases.tenures),
+            "leases": len(self._tenures),
             "campaigns": len(self._campaigns),
             "releases": len(self._releases),
         }
@@ -295,7 +291,7 @@ class Campaigns:
         proposer = attempt.proposer
         proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
         attempt.asked_at = now
-        self._proposals.prepares(attempt, now, waits=attempt.number not in self._leases.tenures)
+        self._proposals.prepares(attempt, now, waits=not self._tenures.holds(attempt.number))
         self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
 
     def _accept(self, attempt: Attempt, now: float) -> None:
@@ -310,8 +306,9 @@ class Campaigns:
 
     def _attempt_due(self, attempt: Attempt, now: float) -> None:
         proposer = attempt.proposer
-        if attempt.number in self._leases.tenures:
-            self._tenure_due(attempt, now)
+        tenure = self._tenures.of(attempt.number)
+        if tenure is not None:
+            self._tenure_due(attempt, tenure, now)
             return
         if proposer.phase is Phase.BACKING_OFF:
             self._prepare(attempt, now)
@@ -357,7 +354,7 @@ class Campaigns:
         return self._pacing.retry_of_try() if campaign.once else self._pacing.retry_first()
 
     def _longest_retry(self, proposer: Proposer, now: float) -> float:
-        waiting = len(self._attempts) - len(self._leases.tenures) - self._turns.waiting
+        waiting = len(self._attempts) - len(self._tenures) - self._turns.waiting
         return self._pacing.retry_longest(self._quorum, now - proposer.started, waiting, now)
 
     def _has_failed(self, attempt: Attempt, now: float) -> bool:
@@ -406,7 +403,7 @@ class Campaigns:
 
         With a ticket, Ended is published when a quorum has heard it, or ``patience`` is over.
         """
-        self._leases.remove(attempt.number)
+        self._stop_holding(attempt)
         self._out.over(attempt.number)
         del self._attempts[attempt.number]
         self._timers.cancel(AttemptTimer(attempt.number))
@@ -447,7 +444,7 @@ class Campaigns:
         reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.campaign.label, "")
         if self._turns.waits(attempt.number):
             reason = (Reason.NO_QUORUM, None, self._turns.failure_reason(len(self._nodes), now))
-        elif attempt.number not in self._leases.tenures:
+        elif not self._tenures.holds(attempt.number):
             reason = attempt.failure_reason(self._quorum, now)
         self._fail(local, campaign, *reason, now=now)
         self._next_campaign(local, now)
@@ -538,7 +535,7 @@ class Campaigns:
         if attempt is None:
             return
         attempt.heard[node] = self._pacing.heard[node] = now
-        tenure = self._leases.tenures.get(attempt.number)
+        tenure = self._tenures.of(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         proposer = attempt.proposer
         if message.request and sent_at > LONG_AGO and proposer.sent_since(node, sent_at):
@@ -582,7 +579,8 @@ class Campaigns:
         tenure = Tenure(
             campaign.ticket, campaign.name, attempt.lease, campaign.timing, validity, proposer.term, deadline
         )
-        self._leases.add(tenure, now)
+        self._tenures.add(tenure)
+        self._renewals.add(tenure)
         self._turns.done(attempt.number, now, answered=True)
         if campaign.until < NEVER:
             self._timers.cancel(CampaignTimer(campaign.ticket))
@@ -603,7 +601,7 @@ class Campaigns:
         self._answered(attempt, node, message.request, now)
         proposer = attempt.proposer
         proposer.refused(node, message, now)
-        tenure = self._leases.tenures.get(attempt.number)
+        tenure = self._tenures.of(attempt.number)
         if tenure is not None:
             self._refused_to_holder(attempt, tenure, message, now)
             return
@@ -651,7 +649,7 @@ class Campaigns:
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now
-        moved, missing = self._leases.renewed(node, message, now, lives)
+        moved, missing = self._tenures.renewed(node, message, now, lives)
         if moved:
             sent_at = self._numbers.sent_at(message.seq)
             self._pacing.round_trips.measured(node, now - sent_at)
@@ -674,16 +672,15 @@ class Campaigns:
             attempt.retry = self._pacing.retry_first()
             self._prepare(attempt, now)
 
-    def _tenure_due(self, attempt: Attempt, now: float) -> None:
+    def _tenure_due(self, attempt: Attempt, tenure: Tenure, now: float) -> None:
         """A valid holder repeats Accept to nodes that lack it, and what it does to reach a higher term."""
         proposer = attempt.proposer
         if proposer.phase is Phase.CHOSEN:
-            if attempt.repairs_left:
-                attempt.repairs_left -= 1
+            if tenure.repairs_left:
+                tenure.repairs_left -= 1
                 self._proposals.accepts(attempt, proposer.unanswered(), now)
             return
         if now >= proposer.started + self._pacing.patience:
-            tenure = self._leases.tenures[attempt.number]
             proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
             return
         if proposer.phase is Phase.PREPARING:
@@ -706,6 +703,12 @@ class Campaigns:
         self._releases.released(node, message, now)
 
     # Within
+
+    def _stop_holding(self, attempt: Attempt) -> None:
+        """From now on its lease, if it has one, counts as valid no longer."""
+        tenure = self._tenures.remove(attempt.number)
+        if tenure is not None:
+            self._renewals.remove(tenure)
 
     def _set_timer(self, attempt: Attempt, when: float) -> None:
         self._timers.cancel(AttemptTimer(attempt.number))
