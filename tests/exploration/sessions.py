@@ -24,9 +24,9 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.session.attempt import Attempt, AttemptTimer
+from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign
+from paxlock.core.session.campaigns import Campaigns
 from paxlock.core.session.outbox import SessionSettings
-from paxlock.core.session.proposals import Proposals
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.renewals import RenewTimer
 from paxlock.core.session.session import Session
@@ -56,11 +56,22 @@ SPAN_S = TTL_S * (1.0 - DRIFT) / (1.0 + DRIFT)  #: by section 3, not by what the
 View = tuple[object, ...]
 
 
-class PlainProposals(Proposals):
+class PlainAttempt(Attempt):
     """Every Prepare is a plain one, and never queues."""
 
-    def prepares(self, attempt: Attempt, now: float, *, waits: bool) -> None:
-        super().prepares(attempt, now, waits=False)
+    __slots__ = ()
+
+    def send_prepare(self, now: float, *, waits: bool) -> None:
+        super().send_prepare(now, waits=False)
+
+
+class PlainCampaigns(Campaigns):
+    """Every attempt is a plain one."""
+
+    def _make_attempt(self, campaign: Campaign, after: Attempt | None, fresh: bool) -> Attempt:
+        attempt = super()._make_attempt(campaign, after, fresh)
+        attempt.__class__ = PlainAttempt
+        return attempt
 
 
 class SessionEvent(enum.Enum):
@@ -104,7 +115,7 @@ class ExploredSession:
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
         if not bounds.standing:
-            session._campaigns._proposals.__class__ = PlainProposals
+            session._campaigns.__class__ = PlainCampaigns
         session._out._last_request = 0
         return made, made.happens(SessionEvent.CAMPAIGNS)
 
@@ -135,7 +146,7 @@ class ExploredSession:
         common += (self.granted, self.over, contender._floor)
         proposer = attempt.proposer
         common += (
-            attempt.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
+            attempt.pace.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
             proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
             tenure.repairs_left if tenure is not None and self.bounds.renews else 1,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),

@@ -316,7 +316,7 @@ class ClientWorld:
         for query in session._queries.values():
             check(len(query.requests) <= REQUESTS_PER_QUESTION, "a question has too many numbers")
         check(len(session._timers._heap) <= 65 + 2 * len(session._timers._at), "stale timers pile up")
-        for node in session._campaigns.recovering:
+        for node in session._shared.recovering:
             check(node in NODES, "somebody who is no member sits out")
 
     def silence(self) -> None:

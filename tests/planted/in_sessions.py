@@ -15,7 +15,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "session.campaigns",
                 "Campaigns.renewed",
-                "self._proposals.accepts(attempt, [node], now)",
+                "attempt.send_accept([node], now)",
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
@@ -353,7 +353,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "term-never-raised",
         "L3: a holder whose term is stale at a node does not go to a higher one",
-        (Edit("session.campaigns", "Campaigns._refused_to_holder", "tenure.may_raise(now)", "False"),),
+        (Edit("session.tenures", "Tenures.refused", "tenure.may_raise(now)", "False"),),
         seed=1,
         changes=ROLLING,
     ),
@@ -454,8 +454,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
         (
-            Edit("session.proposals", "Proposals.prepares", "proposer.unheard_or_leased()", "self._nodes"),
-            Edit("session.proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
+            Edit("session.attempt", "Attempt.send_prepare", "proposer.unheard_or_leased()", "proposer.nodes"),
+            Edit("session.attempt", "Attempt.send_prepare", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
         ),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",

@@ -102,8 +102,8 @@ IN_TRIES: tuple[Mutation, ...] = (
         "section 5: those that try once stand in line where the name is held",
         (
             Edit(
-                "session.proposals",
-                "Proposals.prepares",
+                "session.attempt",
+                "Attempt.send_prepare",
                 "waits and (not campaign.once or bool(proposer.promises))",
                 "waits",
             ),
@@ -126,7 +126,7 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "no-quorum-though-it-answers",
         "section 5: a try that a quorum answers is over after one second, whether a holder is known or not",
-        (Edit("session.campaigns", "Campaigns._campaign_due", "< self._quorum", "< NEVER"),),
+        (Edit("session.attempt", "Attempt.patience_of_try", "< self.shared.quorum", '< float("inf")'),),
         test=f"{TESTS}test_s5_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own",
     ),
     Mutation(

@@ -13,6 +13,7 @@ from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.renewals import ATTEMPTS_PER_RENEW, TOGETHER_MAX, Renewals, RenewTimer
 from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.shared import Shared
 from paxlock.core.session.tenures import LapseTimer, Tenure, Tenures
 from paxlock.core.timers import Timers
 
@@ -27,15 +28,8 @@ class Holder:
         self.timers = Timers()
         self.numbers = SequenceNumbers(30.0)
         self.pacing = Pacing(0.2, Random(1), RoundTrips(("a", "b", "c")))
-        self.tenures = Tenures(session=SESSION, timers=self.timers, numbers=self.numbers)
-        self.renewals = Renewals(
-            session=SESSION,
-            nodes=("a", "b", "c"),
-            timers=self.timers,
-            numbers=self.numbers,
-            pacing=self.pacing,
-            out=self.out,
-        )
+        shared = Shared(SESSION, ("a", "b", "c"), self.out, self.pacing, self.numbers, self.timers)
+        self.tenures, self.renewals = Tenures(shared), Renewals(shared)
 
     def take(self) -> list[tuple[str, Renew]]:
         return [(str(node), sent) for node, sent in self.out.take_sends() if isinstance(sent, Renew)]

@@ -9,7 +9,6 @@ At most one attempt per name is alive; further campaigns of the same process lin
 
 from __future__ import annotations
 
-from collections import Counter
 from math import ceil
 
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
@@ -24,29 +23,15 @@ from paxlock.core.messages import (
     Released,
     Renewed,
 )
-from paxlock.core.quorum import blocking, majority
-from paxlock.core.session.attempt import (
-    ONE_TRY_MAX_ROUND_TRIPS,
-    ONE_TRY_MAX_S,
-    ONE_TRY_ROUND_TRIPS,
-    ONE_TRY_S,
-    Attempt,
-    AttemptTimer,
-    Campaign,
-    CampaignTimer,
-    NameState,
-)
+from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, CampaignTimer, NameState
 from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, Lost
-from paxlock.core.session.outbox import Outbox, SessionSettings
-from paxlock.core.session.pacing import LONG_AGO, NEVER, RETRY_MAX_S, Pacing
-from paxlock.core.session.proposals import Proposals
+from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S, AttemptPacing
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
 from paxlock.core.session.renewals import Renewals, RenewTimer
-from paxlock.core.session.sequence import SequenceNumbers
-from paxlock.core.session.tenures import LapseTimer, Tenure, Tenures
+from paxlock.core.session.shared import Shared
+from paxlock.core.session.tenures import AfterRefusal, LapseTimer, Tenure, Tenures
 from paxlock.core.session.turns import Turns, TurnTimer
-from paxlock.core.timers import Timers
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Campaigns"]
@@ -55,41 +40,27 @@ __all__ = ["Campaigns"]
 class Campaigns:
     """Everything that one session wants, holds, or is letting go of."""
 
-    def __init__(
-        self,
-        settings: SessionSettings,
-        *,
-        session: bytes,
-        out: Outbox,
-        pacing: Pacing,
-        timers: Timers,
-        numbers: SequenceNumbers,
-        counters: Counter[str],
-    ) -> None:
-        self.recovering: dict[str, float] = {}
-        self._settings = settings
-        self._session = session
-        self._nodes = settings.nodes
-        self._quorum = majority(len(self._nodes))
-        self._out = out
-        self._pacing = pacing
-        self._timers = timers
-        self._numbers = numbers
-        self._counters = counters
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._session = shared.session
+        self._nodes = shared.nodes
+        self._quorum = shared.quorum
+        self._out = shared.out
+        self._pacing = shared.pacing
+        self._timers = shared.timers
+        self._numbers = shared.numbers
+        self._counters = shared.counters
         self._floor = 0
         self._last_attempt = 0
-        self._tenures = Tenures(session=session, timers=timers, numbers=numbers)
-        self._renewals = Renewals(
-            session=session, nodes=self._nodes, timers=timers, numbers=numbers, pacing=pacing, out=out
-        )
+        self._tenures = Tenures(shared)
+        self._renewals = Renewals(shared)
         self._names: dict[str, NameState] = {}
         self._campaigns: dict[int, Campaign] = {}
         self._attempts: dict[int, Attempt] = {}
-        self._proposals = Proposals(self._nodes, out=out, pacing=pacing, numbers=numbers)
-        self._releases = Releases(self._nodes, out=out, pacing=pacing, timers=timers)
+        self._releases = Releases(shared)
         self._detached: set[int] = set()
         self._given_away: set[str] = set()  #: names of which a lease was detached
-        self._turns = Turns("attempt", pacing=pacing, timers=timers, quorum=self._quorum)
+        self._turns = Turns("attempt", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
 
     # What the program asks for
 
@@ -252,29 +223,25 @@ class Campaigns:
         fresh: bool = True,
     ) -> None:
         """A new candidate for the campaign; ``after`` one that gave way, not at once, and with its age."""
+        attempt = self._make_attempt(campaign, after, fresh)
+        self._attempts[attempt.number] = attempt
+        local.attempt = attempt
+        if after is not None:
+            # It stands in no line meanwhile, and nobody tells it when the name falls free.
+            self._timers.add(now + attempt.pace.pause_after(after.pace), AttemptTimer(attempt.number))
+        elif self._turns.ask(attempt.number, now, rank=campaign.ticket, brief=campaign.once):
+            self._prepare(attempt, now)
+
+    def _make_attempt(self, campaign: Campaign, after: Attempt | None, fresh: bool) -> Attempt:
         self._last_attempt += 1
         candidate = Candidate(self._session, self._last_attempt)
         # Rounded up: an acceptor must not hold it for less than the holder counts on.
         lease = Lease(candidate, ceil(round(campaign.timing.ttl * 1000, 6)), campaign.label, campaign.data)
         highest = after.proposer.highest if after is not None else 0
         proposer = Proposer(candidate, self._nodes, highest=highest)
-        first = self._first_retry(campaign)
-        attempt = Attempt(
-            campaign, lease, proposer, eager=after is None, retry=first, backoff=first, fresh=fresh
-        )
-        self._attempts[attempt.number] = attempt
-        local.attempt = attempt
-        if after is None:
-            if self._turns.ask(attempt.number, now, rank=campaign.ticket, brief=campaign.once):
-                self._prepare(attempt, now)
-            return
-        attempt.heard = after.heard
-        # It stands in no line meanwhile, and nobody tells it when the name falls free.
-        longest = self._pacing.window_of_try if campaign.once else self._pacing.withdrawn_longest
-        attempt.backoff = min(after.backoff * 2.0, longest)
-        self._timers.add(
-            now + self._pacing.rng.uniform(0.5, 1.0) * attempt.backoff, AttemptTimer(attempt.number)
-        )
+        pace = AttemptPacing(self._pacing, tries=campaign.once, eager=after is None)
+        heard = after.heard if after is not None else {}
+        return Attempt(campaign, lease, proposer, self._shared, pace, fresh=fresh, heard=heard)
 
     def _begin_turns(self, now: float) -> None:
         for number in self._turns.begin(now):
@@ -288,27 +255,13 @@ class Campaigns:
     def _prepare(self, attempt: Attempt, now: float) -> None:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         self._releases.hasten(attempt.campaign.name, now)
-        proposer = attempt.proposer
-        proposer.prepare(1 + max(proposer.highest, self._floor), self._out.request(), now)
-        attempt.asked_at = now
-        self._proposals.prepares(attempt, now, waits=not self._tenures.holds(attempt.number))
-        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
-
-    def _accept(self, attempt: Attempt, now: float) -> None:
-        """Phase 2, to all nodes, also to those that promised less (section 3, step 2); a standing accept in
-        this very term is an answer already.
-        """
-        attempt.proposer.accept(self._out.request(), now, since=now - attempt.campaign.timing.fresh)
-        attempt.asked_at = now
-        attempt.retry = self._first_retry(attempt.campaign)
-        self._proposals.accepts(attempt, attempt.proposer.unanswered(), now)
-        self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
+        at_least = 1 + max(attempt.proposer.highest, self._floor)
+        attempt.prepare(at_least, now, waits=not self._tenures.holds(attempt.number))
 
     def _attempt_due(self, attempt: Attempt, now: float) -> None:
-        proposer = attempt.proposer
-        tenure = self._tenures.of(attempt.number)
+        tenure, proposer = self._tenures.of(attempt.number), attempt.proposer
         if tenure is not None:
-            self._tenure_due(attempt, tenure, now)
+            self._tenures.due(tenure, attempt, now)
             return
         if proposer.phase is Phase.BACKING_OFF:
             self._prepare(attempt, now)
@@ -316,81 +269,32 @@ class Campaigns:
         if proposer.phase is Phase.PREPARING:
             proposer.occupy_unanswered()
         attempt.asked_at = None
-        if self._has_failed(attempt, now):
+        if attempt.has_failed(now):
             if self._give_way(attempt, now):
                 return
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
                 return
-        if proposer.phase is Phase.PREPARING:
-            if len(proposer.refusals) >= blocking(len(self._nodes)) and not attempt.campaign.once:
-                attempt.retry = attempt.next_refresh(self._pacing.retry_first())
-                self._turns.done(attempt.number, now)
-            else:
-                attempt.retry = min(attempt.retry * 2.0, self._longest_retry(proposer, now))
-                # Too few have said no, and for so long: votes are not split any more, answers are lost.
-                attempt.eager |= attempt.retry > self._pacing.patience
-                # The place in line, where there is one, lapses by what is stated.
-                attempt.refresh = max(attempt.refresh, attempt.retry)
-            self._proposals.prepares(attempt, now, waits=True)
-        else:
-            self._proposals.accepts(attempt, proposer.unanswered(), now)
-            attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
+        if attempt.stands_in_line:
+            self._turns.done(attempt.number, now)
+        attempt.repeat(now, self._longest_retry(attempt, now))
         if self._turns.late(attempt.number, now):
             self._turns.done(attempt.number, now)
-        again = now + self._pacing.jitter(attempt.retry)
-        if proposer.phase is Phase.ACCEPTING:
-            # What has failed by silence is to be seen then, not as late as the next repetition would be.
-            for node in proposer.unanswered():
-                given_up = proposer.started + self._patience(attempt.campaign, node)
-                again = min(again, given_up) if now < given_up else again
-        self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, campaign: Campaign, node: str) -> float:
-        """How long a phase waits for a node's answer: what has not come by then counts as no."""
-        return self._pacing.patience_of_try(ONE_TRY_S) if campaign.once else self._pacing.patience_with(node)
-
-    def _first_retry(self, campaign: Campaign) -> float:
-        return self._pacing.retry_of_try() if campaign.once else self._pacing.retry_first()
-
-    def _longest_retry(self, proposer: Proposer, now: float) -> float:
-        waiting = len(self._attempts) - len(self._tenures) - self._turns.waiting
-        return self._pacing.retry_longest(self._quorum, now - proposer.started, waiting, now)
-
-    def _has_failed(self, attempt: Attempt, now: float) -> bool:
-        """Whether a candidate was refused at too many nodes; those that sit out, or have not answered this
-        phase for so long, count as no.
-        """
-        proposer = attempt.proposer
-        silent = {node for node, until in self.recovering.items() if now < until}
-        if now - proposer.started >= self._pacing.patience_least:
-            silent.update(
-                node
-                for node in proposer.unanswered()
-                if now - proposer.started >= self._patience(attempt.campaign, node)
-            )
-        if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
-            return False  # the usual case, at once
-        return proposer.failed(frozenset(silent))
+    def _longest_retry(self, attempt: Attempt, now: float) -> float:
+        candidates = len(self._attempts) - len(self._tenures) - self._turns.waiting
+        return self._pacing.retry_longest(self._quorum, now - attempt.proposer.started, candidates, now)
 
     def _failed(self, attempt: Attempt, now: float) -> None:
-        """The term is not tried again: a higher one, or the line (section 3, step 4)."""
-        attempt.proposer.back_off()
+        """This term has failed: it makes room for others, and tries a higher one after a pause."""
         self._turns.done(attempt.number, now)
-        attempt.retry = self._pacing.retry_first()
-        self._set_timer(attempt, now + self._pacing.rng.uniform(0.25, 1.0) * attempt.backoff)
-        attempt.backoff = min(attempt.backoff * 2.0, RETRY_MAX_S)
+        attempt.back_off(now)
 
     def _give_way(self, attempt: Attempt, now: float) -> bool:
-        """Withdraw in favour of an older candidate where votes are split (rule L2), or give back a minority
-        that another with a quorum lacks (rule L3).
-        """
-        campaign, proposer = attempt.campaign, attempt.proposer
-        window = max(attempt.window, self._pacing.window_of_try if campaign.once else self._pacing.window)
-        patience = self._pacing.patience_of_try(ONE_TRY_S) if campaign.once else None
-        split = proposer.must_withdraw(age=campaign.age(now), window=window, now=now, patience=patience)
-        if not split and not proposer.holds_useless_minority():
+        """Withdraw in favour of another candidate, where it must: later it is tried again with a new one."""
+        if not attempt.must_give_way(now):
             return False
+        campaign = attempt.campaign
         self._counters["withdrawn"] += 1
         self._end(attempt, now)
         self._new_attempt(self._names[campaign.name], campaign, now, after=attempt)
@@ -422,14 +326,11 @@ class Campaigns:
         """
         attempt = self._names[campaign.name].attempt
         if campaign.once and attempt is not None:
-            usual = self._pacing.round_trips.timeout(0.0)
             if self._turns.waits(attempt.number):
                 campaign.tried_at = self._pacing.heard_by(self._quorum)
                 patience = ONE_TRY_S
-            elif attempt.heard_since(campaign.since) < self._quorum:
-                patience = max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
             else:
-                patience = max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
+                patience = attempt.patience_of_try(campaign.since)
             campaign.until = max(campaign.until, campaign.tried_at + patience)
         if now < campaign.until:
             self._timers.add(campaign.until, CampaignTimer(campaign.ticket))
@@ -445,7 +346,7 @@ class Campaigns:
         if self._turns.waits(attempt.number):
             reason = (Reason.NO_QUORUM, None, self._turns.failure_reason(len(self._nodes), now))
         elif not self._tenures.holds(attempt.number):
-            reason = attempt.failure_reason(self._quorum, now)
+            reason = attempt.failure_reason(now)
         self._fail(local, campaign, *reason, now=now)
         self._next_campaign(local, now)
 
@@ -509,32 +410,19 @@ class Campaigns:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._pacing.heard[node] = now
-        self._answered(attempt, node, message.request, now)
+        attempt.hears(node, now)
+        attempt.measures(node, message.request, now)
         proposer, leased = attempt.proposer, bool(message.lease_term)
         if proposer.promised(node, message.request, message.term, now, leased=leased):
-            self._accept(attempt, now)
+            attempt.accept(now)
         elif message.request == 0 and proposer.phase is Phase.PREPARING:
-            self._ask_soon(attempt, now)
-
-    def _answered(self, attempt: Attempt, node: str, request: int, now: float) -> None:
-        """A node's first answer to what was asked once tells how long it takes (Karn's rule)."""
-        proposer = attempt.proposer
-        if attempt.asked_at is None or request != proposer.request:
-            return
-        if node not in proposer.promises and node not in proposer.refusals:
-            self._pacing.round_trips.measured(node, now - attempt.asked_at)
-
-    def _ask_soon(self, attempt: Attempt, now: float) -> None:
-        """One node has pushed: the pushes of the others may be lost."""
-        attempt.retry = self._pacing.retry_first()
-        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
+            attempt.repeat_soon(now)
 
     def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
         attempt = self._attempt_of(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
-        attempt.heard[node] = self._pacing.heard[node] = now
+        attempt.hears(node, now)
         tenure = self._tenures.of(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         proposer = attempt.proposer
@@ -544,23 +432,23 @@ class Campaigns:
             if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
-                self._proposals.commit(tenure, [node])  # pushed again: the first answer was lost
+                attempt.send_commit(tenure.term, [node])  # pushed again: the first answer was lost
         since = now - attempt.campaign.timing.fresh
         if proposer.took(node, message.term, sent_at, lives, now=now, since=since):
             if tenure is None:
                 self._chosen(attempt, now)
             else:
                 tenure.term = proposer.term
-                self._proposals.commit(tenure, self._nodes)
+                attempt.send_commit(tenure.term, self._nodes)
         elif proposer.may_accept:
-            self._accept(attempt, now)
+            attempt.accept(now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
-            failed = self._has_failed(attempt, now)
+            failed = attempt.has_failed(now)
             split = failed and self._give_way(attempt, now)
             if failed and attempt.campaign.once and not split:
-                self._wait_on(attempt, now)
+                self._wait(attempt, now)
             elif message.request == 0 and not split:
-                self._ask_soon(attempt, now)
+                attempt.repeat_soon(now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
         """A quorum accepted in ONE term: that term is the fencing token (rule S3)."""
@@ -584,8 +472,8 @@ class Campaigns:
         self._turns.done(attempt.number, now, answered=True)
         if campaign.until < NEVER:
             self._timers.cancel(CampaignTimer(campaign.ticket))
-        self._proposals.commit(tenure, self._nodes)
-        self._set_timer(attempt, now + self._pacing.jitter(self._pacing.repair_first()))
+        attempt.send_commit(tenure.term, self._nodes)
+        attempt.wake_at(now + self._pacing.jitter(self._pacing.repair_first()))
         self._out.publish(Granted(campaign.ticket, attempt.candidate, proposer.term, deadline))
         local = self._names[campaign.name]
         for other in [other for other in local.campaigns if other.once]:
@@ -597,17 +485,23 @@ class Campaigns:
         attempt = self._attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
-        attempt.heard[node] = self._pacing.heard[node] = now
-        self._answered(attempt, node, message.request, now)
+        attempt.hears(node, now)
+        attempt.measures(node, message.request, now)
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._tenures.of(attempt.number)
         if tenure is not None:
-            self._refused_to_holder(attempt, tenure, message, now)
+            after = self._tenures.refused(tenure, attempt, message, now)
+            if after is AfterRefusal.IS_OVER:
+                self._lose(tenure, LossReason.RELEASED, now)
+            elif after is AfterRefusal.RAISES:
+                self._counters["raised"] += 1
+                attempt.pace.repeat_soon()
+                self._prepare(attempt, now)
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
-        if not self._has_failed(attempt, now):
+        if not attempt.has_failed(now):
             if proposer.promise_lapsed(node, message):
                 self._failed(attempt, now)
             return
@@ -615,26 +509,12 @@ class Campaigns:
             if proposer.phase is Phase.ACCEPTING:
                 self._failed(attempt, now)
             elif proposer.phase is Phase.PREPARING:
-                self._wait_on(attempt, now)
+                self._wait(attempt, now)
 
-    def _wait_on(self, attempt: Attempt, now: float) -> None:
-        """Refused by too many, and nobody to give way to: when to ask again.
-
-        One that tries once is in a hurry: soon there is a holder, or it is the holder itself. With a vote it
-        stands in line for the others at once; without one it keeps out of the way for a while.
-        """
+    def _wait(self, attempt: Attempt, now: float) -> None:
+        """Refused by too many: it makes room for others, and waits."""
         self._turns.done(attempt.number, now, answered=True)
-        if not attempt.campaign.once:
-            attempt.retry = attempt.next_refresh(self._pacing.retry_first())
-            self._set_timer(attempt, now + self._pacing.jitter(attempt.retry))
-            return
-        attempt.retry = self._first_retry(attempt.campaign)
-        if not attempt.proposer.promises:
-            longer = min((now - attempt.proposer.asked_at) / 2.0, RETRY_MAX_S)
-            wait = self._pacing.rng.uniform(1.0, 2.0) * max(attempt.retry, longer)
-        else:
-            wait = attempt.retry if attempt.queues else 0.0
-        self._set_timer(attempt, now + wait)
+        attempt.wait(now)
 
     def _release_own(self, node: str, message: Refused) -> None:
         """Where an attempt of ours that is over still stands in the way, it is released again."""
@@ -658,37 +538,7 @@ class Campaigns:
         for tenure in missing:
             attempt = self._attempts[tenure.candidate.attempt]
             if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
-                self._proposals.accepts(attempt, [node], now)
-
-    def _refused_to_holder(self, attempt: Attempt, tenure: Tenure, message: Refused, now: float) -> None:
-        """A node will not take the lease in its term: try a higher one as the same candidate (rule L3)."""
-        if message.reason is RefusalReason.ENDED:
-            self._lose(tenure, LossReason.RELEASED, now)
-        elif attempt.proposer.phase is not Phase.CHOSEN:
-            if self._has_failed(attempt, now):
-                attempt.proposer.stay(tenure.term)
-        elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
-            self._counters["raised"] += 1
-            attempt.retry = self._pacing.retry_first()
-            self._prepare(attempt, now)
-
-    def _tenure_due(self, attempt: Attempt, tenure: Tenure, now: float) -> None:
-        """A valid holder repeats Accept to nodes that lack it, and what it does to reach a higher term."""
-        proposer = attempt.proposer
-        if proposer.phase is Phase.CHOSEN:
-            if tenure.repairs_left:
-                tenure.repairs_left -= 1
-                self._proposals.accepts(attempt, proposer.unanswered(), now)
-            return
-        if now >= proposer.started + self._pacing.patience:
-            proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
-            return
-        if proposer.phase is Phase.PREPARING:
-            self._proposals.prepares(attempt, now, waits=False)
-        else:
-            self._proposals.accepts(attempt, proposer.unanswered(), now)
-        attempt.retry = min(attempt.retry * 2.0, RETRY_MAX_S)
-        self._timers.add(now + self._pacing.jitter(attempt.retry), AttemptTimer(attempt.number))
+                attempt.send_accept([node], now)
 
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
         """The lease is over for ever; the program is told, and the nodes."""
@@ -709,10 +559,6 @@ class Campaigns:
         tenure = self._tenures.remove(attempt.number)
         if tenure is not None:
             self._renewals.remove(tenure)
-
-    def _set_timer(self, attempt: Attempt, when: float) -> None:
-        self._timers.cancel(AttemptTimer(attempt.number))
-        self._timers.add(when, AttemptTimer(attempt.number))
 
     def _forget_if_idle(self, local: NameState) -> None:
         if local.attempt is None and not local.campaigns:

@@ -13,12 +13,9 @@ import attrs
 
 from paxlock.core.lease import Timing
 from paxlock.core.messages import Renew
-from paxlock.core.quorum import majority
-from paxlock.core.session.outbox import Outbox
-from paxlock.core.session.pacing import LONG_AGO, NEVER, Pacing
-from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.pacing import LONG_AGO, NEVER
+from paxlock.core.session.shared import Shared
 from paxlock.core.session.tenures import Tenure
-from paxlock.core.timers import Timers
 
 __all__ = ["RenewTimer", "Renewals"]
 
@@ -54,23 +51,14 @@ class _Batch:
 class Renewals:
     """All batches of one session."""
 
-    def __init__(
-        self,
-        *,
-        session: bytes,
-        nodes: tuple[str, ...],
-        timers: Timers,
-        numbers: SequenceNumbers,
-        pacing: Pacing,
-        out: Outbox,
-    ) -> None:
-        self._session = session
-        self._nodes = nodes
-        self._quorum = majority(len(nodes))
-        self._timers = timers
-        self._numbers = numbers
-        self._pacing = pacing
-        self._out = out
+    def __init__(self, shared: Shared) -> None:
+        self._session = shared.session
+        self._nodes = shared.nodes
+        self._quorum = shared.quorum
+        self._timers = shared.timers
+        self._numbers = shared.numbers
+        self._pacing = shared.pacing
+        self._out = shared.out
         self._batches: dict[tuple[int, int], _Batch] = {}
         self._with_room: dict[int, dict[int, None]] = {}  #: per ttl the batches that take another lease
         self._last_batch = 0

@@ -15,6 +15,7 @@ from the first sending of the number that it names (rule S4).
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -22,12 +23,13 @@ import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lives import UNKNOWN, Lives
-from paxlock.core.messages import Renewed
+from paxlock.core.messages import RefusalReason, Refused, Renewed
+from paxlock.core.session.attempt import Attempt, AttemptTimer
 from paxlock.core.session.pacing import LONG_AGO
-from paxlock.core.session.sequence import SequenceNumbers
-from paxlock.core.timers import Timers
+from paxlock.core.session.proposer import Phase
+from paxlock.core.session.shared import Shared
 
-__all__ = ["LapseTimer", "Tenure", "Tenures"]
+__all__ = ["AfterRefusal", "LapseTimer", "Tenure", "Tenures"]
 
 REPAIR_DIVISOR = 8
 
@@ -91,13 +93,22 @@ class Tenure:
         return True
 
 
+class AfterRefusal(enum.Enum):
+    """What follows for a holder that a node has refused."""
+
+    STAYS = enum.auto()
+    RAISES = enum.auto()  #: it tries a higher term as the same candidate
+    IS_OVER = enum.auto()
+
+
 class Tenures:
     """The leases that one session holds, by attempt."""
 
-    def __init__(self, *, session: bytes, timers: Timers, numbers: SequenceNumbers) -> None:
-        self._session = session
-        self._timers = timers
-        self._numbers = numbers
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._session = shared.session
+        self._timers = shared.timers
+        self._numbers = shared.numbers
         self._tenures: dict[int, Tenure] = {}
 
     def __len__(self) -> int:
@@ -161,3 +172,34 @@ class Tenures:
         found = (self._tenures.get(attempt) for attempt in message.not_held)
         missing.extend(tenure for tenure in found if tenure is not None and not tenure.lapsed(now))
         return moved, missing
+
+    def refused(self, tenure: Tenure, attempt: Attempt, message: Refused, now: float) -> AfterRefusal:
+        """A node will not take the lease in its term: try a higher one as the same candidate (rule L3)."""
+        if message.reason is RefusalReason.ENDED:
+            return AfterRefusal.IS_OVER
+        if attempt.proposer.phase is not Phase.CHOSEN:
+            if attempt.has_failed(now):
+                attempt.proposer.stay(tenure.term)
+        elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
+            return AfterRefusal.RAISES
+        return AfterRefusal.STAYS
+
+    def due(self, tenure: Tenure, attempt: Attempt, now: float) -> None:
+        """Look once which nodes lack the lease, and repeat Accept there; while a higher term is tried, repeat
+        what was asked for it.
+        """
+        proposer = attempt.proposer
+        if proposer.phase is Phase.CHOSEN:
+            if tenure.repairs_left:
+                tenure.repairs_left -= 1
+                attempt.send_accept(proposer.unanswered(), now)
+            return
+        if now >= proposer.started + self._shared.pacing.patience:
+            proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
+            return
+        if proposer.phase is Phase.PREPARING:
+            attempt.send_prepare(now, waits=False)
+        else:
+            attempt.send_accept(proposer.unanswered(), now)
+        attempt.pace.slow_down()
+        self._timers.add(now + attempt.pace.interval(), AttemptTimer(attempt.number))
