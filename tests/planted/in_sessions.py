@@ -27,14 +27,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "S2: a candidate that gives way goes on under the same identity",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns._give_way",
-                "self._end(attempt, now)\n"
-                "    self._new_attempt(self._names[campaign.name], campaign, now, after=attempt)\n"
+                "session.candidates",
+                "Candidates.give_way",
+                "self.end(attempt, now)\n"
+                "    self.begin(attempt.local, attempt.campaign, now, after=attempt)\n"
                 "    return True",
                 "for node in self._nodes:\n"
                 "        self._out.send(\n"
-                "            node, Release(0, campaign.name, attempt.candidate, attempt.last_term)\n"
+                "            node, Release(0, attempt.campaign.name, attempt.candidate, attempt.last_term)\n"
                 "        )\n"
                 "    return False",
             ),

@@ -83,6 +83,7 @@ class Campaign:
 class Attempt:
     """One candidate: from its first Prepare to its Release."""
 
+    local: NameState
     campaign: Campaign
     lease: Lease
     proposer: Proposer

@@ -1,47 +1,43 @@
-"""The candidate's side of a session: attempts, their rounds, their leases, their ends
-(protocol.md sections 3 and 5).
+"""Who wants which name in this process, and what becomes of it (protocol.md sections 3 and 5).
 
-    campaign --next in line--> attempt --promised, accepted by a quorum--> tenure --renewed ...
-                              '------ release, timeout, lapse, withdrawal -----> pending release
+    campaign --next in line--> attempt --accepted by a quorum--> Granted --> Lost, or released: Ended
+       |                         |
+       |                         '-- gave way (rule L2): another attempt for the same campaign
+       '-- time over: Failed; name detached: Barred; released: Ended
 
-At most one attempt per name is alive; further campaigns of the same process line up behind it (rule L7).
+At most one attempt per name is alive; further campaigns of this process wait behind it (rule L7). The states
+of an attempt are in attempt.py, those of a tenure in tenures.py.
 """
 
 from __future__ import annotations
 
-from math import ceil
-
-from paxlock.core.lease import Candidate, Lease, Timing, Validity
+from paxlock.core.lease import Candidate, Timing, Validity
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
     Occupant,
-    Promise,
     RefusalReason,
     Refused,
-    Release,
     Released,
     Renewed,
 )
 from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, CampaignTimer, NameState
+from paxlock.core.session.candidates import Candidates
 from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, Lost
-from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S, AttemptPacing
-from paxlock.core.session.proposer import Phase, Proposer
-from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
-from paxlock.core.session.renewals import Renewals, RenewTimer
+from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S
+from paxlock.core.session.proposer import Phase
+from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.tenures import AfterRefusal, LapseTimer, Tenure, Tenures
-from paxlock.core.session.turns import Turns, TurnTimer
+from paxlock.core.session.tenures import AfterRefusal, LapseTimer, Tenure
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Campaigns"]
 
 
 class Campaigns:
-    """Everything that one session wants, holds, or is letting go of."""
+    """Everything that one session wants or holds."""
 
     def __init__(self, shared: Shared) -> None:
-        self._shared = shared
         self._session = shared.session
         self._nodes = shared.nodes
         self._quorum = shared.quorum
@@ -50,17 +46,12 @@ class Campaigns:
         self._timers = shared.timers
         self._numbers = shared.numbers
         self._counters = shared.counters
-        self._floor = 0
-        self._last_attempt = 0
-        self._tenures = Tenures(shared)
-        self._renewals = Renewals(shared)
+        self.candidates = Candidates(shared)
+        self._tenures = self.candidates.tenures
         self._names: dict[str, NameState] = {}
         self._campaigns: dict[int, Campaign] = {}
-        self._attempts: dict[int, Attempt] = {}
-        self._releases = Releases(shared)
-        self._detached: set[int] = set()
         self._given_away: set[str] = set()  #: names of which a lease was detached
-        self._turns = Turns("attempt", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
+        self._turns = self.candidates.turns
 
     # What the program asks for
 
@@ -93,7 +84,7 @@ class Campaigns:
         if campaign.until < NEVER:
             self._timers.add(campaign.until, CampaignTimer(campaign.ticket))
         if local.attempt is None and not local.campaigns:
-            self._new_attempt(local, campaign, now)
+            self.candidates.begin(local, campaign, now)
         else:
             local.campaigns.append(campaign)
             self._next_campaign(local, now)
@@ -110,7 +101,7 @@ class Campaigns:
         local = self._names[campaign.name]
         attempt = local.attempt
         if attempt is not None and attempt.campaign is campaign:
-            self._end(attempt, now, ticket=ticket, patience=patience)
+            self.candidates.end(attempt, now, ticket=ticket, patience=patience)
             self._next_campaign(local, now)
         elif campaign in local.campaigns:
             local.campaigns.remove(campaign)
@@ -129,11 +120,8 @@ class Campaigns:
         attempt = local.attempt
         if attempt is not None and attempt.campaign is campaign:
             del self._campaigns[ticket]
-            self._stop_holding(attempt)
-            self._detached.add(attempt.number)
+            self.candidates.detach(attempt, now)
             self._given_away.add(campaign.name)
-            self._turns.done(attempt.number, now)
-            del self._attempts[attempt.number]
             del self._names[campaign.name]
             for waiting in local.campaigns:
                 del self._campaigns[waiting.ticket]
@@ -144,7 +132,7 @@ class Campaigns:
         return name in self._given_away
 
     def released_by_handle(self, name: str, candidate: Candidate, now: float) -> None:
-        """Somebody of this session releases a grant by its handle: if it is held here, it is over here first
+        """This session releases a lease by its handle. If it holds that lease, it stops holding it first
         (rule S2).
         """
         tenure = self._tenures.of(candidate.attempt)
@@ -158,7 +146,7 @@ class Campaigns:
     @property
     def releasing(self) -> int:
         """How many Releases have not been heard by a quorum yet."""
-        return self._releases.untold
+        return self.candidates.releases.untold
 
     def clock_jumped(self, now: float) -> None:
         """The machine slept, or its clock was moved: what has lapsed meanwhile is lost at once."""
@@ -173,22 +161,11 @@ class Campaigns:
                 tenure = self._tenures.lapse(number, now)
                 if tenure is not None:
                     self._lose(tenure, LossReason.EXPIRED, now)
-            case AttemptTimer(number):
-                if number in self._attempts:
-                    self._attempt_due(self._attempts[number], now)
-            case RenewTimer(ttl_ms, batch):
-                self._renewals.due(ttl_ms, now, batch)
-            case ReleaseTimer(number):
-                self._releases.due(number, now)
-            case TurnTimer("attempt"):
-                self._begin_turns(now)
-            case TurnTimer("release"):
-                self._releases.begin_turns(now)
             case CampaignTimer(ticket):
                 if ticket in self._campaigns:
                     self._campaign_due(self._campaigns[ticket], now)
             case _:
-                return False
+                return self.candidates.due(key, now)
         return True
 
     def sizes(self) -> dict[str, int]:
@@ -196,14 +173,10 @@ class Campaigns:
         return {
             "leases": len(self._tenures),
             "campaigns": len(self._campaigns),
-            "releases": len(self._releases),
+            "releases": len(self.candidates.releases),
         }
 
-    def learn_floor(self, floor: int) -> None:
-        """A node's floor, of any name: the next term is to be above it (section 3, step 1)."""
-        self._floor = max(self._floor, floor)
-
-    # Attempts
+    # Which campaign of a name is next, and which has failed
 
     def _next_campaign(self, local: NameState, now: float) -> None:
         if local.attempt is not None:
@@ -211,118 +184,11 @@ class Campaigns:
         if not local.campaigns:
             self._forget_if_idle(local)
             return
-        self._new_attempt(local, local.campaigns.popleft(), now)
-
-    def _new_attempt(
-        self,
-        local: NameState,
-        campaign: Campaign,
-        now: float,
-        *,
-        after: Attempt | None = None,
-        fresh: bool = True,
-    ) -> None:
-        """A new candidate for the campaign; ``after`` one that gave way, not at once, and with its age."""
-        attempt = self._make_attempt(campaign, after, fresh)
-        self._attempts[attempt.number] = attempt
-        local.attempt = attempt
-        if after is not None:
-            # It stands in no line meanwhile, and nobody tells it when the name falls free.
-            self._timers.add(now + attempt.pace.pause_after(after.pace), AttemptTimer(attempt.number))
-        elif self._turns.ask(attempt.number, now, rank=campaign.ticket, brief=campaign.once):
-            self._prepare(attempt, now)
-
-    def _make_attempt(self, campaign: Campaign, after: Attempt | None, fresh: bool) -> Attempt:
-        self._last_attempt += 1
-        candidate = Candidate(self._session, self._last_attempt)
-        # Rounded up: an acceptor must not hold it for less than the holder counts on.
-        lease = Lease(candidate, ceil(round(campaign.timing.ttl * 1000, 6)), campaign.label, campaign.data)
-        highest = after.proposer.highest if after is not None else 0
-        proposer = Proposer(candidate, self._nodes, highest=highest)
-        pace = AttemptPacing(self._pacing, tries=campaign.once, eager=after is None)
-        heard = after.heard if after is not None else {}
-        return Attempt(campaign, lease, proposer, self._shared, pace, fresh=fresh, heard=heard)
-
-    def _begin_turns(self, now: float) -> None:
-        for number in self._turns.begin(now):
-            attempt = self._attempts[number]
-            for campaign in (attempt.campaign, *self._names[attempt.campaign.name].campaigns):
-                if campaign.once:
-                    campaign.tried_at = now
-                    campaign.until = max(campaign.until, now + ONE_TRY_S)
-            self._prepare(attempt, now)
-
-    def _prepare(self, attempt: Attempt, now: float) -> None:
-        """Phase 1, in a higher term than any heard of (section 3, step 1)."""
-        self._releases.hasten(attempt.campaign.name, now)
-        at_least = 1 + max(attempt.proposer.highest, self._floor)
-        attempt.prepare(at_least, now, waits=not self._tenures.holds(attempt.number))
-
-    def _attempt_due(self, attempt: Attempt, now: float) -> None:
-        tenure, proposer = self._tenures.of(attempt.number), attempt.proposer
-        if tenure is not None:
-            self._tenures.due(tenure, attempt, now)
-            return
-        if proposer.phase is Phase.BACKING_OFF:
-            self._prepare(attempt, now)
-            return
-        if proposer.phase is Phase.PREPARING:
-            proposer.occupy_unanswered()
-        attempt.asked_at = None
-        if attempt.has_failed(now):
-            if self._give_way(attempt, now):
-                return
-            if proposer.phase is Phase.ACCEPTING:
-                self._failed(attempt, now)
-                return
-        if attempt.stands_in_line:
-            self._turns.done(attempt.number, now)
-        attempt.repeat(now, self._longest_retry(attempt, now))
-        if self._turns.late(attempt.number, now):
-            self._turns.done(attempt.number, now)
-
-    def _longest_retry(self, attempt: Attempt, now: float) -> float:
-        candidates = len(self._attempts) - len(self._tenures) - self._turns.waiting
-        return self._pacing.retry_longest(self._quorum, now - attempt.proposer.started, candidates, now)
-
-    def _failed(self, attempt: Attempt, now: float) -> None:
-        """This term has failed: it makes room for others, and tries a higher one after a pause."""
-        self._turns.done(attempt.number, now)
-        attempt.back_off(now)
-
-    def _give_way(self, attempt: Attempt, now: float) -> bool:
-        """Withdraw in favour of another candidate, where it must: later it is tried again with a new one."""
-        if not attempt.must_give_way(now):
-            return False
-        campaign = attempt.campaign
-        self._counters["withdrawn"] += 1
-        self._end(attempt, now)
-        self._new_attempt(self._names[campaign.name], campaign, now, after=attempt)
-        return True
-
-    def _end(
-        self, attempt: Attempt, now: float, *, ticket: int = 0, patience: float = RELEASE_PATIENCE_S
-    ) -> None:
-        """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1).
-
-        With a ticket, Ended is published when a quorum has heard it, or ``patience`` is over.
-        """
-        self._stop_holding(attempt)
-        self._out.over(attempt.number)
-        del self._attempts[attempt.number]
-        self._timers.cancel(AttemptTimer(attempt.number))
-        self._names[attempt.campaign.name].attempt = None
-        unheard_of = attempt.fresh and self._turns.waits(attempt.number)
-        self._turns.done(attempt.number, now)
-        if unheard_of:
-            if ticket:
-                self._out.publish(Ended(ticket, heard=True))
-            return
-        self._releases.begin(attempt, now, ticket=ticket, patience=patience)
+        self.candidates.begin(local, local.campaigns.popleft(), now)
 
     def _campaign_due(self, campaign: Campaign, now: float) -> None:
-        """The time given may be over. That of a try counts from its turn, for which it waits while a quorum
-        is heard: others are served meanwhile. It has some more where a quorum answers, to hear of a holder.
+        """The campaign's time may be over. One that tries once has its time from its turn on, and waits for
+        its turn while a quorum answers others. If a quorum answers it, it has more time, to hear of a holder.
         """
         attempt = self._names[campaign.name].attempt
         if campaign.once and attempt is not None:
@@ -338,7 +204,7 @@ class Campaigns:
             self._give_up(campaign, now)
 
     def _give_up(self, campaign: Campaign, now: float) -> None:
-        """The time given is over, and the name not acquired."""
+        """The campaign's time is over before the name was acquired."""
         local = self._names[campaign.name]
         attempt = local.attempt
         assert attempt is not None  # the campaigns of a name have one, or are it
@@ -360,18 +226,18 @@ class Campaigns:
         *,
         now: float,
     ) -> None:
-        """This campaign is over, whether it had an attempt of its own or stood behind another's."""
+        """This campaign has failed, whether it had an attempt of its own or waited behind another."""
         del self._campaigns[campaign.ticket]
         self._timers.cancel(CampaignTimer(campaign.ticket))
         if local.attempt is not None and local.attempt.campaign is campaign:
-            self._end(local.attempt, now)
+            self.candidates.end(local.attempt, now)
         else:
             local.campaigns.remove(campaign)
         self._out.publish(Failed(campaign.ticket, reason, holder, detail))
 
     def _holder_known(self, attempt: Attempt, now: float) -> bool:
-        """Where somebody else is known to hold the name, those that try once are told; whether this attempt
-        was one of them.
+        """If another candidate is known to hold the name, the campaigns that try once fail; True if this
+        attempt was made for one of them.
         """
         local = self._names[attempt.campaign.name]
         if not attempt.campaign.once and not any(campaign.once for campaign in local.campaigns):
@@ -383,43 +249,16 @@ class Campaigns:
             if campaign.once and attempt.proposer.refusals.holder(campaign.since) is not None:
                 self._fail(local, campaign, Reason.HELD, holder.label, "", now=now)
         self._next_campaign(local, now)
-        return attempt.number not in self._attempts
+        return attempt.number not in self.candidates.attempts
 
     def _leaves(self, holder: Occupant) -> bool:
-        """Whether it is an earlier attempt of this session that is on its way out: nobody else's lease."""
+        """Whether the holder is an earlier attempt of this session, whose Release is on its way."""
         return holder.candidate.session == self._session  # of a name that it detached it wants nothing more
 
     # Answers to attempts
 
-    def _attempt_of(self, node: str, name: str, candidate: Candidate, term: int) -> Attempt | None:
-        """The live attempt that is meant; one that is over is answered with Release (rule L1), unless one is
-        on its way there, and repeated until it is answered.
-        """
-        if candidate.session != self._session:
-            self._counters["stranger"] += 1
-            return None
-        attempt = self._attempts.get(candidate.attempt)
-        if attempt is None and candidate.attempt not in self._detached:
-            if self._releases.under_way(candidate.attempt, node):
-                return None
-            self._out.send(node, Release(self._out.request(), name, candidate, term))
-        return attempt
-
-    def promised(self, node: str, message: Promise, now: float) -> None:
-        self.learn_floor(message.floor)
-        attempt = self._attempt_of(node, message.name, message.candidate, message.term)
-        if attempt is None:
-            return
-        attempt.hears(node, now)
-        attempt.measures(node, message.request, now)
-        proposer, leased = attempt.proposer, bool(message.lease_term)
-        if proposer.promised(node, message.request, message.term, now, leased=leased):
-            attempt.accept(now)
-        elif message.request == 0 and proposer.phase is Phase.PREPARING:
-            attempt.repeat_soon(now)
-
     def accepted(self, node: str, message: Accepted, now: float, lives: Lives = UNKNOWN) -> None:
-        attempt = self._attempt_of(node, message.name, message.candidate, message.term)
+        attempt = self.candidates.meant(node, message.name, message.candidate, message.term)
         if attempt is None:
             return
         attempt.hears(node, now)
@@ -444,9 +283,9 @@ class Campaigns:
             attempt.accept(now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
             failed = attempt.has_failed(now)
-            split = failed and self._give_way(attempt, now)
+            split = failed and self.candidates.give_way(attempt, now)
             if failed and attempt.campaign.once and not split:
-                self._wait(attempt, now)
+                self.candidates.wait(attempt, now)
             elif message.request == 0 and not split:
                 attempt.repeat_soon(now)
 
@@ -460,15 +299,14 @@ class Campaigns:
         deadline = validity.until() - campaign.timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
-            self._end(attempt, now)
-            self._new_attempt(self._names[campaign.name], campaign, now, fresh=False)
+            self.candidates.end(attempt, now)
+            self.candidates.begin(self._names[campaign.name], campaign, now, fresh=False)
             return
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(
             campaign.ticket, campaign.name, attempt.lease, campaign.timing, validity, proposer.term, deadline
         )
-        self._tenures.add(tenure)
-        self._renewals.add(tenure)
+        self.candidates.hold(tenure)
         self._turns.done(attempt.number, now, answered=True)
         if campaign.until < NEVER:
             self._timers.cancel(CampaignTimer(campaign.ticket))
@@ -480,9 +318,9 @@ class Campaigns:
             self._fail(local, other, Reason.HELD, campaign.label, "", now=now)
 
     def refused(self, node: str, message: Refused, now: float) -> None:
-        self.learn_floor(message.floor)
-        self._release_own(node, message)
-        attempt = self._attempts.get(message.candidate.attempt)
+        self.candidates.learn_floor(message.floor)
+        self.candidates.release_own(node, message)
+        attempt = self.candidates.attempts.get(message.candidate.attempt)
         if attempt is None or message.candidate != attempt.candidate:
             return
         attempt.hears(node, now)
@@ -497,35 +335,19 @@ class Campaigns:
             elif after is AfterRefusal.RAISES:
                 self._counters["raised"] += 1
                 attempt.pace.repeat_soon()
-                self._prepare(attempt, now)
+                self.candidates.prepare(attempt, now)
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused: {message.reason.name.lower()}"] += 1
         if not attempt.has_failed(now):
             if proposer.promise_lapsed(node, message):
-                self._failed(attempt, now)
+                self.candidates.fail(attempt, now)
             return
-        if not self._holder_known(attempt, now) and not self._give_way(attempt, now):
+        if not self._holder_known(attempt, now) and not self.candidates.give_way(attempt, now):
             if proposer.phase is Phase.ACCEPTING:
-                self._failed(attempt, now)
+                self.candidates.fail(attempt, now)
             elif proposer.phase is Phase.PREPARING:
-                self._wait(attempt, now)
-
-    def _wait(self, attempt: Attempt, now: float) -> None:
-        """Refused by too many: it makes room for others, and waits."""
-        self._turns.done(attempt.number, now, answered=True)
-        attempt.wait(now)
-
-    def _release_own(self, node: str, message: Refused) -> None:
-        """Where an attempt of ours that is over still stands in the way, it is released again."""
-        occupant = message.occupant
-        if occupant is None or occupant.candidate.session != self._session:
-            return
-        number = occupant.candidate.attempt
-        if number not in self._attempts and number not in self._detached:
-            self._out.send(node, Release(self._out.request(), message.name, occupant.candidate, message.term))
-
-    # Tenures
+                self.candidates.wait(attempt, now)
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now
@@ -536,29 +358,23 @@ class Campaigns:
         for tenure in moved:
             self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
-            attempt = self._attempts[tenure.candidate.attempt]
+            attempt = self.candidates.attempts[tenure.candidate.attempt]
             if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
                 attempt.send_accept([node], now)
 
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
-        """The lease is over for ever; the program is told, and the nodes."""
-        attempt = self._attempts[tenure.candidate.attempt]
+        """The lease is over for good: the nodes are sent Release, and the program is told."""
+        attempt = self.candidates.attempts[tenure.candidate.attempt]
         self._campaigns.pop(tenure.ticket, None)
-        self._end(attempt, now)
+        self.candidates.end(attempt, now)
         self._out.publish(Lost(tenure.ticket, reason))
         self._next_campaign(self._names[tenure.name], now)
 
     def released(self, node: str, message: Released, now: float) -> None:
-        self.learn_floor(message.floor)
-        self._releases.released(node, message, now)
+        self.candidates.learn_floor(message.floor)
+        self.candidates.releases.released(node, message, now)
 
     # Within
-
-    def _stop_holding(self, attempt: Attempt) -> None:
-        """From now on its lease, if it has one, counts as valid no longer."""
-        tenure = self._tenures.remove(attempt.number)
-        if tenure is not None:
-            self._renewals.remove(tenure)
 
     def _forget_if_idle(self, local: NameState) -> None:
         if local.attempt is None and not local.campaigns:

@@ -252,7 +252,7 @@ class Session:
             self._shared.recovering.pop(peer, None)
         match message:
             case Promise():
-                self._campaigns.promised(peer, message, now)
+                self._campaigns.candidates.promised(peer, message, now)
             case Accepted():
                 self._campaigns.accepted(peer, message, now, lives)
             case Refused():
@@ -468,7 +468,7 @@ class Session:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
         self._pacing.answered(node, message.request, now)
-        self._campaigns.learn_floor(message.floor)
+        self._campaigns.candidates.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._shared.recovering.pop(node, None)
         mine = self.settings
