@@ -24,12 +24,13 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.session.attempt import Attempt, AttemptTimer
+from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, NameState
+from paxlock.core.session.candidates import Candidates
 from paxlock.core.session.outbox import SessionSettings
-from paxlock.core.session.proposals import Proposals
 from paxlock.core.session.proposer import Phase, Proposer
+from paxlock.core.session.renewals import RenewTimer
 from paxlock.core.session.session import Session
-from paxlock.core.session.tenures import LapseTimer, RenewTimer, Tenure
+from paxlock.core.session.tenures import LapseTimer, Tenure
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import (
@@ -55,11 +56,22 @@ SPAN_S = TTL_S * (1.0 - DRIFT) / (1.0 + DRIFT)  #: by section 3, not by what the
 View = tuple[object, ...]
 
 
-class PlainProposals(Proposals):
+class PlainAttempt(Attempt):
     """Every Prepare is a plain one, and never queues."""
 
-    def prepares(self, attempt: Attempt, now: float, *, waits: bool) -> None:
-        super().prepares(attempt, now, waits=False)
+    __slots__ = ()
+
+    def send_prepare(self, now: float, *, waits: bool) -> None:
+        super().send_prepare(now, waits=False)
+
+
+class PlainCandidates(Candidates):
+    """Every attempt is a plain one."""
+
+    def _make(self, local: NameState, campaign: Campaign, after: Attempt | None, fresh: bool) -> Attempt:
+        attempt = super()._make(local, campaign, after, fresh)
+        attempt.__class__ = PlainAttempt
+        return attempt
 
 
 class SessionEvent(enum.Enum):
@@ -103,7 +115,7 @@ class ExploredSession:
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
         if not bounds.standing:
-            session._campaigns._proposals.__class__ = PlainProposals
+            session._campaigns.candidates.__class__ = PlainCandidates
         session._out._last_request = 0
         return made, made.happens(SessionEvent.CAMPAIGNS)
 
@@ -115,7 +127,7 @@ class ExploredSession:
     @property
     def tenure(self) -> Tenure | None:
         attempt = self.attempt
-        return None if attempt is None else self.session._campaigns._leases.tenures.get(attempt.number)
+        return None if attempt is None else self.session._campaigns.candidates.tenures.of(attempt.number)
 
     @property
     def valid(self) -> bool:
@@ -124,19 +136,19 @@ class ExploredSession:
 
     def key(self) -> tuple[tuple[object, ...], dict[str, View]]:
         """What is common to all nodes, and what is kept of each."""
-        contender, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
-        made = contender._last_attempt
+        campaigns, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
+        made, floor = campaigns.candidates._last_attempt, campaigns.candidates._floor
         common: tuple[object, ...] = (len(self.times), self.lapsed, self.aged, self.token, made)
         if attempt is None:
             # Over for good: of all the rest nothing will ever be asked.
-            rest = (self.granted, self.over, contender._floor) if made < self.bounds.attempts else ()
+            rest = (self.granted, self.over, floor) if made < self.bounds.attempts else ()
             return common + rest, dict.fromkeys(NODES, (made,))
-        common += (self.granted, self.over, contender._floor)
+        common += (self.granted, self.over, floor)
         proposer = attempt.proposer
         common += (
-            attempt.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
+            attempt.pace.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
             proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
-            attempt.repairs_left if self.bounds.renews else 0,
+            tenure.repairs_left if tenure is not None and self.bounds.renews else 1,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),
         )  # fmt: skip
         held = tenure.validity.sent if tenure is not None else {}
@@ -180,7 +192,7 @@ class ExploredSession:
         found = [SessionEvent.LAPSES] if self.lapsed < len(self.times) else []
         attempt = self.attempt
         if attempt is None:
-            if self.session._campaigns._last_attempt < self.bounds.attempts:
+            if self.session._campaigns.candidates._last_attempt < self.bounds.attempts:
                 found.append(SessionEvent.CAMPAIGNS)
             return found
         found.append(SessionEvent.ENDS)
@@ -210,7 +222,7 @@ class ExploredSession:
 
     def happens(self, event: SessionEvent) -> list[tuple[str, Message]]:
         """Let the event happen; gives what is sent, and to which node."""
-        contender, attempt = self.session._campaigns, self.attempt
+        campaigns, attempt = self.session._campaigns, self.attempt
         was_valid = self.valid
         self.now += STEP_S
         self._set_age()
@@ -228,16 +240,16 @@ class ExploredSession:
                 timing = Timing.for_ttl(TTL_S, max_ttl=TTL_S, drift=DRIFT)
                 # Without a margin the code is held to the exact moment; it may renew whenever it likes.
                 timing = attrs.evolve(timing, margin=0.0, renew=STEP_S / 2)
-                self.ticket = contender.campaign(NAME, timing, now=self.now, wait=None, label="", data=b"")
+                self.ticket = campaigns.campaign(NAME, timing, now=self.now, wait=None, label="", data=b"")
             case SessionEvent.ENDS:
-                contender.release(self.ticket, self.now)
+                campaigns.release(self.ticket, self.now)
             case SessionEvent.RENEWS:
-                contender.due(RenewTimer(round(TTL_S * 1000)), self.now)
+                campaigns.due(RenewTimer(round(TTL_S * 1000)), self.now)
             case SessionEvent.REPEATS | SessionEvent.LOSES_PATIENCE:
                 assert attempt is not None
                 if event is SessionEvent.LOSES_PATIENCE:
                     attempt.proposer.started = self.now - PATIENCE_S
-                contender.due(AttemptTimer(attempt.number), self.now)
+                campaigns.due(AttemptTimer(attempt.number), self.now)
         return self._sent(was_valid)
 
     def takes(self, message: Message, node: str) -> list[tuple[str, Message]]:
@@ -268,7 +280,7 @@ class ExploredSession:
         self._check(was_valid, [message for _, message in sends])
         if len(self.times) > self.bounds.sendings:
             raise OutOfBounds
-        if self.session._campaigns._last_attempt > self.bounds.attempts:
+        if self.session._campaigns.candidates._last_attempt > self.bounds.attempts:
             raise OutOfBounds
         attempt = self.attempt
         if attempt is not None and attempt.proposer.at_least > self.bounds.max_term:
@@ -306,8 +318,8 @@ class ExploredSession:
         for key in [key for key in timers._at if not isinstance(key, LapseTimer)]:
             timers.cancel(key)
         timers._heap = [entry for entry in timers._heap if timers._at.get(entry[2]) == entry[0]]
-        contender, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
-        contender._releases.clear()  # a Release once sent may be delivered at any time, and again
+        campaigns, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
+        campaigns.candidates.releases.clear()  # a Release once sent may be delivered at any time, and again
         self.session._out._last_request = 0 if attempt is None else attempt.proposer.request
         if attempt is not None:
             attempt.proposer.started = self.now

@@ -316,7 +316,7 @@ class ClientWorld:
         for query in session._queries.values():
             check(len(query.requests) <= REQUESTS_PER_QUESTION, "a question has too many numbers")
         check(len(session._timers._heap) <= 65 + 2 * len(session._timers._at), "stale timers pile up")
-        for node in session._campaigns.recovering:
+        for node in session._shared.recovering:
             check(node in NODES, "somebody who is no member sits out")
 
     def silence(self) -> None:
@@ -328,18 +328,18 @@ class ClientWorld:
             session.unwatch(number)
         for pause in (0.0, 5.0, 31.0, 31.0):
             self.pass_time(pause)
-        contender = session._campaigns
+        campaigns, candidates = session._campaigns, session._campaigns.candidates
         kept = {
             "questions": session._queries,
             "numbers of questions": session._asked,
             "watches": session._watchers,
-            "campaigns": contender._campaigns,
-            "attempts": contender._attempts,
-            "endings": contender._releases,
-            "names": contender._names,
-            "tenures": contender._leases.tenures,
-            "batches of tenures": contender._leases._batches,
-            "batches with room": contender._leases._with_room,
+            "campaigns": campaigns._campaigns,
+            "attempts": candidates.attempts,
+            "endings": candidates.releases,
+            "names": campaigns._names,
+            "tenures": len(candidates.tenures),
+            "batches of tenures": candidates._renewals._batches,
+            "batches with room": candidates._renewals._with_room,
         }
         left = [what for what, table in kept.items() if table]
         check(not left, f"a client that wants nothing still keeps {', '.join(left)}")

@@ -19,8 +19,7 @@ from paxlock.core.node import learner
 from paxlock.core.node import line as queue
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.replica import Replica
-from paxlock.core.session import proposer, queries
-from paxlock.core.session import tenures as lease_manager
+from paxlock.core.session import proposer, queries, sequence
 from paxlock.store import folder as store
 from paxlock.store import format as storeformat
 from paxlock.wire import codec, cookies, endpoint
@@ -160,7 +159,7 @@ def one_node_speaks_for_a_handle(patch: pytest.MonkeyPatch) -> None:
 
 
 def renewals_count_from_now(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lease_manager.SequenceNumbers, "sent_at", lambda self, number: self._order[-1][0] + 1.0)
+    patch.setattr(sequence.SequenceNumbers, "sent_at", lambda self, number: self._order[-1][0] + 1.0)
 
 
 def no_checksum(patch: pytest.MonkeyPatch) -> None:

@@ -203,10 +203,10 @@ def test_the_patience_of_a_release_lasts_while_others_are_heard(answers: bool) -
     cell.collect()
     begun, last = cell.now, numbered(3 * TURNS_FIRST)[-1]
     while cell.now < begun + 1.5:  # one is heard every half second
-        first = next(iter(cell.sessions["me"]._campaigns._releases._releases.values())).name
+        first = next(iter(cell.sessions["me"]._campaigns.candidates.releases._releases.values())).name
         cell.run(0.5, lost=partial(_not_about, first) if answers else lambda *_: True)
     told = {notice.ticket for notice in cell.told("me", Ended)}
     assert (tickets[-1] in told) is not answers
-    assert last in {e.name for e in cell.sessions["me"]._campaigns._releases._releases.values()}
+    assert last in {e.name for e in cell.sessions["me"]._campaigns.candidates.releases._releases.values()}
     cell.run(4.0)
     assert cell.sessions["me"].releasing == 0

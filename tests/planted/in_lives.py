@@ -41,8 +41,8 @@ IN_LIVES: tuple[Mutation, ...] = (
             Edit(
                 "session.campaigns",
                 "Campaigns.renewed",
-                "self._leases.renewed(node, message, now, lives)",
-                "self._leases.renewed(node, message, now, {node: lives.get(node, 0)})",
+                "self._tenures.renewed(node, message, now, lives)",
+                "self._tenures.renewed(node, message, now, {node: lives.get(node, 0)})",
             ),
         ),
         changes=TWINS,

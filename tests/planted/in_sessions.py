@@ -15,7 +15,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "session.campaigns",
                 "Campaigns.renewed",
-                "self._proposals.accepts(attempt, [node], now)",
+                "attempt.send_accept([node], now)",
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
@@ -27,14 +27,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "S2: a candidate that gives way goes on under the same identity",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns._give_way",
-                "self._end(attempt, now)\n"
-                "    self._new_attempt(self._names[campaign.name], campaign, now, after=attempt)\n"
+                "session.candidates",
+                "Candidates.give_way",
+                "self.end(attempt, now)\n"
+                "    self.begin(attempt.local, attempt.campaign, now, after=attempt)\n"
                 "    return True",
                 "for node in self._nodes:\n"
                 "        self._out.send(\n"
-                "            node, Release(0, campaign.name, attempt.candidate, attempt.last_term)\n"
+                "            node, Release(0, attempt.campaign.name, attempt.candidate, attempt.last_term)\n"
                 "        )\n"
                 "    return False",
             ),
@@ -63,9 +63,9 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "S4: an old number counts from the newest sending",
         (
             Edit(
-                "session.tenures",
-                "Numbers.sent_at",
-                'return self._sent.get(number, float("-inf"))',
+                "session.sequence",
+                "SequenceNumbers.sent_at",
+                "return self._sent.get(number, LONG_AGO)",
                 "return self._order[-1][0]",
             ),
         ),
@@ -78,7 +78,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (
             Edit(
                 "session.tenures",
-                "LeaseManager.renewed",
+                "Tenures.renewed",
                 "sent_at = self._numbers.sent_at(message.seq)",
                 "sent_at = now",
             ),
@@ -145,10 +145,10 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "revived",
         "section 3: a lease that has lapsed is revived by a late answer",
         (
-            Edit("session.tenures", "LeaseManager.lapse", "return tenure\n", "return None\n"),
+            Edit("session.tenures", "Tenures.lapse", "return tenure\n", "return None\n"),
             Edit(
                 "session.tenures",
-                "LeaseManager.renewed",
+                "Tenures.renewed",
                 "tenure is None or tenure.lapsed(now)",
                 "tenure is None",
             ),
@@ -222,7 +222,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "split-by-old-news",
         "section 5: what was said of a holder before it left makes a split of the votes",
-        (Edit("session.proposer", "Proposer._left", "if occupant is None or", "if True or"),),
+        (Edit("session.refusals", "Refusals.drop_departed", "if occupant is None or", "if True or"),),
         test="tests/paper/test_section_5_standing.py::test_l2_it_withdraws_once_the_holder_is_named_again",
     ),
     Mutation(
@@ -328,8 +328,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "section 3: the holder counts from a moment after the sending",
         (
             Edit(
-                "session.tenures",
-                "Numbers.next",
+                "session.sequence",
+                "SequenceNumbers.next",
                 "self._sent[self._last] = now",
                 "self._sent[self._last] = now + 0.002",
             ),
@@ -353,14 +353,21 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "term-never-raised",
         "L3: a holder whose term is stale at a node does not go to a higher one",
-        (Edit("session.campaigns", "Campaigns._refused_to_holder", "tenure.may_raise(now)", "False"),),
+        (Edit("session.tenures", "Tenures.refused", "tenure.may_raise(now)", "False"),),
         seed=1,
         changes=ROLLING,
     ),
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (Edit("session.proposer", "Proposer.lease_targets", "if len(nodes) >= self.quorum", "if False"),),
+        (
+            Edit(
+                "session.refusals",
+                "Refusals.where_held_at_quorum",
+                "if len(nodes) >= self._quorum",
+                "if False",
+            ),
+        ),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
@@ -380,7 +387,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "terms-below-the-token",
         "S3: an acknowledgement in a term below the token counts",
-        (Edit("session.tenures", "LeaseManager.renewed", "lease_term < tenure.token", "False"),),
+        (Edit("session.tenures", "Tenures.renewed", "lease_term < tenure.token", "False"),),
         test="tests/paper/test_section_3_proposer.py"
         "::test_s3_answers_of_terms_from_the_token_on_count_together_and_lower_ones_never",
     ),
@@ -400,7 +407,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "renewal-of-anothers-lease",
         "S4: the renewal of another session's handle counts for an own attempt of the same number",
-        (Edit("session.tenures", "LeaseManager.renewed", " or message.session != self._session", ""),),
+        (Edit("session.tenures", "Tenures.renewed", " or message.session != self._session", ""),),
         seed=4,
         changes={**CALM, "clients": 5, "names": 8, "detached": 0.4, "hold_for_ever": 0.5, "faulty_for": 1.0},
     ),
@@ -416,9 +423,9 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "L2: a candidate forgets where its standing Prepare may stand in the way",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns._attempt_due",
-                "proposer.occupies.update(proposer.unanswered())",
+                "session.proposer",
+                "Proposer.occupy_unanswered",
+                "self.occupies.update(self.unanswered())",
                 "pass",
             ),
         ),
@@ -436,15 +443,19 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "ages-compared-exactly",
         "L2: each of two candidates leaves it to the other to withdraw",
-        (Edit("session.proposer", "Proposer.must_withdraw", "age + longer / 2.0", "age + longer"),),
+        (
+            Edit(
+                "session.refusals", "Refusals.must_withdraw", "age + rival.window / 2.0", "age + rival.window"
+            ),
+        ),
         test="tests/unit/test_proposer.py::test_of_two_that_split_the_votes_one_withdraws_however_far_apart",
     ),
     Mutation(
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
         (
-            Edit("session.proposals", "Proposals.prepares", "proposer.unheard_or_leased()", "self._nodes"),
-            Edit("session.proposals", "Proposals.prepares", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
+            Edit("session.attempt", "Attempt.send_prepare", "proposer.unheard_or_leased()", "proposer.nodes"),
+            Edit("session.attempt", "Attempt.send_prepare", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
         ),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_nobody_stands_in_line_at_a_node_that_the_holder_lacks",
@@ -452,7 +463,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "split-of-different-moments",
         "L2: holders that were named at different moments pass for split votes",
-        (Edit("session.proposer", "Proposer.must_withdraw", "no.again for", "True for"),),
+        (Edit("session.refusals", "Refusals.must_withdraw", "no.again for", "True for"),),
         test="tests/paper/test_section_5_split_votes.py"
         "::test_l2_holders_named_at_different_moments_are_no_split",
     ),

@@ -14,13 +14,13 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "gives-up-at-the-first-refusal",
         "section 5: a try ends as held because one node names somebody that holds",
-        (Edit("session.proposer", "Proposer.holder", "len(occupants) >= self.quorum and", ""),),
+        (Edit("session.refusals", "Refusals.holder", "len(occupants) >= self._quorum and", ""),),
         test=KNOWN,
     ),
     Mutation(
         "held-by-whom-it-is-promised",
         "section 5: who is promised the name, or stands first in line, passes for the holder",
-        (Edit("session.proposer", "Proposer.holder", "occupant.occupancy is Occupancy.HELD and", ""),),
+        (Edit("session.refusals", "Refusals._holders", " and occupant.occupancy is Occupancy.HELD", ""),),
         test=KNOWN,
     ),
     Mutation(
@@ -28,8 +28,8 @@ IN_TRIES: tuple[Mutation, ...] = (
         "section 5: who has taken a quorum, each node at its own moment, passes for the holder",
         (
             Edit(
-                "session.proposer",
-                "Proposer.holder",
+                "session.refusals",
+                "Refusals.holder",
                 " and any(occupant.confirmed for occupant in occupants)",
                 "",
             ),
@@ -75,7 +75,7 @@ IN_TRIES: tuple[Mutation, ...] = (
             Edit(
                 "session.campaigns",
                 "Campaigns.campaign",
-                "local.attempt is not None and local.attempt.number in self._leases.tenures",
+                "local.attempt is not None and self._tenures.holds(local.attempt.number)",
                 "local.attempt is not None",
             ),
         ),
@@ -102,8 +102,8 @@ IN_TRIES: tuple[Mutation, ...] = (
         "section 5: those that try once stand in line where the name is held",
         (
             Edit(
-                "session.proposals",
-                "Proposals.prepares",
+                "session.attempt",
+                "Attempt.send_prepare",
                 "waits and (not campaign.once or bool(proposer.promises))",
                 "waits",
             ),
@@ -115,9 +115,9 @@ IN_TRIES: tuple[Mutation, ...] = (
         "L2: one that tries once keeps its vote, though nobody else sees that it should give way",
         (
             Edit(
-                "session.proposer",
-                "Proposer.must_withdraw",
-                "if occupants and now >= self.asked_at + patience:",
+                "session.refusals",
+                "Refusals.must_withdraw",
+                "if rivals and now >= patient_until:",
                 "if False:",
             ),
         ),
@@ -126,7 +126,7 @@ IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
         "no-quorum-though-it-answers",
         "section 5: a try that a quorum answers is over after one second, whether a holder is known or not",
-        (Edit("session.campaigns", "Campaigns._campaign_due", "< self._quorum", "< NEVER"),),
+        (Edit("session.attempt", "Attempt.patience_of_try", "< self.shared.quorum", '< float("inf")'),),
         test=f"{TESTS}test_s5_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own",
     ),
     Mutation(

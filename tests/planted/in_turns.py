@@ -54,9 +54,9 @@ IN_TURNS: tuple[Mutation, ...] = (
         "L7: another attempt is made while the Release of the one before waits for its turn",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns._prepare",
-                "self._releases.hasten(attempt.campaign.name, now)",
+                "session.candidates",
+                "Candidates.prepare",
+                "self.releases.hasten(attempt.campaign.name, now)",
                 "pass",
             ),
         ),

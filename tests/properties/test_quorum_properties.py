@@ -13,7 +13,8 @@ from paxlock.core.lease import Candidate, Validity
 from paxlock.core.messages import RefusalReason, Refused
 from paxlock.core.node.line import LAPSE_REFRESHES, Line
 from paxlock.core.quorum import blocking, majority
-from paxlock.core.session.proposer import LONG_AGO, Phase, Proposer
+from paxlock.core.session.pacing import LONG_AGO
+from paxlock.core.session.proposer import Phase, Proposer
 
 NODES = "abcdefg"
 CANDIDATE = Candidate(b"c" * 16, 1)

@@ -9,7 +9,7 @@ from typing import Any
 from paxlock.core.node import acceptor, recovery, replica
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node import line as queue
-from paxlock.core.session import tenures as lease_manager
+from paxlock.core.session import renewals
 from paxlock.simulator.scenario import Scenario
 from paxlock.wire import endpoint
 
@@ -22,7 +22,7 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
     reached, a full line, sessions and names that are forgotten.
     """
     changed: tuple[tuple[Any, str, float], ...] = (
-        (lease_manager, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
+        (renewals, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
         (acceptor, "CEILING_STEP_TERMS", scenario.ceiling_step),
         (recovery, "CEILING_STEP_TERMS", scenario.ceiling_step),
         (forgetting, "TOMBSTONE_S", scenario.tombstone),

@@ -1,35 +1,51 @@
-"""What a session keeps of one campaign for a name, and of the attempts made for it."""
+"""One candidate: its states, its moves, and what it says (protocol.md sections 3 and 5).
+
+                     .-- a quorum accepted in one term, while it stood in line --.
+                     |                                                           v
+    its turn --> PREPARING --- a quorum promised, or accepted ---> ACCEPTING --> CHOSEN: a tenure
+                 ^  ^  |                                              |          (tenures.py)
+    after a      |  '--' refused: waits, or stands in line            |
+    pause, in a  |                                                    |
+    higher term  |                                                    |
+              BACKING_OFF <--- refused by too many, or no answer -----'
+
+    from every state --- gives way (rules L2, L3), its time is over, cancelled, lapsed ---> over: Release
+
+The successor of a candidate that gave way begins in BACKING_OFF.
+PREPARING sends Prepare, or StandingPrepare with the lease; ACCEPTING sends Accept; CHOSEN sends Commit. The
+states are those of its proposer, which counts the votes. Release is in releases.py.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing
-from paxlock.core.messages import Occupancy, Occupant
-from paxlock.core.session.pacing import HEARD_OF_LATE_S
-from paxlock.core.session.proposer import Proposer
+from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
+from paxlock.core.quorum import blocking
+from paxlock.core.session.pacing import (
+    HEARD_OF_LATE_S,
+    ONE_TRY_MAX_ROUND_TRIPS,
+    ONE_TRY_MAX_S,
+    ONE_TRY_ROUND_TRIPS,
+    ONE_TRY_S,
+    AttemptPacing,
+)
+from paxlock.core.session.proposer import Phase, Proposer
+from paxlock.core.session.shared import Shared
 from paxlock.errors import Reason
 
 __all__ = ["Attempt", "AttemptTimer", "Campaign", "CampaignTimer", "NameState"]
 
-NEVER = float("inf")
-REFRESH_UNKNOWN_S = 0.1
-REFRESH_MIN_S = 0.01
-REFRESH_MAX_S = 1.0
-REFRESH_NEAR_END_S = 0.05
-REFRESH_DIVISOR = 20
-ONE_TRY_S = 1.0  #: how long a campaign that tries once waits for a quorum's answers
-ONE_TRY_MAX_S = 5.0  #: and, where a quorum answers, for a holder to become known
-ONE_TRY_ROUND_TRIPS = 4.0  #: or so many round trips, where that is longer,
-ONE_TRY_MAX_ROUND_TRIPS = 20.0  #: and so many
 NOBODY_YET = "several want it at this moment and nobody is known to hold it yet: try again"
 
 
 class AttemptTimer(NamedTuple):
-    """Something of this attempt wants repeating."""
+    """This attempt has something to repeat."""
 
     attempt: int
     kind: str = "attempt"  #: timers are compared as tuples, so that setting one costs little
@@ -67,18 +83,14 @@ class Campaign:
 class Attempt:
     """One candidate: from its first Prepare to its Release."""
 
+    local: NameState
     campaign: Campaign
     lease: Lease
     proposer: Proposer
-    eager: bool  #: whether a Prepare carries the lease before anything was refused
-    retry: float  #: until the next repetition in this phase
-    backoff: float  #: until the next term, after one has failed
-    refresh: float = REFRESH_UNKNOWN_S  #: what the next Prepare will state
-    stated: float = REFRESH_UNKNOWN_S  #: what the last one stated
-    queues: bool = False  #: whether the last Prepare asked for a place in line
+    shared: Shared
+    pace: AttemptPacing
     fresh: bool = True  #: the first one of its campaign: while it waits for its turn, no node knows of it
-    repairs_left: int = 1
-    window: float = 0.0  #: the longest that it has stated: what others may go by (rule L2)
+    queues: bool = False  #: whether the last Prepare asked for a place in line
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)
     candidate: Candidate = attrs.field(init=False)
@@ -88,48 +100,207 @@ class Attempt:
         self.candidate = self.lease.candidate
         self.number = self.candidate.attempt
 
+    # Moves
+
+    def prepare(self, at_least: int, now: float, *, waits: bool) -> None:
+        """Phase 1, in a term not below ``at_least`` (section 3, step 1)."""
+        self.proposer.prepare(at_least, self.shared.out.request(), now)
+        self.asked_at = now
+        self.send_prepare(now, waits=waits)
+        self.shared.timers.add(now + self.pace.interval(), AttemptTimer(self.number))
+
+    def accept(self, now: float) -> None:
+        """Phase 2, to all nodes, also to those that promised less (section 3, step 2). A standing accept in
+        this very term is an answer already.
+        """
+        self.proposer.accept(self.shared.out.request(), now, since=now - self.campaign.timing.fresh)
+        self.asked_at = now
+        self.pace.begin_phase()
+        self.send_accept(self.proposer.unanswered(), now)
+        self.wake_at(now + self.pace.interval())
+
+    def back_off(self, now: float) -> None:
+        """This term is not tried again: a higher one is, or the line (section 3, step 4)."""
+        self.proposer.back_off()
+        self.wake_at(now + self.pace.back_off())
+
+    def wait(self, now: float) -> None:
+        """Refused by too many, and nobody to give way to: ask again later.
+
+        One that tries once is in a hurry: soon there is a holder, or it is the holder itself. With a vote it
+        stands in line for the others at once. Without one it keeps out of the way for a while.
+        """
+        pace, proposer = self.pace, self.proposer
+        if not self.campaign.once:
+            pace.wait_in_line(proposer.refusals.occupants(), proposer.quorum)
+            pause = pace.interval()
+        else:
+            pace.begin_phase()
+            if not proposer.promises:
+                pause = pace.pause_of_try(now - proposer.asked_at)
+            else:
+                pause = pace.retry if self.queues else 0.0
+        self.wake_at(now + pause)
+
+    def repeat(self, now: float, longest: float) -> None:
+        """Ask again the nodes that have not answered; in phase 1 without a blocking set of refusals no later
+        than after ``longest``.
+        """
+        proposer, pace = self.proposer, self.pace
+        if proposer.phase is Phase.PREPARING:
+            if self.stands_in_line:
+                pace.wait_in_line(proposer.refusals.occupants(), proposer.quorum)
+            else:
+                pace.slow_down_unrefused(longest)
+            self.send_prepare(now, waits=True)
+        else:
+            self.send_accept(proposer.unanswered(), now)
+            pace.slow_down()
+        again = now + pace.interval()
+        if proposer.phase is Phase.ACCEPTING:
+            # What has failed by silence is to be seen then, not as late as the next repetition would be.
+            for node in proposer.unanswered():
+                given_up = proposer.started + pace.patience_with(node)
+                again = min(again, given_up) if now < given_up else again
+        self.shared.timers.add(again, AttemptTimer(self.number))
+
+    def repeat_soon(self, now: float) -> None:
+        """One node has pushed its answer: the pushes of the others may be lost."""
+        self.pace.repeat_soon()
+        self.shared.timers.add(now + self.pace.interval(), AttemptTimer(self.number))
+
+    def wake_at(self, when: float) -> None:
+        """Look again then, and no sooner."""
+        self.shared.timers.cancel(AttemptTimer(self.number))
+        self.shared.timers.add(when, AttemptTimer(self.number))
+
+    # What it knows
+
+    @property
+    def stands_in_line(self) -> bool:
+        """Whether it waits for others to let go: a blocking set has refused, and it tries more than once."""
+        proposer = self.proposer
+        return (
+            proposer.phase is Phase.PREPARING
+            and len(proposer.refusals) >= blocking(len(proposer.nodes))
+            and not self.campaign.once
+        )
+
+    def has_failed(self, now: float) -> bool:
+        """Whether too many nodes have refused in this term. Nodes that sit out, or have not answered this
+        phase for longer than its patience, count as no.
+        """
+        proposer, waited = self.proposer, now - self.proposer.started
+        silent = {node for node, until in self.shared.recovering.items() if now < until}
+        if waited >= self.pace.session.patience_least:
+            silent.update(n for n in proposer.unanswered() if waited >= self.pace.patience_with(n))
+        if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
+            return False  # the usual case, at once
+        return proposer.failed(frozenset(silent))
+
+    def must_give_way(self, now: float) -> bool:
+        """Whether it must give way to another candidate where votes are split (rule L2), or give back a
+        minority that another one, which has a quorum, lacks (rule L3). Asked where it has failed.
+        """
+        age, pace = self.campaign.age(now), self.pace
+        return (
+            self.proposer.must_withdraw(age=age, window=pace.rivals_window, now=now, patience=pace.patience)
+            or self.proposer.holds_useless_minority()
+        )
+
     @property
     def last_term(self) -> int:
         """The highest term that this candidate has used."""
         return max(self.proposer.used, *self.proposer.promises.values(), 0)
 
+    def hears(self, node: str, now: float) -> None:
+        """A node has answered."""
+        self.heard[node] = self.shared.pacing.heard[node] = now
+
+    def measures(self, node: str, request: int, now: float) -> None:
+        """A node's first answer to what was asked once tells how long it takes (Karn's rule)."""
+        proposer = self.proposer
+        if self.asked_at is None or request != proposer.request:
+            return
+        if node not in proposer.promises and node not in proposer.refusals:
+            self.shared.pacing.round_trips.measured(node, now - self.asked_at)
+
     def heard_since(self, since: float) -> int:
         """How many nodes have answered from then on."""
         return sum(at >= since for at in self.heard.values())
 
-    def occupants(self) -> list[Occupant]:
-        refusals = self.proposer.refusals.values()
-        return [refusal.occupant for refusal in refusals if refusal.occupant is not None]
-
-    def next_refresh(self, soon: float) -> float:
-        """How long until the next refresh, from what is known of the holder (section 5): ``soon``, where
-        nobody is with a quorum.
-
-        The next one comes within what was stated in the last, so that the place in line does not lapse.
+    def patience_of_try(self, since: float) -> float:
+        """For how long a campaign that tries once, wanted ``since`` then, waits for an outcome: longer where
+        a quorum answers, to hear of a holder.
         """
-        occupants = self.occupants()
-        holders = [o for o in occupants if o.occupancy is Occupancy.HELD]
-        with_one = Counter(o.candidate for o in occupants)
-        if occupants and max(with_one.values()) < self.proposer.quorum:
-            self.refresh = REFRESH_UNKNOWN_S
-            return min(self.stated, self.refresh, soon)
-        if not holders:
-            self.refresh = REFRESH_UNKNOWN_S
-            return min(self.stated, self.refresh)
-        ttl = max(o.ttl_ms for o in holders) / 1000.0
-        left = max(o.remaining_ms for o in holders) / 1000.0
-        self.refresh = max(REFRESH_MIN_S, min(REFRESH_MAX_S, ttl / REFRESH_DIVISOR))
-        return min(self.stated, self.refresh, max(REFRESH_NEAR_END_S, left))
+        usual = self.shared.pacing.round_trips.timeout(0.0)
+        if self.heard_since(since) < self.shared.quorum:
+            return max(ONE_TRY_S, ONE_TRY_ROUND_TRIPS * usual)
+        return max(ONE_TRY_MAX_S, ONE_TRY_MAX_ROUND_TRIPS * usual)
 
-    def failure_reason(self, quorum: int, now: float) -> tuple[Reason, str | None, str]:
+    def failure_reason(self, now: float) -> tuple[Reason, str | None, str]:
         """The reason to give where this attempt is given up: (reason, the holder's label, detail)."""
-        heard = [node for node, at in self.heard.items() if now - at < max(HEARD_OF_LATE_S, 3 * self.refresh)]
-        if len(heard) < quorum:
-            return Reason.NO_QUORUM, None, f"{len(heard)} of {len(self.proposer.nodes)} nodes answered"
-        holder = self.proposer.holder()
+        recent = max(HEARD_OF_LATE_S, 3 * self.pace.refresh)
+        heard = sum(now - at < recent for at in self.heard.values())
+        if heard < self.shared.quorum:
+            return Reason.NO_QUORUM, None, f"{heard} of {len(self.proposer.nodes)} nodes answered"
+        holder = self.proposer.refusals.holder()
         if holder is None:
             return Reason.CONTENDED, None, NOBODY_YET
         return Reason.HELD, holder.label, ""
+
+    # What it says. Each sending carries a new number, so that it counts from its own time (rule S4)
+
+    def send_prepare(self, now: float, *, waits: bool) -> None:
+        """Send Prepare to all nodes. A candidate that waits attaches its lease, once a node has refused, for
+        the nodes that may accept it (section 5). A node that lacks the lease of a holder with a quorum gets a
+        plain Prepare that does not queue, and nothing once it has answered: if it were promised to one waiter
+        after another, the holder could never win it back (L3).
+
+        One that tries once stands in line only while a node supports it: so there are never more of these in
+        line than nodes, and none where the name is held. A holder that wants a higher term never waits.
+        """
+        proposer, campaign, lease, pace = self.proposer, self.campaign, self.lease, self.pace
+        self.queues = waits and (not campaign.once or bool(proposer.promises))
+        refresh_ms = max(1, round(pace.refresh * 1000)) if self.queues else 0
+        prepare = (
+            *(proposer.request, campaign.name, proposer.at_least, proposer.candidate),
+            *(int(campaign.age(now) * 1000), refresh_ms, pace.state_window_ms(), campaign.label),
+        )
+        pace.stated = pace.refresh
+        lease_targets: Collection[str] = ()
+        if waits and (pace.eager or proposer.refusals):
+            lease_targets = proposer.lease_targets()
+        if lease_targets:
+            number = self.shared.numbers.next(now)
+            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number)
+            self.shared.out.send_all(lease_targets, standing)
+        others: Collection[str] = proposer.nodes
+        if lease_targets:
+            others = [node for node in proposer.unheard_or_leased() if node not in lease_targets]
+            prepare = (*prepare[:5], 0, *prepare[6:])
+        if others:
+            self.shared.out.send_all(others, Prepare(*prepare))
+
+    def send_accept(self, nodes: list[str], now: float) -> None:
+        """Send Accept in the proposer's term."""
+        if not nodes:
+            return
+        proposer, campaign = self.proposer, self.campaign
+        message = Accept(
+            request=proposer.request,
+            name=campaign.name,
+            term=proposer.term,
+            lease=self.lease,
+            seq=self.shared.numbers.next(now),
+            age_ms=int(campaign.age(now) * 1000),
+            window_ms=self.pace.state_window_ms(),
+        )
+        self.shared.out.send_all(nodes, message)
+
+    def send_commit(self, term: int, nodes: Iterable[str]) -> None:
+        """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`)."""
+        self.shared.out.commit(self.number, nodes, Commit(self.campaign.name, term, self.lease))
 
 
 @attrs.define(eq=False)

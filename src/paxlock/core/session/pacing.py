@@ -6,20 +6,33 @@ only: no rule of safety rests on it.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from math import ceil
 from random import Random
 
 import attrs
 
+from paxlock.core.messages import Occupancy, Occupant
 from paxlock.core.round_trips import WINDOW_MIN_S, WINDOW_ROUND_TRIPS, RoundTrips
 
 __all__ = [
     "HEARD_OF_LATE_S",
+    "LONG_AGO",
+    "NEVER",
+    "ONE_TRY_MAX_ROUND_TRIPS",
+    "ONE_TRY_MAX_S",
+    "ONE_TRY_ROUND_TRIPS",
+    "ONE_TRY_S",
     "PATIENCE_WINDOWS",
     "RETRY_MAX_S",
     "WITHDRAWN_MAX_WINDOWS",
+    "AttemptPacing",
     "Pacing",
 ]
 
+NEVER = float("inf")
+LONG_AGO = float("-inf")
 RETRY_MIN_S = 0.004
 RETRY_MAX_S = 0.5
 REPAIR_FIRST_MIN_S = 0.06
@@ -33,6 +46,15 @@ HEARD_OF_LATE_S = 2.0
 SILENT_RETRY_MIN_S = 0.064  #: what a busy cell is given
 SILENT_RETRY_SHARE = 0.125
 SILENT_RETRY_EACH_S = 0.001
+REFRESH_UNKNOWN_S = 0.1  #: how often a place in line is refreshed while no holder is known
+REFRESH_MIN_S = 0.01
+REFRESH_MAX_S = 1.0
+REFRESH_NEAR_END_S = 0.05
+REFRESH_DIVISOR = 20  #: with a holder: this part of its ttl
+ONE_TRY_S = 1.0  #: how long a campaign that tries once waits for a quorum's answers
+ONE_TRY_MAX_S = 5.0  #: and, where a quorum answers, for a holder to become known
+ONE_TRY_ROUND_TRIPS = 4.0  #: or so many round trips, where that is longer,
+ONE_TRY_MAX_ROUND_TRIPS = 20.0  #: and so many
 ASKED_MAX = 1024  #: questions whose sending is remembered
 
 
@@ -100,7 +122,7 @@ class Pacing:
     def heard_by(self, quorum: int) -> float:
         """Since when a quorum has been heard: the time at which the last one of it was; -inf if never."""
         times = sorted(self.heard.values(), reverse=True)
-        return times[quorum - 1] if len(times) >= quorum else float("-inf")
+        return times[quorum - 1] if len(times) >= quorum else LONG_AGO
 
     def retry_first(self) -> float:
         """The first repetition: once answers have nearly always come, so that a busy cell is not asked
@@ -132,3 +154,106 @@ class Pacing:
     def jitter(self, interval: float) -> float:
         """Never later than the interval: a place in line lapses by what was stated."""
         return interval * self.rng.uniform(0.75, 1.0)
+
+
+@attrs.define(eq=False)
+class AttemptPacing:
+    """How long one attempt waits, in seconds. One whose campaign tries once (``tries``) is in a hurry."""
+
+    session: Pacing
+    tries: bool
+    eager: bool  #: whether a Prepare carries the lease before anything was refused
+    retry: float = attrs.field(init=False)  #: until the next repetition in this phase
+    backoff: float = attrs.field(init=False)  #: until the next term, after one has failed
+    refresh: float = REFRESH_UNKNOWN_S  #: within what time a Prepare says that it will be repeated
+    stated: float = REFRESH_UNKNOWN_S  #: what the last Prepare said
+    window: float = 0.0  #: the longest window that it has stated: what others may go by (rule L2)
+
+    def __attrs_post_init__(self) -> None:
+        self.retry = self.backoff = self._first()
+
+    def _first(self) -> float:
+        return self.session.retry_of_try() if self.tries else self.session.retry_first()
+
+    def begin_phase(self) -> None:
+        self.retry = self._first()
+
+    def repeat_soon(self) -> None:
+        """Something has changed: as at the start of a phase, and of one that tries once no later."""
+        self.retry = self.session.retry_first()
+
+    def slow_down(self) -> None:
+        """Repeat more and more rarely."""
+        self.retry = min(self.retry * 2.0, RETRY_MAX_S)
+
+    def slow_down_unrefused(self, longest: float) -> None:
+        """The same in phase 1, without a blocking set of refusals."""
+        self.retry = min(self.retry * 2.0, longest)
+        # The retry interval has grown past the patience: answers are being lost, votes are not split.
+        # Attach the lease again.
+        self.eager |= self.retry > self.session.patience
+        # The place in line, where there is one, lapses by what is stated.
+        self.refresh = max(self.refresh, self.retry)
+
+    def wait_in_line(self, occupants: Iterable[Occupant], quorum: int) -> None:
+        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum. The next
+        Prepare comes within what the last one stated, so that the place in line does not lapse.
+        """
+        named: Counter[object] = Counter()
+        holders: list[Occupant] = []
+        for occupant in occupants:
+            named[occupant.candidate] += 1
+            if occupant.occupancy is Occupancy.HELD:
+                holders.append(occupant)
+        self.refresh = REFRESH_UNKNOWN_S
+        latest = NEVER
+        if named and max(named.values()) < quorum:
+            latest = self.session.retry_first()
+        elif holders:
+            ttl = max(o.ttl_ms for o in holders) / 1000.0
+            left = max(o.remaining_ms for o in holders) / 1000.0
+            self.refresh = max(REFRESH_MIN_S, min(REFRESH_MAX_S, ttl / REFRESH_DIVISOR))
+            latest = max(REFRESH_NEAR_END_S, left)
+        self.retry = min(self.stated, self.refresh, latest)
+
+    def interval(self) -> float:
+        """Until the next repetition, jittered."""
+        return self.session.jitter(self.retry)
+
+    def back_off(self) -> float:
+        """The pause after a term has failed; the next one is longer."""
+        pause = self.session.rng.uniform(0.25, 1.0) * self.backoff
+        self.repeat_soon()
+        self.backoff = min(self.backoff * 2.0, RETRY_MAX_S)
+        return pause
+
+    def pause_after(self, withdrawn: AttemptPacing) -> float:
+        """The pause of the attempt that follows one that gave way."""
+        longest = self.session.window_of_try if self.tries else self.session.withdrawn_longest
+        self.backoff = min(withdrawn.backoff * 2.0, longest)
+        return self.session.rng.uniform(0.5, 1.0) * self.backoff
+
+    def pause_of_try(self, waited: float) -> float:
+        """The pause of one that tries once and has no vote: it keeps out of the way of the others."""
+        longer = min(waited / 2.0, RETRY_MAX_S)
+        return self.session.rng.uniform(1.0, 2.0) * max(self.retry, longer)
+
+    @property
+    def patience(self) -> float | None:
+        """After how long one that tries once gives way to anybody; None for the others."""
+        return self.session.patience_of_try(ONE_TRY_S) if self.tries else None
+
+    def patience_with(self, node: str) -> float:
+        """How long a phase waits for the answer of a node: what has not come by then counts as no."""
+        return self.session.patience_of_try(ONE_TRY_S) if self.tries else self.session.patience_with(node)
+
+    @property
+    def rivals_window(self) -> float:
+        """By how much the ages of others may seem wrong (rule L2)."""
+        return max(self.window, self.session.window_of_try if self.tries else self.session.window)
+
+    def state_window_ms(self) -> int:
+        """The window to state now, by the round trips as they are measured now."""
+        window = self.session.window
+        self.window = max(self.window, window)
+        return ceil(window * 1000.0)

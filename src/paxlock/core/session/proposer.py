@@ -13,7 +13,6 @@ counted by node id, not by message (rule S10).
 from __future__ import annotations
 
 import enum
-from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -21,19 +20,16 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives, outlived
-from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
+from paxlock.core.messages import RefusalReason, Refused
 from paxlock.core.quorum import blocking, majority
-from paxlock.core.value import value
+from paxlock.core.session.pacing import LONG_AGO, NEVER
+from paxlock.core.session.refusals import Refusals
 
-__all__ = ["LONG_AGO", "Phase", "Proposer", "Refusal", "Taken"]
+__all__ = ["Phase", "Proposer", "Taken"]
 
 
 # Refusals by which a node says that it neither holds this candidate's lease nor is promised to it.
 _ELSEWHERE = (RefusalReason.HELD, RefusalReason.PROMISED, RefusalReason.QUEUED, RefusalReason.ENDED)
-
-
-LONG_AGO = float("-inf")
-NEVER = float("inf")
 
 
 class Phase(enum.Enum):
@@ -41,16 +37,6 @@ class Phase(enum.Enum):
     PREPARING = enum.auto()
     ACCEPTING = enum.auto()
     CHOSEN = enum.auto()
-
-
-@value
-class Refusal:
-    """A node's no, and when it was heard; ``again`` where it named the same occupant the time before."""
-
-    reason: RefusalReason
-    occupant: Occupant | None
-    heard_at: float
-    again: bool = False
 
 
 class Taken(NamedTuple):
@@ -85,12 +71,13 @@ class Proposer:
     taken: dict[str, Taken] = attrs.field(factory=dict)
     took_at: float = LONG_AGO  #: when the last acceptance was heard
     leased: set[str] = attrs.field(factory=set)  #: nodes that hold the lease by an answer that was lost
-    refusals: dict[str, Refusal] = attrs.field(factory=dict)
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
     quorum: int = attrs.field(init=False)
+    refusals: Refusals = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.quorum = majority(len(self.nodes))
+        self.refusals = Refusals(self.candidate, self.quorum)
 
     def prepare(self, at_least: int, request: int, now: float) -> None:
         """Begin phase 1. ``at_least`` and the request number stay as they are in its repetitions."""
@@ -118,21 +105,9 @@ class Proposer:
             self.leased.add(node)
             self.took_at = now
         refusal = self.refusals.pop(node, None)
-        if refusal is not None:
-            self._left(refusal.occupant, now)
+        if refusal is not None and self.refusals.drop_departed(refusal):
+            self.started = now  # the other nodes have the patience of a new phase to say no again
         return self.may_accept
-
-    def _left(self, occupant: Occupant | None, now: float) -> None:
-        """A node is with this candidate where it named a holder before: what others said of that holder
-        counts no more until they say it again, for which they have as long as at the start of a phase (L2).
-        """
-        if occupant is None or occupant.occupancy is not Occupancy.HELD:
-            return
-        for node, refusal in list(self.refusals.items()):
-            other = refusal.occupant
-            if other is not None and other.candidate == occupant.candidate:
-                del self.refusals[node]
-                self.started = now
 
     @property
     def may_accept(self) -> bool:
@@ -188,8 +163,8 @@ class Proposer:
         self.occupies.add(node)
         if self.phase is Phase.PREPARING:
             self.promises[node] = term
-            if refusal is not None:
-                self._left(refusal.occupant, now)
+            if refusal is not None and self.refusals.drop_departed(refusal):
+                self.started = now
         else:
             since = LONG_AGO
         together = 0
@@ -236,10 +211,15 @@ class Proposer:
         self.leased.discard(node)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)
-        before, occupant = self.refusals.get(node), message.occupant
-        named = before.occupant if before is not None else None
-        again = named is not None and occupant is not None and named.candidate == occupant.candidate
-        self.refusals[node] = Refusal(message.reason, occupant, now, again)
+        self.refusals.note(node, message, now)
+
+    def back_off(self) -> None:
+        """Give up this term; ``prepare`` begins the next one."""
+        self.phase = Phase.BACKING_OFF
+
+    def occupy_unanswered(self) -> None:
+        """The nodes that have not answered may have taken what they were sent."""
+        self.occupies.update(self.unanswered())
 
     def stay(self, term: int) -> None:
         """A holder gives up the attempt at a higher term and stays in the one that was chosen (rule L3)."""
@@ -283,89 +263,30 @@ class Proposer:
         return stale and self.phase is Phase.ACCEPTING and node in self.refusals
 
     def lease_targets(self) -> Collection[str]:
-        """Where to send the lease along with a refresh: everywhere, but while one candidate holds at a quorum
-        only where it does. A node that lacks its lease must be free for it to come back (rule L3).
+        """The nodes that get the lease along with a repeated Prepare: all, but while one candidate holds at a
+        quorum only those that hold its lease. A node that lacks it must be free for it to come back (L3).
         """
-        held: dict[Candidate, list[str]] = {}
-        for node, refusal in self.refusals.items():
-            if refusal.occupant is not None and refusal.occupant.occupancy is Occupancy.HELD:
-                held.setdefault(refusal.occupant.candidate, []).append(node)
-        return next((nodes for nodes in held.values() if len(nodes) >= self.quorum), self.nodes)
-
-    def holder(self, since: float = LONG_AGO) -> Occupant | None:
-        """Who holds the name, so far as that is known: whom a quorum names as holding, in answers heard from
-        ``since`` on, and at least one of these nodes by the holder's own word (section 5).
-
-        A lease that a quorum took, each node at a moment of its own, may still come to nothing; even one that
-        was chosen, while its candidate does not know.
-        """
-        named: dict[Candidate, list[Occupant]] = {}
-        for refusal in self.refusals.values():
-            occupant = refusal.occupant
-            if occupant is not None and occupant.occupancy is Occupancy.HELD and refusal.heard_at >= since:
-                named.setdefault(occupant.candidate, []).append(occupant)
-        for occupants in named.values():
-            if len(occupants) >= self.quorum and any(occupant.confirmed for occupant in occupants):
-                return occupants[0]
-        return None
+        return self.refusals.where_held_at_quorum() or self.nodes
 
     def holds_useless_minority(self) -> bool:
-        """Whether a minority was taken while another holds at a quorum, by what was heard since, and has more
-        than half its ttl left: it is alive and wants that minority back (rule L3).
+        """Whether a minority was taken while another candidate holds at a quorum, by what was heard since: it
+        is alive and wants that minority back (rule L3).
         """
         if self.phase is not Phase.PREPARING or not (self.taken or self.leased):
             return False
-        holders = Counter(
-            refusal.occupant.candidate
-            for refusal in self.refusals.values()
-            if refusal.heard_at > self.took_at
-            and refusal.occupant is not None
-            and refusal.occupant.occupancy is Occupancy.HELD
-            and refusal.occupant.remaining_ms * 2 > refusal.occupant.ttl_ms
-        )
-        return any(nodes >= self.quorum for nodes in holders.values())
+        return self.refusals.lively_holder_since(self.took_at)
 
     def must_withdraw(self, *, age: float, window: float, now: float, patience: float | None = None) -> bool:
-        """Whether votes are split and an older candidate is among the occupants (rule L2).
+        """Whether votes are split and this candidate must give way: see `Refusals.must_withdraw`. Asked of
+        one that has failed in its term; with a ``patience``, of one that tries once.
 
-        A name that goes from hand to hand faster than answers come is no split, though nodes that answered at
-        different moments name different holders. A split lasts until somebody gives way: in phase 1 it counts
-        once a node has named the same occupant in two answers.
-
-        Asked of a candidate that has failed in its term. One that occupies nothing need not withdraw: its
-        Release would free nothing, and a promise that was lost on its way lapses with its window.
-
-        The age of another is heard late, as younger than it is, by up to half a window there and back. So
-        what makes an older one and what is settled by the smaller candidate overlap: of two that see each
-        other so, both may withdraw, but never neither. Both go by the longer one of their two windows, for
-        one may be farther away than the other. Who has said itself that it holds does not withdraw any more:
-        to it everybody gives way, older or not.
-
-        With a ``patience``, of one that tries once: it has no place to lose, and gives way at the first look,
-        to every smaller candidate, and after so long to anybody.
+        A candidate that occupies nothing need not withdraw: its Release would free nothing, and a promise
+        that was lost on its way lapses with its window.
         """
-        occupants: dict[Candidate, list[tuple[float, float]]] = {}
-        holds = False
-        for refusal in self.refusals.values():
-            occupant = refusal.occupant
-            # Its own earlier attempts are on their way out: no occupants.
-            if occupant is not None and occupant.candidate.session != self.candidate.session:
-                age_now = occupant.age_ms / 1000.0 + (now - refusal.heard_at)
-                longer = max(window, occupant.window_ms / 1000.0)
-                holds = holds or occupant.confirmed
-                occupants.setdefault(occupant.candidate, []).append((age_now, longer))
-        if any(len(ages) >= self.quorum for ages in occupants.values()):
-            return False
         if not self.occupies:
             return False
-        if patience is not None:
-            if occupants and now >= self.asked_at + patience:
-                return True
-        elif self.phase is Phase.PREPARING and not any(no.again for no in self.refusals.values()):
-            return False
-        return holds or any(
-            other_age > age + longer / 2.0
-            or (other_age >= age - (longer if patience is None else NEVER) and candidate < self.candidate)
-            for candidate, ages in occupants.items()
-            for other_age, longer in ages
+        preparing = self.phase is Phase.PREPARING
+        patient_until = None if patience is None else self.asked_at + patience
+        return self.refusals.must_withdraw(
+            age=age, window=window, now=now, preparing=preparing, patient_until=patient_until
         )

@@ -12,13 +12,11 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Release, Released
-from paxlock.core.quorum import majority
 from paxlock.core.session.attempt import Attempt
 from paxlock.core.session.events import Ended
-from paxlock.core.session.outbox import Outbox
-from paxlock.core.session.pacing import RETRY_MAX_S, Pacing
+from paxlock.core.session.pacing import RETRY_MAX_S
+from paxlock.core.session.shared import Shared
 from paxlock.core.session.turns import Turns
-from paxlock.core.timers import Timers
 
 __all__ = ["RELEASE_PATIENCE_S", "PendingRelease", "ReleaseTimer", "Releases"]
 
@@ -55,14 +53,14 @@ class PendingRelease:
 class Releases:
     """All candidates of one session that are over and not yet forgotten."""
 
-    def __init__(self, nodes: tuple[str, ...], *, out: Outbox, pacing: Pacing, timers: Timers) -> None:
-        self._nodes = nodes
-        self._quorum = majority(len(nodes))
-        self._out = out
-        self._pacing = pacing
-        self._timers = timers
+    def __init__(self, shared: Shared) -> None:
+        self._nodes = shared.nodes
+        self._quorum = shared.quorum
+        self._out = shared.out
+        self._pacing = shared.pacing
+        self._timers = shared.timers
         self._releases: dict[int, PendingRelease] = {}
-        self._turns = Turns("release", pacing=pacing, timers=timers, quorum=self._quorum)
+        self._turns = self._no_turns()
         self._untold = 0
         self._unsent: dict[str, int] = {}  #: by name, what waits for its turn
 
@@ -188,5 +186,8 @@ class Releases:
         """Repeat nothing any more."""
         self._releases.clear()
         self._unsent.clear()
-        self._turns = Turns("release", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
+        self._turns = self._no_turns()
         self._untold = 0
+
+    def _no_turns(self) -> Turns:
+        return Turns("release", pacing=self._pacing, timers=self._timers, quorum=self._quorum)

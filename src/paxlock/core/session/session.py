@@ -51,7 +51,8 @@ from paxlock.core.session.queries import (
     SurveyQuery,
 )
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
-from paxlock.core.session.tenures import SequenceNumbers
+from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.shared import Shared
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.session.watches import LOOK_PAUSE_S, LookTimer, SeenEvents, Watcher, WatchTimer
 from paxlock.core.timers import Timers
@@ -88,15 +89,16 @@ class Session:
         trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * settings.grace)
         self._pacing = Pacing(settings.grace, rng, trips)
         self._numbers = SequenceNumbers(settings.max_ttl_ms / 1000.0)
-        self._campaigns = Campaigns(
-            settings,
+        self._shared = Shared(
             session=session,
+            nodes=settings.nodes,
             out=self._out,
             pacing=self._pacing,
-            timers=self._timers,
             numbers=self._numbers,
+            timers=self._timers,
             counters=self.counters,
         )
+        self._campaigns = Campaigns(self._shared)
         self._timings: dict[tuple[float, float], Timing] = {}
         self._queries: dict[int, Query] = {}
         self._asked: dict[int, int] = {}
@@ -246,11 +248,11 @@ class Session:
             self.counters["stranger"] += 1
             return
         self.counters[type(message).__name__] += 1
-        if self._campaigns.recovering and isinstance(message, _SERVING):
-            self._campaigns.recovering.pop(peer, None)
+        if self._shared.recovering and isinstance(message, _SERVING):
+            self._shared.recovering.pop(peer, None)
         match message:
             case Promise():
-                self._campaigns.promised(peer, message, now)
+                self._campaigns.candidates.promised(peer, message, now)
             case Accepted():
                 self._campaigns.accepted(peer, message, now, lives)
             case Refused():
@@ -262,7 +264,7 @@ class Session:
                 self._campaigns.released(peer, message, now)
                 self._answered(peer, message, now, lives)
             case Recovering():
-                self._campaigns.recovering[peer] = now + message.remaining_ms / 1000.0
+                self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, HelloTimer())
                 self._answered(peer, message, now, lives)
@@ -306,7 +308,7 @@ class Session:
             **self.counters,
             **self._campaigns.sizes(),
             "watches": len(self._watchers),
-            "recovering_nodes": len(self._campaigns.recovering),
+            "recovering_nodes": len(self._shared.recovering),
         }
 
     # Questions, watches, greetings
@@ -466,9 +468,9 @@ class Session:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
         self._unwelcomed.discard(node)
         self._pacing.answered(node, message.request, now)
-        self._campaigns.learn_floor(message.floor)
+        self._campaigns.candidates.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
-            self._campaigns.recovering.pop(node, None)
+            self._shared.recovering.pop(node, None)
         mine = self.settings
         theirs = (message.members, message.max_ttl_ms, message.drift_ppm, message.grace_ms)
         if message.node_id != node or theirs != (

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from paxlock.core.session.pacing import HEARD_OF_LATE_S, RETRY_MAX_S, Pacing
+from paxlock.core.session.pacing import HEARD_OF_LATE_S, LONG_AGO, NEVER, RETRY_MAX_S, Pacing
 from paxlock.core.timers import Timers
 
 __all__ = ["TurnTimer", "Turns"]
@@ -23,8 +23,6 @@ TURNS_MAX = 1024
 TURN_MAX_S = 1.0
 TURN_MAX_ROUND_TRIPS = 8.0
 QUEUEING = 2.0  #: an answer that took so many times the shortest has waited somewhere on its way
-LONG_AGO = float("-inf")
-NEVER = float("inf")
 
 
 class TurnTimer(NamedTuple):

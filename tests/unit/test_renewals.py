@@ -2,55 +2,43 @@
 
 from __future__ import annotations
 
-from itertools import count
 from random import Random
 
 import pytest
 
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
-from paxlock.core.messages import Message, Renew, Renewed
+from paxlock.core.messages import Renew, Renewed
 from paxlock.core.round_trips import RoundTrips
+from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
-from paxlock.core.session.tenures import (
-    ATTEMPTS_PER_RENEW,
-    TOGETHER_MAX,
-    LapseTimer,
-    LeaseManager,
-    RenewTimer,
-    SequenceNumbers,
-    Tenure,
-)
+from paxlock.core.session.renewals import ATTEMPTS_PER_RENEW, TOGETHER_MAX, Renewals, RenewTimer
+from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.shared import Shared
+from paxlock.core.session.tenures import LapseTimer, Tenure, Tenures
 from paxlock.core.timers import Timers
 
 SESSION = b"athens".ljust(16, b".")
 
 
 class Holder:
-    """A lease manager whose messages are caught."""
+    """Tenures and their renewals, whose messages are caught."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, Renew]] = []
+        self.out = Outbox()
         self.timers = Timers()
         self.numbers = SequenceNumbers(30.0)
         self.pacing = Pacing(0.2, Random(1), RoundTrips(("a", "b", "c")))
-        requests = count(1)
-        self.manager = LeaseManager(
-            session=SESSION,
-            nodes=("a", "b", "c"),
-            timers=self.timers,
-            numbers=self.numbers,
-            pacing=self.pacing,
-            send=self.send,
-            next_request=lambda: next(requests),
-        )
-
-    def send(self, node: str, message: Message) -> None:
-        assert isinstance(message, Renew)
-        self.sent.append((node, message))
+        shared = Shared(SESSION, ("a", "b", "c"), self.out, self.pacing, self.numbers, self.timers)
+        self.tenures, self.renewals = Tenures(shared), Renewals(shared)
 
     def take(self) -> list[tuple[str, Renew]]:
-        sent, self.sent = self.sent, []
-        return sent
+        return [(str(node), sent) for node, sent in self.out.take_sends() if isinstance(sent, Renew)]
+
+    def remove(self, attempt: int) -> Tenure | None:
+        tenure = self.tenures.remove(attempt)
+        if tenure is not None:
+            self.renewals.remove(tenure)
+        return tenure
 
     def hold(self, attempt: int, ttl: float = 9.0, now: float = 0.0) -> Tenure:
         timing = Timing.for_ttl(ttl, max_ttl=30.0, drift=0.01)
@@ -60,20 +48,21 @@ class Holder:
         lease = Lease(Candidate(SESSION, attempt), round(ttl * 1000), "", b"", token=4)
         deadline = validity.until() - timing.margin
         tenure = Tenure(attempt, f"name-{attempt}", lease, timing, validity, 4, deadline)
-        self.manager.add(tenure, now)
+        self.tenures.add(tenure)
+        self.renewals.add(tenure)
         return tenure
 
     def due(self, now: float) -> None:
         """Renew whatever is due."""
         for key in self.timers.due(now):
             if isinstance(key, RenewTimer):
-                self.manager.renew(key.ttl_ms, now, key.batch)
+                self.renewals.due(key.ttl_ms, now, key.batch)
             elif isinstance(key, LapseTimer):
-                assert self.manager.lapse(key.attempt, now) is None
+                assert self.tenures.lapse(key.attempt, now) is None
 
     def answer(self, node: str, asked: Renew, now: float) -> list[Tenure]:
         held = tuple((attempt, 4) for attempt in asked.attempts)
-        moved, _ = self.manager.renewed(
+        moved, _ = self.tenures.renewed(
             node, Renewed(asked.request, SESSION, SESSION, asked.seq, held, ()), now
         )
         return moved
@@ -95,7 +84,7 @@ def test_leases_of_one_ttl_are_renewed_together_and_datagrams_are_bounded() -> N
     for attempt in range(1, ATTEMPTS_PER_RENEW + 3):
         holder.hold(attempt)
     holder.hold(9_000, ttl=20.0)
-    holder.manager.renew(1_234, 3.0)  # no such ttl: nothing
+    holder.renewals.due(1_234, 3.0)  # no such ttl: nothing
     assert holder.take() == []
     holder.due(3.0)
     sent = [message for node, message in holder.take() if node == "a"]
@@ -107,7 +96,7 @@ def test_many_leases_that_came_due_together_draw_apart_and_none_is_late() -> Non
     holder = Holder()
     for attempt in range(1, 20 * ATTEMPTS_PER_RENEW + 1):
         holder.hold(attempt)
-    renewed = dict.fromkeys(holder.manager.tenures, 0.0)
+    renewed = dict.fromkeys((tenure.candidate.attempt for tenure in holder.tenures), 0.0)
     moments: list[float] = []
     now = 0.0
     while now < 60.0:
@@ -132,40 +121,40 @@ def test_what_is_left_of_two_batches_becomes_one() -> None:
         holder.hold(attempt)
     for attempt in range(1, 3 * ATTEMPTS_PER_RENEW + 1):
         if attempt % ATTEMPTS_PER_RENEW > 30:
-            holder.manager.remove(attempt)
+            holder.remove(attempt)
     holder.due(3.0)
     sent = [message for node, message in holder.take() if node == "a"]
     assert [len(message.attempts) for message in sent] == [3 * 31]
-    for attempt in tuple(holder.manager.tenures):
-        holder.manager.remove(attempt)
+    for tenure in holder.tenures:
+        holder.remove(tenure.candidate.attempt)
     assert holder.timers.deadline() == float("inf")
 
 
 def test_a_quorum_that_answered_is_not_asked_again_in_this_round() -> None:
     holder = Holder()
     tenure = holder.hold(1)
-    holder.manager.renew(9_000, 3.0)
+    holder.renewals.due(9_000, 3.0)
     asked = dict(holder.take())
-    holder.manager.renew(9_000, 3.1)
+    holder.renewals.due(9_000, 3.1)
     assert [node for node, _ in holder.take()] == ["a", "b", "c"]
     assert holder.answer("a", asked["a"], 3.2) == []  # one node moves nothing
-    holder.manager.renew(9_000, 3.3)
+    holder.renewals.due(9_000, 3.3)
     again = dict(holder.take())
     assert set(again) == {"b", "c"}
     before = tenure.deadline
     assert holder.answer("b", asked["b"], 3.4) == [tenure]
     assert tenure.deadline == pytest.approx(before + 3.0)
-    holder.manager.renew(9_000, 3.5)
+    holder.renewals.due(9_000, 3.5)
     assert holder.take() == []
 
 
 def test_a_removed_lease_is_neither_renewed_nor_timed() -> None:
     holder = Holder()
     tenure = holder.hold(1)
-    assert holder.manager.remove(1) is tenure
-    assert holder.manager.remove(1) is None
+    assert holder.remove(1) is tenure
+    assert holder.remove(1) is None
     assert holder.timers.deadline() == float("inf")
-    holder.manager.renew(9_000, 3.0)
+    holder.renewals.due(9_000, 3.0)
     assert holder.take() == []
 
 
@@ -173,19 +162,19 @@ def test_the_lapse_timer_follows_a_deadline_that_moved() -> None:
     holder = Holder()
     tenure = holder.hold(1)
     first = tenure.deadline
-    holder.manager.renew(9_000, 3.0)
+    holder.renewals.due(9_000, 3.0)
     for node, asked in holder.take():
         holder.answer(node, asked, 3.0)
     assert LapseTimer(1) in set(holder.timers.due(first))
-    assert holder.manager.lapse(1, first) is None
-    assert holder.manager.lapse(1, tenure.deadline) is tenure
-    assert holder.manager.lapse(2, 0.0) is None
+    assert holder.tenures.lapse(1, first) is None
+    assert holder.tenures.lapse(1, tenure.deadline) is tenure
+    assert holder.tenures.lapse(2, 0.0) is None
 
 
 def test_a_lapsed_tenure_takes_no_answer() -> None:
     holder = Holder()
     tenure = holder.hold(1)
-    holder.manager.renew(9_000, 3.0)
+    holder.renewals.due(9_000, 3.0)
     asked = dict(holder.take())
     for node in "abc":
         assert holder.answer(node, asked[node], tenure.deadline) == []
@@ -196,12 +185,12 @@ def test_the_next_round_is_a_third_of_the_ttl_later() -> None:
     holder = Holder()
     holder.hold(1)
     assert RenewTimer(9_000) in set(holder.timers.due(3.0))
-    holder.manager.renew(9_000, 3.0)
+    holder.renewals.due(9_000, 3.0)
     for node, asked in holder.take():
         holder.answer(node, asked, 3.0)
-    holder.manager.renew(9_000, 5.9)
+    holder.renewals.due(9_000, 5.9)
     assert holder.take() == []
-    holder.manager.renew(9_000, 6.0)
+    holder.renewals.due(9_000, 6.0)
     assert [node for node, _ in holder.take()] == ["a", "b", "c"]
 
 

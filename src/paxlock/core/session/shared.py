@@ -1,0 +1,33 @@
+"""What the parts of one session share."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from paxlock.core.quorum import majority
+from paxlock.core.session.outbox import Outbox
+from paxlock.core.session.pacing import Pacing
+from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.timers import Timers
+
+__all__ = ["Shared"]
+
+
+@attrs.define(eq=False)
+class Shared:
+    """One of each for a whole session. ``recovering`` are the nodes that sit out, and until when."""
+
+    session: bytes
+    nodes: tuple[str, ...]
+    out: Outbox
+    pacing: Pacing
+    numbers: SequenceNumbers
+    timers: Timers = attrs.field(factory=Timers)
+    counters: Counter[str] = attrs.field(factory=Counter)
+    recovering: dict[str, float] = attrs.field(factory=dict)
+    quorum: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.quorum = majority(len(self.nodes))
