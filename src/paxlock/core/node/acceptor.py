@@ -5,7 +5,7 @@
     promised --Release, the window--> closed
 
 The one rule on which exclusion rests: while an acceptor holds a lease, it neither promises to nor accepts
-from any other candidate. A closed record with a line goes to the head at once: its lease is accepted where
+from any other candidate (``Record.excludes``). A closed record with a line goes to the head at once: its lease is accepted where
 it stands in line with one and was refreshed lately, otherwise the next term is promised to it.
 
 Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
@@ -102,7 +102,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, message.at_least, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
-        if record.lease is not None and not record.holds(candidate):
+        if record.excludes(candidate):
             return self._queue(message, record, RefusalReason.HELD, now)
         if standing is not None and record.holds(candidate):
             # Never re-armed by this: a candidate without a quorum would go on standing in the way.
@@ -181,7 +181,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
-        if record.lease is not None and not record.holds(candidate):
+        if record.excludes(candidate):
             return self._refuse(message, record, RefusalReason.HELD, now)
         if term < record.term or (term == record.term and record.owner != candidate):
             return self._refuse(message, record, RefusalReason.STALE, now)
@@ -512,7 +512,7 @@ class Acceptor:
 
     def _occupant(self, record: Record, candidate: Candidate, now: float) -> Occupant | None:
         lease = record.lease
-        if lease is not None and lease.candidate != candidate:
+        if lease is not None and record.excludes(candidate):
             age, left = _ms(now - record.lease_arrival), _ms(record.deadline - now)
             confirmed = bool(lease.token) or record.confirmed == lease.candidate
             times = age, lease.label, left, lease.ttl_ms, _ms(record.window)

@@ -72,6 +72,12 @@ class Record:
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate
 
+    def excludes(self, candidate: Candidate) -> bool:
+        """The one rule on which exclusion rests: while another's lease is held here, this candidate is
+        neither promised anything nor accepted.
+        """
+        return self.lease is not None and self.lease.candidate != candidate
+
     def ended(self, candidate: Candidate) -> bool:
         """Whether a tombstone stands for this attempt or a later one (rule L1)."""
         if self.tombstones is None:
