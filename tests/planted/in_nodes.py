@@ -382,8 +382,8 @@ IN_NODES: tuple[Mutation, ...] = (
         "L1: a clean restart forgets the tombstones",
         (
             Edit(
-                "node.acceptor",
-                "Acceptor.snapshot",
+                "node.record",
+                "Record.saved",
                 "for s, (attempt, _) in sorted(stones.items())",
                 "for s, (attempt, _) in ()",
             ),

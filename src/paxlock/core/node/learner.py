@@ -1,4 +1,4 @@
-"""What a node learns: which leases are chosen, and who watches (protocol.md section 6).
+"""What a node learns: which leases are chosen (protocol.md section 6).
 
 Commit informs; it never changes what an acceptor holds, and never arms a timer that excludes (rule S13).
 """
@@ -20,28 +20,20 @@ from paxlock.core.messages import (
     Inquire,
     Message,
     Peer,
-    Seen,
-    Unwatch,
     View,
-    Watch,
-    WatchEvent,
-    Watching,
 )
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.hearsay import DoubtTimer, Hearsay, first_hand
 from paxlock.core.node.record import Record
-from paxlock.core.node.sorted_names import Prefixes
-from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT, Subscription
+from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
 
-__all__ = ["EventTimer", "InquiryTimer", "Learner"]
+__all__ = ["InquiryTimer", "Learner"]
 
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-SUBSCRIPTIONS_MAX = 65_536
-LAPSE_MAX_S = 60.0
 
 
 class InquiryTimer(NamedTuple):
@@ -49,14 +41,6 @@ class InquiryTimer(NamedTuple):
 
     name: str = ""
     kind: str = "inquiry"
-
-
-class EventTimer(NamedTuple):
-    """Events of this subscription may be unacknowledged."""
-
-    session: bytes
-    watch: int
-    kind: str = "event"
 
 
 @attrs.define(eq=False)
@@ -93,7 +77,9 @@ class Inquiry:
 
 
 class Learner:
-    """The learner of one node. ``sends`` collects messages; the replica takes them after every event."""
+    """The learner of one node. ``sends`` collects messages, those of its ``subscriptions`` too; the replica
+    takes them out after every event.
+    """
 
     def __init__(
         self,
@@ -113,17 +99,20 @@ class Learner:
         self._acceptor = acceptor
         self._timers = timers
         self._rng = rng
-        self._version = first_version
         self._chosen: dict[str, Chosen] = {}
         self._hearsay = Hearsay(len(others) + 1, self.commit)
         self._inquiries: dict[str, Inquiry] = {}
         self._unheard: deque[tuple[float, str, Candidate]] = deque()
         # Not the same in all nodes, so that rarely two of them ask at the same time.
         self._first_wait = INQUIRY_FIRST_S * rng.uniform(0.8, 1.2)
-        self._shown: dict[str, tuple[object, ...]] = {}
-        self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
-        self._by_name: dict[str, set[tuple[bytes, int]]] = {}
-        self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
+        self.subscriptions = Subscriptions(
+            names=acceptor.names,
+            view=self.view,
+            records=acceptor.records,
+            sends=self.sends,
+            timers=timers,
+            first_version=first_version,
+        )
 
     # Learning
 
@@ -145,7 +134,7 @@ class Learner:
         if self._hearsay.claim(message, record):
             self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
         if self.view(name, now) != before:
-            self._publish(name, now)
+            self.subscriptions.publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
         """Ask the other nodes what there is in what was heard."""
@@ -173,9 +162,8 @@ class Learner:
             released = True
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
-        record = self._acceptor.remember(message.name, now)
-        if message.lease.token:
-            record.confirmed = message.lease.candidate
+        confirmed = message.lease.candidate if message.lease.token else None
+        self._acceptor.remember(message.name, now, confirmed=confirmed)
         self.changed(message.name, now)
 
     def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
@@ -206,8 +194,8 @@ class Learner:
             self._inquiries.pop(name, None)
             self._hearsay.forget(name)
             if self._chosen.pop(name, None) is not None and known is not None and not known.released:
-                self._publish(name, now)  # what was told last does not hold any more
-            self._shown.pop(name, None)
+                self.subscriptions.publish(name, now)  # what was told last does not hold any more
+            self.subscriptions.forget(name)
             return
         if record.lease is not None:
             self._hearsay.confirmed_by(record, now)
@@ -222,7 +210,7 @@ class Learner:
             self._inquiries.pop(name, None)
         elif known is None or not known.covers(lease.candidate, record.lease_term):
             self._inquire_later(name, lease.candidate, record.lease_term, now)
-        self._publish(name, now)
+        self.subscriptions.publish(name, now)
 
     def view(self, name: str, now: float, request: int = 0) -> View:
         """What this node knows of the name."""
@@ -314,7 +302,7 @@ class Learner:
             return
         record = self._acceptor.records.get(view.name)
         if self._hearsay.answered(node, view, record, now):
-            self._publish(view.name, now)
+            self.subscriptions.publish(view.name, now)
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None:
             inquiry.views[node] = view
@@ -342,124 +330,6 @@ class Learner:
         for node in self._others:
             self.sends.append((node, commit))
         self.commit(commit, now)
-
-    # Those who watch
-
-    def watch(self, message: Watch, session: bytes, now: float) -> Watching | None:
-        """Subscribe or refresh; a new subscription is told the present state of all its names."""
-        key = (session, message.watch)
-        found = self._subscriptions.get(key)
-        if found is None:
-            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
-                return None
-            found = self._subscribe(message, session, now)
-        found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
-        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
-        return Watching(message.request, message.watch)
-
-    def _subscribe(self, message: Watch, session: bytes, now: float) -> Subscription:
-        key = (session, message.watch)
-        found = Subscription(session, message.watch, message.pattern, message.prefix, now)
-        self._subscriptions[key] = found
-        if message.prefix:
-            self._prefixes.add(message.pattern, key)
-            found.told_to = ""
-            self._tell_more(found, EVENTS_IN_FLIGHT)
-        else:
-            self._by_name.setdefault(message.pattern, set()).add(key)
-            self._version += 1
-            found.queue(message.pattern, self._version)
-        self._send_events(found, now)
-        return found
-
-    def _tell_more(self, found: Subscription, count: int) -> None:
-        """Queue the present state of so many further names, in the places of others that have left."""
-        if found.told_to is None:
-            return
-        for name in self._acceptor.names.walk(found.pattern, found.told_to):
-            if count == 0:
-                return
-            count -= 1
-            found.told_to = name
-            if name not in found.pending:
-                self._version += 1
-                found.queue(name, self._version)
-        found.told_to = None
-
-    def unwatch(self, message: Unwatch, session: bytes) -> None:
-        self._drop((session, message.watch))
-
-    def seen(self, message: Seen, session: bytes, now: float) -> None:
-        """The watcher has these versions; the rest goes on being repeated."""
-        found = self._subscriptions.get((session, message.watch))
-        if found is None:
-            return
-        acknowledged = found.seen(message.versions, now)
-        if acknowledged:
-            self._tell_more(found, acknowledged)
-            self._send_events(found, now)
-
-    def repeat(self, key: EventTimer, now: float) -> None:
-        """Repeat what was not acknowledged; drop a subscription that has lapsed."""
-        found = self._subscriptions.get((key.session, key.watch))
-        if found is None:
-            return
-        if found.lapses_at <= now:
-            self._drop((key.session, key.watch))
-            return
-        for name in found.late(now):
-            self._send_event(found, name, self.view(name, now), now)
-        self._send_events(found, now)
-
-    def _publish(self, name: str, now: float) -> None:
-        """Queue an event for those who watch, if the view differs from the one shown last."""
-        if not self._subscriptions:
-            self._shown.clear()
-            return
-        keys = {*self._by_name.get(name, ()), *self._prefixes.of(name)}
-        if not keys:
-            self._shown.pop(name, None)
-            return
-        view = self.view(name, now)
-        candidate = view.lease.candidate if view.lease is not None else None
-        token = view.lease.token if view.lease is not None else 0
-        term = 0 if view.holds else view.term
-        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
-        if self._shown.get(name) == shows:
-            return
-        if name in self._acceptor.records:
-            self._shown[name] = shows
-        else:  # of a name that nobody uses nothing is kept, whoever speaks of it
-            self._shown.pop(name, None)
-        self._version += 1
-        for key in sorted(keys):
-            found = self._subscriptions[key]
-            if found.queue(name, self._version):
-                self._tell_more(found, 1)  # names that change again and again step back behind the others
-            if len(found.pending) <= EVENTS_IN_FLIGHT:
-                self._send_event(found, name, view, now)
-            self._timers.add(now + found.retry, EventTimer(*key))
-
-    def _send_events(self, found: Subscription, now: float) -> None:
-        for name in found.unsent():
-            self._send_event(found, name, self.view(name, now), now)
-        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
-
-    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
-        found.sent(name, now)
-        self.sends.append((found.session, WatchEvent(found.watch, found.pending[name], view)))
-
-    def _drop(self, key: tuple[bytes, int]) -> None:
-        found = self._subscriptions.pop(key, None)
-        if found is None:
-            return
-        if found.prefix:
-            self._prefixes.discard(found.pattern, key)
-        keys = self._by_name.get(found.pattern)
-        if keys is not None:
-            keys.discard(key)
-            if not keys:
-                del self._by_name[found.pattern]
 
     # Stopping and starting
 
