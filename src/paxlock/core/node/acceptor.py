@@ -1,13 +1,9 @@
 """What an acceptor does, for all names (protocol.md sections 2 and 5).
 
-    closed --Prepare--> promised --Accept--> held --Release, deadline--> closed
-       \\---------Accept, standing Prepare---/
-    promised --Release, the window--> closed
-
-The one rule on which exclusion rests: while an acceptor holds a lease, it neither promises to nor accepts
-from any other candidate (``Record.excludes``). A closed record with a line goes to the head at once: its
-lease is accepted where it stands in line with one and was refreshed lately, otherwise the next term is
-promised to it.
+The states of a record are drawn in record.py. The one rule on which exclusion rests: while an acceptor holds
+a lease, it neither promises to nor accepts from any other candidate (``Record.excludes``). A closed record
+with a line goes to the head at once: its lease is accepted where it stands in line with one and was refreshed
+lately, otherwise the next term is promised to it.
 
 Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
 handler lets run out what has run out (``run_out``). A handler returns its answer, or None where it has

@@ -37,7 +37,7 @@ INQUIRY_MAX_S = 4.0
 
 
 class InquiryTimer(NamedTuple):
-    """A lease is held here and nobody has said that it was chosen: ask. Without a name: look who must."""
+    """A lease is held here and no Commit has come: ask the others. Without a name: look which are due."""
 
     name: str = ""
     kind: str = "inquiry"
@@ -52,9 +52,10 @@ class Chosen:
     released: bool = False
 
     def covers(self, candidate: Candidate, term: int) -> bool:
-        """Whether it is this lease, chosen in this term or a higher one, or in any once the token is known.
+        """True if we know this candidate was chosen in ``term`` or later, or if we know its token.
 
-        A candidate whose choice nobody told it goes on to a higher term, and only that becomes the token.
+        (A candidate that never learned it was chosen retries in a higher term; only that term becomes its
+        token.)
         """
         if self.lease.candidate != candidate:
             return False
@@ -137,7 +138,7 @@ class Learner:
             self.subscriptions.publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
-        """Ask the other nodes what there is in what was heard."""
+        """Ask the other nodes whether the open claims of this name are true."""
         self._hearsay.weary(name, self._acceptor.records.get(name))
         request = self._hearsay.question(name)
         if request:
@@ -239,7 +240,7 @@ class Learner:
         return self._without_lease(name, term, known, request)
 
     def _without_lease(self, name: str, term: int, known: Chosen | None, request: int) -> View:
-        """Where none is held: what is known to be chosen, or of whom there is talk, if of anybody."""
+        """The view where none is held: the lease known to be chosen, else the one of a claim, else none."""
         heard = self._hearsay.named(name)
         if known is not None:
             term = max(term, known.term)
@@ -251,7 +252,9 @@ class Learner:
     # A value that was chosen without anybody's knowledge
 
     def _inquire_later(self, name: str, candidate: Candidate, term: int, now: float) -> None:
-        """Nearly always a Commit or a Release comes first: until then only a place in a queue is spent."""
+        """Queue a lease that is not known to be chosen. Nearly always a Commit or a Release comes before its
+        turn, so that nothing but a place in a queue is spent on it.
+        """
         inquiry = self._inquiries.get(name)
         if inquiry is None or inquiry.candidate != candidate:
             self._inquiries.pop(name, None)
@@ -263,8 +266,8 @@ class Learner:
             inquiry.views.clear()
 
     def look_for_unheard(self, now: float) -> None:
-        """Ask about those of whom nobody has said in time that they were chosen: many at once, so that a node
-        under load does not wake for each of them, of which nearly all are over.
+        """Inquire about leases accepted here whose Commit is overdue. They are checked in batches: most have
+        been released by then, and a timer for each would wake a busy node in vain.
         """
         while self._unheard and self._unheard[0][0] <= now:
             _, name, candidate = self._unheard.popleft()

@@ -1,4 +1,14 @@
-"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again."""
+"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again.
+
+           .------ Accept, standing Prepare, a head of the line that stands ------.
+           |                                                                      v
+        closed ---- Prepare, a head of the line ----> promised ---- Accept ----> held
+           ^                                             |                        |
+           '---- Release, the window has passed ---------+- Release, the deadline-'
+
+Closed: no owner and no lease. Promised: an owner and no lease. Held: a lease. Its holder's own Prepare raises
+the term above ``lease_term`` and leaves it held; after a restart in that state it has no owner.
+"""
 
 from __future__ import annotations
 
@@ -90,9 +100,9 @@ class Record:
         return attempt >= candidate.attempt
 
     def drop_expired(self, now: float, most: int) -> float | None:
-        """Drop a line of which all have lapsed, and tombstones that have served their time, at most so many.
-        Tells until when the oldest of the others stands, or None where they are all gone, or some of them
-        might go at once.
+        """Drop the line if every entry has lapsed, and up to ``most`` expired tombstones. Returns when the
+        oldest remaining tombstone expires; None if none is left, or if ``most`` were dropped and more may be
+        due.
         """
         if self.line is not None and self.line.head(now) is None:
             self.line = None
@@ -156,5 +166,5 @@ class Record:
 
 
 def reported_ms(seconds: float) -> int:
-    """A time as it is told to others."""
+    """A time in whole milliseconds, for a message."""
     return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)
