@@ -333,6 +333,7 @@ class NodeWorld:
             "names short of terms": acceptor._short_of_terms,
             "chosen leases": learned._chosen,
             "inquiries": learned._inquiries,
+            "leases to ask about": learned._lingering,
             "subscriptions": learned.subscriptions._subscriptions,
             "watched names": learned.subscriptions._by_name,
             "shown views": learned.subscriptions._shown,

@@ -421,13 +421,21 @@ class Acceptor:
         self.touched.add(record.name)
 
     def remember(self, name: str, now: float, *, confirmed: Candidate | None = None) -> None:
-        """Keep a record of a name of which only the learner has heard, so that both forget it together.
-        ``confirmed`` has told, with its token, that its lease is valid.
+        """Keep a record of a name of which only the learner has heard, so that both forget it together, and
+        who has told, with its token, that its lease is valid.
         """
         record = self._record(name, now)
         self._sweeper.schedule(record, now)
         if confirmed is not None:
             record.confirmed = confirmed
+
+    def close(self, record: Record, term: int) -> bool:
+        """Close a term whose candidate is over; False if the record is in use, or the ceiling too low."""
+        if record.lease is not None or record.owner is not None or not self._below_ceiling(term):
+            return False
+        record.term = max(term, record.term)
+        self.highest_term = max(self.highest_term, term)
+        return True
 
     # Within
 

@@ -149,13 +149,17 @@ class Hearsay:
 
     # Asking the others
 
+    def number(self) -> int:
+        """The number of the next question to the other nodes, whatever it is about."""
+        self._asked += 1
+        return self._asked
+
     def question(self, name: str) -> int:
         """The request of the next round of questions; 0 where there is nothing to ask any more."""
         doubt = self._doubts.get(name)
         if doubt is None:
             return 0
-        self._asked += 1
-        doubt.asked = self._asked
+        doubt.asked = self.number()
         doubt.rounds += 1
         doubt.wait = min(doubt.wait * 2.0, DOUBT_MAX_S)
         return doubt.asked

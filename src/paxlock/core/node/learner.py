@@ -24,6 +24,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.hearsay import DoubtTimer, Hearsay, first_hand
+from paxlock.core.node.lingering import Finding, Lingering, LingerTimer
 from paxlock.core.node.record import Record
 from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
@@ -102,6 +103,7 @@ class Learner:
         self._rng = rng
         self._chosen: dict[str, Chosen] = {}
         self._hearsay = Hearsay(len(others) + 1, self.commit)
+        self._lingering = Lingering(node_id, len(others) + 1, self._hearsay.number)
         self._inquiries: dict[str, Inquiry] = {}
         self._unheard: deque[tuple[float, str, Candidate]] = deque()
         # Not the same in all nodes, so that rarely two of them ask at the same time.
@@ -147,6 +149,7 @@ class Learner:
 
     def commit(self, message: Commit, now: float) -> None:
         """Somebody who knows tells that this lease was chosen in this term."""
+        self._lingering.told(message.name, message.lease.candidate, now)
         known = self._chosen.get(message.name)
         if known is not None and known.lease.candidate == message.lease.candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
@@ -193,6 +196,7 @@ class Learner:
         known = self._chosen.get(name)
         if record is None:
             self._inquiries.pop(name, None)
+            self._lingering.drop(name)
             self._hearsay.forget(name)
             if self._chosen.pop(name, None) is not None and known is not None and not known.released:
                 self.subscriptions.publish(name, now)  # what was told last does not hold any more
@@ -207,6 +211,7 @@ class Learner:
             # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
             del self._chosen[name]
         record.seen = lease.candidate if lease is not None else None
+        self._look_whether_it_lingers(name, record, now)
         if lease is None:
             self._inquiries.pop(name, None)
         elif known is None or not known.covers(lease.candidate, record.lease_term):
@@ -306,6 +311,11 @@ class Learner:
         record = self._acceptor.records.get(view.name)
         if self._hearsay.answered(node, view, record, now):
             self.subscriptions.publish(view.name, now)
+        finding = self._lingering.answered(node, view, lives, self.lives, now)
+        if finding is Finding.ASK_AGAIN:
+            self.ask_about_lingering(view.name, now, hurried=True)
+        elif finding is Finding.OVER:
+            self._end(view.name, now)
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None:
             inquiry.views[node] = view
@@ -333,6 +343,34 @@ class Learner:
         for node in self._others:
             self.sends.append((node, commit))
         self.commit(commit, now)
+
+    # What is known to be chosen and not held here
+
+    def _look_whether_it_lingers(self, name: str, record: Record, now: float) -> None:
+        """Nearly always it is held here, or its Release was heard: then no timer is spent on it."""
+        known = self._chosen.get(name)
+        if known is None or known.released or record.lease is not None:
+            self._lingering.drop(name)
+            return
+        self._lingering.note(name, known.lease, now)
+        self._timers.add(self._lingering.due(name), LingerTimer(name))
+
+    def ask_about_lingering(self, name: str, now: float, *, hurried: bool = False) -> None:
+        """Ask the other nodes whether the lease that is known to be chosen is still held, if that is due."""
+        request = self._lingering.question(name, now, hurried)
+        if request:
+            self.sends.extend((node, Inquire(request, name)) for node in self._others)
+        self._timers.add(self._lingering.due(name), LingerTimer(name))
+
+    def _end(self, name: str, now: float) -> None:
+        """No quorum can hold the lease that is known to be chosen, and none will again in its term."""
+        record, known = self._acceptor.records.get(name), self._chosen.get(name)
+        if record is None or known is None or not self._acceptor.close(record, known.term):
+            return  # asked again later
+        del self._chosen[name]
+        self._hearsay.unname(name, known.lease.candidate)
+        self._lingering.drop(name)
+        self.subscriptions.publish(name, now)
 
     # Stopping and starting
 

@@ -43,6 +43,7 @@ from paxlock.core.messages import (
 from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.node.hearsay import DoubtTimer
 from paxlock.core.node.learner import InquiryTimer, Learner
+from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.node.subscriptions import EventTimer
@@ -378,6 +379,8 @@ class Replica:
                     self._acceptor.push_again(name, now)
                 case DoubtTimer(name):
                     self._learner.doubt(name, now)
+                case LingerTimer(name):
+                    self._learner.ask_about_lingering(name, now)
                 case InquiryTimer(""):
                     self._learner.look_for_unheard(now)
                 case InquiryTimer(name):
