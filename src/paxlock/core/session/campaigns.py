@@ -346,13 +346,17 @@ class Campaigns:
         if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             for node in proposer.unanswered():
-                given_up = proposer.started + self._patience(attempt.campaign, node)
+                given_up = proposer.started + self._patience(attempt, node)
                 again = min(again, given_up) if now < given_up else again
         self._timers.add(again, AttemptTimer(attempt.number))
 
-    def _patience(self, campaign: Campaign, node: str) -> float:
-        """How long a phase waits for a node's answer: what has not come by then counts as no."""
-        return self._pacing.patience_of_try(ONE_TRY_S) if campaign.once else self._pacing.patience_with(node)
+    def _patience(self, attempt: Attempt, node: str) -> float:
+        """How long a phase waits for a node's answer: what has not come by then counts as no. In phase 2 a
+        ttl at most, since the lease runs out by then where it was accepted first.
+        """
+        once, accepting = attempt.campaign.once, attempt.proposer.phase is Phase.ACCEPTING
+        patience = self._pacing.patience_of_try(ONE_TRY_S) if once else self._pacing.patience_with(node)
+        return min(patience, attempt.lease.ttl) if accepting else patience
 
     def _first_retry(self, campaign: Campaign) -> float:
         return self._pacing.retry_of_try() if campaign.once else self._pacing.retry_first()
@@ -371,7 +375,7 @@ class Campaigns:
             silent.update(
                 node
                 for node in proposer.unanswered()
-                if now - proposer.started >= self._patience(attempt.campaign, node)
+                if now - proposer.started >= self._patience(attempt, node)
             )
         if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
