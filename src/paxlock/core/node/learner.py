@@ -149,7 +149,8 @@ class Learner:
 
     def commit(self, message: Commit, now: float) -> None:
         """Somebody who knows tells that this lease was chosen in this term."""
-        self._lingering.told(message.name, message.lease.candidate, now)
+        if self._lingering.checks:
+            self._lingering.told(message.name, message.lease.candidate, now)
         known = self._chosen.get(message.name)
         if known is not None and known.lease.candidate == message.lease.candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
@@ -211,7 +212,12 @@ class Learner:
             # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
             del self._chosen[name]
         record.seen = lease.candidate if lease is not None else None
-        self._look_whether_it_lingers(name, record, now)
+        known = self._chosen.get(name)
+        if lease is None and known is not None and not known.released:
+            self._lingering.note(name, known.lease, now)
+            self._timers.add(self._lingering.due(name), LingerTimer(name))
+        elif self._lingering.checks:
+            self._lingering.drop(name)
         if lease is None:
             self._inquiries.pop(name, None)
         elif known is None or not known.covers(lease.candidate, record.lease_term):
@@ -345,15 +351,6 @@ class Learner:
         self.commit(commit, now)
 
     # What is known to be chosen and not held here
-
-    def _look_whether_it_lingers(self, name: str, record: Record, now: float) -> None:
-        """Nearly always it is held here, or its Release was heard: then no timer is spent on it."""
-        known = self._chosen.get(name)
-        if known is None or known.released or record.lease is not None:
-            self._lingering.drop(name)
-            return
-        self._lingering.note(name, known.lease, now)
-        self._timers.add(self._lingering.due(name), LingerTimer(name))
 
     def ask_about_lingering(self, name: str, now: float, *, hurried: bool = False) -> None:
         """Ask the other nodes whether the lease that is known to be chosen is still held, if that is due."""

@@ -82,41 +82,43 @@ class Check:
 
 
 class Lingering:
-    """The checks of all names. ``number`` gives each round of questions the next number of this node's."""
+    """The ``checks`` of all names: nearly always there are none, and nothing is spent on names in use.
+    ``number`` gives each round of questions the next number of this node's.
+    """
 
     def __init__(self, node_id: str, nodes: int, number: Callable[[], int]) -> None:
         self._node_id = node_id
         self._nodes = nodes
         self._number = number
-        self._checks: dict[str, Check] = {}
+        self.checks: dict[str, Check] = {}
 
     def __len__(self) -> int:
-        return len(self._checks)
+        return len(self.checks)
 
     def note(self, name: str, lease: Lease, now: float) -> None:
         """This lease is known to be chosen, and none is held here."""
-        known = self._checks.get(name)
+        known = self.checks.get(name)
         if known is None or known.lease.candidate != lease.candidate:
-            self._checks[name] = Check(lease, now + lease.ttl)
+            self.checks[name] = Check(lease, now + lease.ttl)
 
     def told(self, name: str, candidate: Candidate, now: float) -> None:
         """Another node has told again that this candidate's lease is chosen."""
-        check = self._checks.get(name)
+        check = self.checks.get(name)
         if check is not None and check.lease.candidate == candidate:
             check.rests(now + check.lease.ttl)
 
     def drop(self, name: str) -> None:
         """It is held here, or over, or forgotten."""
-        self._checks.pop(name, None)
+        self.checks.pop(name, None)
 
     def due(self, name: str) -> float:
         """When the other nodes are to be asked; infinity if never."""
-        check = self._checks.get(name)
+        check = self.checks.get(name)
         return check.due if check is not None else NEVER
 
     def question(self, name: str, now: float, hurried: bool = False) -> int:
         """The request of the next round, if it is time for one; otherwise 0."""
-        check = self._checks.get(name)
+        check = self.checks.get(name)
         if check is None or (now < check.due and not hurried):
             return 0
         check.begin_round(self._number(), now, hurried)
@@ -124,7 +126,7 @@ class Lingering:
 
     def answered(self, node: str, view: View, lives: Lives, own: Lives, now: float) -> Finding:
         """Another node has answered; ``own`` are the lives with which this node's word counts (S15)."""
-        check = self._checks.get(view.name)
+        check = self.checks.get(view.name)
         if check is None or not check.request or view.request != check.request:
             return Finding.NOTHING
         check.views[node], check.lives[node] = view, lives
