@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import attrs
 
-from paxlock.core.node import learner
 from paxlock.core.node import line as queue
+from paxlock.core.node import subscriptions
 from paxlock.core.session import watches as watcher
 from paxlock.limits import SEEDS_MAX
 from paxlock.wire import endpoint as endpoint_module
@@ -59,8 +59,8 @@ _TABLES = (
     (peers, "RETIRED_RUNS_MAX", 2),
     (peers, "OUTDATED_RUNS_MAX", 2),
     (queue, "LINE_MAX_ENTRIES", 3),
-    (learner, "SUBSCRIPTIONS_MAX", 3),
-    (learner, "EVENTS_IN_FLIGHT", 2),
+    (subscriptions, "SUBSCRIPTIONS_MAX", 3),
+    (subscriptions, "EVENTS_IN_FLIGHT", 2),
     (watcher, "WATCH_NAMES_MAX", 3),
 )
 

@@ -26,8 +26,8 @@ from paxlock.core.messages import (
     Release,
     Welcome,
 )
-from paxlock.core.node import learner
 from paxlock.core.node import line as queue
+from paxlock.core.node import subscriptions
 from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica
 from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
@@ -297,11 +297,12 @@ class NodeWorld:
         acceptor, learned, timers = self.machine._acceptor, self.machine._learner, self.machine._timers
         for record in acceptor.records.values():
             check(record.line is None or len(record.line) <= queue.LINE_MAX_ENTRIES, "a line is too long")
-        subscriptions = learned._subscriptions
-        check(len(subscriptions) <= learner.SUBSCRIPTIONS_MAX, "too many subscriptions")
-        indexed = len(learned._prefixes) + sum(map(len, learned._by_name.values()))
-        check(indexed == len(subscriptions), "a subscription is in no index, or in two")
-        for table in (learned._chosen, learned._inquiries, learned._shown):
+        watched = learned.subscriptions
+        kept = len(watched._subscriptions)
+        check(kept <= subscriptions.SUBSCRIPTIONS_MAX, "too many subscriptions")
+        indexed = len(watched._prefixes) + sum(map(len, watched._by_name.values()))
+        check(indexed == kept, "a subscription is in no index, or in two")
+        for table in (learned._chosen, learned._inquiries, watched._shown):
             check(
                 table.keys() <= acceptor.records.keys(), "the learner knows a name that the acceptor forgot"
             )
@@ -332,9 +333,10 @@ class NodeWorld:
             "names short of terms": acceptor._short_of_terms,
             "chosen leases": learned._chosen,
             "inquiries": learned._inquiries,
-            "subscriptions": learned._subscriptions,
-            "watched names": learned._by_name,
-            "shown views": learned._shown,
+            "leases to ask about": learned._lingering,
+            "subscriptions": learned.subscriptions._subscriptions,
+            "watched names": learned.subscriptions._by_name,
+            "shown views": learned.subscriptions._shown,
             "answers that wait for the disk": machine._after_save,
         }
         left = [what for what, table in kept.items() if table]

@@ -15,7 +15,7 @@ import pytest
 from paxlock.config import durations
 from paxlock.core import lease
 from paxlock.core import messages as m
-from paxlock.core.node import learner
+from paxlock.core.node import learner, subscriptions
 from paxlock.core.node import line as queue
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.replica import Replica
@@ -116,7 +116,7 @@ def nothing_is_ever_swept(patch: pytest.MonkeyPatch) -> None:
 
 
 def subscriptions_never_lapse(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(learner.Learner, "_drop", lambda self, key: None)
+    patch.setattr(subscriptions.Subscriptions, "_drop", lambda self, key: None)
 
 
 def a_kind_that_nobody_expects(patch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from paxlock.core.messages import (
     Release,
     StandingPrepare,
 )
+from paxlock.core.round_trips import RoundTrip
 from paxlock.core.session.events import Ended, Failed, Granted
 
 # Split votes
@@ -135,6 +136,19 @@ def test_l2_stale_counts_as_refused_and_names_nobody() -> None:
     older = occupant(ATHENS, Occupancy.HELD, age=9.0)
     session.refused("c", asked, RefusalReason.HELD, now=0.1, term=5, occupant=older)
     assert {m.candidate for _, m in session.sent(Release)} == {CYRENE}
+
+
+def test_l2_phase_2_waits_for_a_silent_node_no_longer_than_the_lease_lasts() -> None:
+    """Six windows are long where answers were late: by then the lease is over where it was accepted."""
+    session = HandSession("byblos")
+    session.machine._pacing.round_trips._measured = dict.fromkeys("abc", RoundTrip(4.0 * GRACE, 0.0))
+    asked = session.to_accept(now=0.0, ttl=1.0)
+    session.accepted("a", asked, now=0.001)
+    session.refused("b", asked, RefusalReason.HELD, now=0.001, occupant=occupant(ATHENS, age=5.0))
+    session.run_until(0.99)
+    assert session.sent(Release) == []
+    session.run_until(1.01)
+    assert {node for node, _ in session.sent(Release)} == set("abc")
 
 
 def test_l2_split_votes_of_two_candidates_are_over_long_before_a_ttl() -> None:

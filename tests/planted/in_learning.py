@@ -6,6 +6,8 @@ from tests.planted.mutations import Edit, Mutation
 
 __all__ = ["IN_LEARNING"]
 
+LINGERING = "tests/paper/test_section_6_lingering.py::"
+
 IN_LEARNING: tuple[Mutation, ...] = (
     Mutation(
         "hearsay-shown",
@@ -72,6 +74,63 @@ IN_LEARNING: tuple[Mutation, ...] = (
         "section 6: the other nodes are asked without end of what nobody confirms",
         (Edit("node.hearsay", "Hearsay.weary", "doubt.rounds < DOUBT_ROUNDS", "True"),),
         test="tests/paper/test_section_6_hearsay.py::test_s6_nobody_is_asked_for_ever",
+    ),
+    Mutation(
+        "shown-until-forgotten",
+        "section 6: nobody is asked about what is known to be chosen and not held",
+        (Edit("node.lingering", "Lingering.note", "now + lease.ttl", "NEVER"),),
+        test=f"{LINGERING}test_s6_a_dead_holder_is_free_although_a_node_has_only_heard_of_it",
+    ),
+    Mutation(
+        "over-after-one-round",
+        "section 6: what nodes say one after another ends a tenure that moves between them",
+        (
+            Edit(
+                "node.lingering",
+                "Lingering.answered",
+                "check.denying & check.denied if now - check.denied_at <= check.lease.ttl / 2.0 else set()",
+                "check.denying",
+            ),
+        ),
+        test=f"{LINGERING}test_l3_a_tenure_that_moves_from_node_to_node_is_not_over",
+    ),
+    Mutation(
+        "rounds-far-apart",
+        "section 6: a node that has held the lease and let it go between two answers has never held it",
+        (
+            Edit(
+                "node.lingering",
+                "Lingering.answered",
+                "now - check.denied_at <= check.lease.ttl / 2.0",
+                "True",
+            ),
+        ),
+        test=f"{LINGERING}test_l3_answers_that_are_half_a_ttl_apart_do_not_count_together",
+    ),
+    Mutation(
+        "old-life-ends-a-tenure",
+        "S15: the answer of an old life of a node ends what its new life may hold",
+        (
+            Edit(
+                "node.lingering",
+                "Lingering.answered",
+                "gone = outlived({**check.lives, self._node_id: own})",
+                "gone = ()",
+            ),
+        ),
+        test=f"{LINGERING}test_s15_an_old_life_of_a_node_does_not_count",
+    ),
+    Mutation(
+        "doubt-denies",
+        "section 6: a node in doubt denies what it may hold",
+        (Edit("node.lingering", "Lingering.answered", "- holding - in_doubt", "- holding"),),
+        test=f"{LINGERING}test_s6_a_node_in_doubt_counts_for_neither",
+    ),
+    Mutation(
+        "over-and-its-term-left-open",
+        "section 6: a term that is known to be over is still given to its candidate",
+        (Edit("node.acceptor", "Acceptor.close", "record.term = max(term, record.term)", "pass"),),
+        test=f"{LINGERING}test_s6_it_gives_the_term_of_what_is_over_to_nobody",
     ),
     Mutation(
         "incarnations-from-the-future",

@@ -15,7 +15,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.prepare",
-                "if record.lease is not None and not record.holds(candidate):",
+                "if record.excludes(candidate):",
                 "if False:",
             ),
             Edit(
@@ -33,12 +33,24 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.accept",
-                "if record.lease is not None and not record.holds(candidate):",
-                "if record.lease is not None and not record.holds(candidate) and term <= record.term:",
+                "if record.excludes(candidate):",
+                "if record.excludes(candidate) and term <= record.term:",
             ),
         ),
         seed=7,
         changes=LEAVERS,
+    ),
+    Mutation(
+        "excludes-nobody-of-another-session",
+        "the one rule on which exclusion rests: a lease excludes only later attempts of its own session",
+        (
+            Edit(
+                "node.record",
+                "Record.excludes",
+                "self.lease.candidate != candidate",
+                "self.lease.candidate.session == candidate.session and not self.holds(candidate)",
+            ),
+        ),
     ),
     Mutation(
         "release-of-another",
@@ -370,8 +382,8 @@ IN_NODES: tuple[Mutation, ...] = (
         "L1: a clean restart forgets the tombstones",
         (
             Edit(
-                "node.acceptor",
-                "Acceptor.snapshot",
+                "node.record",
+                "Record.saved",
                 "for s, (attempt, _) in sorted(stones.items())",
                 "for s, (attempt, _) in ()",
             ),

@@ -43,8 +43,8 @@ IN_TRIES: tuple[Mutation, ...] = (
             Edit(
                 "node.learner",
                 "Learner.commit",
-                "if message.lease.token:\n        record.c",
-                "if True:\n        record.c",
+                "message.lease.candidate if message.lease.token else None",
+                "message.lease.candidate",
             ),
         ),
         test=OWN_WORD,
@@ -54,10 +54,10 @@ IN_TRIES: tuple[Mutation, ...] = (
         "section 5: the word of an earlier holder is taken for that of this one",
         (
             Edit(
-                "node.acceptor",
-                "Acceptor._occupant",
-                "record.confirmed == lease.candidate",
-                "record.confirmed is not None",
+                "node.record",
+                "Record.occupant",
+                "self.confirmed == lease.candidate",
+                "self.confirmed is not None",
             ),
         ),
         test=f"{TESTS}test_s5_the_word_of_an_earlier_holder_is_not_that_of_this_one",

@@ -210,7 +210,7 @@ def test_a_subscription_and_a_place_in_line_lapse_whatever_was_asked_for() -> No
     node.receive(Accept(1, "n", 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
     node.receive(Prepare(1, "n", 1, BYBLOS, 0, INT_MAX, 0, ""), BYBLOS.session, 0.0)
     node.tick(120.0)
-    assert not node.machine._learner._subscriptions
+    assert not node.machine._learner.subscriptions._subscriptions
     node.receive(Accept(1, "n", 9, lease_of(ATHENS), 2, 0), ATHENS.session, 120.0)
     (answer,) = node.receive(Waiting(1, "n", 0), ATHENS.session, 120.0)
     assert isinstance(answer, Waiters) and answer.total == 0

@@ -10,8 +10,8 @@ from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Commit, Inquire, Release, Seen, Unwatch, Watch, WatchEvent
 from paxlock.core.node.acceptor import Acceptor
-from paxlock.core.node.learner import EventTimer, InquiryTimer, Learner
-from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT
+from paxlock.core.node.learner import InquiryTimer, Learner
+from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT, EventTimer
 from paxlock.core.timers import Timers
 
 ATHENS = Candidate(b"athens".ljust(16, b"."), 1)
@@ -40,7 +40,8 @@ class Node:
         touched, self.acceptor.touched = self.acceptor.touched, set()
         for name in sorted(touched):
             self.learner.changed(name, now)
-        sent, self.learner.sends = self.learner.sends, []
+        sent = list(self.learner.sends)
+        self.learner.sends.clear()
         return [message for _, message in sent if isinstance(message, WatchEvent)]
 
     def accept(self, name: str, who: Candidate, term: int, now: float = 0.0) -> list[WatchEvent]:
@@ -159,7 +160,7 @@ def test_a_lease_whose_token_is_known_is_shown_as_chosen_in_whatever_term_it_is_
 
 def test_those_who_watch_are_told_that_a_commit_without_an_end_is_forgotten() -> None:
     node = Node()
-    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    node.learner.subscriptions.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
     node.learner.commit(commit(ATHENS, 4), 0.0)
     (told,) = node.settle(0.0)
     assert told.view.chosen
@@ -171,7 +172,7 @@ def test_those_who_watch_are_told_that_a_commit_without_an_end_is_forgotten() ->
 
 def test_nothing_is_told_where_a_name_is_forgotten_whose_end_was_told() -> None:
     node = Node()
-    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    node.learner.subscriptions.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
     node.accept("n", ATHENS, 4)
     node.learner.commit(commit(ATHENS, 4), 0.0)
     node.release("n", ATHENS, 0.1)
@@ -206,11 +207,11 @@ def test_a_watch_of_many_names_is_told_a_bounded_number_at_a_time() -> None:
     names = [f"n{number:03}" for number in range(EVENTS_IN_FLIGHT + 8)]
     for name in names:
         node.accept(name, Candidate(name.encode().ljust(16, b"."), 1), 4)
-    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    node.learner.subscriptions.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
     first = node.settle(0.0)
     assert [event.view.name for event in first] == names[:EVENTS_IN_FLIGHT]
     seen = tuple((event.view.name, event.version) for event in first)
-    node.learner.seen(Seen(7, seen), DELPHI, 0.1)
+    node.learner.subscriptions.seen(Seen(7, seen), DELPHI, 0.1)
     assert [event.view.name for event in node.settle(0.1)] == names[EVENTS_IN_FLIGHT:]
 
 
@@ -219,8 +220,8 @@ def test_a_new_watch_of_very_many_names_looks_at_a_few_and_hears_of_all_in_the_e
     names = [f"n{number:04}" for number in range(1_000)]
     for name in names:
         node.accept(name, Candidate(name.encode().ljust(16, b"."), 1), 4)
-    node.learner.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
-    (subscription,) = node.learner._subscriptions.values()
+    node.learner.subscriptions.watch(Watch(1, 7, "n", True, 3_500), DELPHI, 0.0)
+    (subscription,) = node.learner.subscriptions._subscriptions.values()
     events, heard, now = node.settle(0.0), list[str](), 0.0
     while events:
         assert len(subscription.pending) <= EVENTS_IN_FLIGHT + 1
@@ -228,7 +229,7 @@ def test_a_new_watch_of_very_many_names_looks_at_a_few_and_hears_of_all_in_the_e
         now += 0.01
         changed = node.accept("n0000", ATHENS, 4 + len(heard), now) if len(heard) < 100 else []
         seen = tuple((event.view.name, event.version) for event in events)
-        node.learner.seen(Seen(7, seen), DELPHI, now)
+        node.learner.subscriptions.seen(Seen(7, seen), DELPHI, now)
         events = changed + node.settle(now)
     assert heard == names
     assert subscription.pending == {}
@@ -240,7 +241,7 @@ def test_a_busy_prefix_does_not_keep_a_new_watch_from_the_names_that_are_quiet()
     busy = [f"busy-{number:03}" for number in range(2 * EVENTS_IN_FLIGHT)]
     for name in (*quiet, *busy):
         node.accept(name, ATHENS, 4)
-    node.learner.watch(Watch(1, 7, "", True, 3_500), DELPHI, 0.0)
+    node.learner.subscriptions.watch(Watch(1, 7, "", True, 3_500), DELPHI, 0.0)
     heard: set[str] = set()
     events, term = node.settle(0.0), 4
     for number in range(20):
@@ -250,8 +251,8 @@ def test_a_busy_prefix_does_not_keep_a_new_watch_from_the_names_that_are_quiet()
         term += 1
         for name in busy:  # all of them change before anything is acknowledged
             node.accept(name, ATHENS, term, now)
-        node.learner.seen(Seen(7, seen), DELPHI, now)
-        node.learner.repeat(EventTimer(DELPHI, 7), now)
+        node.learner.subscriptions.seen(Seen(7, seen), DELPHI, now)
+        node.learner.subscriptions.repeat(EventTimer(DELPHI, 7), now)
         events = node.settle(now)
     assert quiet <= heard
 
@@ -259,14 +260,14 @@ def test_a_busy_prefix_does_not_keep_a_new_watch_from_the_names_that_are_quiet()
 def test_a_name_that_nobody_watches_leaves_nothing_shown() -> None:
     node = Node()
     node.accept("n", ATHENS, 4)
-    assert node.learner._shown == {}
-    node.learner.watch(Watch(1, 7, "n", False, 3_500), DELPHI, 0.0)
+    assert node.learner.subscriptions._shown == {}
+    node.learner.subscriptions.watch(Watch(1, 7, "n", False, 3_500), DELPHI, 0.0)
     node.settle(0.0)
     node.accept("n", ATHENS, 5)
-    assert set(node.learner._shown) == {"n"}
-    node.learner.unwatch(Unwatch(1, 7), DELPHI)
+    assert set(node.learner.subscriptions._shown) == {"n"}
+    node.learner.subscriptions.unwatch(Unwatch(1, 7), DELPHI)
     node.accept("n", ATHENS, 6)
-    assert node.learner._shown == {}
+    assert node.learner.subscriptions._shown == {}
 
 
 def test_of_a_lease_that_is_held_the_commit_is_not_kept_a_second_time() -> None:
@@ -282,16 +283,16 @@ def test_of_a_lease_that_is_held_the_commit_is_not_kept_a_second_time() -> None:
 def test_a_change_is_told_to_everybody_who_watches_and_to_nobody_else() -> None:
     node = Node()
     for watch, pattern, prefix in ((1, "n", False), (2, "n", True), (3, "m", False), (4, "nn", True)):
-        node.learner.watch(Watch(1, watch, pattern, prefix, 3_500), DELPHI, 0.0)
+        node.learner.subscriptions.watch(Watch(1, watch, pattern, prefix, 3_500), DELPHI, 0.0)
     node.settle(0.0)
     assert sorted(event.watch for event in node.accept("n", ATHENS, 4)) == [1, 2]
-    node.learner.unwatch(Unwatch(1, 2), DELPHI)
+    node.learner.subscriptions.unwatch(Unwatch(1, 2), DELPHI)
     assert [event.watch for event in node.release("n", ATHENS, 1.0)][-1:] == [1]
 
 
 def test_versions_begin_where_they_are_told_and_grow() -> None:
     node = Node()
-    node.learner.watch(Watch(1, 1, "n", False, 3_500), DELPHI, 0.0)
+    node.learner.subscriptions.watch(Watch(1, 1, "n", False, 3_500), DELPHI, 0.0)
     versions = [event.version for event in node.settle(0.0)]
     versions += [event.version for event in node.accept("n", ATHENS, 4)]
     assert versions[0] > 100

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from paxlock.core.node.sorted_names import CHUNK_MAX_NAMES, Prefixes, SortedNames
+from paxlock.core.node.sorted_names import CHUNK_MAX_NAMES, SortedNames
+from paxlock.core.node.subscriptions import Prefixes
 
 
 @pytest.mark.parametrize("seed", range(5))

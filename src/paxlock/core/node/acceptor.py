@@ -1,12 +1,9 @@
 """What an acceptor does, for all names (protocol.md sections 2 and 5).
 
-    closed --Prepare--> promised --Accept--> held --Release, deadline--> closed
-       \\---------Accept, standing Prepare---/
-    promised --Release, the window--> closed
-
-The one rule on which exclusion rests: while an acceptor holds a lease, it neither promises to nor accepts
-from any other candidate. A closed record with a line goes to the head at once: its lease is accepted where
-it stands in line with one and was refreshed lately, otherwise the next term is promised to it.
+The states of a record are drawn in record.py. The one rule on which exclusion rests: while an acceptor holds
+a lease, it neither promises to nor accepts from any other candidate (``Record.excludes``). A closed record
+with a line goes to the head at once: its lease is accepted where it stands in line with one and was refreshed
+lately, otherwise the next term is promised to it.
 
 Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
 handler lets run out what has run out (``run_out``). A handler returns its answer, or None where it has
@@ -16,15 +13,12 @@ none: then the sender repeats.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil
 
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
     Accepted,
-    Occupancy,
-    Occupant,
     Peer,
     Prepare,
     Promise,
@@ -41,8 +35,8 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
-from paxlock.core.node.line import Entry, Line
-from paxlock.core.node.record import PushTimer, Record, RecordTimer, SweepTimer
+from paxlock.core.node.line import Line
+from paxlock.core.node.record import PushTimer, Record, RecordTimer, SweepTimer, reported_ms
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import bounded_window
 from paxlock.core.timers import Timers
@@ -56,7 +50,6 @@ WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datag
 REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
 PUSH_FIRST_WINDOWS = 0.3
-REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 
 class Acceptor:
@@ -102,7 +95,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, message.at_least, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
-        if record.lease is not None and not record.holds(candidate):
+        if record.excludes(candidate):
             return self._queue(message, record, RefusalReason.HELD, now)
         if standing is not None and record.holds(candidate):
             # Never re-armed by this: a candidate without a quorum would go on standing in the way.
@@ -181,7 +174,7 @@ class Acceptor:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
-        if record.lease is not None and not record.holds(candidate):
+        if record.excludes(candidate):
             return self._refuse(message, record, RefusalReason.HELD, now)
         if term < record.term or (term == record.term and record.owner != candidate):
             return self._refuse(message, record, RefusalReason.STALE, now)
@@ -398,28 +391,12 @@ class Acceptor:
         record = self.records.get(message.name)
         line = record.line.entries(now) if record is not None and record.line is not None else []
         page = line[message.start : message.start + WAITERS_PER_ANSWER]
-        entries = tuple(Waiter(e.candidate, e.label, _ms(now - e.arrival)) for e in page)
+        entries = tuple(Waiter(e.candidate, e.label, reported_ms(now - e.arrival)) for e in page)
         return Waiters(message.request, message.name, len(line), entries)
 
     def snapshot(self, now: float) -> Iterable[SnapshotName]:
         """Every name as it stands, leases with the time that is left (L8); the learner adds its part."""
-        for record in self.records.values():
-            stones = record.tombstones or {}
-            # Rounded up: an acceptor that let go early would break the exclusion.
-            left = max(0, ceil((record.deadline - now) * 1000.0)) if record.lease is not None else 0
-            yield SnapshotName(
-                name=record.name,
-                term=record.term,
-                lease=record.lease,
-                lease_term=record.lease_term if record.lease is not None else 0,
-                sender=record.sender if record.lease is not None else b"",
-                seq=record.seq if record.lease is not None else 0,
-                remaining_ms=left,
-                tombstones=tuple(Candidate(s, attempt) for s, (attempt, _) in sorted(stones.items())),
-                chosen=None,
-                chosen_term=0,
-                released=False,
-            )
+        return (record.saved(now) for record in self.records.values())
 
     def restore(self, saved: SnapshotName, now: float) -> None:
         """Take up a name where a clean stop left it; a promise without a lease is closed."""
@@ -443,11 +420,22 @@ class Acceptor:
         self._sweeper.schedule(record, now)
         self.touched.add(record.name)
 
-    def remember(self, name: str, now: float) -> Record:
-        """Keep a record of a name of which only the learner has heard, so that both forget it together."""
+    def remember(self, name: str, now: float, *, confirmed: Candidate | None = None) -> None:
+        """Keep a record of a name of which only the learner has heard, so that both forget it together, and
+        who has told, with its token, that its lease is valid.
+        """
         record = self._record(name, now)
         self._sweeper.schedule(record, now)
-        return record
+        if confirmed is not None:
+            record.confirmed = confirmed
+
+    def close(self, record: Record, term: int) -> bool:
+        """Close a term whose candidate is over; False if the record is in use, or the ceiling too low."""
+        if record.lease is not None or record.owner is not None or not self._below_ceiling(term):
+            return False
+        record.term = max(term, record.term)
+        self.highest_term = max(self.highest_term, term)
+        return True
 
     # Within
 
@@ -507,26 +495,5 @@ class Acceptor:
             reason=reason,
             term=record.term,
             floor=self.floor,
-            occupant=self._occupant(record, candidate, now),
+            occupant=record.occupant(candidate, now),
         )
-
-    def _occupant(self, record: Record, candidate: Candidate, now: float) -> Occupant | None:
-        lease = record.lease
-        if lease is not None and lease.candidate != candidate:
-            age, left = _ms(now - record.lease_arrival), _ms(record.deadline - now)
-            confirmed = bool(lease.token) or record.confirmed == lease.candidate
-            times = age, lease.label, left, lease.ttl_ms, _ms(record.window)
-            return Occupant(lease.candidate, Occupancy.HELD, *times, confirmed)
-        if record.owner is not None and record.owner != candidate:
-            age, left = _ms(now - record.owner_arrival), _ms(record.owner_since + record.window - now)
-            stated = _ms(record.window)
-            return Occupant(record.owner, Occupancy.PROMISED, age, record.owner_label, left, 0, stated)
-        head: Entry | None = record.line.head(now) if record.line is not None else None
-        if head is not None and head.candidate != candidate:
-            age, stated = _ms(now - head.arrival), _ms(head.window)
-            return Occupant(head.candidate, Occupancy.HEAD, age, head.label, 0, 0, stated)
-        return None
-
-
-def _ms(seconds: float) -> int:
-    return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)

@@ -1,9 +1,10 @@
-"""When to look at which record: the alarms of all names behind one timer.
+"""When to look at which record: the alarms of all names behind one timer. A timing wheel (Varghese & Lauck
+1987) with a heap for the step that is running.
 
-As with the timers (timers.py), moving an alarm later is lazy: it comes too early and is set anew. Most of
-them are of leases that are renewed before they run out. So an alarm that is far away is not put in order: it
-lies with all those of the same half second, and is looked at when that begins. Only what does run out then
-is put in order. The time of an alarm is kept in the record: a hundred thousand of them are to cost little.
+As with the timers (timers.py), moving an alarm later is lazy: it comes too early and is set again. Most of
+them are of leases that are renewed before they run out. So an alarm that is far away is not sorted: it lies
+with all those of the same half second, and is looked at when that begins. Only what does run out then is
+sorted. The time of an alarm is kept in the record, so that a hundred thousand of them cost little.
 """
 
 from __future__ import annotations

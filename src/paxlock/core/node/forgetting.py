@@ -1,8 +1,10 @@
 """Tombstones, and when the sweep looks at which record (protocol.md section 2; rule L1).
 
-A sweep looks at a slice of the records whose time has come and leaves the rest for a little later: a hundred
-thousand names that end together are to hold up nothing else. Times are rounded up to steps, and a record lies
-in one place at most: a name used again and again is looked at as rarely as one used once.
+A timing wheel without a heap (Varghese & Lauck 1987): times are rounded up to steps, and a record lies in one
+step at most, so that a name used again and again is looked at as rarely as one used once. A sweep looks at a
+slice of the records that are due and leaves the rest for a little later: a hundred thousand names that end
+together must not hold up anything else. (The wheel of expiry.py must hit a deadline exactly and yields all
+that is due; this one may be late, and must not. They share no more than a dict of lists.)
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Sweeper:
         self.schedule(record, now)
 
     def schedule(self, record: Record, now: float) -> None:
-        """Have the sweep look at this record in time."""
+        """Make sure that the sweep looks at this record, TOMBSTONE_S from now or earlier."""
         if not record.swept:
             self._look_at(record, now + TOMBSTONE_S)
 
@@ -65,8 +67,8 @@ class Sweeper:
         records.append(record)
 
     def due(self, now: float) -> Iterator[Record]:
-        """Look at a slice of the records whose time has come, and drop what has served its time. Gives those
-        without a tombstone: they are not looked at again, unless somebody asks for it.
+        """Look at a slice of the records that are due, and drop their expired tombstones. Yields the records
+        that have none left: they are not looked at again unless they are scheduled again.
         """
         step_s = TOMBSTONE_S / SWEEP_DIVISOR
         step = min(self._steps, default=0)

@@ -36,7 +36,7 @@ LIARS_MAX = 1024
 
 
 class DoubtTimer(NamedTuple):
-    """The other nodes are to be asked what there is in what was heard of this name."""
+    """The other nodes are to be asked whether the open claims of this name are true."""
 
     name: str
     kind: str = "doubt"
@@ -104,8 +104,8 @@ class Hearsay:
         return found is None
 
     def named(self, name: str) -> tuple[Lease, int] | None:
-        """Of whom there is talk, without a token, and in which term. It supports nobody, but this node does
-        not say either that this candidate is over.
+        """The lease of the newest claim, without its token, and its term. A view that names it supports
+        nobody, but does not count as one that denies this candidate either.
         """
         return self._named.get(name)
 
@@ -149,13 +149,17 @@ class Hearsay:
 
     # Asking the others
 
+    def number(self) -> int:
+        """The number of the next question to the other nodes, whatever it is about."""
+        self._asked += 1
+        return self._asked
+
     def question(self, name: str) -> int:
         """The request of the next round of questions; 0 where there is nothing to ask any more."""
         doubt = self._doubts.get(name)
         if doubt is None:
             return 0
-        self._asked += 1
-        doubt.asked = self._asked
+        doubt.asked = self.number()
         doubt.rounds += 1
         doubt.wait = min(doubt.wait * 2.0, DOUBT_MAX_S)
         return doubt.asked
@@ -166,7 +170,7 @@ class Hearsay:
         return doubt.wait if doubt is not None else DOUBT_FIRST_S
 
     def weary(self, name: str, record: Record | None) -> None:
-        """Drop what nobody has confirmed in so many rounds, but for what puts in doubt what is held here."""
+        """Drop claims that no round has confirmed, except those that put in doubt what is held here."""
         doubt = self._doubts.get(name)
         if doubt is None or doubt.rounds < DOUBT_ROUNDS:
             return
@@ -217,8 +221,8 @@ class Hearsay:
         return None
 
     def _is_refuted(self, claim: Claim, views: list[View], record: Record | None) -> bool:
-        """Whoever accepts in a term has reached it, and terms only grow: where so many have not reached it,
-        no quorum has accepted in it.
+        """Whether N - quorum + 1 nodes have not reached the claim's term. An acceptor that accepts in a term
+        has reached it, and terms only grow: so no quorum has accepted in it.
         """
         below = sum(view.term < claim.term for view in views if view.request > claim.after)
         below += (_reached(record) if record is not None else 0) < claim.term

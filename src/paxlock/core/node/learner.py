@@ -1,4 +1,4 @@
-"""What a node learns: which leases are chosen, and who watches (protocol.md section 6).
+"""What a node learns: which leases are chosen (protocol.md section 6).
 
 Commit informs; it never changes what an acceptor holds, and never arms a timer that excludes (rule S13).
 """
@@ -20,43 +20,28 @@ from paxlock.core.messages import (
     Inquire,
     Message,
     Peer,
-    Seen,
-    Unwatch,
     View,
-    Watch,
-    WatchEvent,
-    Watching,
 )
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.hearsay import DoubtTimer, Hearsay, first_hand
+from paxlock.core.node.lingering import Finding, Lingering, LingerTimer
 from paxlock.core.node.record import Record
-from paxlock.core.node.sorted_names import Prefixes
-from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT, Subscription
+from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
 from paxlock.core.timers import Timers
 
-__all__ = ["EventTimer", "InquiryTimer", "Learner"]
+__all__ = ["InquiryTimer", "Learner"]
 
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-SUBSCRIPTIONS_MAX = 65_536
-LAPSE_MAX_S = 60.0
 
 
 class InquiryTimer(NamedTuple):
-    """A lease is held here and nobody has said that it was chosen: ask. Without a name: look who must."""
+    """A lease is held here and no Commit has come: ask the others. Without a name: look which are due."""
 
     name: str = ""
     kind: str = "inquiry"
-
-
-class EventTimer(NamedTuple):
-    """Events of this subscription may be unacknowledged."""
-
-    session: bytes
-    watch: int
-    kind: str = "event"
 
 
 @attrs.define(eq=False)
@@ -68,9 +53,10 @@ class Chosen:
     released: bool = False
 
     def covers(self, candidate: Candidate, term: int) -> bool:
-        """Whether it is this lease, chosen in this term or a higher one, or in any once the token is known.
+        """True if we know this candidate was chosen in ``term`` or later, or if we know its token.
 
-        A candidate whose choice nobody told it goes on to a higher term, and only that becomes the token.
+        (A candidate that never learned it was chosen retries in a higher term; only that term becomes its
+        token.)
         """
         if self.lease.candidate != candidate:
             return False
@@ -93,7 +79,9 @@ class Inquiry:
 
 
 class Learner:
-    """The learner of one node. ``sends`` collects messages; the replica takes them after every event."""
+    """The learner of one node. ``sends`` collects messages, those of its ``subscriptions`` too; the replica
+    takes them out after every event.
+    """
 
     def __init__(
         self,
@@ -113,17 +101,21 @@ class Learner:
         self._acceptor = acceptor
         self._timers = timers
         self._rng = rng
-        self._version = first_version
         self._chosen: dict[str, Chosen] = {}
         self._hearsay = Hearsay(len(others) + 1, self.commit)
+        self._lingering = Lingering(node_id, len(others) + 1, self._hearsay.number)
         self._inquiries: dict[str, Inquiry] = {}
         self._unheard: deque[tuple[float, str, Candidate]] = deque()
         # Not the same in all nodes, so that rarely two of them ask at the same time.
         self._first_wait = INQUIRY_FIRST_S * rng.uniform(0.8, 1.2)
-        self._shown: dict[str, tuple[object, ...]] = {}
-        self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
-        self._by_name: dict[str, set[tuple[bytes, int]]] = {}
-        self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
+        self.subscriptions = Subscriptions(
+            names=acceptor.names,
+            view=self.view,
+            records=acceptor.records,
+            sends=self.sends,
+            timers=timers,
+            first_version=first_version,
+        )
 
     # Learning
 
@@ -145,10 +137,10 @@ class Learner:
         if self._hearsay.claim(message, record):
             self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
         if self.view(name, now) != before:
-            self._publish(name, now)
+            self.subscriptions.publish(name, now)
 
     def doubt(self, name: str, now: float) -> None:
-        """Ask the other nodes what there is in what was heard."""
+        """Ask the other nodes whether the open claims of this name are true."""
         self._hearsay.weary(name, self._acceptor.records.get(name))
         request = self._hearsay.question(name)
         if request:
@@ -157,6 +149,8 @@ class Learner:
 
     def commit(self, message: Commit, now: float) -> None:
         """Somebody who knows tells that this lease was chosen in this term."""
+        if self._lingering.checks:
+            self._lingering.told(message.name, message.lease.candidate, now)
         known = self._chosen.get(message.name)
         if known is not None and known.lease.candidate == message.lease.candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
@@ -173,9 +167,8 @@ class Learner:
             released = True
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
-        record = self._acceptor.remember(message.name, now)
-        if message.lease.token:
-            record.confirmed = message.lease.candidate
+        confirmed = message.lease.candidate if message.lease.token else None
+        self._acceptor.remember(message.name, now, confirmed=confirmed)
         self.changed(message.name, now)
 
     def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
@@ -204,10 +197,11 @@ class Learner:
         known = self._chosen.get(name)
         if record is None:
             self._inquiries.pop(name, None)
+            self._lingering.drop(name)
             self._hearsay.forget(name)
             if self._chosen.pop(name, None) is not None and known is not None and not known.released:
-                self._publish(name, now)  # what was told last does not hold any more
-            self._shown.pop(name, None)
+                self.subscriptions.publish(name, now)  # what was told last does not hold any more
+            self.subscriptions.forget(name)
             return
         if record.lease is not None:
             self._hearsay.confirmed_by(record, now)
@@ -218,11 +212,17 @@ class Learner:
             # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
             del self._chosen[name]
         record.seen = lease.candidate if lease is not None else None
+        known = self._chosen.get(name)
+        if lease is None and known is not None and not known.released:
+            self._lingering.note(name, known.lease, now)
+            self._timers.add(self._lingering.due(name), LingerTimer(name))
+        elif self._lingering.checks:
+            self._lingering.drop(name)
         if lease is None:
             self._inquiries.pop(name, None)
         elif known is None or not known.covers(lease.candidate, record.lease_term):
             self._inquire_later(name, lease.candidate, record.lease_term, now)
-        self._publish(name, now)
+        self.subscriptions.publish(name, now)
 
     def view(self, name: str, now: float, request: int = 0) -> View:
         """What this node knows of the name."""
@@ -251,7 +251,7 @@ class Learner:
         return self._without_lease(name, term, known, request)
 
     def _without_lease(self, name: str, term: int, known: Chosen | None, request: int) -> View:
-        """Where none is held: what is known to be chosen, or of whom there is talk, if of anybody."""
+        """The view where none is held: the lease known to be chosen, else the one of a claim, else none."""
         heard = self._hearsay.named(name)
         if known is not None:
             term = max(term, known.term)
@@ -263,7 +263,9 @@ class Learner:
     # A value that was chosen without anybody's knowledge
 
     def _inquire_later(self, name: str, candidate: Candidate, term: int, now: float) -> None:
-        """Nearly always a Commit or a Release comes first: until then only a place in a queue is spent."""
+        """Queue a lease that is not known to be chosen. Nearly always a Commit or a Release comes before its
+        turn, so that nothing but a place in a queue is spent on it.
+        """
         inquiry = self._inquiries.get(name)
         if inquiry is None or inquiry.candidate != candidate:
             self._inquiries.pop(name, None)
@@ -275,8 +277,8 @@ class Learner:
             inquiry.views.clear()
 
     def look_for_unheard(self, now: float) -> None:
-        """Ask about those of whom nobody has said in time that they were chosen: many at once, so that a node
-        under load does not wake for each of them, of which nearly all are over.
+        """Inquire about leases accepted here whose Commit is overdue. They are checked in batches: most have
+        been released by then, and a timer for each would wake a busy node in vain.
         """
         while self._unheard and self._unheard[0][0] <= now:
             _, name, candidate = self._unheard.popleft()
@@ -314,7 +316,12 @@ class Learner:
             return
         record = self._acceptor.records.get(view.name)
         if self._hearsay.answered(node, view, record, now):
-            self._publish(view.name, now)
+            self.subscriptions.publish(view.name, now)
+        finding = self._lingering.answered(node, view, lives, self.lives, now)
+        if finding is Finding.ASK_AGAIN:
+            self.ask_about_lingering(view.name, now, hurried=True)
+        elif finding is Finding.OVER:
+            self._end(view.name, now)
         inquiry = self._inquiries.get(view.name)
         if inquiry is not None:
             inquiry.views[node] = view
@@ -343,123 +350,24 @@ class Learner:
             self.sends.append((node, commit))
         self.commit(commit, now)
 
-    # Those who watch
+    # What is known to be chosen and not held here
 
-    def watch(self, message: Watch, session: bytes, now: float) -> Watching | None:
-        """Subscribe or refresh; a new subscription is told the present state of all its names."""
-        key = (session, message.watch)
-        found = self._subscriptions.get(key)
-        if found is None:
-            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
-                return None
-            found = self._subscribe(message, session, now)
-        found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
-        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
-        return Watching(message.request, message.watch)
+    def ask_about_lingering(self, name: str, now: float, *, hurried: bool = False) -> None:
+        """Ask the other nodes whether the lease that is known to be chosen is still held, if that is due."""
+        request = self._lingering.question(name, now, hurried)
+        if request:
+            self.sends.extend((node, Inquire(request, name)) for node in self._others)
+        self._timers.add(self._lingering.due(name), LingerTimer(name))
 
-    def _subscribe(self, message: Watch, session: bytes, now: float) -> Subscription:
-        key = (session, message.watch)
-        found = Subscription(session, message.watch, message.pattern, message.prefix, now)
-        self._subscriptions[key] = found
-        if message.prefix:
-            self._prefixes.add(message.pattern, key)
-            found.told_to = ""
-            self._tell_more(found, EVENTS_IN_FLIGHT)
-        else:
-            self._by_name.setdefault(message.pattern, set()).add(key)
-            self._version += 1
-            found.queue(message.pattern, self._version)
-        self._send_events(found, now)
-        return found
-
-    def _tell_more(self, found: Subscription, count: int) -> None:
-        """Queue the present state of so many further names, in the places of others that have left."""
-        if found.told_to is None:
-            return
-        for name in self._acceptor.names.walk(found.pattern, found.told_to):
-            if count == 0:
-                return
-            count -= 1
-            found.told_to = name
-            if name not in found.pending:
-                self._version += 1
-                found.queue(name, self._version)
-        found.told_to = None
-
-    def unwatch(self, message: Unwatch, session: bytes) -> None:
-        self._drop((session, message.watch))
-
-    def seen(self, message: Seen, session: bytes, now: float) -> None:
-        """The watcher has these versions; the rest goes on being repeated."""
-        found = self._subscriptions.get((session, message.watch))
-        if found is None:
-            return
-        acknowledged = found.seen(message.versions, now)
-        if acknowledged:
-            self._tell_more(found, acknowledged)
-            self._send_events(found, now)
-
-    def repeat(self, key: EventTimer, now: float) -> None:
-        """Repeat what was not acknowledged; drop a subscription that has lapsed."""
-        found = self._subscriptions.get((key.session, key.watch))
-        if found is None:
-            return
-        if found.lapses_at <= now:
-            self._drop((key.session, key.watch))
-            return
-        for name in found.late(now):
-            self._send_event(found, name, self.view(name, now), now)
-        self._send_events(found, now)
-
-    def _publish(self, name: str, now: float) -> None:
-        """Queue an event for those who watch, if the view differs from the one shown last."""
-        if not self._subscriptions:
-            self._shown.clear()
-            return
-        keys = {*self._by_name.get(name, ()), *self._prefixes.of(name)}
-        if not keys:
-            self._shown.pop(name, None)
-            return
-        view = self.view(name, now)
-        candidate = view.lease.candidate if view.lease is not None else None
-        token = view.lease.token if view.lease is not None else 0
-        term = 0 if view.holds else view.term
-        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
-        if self._shown.get(name) == shows:
-            return
-        if name in self._acceptor.records:
-            self._shown[name] = shows
-        else:  # of a name that nobody uses nothing is kept, whoever speaks of it
-            self._shown.pop(name, None)
-        self._version += 1
-        for key in sorted(keys):
-            found = self._subscriptions[key]
-            if found.queue(name, self._version):
-                self._tell_more(found, 1)  # names that change again and again step back behind the others
-            if len(found.pending) <= EVENTS_IN_FLIGHT:
-                self._send_event(found, name, view, now)
-            self._timers.add(now + found.retry, EventTimer(*key))
-
-    def _send_events(self, found: Subscription, now: float) -> None:
-        for name in found.unsent():
-            self._send_event(found, name, self.view(name, now), now)
-        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
-
-    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
-        found.sent(name, now)
-        self.sends.append((found.session, WatchEvent(found.watch, found.pending[name], view)))
-
-    def _drop(self, key: tuple[bytes, int]) -> None:
-        found = self._subscriptions.pop(key, None)
-        if found is None:
-            return
-        if found.prefix:
-            self._prefixes.discard(found.pattern, key)
-        keys = self._by_name.get(found.pattern)
-        if keys is not None:
-            keys.discard(key)
-            if not keys:
-                del self._by_name[found.pattern]
+    def _end(self, name: str, now: float) -> None:
+        """No quorum can hold the lease that is known to be chosen, and none will again in its term."""
+        record, known = self._acceptor.records.get(name), self._chosen.get(name)
+        if record is None or known is None or not self._acceptor.close(record, known.term):
+            return  # asked again later
+        del self._chosen[name]
+        self._hearsay.unname(name, known.lease.candidate)
+        self._lingering.drop(name)
+        self.subscriptions.publish(name, now)
 
     # Stopping and starting
 

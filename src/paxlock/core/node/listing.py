@@ -26,7 +26,7 @@ WALKS_PER_PEER = 4
 
 @value
 class ListTimer:
-    """Somebody's answer is to be looked for further."""
+    """Continue an unfinished listing."""
 
 
 @attrs.define(eq=False)

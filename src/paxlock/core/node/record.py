@@ -1,18 +1,32 @@
-"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again."""
+"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again.
+
+           .------ Accept, standing Prepare, a head of the line that stands ------.
+           |                                                                      v
+        closed ---- Prepare, a head of the line ----> promised ---- Accept ----> held
+           ^                                             |                        |
+           '---- Release, the window has passed ---------+- Release, the deadline-'
+
+Closed: no owner and no lease. Promised: an owner and no lease. Held: a lease. Its holder's own Prepare raises
+the term above ``lease_term`` and leaves it held; after a restart in that state it has no owner.
+"""
 
 from __future__ import annotations
 
 from itertools import islice
+from math import ceil
 from typing import NamedTuple
 
 import attrs
 
+from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.node.line import Line
+from paxlock.core.messages import Occupancy, Occupant
+from paxlock.core.node.line import Entry, Line
 
-__all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
+__all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer", "reported_ms"]
 
 NEVER = float("inf")
+REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 
 class RecordTimer(NamedTuple):
@@ -38,14 +52,14 @@ class PushTimer(NamedTuple):
 class Record:
     """One name at one acceptor. Without an owner the term is closed.
 
+    Only the acceptor writes what is here, but for four fields: ``alarm``, when to look next at what may run
+    out, is the expiry wheel's; ``swept``, whether the sweep is to look, and ``tombstones``, in the order in
+    which they were set, are the sweeper's; ``seen``, whose lease was last seen held here, is the learner's.
+    They lie here and in no table of their own because a node keeps very many names.
+
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
-    candidate has answered, or was not told without having asked. ``alarm`` is when the acceptor looks whether
-    something has run out, ``swept`` whether the sweep is to look at this record; ``seen`` is whose lease the
-    learner last saw held here, ``confirmed`` who has said of itself that its lease is valid.
-
+    candidate has answered, or had asked. ``confirmed`` is who has said of itself that its lease is valid.
     ``window`` is for how long a promise to the owner is kept, in seconds: what it stated.
-
-    Tombstones lie in the order in which they were set.
     """
 
     name: str
@@ -72,6 +86,12 @@ class Record:
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate
 
+    def excludes(self, candidate: Candidate) -> bool:
+        """The one rule on which exclusion rests: while another's lease is held here, this candidate is
+        neither promised anything nor accepted.
+        """
+        return self.lease is not None and self.lease.candidate != candidate
+
     def ended(self, candidate: Candidate) -> bool:
         """Whether a tombstone stands for this attempt or a later one (rule L1)."""
         if self.tombstones is None:
@@ -80,9 +100,9 @@ class Record:
         return attempt >= candidate.attempt
 
     def drop_expired(self, now: float, most: int) -> float | None:
-        """Drop a line of which all have lapsed, and tombstones that have served their time, at most so many.
-        Tells until when the oldest of the others stands, or None where they are all gone, or some of them
-        might go at once.
+        """Drop the line if every entry has lapsed, and up to ``most`` expired tombstones. Returns when the
+        oldest remaining tombstone expires; None if none is left, or if ``most`` were dropped and more may be
+        due.
         """
         if self.line is not None and self.line.head(now) is None:
             self.line = None
@@ -104,3 +124,47 @@ class Record:
     @property
     def idle(self) -> bool:
         return not self.in_use and not self.tombstones
+
+    # What is told of it
+
+    def occupant(self, candidate: Candidate, now: float) -> Occupant | None:
+        """Who else holds the name, was promised it, or is next in line: what a refusal names."""
+        lease = self.lease
+        if lease is not None and self.excludes(candidate):
+            age, left = reported_ms(now - self.lease_arrival), reported_ms(self.deadline - now)
+            confirmed = bool(lease.token) or self.confirmed == lease.candidate
+            times = age, lease.label, left, lease.ttl_ms, reported_ms(self.window)
+            return Occupant(lease.candidate, Occupancy.HELD, *times, confirmed)
+        if self.owner is not None and self.owner != candidate:
+            age, stated = reported_ms(now - self.owner_arrival), reported_ms(self.window)
+            left = reported_ms(self.owner_since + self.window - now)
+            return Occupant(self.owner, Occupancy.PROMISED, age, self.owner_label, left, 0, stated)
+        head: Entry | None = self.line.head(now) if self.line is not None else None
+        if head is not None and head.candidate != candidate:
+            age, stated = reported_ms(now - head.arrival), reported_ms(head.window)
+            return Occupant(head.candidate, Occupancy.HEAD, age, head.label, 0, 0, stated)
+        return None
+
+    def saved(self, now: float) -> SnapshotName:
+        """The acceptor's part of a snapshot: its lease with the time that is left (L8)."""
+        stones = self.tombstones or {}
+        # Rounded up: an acceptor that let go early would break the exclusion.
+        left = max(0, ceil((self.deadline - now) * 1000.0)) if self.lease is not None else 0
+        return SnapshotName(
+            name=self.name,
+            term=self.term,
+            lease=self.lease,
+            lease_term=self.lease_term if self.lease is not None else 0,
+            sender=self.sender if self.lease is not None else b"",
+            seq=self.seq if self.lease is not None else 0,
+            remaining_ms=left,
+            tombstones=tuple(Candidate(s, attempt) for s, (attempt, _) in sorted(stones.items())),
+            chosen=None,
+            chosen_term=0,
+            released=False,
+        )
+
+
+def reported_ms(seconds: float) -> int:
+    """A time in whole milliseconds, for a message."""
+    return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)

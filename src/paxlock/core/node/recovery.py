@@ -1,12 +1,23 @@
 """What a node may do after a start (protocol.md section 7).
 
-    create --others never saw it--> member --------------------------------> SERVING
-    clean stop, snapshot of the same incarnation --another answers---------> SERVING
-    unclean stop --sit out-------------------------------------------------> SERVING, floor = old ceiling
-    join, memory mode --noted, sit out, read the others' ceilings----------> SERVING, floor = the highest
+                   create: N - quorum + 1 others never saw this node
+                   clean stop: another confirms the snapshot, or none answers for 1 s
+       STARTING ------------------------------------------------------------------> SERVING
+        |    ^                                                                        ^
+        |    | joining, and a later life of this node is heard of: begin again        |
+        v    |                                                                        |
+       RECOVERING --------------------------------------------------------------------'
+        ^          unclean stop: it has sat out; floor = its old ceiling
+        |          join, memory mode: it has sat out, then read the others' ceilings;
+        |                             floor = the highest of them, and durable
+        |
+        `-- unclean stop: at once
+            join, memory mode: once N - quorum + 1 others have noted this life
 
-The record is durable before anything that rests on it is sent: a change is asked for in ``wanted``, and
-what depends on it waits until ``saved`` is told.
+From any mode: a node that is not joining, and hears of a later life of itself, has lost its memory and stops.
+
+The record is durable before anything that rests on it is sent: ``record`` is as it should be on disk, and
+what depends on a change waits until ``saved`` is the same.
 """
 
 from __future__ import annotations

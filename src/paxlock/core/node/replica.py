@@ -42,9 +42,11 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.node.hearsay import DoubtTimer
-from paxlock.core.node.learner import EventTimer, InquiryTimer, Learner
+from paxlock.core.node.learner import InquiryTimer, Learner
+from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
+from paxlock.core.node.subscriptions import EventTimer
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -295,11 +297,11 @@ class Replica:
             case List():
                 self._answer(session, self._listing.ask(message, session, now))
             case Watch():
-                self._answer(session, learner.watch(message, session, now))
+                self._answer(session, learner.subscriptions.watch(message, session, now))
             case Unwatch():
-                learner.unwatch(message, session)
+                learner.subscriptions.unwatch(message, session)
             case Seen():
-                learner.seen(message, session, now)
+                learner.subscriptions.seen(message, session, now)
             case _:
                 self.counters["unexpected"] += 1
 
@@ -377,12 +379,14 @@ class Replica:
                     self._acceptor.push_again(name, now)
                 case DoubtTimer(name):
                     self._learner.doubt(name, now)
+                case LingerTimer(name):
+                    self._learner.ask_about_lingering(name, now)
                 case InquiryTimer(""):
                     self._learner.look_for_unheard(now)
                 case InquiryTimer(name):
                     self._learner.inquire(name, now)
                 case EventTimer():
-                    self._learner.repeat(key, now)
+                    self._learner.subscriptions.repeat(key, now)
                 case SweepTimer():
                     self._acceptor.sweep(now)
                 case ListTimer():
@@ -412,7 +416,7 @@ class Replica:
             acceptor.pushes = []
         if learner.sends:
             self._pushes.extend(learner.sends)
-            learner.sends = []
+            learner.sends.clear()
         if acceptor.wanted_ceiling > recovery.record.ceiling:
             recovery.raise_ceiling(acceptor.wanted_ceiling)
         if recovery.mode is not NodeMode.SERVING:

@@ -1,19 +1,15 @@
-"""Names in order, and who wants to hear of which: so that no list and no change looks at every name.
-
-Both cost about as much for a hundred thousand entries as for a hundred.
+"""Names in order, so that no list looks at every name: a change costs about as much for a hundred thousand
+entries as for a hundred.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
-from typing import Generic, TypeVar
 
-__all__ = ["Prefixes", "SortedNames"]
+__all__ = ["SortedNames"]
 
 CHUNK_MAX_NAMES = 512
-
-T = TypeVar("T")
 
 
 class SortedNames:
@@ -72,40 +68,3 @@ class SortedNames:
                     return
                 yield name
             first = 0
-
-
-class Prefixes(Generic[T]):
-    """Keys by the prefix they belong to; what a change costs depends on how many lengths there are."""
-
-    __slots__ = ("_by_prefix", "_lengths")
-
-    def __init__(self) -> None:
-        self._by_prefix: dict[str, set[T]] = {}
-        self._lengths: dict[int, int] = {}  #: how many prefixes there are of each length
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_prefix.values()))
-
-    def add(self, prefix: str, key: T) -> None:
-        keys = self._by_prefix.get(prefix)
-        if keys is None:
-            keys = self._by_prefix[prefix] = set()
-            self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
-        keys.add(key)
-
-    def discard(self, prefix: str, key: T) -> None:
-        keys = self._by_prefix.get(prefix)
-        if keys is None:
-            return
-        keys.discard(key)
-        if not keys:
-            del self._by_prefix[prefix]
-            self._lengths[len(prefix)] -= 1
-            if not self._lengths[len(prefix)]:
-                del self._lengths[len(prefix)]
-
-    def of(self, name: str) -> Iterator[T]:
-        """The keys of every prefix with which this name begins."""
-        for length in self._lengths:
-            if length <= len(name):
-                yield from self._by_prefix.get(name[:length], ())

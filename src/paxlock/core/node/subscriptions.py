@@ -1,23 +1,38 @@
-"""One watch of one session, as a node keeps it: which events are under way, and when they are repeated
-(protocol.md section 6).
+"""Who watches what at one node, which events are under way, and when they are repeated (protocol.md
+section 6).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import attrs
 
+from paxlock.core.messages import Message, Peer, Seen, Unwatch, View, Watch, WatchEvent, Watching
+from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import RoundTrip
+from paxlock.core.timers import Timers
 
-__all__ = ["EVENTS_IN_FLIGHT", "Subscription"]
+__all__ = ["EVENTS_IN_FLIGHT", "EventTimer", "Prefixes", "Subscription", "Subscriptions"]
 
 EVENT_RETRY_MIN_S = 0.02
 EVENT_RETRY_UNKNOWN_S = 0.1
 EVENT_RETRY_MAX_S = 1.0
 EVENTS_IN_FLIGHT = 32
+SUBSCRIPTIONS_MAX = 65_536
+LAPSE_MAX_S = 60.0
+
+T = TypeVar("T")
+
+
+class EventTimer(NamedTuple):
+    """Events of this subscription may be unacknowledged."""
+
+    session: bytes
+    watch: int
+    kind: str = "event"
 
 
 class _Sent(NamedTuple):
@@ -100,3 +115,189 @@ class Subscription:
             sent = self._sent.get(name)
             if sent is not None:
                 yield name, sent
+
+
+class Subscriptions:
+    """All subscriptions of one node, and which names each is told of.
+
+    ``names`` are all that the node remembers, in order, and ``records`` the same to look up; ``view`` is what
+    it knows of one. Messages are added to ``sends``.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: SortedNames,
+        view: Callable[[str, float], View],
+        records: Container[str],
+        sends: list[tuple[Peer, Message]],
+        timers: Timers,
+        first_version: int,
+    ) -> None:
+        self._names = names
+        self._view = view
+        self._records = records
+        self._sends = sends
+        self._timers = timers
+        self._version = first_version
+        self._subscriptions: dict[tuple[bytes, int], Subscription] = {}
+        self._by_name: dict[str, set[tuple[bytes, int]]] = {}
+        self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
+        self._shown: dict[str, tuple[object, ...]] = {}
+
+    def watch(self, message: Watch, session: bytes, now: float) -> Watching | None:
+        """Subscribe or refresh; a new subscription is told the present state of all its names."""
+        key = (session, message.watch)
+        found = self._subscriptions.get(key)
+        if found is None:
+            if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+                return None
+            found = self._subscribe(message, session, now)
+        found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
+        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
+        return Watching(message.request, message.watch)
+
+    def _subscribe(self, message: Watch, session: bytes, now: float) -> Subscription:
+        key = (session, message.watch)
+        found = Subscription(session, message.watch, message.pattern, message.prefix, now)
+        self._subscriptions[key] = found
+        if message.prefix:
+            self._prefixes.add(message.pattern, key)
+            found.told_to = ""
+            self._tell_more(found, EVENTS_IN_FLIGHT)
+        else:
+            self._by_name.setdefault(message.pattern, set()).add(key)
+            self._version += 1
+            found.queue(message.pattern, self._version)
+        self._send_events(found, now)
+        return found
+
+    def _tell_more(self, found: Subscription, count: int) -> None:
+        """Queue the present state of so many further names, in the places of others that have left."""
+        if found.told_to is None:
+            return
+        for name in self._names.walk(found.pattern, found.told_to):
+            if count == 0:
+                return
+            count -= 1
+            found.told_to = name
+            if name not in found.pending:
+                self._version += 1
+                found.queue(name, self._version)
+        found.told_to = None
+
+    def unwatch(self, message: Unwatch, session: bytes) -> None:
+        self._drop((session, message.watch))
+
+    def seen(self, message: Seen, session: bytes, now: float) -> None:
+        """The watcher has these versions; the rest goes on being repeated."""
+        found = self._subscriptions.get((session, message.watch))
+        if found is None:
+            return
+        acknowledged = found.seen(message.versions, now)
+        if acknowledged:
+            self._tell_more(found, acknowledged)
+            self._send_events(found, now)
+
+    def repeat(self, key: EventTimer, now: float) -> None:
+        """Repeat what was not acknowledged; drop a subscription that has lapsed."""
+        found = self._subscriptions.get((key.session, key.watch))
+        if found is None:
+            return
+        if found.lapses_at <= now:
+            self._drop((key.session, key.watch))
+            return
+        for name in found.late(now):
+            self._send_event(found, name, self._view(name, now), now)
+        self._send_events(found, now)
+
+    def publish(self, name: str, now: float) -> None:
+        """Queue an event for those who watch, if the view differs from the one shown last."""
+        if not self._subscriptions:
+            self._shown.clear()
+            return
+        keys = {*self._by_name.get(name, ()), *self._prefixes.of(name)}
+        if not keys:
+            self._shown.pop(name, None)
+            return
+        view = self._view(name, now)
+        candidate = view.lease.candidate if view.lease is not None else None
+        token = view.lease.token if view.lease is not None else 0
+        term = 0 if view.holds else view.term
+        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
+        if self._shown.get(name) == shows:
+            return
+        if name in self._records:
+            self._shown[name] = shows
+        else:  # of a name that nobody uses nothing is kept, whoever speaks of it
+            self._shown.pop(name, None)
+        self._version += 1
+        for key in sorted(keys):
+            found = self._subscriptions[key]
+            if found.queue(name, self._version):
+                self._tell_more(found, 1)  # names that change again and again step back behind the others
+            if len(found.pending) <= EVENTS_IN_FLIGHT:
+                self._send_event(found, name, view, now)
+            self._timers.add(now + found.retry, EventTimer(*key))
+
+    def forget(self, name: str) -> None:
+        """The node remembers nothing of the name any more."""
+        self._shown.pop(name, None)
+
+    def _send_events(self, found: Subscription, now: float) -> None:
+        for name in found.unsent():
+            self._send_event(found, name, self._view(name, now), now)
+        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+
+    def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
+        found.sent(name, now)
+        self._sends.append((found.session, WatchEvent(found.watch, found.pending[name], view)))
+
+    def _drop(self, key: tuple[bytes, int]) -> None:
+        found = self._subscriptions.pop(key, None)
+        if found is None:
+            return
+        if found.prefix:
+            self._prefixes.discard(found.pattern, key)
+        keys = self._by_name.get(found.pattern)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._by_name[found.pattern]
+
+
+class Prefixes(Generic[T]):
+    """Keys by the prefix they belong to; what a change costs depends on how many lengths there are."""
+
+    __slots__ = ("_by_prefix", "_lengths")
+
+    def __init__(self) -> None:
+        self._by_prefix: dict[str, set[T]] = {}
+        self._lengths: dict[int, int] = {}  #: how many prefixes there are of each length
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_prefix.values()))
+
+    def add(self, prefix: str, key: T) -> None:
+        keys = self._by_prefix.get(prefix)
+        if keys is None:
+            keys = self._by_prefix[prefix] = set()
+            self._lengths[len(prefix)] = self._lengths.get(len(prefix), 0) + 1
+        keys.add(key)
+
+    def discard(self, prefix: str, key: T) -> None:
+        keys = self._by_prefix.get(prefix)
+        if keys is None:
+            return
+        keys.discard(key)
+        if not keys:
+            del self._by_prefix[prefix]
+            self._lengths[len(prefix)] -= 1
+            if not self._lengths[len(prefix)]:
+                del self._lengths[len(prefix)]
+
+    def of(self, name: str) -> Iterator[T]:
+        """The keys of every prefix with which this name begins."""
+        for length in self._lengths:
+            if length <= len(name):
+                yield from self._by_prefix.get(name[:length], ())

@@ -160,7 +160,7 @@ class Attempt:
         if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
             for node in proposer.unanswered():
-                given_up = proposer.started + pace.patience_with(node)
+                given_up = proposer.started + self._patience_with(node)
                 again = min(again, given_up) if now < given_up else again
         self.shared.timers.add(again, AttemptTimer(self.number))
 
@@ -193,10 +193,17 @@ class Attempt:
         proposer, waited = self.proposer, now - self.proposer.started
         silent = {node for node, until in self.shared.recovering.items() if now < until}
         if waited >= self.pace.session.patience_least:
-            silent.update(n for n in proposer.unanswered() if waited >= self.pace.patience_with(n))
+            silent.update(n for n in proposer.unanswered() if waited >= self._patience_with(n))
         if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
         return proposer.failed(frozenset(silent))
+
+    def _patience_with(self, node: str) -> float:
+        """How long this phase waits for the answer of a node. In phase 2 a ttl at most: the lease runs out by
+        then where it was accepted first.
+        """
+        patience = self.pace.patience_with(node)
+        return min(patience, self.lease.ttl) if self.proposer.phase is Phase.ACCEPTING else patience
 
     def must_give_way(self, now: float) -> bool:
         """Whether it must give way to another candidate where votes are split (rule L2), or give back a
