@@ -115,7 +115,7 @@ def test_the_seed_decides_everything() -> None:
 def test_another_process_plays_the_same_run() -> None:
     """Not even the order of sets, which differs from process to process, is in what a run does."""
     code = (
-        "from paxlock.testing import Simulation; s = Simulation(12, trace=True); "
+        "from paxlock.simulator import Simulation; s = Simulation(12, trace=True); "
         "print(s.run()); print(*s.timeline, *s.history, sep='\\n')"
     )
     told = [
