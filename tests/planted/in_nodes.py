@@ -236,8 +236,8 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.replica",
                 "Replica.receive",
-                "self._run_out(now)",
-                'now, self._read = getattr(self, "_read", now), now\n    self._run_out(now)',
+                "if self._timers.pending(now):",
+                'now, self._read = getattr(self, "_read", now), now\n    if self._timers.pending(now):',
             ),
         ),
         changes={"hold_max": 0.5},

@@ -127,7 +127,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             **CALM,
             "clients": 6,
             "think": 0.005,
-            "campaigns_max": 3,
+            "wishes_max": 3,
             "once": 0.0,
             "limited": 0.0,
             "late": 0.0,
@@ -204,7 +204,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "session.campaigns", "Campaigns._next_campaign", "if local.attempt is not None:", "if False:"
             ),
         ),
-        changes={"clients": 3, "names": 1, "campaigns_max": 3},
+        changes={"clients": 3, "names": 1, "wishes_max": 3},
     ),
     Mutation(
         "clock-read-after-sending",
@@ -230,14 +230,14 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "if False:",
             ),
         ),
-        seed=1,
+        seed=16,
         changes=ROLLING,
     ),
     Mutation(
         "term-never-raised",
         "L3: a holder whose term is stale at a node does not go to a higher one",
         (Edit("session.campaigns", "Campaigns._refused_to_holder", "tenure.may_raise(now)", "False"),),
-        seed=1,
+        seed=16,
         changes=ROLLING,
     ),
     Mutation(

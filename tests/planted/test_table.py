@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from paxlock.core.node.acceptor import Acceptor
+from paxlock.simulator.scenario import Scenario
 from tests.planted.__main__ import main
 from tests.planted.catching import SOURCE_TREE, catch, failing_test
 from tests.planted.mutations import Edit, Mutation, planted
@@ -50,6 +51,11 @@ def test_a_planted_bug_is_caught(name: str) -> None:
 def test_every_snippet_is_in_the_code_once(mutation: Mutation) -> None:
     with planted(mutation):
         pass
+
+
+@pytest.mark.parametrize("mutation", PLANTED_BUGS, ids=lambda mutation: str(mutation.name))
+def test_every_figure_is_one_of_a_scenario(mutation: Mutation) -> None:
+    assert mutation.changes.keys() <= {figure.name for figure in attrs.fields(Scenario)}
 
 
 def test_every_marked_rule_of_the_protocol_has_a_planted_bug() -> None:
