@@ -12,6 +12,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "one-node-says-free",
         "section 6: a watcher takes one node's word, or timer, for the end of a tenure",
         (Edit("session.watches", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
+        seed=7,
         changes={
             **CALM,
             "watchers": 2,
