@@ -19,7 +19,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
-        seed=14,
+        seed=19,
         changes=RESTARTS,
     ),
     Mutation(
@@ -56,6 +56,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             ),
             Edit("session.campaigns", "Campaigns._chosen", "if took.term == proposer.term", "if True"),
         ),
+        seed=1,
         changes=SPLIT,
     ),
     Mutation(
@@ -217,7 +218,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "self._sent[self._last] = now + 0.002",
             ),
         ),
-        seed=4,
+        seed=7,
     ),
     Mutation(
         "not-held-not-repaired",

@@ -15,7 +15,6 @@ from paxlock.errors import Reason
 
 __all__ = ["Attempt", "AttemptTimer", "Campaign", "CampaignTimer", "NameState"]
 
-NEVER = float("inf")
 REFRESH_UNKNOWN_S = 0.1
 REFRESH_MIN_S = 0.01
 REFRESH_MAX_S = 1.0

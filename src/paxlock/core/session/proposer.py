@@ -37,6 +37,8 @@ NEVER = float("inf")
 
 
 class Phase(enum.Enum):
+    """Where a candidate is on its way to a lease."""
+
     BACKING_OFF = enum.auto()
     PREPARING = enum.auto()
     ACCEPTING = enum.auto()
