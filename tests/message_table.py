@@ -29,7 +29,7 @@ INSIDE: tuple[type, ...] = (
     Lease,
     messages.Occupant,
     messages.Member,
-    messages.Waiter,
+    messages.WaiterEntry,
     SeenNode,
 )
 

@@ -6,15 +6,16 @@ import argparse
 import sys
 
 from tests.exploration import BOUNDS, explore
+from tests.exploration.check import check
 from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
-from tests.exploration.planted import FOUND_IN, find
+from tests.exploration.planted import AMONG_CLASSES, FOUND_IN, FOUND_IN_LIVES, find, find_lives
 from tests.exploration.search import Report
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the figures; 1 where a rule was broken, or a planted bug was not found."""
+    """Print the figures; 1 where a rule was broken, a space has changed, or a planted bug was not found."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.exploration", description="Explore every order of events in bounds."
     )
@@ -24,9 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="when to stop (60)")
     parser.add_argument("--memory", type=float, default=8192.0, metavar="MIB", help="where to stop (8192)")
     parser.add_argument("--whole", action="store_true", help="every state, also those that count as one")
+    parser.add_argument(
+        "--check", action="store_true", help="every space that can be exhausted soon, in minutes"
+    )
     parser.add_argument("--planted", action="store_true", help="find the planted bugs, each in its bounds")
     parser.add_argument("--trace", action="store_true", help="with --planted: show the way to each")
     options = parser.parse_args(arguments)
+    if options.check:
+        return 1 if check() else 0
     if options.planted:
         return _find_all(options.minutes, trace=options.trace)
     if options.bounds in LIVES_BOUNDS:
@@ -50,13 +56,21 @@ def _print(report: Report | LivesReport) -> int:
 def _find_all(minutes: float, *, trace: bool) -> int:
     missed = 0
     for name, bounds in FOUND_IN.items():
-        report = find(name, minutes=minutes)
-        missed += not report.violation
-        found = f"{report.violation} ({len(report.script)} steps, {report.states} states)"
-        print(f"{name} in {bounds}: {found if report.violation else 'NOT FOUND'}", flush=True)
-        for line in report.script if trace else ():
-            print(f"  {line}")
+        missed += _is_missed(name, bounds, find(name, minutes=minutes), trace=trace)
+    for name in AMONG_CLASSES:
+        report = find(name, minutes=minutes, condensed=True)
+        missed += _is_missed(name, f"classes of {FOUND_IN[name]}", report, trace=False)
+    for name, bounds in FOUND_IN_LIVES.items():
+        missed += _is_missed(name, bounds, find_lives(name, minutes=minutes), trace=trace)
     return 1 if missed else 0
+
+
+def _is_missed(name: str, where: str, report: Report | LivesReport, *, trace: bool) -> bool:
+    found = f"{report.violation} ({len(report.script)} steps, {report.states} states)"
+    print(f"{name} in {where}: {found if report.violation else 'NOT FOUND'}", flush=True)
+    for line in report.script if trace else ():
+        print(f"  {line}")
+    return not report.violation
 
 
 if __name__ == "__main__":

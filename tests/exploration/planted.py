@@ -6,12 +6,14 @@ configuration, watching, and progress. The simulator catches those.
 
 from __future__ import annotations
 
+from tests.exploration import explore
 from tests.exploration.bounds import BOUNDS
-from tests.exploration.search import Exploration, Report
+from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
+from tests.exploration.search import Report
 from tests.planted.mutations import planted
 from tests.planted.table import PLANTED_BUGS
 
-__all__ = ["FOUND_IN", "find"]
+__all__ = ["AMONG_CLASSES", "FOUND_IN", "FOUND_IN_LIVES", "find", "find_lives"]
 
 FOUND_IN: dict[str, str] = {
     "promises-while-held": "terms2",
@@ -38,8 +40,24 @@ FOUND_IN: dict[str, str] = {
 }
 
 
-def find(name: str, *, minutes: float) -> Report:
+# Finding the classes of the others takes long.
+AMONG_CLASSES = tuple(name for name, bounds in FOUND_IN.items() if bounds not in ("terms2", "hand-off2"))
+
+FOUND_IN_LIVES: dict[str, str] = {
+    "two-lives-never-told-apart": "lives",
+    "noted-by-one-too-few": "lives",
+    "sits-out-before-it-is-noted": "lives",
+}
+BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
+
+
+def find(name: str, *, minutes: float, condensed: bool = False) -> Report:
     """Explore with this bug planted; the report tells the violation and the shortest way to it."""
-    mutation = next(mutation for mutation in PLANTED_BUGS if mutation.name == name)
-    with planted(mutation):
-        return Exploration(BOUNDS[FOUND_IN[name]]).run(minutes=minutes)
+    with planted(BUGS[name]):
+        return explore(BOUNDS[FOUND_IN[name]], minutes=minutes, condensed=condensed)
+
+
+def find_lives(name: str, *, minutes: float) -> LivesReport:
+    """The same with two lives of one node."""
+    with planted(BUGS[name]):
+        return explore_lives(LIVES_BOUNDS[FOUND_IN_LIVES[name]], minutes=minutes)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from multiprocessing import get_context
 
-from tests.planted.mutations import Catch, Mutation, catch, failing_test, needs_plugins
+from tests.planted.catching import failing_test, needs_plugins, trial
 from tests.planted.table import PLANTED_BUGS
 
 __all__ = ["main"]
@@ -32,18 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     missed = 0
     with get_context("spawn").Pool(options.jobs) as pool:
-        for mutation, found, seconds in pool.imap_unordered(_caught, bugs):
-            missed += found is None
-            how = f"{found.by}: {found.says}" if found is not None else "NOT CAUGHT"
-            print(f"{mutation.name}  ({mutation.breaks})\n    {seconds:.1f} s, {how}", flush=True)
+        # From a module that a process of the pool can import: this one is __main__ there.
+        for tried in pool.imap_unordered(trial, bugs):
+            missed += not tried.caught
+            how = tried.says if tried.caught else f"NOT CAUGHT, {tried.says}"
+            print(f"{tried.mutation.name}  ({tried.mutation.breaks})")
+            print(f"    {tried.seconds:.1f} s, {how}", flush=True)
     print(f"{len(bugs) - missed} of {len(bugs)} caught")
     return 1 if missed else 0
-
-
-def _caught(mutation: Mutation) -> tuple[Mutation, Catch | None, float]:
-    began = time.perf_counter()
-    found = catch(mutation)
-    return mutation, found, time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ PAUSES: dict[str, Any] = {
     "drift_ppm": 100_000, "hold_for_ever": 0.5, "faulty_for": 1.0,
 }  # fmt: skip
 CUT_OFF: dict[str, Any] = {
-    **CALM, "nodes": 5, "clients": 6, "campaigns_max": 1, "once": 0.0, "limited": 0.0, "client_pauses": 0.0,
+    **CALM, "nodes": 5, "clients": 6, "wishes_max": 1, "once": 0.0, "limited": 0.0, "client_pauses": 0.0,
     "partitions": 3.0, "away_max": 0.6, "hold_for_ever": 0.8, "max_ttl_ms": 300, "ttl_min_ms": 250,
     "faulty_for": 1.5, "late": 0.25, "late_max": 0.3, "delay_max": 0.0008, "grace_ms": 10,
 }  # fmt: skip

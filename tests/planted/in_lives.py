@@ -45,12 +45,14 @@ IN_LIVES: tuple[Mutation, ...] = (
                 "self._tenures.renewed(node, message, now, {node: lives.get(node, 0)})",
             ),
         ),
+        seed=14,
         changes=TWINS,
     ),
     Mutation(
         "lives-compared-at-first-only",
         "S15: only the first validity compares lives, and no later one",
         (Edit("lease", "Validity.since", "gone = self.outlived()", "gone = ()"),),
+        seed=14,
         changes=TWINS,
     ),
     Mutation(

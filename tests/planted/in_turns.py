@@ -40,7 +40,7 @@ IN_TURNS: tuple[Mutation, ...] = (
                 "local.attempt = None\n        self._next_campaign(local, now)",
             ),
         ),
-        changes={**CALM, "clients": 3, "campaigns_max": 3, "detached": 0.5, "once": 0.0},
+        changes={**CALM, "clients": 3, "wishes_max": 3, "detached": 0.5, "once": 0.0},
     ),
     Mutation(
         "campaigns-after-detaching",

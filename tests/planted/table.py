@@ -7,6 +7,8 @@ from __future__ import annotations
 from tests.planted.in_learning import IN_LEARNING
 from tests.planted.in_lives import IN_LIVES
 from tests.planted.in_nodes import IN_NODES
+from tests.planted.in_questions import IN_QUESTIONS
+from tests.planted.in_restarts import IN_RESTARTS
 from tests.planted.in_sessions import IN_SESSIONS
 from tests.planted.in_shell import IN_SHELL
 from tests.planted.in_tries import IN_TRIES
@@ -17,7 +19,9 @@ __all__ = ["PLANTED_BUGS"]
 
 PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_NODES,
+    *IN_RESTARTS,
     *IN_LEARNING,
+    *IN_QUESTIONS,
     *IN_LIVES,
     *IN_SESSIONS,
     *IN_TRIES,

@@ -12,90 +12,85 @@ from paxlock.core.effects import NOTHING
 from paxlock.core.messages import Accepted, Message, Promise
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration import BOUNDS, Bounds, Exploration, explore
+from tests.exploration import check as checking
 from tests.exploration.__main__ import main
 from tests.exploration.automaton import BROKEN, INNER
 from tests.exploration.cell import NODES, OutOfBounds
+from tests.exploration.check import SPACES, Space, classes_hide, dropping_hides
 from tests.exploration.classes import Classes
 from tests.exploration.nodes import ExploredNode, NodeEvent
-from tests.exploration.planted import FOUND_IN, find
+from tests.exploration.planted import AMONG_CLASSES, FOUND_IN, FOUND_IN_LIVES, find
 from tests.exploration.quotient import Quotient
-from tests.exploration.search import cell_of
 from tests.exploration.sessions import ExploredSession, SessionEvent
 from tests.exploration.tables import StepFailed
 from tests.planted.mutations import planted
 from tests.planted.table import PLANTED_BUGS
 
+BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
+SMALL = ("small", "commit", "crash")  #: ``python -m tests.exploration --planted`` finds the others too
 TINY = Bounds("tiny", max_term=1, phases=2)
-WIDE = Bounds("wide", max_term=2, sendings=2, resends=True, renews=True, crashes=True)
+WIDE = Bounds("wide", max_term=2, sendings=2, crashes=True)
+LONG = Bounds("long", max_term=1, sendings=2, resends=True, renews=True, crashes=True)
 IN_LINE = Bounds("in line", max_term=2, standing=True, resends=True, renews=True, crashes=True)
 
 
-@pytest.fixture(scope="module", params=[WIDE, IN_LINE], ids=lambda bounds: bounds.name)
+@pytest.fixture(scope="module", params=[WIDE, LONG, IN_LINE], ids=lambda bounds: bounds.name)
 def tables(request: pytest.FixtureRequest) -> Exploration:
     """All situations within these bounds; no search."""
     return Exploration(request.param)
 
 
-@pytest.mark.parametrize(
-    ("name", "states"),
-    [
-        ("small", 8_605),
-        ("crash", 58_924),
-        ("commit", 8_605),
-        ("renew", 132_729),
-        ("standing", 11_156),
-        ("standing-crash", 47_556),
-    ],
-)
-def test_a_space_is_exhausted_without_a_violation(name: str, states: int) -> None:
-    report = explore(BOUNDS[name], minutes=1.0, condensed=False)
-    assert not report.violation, report
-    assert report.exhausted
-    # Fewer would mean that something is not explored any more; where the rules change, so does this.
-    assert report.states == states
+@pytest.mark.parametrize("space", [space for space in SPACES if space.quick], ids=str)
+def test_a_space_is_exhausted_without_a_violation(space: Space) -> None:
+    assert space.fault(minutes=2.0) == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "states"),
-    [
-        ("small", 596),
-        ("crash", 596),
-        ("commit", 596),
-        ("refusals", 4_206),
-        ("renew", 3_470),
-        ("standing", 338),
-        ("standing-crash", 338),
-        ("hand-off", 18_053),
-        ("hand-off-crash", 22_138),
-    ],
-)
-def test_a_space_of_classes_is_exhausted_without_a_violation(name: str, states: int) -> None:
-    report = explore(BOUNDS[name], minutes=1.0)
-    assert report.condensed
-    assert not report.violation, report
-    assert report.exhausted
-    assert report.states == states
+def test_what_is_wrong_with_a_space_is_told() -> None:
+    small = BOUNDS["small"].name
+    assert Space(small, 1).fault() == "596 states, and not 1"
+    assert Space(small, 596).fault(minutes=0.0) == "not exhausted in 0.0 minutes"
+    with planted(BUGS["term-left-open"]):
+        assert Space(small, 596).fault().startswith("VIOLATION: expiry: ")
 
 
-@pytest.mark.parametrize("name", [name for name, bounds in FOUND_IN.items() if bounds != "terms2"])
+def test_the_check_of_all_spaces_fails_where_one_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checking, "SPACES", (Space("small", 596), Space("small", 597)))
+    monkeypatch.setattr(checking, "COMPARED", {"dropping": (), "classes": ()})
+    assert main(["--check"]) == 1
+    told = "small, classes: 596 states", "small, classes: 596 states, and not 597"
+    assert capsys.readouterr().out.splitlines() == list(told)
+
+
+@pytest.mark.parametrize("name", [name for name, bounds in FOUND_IN.items() if bounds in SMALL])
 def test_a_planted_bug_is_found(name: str) -> None:
     report = find(name, minutes=1.0)
     assert report.violation, f"not found in {report}"
     assert len(report.script) > 1
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, bounds in FOUND_IN.items() if bounds not in ("terms2", "hand-off2")]
-)
+@pytest.mark.parametrize("name", [name for name in AMONG_CLASSES if FOUND_IN[name] in SMALL])
 def test_a_planted_bug_is_found_among_classes(name: str) -> None:
-    with planted(next(mutation for mutation in PLANTED_BUGS if mutation.name == name)):
-        report = explore(BOUNDS[FOUND_IN[name]], minutes=1.0)
+    report = find(name, minutes=1.0, condensed=True)
     assert report.violation
     assert len(report.script) > 1, "the way there is told by the search of every state"
 
 
+def test_the_search_for_planted_bugs_fails_where_one_is_missed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.exploration.__main__.FOUND_IN", {"floor-forgotten": "crash"})
+    monkeypatch.setattr("tests.exploration.__main__.AMONG_CLASSES", ())
+    monkeypatch.setattr("tests.exploration.__main__.FOUND_IN_LIVES", {})
+    assert main(["--planted"]) == 0
+    assert "term: a term went back from 1 to 0 (3 steps, 4 states)" in capsys.readouterr().out
+    assert main(["--planted", "--minutes", "0"]) == 1
+    assert capsys.readouterr().out == "floor-forgotten in crash: NOT FOUND\n"
+
+
 def test_every_name_in_the_table_is_a_planted_bug() -> None:
-    assert FOUND_IN.keys() <= {mutation.name for mutation in PLANTED_BUGS}
+    assert FOUND_IN.keys() | FOUND_IN_LIVES.keys() <= {mutation.name for mutation in PLANTED_BUGS}
 
 
 def test_the_shortest_way_is_told_in_words() -> None:
@@ -105,55 +100,16 @@ def test_the_shortest_way_is_told_in_words() -> None:
     assert "Prepare" in script[-1]
 
 
-@pytest.mark.parametrize("name", ["crash", "standing"])
-def test_dropping_messages_hides_nothing(name: str) -> None:
-    """With every message kept, the same situations of nodes and sessions are met, together."""
-    reduced, whole = Exploration(BOUNDS[name]), Exploration(BOUNDS[name], reduced=False)
-    one, other = reduced.run(minutes=1.0), whole.run(minutes=1.0)
-    assert one.exhausted
-    assert other.exhausted
-    assert not one.violation
-    assert not other.violation
-    assert other.states > one.states
-    assert reduced.met() == whole.met()
+def test_dropping_messages_hides_nothing() -> None:
+    assert dropping_hides("small") == ""
 
 
-def _told_of(exploration: Exploration, fold: dict[int, int]) -> dict[object, int]:
-    """Both sessions with what they keep of the nodes, in every state met, and how few nodes hold the lease
-    that is valid; the two names of each as one, and sessions that are over by their tokens only.
-    """
-    sessions, columns = exploration.sessions, exploration.columns
-    found: dict[object, int] = {}
-    for state in exploration._parents:
-        *commons, x, y, z = cell_of(state)
-        views = [(columns.views[0][column], columns.views[1][column]) for column in (x, y, z)]
-        c0, c1 = (fold.get(common, common) for common in commons)
-        key = min((c0, c1, sorted(views)), (c1, c0, sorted((view1, view0) for view0, view1 in views)))
-        holding = len(NODES)
-        for session, common in enumerate(commons):
-            if sessions.valid[common]:
-                held = [columns.holder[column] for column in (x, y, z)]
-                holding = sum(
-                    1 for one in held if one and one[0] == session and one[1] >= sessions.valid[common]
-                )
-        found[repr(key)] = min(found.get(repr(key), holding), holding)
-    return found
-
-
-@pytest.mark.parametrize("name", ["crash", "renew", "standing-crash"])
+@pytest.mark.parametrize("name", ["small", "standing"])
 def test_classes_hide_nothing(name: str) -> None:
-    """The same situations of sessions are met, together, and a valid lease on as few nodes."""
-    classes, whole = Exploration(BOUNDS[name], condensed=True), Exploration(BOUNDS[name])
-    one, other = classes.run(minutes=1.0), whole.run(minutes=1.0)
-    assert one.exhausted
-    assert other.exhausted
-    assert one.states < other.states
-    assert classes.sessions.commons == whole.sessions.commons
-    assert isinstance(classes.columns, Classes)
-    assert _told_of(classes, classes.columns.fold) == _told_of(whole, classes.columns.fold)
+    assert classes_hide(name) == ""
 
 
-@pytest.mark.parametrize("name", ["crash", "renew", "standing-crash", "hand-off"])
+@pytest.mark.parametrize("name", ["crash", "standing-crash", "hand-off"])
 def test_what_happens_to_a_column_happens_to_what_covers_it(name: str) -> None:
     """By the edges that were left, step by step, for every column and every class that covers it."""
     columns = Exploration(BOUNDS[name], condensed=True).columns

@@ -21,7 +21,7 @@ from paxlock.simulator.moments import Moment, What
 from paxlock.simulator.plan import FaultKind, drawn_faults
 from tests.planted.figures import ROLLING
 
-SEEDS = int(os.environ.get("PAXLOCK_SEEDS", "300"))
+SEEDS = int(os.environ.get("PAXLOCK_SEEDS", "100"))
 CHUNK = 25
 CALM = Scenario(faulty_for=0.5, clients=4, once=0.0, detached=0.0, hold_for_ever=0.0, hold_max=0.02)
 RATES = {
@@ -115,7 +115,7 @@ def test_the_seed_decides_everything() -> None:
 def test_another_process_plays_the_same_run() -> None:
     """Not even the order of sets, which differs from process to process, is in what a run does."""
     code = (
-        "from paxlock.testing import Simulation; s = Simulation(12, trace=True); "
+        "from paxlock.simulator import Simulation; s = Simulation(12, trace=True); "
         "print(s.run()); print(*s.timeline, *s.history, sep='\\n')"
     )
     told = [

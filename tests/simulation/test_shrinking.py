@@ -14,7 +14,8 @@ from paxlock.simulator import CheckFailed, Outcome, Scenario
 from paxlock.simulator.__main__ import main
 from paxlock.simulator.minimising import minimised
 from paxlock.simulator.shrinking import Case, check_of, figure, played, shrink
-from tests.planted.mutations import Mutation, planted, scenario_of, search
+from tests.planted.catching import scenario_of, search
+from tests.planted.mutations import Mutation, planted
 from tests.planted.table import PLANTED_BUGS
 
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}

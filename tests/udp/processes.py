@@ -154,6 +154,17 @@ class ProcessCell:
         self._all.append(started)
         return started
 
+    @contextmanager
+    def guests(self) -> Iterator[ProcessCell]:
+        """This cell, without the programs that are started within the block once that is over."""
+        before = len(self._all)
+        try:
+            yield self
+        finally:
+            for program in self._all[before:]:
+                program.close()
+            del self._all[before:]
+
     def create(self) -> None:
         """The first start of all nodes."""
         for node_id in self.ports:

@@ -18,10 +18,15 @@ pytestmark = pytest.mark.processes
 ENDS = {"_exit": 0, "exit": 7, "raise": 1, "return": 0, "go on": 1}
 
 
-def start(cell: ProcessCell, how: str, *node: str, program_file: str = "fork_program.py") -> Program:
-    program = Program(program_file, str(cell.path), *([how] if how else []), *node)
-    cell._all.append(program)
-    return program
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCell]:
+    """One cell for all whose nodes are left in peace: each test has a name of its own."""
+    with process_cell(tmp_path_factory.mktemp("served")) as cell:
+        yield cell
+
+
+def start(cell: ProcessCell, name: str, how: str, *node: str) -> Program:
+    return cell.program("fork_program.py", str(cell.path), name, how, *node)
 
 
 def of_node(cell: ProcessCell, node_id: str) -> tuple[str, str]:
@@ -57,13 +62,13 @@ def hears_of_nothing(program: Program) -> None:
 
 
 @pytest.mark.parametrize("how", [*ENDS, "c exit", "c go on"])
-def test_the_child_of_a_holder_costs_it_nothing(tmp_path: Path, how: str) -> None:
-    with process_cell(tmp_path) as cell:
-        parent = start(cell, how)
+def test_the_child_of_a_holder_costs_it_nothing(served: ProcessCell, how: str) -> None:
+    with served.guests() as cell:
+        parent = start(cell, how, how)
         term = parent.expect("acquired")["term"]
         successor = cell.client("successor")
         successor.expect("open")
-        successor.tell("lock", name="x", ttl=1.0)
+        successor.tell("lock", name=how, ttl=1.0)
         parent.expect("child")
         ended = parent.expect("child ended")
         assert ended["status"] == ENDS[how.removeprefix("c ")]
@@ -80,9 +85,9 @@ def test_the_child_of_a_holder_costs_it_nothing(tmp_path: Path, how: str) -> Non
         assert {event["process"] for event in parent.told("extended")} == {mine}
 
 
-def test_the_child_that_goes_on_is_told_why_and_has_a_loop_of_its_own(tmp_path: Path) -> None:
-    with process_cell(tmp_path) as cell:
-        parent = start(cell, "go on")
+def test_the_child_that_goes_on_is_told_why_and_has_a_loop_of_its_own(served: ProcessCell) -> None:
+    with served.guests() as cell:
+        parent = start(cell, "told why", "go on")
         parent.expect("acquired")
         told = parent.expect("child")
         assert (told["acquire"], told["valid"], told["statistics"]) == ("closed", "closed", "closed")
@@ -92,19 +97,19 @@ def test_the_child_that_goes_on_is_told_why_and_has_a_loop_of_its_own(tmp_path: 
         assert [("fork" in event["error"], event["process"]) for event in others] == [(True, told["process"])]
 
 
-def test_a_child_that_outlives_its_parent_renews_nothing(tmp_path: Path) -> None:
-    with process_cell(tmp_path) as cell:
-        parent = start(cell, "live on")
+def test_a_child_that_outlives_its_parent_renews_nothing(served: ProcessCell) -> None:
+    with served.guests() as cell:
+        parent = start(cell, "outlived", "live on")
         with outliving(parent):
             successor = cell.client("successor")
-            successor.tell("lock", name="x", ttl=1.0)
+            successor.tell("lock", name="outlived", ttl=1.0)
             assert successor.expect("acquired")["term"] > parent.told("acquired")[0]["term"]
 
 
-@pytest.mark.parametrize("how", [*ENDS, "c exit"])
+@pytest.mark.parametrize("how", ["_exit", "return", "go on", "c exit"])
 def test_the_child_of_a_node_writes_nothing_and_leaves_it_awake(tmp_path: Path, how: str) -> None:
     with process_cell(tmp_path, create=False) as cell:
-        parent = start(cell, how, *of_node(cell, "a"))
+        parent = start(cell, "x", how, *of_node(cell, "a"))
         for node_id in ("b", "c"):
             cell.node(node_id, "create")
         for node_id in ("b", "c"):
@@ -130,7 +135,7 @@ def test_the_child_of_a_node_writes_nothing_and_leaves_it_awake(tmp_path: Path, 
 
 def test_the_folder_of_a_killed_node_is_not_locked_by_its_child(tmp_path: Path) -> None:
     with process_cell(tmp_path, create=False) as cell:
-        parent = start(cell, "live on", *of_node(cell, "a"))
+        parent = start(cell, "x", "live on", *of_node(cell, "a"))
         for node_id in ("b", "c"):
             cell.node(node_id, "create")
         with outliving(parent):
@@ -144,7 +149,7 @@ def test_workers_of_a_master_that_holds_have_clients_of_their_own(tmp_path: Path
             for node_id in ("b", "c"):
                 cell.node(node_id, "create")
         node = of_node(cell, "a") if embedded else ()
-        master = start(cell, "", *node, program_file="prefork_program.py")
+        master = cell.program("prefork_program.py", str(cell.path), "x", *node)
         term = master.expect("acquired")["term"]
         assert master.expect("workers ended")["statuses"] == [3, 3, 3, 0]
         workers = {event["number"]: (event["state"], event["term"]) for event in master.told("worker")}

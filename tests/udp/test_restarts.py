@@ -12,7 +12,7 @@ from processes import ProcessCell, Program, boot_time, process_cell
 pytestmark = pytest.mark.processes
 
 MAX_TTL_S = 2.0
-LONG_TTL_S = 5.0  #: a lease that a loaded machine does not lose by standing still for a second or two
+LONG_TTL_S = 4.0  #: a lease that a loaded machine does not lose by standing still for a second or two
 SITS_OUT = 1.01 / 0.99
 
 

@@ -101,7 +101,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
     (m.List(11, "jobs/", "", 8), "8518190b656a6f62732f6008"),
     (m.Unwatch(12, 1), "83181a0c01"),
     (
-        m.Waiters(10, "jobs", 21, (m.Waiter(CANDIDATE, "host-1", 250),)),
+        m.Waiters(10, "jobs", 21, (m.WaiterEntry(CANDIDATE, "host-1", 250),)),
         "85181b0a646a6f62731581838250000102030405060708090a0b0c0d0e0f0766686f73742d3118fa",
     ),
     (

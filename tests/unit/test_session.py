@@ -27,7 +27,7 @@ from paxlock.core.messages import (
     StandingPrepare,
     Unwatch,
     View,
-    Waiter,
+    WaiterEntry,
     Waiters,
     Waiting,
     Welcome,
@@ -284,8 +284,8 @@ def test_a_poll_with_the_line_merges_what_the_nodes_know() -> None:
         closed = View(polls[node].request, "n", 4, None, 0, False, False, False, 0)
         client.machine.receive(closed, node, 0.1)
         entries = (
-            Waiter(Candidate(b"x" * 16, 1), "x", 100 + number),
-            Waiter(Candidate(node.encode() * 16, 1), node, 50),
+            WaiterEntry(Candidate(b"x" * 16, 1), "x", 100 + number),
+            WaiterEntry(Candidate(node.encode() * 16, 1), node, 50),
         )
         client.machine.receive(Waiters(asked[node].request, "n", 2, entries), node, 0.1)
     for node, poll in client.sent(Poll):  # "free" is asked twice

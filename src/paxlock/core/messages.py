@@ -46,7 +46,7 @@ __all__ = [
     "StandingPrepare",
     "Unwatch",
     "View",
-    "Waiter",
+    "WaiterEntry",
     "Waiters",
     "Waiting",
     "Watch",
@@ -113,7 +113,7 @@ class Member:
 
 
 @value
-class Waiter:
+class WaiterEntry:
     """One entry of the line, for people to look at."""
 
     candidate: Candidate
@@ -211,6 +211,8 @@ class Release:
 
 @value
 class Poll:
+    """A client asks a node what it knows of a name; answered with View."""
+
     request: int
     name: str
 
@@ -247,6 +249,8 @@ class Watch:
 
 @value
 class Unwatch:
+    """A session is not to be told any more of what it watched."""
+
     request: int
     watch: int
 
@@ -344,6 +348,8 @@ class Renewed:
 
 @value
 class Released:
+    """A Release was taken, or there was nothing to let go of. ``floor`` is that of the node's terms."""
+
     request: int
     name: str
     candidate: Candidate
@@ -372,10 +378,12 @@ class View:
 
 @value
 class Waiters:
+    """One page of the line of a name, and how long the line is."""
+
     request: int
     name: str
     total: int
-    entries: tuple[Waiter, ...]
+    entries: tuple[WaiterEntry, ...]
 
 
 @value

@@ -1,6 +1,6 @@
-"""A process that forks: ``fork_program.py CELLFILE HOW [NODE DATADIR]``.
+"""A process that forks: ``fork_program.py CELLFILE NAME HOW [NODE DATADIR]``.
 
-It opens a client of the cell, or with NODE that node and a client in it, holds the name "x", and forks. HOW
+It opens a client of the cell, or with NODE that node and a client in it, holds the name, and forks. HOW
 tells what the child does; it must say "child" and never harm its parent. Then the parent waits for the end of
 its standard input, and leaves. Prints one JSON object a line.
 """
@@ -21,7 +21,8 @@ import trio
 from paxlock import Client, HeldLease, NodeConfig, open_client, open_node
 
 TTL_S = 1.0
-GOES_ON_S = 3.0 * TTL_S
+GOES_ON_S = 1.5 * TTL_S  #: longer than a lease that nobody renews
+CHILD_S_MAX = 6.0 * TTL_S
 EXIT_STATUS = 7
 PARENT = os.getpid()
 
@@ -43,7 +44,7 @@ def refusal_of(call: Callable[[], object]) -> str:
 async def goes_on(client: Client, held: HeldLease) -> None:
     """Stay in the loop: a loss of the body, refusals, and no renewal of anything."""
     try:
-        await client.acquire("x")
+        await client.acquire(held.name)
     except trio.ClosedResourceError as error:
         said = "closed" if "fork" in str(error) else str(error)
     else:
@@ -101,16 +102,16 @@ async def opened(cell: str, node_id: str, data_dir: str) -> AsyncIterator[Client
         yield node
 
 
-async def main(cell: str, how: str, node_id: str = "", data_dir: str = "") -> None:
+async def main(cell: str, name: str, how: str, node_id: str = "", data_dir: str = "") -> None:
     async with opened(cell, node_id, data_dir) as client, trio.open_nursery() as nursery:
-        async with client.lock("x", ttl=TTL_S) as held:
-            nursery.start_soon(waits, client)
+        async with client.lock(name, ttl=TTL_S) as held:
+            nursery.start_soon(waits, client, name)
             while not client.statistics().session["campaigns"] > 1:
                 await trio.lowlevel.checkpoint()
             say("acquired", term=held.term)
             pid = fork(how)
             if pid == 0:
-                nursery.cancel_scope.deadline = trio.current_time() + 2.0 * GOES_ON_S
+                nursery.cancel_scope.deadline = trio.current_time() + CHILD_S_MAX
                 await child(how.removeprefix("c "), client, held)
                 return
             say("forked", child=pid)
@@ -126,10 +127,10 @@ async def main(cell: str, how: str, node_id: str = "", data_dir: str = "") -> No
         say("left")
 
 
-async def waits(client: Client) -> None:
+async def waits(client: Client, name: str) -> None:
     """Another task of this program waits in line for the same name."""
     try:
-        async with client.lock("x", ttl=TTL_S):
+        async with client.lock(name, ttl=TTL_S):
             say("the other task holds")
     except trio.ClosedResourceError as error:
         say("the other task ends", error=str(error))

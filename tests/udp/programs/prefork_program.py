@@ -1,6 +1,6 @@
-"""A master that forks workers, as web servers do: ``prefork_program.py CELLFILE [NODE DATADIR]``.
+"""A master that forks workers, as web servers do: ``prefork_program.py CELLFILE NAME [NODE DATADIR]``.
 
-A thread of the master runs trio: a client, or a node and a client in it, which holds the name "x". The main
+A thread of the master runs trio: a client, or a node and a client in it, which holds the name. The main
 thread then forks workers, by hand and by multiprocessing. Each of them finds the lease dead, and opens a
 client of its own. Prints one JSON object a line.
 """
@@ -30,8 +30,9 @@ def say(event: str, **facts: object) -> None:
 class Master:
     """The lease, in a thread of its own."""
 
-    def __init__(self, cell: str, node_id: str = "", data_dir: str = "") -> None:
+    def __init__(self, cell: str, name: str, node_id: str = "", data_dir: str = "") -> None:
         self.cell = cell
+        self.name = name
         self.node = node_id, data_dir
         self.held: HeldLease
         self.token: trio.lowlevel.TrioToken
@@ -52,7 +53,7 @@ class Master:
                 yield node
 
     async def main(self) -> None:
-        async with self.opened() as client, client.lock("x", ttl=TTL_S) as held:
+        async with self.opened() as client, client.lock(self.name, ttl=TTL_S) as held:
             self.token = trio.lowlevel.current_trio_token()
             self.leave = trio.Event()
             self.held = held
@@ -68,9 +69,9 @@ class Master:
         self.thread.join()
 
 
-async def work(cell: str, number: int) -> None:
+async def work(cell: str, name: str, number: int) -> None:
     async with open_client(cell, label=f"worker {number}") as client:
-        standing = await client.poll("x")
+        standing = await client.poll(name)
         async with client.lock(f"y {number}", ttl=TTL_S) as held:
             await trio.to_thread.run_sync(held.check)
             say("worker", number=number, state=standing.state.name, term=standing.term)
@@ -83,7 +84,7 @@ def worker(master: Master, number: int) -> None:
         assert "fork" in str(error)  # noqa: PT017 - this is no test
     else:
         say("the lease of the master lives in a worker", number=number)
-    trio.run(work, master.cell, number)
+    trio.run(work, master.cell, master.name, number)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
     StandingPrepare,
-    Waiter,
+    WaiterEntry,
     Waiters,
     Waiting,
 )
@@ -391,7 +391,7 @@ class Acceptor:
         record = self.records.get(message.name)
         line = record.line.entries(now) if record is not None and record.line is not None else []
         page = line[message.start : message.start + WAITERS_PER_ANSWER]
-        entries = tuple(Waiter(e.candidate, e.label, reported_ms(now - e.arrival)) for e in page)
+        entries = tuple(WaiterEntry(e.candidate, e.label, reported_ms(now - e.arrival)) for e in page)
         return Waiters(message.request, message.name, len(line), entries)
 
     def snapshot(self, now: float) -> Iterable[SnapshotName]:

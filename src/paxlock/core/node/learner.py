@@ -71,6 +71,8 @@ class Chosen:
 
 @attrs.define(eq=False)
 class Inquiry:
+    """What the others have said so far of a lease of which this node does not know whether it was chosen."""
+
     candidate: Candidate
     term: int
     wait: float = INQUIRY_FIRST_S

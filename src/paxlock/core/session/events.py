@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import NodeMode, Waiter
+from paxlock.core.messages import NodeMode, WaiterEntry
 from paxlock.core.session.judgement import Judgement, State
 from paxlock.core.value import value
 from paxlock.errors import LossReason, Reason
@@ -87,12 +87,14 @@ class Answered:
 
     ticket: int
     judgement: Judgement
-    waiters: tuple[Waiter, ...]
+    waiters: tuple[WaiterEntry, ...]
     nodes_up: int
 
 
 @value
 class NamesFound:
+    """The names that a list has found, and how many nodes have answered."""
+
     ticket: int
     names: tuple[str, ...]
     nodes_up: int
@@ -113,6 +115,8 @@ class NodeStanding:
 
 @value
 class Surveyed:
+    """What every node has said of itself, or that it has not answered."""
+
     ticket: int
     nodes: tuple[NodeStanding, ...]
 

@@ -33,6 +33,8 @@ _ELSEWHERE = (RefusalReason.HELD, RefusalReason.PROMISED, RefusalReason.QUEUED, 
 
 
 class Phase(enum.Enum):
+    """Where a candidate is on its way to a lease."""
+
     BACKING_OFF = enum.auto()
     PREPARING = enum.auto()
     ACCEPTING = enum.auto()

@@ -24,7 +24,7 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
     View,
-    Waiter,
+    WaiterEntry,
     Waiters,
     Waiting,
     Welcome,
@@ -103,7 +103,7 @@ class Query(ABC):
 
 
 @attrs.define(eq=False)
-class Said:
+class NodeSays:
     """What a node says of a name: whose lease it holds (or nobody's) and in which term, in every answer from
     the one that came when request ``first`` was the last one sent, to the one that answered ``last``.
 
@@ -131,10 +131,10 @@ class PollQuery(Query):
     name: str
     line: bool = False
     views: dict[str, View] = attrs.field(factory=dict)
-    waiters: dict[Candidate, Waiter] = attrs.field(factory=dict)
+    waiters: dict[Candidate, WaiterEntry] = attrs.field(factory=dict)
     _newest: dict[str, int] = attrs.field(factory=dict)  #: which request each view answers
     _heard_at: dict[str, float] = attrs.field(factory=dict)
-    _said: dict[str, Said] = attrs.field(factory=dict)
+    _said: dict[str, NodeSays] = attrs.field(factory=dict)
     _again_from: int = 0  #: the first request sent since all were asked again at once
     _recovering: set[str] = attrs.field(factory=set)
     _lines: dict[str, set[Candidate]] = attrs.field(factory=dict)
@@ -197,7 +197,7 @@ class PollQuery(Query):
         if said is not None and (said.candidate, said.term, said.life) == (candidate, term, life):
             said.last = view.request
         else:
-            self._said[node] = Said(candidate, term, life, self.requests[-1], view.request)
+            self._said[node] = NodeSays(candidate, term, life, self.requests[-1], view.request)
 
     def _note_line(self, node: str, message: Waiters) -> None:
         for waiter in message.entries:

@@ -1,0 +1,140 @@
+"""The spaces that are explored to their end, and what must come out: ``python -m tests.exploration --check``.
+
+The default test suite explores the quick ones.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from tests.exploration import explore
+from tests.exploration.bounds import BOUNDS
+from tests.exploration.cell import NODES
+from tests.exploration.classes import Classes
+from tests.exploration.lives import LIVES_BOUNDS, explore_lives
+from tests.exploration.search import Exploration, cell_of
+
+__all__ = ["COMPARED", "SPACES", "Space", "check", "classes_hide", "dropping_hides"]
+
+
+@attrs.frozen
+class Space:
+    """A space, searched state by state (``whole``) or by classes of columns, and how many states it has.
+
+    Fewer would mean that something is not explored any more; where the rules change, so does this.
+    """
+
+    bounds: str
+    states: int
+    whole: bool = False
+    quick: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.bounds}, {'every state' if self.whole else 'classes'}"
+
+    def fault(self, minutes: float = 10.0) -> str:
+        """Explore it: what is wrong with what came out, or ""."""
+        if self.bounds in LIVES_BOUNDS:
+            lives = explore_lives(LIVES_BOUNDS[self.bounds], minutes=minutes)
+            exhausted, violation, states = lives.exhausted, lives.violation, lives.states
+        else:
+            report = explore(BOUNDS[self.bounds], minutes=minutes, condensed=not self.whole)
+            exhausted, violation, states = report.exhausted, report.violation, report.states
+        if violation:
+            return f"VIOLATION: {violation}"
+        if not exhausted:
+            return f"not exhausted in {minutes} minutes"
+        return "" if states == self.states else f"{states} states, and not {self.states}"
+
+
+SPACES = (
+    Space("small", 8_605, whole=True, quick=True),
+    Space("commit", 8_605, whole=True, quick=True),
+    Space("crash", 58_924, whole=True),
+    Space("renew", 132_729, whole=True),
+    Space("standing", 11_156, whole=True, quick=True),
+    Space("standing-crash", 47_556, whole=True),
+    Space("small", 596, quick=True),
+    Space("commit", 596, quick=True),
+    Space("crash", 596, quick=True),
+    Space("refusals", 4_206),
+    Space("renew", 3_470, quick=True),
+    Space("renew-crash", 7_074),
+    Space("standing", 338, quick=True),
+    Space("standing-crash", 338, quick=True),
+    Space("standing2", 19_851),
+    Space("hand-off", 18_053, quick=True),
+    Space("hand-off-crash", 22_138),
+    Space("lives", 68_106, whole=True),
+)
+
+# Where the search with less is compared with the search of more, among the spaces that take longer.
+COMPARED = {"dropping": ("crash", "standing"), "classes": ("crash", "renew", "standing-crash")}
+
+
+def dropping_hides(name: str) -> str:
+    """What differs if every message is kept; "" where the same situations of nodes and sessions are met."""
+    reduced, whole = Exploration(BOUNDS[name]), Exploration(BOUNDS[name], reduced=False)
+    one, other = reduced.run(minutes=10.0), whole.run(minutes=10.0)
+    if not (one.exhausted and other.exhausted) or one.violation or other.violation:
+        return f"{one}; {other}"
+    if other.states <= one.states:
+        return "nothing was dropped"
+    return "" if reduced.met() == whole.met() else "other situations are met"
+
+
+def classes_hide(name: str) -> str:
+    """What differs between classes and every state; "" where the same situations of sessions are met,
+    together, and a valid lease on as few nodes.
+    """
+    classes, whole = Exploration(BOUNDS[name], condensed=True), Exploration(BOUNDS[name])
+    one, other = classes.run(minutes=10.0), whole.run(minutes=10.0)
+    if not (one.exhausted and other.exhausted):
+        return f"{one}; {other}"
+    if one.states >= other.states:
+        return "no states are one"
+    assert isinstance(classes.columns, Classes)
+    fold = classes.columns.fold
+    same = classes.sessions.commons == whole.sessions.commons and _told_of(classes, fold) == _told_of(
+        whole, fold
+    )
+    return "" if same else "other situations are met"
+
+
+def _told_of(exploration: Exploration, fold: dict[int, int]) -> dict[object, int]:
+    """Both sessions with what they keep of the nodes, in every state met, and how few nodes hold the lease
+    that is valid; the two names of each as one, and sessions that are over by their tokens only.
+    """
+    sessions, columns = exploration.sessions, exploration.columns
+    found: dict[object, int] = {}
+    for state in exploration._parents:
+        *commons, x, y, z = cell_of(state)
+        views = [(columns.views[0][column], columns.views[1][column]) for column in (x, y, z)]
+        c0, c1 = (fold.get(common, common) for common in commons)
+        key = min((c0, c1, sorted(views)), (c1, c0, sorted((view1, view0) for view0, view1 in views)))
+        holding = len(NODES)
+        for session, common in enumerate(commons):
+            if sessions.valid[common]:
+                held = [columns.holder[column] for column in (x, y, z)]
+                holding = sum(
+                    1 for one in held if one and one[0] == session and one[1] >= sessions.valid[common]
+                )
+        found[repr(key)] = min(found.get(repr(key), holding), holding)
+    return found
+
+
+def check() -> int:
+    """Explore every space of the table, and compare searches: how many are not as they must be."""
+    wrong = 0
+    for space in SPACES:
+        wrong += _told(str(space), f"{space.states} states", space.fault())
+    for name in COMPARED["dropping"]:
+        wrong += _told(f"{name}, every message kept", "the same situations", dropping_hides(name))
+    for name in COMPARED["classes"]:
+        wrong += _told(f"{name}, classes and every state", "the same situations", classes_hide(name))
+    return wrong
+
+
+def _told(what: str, right: str, fault: str) -> bool:
+    print(f"{what}: {fault or right}", flush=True)
+    return bool(fault)

@@ -1,0 +1,185 @@
+"""Bugs planted in what is asked and told of a name: polls, lists, watches, events (protocol.md section 6)."""
+
+from __future__ import annotations
+
+from tests.planted.figures import CALM
+from tests.planted.mutations import Edit, Mutation
+
+__all__ = ["IN_QUESTIONS"]
+
+IN_QUESTIONS: tuple[Mutation, ...] = (
+    Mutation(
+        "one-node-says-free",
+        "section 6: a watcher takes one node's word, or timer, for the end of a tenure",
+        (Edit("session.watches", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),
+        seed=7,
+        changes={
+            **CALM,
+            "watchers": 2,
+            "disk_losses": 6.0,
+            "hold_max": 0.3,
+            "hold_for_ever": 0.3,
+            "max_ttl_ms": 250,
+            "away_max": 0.03,
+            "clients": 3,
+            "faulty_for": 1.5,
+        },
+    ),
+    Mutation(
+        "free-after-one-round",
+        "section 6: views of one round say free",
+        (Edit("session.queries", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
+        test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
+    ),
+    Mutation(
+        "led-after-one-round",
+        "section 6: views of one round say led, though nobody knows the lease to be chosen",
+        (Edit("session.queries", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
+    ),
+    Mutation(
+        "shown-as-chosen-in-a-higher-term",
+        "section 6: a lease held in a higher term than it was chosen in is shown as chosen in it",
+        (
+            Edit(
+                "node.learner",
+                "Learner.view",
+                "chosen = known.term >= lease_term or bool(lease.token)",
+                "chosen = True",
+            ),
+        ),
+        test="tests/unit/test_learner.py"
+        "::test_a_lease_held_in_a_higher_term_than_it_was_chosen_in_is_not_shown_as_chosen_in_that",
+    ),
+    Mutation(
+        "held-against-a-higher-token",
+        "section 6: a node speaks for a lease in a lower term than the token of another that it knows",
+        (Edit("node.learner", "Chosen.ends", "self.lease.token > term and", "False and"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds",
+    ),
+    Mutation(
+        "poll-of-stale-views",
+        "section 6: an answer to the first round of a poll counts in the second",
+        (
+            Edit(
+                "session.queries",
+                "PollQuery._note",
+                "life, self.requests[-1],",
+                "life, 0,",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
+    ),
+    Mutation(
+        "poll-of-two-lives",
+        "section 6: what a node said before it was started again counts with what it says now",
+        (
+            Edit(
+                "session.queries",
+                "PollQuery._note",
+                "(candidate, term, life)",
+                "(candidate, term, said.life)",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_was_started_again_has_not_said_it_twice",
+    ),
+    Mutation(
+        "poll-that-gives-up",
+        "section 6: a poll is unknown as soon as all nodes have answered and do not agree",
+        (
+            Edit(
+                "session.queries",
+                "PollQuery.result",
+                "owing = set(self.nodes) - self._recovering",
+                "owing = self.open - self._recovering",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree",
+    ),
+    Mutation(
+        "list-without-patience",
+        "section 6: the patience of a list counts from its first page",
+        (Edit("session.queries", "ListQuery._take", "self.began = now", "pass"),),
+        test="tests/unit/test_session.py::test_a_list_has_patience_while_pages_come",
+    ),
+    Mutation(
+        "events-repeated-too-soon",
+        "section 6: the answer to an event that was repeated is measured as a round trip",
+        (Edit("node.subscriptions", "Subscription.seen", "sent.once and", ""),),
+        test="tests/unit/test_subscription.py::test_an_answer_to_what_was_repeated_is_not_measured",
+    ),
+    Mutation(
+        "silence-unnoticed",
+        "section 6: a watcher of many names does not look at them when a node falls silent",
+        (
+            Edit(
+                "session.watches",
+                "Watcher.look_around",
+                "(fresh, waits) != self._looked_with",
+                "self._looked_with is None",
+            ),
+        ),
+        test="tests/unit/test_watcher.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
+    ),
+    Mutation(
+        "led-out-of-touch",
+        "section 6: a watcher that hears too few nodes goes on showing the last state",
+        (Edit("session.watches", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
+        # A watch lapses after 3.5 s without a word: longer than the faults of a run last.
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
+    ),
+    Mutation(
+        "lowest-chosen-term",
+        "section 6: of terms that are known to be chosen the lowest is told",
+        (Edit("session.judgement", "_term", "chosen = max(", "chosen = min("),),
+        test="tests/unit/test_standing.py::test_which_term_is_the_token",
+    ),
+    Mutation(
+        "led-after-the-release",
+        "section 6: old views bring back a tenure whose Release was seen",
+        (Edit("session.watches", "Watcher._look", "lease.candidate != shown.released", "True"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again",
+    ),
+    Mutation(
+        "never-asked-again",
+        "section 6: what a node has forgotten counts for ever with those who watch a prefix",
+        (Edit("session.watches", "Watcher.doubtful", "if not self.prefix or not self._led:", "if True:"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
+    ),
+    Mutation(
+        "newer-event-dropped",
+        "section 6: whoever has seen an older version of an event is not told the newer one again",
+        (
+            Edit(
+                "node.subscriptions",
+                "Subscription.seen",
+                "if self.pending.get(name, version + 1) <= version:",
+                "if name in self.pending:",
+            ),
+        ),
+        # In a run the last states come after the heal, when no event is lost any more.
+        test="tests/paper/test_section_6_learning.py"
+        "::test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one",
+    ),
+    Mutation(
+        "promised-taken-for-closed",
+        "section 6: a node tells a term that it has only promised as one that it has closed",
+        (
+            Edit(
+                "node.learner",
+                "Learner.view",
+                "record.term if record.owner is None else record.term - 1",
+                "record.term",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py::test_s6_a_term_that_is_promised_is_not_closed",
+    ),
+)
