@@ -109,7 +109,7 @@ def test_an_error_of_the_code_itself_is_shown_with_its_traceback(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("", "one of the arguments --seed --seeds --planted is required"),
+        ("", "one of the arguments --seed --seeds is required"),
         ("--seed 1 --seeds 1-2", "not allowed with argument"),
         ("--seeds many", "give a range such as 0-499, not 'many'"),
         ("--seeds 5-1", "give a range such as 0-499, not '5-1'"),
