@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from paxlock.client.changes import Changes
-from paxlock.client.desk import Desk, Receiver, Refusals
+from paxlock.client.desk import Desk, FaceErrors, Receiver
 from paxlock.client.handle import Handle
 from paxlock.client.lease import HeldLease, LeaseBlock
 from paxlock.client.standing import Change, Standing, State, Waiter
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 RESUME_CHECK_S = 0.1
 CLOSE_PATIENCE_S = 1.0
-_REFUSALS = Refusals(closed=trio.ClosedResourceError, busy=trio.BusyResourceError)
+_ERRORS = FaceErrors(closed=trio.ClosedResourceError, busy=trio.BusyResourceError)
 
 
 @attrs.frozen
@@ -113,7 +113,7 @@ class Client:
         self._transport = transport
         settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
-        self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, refusals=_REFUSALS)
+        self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=_ERRORS)
         self._desk.on_holding = self._settle_sleep
         #: Runs this client's machine; whoever opens the client runs it.
         self.driver = Driver(

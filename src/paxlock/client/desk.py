@@ -23,7 +23,7 @@ from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reas
 from paxlock.forks import INHERITED, Life
 from paxlock.wire.strangers import Stranger
 
-__all__ = ["Desk", "Lease", "Receiver", "Refusals"]
+__all__ = ["Desk", "FaceErrors", "LeaseReceiver", "Receiver"]
 
 RELEASE_PATIENCE_S = 1.0
 HANDLE_PATIENCE_MIN_S = 1.0
@@ -40,7 +40,7 @@ class Receiver(Protocol):
         """Nothing will come any more."""
 
 
-class Lease(Receiver, Protocol):
+class LeaseReceiver(Receiver, Protocol):
     """Who takes the events of a lease that is held."""
 
     def lost(self, reason: LossReason) -> None:
@@ -48,7 +48,7 @@ class Lease(Receiver, Protocol):
 
 
 @attrs.frozen
-class Refusals:
+class FaceErrors:
     """The errors by which a face refuses: of what is ``closed``, and of what is ``busy``."""
 
     closed: type[Exception]
@@ -65,20 +65,21 @@ class Desk:
         *,
         now: Callable[[], float],
         poke: Callable[[], None],
-        refusals: Refusals,
+        errors: FaceErrors,
     ) -> None:
         self.cell = cell
         self.session = session
         self.now = now
-        self.held: dict[int, Lease] = {}
+        self.held: dict[int, LeaseReceiver] = {}
         self.closed = False
         #: Called when the first lease is held, and when none is any more.
         self.on_holding: Callable[[bool], None] = lambda holding: None
         self._poke = poke
-        self._refusals = refusals
+        self._errors = errors
         self._life = Life()
         self._receivers: dict[int, Receiver] = {}
         self._releasing: set[int] = set()
+        self._still = False
 
     def __len__(self) -> int:
         """How many tickets are open."""
@@ -92,13 +93,13 @@ class Desk:
     def check_process(self) -> None:
         """Raise the closed error in a fork of the process that opened this client."""
         if self._life.over:
-            raise self._refusals.closed(INHERITED)
+            raise self._errors.closed(INHERITED)
 
     def check_open(self) -> None:
         """Raise the closed error where nothing can be asked any more."""
         self.check_process()
         if self.closed:
-            raise self._refusals.closed("this client is closed")
+            raise self._errors.closed("this client is closed")
 
     # Leases
 
@@ -125,7 +126,7 @@ class Desk:
         data: bytes,
         kill_after: float,
     ) -> int:
-        """Campaign for a name. Granted goes to the receiver, which gives the Lease that takes what follows;
+        """Campaign for a name. Granted goes to the receiver, which gives the one that takes what follows;
         or Failed, or Barred.
         """
         ticket = self.session.campaign(
@@ -135,7 +136,7 @@ class Desk:
 
     def barred(self, name: str) -> Exception:
         """The busy error for a name of which this client has detached a lease."""
-        return self._refusals.busy(
+        return self._errors.busy(
             f"this client has detached a lease of {name!r}: open another client to campaign for it again"
         )
 
@@ -148,17 +149,18 @@ class Desk:
 
     def release(self, ticket: int, receiver: Receiver, patience: float) -> bool:
         """End a lease. Ended goes to the receiver when a quorum has heard it, or after ``patience``, at most
-        1 s. False where there is nothing to wait for: the machine has ended it already.
+        1 s. False where there is nothing to wait for: the machine has ended it already, or stands still.
         """
         self._receivers.pop(ticket, None)
         self._forget_lease(ticket)
         if self.closed or self.session.campaign_of(ticket) is None:
             return False
-        self._receivers[ticket] = receiver
-        self._releasing.add(ticket)
+        if not self._still:
+            self._receivers[ticket] = receiver
+            self._releasing.add(ticket)
         self.session.release(ticket, self.now(), patience=min(RELEASE_PATIENCE_S, patience))
         self._poke()
-        return True
+        return not self._still
 
     def detach(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
@@ -342,10 +344,15 @@ class Desk:
         for receiver in receivers.values():
             receiver.close(why)
 
-    def end_waiting_for_releases(self) -> None:
-        """Tell whoever waits for a release that it was not heard: the machine stands still."""
+    def stand_still(self) -> None:
+        """The machine stands still, as in a test of a stopped process: nobody waits for a release."""
+        self._still = True
         for ticket in list(self._releasing):
             self.publish(Ended(ticket, False))
+
+    def go_on(self) -> None:
+        """Take back ``stand_still``."""
+        self._still = False
 
     # Within
 
@@ -355,7 +362,7 @@ class Desk:
         return ticket
 
     def _keep_lease(self, ticket: int, receiver: Receiver) -> None:
-        self.held[ticket] = receiver  # type: ignore[assignment]  # who takes Granted gives a Lease
+        self.held[ticket] = receiver  # type: ignore[assignment]  # who takes Granted gives a LeaseReceiver
         if len(self.held) == 1:
             self.on_holding(True)
 

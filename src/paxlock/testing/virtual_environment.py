@@ -161,7 +161,7 @@ class VirtualClient(Client):
             return
         self._own_clock().stop()
         self.line.stop(hold_driver=True)
-        self._desk.end_waiting_for_releases()  # what runs of the program shall go on
+        self._desk.stand_still()  # what runs of the program shall go on
         for held in self._leases():
             if held._scope is not None:  # noqa: SLF001 - no other caller needs to hold a deadline back
                 held._scope.deadline = math.inf  # noqa: SLF001
@@ -171,6 +171,7 @@ class VirtualClient(Client):
         if not self.line.stopped:
             return
         self._own_clock().go()
+        self._desk.go_on()
         self.line.go()
         for held in self._leases():
             if held._scope is not None:  # noqa: SLF001 - as above
@@ -184,6 +185,10 @@ class VirtualClient(Client):
 
     def _leases(self) -> Iterator[HeldLease]:
         return (held for held in self._desk.held.values() if isinstance(held, HeldLease))
+
+    async def leave(self) -> None:
+        self.go()
+        await super().leave()
 
     def close(self, why: str = "this client was closed") -> None:
         self.go()
