@@ -27,6 +27,7 @@ What a node does (core/node):
     forgetting.py      tombstones, and dropping idle names                        section 2, L1
     learner.py         what is chosen                                             section 6
     hearsay.py         what a session says of itself and nobody here can know     section 6
+    lingering.py       what is known to be chosen and not held here               section 6
     subscriptions.py   who watches what                                           section 6
     listing.py         the names in use, a page at a time                         section 6
     sorted_names.py    names in order, and who wants to hear of which             section 6
@@ -37,10 +38,14 @@ What a client does (core/session):
 
     session.py         the machine: routes messages to its parts                  sections 3 to 6
     campaigns.py       who wants which name in this process                       sections 3 and 5, L7
-    attempt.py         one candidate, and the campaign it serves                  section 3
-    proposals.py       what a candidate says: Prepare, Accept, Commit             section 3
-    proposer.py        the votes of one candidate, and split votes                sections 3, 5, S3, S10, L2
-    tenures.py         a lease while it is valid, and its renewals                section 3, S4, L3
+    candidates.py      the candidates of all names: made, heard, ended            sections 3 and 5
+    attempt.py         one candidate: its states, and what it says                section 3
+    proposer.py        the votes of one candidate                                 section 3, S3, S10
+    refusals.py        who stands in the way; split votes                         section 5, L2
+    tenures.py         a lease while it is valid                                  section 3, S4, L3
+    renewals.py        leases that are renewed together                           section 3
+    sequence.py        sequence numbers, and when each was sent                   section 3, S4
+    shared.py          what all campaigns of a session share
     releases.py        Release, until every node has heard it                     section 3, S2, L1
     turns.py           how much is under way at the same moment                   section 5
     pacing.py          how long to wait before asking again                       section 5
