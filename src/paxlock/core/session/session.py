@@ -16,7 +16,6 @@ from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accepted,
-    Hello,
     Message,
     Names,
     NodeMode,
@@ -39,6 +38,7 @@ from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
 from paxlock.core.session.events import Event, Mismatch
+from paxlock.core.session.greetings import Greetings, HelloTimer
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import RETRY_MAX_S, Pacing
 from paxlock.core.session.queries import (
@@ -56,7 +56,6 @@ from paxlock.core.session.shared import Shared
 from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.session.watches import LOOK_PAUSE_S, LookTimer, SeenEvents, Watcher, WatchTimer
 from paxlock.core.timers import Timers
-from paxlock.core.value import value
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -65,15 +64,9 @@ _SERVING = (Promise, Accepted, Refused, Renewed, Released)
 
 QUERY_PATIENCE_S = 1.0
 FIRST_ROUND_TRIP_GRACES = 1.5
-HELLO_FIRST_S = 0.25
-HELLO_MAX_S = 5.0
 REQUESTS_PER_QUESTION = 64
+REPETITIONS_WITHIN_PATIENCE = 4.0  #: at least, however many were in vain
 TIMINGS_REMEMBERED = 64
-
-
-@value
-class HelloTimer:
-    """Some node has not yet told its configuration."""
 
 
 class Session:
@@ -107,9 +100,8 @@ class Session:
         )
         self._watchers: dict[int, Watcher] = {}
         self._seen = SeenEvents()
-        self._unwelcomed = set(self._nodes)
-        self._hello_retry = HELLO_FIRST_S
-        self._greet(now)
+        self._greetings = Greetings(self._nodes, self._out, self._pacing, self._timers)
+        self._greetings.greet(now)
 
     # Local verbs: campaigns
 
@@ -265,8 +257,7 @@ class Session:
                 self._answered(peer, message, now, lives)
             case Recovering():
                 self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
-                self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
-                self._timers.add(now + self._hello_retry, HelloTimer())
+                self._greetings.started_anew(peer, now)
                 self._answered(peer, message, now, lives)
             case WatchEvent():
                 self._event(peer, message, now, lives)
@@ -336,7 +327,8 @@ class Session:
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
         self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), QueryTimer(query.ticket))
-        query.retry = min(query.retry * 2.0, max(RETRY_MAX_S, query.round_trips.timeout(0.0)))
+        longest = min(RETRY_MAX_S, query.patience / REPETITIONS_WITHIN_PATIENCE)
+        query.retry = min(query.retry * 2.0, max(longest, query.round_trips.timeout(0.0)))
 
     def _request(self, query: Query, now: float) -> int:
         """A number for what is asked now: its answer tells how long a round trip takes."""
@@ -454,19 +446,9 @@ class Session:
         if changed is not None:
             self._out.publish(changed)
 
-    def _greet(self, now: float) -> None:
-        """Say Hello, until every node has told its configuration."""
-        for node in sorted(self._unwelcomed):
-            request = self._out.request()
-            self._pacing.asked(request, now)
-            self._out.send(node, Hello(request))
-        if self._unwelcomed:
-            self._timers.add(now + self._pacing.jitter(self._hello_retry), HelloTimer())
-            self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
-
     def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
         """A node tells the configuration it decides in: it must be ours (rule S14)."""
-        self._unwelcomed.discard(node)
+        self._greetings.welcomed(node)
         self._pacing.answered(node, message.request, now)
         self._campaigns.candidates.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
@@ -503,7 +485,7 @@ class Session:
                         query.began = now
                         self._query_due(query, now)
                 case HelloTimer():
-                    self._greet(now)
+                    self._greetings.greet(now)
                 case LookTimer(ticket):
                     self._look_on(ticket, now)
                 case WatchTimer(ticket):
