@@ -16,6 +16,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "session.campaigns",
                 "Campaigns.renewed",
                 "attempt.send_accept([node], now)",
+                "from paxlock.core.messages import Release\n"
+                "            "
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
