@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Here, before any run of pytest within this one: what such a run loads, it unloads, and two copies of a class
+# would meet.
+from paxlock.testing.virtual_cell import CellSettings, VirtualCell
+
 pytest_plugins = "pytester"
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,8 +52,6 @@ def test_the_example_passes(folder: pytest.Pytester, options: list[str]) -> None
 
 
 def test_every_verb_and_setting_is_in_the_guide() -> None:
-    from paxlock.testing.virtual_cell import CellSettings, VirtualCell
-
     inside = {"bind", "granted", "hung_up"}
     verbs = {name for name in vars(VirtualCell) if not name.startswith("_")} - inside
     words = set(re.findall(r"\w+", GUIDE))
