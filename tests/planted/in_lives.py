@@ -145,7 +145,7 @@ IN_LIVES: tuple[Mutation, ...] = (
         "S15: a question counts the views of two lives together",
         (
             Edit(
-                "session.queries",
+                "session.polls",
                 "PollQuery._counted",
                 "return still_counted(",
                 "return self.views or still_counted(",
