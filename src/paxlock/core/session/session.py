@@ -220,7 +220,7 @@ class Session:
             case Refused():
                 self._campaigns.refused(peer, message, now)
             case Renewed():
-                self._campaigns.renewed(peer, message, now, lives)
+                self._campaigns.candidates.renewed(peer, message, now, lives)
                 self._answered(peer, message, now, lives)
             case Released():
                 self._campaigns.released(peer, message, now)
