@@ -28,7 +28,7 @@ from paxlock.core.messages import (
 from paxlock.core.quorum import majority
 from paxlock.core.session import watches as watcher
 from paxlock.core.session.events import Extended, Granted, HandleOutcome
-from paxlock.core.session.session import REQUESTS_PER_QUESTION
+from paxlock.core.session.queries import REQUESTS_PER_QUESTION
 from paxlock.wire.codec import (
     PAYLOAD_MAX_BYTES,
     Malformed,
@@ -309,11 +309,11 @@ class ClientWorld:
         check_endpoint(self.endpoint)
         check_endpoint(self.seeker)
         session = self.session
-        for watch in session._watchers.values():
+        for watch in session._watches._watchers.values():
             check(len(watch.views) <= watcher.WATCH_NAMES_MAX, "a watch knows too many names")
             for views in watch.views.values():
                 check(views.keys() <= set(NODES), "a view of somebody who is no member")
-        for query in session._queries.values():
+        for query in session._queries._open.values():
             check(len(query.requests) <= REQUESTS_PER_QUESTION, "a question has too many numbers")
         check(len(session._timers._heap) <= 65 + 2 * len(session._timers._at), "stale timers pile up")
         for node in session._shared.recovering:
@@ -324,15 +324,16 @@ class ClientWorld:
         session = self.session
         for ticket in self.tickets:
             session.release(ticket, self.now)
-        for number in tuple(session._watchers):
+        for number in tuple(session._watches._watchers):
             session.unwatch(number)
         for pause in (0.0, 5.0, 31.0, 31.0):
             self.pass_time(pause)
         campaigns, candidates = session._campaigns, session._campaigns.candidates
         kept = {
-            "questions": session._queries,
-            "numbers of questions": session._asked,
-            "watches": session._watchers,
+            "questions": session._queries._open,
+            "numbers of questions": session._queries._asked,
+            "numbers of watches": session._watches._asked,
+            "watches": session._watches._watchers,
             "campaigns": campaigns._campaigns,
             "attempts": candidates.attempts,
             "endings": candidates.releases,

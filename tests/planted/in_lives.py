@@ -39,10 +39,10 @@ IN_LIVES: tuple[Mutation, ...] = (
         "S15: an answer to Renew counts without what it says of the other nodes",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns.renewed",
-                "self._tenures.renewed(node, message, now, lives)",
-                "self._tenures.renewed(node, message, now, {node: lives.get(node, 0)})",
+                "session.candidates",
+                "Candidates.renewed",
+                "self.tenures.renewed(node, message, now, lives)",
+                "self.tenures.renewed(node, message, now, {node: lives.get(node, 0)})",
             ),
         ),
         seed=14,
@@ -147,7 +147,7 @@ IN_LIVES: tuple[Mutation, ...] = (
         "S15: a question counts the views of two lives together",
         (
             Edit(
-                "session.queries",
+                "session.polls",
                 "PollQuery._counted",
                 "return still_counted(",
                 "return self.views or still_counted(",

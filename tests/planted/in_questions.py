@@ -28,13 +28,13 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
     Mutation(
         "free-after-one-round",
         "section 6: views of one round say free",
-        (Edit("session.queries", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
+        (Edit("session.polls", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
         test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
     ),
     Mutation(
         "led-after-one-round",
         "section 6: views of one round say led, though nobody knows the lease to be chosen",
-        (Edit("session.queries", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
+        (Edit("session.polls", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
     ),
@@ -64,7 +64,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "section 6: an answer to the first round of a poll counts in the second",
         (
             Edit(
-                "session.queries",
+                "session.polls",
                 "PollQuery._note",
                 "life, self.requests[-1],",
                 "life, 0,",
@@ -78,7 +78,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "section 6: what a node said before it was started again counts with what it says now",
         (
             Edit(
-                "session.queries",
+                "session.polls",
                 "PollQuery._note",
                 "(candidate, term, life)",
                 "(candidate, term, said.life)",
@@ -92,7 +92,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "section 6: a poll is unknown as soon as all nodes have answered and do not agree",
         (
             Edit(
-                "session.queries",
+                "session.polls",
                 "PollQuery.result",
                 "owing = set(self.nodes) - self._recovering",
                 "owing = self.open - self._recovering",

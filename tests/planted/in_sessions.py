@@ -13,11 +13,9 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "S2: a holder sends Release to a node that does not hold its lease, and stays valid",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns.renewed",
+                "session.candidates",
+                "Candidates.renewed",
                 "attempt.send_accept([node], now)",
-                "from paxlock.core.messages import Release\n"
-                "            "
                 "self._out.send(node, Release(0, tenure.name, tenure.candidate, tenure.term))",
             ),
         ),
@@ -227,8 +225,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "L3: a holder leaves alone the nodes that do not hold its lease",
         (
             Edit(
-                "session.campaigns",
-                "Campaigns.renewed",
+                "session.candidates",
+                "Candidates.renewed",
                 "if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):",
                 "if False:",
             ),

@@ -189,12 +189,12 @@ def test_a_question_that_is_repeated_for_ever_keeps_few_numbers() -> None:
     session = HandSession()
     session.machine.poll("n", 0.0, patience=1e9)
     session.run_until(600.0)
-    assert len(session.machine._asked) <= 64
+    assert len(session.machine._queries._asked) <= 64
     for _ in range(2):  # "free" is asked twice
         last = session.sent(Poll)[-1][1]
         for node in "abc":
             session.receive(node, View(last.request, "n", 1, None, 0, False, False, False, 0), 600.0)
-    assert not session.machine._asked
+    assert not session.machine._queries._asked
 
 
 def test_greetings_without_an_incarnation_are_not_kept() -> None:

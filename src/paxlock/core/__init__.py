@@ -49,8 +49,8 @@ What a client does (core/session):
     releases.py        Release, until every node has heard it                     section 3, S2, L1
     turns.py           how much is under way at the same moment                   section 5
     pacing.py          how long to wait before asking again                       section 5
-    greetings.py       Hello, until every node has told its configuration         section 1, S14
-    queries.py         poll, list, survey, and the verbs on a handle              section 6
+    queries.py         list, survey, and the verbs on a handle                    section 6
+    polls.py           the standing of one name                                   section 6
     watches.py         from the events of nodes to led, free, unknown             section 6
     judgement.py       from the views of nodes to a word about the cell           section 6
     outbox.py          what is to be sent and told

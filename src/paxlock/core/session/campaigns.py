@@ -19,7 +19,6 @@ from paxlock.core.messages import (
     RefusalReason,
     Refused,
     Released,
-    Renewed,
 )
 from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, CampaignTimer, NameState
 from paxlock.core.session.candidates import Candidates
@@ -348,19 +347,6 @@ class Campaigns:
                 self.candidates.fail(attempt, now)
             elif proposer.phase is Phase.PREPARING:
                 self.candidates.wait(attempt, now)
-
-    def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
-        self._pacing.heard[node] = now
-        moved, missing = self._tenures.renewed(node, message, now, lives)
-        if moved:
-            sent_at = self._numbers.sent_at(message.seq)
-            self._pacing.round_trips.measured(node, now - sent_at)
-        for tenure in moved:
-            self._out.publish(Extended(tenure.ticket, tenure.deadline))
-        for tenure in missing:
-            attempt = self.candidates.attempts[tenure.candidate.attempt]
-            if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
-                attempt.send_accept([node], now)
 
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
         """The lease is over for good: the nodes are sent Release, and the program is told."""

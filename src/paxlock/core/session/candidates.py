@@ -7,9 +7,10 @@ from __future__ import annotations
 from math import ceil
 
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Promise, Refused, Release
+from paxlock.core.lives import UNKNOWN, Lives
+from paxlock.core.messages import Promise, Refused, Release, Renewed
 from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, NameState
-from paxlock.core.session.events import Ended
+from paxlock.core.session.events import Ended, Extended
 from paxlock.core.session.pacing import ONE_TRY_S, AttemptPacing
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
@@ -220,6 +221,19 @@ class Candidates:
             attempt.accept(now)
         elif message.request == 0 and proposer.phase is Phase.PREPARING:
             attempt.repeat_soon(now)
+
+    def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
+        self._pacing.heard[node] = now
+        moved, missing = self.tenures.renewed(node, message, now, lives)
+        if moved:
+            sent_at = self._shared.numbers.sent_at(message.seq)
+            self._pacing.round_trips.measured(node, now - sent_at)
+        for tenure in moved:
+            self._out.publish(Extended(tenure.ticket, tenure.deadline))
+        for tenure in missing:
+            attempt = self.attempts[tenure.candidate.attempt]
+            if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
+                attempt.send_accept([node], now)
 
     def release_own(self, node: str, message: Refused) -> None:
         """Where an attempt of ours that is over still stands in the way, it is released again."""

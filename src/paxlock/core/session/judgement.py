@@ -97,9 +97,10 @@ def judge(views: Mapping[str, View], nodes: int) -> Judgement:
 def _term(speaking: list[View], holding: list[View], nodes: int) -> int:
     """The fencing token, as far as these views tell it; 0 where they do not (section 6).
 
-    The token itself travels with the holder's own word. Where nobody has heard that, the highest term that
-    is known to be chosen, or that a quorum shows, is no lower than the token of a holder of by then; but a
-    candidate may have left a term that was chosen without its knowledge, so nobody may show a higher one.
+    A view of a node that has heard the holder carries the token. If no view does: the highest term known to
+    be chosen, unless some view shows a higher one (the candidate may have moved on from a choice that it
+    never learned of); else the one term in which a quorum holds the lease; else 0. Such a term is never below
+    the token of whoever held the name by then.
     """
     tokens = [view.lease.token for view in speaking if view.lease is not None and view.lease.token]
     if tokens:

@@ -125,16 +125,17 @@ class Pacing:
         return times[quorum - 1] if len(times) >= quorum else LONG_AGO
 
     def retry_first(self) -> float:
-        """The first repetition: once answers have nearly always come, so that a busy cell is not asked
-        twice.
+        """The first interval between repetitions. Answers have nearly always come by then, so a busy cell is
+        not asked again needlessly: 1.4 of the usual round trips, of a quorum and of the slowest node, and
+        1.2 of the time by which a quorum has nearly always answered.
         """
         trips = self.round_trips
         usual = RETRY_ROUND_TRIPS * max(trips.smoothed(0.0), trips.slowest)
         return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout(0.0))
 
     def repair_first(self) -> float:
-        """When a holder looks which nodes have not taken its lease: not before they must have answered, and
-        where that is soon, it has time.
+        """When a holder looks which nodes have not taken its lease: not before they should have answered. If
+        that is soon, it can wait a little longer.
         """
         return max(REPAIR_FIRST_MIN_S, self.retry_first())
 
@@ -142,9 +143,9 @@ class Pacing:
         """What the intervals between the repetitions of a candidate grow to, in seconds; it has ``waited``
         so long for an answer, as one of so many ``candidates`` of this session.
 
-        Where no quorum has been heard of late, there is hardly anybody to be spared: an eighth of the time
-        waited, so that nodes that come up are found soon. That reaches the longest interval after 4 s; many
-        candidates of one session begin with longer ones, a millisecond for each.
+        If no quorum has answered lately, there is little load to spare: an eighth of the time waited, so that
+        nodes that come up are found soon. That reaches the longest interval after 4 s. Many candidates of one
+        session begin with longer intervals, a millisecond for each.
         """
         if now - self.heard_by(quorum) < HEARD_OF_LATE_S:
             return RETRY_MAX_S

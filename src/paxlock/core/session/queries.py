@@ -1,45 +1,53 @@
-"""Questions a client puts to all nodes at once: poll, list, who waits, how are you, and the verbs on a
-detached lease (protocol.md sections 3 and 6). Repeated with growing, jittered intervals until answered.
+"""Questions that a client asks all nodes at once: which names are in use, how the nodes are, and the verbs on
+a detached lease (protocol.md sections 3 and 6); poll is in polls.py. They are repeated with growing, jittered
+intervals until they are answered.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from typing import Any
 
 import attrs
 
 from paxlock.core.lease import Candidate
-from paxlock.core.lives import Lives, outlived, still_counted
+from paxlock.core.lives import Lives, outlived
 from paxlock.core.messages import (
     Hello,
     List,
     Member,
     Message,
     Names,
-    Poll,
-    Recovering,
     Release,
     Released,
     Renew,
     Renewed,
     View,
-    WaiterEntry,
-    Waiters,
-    Waiting,
     Welcome,
 )
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.round_trips import RoundTrips
-from paxlock.core.session.events import Answered, Event, HandleOutcome, NamesFound, NodeStanding, Surveyed
-from paxlock.core.session.judgement import Judgement, State, in_doubt, judge, reports_free
+from paxlock.core.session.events import Event, HandleOutcome, NamesFound, NodeStanding, Surveyed
+from paxlock.core.session.pacing import RETRY_MAX_S
+from paxlock.core.session.shared import Shared
+from paxlock.core.session.turns import Turns, TurnTimer
 from paxlock.core.value import value
 
-__all__ = ["ListQuery", "PollQuery", "Query", "QueryTimer", "ReleaseQuery", "RenewQuery", "SurveyQuery"]
+__all__ = [
+    "ListQuery",
+    "Queries",
+    "Query",
+    "QueryTimer",
+    "ReleaseQuery",
+    "RenewQuery",
+    "SurveyQuery",
+]
 
 PATIENCE_ROUND_TRIPS = 8.0
-POLL_PATIENCES_MAX = 4.0  #: a poll that a quorum goes on answering is decided, or unknown, after so many
+REPETITIONS_WITHIN_PATIENCE = 4.0  #: at least, however many were in vain
 PAGES_AHEAD = 8
+REQUESTS_PER_QUESTION = 64  #: of so many repetitions the answers count
 
 
 @value
@@ -100,156 +108,6 @@ class Query(ABC):
 
     def over(self, now: float) -> bool:
         return not self.open or now >= self.until
-
-
-@attrs.define(eq=False)
-class NodeSays:
-    """What a node says of a name: whose lease it holds (or nobody's) and in which term, in every answer from
-    the one that came when request ``first`` was the last one sent, to the one that answered ``last``.
-
-    Terms only grow: so it was so all the time from when the first of them came to when the last was asked.
-    """
-
-    candidate: Candidate | None
-    term: int
-    life: int  #: the incarnation of the node
-    first: int
-    last: int
-
-
-@attrs.define(eq=False, kw_only=True)
-class PollQuery(Query):
-    """The standing of a name; with ``line``, also who waits for it.
-
-    "Free" needs the same word of the same nodes twice, the second time asked after all of them had said it:
-    views taken at different moments may all be true although the name was led throughout, by one quorum and
-    then by another (rule L3; protocol.md section 6). So does "led", where nobody knows the lease to be
-    chosen: it may have been gone from one node before another took it. Answers count whenever they come, and
-    while nodes answer it goes on asking rather than say "unknown".
-    """
-
-    name: str
-    line: bool = False
-    views: dict[str, View] = attrs.field(factory=dict)
-    waiters: dict[Candidate, WaiterEntry] = attrs.field(factory=dict)
-    _newest: dict[str, int] = attrs.field(factory=dict)  #: which request each view answers
-    _heard_at: dict[str, float] = attrs.field(factory=dict)
-    _said: dict[str, NodeSays] = attrs.field(factory=dict)
-    _again_from: int = 0  #: the first request sent since all were asked again at once
-    _recovering: set[str] = attrs.field(factory=set)
-    _lines: dict[str, set[Candidate]] = attrs.field(factory=dict)
-    _whole_lines: set[str] = attrs.field(factory=set)
-
-    @property
-    def owing(self) -> set[str]:
-        """All of them once enough have answered: what they said was not enough."""
-        return self.open if len(self.views) < blocking(len(self.nodes)) else set(self.nodes)
-
-    def ask(self, node: str, request: int, now: float) -> list[Message]:
-        asks: list[Message] = [Poll(request, self.name)]
-        if self.line and node not in self._whole_lines:
-            asks.append(Waiting(request, self.name, len(self._lines.get(node, ()))))
-        return asks
-
-    @property
-    def until(self) -> float:
-        """The time is over once no quorum has been heard for so long; what the network has dropped is asked
-        again meanwhile.
-        """
-        until = super().until
-        patience = until - self.began
-        times = sorted(self._heard_at.values(), reverse=True)
-        quorum = majority(len(self.nodes))
-        if len(times) < quorum:
-            return until
-        return min(times[quorum - 1] + patience, self.began + POLL_PATIENCES_MAX * patience)
-
-    def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
-        self._heard_at[node] = now
-        if isinstance(message, View):
-            newest = message.request >= self._newest.get(node, 0)
-            if message.name == self.name and newest:
-                self._newest[node] = message.request
-                self._note(node, message, lives)
-        elif isinstance(message, Waiters):
-            self._note_line(node, message)
-        elif isinstance(message, Recovering):
-            self._recovering.add(node)
-        if node in self.views and (not self.line or node in self._whole_lines):
-            self.open.discard(node)
-
-    def _note(self, node: str, view: View, lives: Lives) -> None:
-        self.heard.add(node)
-        self._recovering.discard(node)
-        if in_doubt(view):  # it is asked again until it knows
-            self.views.pop(node, None)
-            self._said.pop(node, None)
-            return
-        self.views[node], self.lives[node] = view, lives
-        if view.holds and view.lease is not None:
-            candidate, term = view.lease.candidate, view.lease_term
-        elif reports_free(view):
-            candidate, term = None, view.term
-        else:
-            self._said.pop(node, None)
-            return
-        said, life = self._said.get(node), lives.get(node, 0)
-        if said is not None and (said.candidate, said.term, said.life) == (candidate, term, life):
-            said.last = view.request
-        else:
-            self._said[node] = NodeSays(candidate, term, life, self.requests[-1], view.request)
-
-    def _note_line(self, node: str, message: Waiters) -> None:
-        for waiter in message.entries:
-            known = self.waiters.get(waiter.candidate)
-            if known is None or known.waiting_ms < waiter.waiting_ms:
-                self.waiters[waiter.candidate] = waiter
-        # Counted by candidate: a page that the network repeats is no further page.
-        seen = self._lines.setdefault(node, set())
-        before = len(seen)
-        seen.update(waiter.candidate for waiter in message.entries)
-        if not message.entries or len(seen) >= message.total:
-            self._whole_lines.add(node)
-        else:
-            self.next_page = len(seen) > before
-
-    def result(self, now: float) -> Event | None:
-        judgement = judge(self._counted(), len(self.nodes))
-        if judgement.state is not State.UNKNOWN and not self._confirmed(judgement):
-            judgement = Judgement(State.UNKNOWN)
-        owing = self.open - self._recovering
-        if judgement.state is State.UNKNOWN:
-            # Nodes that sit out will not tell in time; whoever serves is asked again.
-            owing = set(self.nodes) - self._recovering
-            if len(owing) < blocking(len(self.nodes)):
-                owing = self.open - self._recovering
-        if (judgement.state is State.UNKNOWN or self.line) and owing and now < self.until:
-            return None
-        line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
-        return Answered(self.ticket, judgement, tuple(line), len(self.heard))
-
-    def _counted(self) -> Mapping[str, View]:
-        return still_counted(self.views, {node: self.lives[node] for node in self.views})
-
-    def _confirmed(self, judgement: Judgement) -> bool:
-        """Whether somebody knows it, or enough nodes said the same at one moment: when a request was sent, of
-        which all of them had said it before, and say it in answer to that one or a later.
-        """
-        who = judgement.lease.candidate if judgement.lease is not None else None
-        if judgement.chosen:
-            return True
-        enough = blocking(len(self.nodes)) if who is None else majority(len(self.nodes))
-        counted = self._counted()
-        said = [one for node, one in self._said.items() if one.candidate == who and node in counted]
-        if any(sum(one.first < other.last <= one.last for one in said) >= enough for other in said):
-            return True
-        # Ask again at once, unless that has been done since they said so, or too few have answered it.
-        under_way = sum(one.first < self.requests[-1] for one in said) >= enough
-        heard = sum(request >= self._again_from for request in self._newest.values())
-        if not under_way and heard >= enough:
-            self._again_from = self.requests[-1] + 1
-            self.once_more = True
-        return False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -388,3 +246,134 @@ class ReleaseQuery(Query):
         if self.together(self.released) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
+
+
+class Queries:
+    """The open questions of one session, and the requests by which they were asked."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._nodes = shared.nodes
+        self._quorum = shared.quorum
+        self._out = shared.out
+        self._pacing = shared.pacing
+        self._timers = shared.timers
+        self._open: dict[int, Query] = {}
+        self._asked: dict[int, int] = {}  #: by request, the ticket of its question
+        self._turns = Turns("poll", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
+
+    def fields(self, now: float, patience: float) -> dict[str, Any]:
+        """What every kind of question is made with."""
+        return {
+            "ticket": self._out.ticket(),
+            "nodes": self._nodes,
+            "began": now,
+            "patience": patience,
+            "round_trips": self._pacing.round_trips,
+            "retry": self._pacing.retry_first(),
+        }
+
+    def ask(self, query: Query, now: float) -> int:
+        """Ask this question now; gives its ticket."""
+        self._open[query.ticket] = query
+        self._repeat(query, now)
+        return query.ticket
+
+    def ask_in_turn(self, query: Query, now: float, *, brief: bool) -> int:
+        """Ask this question when its turn has come."""
+        if self._turns.ask(query.ticket, now, rank=query.ticket, brief=brief):
+            return self.ask(query, now)
+        self._open[query.ticket] = query
+        self._timers.add(query.until, QueryTimer(query.ticket))
+        return query.ticket
+
+    def forget(self, ticket: int, now: float) -> None:
+        """Nobody wants the answer to this question any more: it is not repeated."""
+        query = self._open.pop(ticket, None)
+        if query is not None:
+            for request in query.requests:
+                del self._asked[request]
+            self._timers.cancel(QueryTimer(ticket))
+            self._turns.done(ticket, now)
+
+    def due(self, key: object, now: float) -> bool:
+        """Do what has come due; False for a timer that is not of a question."""
+        match key:
+            case QueryTimer(ticket):
+                query = self._open.get(ticket)
+                if query is not None and not self._waits_for_its_turn(query, now):
+                    self._turns.late(ticket, now)
+                    self._repeat(query, now)
+            case TurnTimer("poll"):
+                for ticket in self._turns.begin(now):
+                    query = self._open[ticket]
+                    query.began = now
+                    self._repeat(query, now)
+            case _:
+                return False
+        return True
+
+    def _waits_for_its_turn(self, query: Query, now: float) -> bool:
+        """A question that was not asked yet has its patience while others are answered."""
+        if not self._turns.waits(query.ticket):
+            return False
+        query.began = max(query.began, self._pacing.heard_by(self._quorum))
+        if now >= query.until:
+            return False
+        self._timers.add(query.until, QueryTimer(query.ticket))
+        return True
+
+    def _repeat(self, query: Query, now: float) -> None:
+        if self._has_result(query, now):
+            return
+        request = self._request(query, now)
+        for node in sorted(query.owing):
+            for message in query.ask(node, request, now):
+                self._out.send(node, message)
+        self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), QueryTimer(query.ticket))
+        longest = min(RETRY_MAX_S, query.patience / REPETITIONS_WITHIN_PATIENCE)
+        query.retry = min(query.retry * 2.0, max(longest, query.round_trips.timeout(0.0)))
+
+    def _request(self, query: Query, now: float) -> int:
+        """A number for what is asked now: its answer tells how long a round trip takes."""
+        request = self._out.request()
+        self._asked[request] = query.ticket
+        query.requests.append(request)
+        query.once_more = False
+        self._pacing.asked(request, now)
+        if len(query.requests) > REQUESTS_PER_QUESTION:
+            del self._asked[query.requests.pop(0)]
+        return request
+
+    def _has_result(self, query: Query, now: float) -> bool:
+        result = query.result(now)
+        if result is None:
+            return False
+        self._out.publish(result)
+        self._turns.done(query.ticket, now, answered=True)
+        self.forget(query.ticket, now)
+        return True
+
+    def answered(self, node: str, message: Message, now: float, lives: Lives) -> bool:
+        """Take the answer to a question, which its request number tells; False if it answers none."""
+        if not self._asked:
+            return False
+        request = getattr(message, "request", 0)
+        query = self._open.get(self._asked.get(request, 0))
+        if query is None:
+            return False
+        if isinstance(message, View):
+            self._pacing.heard[node] = now
+            self._pacing.answered(node, request, now)
+        query.next_page = False
+        query.answered(node, message, now, lives)
+        if self._has_result(query, now):
+            return True
+        if query.once_more:
+            query.retry = self._pacing.retry_first()
+            self._repeat(query, now)
+        elif query.next_page and node in query.open:
+            # A part of a longer answer: ask for what follows at once.
+            for ask in query.ask(node, self._request(query, now), now):
+                self._out.send(node, ask)
+            query.retry = self._pacing.retry_first()
+        return True

@@ -12,11 +12,12 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives, outlived
-from paxlock.core.messages import Seen, View, Watch, WatchEvent
+from paxlock.core.messages import Poll, Seen, Unwatch, View, Watch, WatchEvent, Watching
 from paxlock.core.quorum import blocking
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import Judgement, State, judge, knows, over
 from paxlock.core.session.outbox import Outbox
+from paxlock.core.session.shared import Shared
 from paxlock.core.value import value
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SeenEvents",
     "WatchTimer",
     "Watcher",
+    "Watches",
 ]
 
 WATCH_REFRESH_FIRST_S = 0.02
@@ -287,3 +289,111 @@ class SeenEvents:
                 some.append((name, version))
             out.send(node, Seen(watch, tuple(some)))
         self._versions.clear()
+
+
+class Watches:
+    """All watches of one session."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._nodes = shared.nodes
+        self._out = shared.out
+        self._timers = shared.timers
+        self._watchers: dict[int, Watcher] = {}
+        self._asked: dict[int, int] = {}  #: by request, the ticket of the watch that asked for a view again
+        self._seen = SeenEvents()
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def watch(self, pattern: str, prefix: bool, now: float) -> int:
+        """Watch a name, or all names with a prefix; gives a ticket."""
+        ticket = self._out.ticket()
+        self._watchers[ticket] = Watcher(ticket, pattern, prefix, self._nodes, now)
+        self._refresh(ticket, now)
+        return ticket
+
+    def unwatch(self, ticket: int) -> None:
+        """Nobody wants to know any more."""
+        watcher = self._watchers.pop(ticket, None)
+        if watcher is not None:
+            self._forget_checks(watcher)
+            for node in self._nodes:
+                self._out.send(node, Unwatch(self._out.request(), ticket))
+
+    def due(self, key: object, now: float) -> bool:
+        """Do what has come due; False for a timer that is not of a watch."""
+        match key:
+            case LookTimer(ticket):
+                self._look_on(ticket, now)
+            case WatchTimer(ticket):
+                self._refresh(ticket, now)
+            case _:
+                return False
+        return True
+
+    def acknowledge(self) -> None:
+        """Tell the nodes which events have come in this turn."""
+        if self._seen:
+            self._seen.tell(self._out)
+
+    def event(self, node: str, message: WatchEvent, now: float, lives: Lives) -> None:
+        """A node tells how a name stands."""
+        watcher = self._watchers.get(message.watch)
+        if watcher is None:
+            self._out.send(node, Unwatch(self._out.request(), message.watch))
+            return
+        seen = watcher.event(node, message, now, lives)
+        if seen is None:
+            return
+        self._seen.note(node, seen)
+        self._look(watcher, message.view.name, now)
+
+    def stands(self, node: str, message: Watching, now: float) -> None:
+        """A node says that the subscription stands there."""
+        watcher = self._watchers.get(message.watch)
+        if watcher is not None:
+            watcher.stands(node, now)
+
+    def checked(self, node: str, message: View, now: float, lives: Lives) -> None:
+        """A node answers what a watcher asked for again."""
+        watcher = self._watchers.get(self._asked.get(message.request, 0))
+        if watcher is not None and watcher.checked(node, message, lives):
+            self._look(watcher, message.name, now)
+
+    def _look(self, watcher: Watcher, name: str, now: float) -> None:
+        changed = watcher.look(name, now)
+        if changed is not None:
+            self._out.publish(changed)
+
+    def _refresh(self, ticket: int, now: float) -> None:
+        watcher = self._watchers.get(ticket)
+        if watcher is None:
+            return
+        watcher.look_around(now)
+        self._look_on(ticket, now)
+        message = watcher.subscription(self._out.request())
+        for node in self._nodes:
+            self._out.send(node, message)
+        self._forget_checks(watcher)
+        for name, nodes in watcher.doubtful(now).items():
+            poll = Poll(self._out.request(), name)
+            self._asked[poll.request] = ticket
+            watcher.check(poll.request, name)
+            for node in nodes:
+                self._out.send(node, poll)
+        self._timers.add(now + watcher.next_refresh(), WatchTimer(ticket))
+
+    def _look_on(self, ticket: int, now: float) -> None:
+        """Look at some of many names, and at the others after what else there is to do."""
+        watcher = self._watchers.get(ticket)
+        if watcher is None:
+            return
+        for changed in watcher.look_on(now):
+            self._out.publish(changed)
+        if watcher.to_look_at:
+            self._timers.add(now + LOOK_PAUSE_S, LookTimer(ticket))
+
+    def _forget_checks(self, watcher: Watcher) -> None:
+        for request in watcher.checks:
+            del self._asked[request]
+        watcher.checks.clear()
