@@ -124,7 +124,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
                 "self._looked_with is None",
             ),
         ),
-        test="tests/unit/test_watcher.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
+        test="tests/unit/test_watches.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
     ),
     Mutation(
         "led-out-of-touch",
@@ -138,7 +138,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "lowest-chosen-term",
         "section 6: of terms that are known to be chosen the lowest is told",
         (Edit("session.judgement", "_term", "chosen = max(", "chosen = min("),),
-        test="tests/unit/test_standing.py::test_which_term_is_the_token",
+        test="tests/unit/test_judgement.py::test_which_term_is_the_token",
     ),
     Mutation(
         "led-after-the-release",
