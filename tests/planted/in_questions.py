@@ -124,7 +124,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
                 "self._looked_with is None",
             ),
         ),
-        test="tests/unit/test_watches.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
+        test="tests/unit/test_watcher.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
     ),
     Mutation(
         "led-out-of-touch",
