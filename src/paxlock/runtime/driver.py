@@ -46,6 +46,19 @@ class Driver:
     machine what is to be published ahead of what is to be sent (core/effects.py). ``longest_sleep`` bounds
     how late a suspend is noticed. In the child of a fork the machine is left alone from the first moment on;
     ``buried`` is called there, in trio's loop, if that goes on.
+
+    Its states, by ``_sleep``, ``_direct`` and ``_poked``:
+
+        running          in a turn; a poke is noted, and the next turn follows at once
+          | nothing more to do
+          v
+        asleep, direct   until a datagram or a deadline comes; the first poke sends by itself
+          | poke, and nothing is to be told
+          v
+        asleep           a poke wakes the task: what many verbs want sent shares one turn
+          | poke; or, from both, a datagram, a deadline, or something to be told
+          v
+        running
     """
 
     def __init__(
