@@ -217,7 +217,21 @@ SAYS: dict[Plant, str] = {
 }
 
 
-@pytest.mark.parametrize(("name", "plant"), PLANTS, ids=[plant.__name__ for _, plant in PLANTS])
+LONG_TO_FIND = (nothing_is_a_replay, sessions_without_a_bound)
+
+
+@pytest.mark.parametrize(
+    ("name", "plant"),
+    [
+        pytest.param(
+            name,
+            plant,
+            id=plant.__name__,
+            marks=[pytest.mark.slow] if plant in LONG_TO_FIND else [],
+        )
+        for name, plant in PLANTS
+    ],
+)
 def test_a_planted_bug_is_found(name: str, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     target = TARGETS[name]
     seeds = target.seeds()  # made before the bug is there

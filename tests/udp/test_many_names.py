@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 from processes import process_cell
 
@@ -12,6 +13,7 @@ from paxlock import HeldLease, open_client
 NAMES = 2_000
 
 
+@pytest.mark.slow
 def test_two_thousand_names_at_once_are_acquired_and_released(tmp_path: Path) -> None:
     with process_cell(tmp_path, max_ttl=30.0) as cell:
         trio.run(_all_at_once, cell.path)

@@ -72,6 +72,7 @@ def test_after_a_kill_of_all_nodes_terms_never_go_back(tmp_path: Path) -> None:
         assert terms == sorted(set(terms))
 
 
+@pytest.mark.slow
 def test_long_tenure_over_nodes_that_lose_their_memory_one_after_the_other(tmp_path: Path) -> None:
     """Rule L3: after two such nodes out of three nothing is left of the first quorum."""
     with process_cell(tmp_path, max_ttl=LONG_TTL_S) as cell:
