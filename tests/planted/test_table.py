@@ -40,6 +40,7 @@ SAMPLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_planted_bug_is_caught(name: str) -> None:
     found = catch(BUGS[name])

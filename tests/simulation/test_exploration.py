@@ -26,6 +26,8 @@ from tests.exploration.tables import StepFailed
 from tests.planted.mutations import planted
 from tests.planted.table import PLANTED_BUGS
 
+pytestmark = pytest.mark.slow
+
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
 SMALL = ("small", "commit", "crash")  #: ``python -m tests.exploration --planted`` finds the others too
 TINY = Bounds("tiny", max_term=1, phases=2)

@@ -21,7 +21,7 @@ from paxlock.simulator.moments import Moment, What
 from paxlock.simulator.plan import FaultKind, drawn_faults
 from tests.planted.figures import ROLLING
 
-SEEDS = int(os.environ.get("PAXLOCK_SEEDS", "75"))
+SEEDS = int(os.environ.get("PAXLOCK_SEEDS", "25"))
 CHUNK = 25
 CALM = Scenario(faulty_for=0.5, clients=4, once=0.0, detached=0.0, hold_for_ever=0.0, hold_max=0.02)
 RATES = {

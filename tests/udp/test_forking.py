@@ -13,7 +13,7 @@ from processes import Event, ProcessCell, Program, process_cell
 
 from paxlock.store.format import decode_record
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 ENDS = {"_exit": 0, "exit": 7, "raise": 1, "return": 0, "go on": 1}
 
