@@ -10,7 +10,7 @@ from processes import process_cell
 
 ROUNDS = 30
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 
 def test_exactly_one_process_wins_and_the_others_know_who(tmp_path: Path) -> None:
