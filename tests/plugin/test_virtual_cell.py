@@ -388,6 +388,29 @@ async def test_a_short_pause_costs_nothing(autojump_clock: MockClock) -> None:
             held.check()
 
 
+async def test_a_release_is_not_waited_for_while_paused(autojump_clock: MockClock) -> None:
+    """Neither one that begins then, nor one that had begun: the machine tells nothing."""
+    ended: list[str] = []
+
+    async def release(held: HeldLease) -> None:
+        await held.release()
+        ended.append(held.name)
+
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        first, second = await client.acquire("first"), await client.acquire("second")
+        async with trio.open_nursery() as nursery:
+            cell.partition(client)
+            nursery.start_soon(release, first)
+            await cell.advance(0.01)
+            cell.pause(client)
+            nursery.start_soon(release, second)
+            await cell.advance(0.1)
+            while_paused = set(ended)
+            cell.resume(client)
+            cell.heal()
+        assert while_paused == {"first", "second"}
+
+
 async def test_leaving_while_paused(autojump_clock: MockClock) -> None:
     async with open_virtual_cell() as cell, cell.open_client() as other:
         async with cell.open_client() as client:
