@@ -50,6 +50,16 @@ def test_of_a_quorum_it_is_that_of_the_slowest_among_the_fastest() -> None:
     assert trips.timeout(0.2) == pytest.approx(0.12)
 
 
+def test_before_a_quorum_has_answered_the_slowest_of_those_heard_is_expected() -> None:
+    trips = RoundTrips(NODES)
+    assert trips.expected == 0.0
+    trips.measured("b", 0.8)
+    assert trips.expected == pytest.approx(0.8)
+    trips.measured("a", 0.2)
+    trips.measured("c", 0.3)
+    assert trips.expected == trips.smoothed(0.0) == pytest.approx(0.3)
+
+
 def test_strangers_do_not_count_and_no_answer_counts_for_more_than_the_most() -> None:
     trips = RoundTrips(NODES)
     trips.measured("x", 0.1)

@@ -121,6 +121,14 @@ class RoundTrips:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
         return self._of_quorum([known.smoothed for known in self._measured.values()], default)
 
+    @property
+    def expected(self) -> float:
+        """The usual time until a quorum has answered. Before one has, what the slowest of those heard so far
+        took: a session that is new has its address to prove first, which takes a round trip more. 0 before
+        any answer.
+        """
+        return self.smoothed(max((known.smoothed for known in self._measured.values()), default=0.0))
+
     def hurried(self, default: float) -> float:
         """The same for those who cannot wait for a second answer: what the newest ones took, where that is
         longer, is believed at once.

@@ -104,7 +104,7 @@ class Query(ABC):
     @property
     def until(self) -> float:
         """When the time is over, by what is known of the round trips."""
-        return self.began + max(self.patience, PATIENCE_ROUND_TRIPS * self.round_trips.smoothed(0.0))
+        return self.began + max(self.patience, PATIENCE_ROUND_TRIPS * self.round_trips.expected)
 
     def over(self, now: float) -> bool:
         return not self.open or now >= self.until
