@@ -23,8 +23,8 @@ from benchmarks.peers.ours import NODES, Cell
 from benchmarks.processes import PYTHON
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Hello, StandingPrepare, Welcome
-from paxlock.runtime.environment import default_label
-from paxlock.runtime.resolving import keyring_of
+from paxlock.host.labels import default_label
+from paxlock.host.whereabouts import keyring_of
 from paxlock.runtime.udp import UdpTransport
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.transport import split_address

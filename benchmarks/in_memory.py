@@ -17,7 +17,7 @@ from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings
-from paxlock.runtime.resolving import keyring_of
+from paxlock.host.whereabouts import keyring_of
 from paxlock.wire.codec import encode
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
 

@@ -24,12 +24,13 @@ LEVELS = {
     "config": 3,
     "store": 3,
     "wire": 4,
-    "runtime": 5,
-    "client": 6,
-    "node": 7,
-    "": 8,
-    "cli": 9,
-    "__main__": 10,
+    "host": 5,
+    "runtime": 6,
+    "client": 7,
+    "node": 8,
+    "": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 # What is for tests, and what it may not import. Nothing that ships imports it.
 BESIDE = {"simulator": {"testing", "runtime", "client", "node", "cli"}, "testing": {"simulator", "cli"}}

@@ -20,6 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from paxlock.errors import (
+    BusyError,
+    ClosedError,
     ConfigError,
     InternalError,
     LeaseLost,
@@ -46,10 +48,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BusyError",
     "Cell",
     "Change",
     "Changes",
     "Client",
+    "ClosedError",
     "ConfigError",
     "HeldLease",
     "InternalError",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 
 __all__ = [
+    "BusyError",
+    "ClosedError",
     "ConfigError",
     "InternalError",
     "LeaseLost",
@@ -78,6 +80,20 @@ class ConfigError(PaxlockError, ValueError):
 
 class StoreError(PaxlockError):
     """A node's data folder cannot be used: unreadable, damaged, locked, or not this node's."""
+
+
+class ClosedError(PaxlockError):
+    """What was called is closed, or belongs to the parent of a forked process.
+
+    In trio programs it is a ``trio.ClosedResourceError`` as well.
+    """
+
+
+class BusyError(PaxlockError):
+    """Another task is using it, or the name was detached by this client.
+
+    In trio programs it is a ``trio.BusyResourceError`` as well.
+    """
 
 
 class InternalError(PaxlockError):

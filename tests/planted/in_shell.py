@@ -13,10 +13,10 @@ IN_SHELL: tuple[Mutation, ...] = (
         "clock-read-before-the-datagrams",
         "section 2: the clock is read once for all that has come, before it is taken from the socket",
         (
-            Edit("paxlock.runtime.driver", "Driver._drain", "for _ in", "now = clock.now()\n    for _ in"),
+            Edit("paxlock.host.turn", "Turn.drain", "for _ in", "now = clock.now()\n    for _ in"),
             Edit(
-                "paxlock.runtime.driver",
-                "Driver._drain",
+                "paxlock.host.turn",
+                "Turn.drain",
                 "        now = clock.now()\n        endpoint",
                 "        endpoint",
             ),

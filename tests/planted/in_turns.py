@@ -87,7 +87,7 @@ IN_TURNS: tuple[Mutation, ...] = (
     Mutation(
         "sent-before-it-is-told",
         "S2: a verb sends the Release of a lease that its program is not yet told to have lost",
-        (Edit("paxlock.runtime.driver", "Driver.poke", "self._hear()", "pass"),),
+        (Edit("paxlock.runtime.driver", "Driver.poke", "self.hear()", "pass"),),
         test="tests/shell/test_acquire.py"
         "::test_a_client_that_releases_its_own_lease_by_the_handle_has_lost_it_at_once",
     ),

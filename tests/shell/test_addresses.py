@@ -17,10 +17,11 @@ from trio.testing import MockClock
 from paxlock import Cell, Client, ConfigError, NodeConfig, open_client
 from paxlock.config.keys import new_key
 from paxlock.core.messages import Greet, Poll
+from paxlock.host.whereabouts import LOOK_UP_AGAIN_S, LOOK_UP_EVERY_S, keyring_of
 from paxlock.node.server import Service, run_service
 from paxlock.runtime.clock import TrioClock
 from paxlock.runtime.environment import Environment
-from paxlock.runtime.resolving import LOOK_UP_AGAIN_S, LOOK_UP_EVERY_S, keyring_of, resolve_members
+from paxlock.runtime.resolving import resolve_members
 from paxlock.runtime.udp import TwoFamilies, UdpTransport, bind_all
 from paxlock.store.folder import MemoryStore
 from paxlock.testing.memory_network import MemoryNetwork

@@ -11,7 +11,7 @@ import pytest
 from processes import Program, process_cell
 
 from paxlock.core.messages import Hello, Poll
-from paxlock.runtime.resolving import keyring_of
+from paxlock.host.whereabouts import keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender
 
 pytestmark = pytest.mark.processes

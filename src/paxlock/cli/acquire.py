@@ -22,7 +22,7 @@ from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.errors import LeaseLost, NotAcquired
-from paxlock.runtime.environment import default_label
+from paxlock.host.labels import default_label
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
 

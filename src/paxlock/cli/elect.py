@@ -12,7 +12,7 @@ from paxlock.cli.output import Facts, emit, name_facts, say, to_json
 from paxlock.cli.runtime import connect, scope_until_signal, typed_values
 from paxlock.client.client import Client, HeldLease
 from paxlock.config.cell import ClientSettings
-from paxlock.runtime.environment import default_label
+from paxlock.host.labels import default_label
 
 __all__ = ["elect_command"]
 

@@ -29,8 +29,8 @@ from paxlock.core.session.events import Barred, Failed, Granted, NodeStanding, S
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.errors import LeaseLost, NotAcquired, Reason
 from paxlock.forks import INHERITED
+from paxlock.host.clock import Clock
 from paxlock.limits import NEVER
-from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver
 from paxlock.runtime.reply import Reply
 from paxlock.wire.endpoint import Endpoint

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +16,12 @@ import trio
 from paxlock.client.client import Client
 from paxlock.config.cell import Cell, ClientSettings, check_label, client_settings
 from paxlock.core.messages import Welcome
+from paxlock.host.clock import Clock
+from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
 from paxlock.limits import SESSION_BYTES
 from paxlock.runtime.background import attended
-from paxlock.runtime.clock import Clock
 from paxlock.runtime.environment import Environment, environment_of
-from paxlock.runtime.resolving import Whereabouts, has_names, keyring_of, resolve_addresses, resolve_members
+from paxlock.runtime.resolving import keep, resolve_addresses, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.transport import Address, Transport
 
@@ -107,7 +109,7 @@ async def open_as(
         try:
             async with attended(
                 client.driver.run,
-                whereabouts.keep,
+                partial(keep, whereabouts),
                 before_leaving=client.leave,
                 failed=client.close,
             ):

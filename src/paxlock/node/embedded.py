@@ -16,8 +16,8 @@ from paxlock.client.client import Client
 from paxlock.client.opening import open_as
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.core.messages import NodeMode
+from paxlock.host.clock import Clock
 from paxlock.node.server import Service, run_service
-from paxlock.runtime.clock import Clock
 from paxlock.runtime.environment import environment_of
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport

@@ -24,13 +24,14 @@ from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.errors import StoreError
 from paxlock.forks import Life
+from paxlock.host.clock import Clock
+from paxlock.host.families import check_families, out_of_reach
+from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
 from paxlock.runtime.background import attended, in_thread
-from paxlock.runtime.clock import Clock
 from paxlock.runtime.driver import Driver
 from paxlock.runtime.environment import environment_of
-from paxlock.runtime.families import check_families, out_of_reach
-from paxlock.runtime.resolving import Whereabouts, keyring_of, resolve_members
+from paxlock.runtime.resolving import keep, resolve_members
 from paxlock.store.folder import MemoryStore, StoreLike
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.strangers import Stranger
@@ -101,7 +102,7 @@ class Service:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (self.driver.run, self.write, self._whereabouts.keep)
+        return (self.driver.run, self.write, partial(keep, self._whereabouts))
 
     def noting_failure(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""

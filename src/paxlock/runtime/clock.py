@@ -1,48 +1,14 @@
-"""The clock of leases: one that goes on while the machine sleeps (protocol.md section 3).
-
-trio's own deadlines run on a clock that stands still in a suspend; leases do not. Where no boot-time clock
-exists the monotonic clock is used, with one warning that sleep is not counted.
-"""
+"""The clock of the trio run as a clock of leases: for tests under a mock clock."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from typing import Protocol
-
 import trio
 
-__all__ = ["BootClock", "Clock", "TrioClock"]
-
-
-class Clock(Protocol):
-    """Seconds since some moment, never stepping back."""
-
-    def now(self) -> float: ...
-
-
-class BootClock:
-    """CLOCK_BOOTTIME; the monotonic clock where there is none."""
-
-    __slots__ = ("_id",)
-
-    def __init__(self) -> None:
-        found: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-        if found is None:
-            warnings.warn(
-                "this system has no boot-time clock: while the machine sleeps, leases do not run out here",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-            found = time.CLOCK_MONOTONIC
-        self._id = found
-
-    def now(self) -> float:
-        return time.clock_gettime(self._id)
+__all__ = ["TrioClock"]
 
 
 class TrioClock:
-    """The clock of the trio run: for tests under a mock clock."""
+    """The clock of the trio run."""
 
     __slots__ = ()
 

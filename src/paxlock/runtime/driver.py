@@ -9,41 +9,24 @@ change of tasks, and those after it share the datagrams of its next turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import trio
 
-from paxlock.core.effects import Effects
-from paxlock.core.lives import Lives
-from paxlock.core.messages import Message, Peer
 from paxlock.forks import told_in_child
+from paxlock.host.clock import Clock
+from paxlock.host.turn import CLOCK_JUMP_S, Machine, Turn
 from paxlock.limits import NEVER
 from paxlock.runtime.background import in_loop
-from paxlock.runtime.clock import Clock
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
-__all__ = ["Driver", "Machine"]
-
-DRAIN_MAX_DATAGRAMS = 64
-CLOCK_JUMP_S = 0.05
+__all__ = ["Driver"]
 
 
-class Machine(Protocol):
-    """The seam of core/effects.py."""
-
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None: ...
-    def tick(self, now: float) -> None: ...
-    def deadline(self) -> float: ...
-    def take_effects(self) -> Effects: ...
-
-
-class Driver:
+class Driver(Turn):
     """Runs one machine over one endpoint and one transport.
 
-    ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
-    the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
-    machine what is to be published ahead of what is to be sent (core/effects.py). ``longest_sleep`` bounds
+    What it publishes, and to whom, is told at Turn. ``longest_sleep`` bounds
     how late a suspend is noticed. In the child of a fork the machine is left alone from the first moment on;
     ``buried`` is called there, in trio's loop, if that goes on.
 
@@ -74,20 +57,16 @@ class Driver:
         jumped: Callable[[float], None] | None = None,
         buried: Callable[[], None] | None = None,
     ) -> None:
-        self.machine = machine
-        self.endpoint = endpoint
+        super().__init__(
+            machine, endpoint, transport, clock, publish=publish, persist=persist, tell_first=tell_first
+        )
         self.transport = transport
-        self.clock = clock
         self.longest_sleep = NEVER
-        self._publish = publish
-        self._persist = persist
-        self._tell_first = tell_first
         self._jumped = jumped
         self._buried = buried
         self._poked = False
         self._sleep: trio.CancelScope | None = None
         self._direct = False
-        self._unpublished: list[object] = []
         self._lot = trio.lowlevel.ParkingLot()
         self._loop: trio.lowlevel.TrioToken | None = None
         self.inherited = False  #: this is a copy in the child of a fork
@@ -108,11 +87,11 @@ class Driver:
             self._poked = True
         elif self._direct:
             self._direct = False
-            self._hear()
-            if not self._unpublished:
-                self._take()
-                self._flush()
-            if self._unpublished:
+            self.hear()
+            if not self.unpublished:
+                self.take()
+                self.flush()
+            if self.unpublished:
                 self._wake(sleep)
             else:
                 sleep.deadline = min(sleep.deadline, self._alarm(self.clock.now()))
@@ -169,31 +148,24 @@ class Driver:
     async def _turn(self) -> bool:
         """Take what has come, do what is due, carry out what follows; True if there is more at once."""
         self._poked = False
-        more = self._drain()
-        now = self.clock.now()
-        if self.machine.deadline() <= now:
-            self.machine.tick(now)
-        self._hear()
-        told = self._publish_all()
+        more = self.drain()
+        self.tick()
+        self.hear()
+        told = self.publish_all()
         if more or told or self._poked:
             # Those who are told may have more to send, which leaves in the same datagrams. Shielded: an alarm
             # must not end a turn half-way.
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._poked = False
-            self._hear()
-            told = self._publish_all()  # what they did may have ended what others count on
+            self.hear()
+            told = self.publish_all()  # what they did may have ended what others count on
         if self.inherited:
             return True
-        self._take()
-        self._flush()
+        self.take()
+        self.flush()
         if self._lot:
             self._lot.unpark_all()
-        return self._publish_all() or told or more or self._poked
-
-    def _hear(self) -> None:
-        """Take what is to be told before anything is sent."""
-        if self._tell_first is not None:
-            self._unpublished.extend(self._tell_first())
+        return self.publish_all() or told or more or self._poked
 
     def _alarm(self, now: float) -> float:
         """When to wake at the latest, by trio's clock."""
@@ -211,52 +183,3 @@ class Driver:
             await self.transport.wait_readable()
         finally:
             self._sleep = None
-
-    def _drain(self) -> bool:
-        """Feed what has arrived; True if there may be more. The clock is read after each datagram came."""
-        transport, endpoint, machine, clock = self.transport, self.endpoint, self.machine, self.clock
-        for _ in range(DRAIN_MAX_DATAGRAMS):
-            found = transport.receive_nowait()
-            if found is None:
-                return False
-            now = clock.now()
-            endpoint.age(now)
-            received = endpoint.receive_untrusted(*found)
-            if received is None:
-                if endpoint.strangers:
-                    self._tell_strangers()
-                continue
-            for message in received.messages:
-                machine.receive(message, received.peer, now, received.lives)
-        return True
-
-    def _tell_strangers(self) -> None:
-        strangers, self.endpoint.strangers = self.endpoint.strangers, []
-        for stranger in strangers:
-            self._unpublished.append(stranger)
-
-    def _take(self) -> None:
-        """Persist, queue what is to be sent, note what is to be published."""
-        effects = self.machine.take_effects()
-        if effects.persist is not None:
-            assert self._persist is not None
-            self._persist(effects.persist)
-        if effects.lives is not None:
-            self.endpoint.live(effects.lives)
-        for peer, message in effects.sends:
-            self.endpoint.queue(peer, message)
-        self._unpublished.extend(effects.published)
-
-    def _flush(self) -> None:
-        self.endpoint.age(self.clock.now())
-        for datagram, address in self.endpoint.flush():
-            self.transport.send_nowait(datagram, address)
-
-    def _publish_all(self) -> bool:
-        """Publish what there is; True if there was something."""
-        if not self._unpublished:
-            return False
-        unpublished, self._unpublished = self._unpublished, []
-        for notice in unpublished:
-            self._publish(notice)
-        return True

@@ -6,7 +6,6 @@ within its own trio run: so the program under test opens clients and nodes by th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +18,15 @@ from paxlock.config.cell import NodeConfig
 from paxlock.config.syntax import normal_address
 from paxlock.core.durable import Durability
 from paxlock.errors import ConfigError
+from paxlock.host.clock import BootClock, Clock
+from paxlock.host.labels import default_label
+from paxlock.host.udp import bind_beside
 from paxlock.runtime.background import in_thread
-from paxlock.runtime.clock import BootClock, Clock
-from paxlock.runtime.udp import bind_all, resolve
+from paxlock.runtime.udp import TwoFamilies, UdpTransport, bind_all, resolve
 from paxlock.store.folder import MemoryStore, Store, StoreLike
 from paxlock.wire.transport import Address, Transport
 
-__all__ = ["Environment", "default_label", "environment_of", "open_store", "substitute"]
+__all__ = ["Environment", "environment_of", "open_store", "substitute"]
 
 T = TypeVar("T")
 
@@ -49,20 +50,7 @@ class Environment:
         """A transport for a client, from which these addresses can be reached; and others, where nodes are
         ``named``: tomorrow a host name may have an address of the other family.
         """
-        hosts = [host for host, _ in addresses] or ["127.0.0.1"]
-        local = all(host.startswith("127.") or host == "::1" for host in hosts)
-        own = {False: "127.0.0.1", True: "::1"} if local else {False: "0.0.0.0", True: "::"}
-        families = dict.fromkeys([":" in host for host in hosts] + [False, True] * named)
-        try:
-            transport = bind_all([(own[family], 0) for family in families])
-        except ConfigError as error:
-            if any(":" not in host for host in hosts):
-                raise
-            raise ConfigError(
-                "the nodes have IPv6 addresses only, and this host cannot use IPv6: "
-                "give them names or addresses that it can reach"
-            ) from error
-        return transport
+        return bind_beside(addresses, UdpTransport.bind, TwoFamilies, named=named)
 
     async def bind(self, config: NodeConfig) -> Transport:
         """The transport of a node. Raises ConfigError where its address cannot be bound."""
@@ -76,11 +64,6 @@ class Environment:
     async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
         """What a node keeps its record in; in a thread, which may wait for a disk. Raises StoreError."""
         return await in_thread(lambda: open_store(config, create_folder=create_folder))
-
-
-def default_label() -> str:
-    """Who is this, for people: host and process."""
-    return f"{os.uname().nodename}:{os.getpid()}"[:64]
 
 
 def open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:

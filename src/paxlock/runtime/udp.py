@@ -1,29 +1,17 @@
-"""Real UDP under trio: sockets of one family or of both, and the look-up of host names."""
+"""Real UDP under trio."""
 
 from __future__ import annotations
 
-import errno
-import select
-import socket
+from collections.abc import Sequence
 from contextlib import suppress
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import trio
 
-from paxlock.errors import ConfigError
-from paxlock.forks import INHERITED, dies_in_child
-from paxlock.wire.transport import Address, Transport, format_address, split_address
+from paxlock.host.udp import TwoSockets, UdpSocket, addresses_of, unresolved
+from paxlock.host.udp import bind_all as bind_all_with
+from paxlock.wire.transport import Address, Transport, split_address
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-__all__ = ["TwoFamilies", "UdpTransport", "bind_all", "bind_trouble", "resolve"]
-
-RECEIVE_BUFFER_BYTES = 4 << 20
-SEND_BUFFER_BYTES = 1 << 20
-RECEIVE_MAX_BYTES = 2048  #: above any datagram of ours: what is cut off here is too long anyway
-RECEIVE_ERRORS_MAX = 64  #: errors of earlier sends to read past in one call
+__all__ = ["TwoFamilies", "UdpTransport", "bind_all", "resolve"]
 
 
 async def resolve(address_text: str) -> list[Address]:
@@ -33,164 +21,34 @@ async def resolve(address_text: str) -> list[Address]:
     """
     host, port = split_address(address_text)
     try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"the address {address_text!r} cannot be resolved: check the host name, or give an IP address"
-        ) from error
-    addresses = [_address(sockaddr) for *_, sockaddr in found]
-    if not addresses:
-        raise ConfigError(f"the host of {address_text!r} has no IP address: give another one")
-    return list(dict.fromkeys(addresses))
+        raise unresolved(address_text) from error
+    return addresses_of(found, address_text)
 
 
-def _address(sockaddr: tuple[object, ...]) -> Address:
-    """(host, port) of what the socket module gives: IPv6 adds flow and scope, and only the scope matters."""
-    host, port = str(sockaddr[0]), sockaddr[1]
-    assert isinstance(port, int)
-    if len(sockaddr) == 4 and sockaddr[3]:
-        host = f"{host.partition('%')[0]}%{sockaddr[3]}"
-    return host, port
+class UdpTransport(UdpSocket):
+    """A UDP socket whose datagrams a task can wait for."""
 
-
-class UdpTransport:
-    """A raw non-blocking UDP socket: far less work per datagram than trio's own (no task switch each)."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        """Take over a bound, non-blocking UDP socket."""
-        self._socket = sock
-        self._address = _address(sock.getsockname())
-        self._plain = sock.family == socket.AF_INET
-        self._counts: dict[str, int] = {"sent": 0, "received": 0, "send_errors": 0, "receive_errors": 0}
-        self._inherited = False
-        dies_in_child(self)
-
-    @classmethod
-    def bind(cls, host: str, port: int) -> UdpTransport:
-        """Bind to an IP address and port (0: a free one); raise ConfigError where that cannot be.
-
-        The bind is exclusive: with SO_REUSEADDR two processes could share one UDP port.
-        """
-        where = format_address((host, port))
-        try:
-            family, kind, protocol, _, sockaddr = socket.getaddrinfo(
-                host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
-            )[0]
-        except (OSError, UnicodeError, OverflowError):
-            raise ConfigError(
-                f"cannot listen on {where}: give the IP address and port of this host"
-            ) from None
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option, size in (
-                (socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES),
-                (socket.SO_SNDBUF, SEND_BUFFER_BYTES),
-            ):
-                # The kernel's default holds a few hundred datagrams; it may grant less than asked.
-                sock.setsockopt(socket.SOL_SOCKET, option, size)
-            sock.bind(sockaddr)
-        except OSError as error:
-            sock.close()
-            raise ConfigError(bind_trouble(where, error)) from error
-        return cls(sock)
-
-    @property
-    def address(self) -> Address:
-        return self._address
-
-    def receive_nowait(self) -> tuple[bytes, Address] | None:
-        for _ in range(RECEIVE_ERRORS_MAX):
-            try:
-                datagram, sender = self._socket.recvfrom(RECEIVE_MAX_BYTES)
-            except (BlockingIOError, InterruptedError):
-                return None
-            except OSError as error:
-                self.refuse_closed()
-                self._count("receive_errors", error)
-                continue
-            self._counts["received"] += 1
-            return datagram, (sender if self._plain else _address(sender))
-        return None
+    closed_error = trio.ClosedResourceError
 
     async def wait_readable(self) -> None:
         self.refuse_closed()
         await trio.lowlevel.wait_readable(self._socket)
 
-    def reaches(self, address: Address) -> bool:
-        return self._plain is not _is_ipv6(address)
-
-    def send_nowait(self, datagram: bytes, address: Address) -> None:
-        try:
-            self._socket.sendto(datagram, address)
-        except OSError as error:
-            self.refuse_closed()
-            self._count("send_errors", error if self.reaches(address) else OSError(errno.EAFNOSUPPORT, ""))
-        else:
-            self._counts["sent"] += 1
-
-    def forked(self) -> None:
-        """This is the child of a fork: close its handle of the parent's socket, and say nothing to trio,
-        whose epoll may be the parent's.
-        """
-        self._inherited = True
-        self._socket.close()
-
     def close(self) -> None:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
-
-    def statistics(self) -> Mapping[str, int]:
-        return MappingProxyType(dict(self._counts))
-
-    def fileno(self) -> int:
-        """Of the socket, for whoever waits for several."""
-        return self._socket.fileno()
-
-    def refuse_closed(self) -> None:
-        """Raise trio.ClosedResourceError after `close`."""
-        if self._socket.fileno() < 0:
-            raise trio.ClosedResourceError(INHERITED if self._inherited else "the transport was closed")
-
-    def _count(self, what: str, error: OSError) -> None:
-        """Count an error in all, and by its name where it has one: EAGAIN, EPERM, ENETUNREACH ..."""
-        self._counts[what] += 1
-        name = errno.errorcode.get(error.errno or 0)
-        if name is not None:
-            key = f"{what}_{name}"
-            self._counts[key] = self._counts.get(key, 0) + 1
+            super().close()
 
 
-class TwoFamilies:
-    """Two UDP sockets as one transport, for IPv4 and for IPv6: each address is reached by its own family."""
-
-    def __init__(self, first: UdpTransport, second: UdpTransport) -> None:
-        """``first`` is the one whose address is shown."""
-        self._both = (first, second)
-        self._first = first
-        self._turn = 0
-        self._waiting = _both_readable(first, second)
-
-    @property
-    def address(self) -> Address:
-        return self._first.address
-
-    def receive_nowait(self) -> tuple[bytes, Address] | None:
-        # In turn, so that a flood by the one leaves the other its share.
-        for _ in self._both:
-            self._turn = 1 - self._turn
-            found = self._both[self._turn].receive_nowait()
-            if found is not None:
-                return found
-        return None
+class TwoFamilies(TwoSockets[UdpTransport]):
+    """Two UDP sockets as one transport, for IPv4 and for IPv6."""
 
     async def wait_readable(self) -> None:
         first, second = self._both
+        first.refuse_closed()
         if self._waiting is not None:
-            first.refuse_closed()
             await trio.lowlevel.wait_readable(self._waiting.fileno())
             return
         async with trio.open_nursery() as nursery:
@@ -204,71 +62,14 @@ class TwoFamilies:
             nursery.start_soon(wait, second)
         first.refuse_closed()
 
-    def reaches(self, address: Address) -> bool:
-        return any(one.reaches(address) for one in self._both)
-
-    def send_nowait(self, datagram: bytes, address: Address) -> None:
-        first, second = self._both
-        (first if first.reaches(address) else second).send_nowait(datagram, address)
-
     def close(self) -> None:
         if self._waiting is not None and not self._waiting.closed:
             trio.lowlevel.notify_closing(self._waiting.fileno())
-            self._waiting.close()
-        for one in self._both:
-            one.close()
-
-    def statistics(self) -> Mapping[str, int]:
-        counts: dict[str, int] = {}
-        for one in self._both:
-            for what, number in one.statistics().items():
-                counts[what] = counts.get(what, 0) + number
-        return MappingProxyType(counts)
-
-
-def _both_readable(*transports: UdpTransport) -> select.epoll | None:
-    """One thing to wait for in the place of two; None where the system has no such thing."""
-    if not hasattr(select, "epoll"):
-        return None
-    found = select.epoll()
-    for transport in transports:
-        found.register(transport.fileno(), select.EPOLLIN)
-    return found
+        super().close()
 
 
 def bind_all(addresses: Sequence[Address]) -> Transport:
     """A transport for all of these addresses of this host, of which at most one of each family is bound: the
     first that can be. Raises ConfigError where none can be.
     """
-    bound: dict[bool, UdpTransport] = {}
-    trouble: ConfigError | None = None
-    port = 0
-    for host, wanted in addresses:
-        family = _is_ipv6((host, wanted))
-        if family in bound:
-            continue
-        try:
-            bound[family] = UdpTransport.bind(host, wanted or port)
-            port = bound[family].address[1]
-        except ConfigError as error:
-            trouble = trouble or error
-    found = list(bound.values())
-    if not found:
-        assert trouble is not None
-        raise trouble
-    return found[0] if len(found) == 1 else TwoFamilies(*found)
-
-
-def _is_ipv6(address: Address) -> bool:
-    return ":" in address[0]
-
-
-def bind_trouble(where: str, error: OSError) -> str:
-    """Why there can be no socket at this address, and what to do, in one sentence."""
-    if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {where}: the port is in use; stop the other program, or choose another port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"cannot listen on {where}: this host does not have that address; give one of its own"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"cannot listen on {where}: not allowed; choose a port above 1023"
-    return f"cannot listen on {where}: {error.strerror or error}"
+    return bind_all_with(addresses, UdpTransport.bind, TwoFamilies)

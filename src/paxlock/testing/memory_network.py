@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from paxlock.errors import ConfigError
-from paxlock.runtime.udp import bind_trouble
+from paxlock.host.udp import bind_trouble
 from paxlock.wire.transport import Address, format_address
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from paxlock.client.lease import HeldLease
 from paxlock.config.cell import NodeConfig
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.errors import LossReason
+from paxlock.host.clock import Clock
+from paxlock.host.labels import default_label
 from paxlock.node.embedded import Node
-from paxlock.runtime.clock import Clock
-from paxlock.runtime.environment import Environment, default_label
+from paxlock.runtime.environment import Environment
 from paxlock.store.folder import MemoryStore, StoreLike
 from paxlock.testing.memory_network import MemoryTransport
 from paxlock.wire.transport import Address, Transport
