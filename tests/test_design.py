@@ -86,7 +86,7 @@ def test_one_of_the_files_of_a_rule_tells_of_it(row: Row) -> None:
 def test_the_picture_shows_each_package_where_the_layers_have_it() -> None:
     picture = DESIGN[DESIGN.index("```text") :].partition("```\n")[0]
     shown: dict[str, int] = {}
-    for level, packages in re.findall(r"^(\d)  (\S+(?:, \S+)*)  ", picture, re.MULTILINE):
+    for level, packages in re.findall(r"^(\d+) +(\S+(?:, \S+)*)  ", picture, re.MULTILINE):
         shown |= {"" if name == "paxlock" else name: int(level) for name in packages.split(", ")}
     assert shown == {name: level for name, level in LEVELS.items() if name != "__main__"}
     for name in BESIDE:

@@ -28,9 +28,11 @@ LEVELS = {
     "runtime": 6,
     "client": 7,
     "node": 8,
-    "": 9,
-    "cli": 10,
-    "__main__": 11,
+    "aio": 9,
+    "blocking": 9,
+    "": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 # What is for tests, and what it may not import. Nothing that ships imports it.
 BESIDE = {"simulator": {"testing", "runtime", "client", "node", "cli"}, "testing": {"simulator", "cli"}}

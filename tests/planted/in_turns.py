@@ -94,7 +94,7 @@ IN_TURNS: tuple[Mutation, ...] = (
     Mutation(
         "told-too-late-and-kept",
         "section 3: what is told only after it was over for the program is renewed for ever",
-        (Edit("paxlock.client.lease", "HeldLease.extended", "return False", "return True"),),
+        (Edit("paxlock.client.holding", "Holding.extended", "return False", "return True"),),
         test="tests/shell/test_acquire.py::test_a_renewal_that_is_told_too_late_is_a_loss",
     ),
 )

@@ -298,7 +298,7 @@ async def receive(transport: Transport) -> tuple[bytes, Address]:
 @pytest.mark.parametrize("epoll", [True, False])
 async def test_one_transport_of_two_families(monkeypatch: pytest.MonkeyPatch, epoll: bool) -> None:
     if not epoll:
-        monkeypatch.delattr("paxlock.runtime.udp.select.epoll", raising=False)
+        monkeypatch.delattr("paxlock.host.udp.select.epoll", raising=False)
     with trio.fail_after(20), both() as transport:
         for host in ("::1", "127.0.0.1", "::1"):
             peer = UdpTransport.bind(host, 0)
@@ -317,7 +317,7 @@ async def test_one_transport_of_two_families(monkeypatch: pytest.MonkeyPatch, ep
 @pytest.mark.parametrize("epoll", [True, False])
 async def test_closing_two_families_wakes_the_waiter(monkeypatch: pytest.MonkeyPatch, epoll: bool) -> None:
     if not epoll:
-        monkeypatch.delattr("paxlock.runtime.udp.select.epoll", raising=False)
+        monkeypatch.delattr("paxlock.host.udp.select.epoll", raising=False)
 
     async def wait(transport: Transport) -> None:
         with pytest.raises(trio.ClosedResourceError):

@@ -12,6 +12,7 @@ import trio
 from paxlock.client.desk import Desk
 from paxlock.client.standing import Change
 from paxlock.core.session.events import Changed
+from paxlock.runtime.faults import TrioBusyError, TrioClosedError
 
 __all__ = ["Changes"]
 
@@ -56,14 +57,14 @@ class Changes:
         """
         self._desk.check_process()
         if self._receiving:
-            raise trio.BusyResourceError("another task is receiving from this watch")
+            raise TrioBusyError("another task is receiving from this watch")
         self._receiving = True
         try:
             await trio.lowlevel.checkpoint()
             while not self._pending:
                 if self._closed:
                     self._desk.check_process()
-                    raise trio.ClosedResourceError("this watch is closed")
+                    raise TrioClosedError("this watch is closed")
                 self._arrived = trio.Event()
                 await self._arrived.wait()
             return self.receive_nowait()
@@ -74,7 +75,7 @@ class Changes:
         """The next change; raises WouldBlock if there is none, ClosedResourceError when closed."""
         self._desk.check_process()
         if self._closed:
-            raise trio.ClosedResourceError("this watch is closed")
+            raise TrioClosedError("this watch is closed")
         if not self._pending:
             raise trio.WouldBlock
         _, change = self._pending.popitem(last=False)

@@ -75,7 +75,7 @@ class Desk:
         #: Called when the first lease is held, and when none is any more.
         self.on_holding: Callable[[bool], None] = lambda holding: None
         self._poke = poke
-        self._errors = errors
+        self.errors = errors
         self._life = Life()
         self._receivers: dict[int, Receiver] = {}
         self._releasing: set[int] = set()
@@ -93,13 +93,13 @@ class Desk:
     def check_process(self) -> None:
         """Raise the closed error in a fork of the process that opened this client."""
         if self._life.over:
-            raise self._errors.closed(INHERITED)
+            raise self.errors.closed(INHERITED)
 
     def check_open(self) -> None:
         """Raise the closed error where nothing can be asked any more."""
         self.check_process()
         if self.closed:
-            raise self._errors.closed("this client is closed")
+            raise self.errors.closed("this client is closed")
 
     # Leases
 
@@ -136,7 +136,7 @@ class Desk:
 
     def barred(self, name: str) -> Exception:
         """The busy error for a name of which this client has detached a lease."""
-        return self._errors.busy(
+        return self.errors.busy(
             f"this client has detached a lease of {name!r}: open another client to campaign for it again"
         )
 

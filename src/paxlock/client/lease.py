@@ -9,16 +9,16 @@ from types import TracebackType
 import trio
 
 from paxlock.client.desk import Desk
-from paxlock.client.handle import Handle, format_handle
-from paxlock.core.session.events import Extended, Lost
+from paxlock.client.handle import Handle
+from paxlock.client.verbs import AsyncHolding
 from paxlock.errors import LeaseLost, LossReason
-from paxlock.runtime.background import add_context
+from paxlock.host.failures import add_context
 from paxlock.runtime.reply import Reply
 
 __all__ = ["HeldLease", "LeaseBlock"]
 
 
-class HeldLease:
+class HeldLease(AsyncHolding):
     """A lease that this program holds, renewed in the background while its client is open.
 
     ``name`` is what is held, ``term`` the fencing token: constant, and greater than that of every holder
@@ -26,61 +26,12 @@ class HeldLease:
     """
 
     def __init__(self, desk: Desk, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
-        self.name = grant.name
-        self.term = grant.term
-        self.ttl = ttl
-        self._grant = grant
-        self._desk = desk
-        self._ticket = ticket
-        self._deadline = deadline
-        self._reason: LossReason | None = None
+        super().__init__(desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
         self._over: trio.Event | None = None  #: made for the first who waits for the end
-        self._let_go = False
         self._scope: trio.CancelScope | None = None
-        self._listeners: list[Callable[[float], None]] = []
-
-    def __repr__(self) -> str:
-        state = "lost" if self._reason else "released" if self._let_go else "held"
-        return f"<HeldLease {self.name!r} term {self.term} {state}>"
-
-    @property
-    def handle(self) -> str:
-        """Names this grant for the command line: it is a capability, keep it as you would a key. Whoever
-        releases by it ends the lease at once, a moment before this holder is told.
-        """
-        return format_handle(self._grant)
-
-    @property
-    def deadline(self) -> float:
-        """When the work must have stopped, margin taken off: seconds of the boot-time clock."""
-        return self._deadline
-
-    @property
-    def valid(self) -> bool:
-        """Whether the lease is held at this moment, by the boot-time clock."""
-        self._desk.check_process()
-        return not self._let_go and self._reason is None and self._desk.now() < self._deadline
-
-    def remaining(self) -> float:
-        """Seconds until the lease would be lost if no renewal came; 0 where it is over."""
-        return max(0.0, self._deadline - self._desk.now()) if self.valid else 0.0
-
-    def check(self) -> None:
-        """Call before what cannot be undone. Raises LeaseLost if the lease was lost, ClosedResourceError if
-        it was released or this process is a fork of the holder.
-        """
-        self._desk.check_process()
-        if self._let_go and self._reason is None:
-            raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
-        if not self.valid:
-            raise self.loss()
-
-    def loss(self) -> LeaseLost:
-        """The error that tells of this lease's loss."""
-        return LeaseLost(self.name, self.term, self._reason or LossReason.EXPIRED)
 
     async def wait_lost(self) -> LossReason:
-        """Wait until the lease is lost, and give the reason. Raises ClosedResourceError once released."""
+        """Wait until the lease is lost, and give the reason. Raises ClosedError once released."""
         self._desk.check_process()
         if self._over is None:
             self._over = trio.Event()
@@ -89,13 +40,8 @@ class HeldLease:
         await self._over.wait()
         self._desk.check_process()
         if self._reason is None:
-            raise trio.ClosedResourceError(f"the lease of {self.name!r} was released")
+            raise self._desk.errors.closed(f"the lease of {self.name!r} was released")
         return self._reason
-
-    def on_extended(self, callback: Callable[[float], None]) -> None:
-        """Have ``callback`` called, synchronously, with each new deadline. It must not raise."""
-        self._desk.check_process()
-        self._listeners.append(callback)
 
     async def release(self) -> None:
         """Let go of the lease and tell the nodes; shielded, and bounded in time. Harmless when repeated.
@@ -123,20 +69,10 @@ class HeldLease:
         if not self._desk.inherited:
             await self.release()
 
-    def detach(self) -> None:
-        """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
-
-        This client cannot campaign for the name again, and its tasks that wait for it raise
-        BusyResourceError: the end of a later attempt of the same session would also end the handle's power to
-        renew (protocol.md section 2, tombstones).
-        """
-        self._desk.check_process()
-        self._end()
-        self._desk.detach(self._ticket)
+    # For the client and the block
 
     def _end(self) -> None:
-        self._let_go = True
-        self._tell()
+        super()._end()
         if self._scope is not None and self._reason is None:
             self._scope.deadline = math.inf  # nothing to lose any more: the rest of the block just runs
 
@@ -144,50 +80,11 @@ class HeldLease:
         if self._over is not None:
             self._over.set()
 
-    # For the client and the block
-
-    def tells(self, error: BaseException) -> bool:
-        """Whether an error tells of the loss of this lease and of nothing else, as when ``check`` raised it,
-        perhaps in several tasks.
-        """
-        if isinstance(error, BaseExceptionGroup):
-            return all(self.tells(inner) for inner in error.exceptions)
-        return isinstance(error, LeaseLost) and (error.name, error.term) == (self.name, self.term)
-
-    def take(self, event: object) -> HeldLease | None:
-        """What the machine tells of this lease; None where that is the last."""
-        if isinstance(event, Extended):
-            if self.extended(event.deadline):
-                return self
-            # Renewed in time, but told only after the deadline that the program knew: for the program it was
-            # over by then, so it is over, and nobody shall renew it.
-            self._desk.lose(self._ticket, LossReason.EXPIRED)
-            return None
-        assert isinstance(event, Lost)
-        self.lost(event.reason)
-        return None
-
-    def close(self, why: str) -> None:
-        """The client is closed; the lease was lost with it."""
-
-    def extended(self, deadline: float) -> bool:
-        """The machine moved the deadline. False where the old one had passed by now, although the renewal was
-        counted in time: what was over for the program, and a scope that has silently ended, is not revived.
-        """
-        now = self._desk.now()
-        if now >= self._deadline:
-            return False
-        self._deadline = deadline
+    def _moved(self, left: float) -> None:
         if self._scope is not None:
-            self._scope.deadline = trio.current_time() + (deadline - now)
-        for listener in self._listeners:
-            listener(deadline)
-        return True
+            self._scope.deadline = trio.current_time() + left
 
-    def lost(self, reason: LossReason) -> None:
-        """The machine gave the lease up."""
-        self._reason = reason
-        self._tell()
+    def _stop_work(self) -> None:
         if self._scope is not None:
             self._scope.cancel()
 
@@ -198,15 +95,9 @@ class HeldLease:
         return self._scope
 
     def close_scope(self) -> LeaseLost | None:
-        """The body has ended: was the lease still held? The clock decides: a body without a checkpoint passes
-        the deadline unseen. The scope decides too: it may have fired a hair before the clock shows the end.
-        """
+        """The body has ended: the loss, if the lease was not held any more."""
         scope, self._scope = self._scope, None
-        over = self._desk.now() >= self._deadline or (scope is not None and scope.cancel_called)
-        if self._reason is None and not self._let_go and over:
-            self._reason = LossReason.EXPIRED
-            self._tell()
-        return self.loss() if self._reason is not None else None
+        return self.ended(by_scope=scope is not None and scope.cancel_called)
 
 
 class LeaseBlock:

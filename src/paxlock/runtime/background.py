@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import trio
 
-from paxlock.errors import InternalError, PaxlockError
 from paxlock.forks import told_in_child
+from paxlock.host.failures import add_context, as_ours
 
-__all__ = ["add_context", "attended", "in_loop", "in_thread"]
+__all__ = ["attended", "in_loop", "in_thread"]
 
 T = TypeVar("T")
 
@@ -53,26 +53,6 @@ def _only_cancelled(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(_only_cancelled(inner) for inner in error.exceptions)
     return isinstance(error, trio.Cancelled)
-
-
-def _as_ours(error: Exception) -> PaxlockError:
-    if isinstance(error, PaxlockError):
-        return error
-    found = InternalError("a bug in paxlock stopped its background work")
-    found.__cause__ = error
-    return found
-
-
-def add_context(error: BaseException, context: BaseException) -> None:
-    """Make ``context`` the first cause in the error's chain of contexts, unless it is in there already."""
-    seen = {id(error)}
-    while error is not context:
-        following = error.__context__
-        if following is None or id(following) in seen:
-            error.__context__ = context
-            return
-        seen.add(id(following))
-        error = following
 
 
 @asynccontextmanager
@@ -119,7 +99,7 @@ async def attended(
             # Also where a task failed meanwhile: the others are shielded from the nursery's cancellation.
             for scope in scopes:
                 scope.cancel()
-    failure = _as_ours(failures[0]) if failures else None
+    failure = as_ours(failures[0]) if failures else None
     if body_error is None or (failure is not None and _only_cancelled(body_error)):
         if failure is not None:
             raise failure

@@ -5,6 +5,8 @@ from __future__ import annotations
 import attrs
 import trio
 
+from paxlock.runtime.faults import TrioClosedError
+
 __all__ = ["Reply"]
 
 
@@ -39,7 +41,7 @@ class Reply:
     def result(self) -> object:
         """What has arrived. Raises ClosedResourceError where the client was closed instead."""
         if self.value is None:
-            raise trio.ClosedResourceError(self.why)
+            raise TrioClosedError(self.why)
         return self.value
 
     async def wait(self) -> None:

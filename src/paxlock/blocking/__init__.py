@@ -1,0 +1,1 @@
+"""Leases for programs without an event loop."""

@@ -1,0 +1,159 @@
+"""What the clients of every face have in common: the machine, the desk, the counters; and how the end of a
+campaign becomes a lease.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from random import Random
+from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from paxlock.client.desk import Desk, FaceErrors, Receiver
+from paxlock.client.handle import Handle
+from paxlock.client.holding import Holding
+from paxlock.config.cell import Cell
+from paxlock.core.session.events import Barred, Failed, Granted
+from paxlock.core.session.session import Session, SessionSettings
+from paxlock.errors import NotAcquired
+from paxlock.host.clock import Clock
+from paxlock.host.turn import DatagramSocket
+from paxlock.wire.endpoint import Endpoint
+
+__all__ = ["Acquisition", "Face", "PendingReply", "Statistics"]
+
+H = TypeVar("H", bound=Holding)
+
+
+class PendingReply(Receiver, Protocol):
+    """Where the answer to one ticket arrives."""
+
+    def set(self, value: object) -> None:
+        """The answer."""
+
+    def result(self) -> object:
+        """What has arrived. Raises the closed error where the client was closed instead."""
+
+
+@attrs.frozen
+class Statistics:
+    """Counters at one moment: of messages, of datagrams, of the socket."""
+
+    session: Mapping[str, int]
+    endpoint: Mapping[str, int]
+    transport: Mapping[str, int]
+
+
+class Acquisition(Generic[H]):
+    """Takes the end of a campaign. A lease is held from that moment, not from when whoever waits for it runs:
+    it may be lost before that.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        name: str,
+        ttl: float,
+        reply: PendingReply,
+        *,
+        make: Callable[[int, Handle, float, float], H],
+        granted: Callable[[int, H], None],
+    ) -> None:
+        """``make`` makes a lease of ticket, grant, ttl and deadline; ``granted`` is told of it at once."""
+        self._desk = desk
+        self._name = name
+        self._ttl = ttl
+        self._reply = reply
+        self._make = make
+        self._granted = granted
+
+    def take(self, event: object) -> H | None:
+        if not isinstance(event, Granted):
+            self._reply.set(event)
+            return None
+        grant = Handle(self._desk.cell.cell_id, self._name, *event.candidate, event.term)
+        held = self._make(event.ticket, grant, self._ttl, event.deadline)
+        self._reply.set(held)
+        self._granted(event.ticket, held)
+        return held
+
+    def close(self, why: str) -> None:
+        self._reply.close(why)
+
+    def result(self) -> H:
+        """The lease. Raises NotAcquired, the busy or the closed error."""
+        result = self._reply.result()
+        if isinstance(result, Failed):
+            raise NotAcquired(self._name, result.reason, result.holder, result.detail)
+        if isinstance(result, Barred):
+            raise self._desk.barred(self._name)
+        held: H = result  # type: ignore[assignment]  # what `take` has made
+        return held
+
+
+class Face(Generic[H]):
+    """A client's machine and desk, whatever the program waits with."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        session: bytes,
+        *,
+        label: str,
+        endpoint: Endpoint,
+        transport: DatagramSocket,
+        clock: Clock,
+        errors: FaceErrors,
+    ) -> None:
+        self.cell = cell
+        self._clock = clock
+        self._endpoint = endpoint
+        self._transport = transport
+        settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
+        self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
+        self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)
+        self._desk.on_holding = self._settle_sleep
+
+    def statistics(self) -> Statistics:
+        """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
+        self._desk.check_process()
+        return Statistics(
+            MappingProxyType(dict(self._session.statistics())),
+            self._endpoint.statistics(),
+            self._transport.statistics(),
+        )
+
+    def now(self) -> float:
+        """The clock of leases: seconds, going on while the machine sleeps."""
+        return self._clock.now()
+
+    def check_process(self) -> None:
+        """Raise ClosedError in a fork of the process that opened this client."""
+        self._desk.check_process()
+
+    def close(self, why: str = "this client was closed") -> None:
+        """Nothing is answered any more; whoever waits is told so."""
+        self._desk.close(why)
+
+    # What a face does
+
+    def _acquisition(self, name: str, ttl: float, reply: PendingReply) -> Acquisition[H]:
+        return Acquisition(self._desk, name, ttl, reply, make=self._make_lease, granted=self._granted)
+
+    def _make_lease(self, ticket: int, grant: Handle, ttl: float, deadline: float) -> H:
+        """What the program holds."""
+        raise NotImplementedError
+
+    def _granted(self, ticket: int, held: H) -> None:
+        """A lease is held from now on."""
+
+    def _poke(self) -> None:
+        """The machine has something to send."""
+        raise NotImplementedError
+
+    def _settle_sleep(self, holding: bool) -> None:
+        """While something is held, a suspend must be noticed soon after the machine wakes."""
+        raise NotImplementedError

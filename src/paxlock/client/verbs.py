@@ -1,0 +1,163 @@
+"""The verbs of an asynchronous client, written once for every event loop.
+
+They need of a face only a PendingReply that one task waits for (face.py). client.py is the face of trio programs,
+aio/client.py that of asyncio. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from paxlock.client.face import Face, PendingReply
+from paxlock.client.holding import Holding
+from paxlock.client.standing import Standing
+from paxlock.core.session.events import NodeStanding, Surveyed
+from paxlock.errors import NotAcquired, Reason
+
+__all__ = ["AsyncHolding", "AsyncReply", "AsyncVerbs"]
+
+
+class AsyncReply(PendingReply, Protocol):
+    """A reply that one task can wait for."""
+
+    async def wait(self) -> None:
+        """Wait for it; can be cancelled."""
+
+
+class AsyncHolding(Holding):
+    """A lease that is released by a task."""
+
+    async def release(self) -> None:
+        """Let go of the lease and tell the nodes; shielded, and bounded in time. Harmless when repeated.
+
+        Call it only after the work has ended.
+        """
+        raise NotImplementedError
+
+
+A = TypeVar("A", bound=AsyncHolding)
+
+
+class AsyncVerbs(Face[A]):
+    """What can be asked of a client: leases without a block, questions, and the verbs on handles."""
+
+    async def acquire(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        label: str | None = None,
+        data: bytes = b"",
+        kill_after: float = 0.0,
+    ) -> A:
+        """Acquire without a block, for objects that hold a lease for their lifetime: it is renewed in the
+        background, and nothing is cancelled on loss.
+
+        ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
+        with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
+        its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
+        ``kill_after`` seconds of killing besides the margin. Raises NotAcquired, or ConfigError for names,
+        labels, data and durations that do not fit, BusyError for a name whose lease this client has
+        detached, also while it waits. If cancelled, nothing is left behind.
+        """
+        self._desk.check_campaign(name, wait, label, data)
+        until = None if wait is None else self.now() + wait
+        while True:
+            left = wait if until is None or not wait else max(0.0, until - self.now())
+            held = await self._try(name, ttl=ttl, wait=left, label=label, data=data, kill_after=kill_after)
+            if held.valid:
+                return held
+            # Granted, but this task came to run only after it had lapsed.
+            await held.release()
+            if until is not None and self.now() >= until:
+                raise NotAcquired(name, Reason.NO_QUORUM, detail="the lease ran out before it could be used")
+
+    async def poll(self, name: str) -> Standing:
+        """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
+        return self._desk.standing(name, await self._answer(lambda to: self._desk.poll(name, to, line=False)))
+
+    async def inspect(self, name: str) -> Standing:
+        """As ``poll``, but asks every node, and tells who waits in line."""
+        return self._desk.standing(name, await self._answer(lambda to: self._desk.poll(name, to, line=True)))
+
+    async def list(self, prefix: str = "") -> list[Standing]:
+        """The standings of all names in use that begin with ``prefix``, in order of name.
+
+        Without a quorum it waits, until the caller's scope ends it: a part of the names would pass for all.
+        """
+        names = self._desk.names_of(await self._answer(lambda to: self._desk.names(prefix, to)))
+        replies = [self._reply() for _ in names]
+        tickets = self._desk.poll_all(names, replies)
+        try:
+            standings = []
+            for name, reply in zip(names, replies, strict=True):
+                await reply.wait()
+                standings.append(self._desk.standing(name, reply.result()))
+            return standings
+        finally:
+            for ticket in tickets:
+                self._desk.forget(ticket)
+
+    async def survey(self) -> tuple[NodeStanding, ...]:
+        """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
+        found = await self._answer(self._desk.survey)
+        assert isinstance(found, Surveyed)
+        return found.nodes
+
+    # Detached leases
+
+    async def renew_handle(self, handle: str, wait: float | None = None) -> float:
+        """Renew the lease of a handle by its whole ttl; gives the seconds it has left.
+
+        Raises LeaseLost where the grant is over, NotAcquired (NO_QUORUM) where no quorum answered within
+        ``wait``, ConfigError for a handle that is malformed or of another cell.
+        """
+        grant = self._desk.grant(handle)
+        answer = await self._answer(lambda to: self._desk.renew_detached(grant, wait, to))
+        self._desk.check_outcome(grant, answer, renewed=True)
+        return (await self.poll(grant.name)).remaining
+
+    async def release_handle(self, handle: str, wait: float | None = None) -> None:
+        """Release exactly the grant of a handle; one that is over already is no error.
+
+        The grant ends at once, whoever holds it, and the next in line gets the name. A holder that still
+        works is told within a round trip, at the next renewal (a third of its ttl) at the latest, and its
+        lease is lost as RELEASED: until then two believe that they hold.
+
+        Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
+        """
+        grant = self._desk.grant(handle)
+        answer = await self._answer(lambda to: self._desk.release_detached(grant, wait, to))
+        self._desk.check_outcome(grant, answer, renewed=False)
+
+    # Within
+
+    def _reply(self) -> AsyncReply:
+        raise NotImplementedError
+
+    async def _try(
+        self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, kill_after: float
+    ) -> A:
+        reply = self._reply()
+        acquisition = self._acquisition(name, ttl, reply)
+        ticket = self._desk.campaign(
+            name, acquisition, ttl=ttl, wait=wait, label=label, data=data, kill_after=kill_after
+        )
+        try:
+            await reply.wait()
+        except BaseException:
+            self._desk.give_up(ticket)  # all or nothing
+            raise
+        return acquisition.result()
+
+    async def _answer(self, ask: Callable[[AsyncReply], int]) -> object:
+        """Ask, and wait for the answer."""
+        reply = self._reply()
+        ticket = ask(reply)
+        try:
+            await reply.wait()
+        finally:
+            self._desk.forget(ticket)
+        return reply.result()
