@@ -23,7 +23,6 @@ from paxlock.client.lease import HeldLease, LeaseBlock
 from paxlock.client.standing import Change, Standing, State, Waiter
 from paxlock.client.verbs import AsyncVerbs
 from paxlock.config.cell import Cell
-from paxlock.errors import LeaseLost
 from paxlock.forks import INHERITED
 from paxlock.host.clock import Clock
 from paxlock.limits import NEVER
@@ -115,29 +114,6 @@ class Client(AsyncVerbs[HeldLease]):
         e.g. the leader's address) reaches whoever polls or watches.
         """
         return self.lock(name, ttl=ttl, wait=wait, label=label, data=data)
-
-    async def lead(
-        self,
-        name: str,
-        async_fn: Callable[..., Awaitable[T]],
-        *args: object,
-        ttl: float = 10.0,
-        label: str | None = None,
-        data: bytes = b"",
-    ) -> T:
-        """Campaign, run ``async_fn(held_lease, *args)``, campaign again after each loss, until cancelled.
-
-        Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
-        later term. Other errors of ``async_fn`` come out.
-        """
-        while True:
-            held: HeldLease | None = None
-            try:
-                async with self.campaign(name, ttl=ttl, label=label, data=data) as held:
-                    return await async_fn(held, *args)
-            except (LeaseLost, ExceptionGroup) as error:
-                if held is None or not held.tells(error):
-                    raise
 
     # Looking
 

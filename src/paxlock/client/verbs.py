@@ -1,19 +1,20 @@
 """The verbs of an asynchronous client, written once for every event loop.
 
-They need of a face only a PendingReply that one task waits for (face.py). client.py is the face of trio programs,
+They need of a face only a reply that one task waits for (face.py). client.py is the face of trio programs,
 aio/client.py that of asyncio. Times are seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from paxlock.client.face import Face, PendingReply
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
 from paxlock.core.session.events import NodeStanding, Surveyed
-from paxlock.errors import NotAcquired, Reason
+from paxlock.errors import LeaseLost, NotAcquired, Reason
 
 __all__ = ["AsyncHolding", "AsyncReply", "AsyncVerbs"]
 
@@ -37,6 +38,7 @@ class AsyncHolding(Holding):
 
 
 A = TypeVar("A", bound=AsyncHolding)
+T = TypeVar("T")
 
 
 class AsyncVerbs(Face[A]):
@@ -73,6 +75,29 @@ class AsyncVerbs(Face[A]):
             await held.release()
             if until is not None and self.now() >= until:
                 raise NotAcquired(name, Reason.NO_QUORUM, detail="the lease ran out before it could be used")
+
+    async def lead(
+        self,
+        name: str,
+        async_fn: Callable[..., Awaitable[T]],
+        *args: object,
+        ttl: float = 10.0,
+        label: str | None = None,
+        data: bytes = b"",
+    ) -> T:
+        """Campaign, run ``async_fn(held_lease, *args)``, campaign again after each loss, until cancelled.
+
+        Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
+        later term. Other errors of ``async_fn`` come out.
+        """
+        while True:
+            held: A | None = None
+            try:
+                async with self.campaign(name, ttl=ttl, label=label, data=data) as held:
+                    return await async_fn(held, *args)
+            except (LeaseLost, ExceptionGroup) as error:
+                if held is None or not held.tells(error):
+                    raise
 
     async def poll(self, name: str) -> Standing:
         """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
@@ -133,6 +158,18 @@ class AsyncVerbs(Face[A]):
         self._desk.check_outcome(grant, answer, renewed=False)
 
     # Within
+
+    def campaign(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        label: str | None = None,
+        data: bytes = b"",
+    ) -> AbstractAsyncContextManager[A]:
+        """A block that holds the lease of ``name``."""
+        raise NotImplementedError
 
     def _reply(self) -> AsyncReply:
         raise NotImplementedError

@@ -1,0 +1,50 @@
+"""Which cell is meant, and what its nodes say of it, without an event loop: addresses are only seeds
+(contract.md section 1).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from paxlock.config.cell import Cell, ClientSettings, client_settings
+from paxlock.core.messages import Welcome
+from paxlock.wire.endpoint import Endpoint
+from paxlock.wire.transport import Address
+
+__all__ = ["SEED_RETRY_S", "CellSource", "cell_told_by", "settings_of"]
+
+CellSource: TypeAlias = Cell | ClientSettings | str | Path | Sequence[str]
+
+SEED_RETRY_S = 0.25  #: the seeds are asked again after so long
+
+
+def settings_of(cell: CellSource, key: bytes | None) -> ClientSettings:
+    """The settings that a path, a Cell, or a list of addresses with ``key`` gives. Raises ConfigError."""
+    if isinstance(cell, ClientSettings):
+        return cell
+    if isinstance(cell, Cell | str | os.PathLike):
+        return client_settings(cell=cell, environ={})
+    return ClientSettings(None, tuple(cell), key)
+
+
+def cell_told_by(
+    datagram: bytes, address: Address, endpoint: Endpoint, settings: ClientSettings
+) -> Cell | None:
+    """The cell that a datagram from a seed tells, if it does."""
+    received = endpoint.receive_untrusted(datagram, address)
+    for message in received.messages if received is not None else ():
+        if isinstance(message, Welcome) and received is not None:
+            return Cell(
+                cell_id=received.cell_id,
+                epoch=received.epoch,
+                members=message.members,
+                max_ttl=message.max_ttl_ms / 1000.0,
+                drift=message.drift_ppm / 1e6,
+                grace=message.grace_ms / 1000.0,
+                keys=settings.keys,
+                unsealed=not settings.keys,
+            )
+    return None
