@@ -1,1 +1,44 @@
-"""Leases for asyncio programs."""
+"""Leader election and locks for asyncio programs::
+
+    async with paxlock.aio.open_client("cell.toml") as client:
+        async with client.lock("nightly-report", ttl=10.0, wait=5.0) as held:
+            await upload(report, token=held.term)
+
+The verbs, arguments and errors of ``paxlock``, native to asyncio: callbacks of the running loop, no thread,
+no trio. It works on every loop that has ``add_reader`` (uvloop has), and within anyio's task groups. A lease
+that is lost cancels the block's task; a program that keeps the loop busy for two thirds of a ttl loses its
+lease, as it should: nobody would hear of its end.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paxlock.aio.changes import Changes
+    from paxlock.aio.client import Client
+    from paxlock.aio.lease import HeldLease, LeaseBlock
+    from paxlock.aio.opening import open_client
+
+__all__ = ["Changes", "Client", "HeldLease", "LeaseBlock", "open_client"]
+
+_LAZY = {
+    "Changes": "paxlock.aio.changes",
+    "Client": "paxlock.aio.client",
+    "HeldLease": "paxlock.aio.lease",
+    "LeaseBlock": "paxlock.aio.lease",
+    "open_client": "paxlock.aio.opening",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'paxlock.aio' has no attribute {name!r}")
+    found: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -62,13 +62,6 @@ class HeldLease(AsyncHolding):
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def leave(self) -> None:
-        """At the end of a block: release, where this is not a copy in the child of a fork. There nothing is
-        to be said: the lease is the parent's, and an error of the body comes out bare.
-        """
-        if not self._desk.inherited:
-            await self.release()
-
     # For the client and the block
 
     def _end(self) -> None:

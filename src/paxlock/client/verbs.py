@@ -36,6 +36,13 @@ class AsyncHolding(Holding):
         """
         raise NotImplementedError
 
+    async def leave(self) -> None:
+        """At the end of a block: release, where this is not a copy in the child of a fork. There nothing is
+        to be said: the lease is the parent's, and an error of the body comes out bare.
+        """
+        if not self._desk.inherited:
+            await self.release()
+
 
 A = TypeVar("A", bound=AsyncHolding)
 T = TypeVar("T")
