@@ -84,7 +84,7 @@ def test_a_handle_whose_cell_is_another_is_bad_usage(cell: Cell, tmp_path: Path)
 def test_interrupted_while_waiting_nothing_is_left_behind(cell: Cell) -> None:
     name = "interrupted"
     handle = cell.output("acquire", name)
-    with cell.start("acquire", name) as waiting:
+    with cell.start("acquire", "-q", name) as waiting:
         cell.wait_in_line(name)
         waiting.send_signal(signal.SIGINT)
         assert waiting.wait() == 130
@@ -209,7 +209,7 @@ def test_watch_exec_runs_in_order_with_the_change_in_environment_and_on_stdin(
     log = tmp_path / "log"
     handle = cell.output("acquire", "hooked", "--data", "x y")
     with cell.start(
-        "watch", "--until", "free", "--exec", f"'{script}' more words", "hooked", LOG=str(log)
+        "watch", "-q", "--until", "free", "--exec", f"'{script}' more words", "hooked", LOG=str(log)
     ) as watch:
         assert watch.stdout.line().startswith("hooked led")
         assert watch.stderr.line() == "heard"
@@ -223,7 +223,7 @@ def test_watch_exec_runs_in_order_with_the_change_in_environment_and_on_stdin(
 
 
 def test_a_reader_that_goes_ends_the_watch_quietly(cell: Cell) -> None:
-    with cell.start("watch", "piped") as watch:
+    with cell.start("watch", "-q", "piped") as watch:
         assert watch.stdout.line() == "piped free"
         watch.close_stdout()
         cell.output("acquire", "piped")

@@ -114,7 +114,7 @@ def test_term_ends_the_command_and_the_lease_is_released(cell: Cell, life: Lifel
 def test_a_signal_ends_the_waiting(cell: Cell) -> None:
     name = "waiting"
     handle = cell.output("acquire", name, "--ttl", "30s")
-    with cell.start("run", name, "--label", "in line", "--", "true") as run:
+    with cell.start("run", "-q", name, "--label", "in line", "--", "true") as run:
         cell.wait_in_line(name)
         assert "1. in line for" in cell.output("status", name)
         run.send_signal(signal.SIGTERM)

@@ -20,6 +20,7 @@ from paxlock.cli.options import (
 )
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.cli.waiting import acquire_patiently
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.errors import LeaseLost, NotAcquired
 from paxlock.runtime.environment import default_label
@@ -57,8 +58,9 @@ def acquire_command(
 
     async def acquire() -> int:
         async with connect(settings, wait=limit) as client:
-            with typed_values():
-                held = await client.acquire(name, ttl=ttl, wait=limit, label=who, data=data)
+            held = await acquire_patiently(
+                client, name, f"still waiting for {name!r}", ttl=ttl, wait=limit, label=who, data=data
+            )
             try:
                 left = held.remaining()
                 facts = name_facts(

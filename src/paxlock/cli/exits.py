@@ -21,7 +21,8 @@ __all__ = ["ExitCode", "Failure", "explain", "signal_code", "unwrap"]
 SIGNAL_BASE = 128  # shells report the death by signal N as the exit code 128 + N
 SIGPIPE = 13
 NOBODY = "0 of "
-NO_ANSWER = "no node answered: are they running, and is this the cell's key?"
+KEY_OR_NODES = "are they running, and is this the cell's key?"
+NO_ANSWER = f"no node answered: {KEY_OR_NODES}"
 CHAIN_MAX_LINKS = 16
 
 

@@ -14,7 +14,8 @@ from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
 from paxlock.cli.output import say, voice
-from paxlock.cli.runtime import connect, not_ignored, typed_values
+from paxlock.cli.runtime import connect, not_ignored
+from paxlock.cli.waiting import TELL_SOON_S, acquire_patiently
 from paxlock.client.client import Client, HeldLease
 from paxlock.config.cell import ClientSettings
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
@@ -84,15 +85,17 @@ class Runner:
 
     async def _hold(self, client: Client) -> int:
         order = self._order
-        with typed_values():
-            held = await client.acquire(
-                order.name,
-                ttl=order.ttl,
-                wait=order.wait,
-                label=order.label,
-                data=order.data,
-                kill_after=order.kill_after,
-            )
+        held = await acquire_patiently(
+            client,
+            order.name,
+            f"waiting for {order.name!r}",
+            ttl=order.ttl,
+            wait=order.wait,
+            label=order.label,
+            data=order.data,
+            kill_after=order.kill_after,
+            after=TELL_SOON_S,
+        )
         try:
             return await self._run_child(held)
         finally:
