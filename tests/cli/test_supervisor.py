@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import paxlock
-from paxlock.cli import supervisor
+from paxlock.cli import processes, supervisor
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild, boot_time
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ async def life(tmp_path: Path) -> AsyncIterator[Lifeline]:
 @pytest.fixture(autouse=True)
 def no_strays() -> Iterator[None]:
     """Nothing that a test started may outlive it: neither child nor supervisor nor zombie."""
-    before = {p.pid for p in supervisor.list_descendants(os.getpid())}
+    before = {p.pid for p in processes.list_descendants(os.getpid())}
     yield
-    assert [p.pid for p in supervisor.list_descendants(os.getpid()) if p.pid not in before] == []
+    assert [p.pid for p in processes.list_descendants(os.getpid()) if p.pid not in before] == []
 
 
 async def start(
@@ -369,7 +369,7 @@ async def test_adopted_orphans_are_buried_while_the_child_runs(life: Lifeline) -
     assert await life.line() == "up"
     with trio.fail_after(PATIENCE_S):
         # No event tells that the supervisor has buried somebody.
-        while len(supervisor.list_descendants(child._process.pid)) > 1:  # noqa: ASYNC110
+        while len(processes.list_descendants(child._process.pid)) > 1:  # noqa: ASYNC110
             await trio.sleep(0.01)
         await child.end()
 
@@ -521,7 +521,7 @@ async def test_when_the_supervisor_is_killed_the_child_dies_too(life: Lifeline) 
 async def test_when_both_are_killed_the_child_dies(life: Lifeline) -> None:
     driver = await drive(life, "600", "600", "600", "/bin/sh", "-c", OPEN + "echo up >&9; exec sleep 600")
     assert await life.line() == "up"
-    (keeper,) = [p for p in supervisor.list_descendants(driver.pid) if p.parent == driver.pid]
+    (keeper,) = [p for p in processes.list_descendants(driver.pid) if p.parent == driver.pid]
     driver.send_signal(signal.SIGSTOP)
     os.kill(keeper.pid, signal.SIGKILL)
     driver.kill()
@@ -597,11 +597,11 @@ def test_a_child_that_has_no_group_yet_is_signalled(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_recycled_pid_is_not_signalled() -> None:
-    mine = supervisor.find_process(os.getpid())
+    mine = processes.find_process(os.getpid())
     assert mine is not None
     mine.started += 1
-    assert supervisor.signal_process(mine, signal.SIGKILL)
-    assert supervisor.find_process(2**22 + 1) is None
+    assert processes.signal_process(mine, signal.SIGKILL)
+    assert processes.find_process(2**22 + 1) is None
 
 
 async def test_a_foreign_session_with_the_same_number_is_not_killed(life: Lifeline) -> None:

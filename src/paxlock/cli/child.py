@@ -11,12 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import attrs
 import trio
 
-from paxlock.cli import supervisor
+from paxlock.cli import processes, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ def _start_supervisor(
     Descriptors that we were given to inherit (a shell's ``<(...)``, a job server) go along to the command.
     """
     inherited = [fd for fd in supervisor.open_fds() if fd not in fds and _is_inheritable(fd)]
-    script = supervisor.__file__
+    script = Path(supervisor.__file__).with_name("supervise.py")
     return subprocess.Popen(
         [sys.executable, "-I", "-S", script, *arguments],
         env=dict(env),
@@ -230,7 +231,7 @@ class SupervisedChild:
     def _note_pid(self, line: str) -> None:
         self._pid = int(line.partition(" ")[2])
         # The supervisor has not buried it, or is about to report that it did: nobody else has this pid yet.
-        born = supervisor.find_process(self._pid)
+        born = processes.find_process(self._pid)
         self._birth = born.started if born is not None else None
 
     async def _next_line(self) -> str:
@@ -287,15 +288,15 @@ class SupervisedChild:
         """
         if self._pid <= 0:
             return False
-        if not supervisor.HAS_PROC:
-            return supervisor.signal_group(self._pid, signal.SIGKILL)
-        leader = supervisor.find_process(self._pid)
+        if not processes.HAS_PROC:
+            return processes.signal_group(self._pid, signal.SIGKILL)
+        leader = processes.find_process(self._pid)
         if leader is not None and leader.started != self._birth:
             return False
-        members = [p for p in supervisor.list_processes() if p.session == self._pid and p.alive]
+        members = [p for p in processes.list_processes() if p.session == self._pid and p.alive]
         if members:
-            supervisor.signal_group(self._pid, signal.SIGKILL)
-        killed = [supervisor.signal_process(process, signal.SIGKILL) for process in members]
+            processes.signal_group(self._pid, signal.SIGKILL)
+        killed = [processes.signal_process(process, signal.SIGKILL) for process in members]
         return any(killed)
 
     async def _sweep(self) -> None:
