@@ -124,6 +124,17 @@ def test_a_signal_ends_the_waiting(cell: Cell) -> None:
     assert cell.run("status", "--check", "-q", name).returncode == 1
 
 
+def test_what_the_command_leaves_behind_is_ended_and_told(cell: Cell) -> None:
+    script = "sleep 600 > /dev/null 2>&1 & echo $!; exit 3"
+    done = cell.run("run", "left", "--", "sh", "-c", script)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "paxlock: the command has ended; 1 process that it had started was still there, "
+        f"and ended with it: pid {done.stdout}"
+    )
+    assert cell.run("run", "-q", "left", "--", "sh", "-c", script).stderr == ""
+
+
 def test_the_command_dies_in_time_when_run_is_killed(cell: Cell, life: Lifeline) -> None:
     with cell.start("run", "killed", "--ttl", "2s", "--", "sh", "-c", STUBBORN, LIFE=str(life.path)) as run:
         assert life.line() == "up"

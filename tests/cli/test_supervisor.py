@@ -42,7 +42,8 @@ async def main():
     term_in, kill_in, kill_after = map(float, sys.argv[1:4])
     now = boot_time()
     child = await SupervisedChild.start(
-        sys.argv[4:], env=os.environ, term_at=now + term_in, kill_at=now + kill_in, kill_after=kill_after
+        sys.argv[4:], env=os.environ, term_at=now + term_in, kill_at=now + kill_in, kill_after=kill_after,
+        foreground="FOREGROUND" in os.environ,
     )
     sys.exit((await child.wait()).returncode)
 
@@ -124,12 +125,12 @@ async def ended(child: SupervisedChild) -> ChildEnd:
         return await child.wait()
 
 
-async def drive(life: Lifeline, *arguments: str) -> trio.Process:
+async def drive(life: Lifeline, *arguments: str, **env: str) -> trio.Process:
     """Start the driver, a stand-in for `paxlock run`, in a process of its own."""
     source = str(Path(paxlock.__file__).parents[1])
     return await trio.lowlevel.open_process(
         [sys.executable, "-c", DRIVER, *arguments],
-        env={**os.environ, "LIFE": str(life.path), "PYTHONPATH": source},
+        env={**os.environ, "LIFE": str(life.path), "PYTHONPATH": source, **env},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -341,7 +342,10 @@ async def test_what_the_child_leaves_behind_is_gone_before_the_end_is_told(life:
     child = await shell(life, OPEN + DAEMON + f'sh -c "{STRAY}" & ' + gate, kill_after=0.3)
     assert [await life.line(), await life.line()] == ["stray", "stray"]
     await trio.Path(f"{life.path}.go").touch()
-    assert await ended(child) == ChildEnd(5, by_deadline=False)
+    end = await ended(child)
+    assert (end.returncode, end.by_deadline) == (5, False)
+    assert end.left >= 2  # each shell, and what it runs at that moment
+    assert len(end.left_pids) == end.left
     await life.all_dead(0.5)
 
 
@@ -515,6 +519,19 @@ async def test_when_the_supervisor_is_killed_the_child_dies_too(life: Lifeline) 
     assert [await life.line() for _ in range(3)] == ["stray"] * 3
     child._process.kill()
     assert await ended(child) == ChildEnd(137, by_deadline=False)
+    await life.all_dead(0.5)
+
+
+async def test_when_the_supervisor_of_a_child_in_the_foreground_is_killed_all_die(life: Lifeline) -> None:
+    script = OPEN + DAEMON + STRAY
+    driver = await drive(life, "600", "600", "600", "/bin/sh", "-c", script, FOREGROUND="yes")
+    assert [await life.line(), await life.line()] == ["stray", "stray"]
+    (keeper,) = [p for p in processes.list_descendants(driver.pid) if p.parent == driver.pid]
+    (child,) = [p for p in processes.list_descendants(keeper.pid) if p.group == os.getpgid(driver.pid)][:1]
+    assert (keeper.group, child.session) == (keeper.pid, os.getsid(driver.pid))
+    os.kill(keeper.pid, signal.SIGKILL)
+    with trio.fail_after(PATIENCE_S):
+        assert await driver.wait() == 137
     await life.all_dead(0.5)
 
 

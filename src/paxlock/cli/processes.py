@@ -1,6 +1,6 @@
 """Processes as the system shows them: the table in ``/proc``, signals that hit nobody else, ``prctl``.
 
-For the supervisor of ``paxlock run``, which loads the standard library alone, and for whoever watches over it.
+For the supervisor of ``paxlock run``, which loads the standard library alone, and for who watches over it.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ KILL_AFTER_DIVISOR = 5
 
 #: Without a child to pass them on to, these end the waiting; the others are ignored then.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+TYPED = (signal.SIGINT, signal.SIGQUIT)
 PASSED_ON = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -42,8 +43,38 @@ class Order:
     label: str | None
     data: bytes
     kill_after: float
+    foreground: bool
     argv: Sequence[str]
     environment: Mapping[str, str]
+
+
+def _from_the_terminal(signum: int) -> bool:
+    """Whether a signal was typed at the terminal whose foreground job we are: all of the job gets it."""
+    if signum not in TYPED:
+        return False
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _tell_of_strays(end: ChildEnd) -> None:
+    """Say what was ended because it had outlived the command."""
+    if not end.left:
+        return
+    pids = ", ".join(map(str, end.left_pids)) + (" and more" if end.left > len(end.left_pids) else "")
+    what = (
+        "1 process that it had started was"
+        if end.left == 1
+        else f"{end.left} processes that it had started were"
+    )
+    say(f"the command has ended; {what} still there, and ended with it: pid {pids}")
 
 
 class Runner:
@@ -78,7 +109,8 @@ class Runner:
             task_status.started()
             async for signum in signals:
                 if self._child is not None:
-                    self._child.send_signal(signum)
+                    if not (self._order.foreground and _from_the_terminal(signum)):
+                        self._child.send_signal(signum)
                 elif signum in ENDING:
                     self._ended_by = signum
                     self._waiting.cancel()
@@ -113,6 +145,7 @@ class Runner:
                 term_at=held.deadline - order.kill_after,
                 kill_at=held.deadline,
                 kill_after=order.kill_after,
+                foreground=order.foreground,
             )
         except CommandFailed as failed:
             raise Failure(failed.code, failed.message) from failed
@@ -129,6 +162,7 @@ class Runner:
             await child.end()
             raise
         if self._lost is None and not end.by_deadline:
+            _tell_of_strays(end)
             return end.returncode
         lost = LeaseLost(order.name, held.term, self._lost or LossReason.EXPIRED)
         raise Failure(ExitCode.LEASE_LOST, f"{lost}; the command was ended")
@@ -175,6 +209,11 @@ class CommandBehindDashes(click.Command):
     help="The time between TERM and KILL [default: 2s, at most a fifth of the ttl].",
 )
 @click.option(
+    "--foreground",
+    is_flag=True,
+    help="Keep the terminal: the command can read from it, and gets Ctrl-C and Ctrl-Z from it.",
+)
+@click.option(
     "-E",
     "--conflict-exit-code",
     "held_code",
@@ -193,6 +232,7 @@ def run_command(
     label: str | None,
     data: bytes,
     kill_after: float | None,
+    foreground: bool,
     held_code: int | None,
 ) -> int:
     """Run a command while holding a lease.
@@ -209,6 +249,7 @@ def run_command(
         label=label,
         data=data,
         kill_after=min(KILL_AFTER_MAX_S, ttl / KILL_AFTER_DIVISOR) if kill_after is None else kill_after,
+        foreground=foreground,
         argv=command,
         environment=dict(os.environ) | options.environment(),
     )
