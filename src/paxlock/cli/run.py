@@ -13,11 +13,11 @@ import trio
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
-from paxlock.cli.output import say, voice
+from paxlock.cli.output import say, seconds, voice
 from paxlock.cli.runtime import connect, not_ignored
 from paxlock.cli.waiting import TELL_SOON_S, acquire_patiently
 from paxlock.client.client import Client, HeldLease
-from paxlock.config.cell import ClientSettings
+from paxlock.config.cell import ClientSettings, format_duration
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
 
 __all__ = ["run_command"]
@@ -25,6 +25,7 @@ __all__ = ["run_command"]
 EXIT_CODE_MAX = 255
 KILL_AFTER_MAX_S = 2.0
 KILL_AFTER_DIVISOR = 5
+RENEWAL_PATIENCE_S = 1.0
 
 #: Without a child to pass them on to, these end the waiting; the others are ignored then.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -43,6 +44,7 @@ class Order:
     label: str | None
     data: bytes
     kill_after: float
+    at_least: float
     foreground: bool
     argv: Sequence[str]
     environment: Mapping[str, str]
@@ -75,6 +77,31 @@ def _tell_of_strays(end: ChildEnd) -> None:
         else f"{end.left} processes that it had started were"
     )
     say(f"the command has ended; {what} still there, and ended with it: pid {pids}")
+
+
+def _check_at_least(at_least: float, max_ttl: float) -> None:
+    """Raise Failure where no lease of the cell lives so long after its holder has gone."""
+    if at_least > max_ttl:
+        sentence = (
+            f"--at-least must not be above the cell's max_ttl of {format_duration(max_ttl)}, but it is "
+        )
+        advice = "ask for less, or raise max_ttl in the cell file of every node"
+        raise Failure(ExitCode.USAGE, f"{sentence}{format_duration(at_least)}: {advice}")
+
+
+async def _leave_to_run_out(client: Client, held: HeldLease, until: float) -> None:
+    """Leave a lease behind that nobody renews and nobody else gets before ``until``.
+
+    One that would run out earlier is renewed first, by its whole ttl: that is at least what is wanted.
+    """
+    missing = until - held.deadline
+    held.detach()
+    if missing > 0:
+        try:
+            await client.renew_handle(held.handle, wait=RENEWAL_PATIENCE_S)
+        except (LeaseLost, NotAcquired):
+            early = f"it may run out up to {seconds(missing)} before --at-least has passed"
+            say(f"the lease of {held.name!r} could not be renewed when the command had ended: {early}")
 
 
 class Runner:
@@ -117,6 +144,7 @@ class Runner:
 
     async def _hold(self, client: Client) -> int:
         order = self._order
+        _check_at_least(order.at_least, client.cell.max_ttl)
         held = await acquire_patiently(
             client,
             order.name,
@@ -128,8 +156,12 @@ class Runner:
             kill_after=order.kill_after,
             after=TELL_SOON_S,
         )
+        keep_until = client.now() + order.at_least
         try:
-            return await self._run_child(held)
+            code = await self._run_child(held)
+            if held.valid and client.now() < keep_until:
+                await _leave_to_run_out(client, held, keep_until)
+            return code
         finally:
             await held.release()  # the child has ended: every way out of there waits for that
 
@@ -209,6 +241,13 @@ class CommandBehindDashes(click.Command):
     help="The time between TERM and KILL [default: 2s, at most a fifth of the ttl].",
 )
 @click.option(
+    "--at-least",
+    type=DURATION,
+    default="0",
+    help="Keep the name so long, also if the command ends earlier: then nobody runs it a second time. "
+    "A smaller ttl is raised to it.",
+)
+@click.option(
     "--foreground",
     is_flag=True,
     help="Keep the terminal: the command can read from it, and gets Ctrl-C and Ctrl-Z from it.",
@@ -232,6 +271,7 @@ def run_command(
     label: str | None,
     data: bytes,
     kill_after: float | None,
+    at_least: float,
     foreground: bool,
     held_code: int | None,
 ) -> int:
@@ -241,6 +281,7 @@ def run_command(
     renewed in time it gets TERM and then KILL, before anybody else can hold the name, even if this process
     is itself killed, stopped or cut off; the exit code is 79 then, else the command's own.
     """
+    ttl = max(ttl, at_least)  # this process does not stay to renew
     order = Order(
         settings=options.settings(),
         name=name,
@@ -249,6 +290,7 @@ def run_command(
         label=label,
         data=data,
         kill_after=min(KILL_AFTER_MAX_S, ttl / KILL_AFTER_DIVISOR) if kill_after is None else kill_after,
+        at_least=at_least,
         foreground=foreground,
         argv=command,
         environment=dict(os.environ) | options.environment(),
