@@ -61,6 +61,22 @@ def test_the_life_of_a_handle(cell: Cell) -> None:
     assert json.loads(cell.output("acquire", "--json", "life"))["term"] > renewed["term"]
 
 
+def test_a_handle_is_read_from_stdin(cell: Cell) -> None:
+    handle = cell.output("acquire", "piped-handle")
+    assert cell.run("renew", "-", text=f"{handle}\n").returncode == 0
+    assert cell.run("release", "-", text=handle).returncode == 0
+    assert "is over" in cell.run("renew", "-", text=handle).stderr
+    assert "not a handle" in cell.fails(64, "renew", "-")
+
+
+def test_two_spellings_of_a_letter_are_one_name(cell: Cell) -> None:
+    handle = cell.output("acquire", "cafe\u0301", "--label", "host:1")
+    assert "'host:1'" in cell.fails(75, "acquire", "caf\u00e9", "--try")
+    assert cell.output("watch", "--once", "cafe\u0301*").startswith("caf\u00e9 led")
+    assert cell.output("ls", "cafe\u0301", "--jsonl").startswith('{"v":1,"name":"caf\\u00e9"')
+    cell.output("release", handle)
+
+
 def test_acquire_json_adds_the_handle_and_q_says_nothing(cell: Cell) -> None:
     done = cell.run("acquire", "-q", "--json", "quiet", "--data", "hello", "--ttl", "5s")
     assert done.stderr == ""
@@ -132,6 +148,7 @@ def test_ls(cell: Cell) -> None:
     names = json.loads(cell.output("ls", "ls/", "--json"))["names"]
     assert [(each["name"], each["state"]) for each in names] == [("ls/a", "led"), ("ls/b", "led")]
     assert json.loads(cell.output("ls", "ls/b", "--jsonl"))["label"] == "bee"
+    assert [each["nodes"] for each in names] == [{"up": 3, "total": 3}] * 2
     assert cell.output("ls", "nothing/here") == ""
 
 

@@ -13,6 +13,7 @@ from paxlock.cli.options import (
     DURATION,
     NAME,
     CellOptions,
+    Checked,
     acquire_options,
     client_options,
     json_option,
@@ -27,6 +28,7 @@ from paxlock.runtime.environment import default_label
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
 
+HANDLE_LINE_MAX = 4096
 HANDLE_WAIT = "10s"  # a grant whose nodes cannot be reached for long is over by itself
 
 
@@ -97,6 +99,13 @@ def _told(done: str, grant: Handle) -> Iterator[None]:
         raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
 
 
+def _read_word(text: str) -> str:
+    """The handle, or that on the first line of stdin for ``-``: there no list of processes shows it."""
+    if text != "-" or sys.stdin is None:
+        return text
+    return sys.stdin.readline(HANDLE_LINE_MAX).strip()
+
+
 def _read_handle(text: str) -> Handle:
     with typed_values():
         return parse_handle(text)
@@ -111,7 +120,7 @@ def _of_a_handle(function: Callable[..., int]) -> Callable[..., int]:
         show_default=True,
         help="How long to wait for a quorum at most.",
     )(function)
-    return click.argument("handle")(function)
+    return click.argument("handle", metavar="HANDLE", type=Checked("handle", _read_word))(function)
 
 
 @click.command("renew")
@@ -121,7 +130,8 @@ def _of_a_handle(function: Callable[..., int]) -> Callable[..., int]:
 def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool) -> int:
     """Renew the lease that a handle names.
 
-    Exactly that grant is renewed, for its own ttl; exit code 79 if it is over.
+    Exactly that grant is renewed, for its own ttl; exit code 79 if it is over. '-' reads the handle
+    from stdin.
     """
     grant = _read_handle(handle)
     settings = options.settings()
@@ -144,7 +154,8 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
 def release_command(options: CellOptions, handle: str, wait: float) -> int:
     """Release the lease that a handle names.
 
-    Exactly that grant is released, never a newer one; a grant that is over already is fine.
+    Exactly that grant is released, never a newer one; a grant that is over already is fine. '-' reads the
+    handle from stdin.
     """
     grant = _read_handle(handle)
     settings = options.settings()

@@ -44,9 +44,11 @@ def init_command(
     A cell has 1, 3, 5 or 7 nodes. The key is written beside the cell file (cell.toml, cell.key), readable by
     its owner only; every node and every client needs both files. Nothing is ever overwritten.
     """
+    path = Path(cell_file)
+    if not path.name or path.suffix == ".key":
+        raise click.UsageError(f"{cell_file!r} is no name for a cell file: give one like cell.toml")
     with typed_values():
         cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)
-    path = Path(cell_file)
     cell.save(path)
     key_path = path.with_suffix(".key")
     if as_json:

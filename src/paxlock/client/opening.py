@@ -154,5 +154,5 @@ def open_client(
     run with another one. ``transport`` and ``clock`` are for tests.
     """
     if label is not None:
-        check_label(label)
+        label = check_label(label)
     return _open_client(_settings(cell, key), label, transport, clock)
