@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from paxlock.cli.exits import ExitCode, Failure
+from paxlock.cli.exits import ExitCode, Failure, epilog
 from paxlock.cli.options import (
     DURATION,
     NAME,
@@ -32,7 +32,7 @@ HANDLE_LINE_MAX = 4096
 HANDLE_WAIT = "10s"  # a grant whose nodes cannot be reached for long is over by itself
 
 
-@click.command("acquire")
+@click.command("acquire", epilog=epilog("0 acquired", 64, 69, 75, 77, 78, 130, durations=True))
 @click.argument("name", type=NAME)
 @acquire_options
 @json_option
@@ -123,7 +123,7 @@ def _of_a_handle(function: Callable[..., int]) -> Callable[..., int]:
     return click.argument("handle", metavar="HANDLE", type=Checked("handle", _read_word))(function)
 
 
-@click.command("renew")
+@click.command("renew", epilog=epilog("0 renewed", 64, 69, 77, 78, "79 the grant is over", durations=True))
 @_of_a_handle
 @json_option
 @client_options
@@ -148,7 +148,7 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
     return run_async(renew)
 
 
-@click.command("release")
+@click.command("release", epilog=epilog("0 released, or over already", 64, 69, 77, 78, durations=True))
 @_of_a_handle
 @client_options
 def release_command(options: CellOptions, handle: str, wait: float) -> int:

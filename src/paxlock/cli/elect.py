@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import trio
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.hook import Hook
 from paxlock.cli.options import DATA, DEFAULT_TTL, DURATION, LABEL, NAME, CellOptions, client_options
 from paxlock.cli.output import Facts, emit, name_facts, say, to_json
@@ -147,7 +147,10 @@ async def _elect(
     return code
 
 
-@click.command("elect")
+@click.command(
+    "elect",
+    epilog=epilog("0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", durations=True),
+)
 @click.argument("name", type=NAME)
 @click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")
 @click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes.")

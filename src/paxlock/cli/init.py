@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.options import DURATION, json_option, talk_options
 from paxlock.cli.output import JSON_VERSION, emit, say, to_json
 from paxlock.cli.runtime import typed_values
@@ -26,7 +26,7 @@ def _read_members(nodes: tuple[str, ...]) -> list[Member]:
     return members
 
 
-@click.command("init")
+@click.command("init", epilog=epilog(0, 64, 78, durations=True))
 @click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
 @click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")

@@ -11,7 +11,7 @@ import click
 import trio
 
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
-from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
+from paxlock.cli.exits import ExitCode, Failure, epilog, explain, signal_code, unwrap
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
 from paxlock.cli.output import say, seconds, voice
 from paxlock.cli.runtime import connect, not_ignored
@@ -231,7 +231,13 @@ class CommandBehindDashes(click.Command):
             raise click.UsageError(sentence, ctx) from error
 
 
-@click.command("run", cls=CommandBehindDashes)
+@click.command(
+    "run",
+    cls=CommandBehindDashes,
+    epilog=epilog(
+        "that of COMMAND or 128 + its signal", 64, 69, 75, 77, 78, 79, 126, 127, 130, durations=True
+    ),
+)
 @click.argument("name", type=NAME)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @acquire_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import say
@@ -18,7 +18,7 @@ ADDRESS = Checked("address", check_address)
 NODE_ID = Checked("node id", check_node_id)
 
 
-@click.command("serve")
+@click.command("serve", epilog=epilog("0 stopped", 64, 77, 78))
 @cell_option
 @click.option(
     "--node", "node_id", metavar="ID", type=NODE_ID, help="Which node of the cell this is [PAXLOCK_NODE]."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import trio
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.hook import Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
 from paxlock.cli.output import change_facts, emit, paint, printable, say, to_json
@@ -60,7 +60,7 @@ async def _forward(client: Client, pattern: str, send: trio.MemorySendChannel[tu
             await send.send((pattern, change))
 
 
-@click.command("watch")
+@click.command("watch", epilog=epilog(0, 64, 77, 78, 130))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=PATTERN)
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option("--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time.")
