@@ -111,7 +111,8 @@ async def connect(
     with trio.move_on_after(limit) as opening:
         async with trio.open_nursery() as nursery:
             found = trio.CancelScope()
-            nursery.start_soon(_tell_that_nobody_answers, found)
+            if limit > TELL_AFTER_S:
+                nursery.start_soon(_tell_that_nobody_answers, found)
             async with open_client(settings, label=label) as client:
                 opening.deadline = math.inf
                 found.cancel()
