@@ -535,6 +535,19 @@ async def test_when_the_supervisor_of_a_child_in_the_foreground_is_killed_all_di
     await life.all_dead(0.5)
 
 
+async def test_a_stopped_supervisor_of_a_child_in_the_foreground_leaves_nobody_after_the_deadline(
+    life: Lifeline,
+) -> None:
+    script = OPEN + DAEMON + STRAY
+    driver = await drive(life, "2", "2", "600", "/bin/sh", "-c", script, FOREGROUND="yes")
+    assert [await life.line(), await life.line()] == ["stray", "stray"]
+    (keeper,) = [p for p in processes.list_descendants(driver.pid) if p.parent == driver.pid]
+    os.kill(keeper.pid, signal.SIGSTOP)
+    await life.all_dead()
+    with trio.fail_after(PATIENCE_S):
+        assert await driver.wait() == 137
+
+
 async def test_when_both_are_killed_the_child_dies(life: Lifeline) -> None:
     driver = await drive(life, "600", "600", "600", "/bin/sh", "-c", OPEN + "echo up >&9; exec sleep 600")
     assert await life.line() == "up"
