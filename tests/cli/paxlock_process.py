@@ -65,6 +65,10 @@ class Process:
             assert stream is not None
             stream.close()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send_signal(self, signum: int) -> None:
         self._process.send_signal(signum)
 

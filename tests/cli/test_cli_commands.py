@@ -61,6 +61,22 @@ def test_the_life_of_a_handle(cell: Cell) -> None:
     assert json.loads(cell.output("acquire", "--json", "life"))["term"] > renewed["term"]
 
 
+def test_a_handle_is_read_from_stdin(cell: Cell) -> None:
+    handle = cell.output("acquire", "piped-handle")
+    assert cell.run("renew", "-", text=f"{handle}\n").returncode == 0
+    assert cell.run("release", "-", text=handle).returncode == 0
+    assert "is over" in cell.run("renew", "-", text=handle).stderr
+    assert "not a handle" in cell.fails(64, "renew", "-")
+
+
+def test_two_spellings_of_a_letter_are_one_name(cell: Cell) -> None:
+    handle = cell.output("acquire", "cafe\u0301", "--label", "host:1")
+    assert "'host:1'" in cell.fails(75, "acquire", "caf\u00e9", "--try")
+    assert cell.output("watch", "--once", "cafe\u0301*").startswith("caf\u00e9 led")
+    assert cell.output("ls", "cafe\u0301", "--jsonl").startswith('{"v":1,"name":"caf\\u00e9"')
+    cell.output("release", handle)
+
+
 def test_acquire_json_adds_the_handle_and_q_says_nothing(cell: Cell) -> None:
     done = cell.run("acquire", "-q", "--json", "quiet", "--data", "hello", "--ttl", "5s")
     assert done.stderr == ""
@@ -84,7 +100,7 @@ def test_a_handle_whose_cell_is_another_is_bad_usage(cell: Cell, tmp_path: Path)
 def test_interrupted_while_waiting_nothing_is_left_behind(cell: Cell) -> None:
     name = "interrupted"
     handle = cell.output("acquire", name)
-    with cell.start("acquire", name) as waiting:
+    with cell.start("acquire", "-q", name) as waiting:
         cell.wait_in_line(name)
         waiting.send_signal(signal.SIGINT)
         assert waiting.wait() == 130
@@ -132,6 +148,7 @@ def test_ls(cell: Cell) -> None:
     names = json.loads(cell.output("ls", "ls/", "--json"))["names"]
     assert [(each["name"], each["state"]) for each in names] == [("ls/a", "led"), ("ls/b", "led")]
     assert json.loads(cell.output("ls", "ls/b", "--jsonl"))["label"] == "bee"
+    assert [each["nodes"] for each in names] == [{"up": 3, "total": 3}] * 2
     assert cell.output("ls", "nothing/here") == ""
 
 
@@ -209,7 +226,7 @@ def test_watch_exec_runs_in_order_with_the_change_in_environment_and_on_stdin(
     log = tmp_path / "log"
     handle = cell.output("acquire", "hooked", "--data", "x y")
     with cell.start(
-        "watch", "--until", "free", "--exec", f"'{script}' more words", "hooked", LOG=str(log)
+        "watch", "-q", "--until", "free", "--exec", f"'{script}' more words", "hooked", LOG=str(log)
     ) as watch:
         assert watch.stdout.line().startswith("hooked led")
         assert watch.stderr.line() == "heard"
@@ -223,7 +240,7 @@ def test_watch_exec_runs_in_order_with_the_change_in_environment_and_on_stdin(
 
 
 def test_a_reader_that_goes_ends_the_watch_quietly(cell: Cell) -> None:
-    with cell.start("watch", "piped") as watch:
+    with cell.start("watch", "-q", "piped") as watch:
         assert watch.stdout.line() == "piped free"
         watch.close_stdout()
         cell.output("acquire", "piped")

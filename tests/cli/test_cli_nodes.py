@@ -98,6 +98,8 @@ def test_a_data_folder_that_cannot_be_used(single: Cell, tmp_path: Path) -> None
     plain = tmp_path / "plain"
     plain.write_text("")
     single.fails(78, "serve", "--create", "--data-dir", plain)
+    said = single.fails(78, "serve", "--create", "--data-dir", "/proc/no/folder")
+    assert "cannot be made" in said and "--create" not in said
 
 
 def test_a_key_that_others_may_read_is_refused(single: Cell) -> None:

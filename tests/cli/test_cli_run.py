@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -82,10 +84,73 @@ def test_of_three_hosts_that_try_at_the_same_time_exactly_one_runs_the_command(
         assert running[0].wait() == 5
 
 
+# --- at least --------------------------------------------------------------------------------------------
+
+
+def test_of_three_hosts_that_come_one_after_the_other_exactly_one_runs_a_short_command(
+    cell: Cell, tmp_path: Path
+) -> None:
+    """As cron does it on hosts whose clocks differ: the first has long ended when the second comes."""
+    ran = tmp_path / "ran"
+    order = ("run", "slot", "--try", "-E", "0", "--at-least", "25s", "--", "sh", "-c", f"echo ran >> {ran}")
+    for _ in range(3):
+        done = cell.run(*order)
+        assert done.returncode == 0
+    assert ran.read_text() == "ran\n"
+    assert "held by" in done.stderr
+
+
+def test_of_three_hosts_that_come_at_the_same_time_exactly_one_runs_a_short_command(cell: Cell) -> None:
+    order = ("run", "slot-2", "--try", "-E", "0", "--at-least", "25s", "--", "echo", "ran")
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(cell.start(*order)) for _ in range(3)]
+        assert sorted(host.stdout.rest() for host in hosts) == ["", "", "ran\n"]
+        assert [host.wait() for host in hosts] == [0, 0, 0]
+
+
+def test_the_name_is_free_again_after_that_time_and_not_before(cell: Cell) -> None:
+    began = time.monotonic()
+    done = cell.run("run", "kept", "--ttl", "1s", "--at-least", "3s", "--", "sh", "-c", "exit 5")
+    assert (done.returncode, done.stderr) == (5, "")
+    assert json.loads(cell.output("acquire", "kept", "--json"))["term"] > 1
+    assert time.monotonic() - began >= 3.0
+
+
+def test_a_ttl_above_that_time_is_kept_and_needs_no_renewal(cell: Cell) -> None:
+    assert cell.run("run", "long-ttl", "--ttl", "20s", "--at-least", "1s", "--", "true").returncode == 0
+    facts = json.loads(cell.output("status", "long-ttl", "--json"))
+    assert (facts["state"], facts["ttl_ms"]) == ("led", 20_000)
+
+
+def test_after_that_time_the_lease_is_released_as_ever(cell: Cell) -> None:
+    done = cell.run("run", "longer", "--at-least", "200ms", "--", "sleep", "0.5")
+    assert done.returncode == 0
+    assert cell.run("status", "--check", "-q", "longer").returncode == 1
+
+
+def test_a_lease_that_cannot_be_renewed_at_the_end_is_told() -> None:
+    with dev_cell("--nodes", "1") as (cell, nodes):
+        script = f"kill -STOP {nodes.pid}; exit 4"
+        done = cell.run("run", "alone", "--ttl", "20s", "--at-least", "20s", "--", "sh", "-c", script)
+        nodes.send_signal(signal.SIGCONT)
+        assert done.returncode == 4
+        assert "could not be renewed when the command had ended" in done.stderr
+
+
+def test_a_command_that_was_not_run_keeps_nobody_away(cell: Cell) -> None:
+    assert "not found" in cell.fails(127, "run", "nothing", "--at-least", "20s", "--", "no-such-command")
+    assert cell.run("status", "--check", "-q", "nothing").returncode == 1
+
+
+def test_no_lease_can_be_kept_for_longer_than_max_ttl(cell: Cell) -> None:
+    said = cell.fails(64, "run", "too-long", "--at-least", "55s", "--", "true")
+    assert "--at-least must not be above the cell's max_ttl of 30s, but it is 55s" in said
+
+
 def test_held_by_somebody_else_is_75_or_what_was_asked_for(cell: Cell) -> None:
     cell.output("acquire", "taken", "--label", "host:1", "--ttl", "30s")
     assert "'host:1'" in cell.fails(75, "run", "taken", "--try", "--", "true")
-    assert "'host:1'" in cell.fails(9, "run", "taken", "--wait", "100ms", "-E", "9", "--", "true")
+    assert "'host:1'" in cell.fails(9, "run", "-q", "taken", "--wait", "2s", "-E", "9", "--", "true")
 
 
 def test_a_kill_time_that_the_ttl_has_no_room_for_is_bad_usage(cell: Cell) -> None:
@@ -114,7 +179,7 @@ def test_term_ends_the_command_and_the_lease_is_released(cell: Cell, life: Lifel
 def test_a_signal_ends_the_waiting(cell: Cell) -> None:
     name = "waiting"
     handle = cell.output("acquire", name, "--ttl", "30s")
-    with cell.start("run", name, "--label", "in line", "--", "true") as run:
+    with cell.start("run", "-q", name, "--label", "in line", "--", "true") as run:
         cell.wait_in_line(name)
         assert "1. in line for" in cell.output("status", name)
         run.send_signal(signal.SIGTERM)
@@ -122,6 +187,17 @@ def test_a_signal_ends_the_waiting(cell: Cell) -> None:
         assert run.stderr.rest() == f"paxlock: interrupted while waiting for {name!r}\n"
     cell.output("release", handle)
     assert cell.run("status", "--check", "-q", name).returncode == 1
+
+
+def test_what_the_command_leaves_behind_is_ended_and_told(cell: Cell) -> None:
+    script = "sleep 600 > /dev/null 2>&1 & echo $!; exit 3"
+    done = cell.run("run", "left", "--", "sh", "-c", script)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "paxlock: the command has ended; 1 process that it had started was still there, "
+        f"and ended with it: pid {done.stdout}"
+    )
+    assert cell.run("run", "-q", "left", "--", "sh", "-c", script).stderr == ""
 
 
 def test_the_command_dies_in_time_when_run_is_killed(cell: Cell, life: Lifeline) -> None:

@@ -12,7 +12,7 @@ import pytest
 from paxlock_process import NO_CELL, environment
 
 from paxlock.cli import main
-from paxlock.cli.exits import ExitCode, Failure, explain, signal_code
+from paxlock.cli.exits import MEANINGS, ExitCode, Failure, explain, signal_code
 from paxlock.cli.group import COMMANDS, command_line
 from paxlock.cli.hook import Hook
 from paxlock.core.session.attempt import NOBODY_YET
@@ -45,16 +45,16 @@ def in_a_new_python(script: str, argument: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
+@pytest.mark.parametrize("option", ["--help", "--version", "run --help"])
 def test_help_and_version_load_nothing_heavy(option: str) -> None:
     script = (
-        "import sys; from paxlock.cli import main; code = main([sys.argv[1]]); "
+        "import sys; from paxlock.cli import main; code = main(sys.argv[1].split()); "
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
     )
     done = in_a_new_python(script, option)
     assert done.returncode == 0
     assert done.stderr == "[]\n"
-    assert done.stdout.startswith("Usage: paxlock" if option == "--help" else "paxlock ")
+    assert done.stdout.startswith("paxlock " if option == "--version" else "Usage: paxlock")
 
 
 @pytest.mark.parametrize("command", ["serve", "dev"])
@@ -89,6 +89,52 @@ def test_every_command_exists_and_says_what_the_list_says(
     assert command.help.split("\n")[0] == COMMANDS[name][1]
     assert main([name, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"Usage: paxlock {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_its_exit_codes_and_how_durations_are_written(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "64 bad usage" in text
+    assert (" DURATION " in text) == ("250ms, 15s, 1m30s, 2h" in text)
+
+
+def test_the_help_has_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for code, meaning in MEANINGS.items():
+        assert [str(int(code)), *meaning.split()] in lines
+    assert set(ExitCode) - set(MEANINGS) == {ExitCode.INTERNAL}
+
+
+def completed(shell: str, words: str, at: int) -> str:
+    """What the shell is told to offer for the last of these words."""
+    script = "from paxlock.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment({"_PAXLOCK_COMPLETE": shell, "COMP_WORDS": words, "COMP_CWORD": str(at)}),
+        check=True,
+    )
+    if at == 1:
+        assert "trio" not in done.stderr
+    return done.stdout
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    assert completed("bash_complete", "paxlock re", 1) == "plain,renew\nplain,release\n"
+    assert completed("bash_complete", "paxlock run --at", 2) == "plain,--at-least\n"
+    assert "Renew the lease that a handle names." in completed("zsh_complete", "paxlock re", 1)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_help_names_the_shells_that_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert f"_PAXLOCK_COMPLETE={shell}_source paxlock" in capsys.readouterr().out
+    assert "_paxlock" in completed(f"{shell}_source", "", 0)
 
 
 def test_without_a_command_the_help_is_talk(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +175,19 @@ def test_without_a_command_the_help_is_talk(capsys: pytest.CaptureFixture[str]) 
         (["serve", "--create", "--join"], "not both"),
         (["serve", "--durability", "never"], "never"),
         (["serve", "--listen", "nowhere"], "not an address"),
+        (["serve", "--durability", "sync"], "sync"),
+        (["serve", "--node", "a b"], "not a node id"),
+        (["status", "--nodes", "nowhere"], "not an address"),
+        (["status", "--nodes", "127.0.0.1:7400,0.0.0.0:7400"], "all addresses of a host"),
+        (["ls", "a\tb"], "control characters"),
+        (["ls", "x" * 256], "255 bytes"),
+        (["acquire", "a\u200bb"], "U+200B, which nobody can see"),
+        (["watch", "a\u202eb*"], "U+202E, which nobody can see"),
+        (["acquire", "job", "--label", "a\u202eb"], "U+202E, which nobody can see"),
+        (["init", "cell.key", "a=10.0.0.7:7400"], "no name for a cell file"),
+        (["init", "", "a=10.0.0.7:7400"], "no name for a cell file"),
+        (["init", "/nonexistent/cell.toml", "a=0.0.0.0:7400"], "all addresses of a host"),
+        (["init", "/nonexistent/cell.toml", "a=[::]:7400"], "all addresses of a host"),
         (["init", "/nonexistent/cell.toml", "a"], "ID=ADDRESS"),
         (["init", "/nonexistent/cell.toml", "a=nowhere"], "not an address"),
         (["init", "/nonexistent/cell.toml", "a=h:1", "b=h:2"], "1, 3, 5 or 7 nodes"),
@@ -153,9 +212,8 @@ def test_bad_usage_is_64_and_one_sentence(
         (["run", "job", "--", "true"], "which cell?"),
         (["serve"], "which cell?"),
         (["status", "--cell", "/nonexistent/cell.toml"], "there is no cell file"),
-        (["status", "--nodes", "nowhere"], "not an address"),
         (["status", "--nodes", "10.0.0.7:7400"], "without a key"),
-        (["init", "/nonexistent/cell.toml", "a=127.0.0.1:7400"], "cannot be written"),
+        (["init", "/nonexistent/cell.toml", "a=127.0.0.1:7400"], "make the folder /nonexistent first"),
     ],
 )
 def test_bad_configuration_is_78_and_one_sentence(

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import paxlock
-from paxlock.cli import supervisor
+from paxlock.cli import processes, supervisor
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild, boot_time
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ async def main():
     term_in, kill_in, kill_after = map(float, sys.argv[1:4])
     now = boot_time()
     child = await SupervisedChild.start(
-        sys.argv[4:], env=os.environ, term_at=now + term_in, kill_at=now + kill_in, kill_after=kill_after
+        sys.argv[4:], env=os.environ, term_at=now + term_in, kill_at=now + kill_in, kill_after=kill_after,
+        foreground="FOREGROUND" in os.environ,
     )
     sys.exit((await child.wait()).returncode)
 
@@ -95,9 +96,9 @@ async def life(tmp_path: Path) -> AsyncIterator[Lifeline]:
 @pytest.fixture(autouse=True)
 def no_strays() -> Iterator[None]:
     """Nothing that a test started may outlive it: neither child nor supervisor nor zombie."""
-    before = {p.pid for p in supervisor.list_descendants(os.getpid())}
+    before = {p.pid for p in processes.list_descendants(os.getpid())}
     yield
-    assert [p.pid for p in supervisor.list_descendants(os.getpid()) if p.pid not in before] == []
+    assert [p.pid for p in processes.list_descendants(os.getpid()) if p.pid not in before] == []
 
 
 async def start(
@@ -124,12 +125,12 @@ async def ended(child: SupervisedChild) -> ChildEnd:
         return await child.wait()
 
 
-async def drive(life: Lifeline, *arguments: str) -> trio.Process:
+async def drive(life: Lifeline, *arguments: str, **env: str) -> trio.Process:
     """Start the driver, a stand-in for `paxlock run`, in a process of its own."""
     source = str(Path(paxlock.__file__).parents[1])
     return await trio.lowlevel.open_process(
         [sys.executable, "-c", DRIVER, *arguments],
-        env={**os.environ, "LIFE": str(life.path), "PYTHONPATH": source},
+        env={**os.environ, "LIFE": str(life.path), "PYTHONPATH": source, **env},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -341,7 +342,10 @@ async def test_what_the_child_leaves_behind_is_gone_before_the_end_is_told(life:
     child = await shell(life, OPEN + DAEMON + f'sh -c "{STRAY}" & ' + gate, kill_after=0.3)
     assert [await life.line(), await life.line()] == ["stray", "stray"]
     await trio.Path(f"{life.path}.go").touch()
-    assert await ended(child) == ChildEnd(5, by_deadline=False)
+    end = await ended(child)
+    assert (end.returncode, end.by_deadline) == (5, False)
+    assert end.left >= 2  # each shell, and what it runs at that moment
+    assert len(end.left_pids) == end.left
     await life.all_dead(0.5)
 
 
@@ -369,7 +373,7 @@ async def test_adopted_orphans_are_buried_while_the_child_runs(life: Lifeline) -
     assert await life.line() == "up"
     with trio.fail_after(PATIENCE_S):
         # No event tells that the supervisor has buried somebody.
-        while len(supervisor.list_descendants(child._process.pid)) > 1:  # noqa: ASYNC110
+        while len(processes.list_descendants(child._process.pid)) > 1:  # noqa: ASYNC110
             await trio.sleep(0.01)
         await child.end()
 
@@ -518,10 +522,36 @@ async def test_when_the_supervisor_is_killed_the_child_dies_too(life: Lifeline) 
     await life.all_dead(0.5)
 
 
+async def test_when_the_supervisor_of_a_child_in_the_foreground_is_killed_all_die(life: Lifeline) -> None:
+    script = OPEN + DAEMON + STRAY
+    driver = await drive(life, "600", "600", "600", "/bin/sh", "-c", script, FOREGROUND="yes")
+    assert [await life.line(), await life.line()] == ["stray", "stray"]
+    (keeper,) = [p for p in processes.list_descendants(driver.pid) if p.parent == driver.pid]
+    (child,) = [p for p in processes.list_descendants(keeper.pid) if p.group == os.getpgid(driver.pid)][:1]
+    assert (keeper.group, child.session) == (keeper.pid, os.getsid(driver.pid))
+    os.kill(keeper.pid, signal.SIGKILL)
+    with trio.fail_after(PATIENCE_S):
+        assert await driver.wait() == 137
+    await life.all_dead(0.5)
+
+
+async def test_a_stopped_supervisor_of_a_child_in_the_foreground_leaves_nobody_after_the_deadline(
+    life: Lifeline,
+) -> None:
+    script = OPEN + DAEMON + STRAY
+    driver = await drive(life, "2", "2", "600", "/bin/sh", "-c", script, FOREGROUND="yes")
+    assert [await life.line(), await life.line()] == ["stray", "stray"]
+    (keeper,) = [p for p in processes.list_descendants(driver.pid) if p.parent == driver.pid]
+    os.kill(keeper.pid, signal.SIGSTOP)
+    await life.all_dead()
+    with trio.fail_after(PATIENCE_S):
+        assert await driver.wait() == 137
+
+
 async def test_when_both_are_killed_the_child_dies(life: Lifeline) -> None:
     driver = await drive(life, "600", "600", "600", "/bin/sh", "-c", OPEN + "echo up >&9; exec sleep 600")
     assert await life.line() == "up"
-    (keeper,) = [p for p in supervisor.list_descendants(driver.pid) if p.parent == driver.pid]
+    (keeper,) = [p for p in processes.list_descendants(driver.pid) if p.parent == driver.pid]
     driver.send_signal(signal.SIGSTOP)
     os.kill(keeper.pid, signal.SIGKILL)
     driver.kill()
@@ -597,11 +627,11 @@ def test_a_child_that_has_no_group_yet_is_signalled(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_recycled_pid_is_not_signalled() -> None:
-    mine = supervisor.find_process(os.getpid())
+    mine = processes.find_process(os.getpid())
     assert mine is not None
     mine.started += 1
-    assert supervisor.signal_process(mine, signal.SIGKILL)
-    assert supervisor.find_process(2**22 + 1) is None
+    assert processes.signal_process(mine, signal.SIGKILL)
+    assert processes.find_process(2**22 + 1) is None
 
 
 async def test_a_foreign_session_with_the_same_number_is_not_killed(life: Lifeline) -> None:

@@ -30,6 +30,21 @@ from paxlock.testing import open_virtual_cell
 from paxlock.wire.transport import Address
 
 
+async def test_two_spellings_of_a_letter_are_one_name(autojump_clock: MockClock) -> None:
+    one_letter, two_letters = "caf\u00e9", "cafe\u0301"
+    async with open_virtual_cell() as cell, cell.open_client("one") as one, cell.open_client("two") as two:
+        held = await one.acquire(two_letters, label=two_letters)
+        assert held.name == one_letter
+        with pytest.raises(NotAcquired) as refused:
+            await two.acquire(one_letter, wait=0)
+        assert (refused.value.reason, refused.value.holder) == (Reason.HELD, one_letter)
+        standing = await two.poll(two_letters)
+        assert (standing.name, standing.state, standing.label) == (one_letter, State.LED, one_letter)
+        assert [found.name for found in await two.list("cafe\u0301")] == [one_letter]
+        async with two.watch(two_letters) as changes:
+            assert (await changes.__anext__()).state is State.LED
+
+
 async def test_wait_none_waits_until_the_name_is_free(autojump_clock: MockClock) -> None:
     async with open_virtual_cell() as cell, cell.open_client("one") as one, cell.open_client("two") as two:
         first = await one.acquire("x", ttl=5.0)

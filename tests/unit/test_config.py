@@ -179,6 +179,10 @@ def test_good_names(name: str) -> None:
         ("a\n", "control characters"),
         ("a\x7f", "control characters"),
         ("a\x85", "control characters"),
+        ("a\u2028b", "control characters"),
+        ("a\u202eb", r"must not contain U\+202E, which nobody can see: leave it out"),
+        ("a\u200bb", r"must not contain U\+200B"),
+        ("\ufeffa", r"must not contain U\+FEFF"),
         ("\udcff", "is not valid UTF-8"),
         ("jobs/*", "must not end in '\\*'"),
         (b"x", "a name must be text, not bytes"),
@@ -189,6 +193,12 @@ def test_bad_names(name: Any, message: str) -> None:
         check_name(name)
 
 
+def test_two_spellings_of_a_letter_are_one() -> None:
+    assert check_name("cafe\u0301") == check_name("caf\u00e9") == "caf\u00e9"
+    assert check_label("cafe\u0301") == "caf\u00e9"
+    assert check_name("e\u0301" * 127) == "\u00e9" * 127  # the limit is that of what is kept
+
+
 def test_labels() -> None:
     assert check_label("") == ""
     assert check_label("x" * 64) == "x" * 64
@@ -197,6 +207,8 @@ def test_labels() -> None:
         check_label("x" * 65)
     with pytest.raises(ConfigError, match=r"the label .* must not contain control characters"):
         check_label("tab\t")
+    with pytest.raises(ConfigError, match=r"the label .* must not contain U\+202E"):
+        check_label("a\u202eb")
 
 
 def test_data() -> None:
@@ -332,6 +344,11 @@ def test_a_key_is_never_shown(cell_path: Path) -> None:
         ({"unsealed": True}, "a cell that has keys is sealed"),
         ({"members": [Member("a b", "h:1")]}, "'a b' is not a node id"),
         ({"members": [Member("a", "h")]}, "'h' is not an address"),
+        ({"members": [Member("a", "0.0.0.0:7400")]}, "stands for all addresses of a host"),
+        ({"members": [Member("a", "[::]:7400")]}, "stands for all addresses of a host"),
+        ({"members": [Member("a", "[::ffff:0.0.0.0]:7400")]}, "stands for all addresses of a host"),
+        ({"members": [Member("a", "224.0.0.1:7400")]}, "is not the address of one host"),
+        ({"members": [Member("a", "255.255.255.255:7400")]}, "is not the address of one host"),
         (
             {"members": [Member("a", f"h:{port}") for port in (1, 2, 3)]},
             "an id of its own, but these are a, a, a",

@@ -194,5 +194,5 @@ def open_client(
     run with another one.
     """
     if label is not None:
-        check_label(label)
+        label = check_label(label)
     return open_as(Client, settings_of(cell, key), label)

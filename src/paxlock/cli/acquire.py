@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 import click
 
-from paxlock.cli.exits import ExitCode, Failure
+from paxlock.cli.exits import ExitCode, Failure, epilog
 from paxlock.cli.options import (
     DURATION,
     NAME,
     CellOptions,
+    Checked,
     acquire_options,
     client_options,
     json_option,
@@ -20,16 +21,18 @@ from paxlock.cli.options import (
 )
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.cli.waiting import acquire_patiently
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.errors import LeaseLost, NotAcquired
 from paxlock.host.labels import default_label
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
 
+HANDLE_LINE_MAX = 4096
 HANDLE_WAIT = "10s"  # a grant whose nodes cannot be reached for long is over by itself
 
 
-@click.command("acquire")
+@click.command("acquire", epilog=epilog("0 acquired", 64, 69, 75, 77, 78, 130, durations=True))
 @click.argument("name", type=NAME)
 @acquire_options
 @json_option
@@ -57,8 +60,9 @@ def acquire_command(
 
     async def acquire() -> int:
         async with connect(settings, wait=limit) as client:
-            with typed_values():
-                held = await client.acquire(name, ttl=ttl, wait=limit, label=who, data=data)
+            held = await acquire_patiently(
+                client, name, f"still waiting for {name!r}", ttl=ttl, wait=limit, label=who, data=data
+            )
             try:
                 left = held.remaining()
                 facts = name_facts(
@@ -95,6 +99,13 @@ def _told(done: str, grant: Handle) -> Iterator[None]:
         raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
 
 
+def _read_word(text: str) -> str:
+    """The handle, or that on the first line of stdin for ``-``: there no list of processes shows it."""
+    if text != "-" or sys.stdin is None:
+        return text
+    return sys.stdin.readline(HANDLE_LINE_MAX).strip()
+
+
 def _read_handle(text: str) -> Handle:
     with typed_values():
         return parse_handle(text)
@@ -109,17 +120,18 @@ def _of_a_handle(function: Callable[..., int]) -> Callable[..., int]:
         show_default=True,
         help="How long to wait for a quorum at most.",
     )(function)
-    return click.argument("handle")(function)
+    return click.argument("handle", metavar="HANDLE", type=Checked("handle", _read_word))(function)
 
 
-@click.command("renew")
+@click.command("renew", epilog=epilog("0 renewed", 64, 69, 77, 78, "79 the grant is over", durations=True))
 @_of_a_handle
 @json_option
 @client_options
 def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool) -> int:
     """Renew the lease that a handle names.
 
-    Exactly that grant is renewed, for its own ttl; exit code 79 if it is over.
+    Exactly that grant is renewed, for its own ttl; exit code 79 if it is over. '-' reads the handle
+    from stdin.
     """
     grant = _read_handle(handle)
     settings = options.settings()
@@ -136,13 +148,14 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
     return run_async(renew)
 
 
-@click.command("release")
+@click.command("release", epilog=epilog("0 released, or over already", 64, 69, 77, 78, durations=True))
 @_of_a_handle
 @client_options
 def release_command(options: CellOptions, handle: str, wait: float) -> int:
     """Release the lease that a handle names.
 
-    Exactly that grant is released, never a newer one; a grant that is over already is fine.
+    Exactly that grant is released, never a newer one; a grant that is over already is fine. '-' reads the
+    handle from stdin.
     """
     grant = _read_handle(handle)
     settings = options.settings()

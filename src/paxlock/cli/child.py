@@ -11,12 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import attrs
 import trio
 
-from paxlock.cli import supervisor
+from paxlock.cli import processes, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,11 +54,14 @@ class ChildEnd:
     """How the child ended.
 
     ``returncode`` is its exit code, or 128 + the signal that killed it; ``by_deadline`` says that it was
-    ended because the deadline came.
+    ended because the deadline came. ``left`` is how many processes the child left behind when it ended by
+    itself, which were then ended; the first of them are named by ``left_pids``.
     """
 
     returncode: int
     by_deadline: bool
+    left: int = 0
+    left_pids: tuple[int, ...] = ()
 
 
 def boot_time() -> float:
@@ -70,19 +74,21 @@ def _to_ns(seconds: float) -> int:
 
 
 def _start_supervisor(
-    arguments: Sequence[str], env: Mapping[str, str], fds: Sequence[int]
+    arguments: Sequence[str], env: Mapping[str, str], fds: Sequence[int], foreground: bool
 ) -> subprocess.Popen[bytes]:
-    """Start the supervisor script in a session of its own, with our stdio and ``fds``.
+    """Start the supervisor script with our stdio and ``fds``, in a session of its own, or, for a child in the
+    foreground, in a process group of its own: what a terminal sends to its job does not reach it.
 
     Descriptors that we were given to inherit (a shell's ``<(...)``, a job server) go along to the command.
     """
     inherited = [fd for fd in supervisor.open_fds() if fd not in fds and _is_inheritable(fd)]
-    script = supervisor.__file__
+    script = Path(supervisor.__file__).with_name("supervise.py")
     return subprocess.Popen(
         [sys.executable, "-I", "-S", script, *arguments],
         env=dict(env),
         pass_fds=[*fds, *inherited],
-        start_new_session=True,
+        start_new_session=not foreground,
+        process_group=0 if foreground else None,
     )
 
 
@@ -101,13 +107,21 @@ class SupervisedChild:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], control: int, status: int, kill_at: float, kill_after: float
+        self,
+        process: subprocess.Popen[bytes],
+        control: int,
+        status: int,
+        kill_at: float,
+        kill_after: float,
+        foreground: bool,
     ) -> None:
         self._process = process
         self._control = control
         self._status = trio.lowlevel.FdStream(status)
         self._kill_at = kill_at
         self._kill_after = kill_after
+        self._foreground = foreground
+        self._left: tuple[int, ...] = ()
         self._end_by = math.inf
         self._nudged = False
         self._text = b""
@@ -118,27 +132,38 @@ class SupervisedChild:
 
     @property
     def pid(self) -> int:
-        """The child's process id, which is also the number of its process group and of its session."""
+        """The child's process id; without ``foreground`` also the number of its group and of its session."""
         return self._pid
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, env: Mapping[str, str], term_at: float, kill_at: float, kill_after: float
+        cls,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        term_at: float,
+        kill_at: float,
+        kill_after: float,
+        foreground: bool = False,
     ) -> Self:
         """Start ``argv`` with exactly the environment ``env`` and our stdin, stdout and stderr.
 
         TERM goes to the child and all that it started at ``term_at``, KILL at ``kill_at``, both seconds of
         :func:`boot_time`; ``kill_after`` is the time in seconds between TERM and KILL when an end is asked
-        for. Raises :class:`CommandFailed` if the command cannot be started. If cancelled, nothing is left.
+        for. With ``foreground`` the child stays in our process group, and so keeps our terminal.
+        Raises :class:`CommandFailed` if the command cannot be started. If cancelled, nothing is left.
         """
         times = [str(_to_ns(seconds)) for seconds in (term_at, kill_at, kill_after)]
         control_read, control_write = supervisor.pipe_above_stdio()
         status_read, status_write = supervisor.pipe_above_stdio()
         os.set_blocking(control_write, False)
         ctype = f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""
-        arguments = [str(control_read), str(status_write), *times, ctype, *argv]
+        job = str(os.getpgrp()) if foreground else "0"
+        arguments = [str(control_read), str(status_write), *times, job, ctype, *argv]
+        if foreground:  # what the child has started comes to us if the supervisor is lost
+            processes.set_process_option(processes.PR_SET_CHILD_SUBREAPER, 1)
         try:
-            process = _start_supervisor(arguments, env, (control_read, status_write))
+            process = _start_supervisor(arguments, env, (control_read, status_write), foreground)
         except (OSError, ValueError) as error:
             os.close(control_write)
             os.close(status_read)
@@ -148,7 +173,7 @@ class SupervisedChild:
         finally:
             os.close(control_read)
             os.close(status_write)
-        child = cls(process, control_write, status_read, kill_at, kill_after)
+        child = cls(process, control_write, status_read, kill_at, kill_after, foreground)
         try:
             await child._begin()
         except CommandFailed:
@@ -221,8 +246,11 @@ class SupervisedChild:
 
     async def _hear_end(self) -> ChildEnd:
         """Read the supervisor's last line and give back what it held."""
-        while (line := await self._next_line()).startswith("started "):
-            self._note_pid(line)  # here only if the start was cancelled
+        while (line := await self._next_line()).startswith(("started ", "left ")):
+            if line.startswith("left "):
+                self._left = tuple(map(int, line.split()[1:]))
+            else:
+                self._note_pid(line)  # here only if the start was cancelled
         with trio.CancelScope(shield=True):
             ended = self._ended = await self._conclude(line)
         return ended
@@ -230,7 +258,7 @@ class SupervisedChild:
     def _note_pid(self, line: str) -> None:
         self._pid = int(line.partition(" ")[2])
         # The supervisor has not buried it, or is about to report that it did: nobody else has this pid yet.
-        born = supervisor.find_process(self._pid)
+        born = processes.find_process(self._pid)
         self._birth = born.started if born is not None else None
 
     async def _next_line(self) -> str:
@@ -260,14 +288,18 @@ class SupervisedChild:
         await self._see_off()
         match line.split():
             case ["exited", code, *flags]:
-                return ChildEnd(int(code), "deadline" in flags)
+                return self._end_with(int(code), flags)
             case ["signaled", signum, *flags]:
-                return ChildEnd(SIGNAL_BASE + int(signum), "deadline" in flags)
+                return self._end_with(SIGNAL_BASE + int(signum), flags)
             case ["failed", code, *_]:
                 return ChildEnd(int(code), False)
             case _:
                 await self._sweep()
                 return ChildEnd(SIGNAL_BASE + signal.SIGKILL, boot_time() >= self._kill_at)
+
+    def _end_with(self, code: int, flags: Sequence[str]) -> ChildEnd:
+        left, *pids = self._left or (0,)
+        return ChildEnd(code, "deadline" in flags, left, tuple(pids))
 
     async def _see_off(self) -> None:
         """Reap the supervisor, which has nothing left to do, and close the pipes."""
@@ -283,19 +315,26 @@ class SupervisedChild:
     def _kill_session(self) -> bool:
         """Send KILL to the child's session (its group, where there is no ``/proc``); False if it is empty.
 
+        A child in the foreground has our session: there it is all that is below us but the supervisor.
+
         Once the supervisor is gone the pid may be given away, so its owner's time of birth is compared.
         """
         if self._pid <= 0:
             return False
-        if not supervisor.HAS_PROC:
-            return supervisor.signal_group(self._pid, signal.SIGKILL)
-        leader = supervisor.find_process(self._pid)
+        if self._foreground:
+            below = processes.list_descendants(os.getpid())
+            members = [p for p in below if p.alive and p.pid != self._process.pid]
+            killed = [processes.signal_process(process, signal.SIGKILL) for process in members]
+            return any(killed)
+        if not processes.HAS_PROC:
+            return processes.signal_group(self._pid, signal.SIGKILL)
+        leader = processes.find_process(self._pid)
         if leader is not None and leader.started != self._birth:
             return False
-        members = [p for p in supervisor.list_processes() if p.session == self._pid and p.alive]
+        members = [p for p in processes.list_processes() if p.session == self._pid and p.alive]
         if members:
-            supervisor.signal_group(self._pid, signal.SIGKILL)
-        killed = [supervisor.signal_process(process, signal.SIGKILL) for process in members]
+            processes.signal_group(self._pid, signal.SIGKILL)
+        killed = [processes.signal_process(process, signal.SIGKILL) for process in members]
         return any(killed)
 
     async def _sweep(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import trio
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.options import talk_options
 from paxlock.cli.output import emit, say, voice
 from paxlock.cli.runtime import run_async
@@ -18,7 +18,7 @@ from paxlock.node.dev_cell import open_dev_cell
 __all__ = ["dev_command"]
 
 
-@click.command("dev")
+@click.command("dev", epilog=epilog("0 stopped", 64))
 @click.option(
     "--nodes",
     type=click.Choice(["1", "3", "5", "7"]),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 import trio
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.hook import Hook
 from paxlock.cli.options import DATA, DEFAULT_TTL, DURATION, LABEL, NAME, CellOptions, client_options
 from paxlock.cli.output import Facts, emit, name_facts, say, to_json
-from paxlock.cli.runtime import connect, scope_until_signal, typed_values
+from paxlock.cli.runtime import connect, scope_until_signal
+from paxlock.cli.waiting import acquire_patiently
 from paxlock.client.client import Client, HeldLease
 from paxlock.config.cell import ClientSettings
 from paxlock.host.labels import default_label
@@ -73,10 +74,10 @@ class Elector:
     async def campaign(self, *, once: bool) -> int:
         """Campaign, lead, campaign again after a loss; with ``once`` return after the first loss."""
         while True:
-            with typed_values():
-                self._held = held = await self._client.acquire(
-                    self._name, ttl=self._ttl, label=self._label, data=self._data
-                )
+            waiting = f"still waiting to lead {self._name!r}"
+            self._held = held = await acquire_patiently(
+                self._client, self._name, waiting, ttl=self._ttl, label=self._label, data=self._data
+            )
             self._tell_led(held)
             reason = await held.wait_lost()
             self._held = None
@@ -146,7 +147,10 @@ async def _elect(
     return code
 
 
-@click.command("elect")
+@click.command(
+    "elect",
+    epilog=epilog("0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", durations=True),
+)
 @click.argument("name", type=NAME)
 @click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")
 @click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes.")

@@ -16,12 +16,13 @@ from paxlock.errors import (
     StoreError,
 )
 
-__all__ = ["ExitCode", "Failure", "explain", "signal_code", "unwrap"]
+__all__ = ["DURATIONS", "MEANINGS", "ExitCode", "Failure", "epilog", "explain", "signal_code", "unwrap"]
 
 SIGNAL_BASE = 128  # shells report the death by signal N as the exit code 128 + N
 SIGPIPE = 13
 NOBODY = "0 of "
-NO_ANSWER = "no node answered: are they running, and is this the cell's key?"
+KEY_OR_NODES = "are they running, and is this the cell's key?"
+NO_ANSWER = f"no node answered: {KEY_OR_NODES}"
 CHAIN_MAX_LINKS = 16
 
 
@@ -39,6 +40,30 @@ class ExitCode(enum.IntEnum):
     NOT_RUNNABLE = 126
     NOT_FOUND = 127
     INTERRUPTED = 130
+
+
+#: What each means, for the help of the commands.
+MEANINGS = {
+    ExitCode.DONE: "done",
+    ExitCode.USAGE: "bad usage",
+    ExitCode.NO_QUORUM: "no quorum answered in time",
+    ExitCode.HELD: "held by somebody else",
+    ExitCode.NOT_ALLOWED: "not allowed",
+    ExitCode.CONFIG: "bad configuration",
+    ExitCode.LEASE_LOST: "the lease was lost or is over",
+    ExitCode.NOT_RUNNABLE: "COMMAND cannot be run",
+    ExitCode.NOT_FOUND: "COMMAND not found",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+DURATIONS = "A DURATION is numbers with units: 250ms, 15s, 1m30s, 2h."
+
+
+def epilog(*codes: int | str, durations: bool = False) -> str:
+    """The end of a command's help: its exit codes, by number or in words of its own, and how durations are
+    written if it takes any.
+    """
+    words = [code if isinstance(code, str) else f"{code} {MEANINGS[ExitCode(code)]}" for code in codes]
+    return (f"{DURATIONS}\n\n" if durations else "") + f"Exit codes: {'; '.join(words)}."
 
 
 class Failure(Exception):

@@ -6,13 +6,16 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from paxlock.cli import exits, output
 from paxlock.cli.gc_pauses import load
 from paxlock.cli.options import talk_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["COMMANDS", "command_line", "run_command_line"]
 
@@ -32,6 +35,25 @@ COMMANDS = {
     "status": ("status", "Show the nodes, or one name."),
     "ls": ("status", "List the names in use."),
 }
+
+
+_CODES = "\n".join(f"  {code:3d}  {meaning}" for code, meaning in exits.MEANINGS.items())
+EPILOG = f"""
+The cell is found by --cell, PAXLOCK_CELL, --nodes or PAXLOCK_NODES. To try paxlock out, run 'paxlock dev' in
+one terminal and what it prints in another.
+
+{exits.DURATIONS} Only 0 needs none.
+
+\b
+Exit codes (those of a command are in its own --help):
+{_CODES}
+
+\b
+Completion at the shell, for bash, zsh and fish:
+  eval "$(_PAXLOCK_COMPLETE=bash_source paxlock)"
+  eval "$(_PAXLOCK_COMPLETE=zsh_source paxlock)"
+  _PAXLOCK_COMPLETE=fish_source paxlock | source
+"""
 
 
 @contextmanager
@@ -61,6 +83,17 @@ class LazyGroup(click.Group):
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click does it, but without loading the commands for a word of what they do."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -98,8 +131,7 @@ def _version() -> str:
     name=PROGRAM,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="The cell is found by --cell, PAXLOCK_CELL, --nodes or PAXLOCK_NODES. To try paxlock out, run "
-    "'paxlock dev' in one terminal and what it prints in another.",
+    epilog=EPILOG,
 )
 @click.option(
     "--version",

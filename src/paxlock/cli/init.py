@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.options import DURATION, json_option, talk_options
 from paxlock.cli.output import JSON_VERSION, emit, say, to_json
 from paxlock.cli.runtime import typed_values
@@ -26,7 +26,7 @@ def _read_members(nodes: tuple[str, ...]) -> list[Member]:
     return members
 
 
-@click.command("init")
+@click.command("init", epilog=epilog(0, 64, 78, durations=True))
 @click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
 @click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")
@@ -44,9 +44,11 @@ def init_command(
     A cell has 1, 3, 5 or 7 nodes. The key is written beside the cell file (cell.toml, cell.key), readable by
     its owner only; every node and every client needs both files. Nothing is ever overwritten.
     """
+    path = Path(cell_file)
+    if not path.name or path.suffix == ".key":
+        raise click.UsageError(f"{cell_file!r} is no name for a cell file: give one like cell.toml")
     with typed_values():
         cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)
-    path = Path(cell_file)
     cell.save(path)
     key_path = path.with_suffix(".key")
     if as_json:

@@ -16,7 +16,7 @@ import click
 
 from paxlock.cli import output
 from paxlock.config.durations import parse_duration
-from paxlock.config.syntax import check_data, check_label, check_name
+from paxlock.config.syntax import check_data, check_label, check_name, check_reachable
 from paxlock.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "LABEL",
     "NAME",
     "PATTERN",
+    "PREFIX",
     "CellOptions",
     "Checked",
     "acquire_options",
@@ -66,14 +67,30 @@ class Checked(ParamType):
 
 def _read_pattern(pattern: str) -> str:
     """A name, or a prefix and a star; the star alone stands for every name."""
-    if pattern != "*":
-        check_name(pattern.removesuffix("*"))
-    return pattern
+    prefix = pattern.removesuffix("*")
+    return (check_name(prefix) if pattern != "*" else "") + pattern[len(prefix) :]
+
+
+def _read_prefix(prefix: str) -> str:
+    """What names begin with; a star at its end is allowed, and left out here."""
+    prefix = prefix.removesuffix("*")
+    if prefix:
+        check_name(prefix.replace("*", "-"))  # within a name it is a letter like any other
+    return prefix
+
+
+def _read_addresses(addresses: str) -> str:
+    for address in addresses.split(","):
+        if address.strip():
+            check_reachable(address.strip())
+    return addresses
 
 
 DURATION = Checked("duration", parse_duration)
 NAME = Checked("name", check_name)
 PATTERN = Checked("name", _read_pattern)
+PREFIX = Checked("prefix", _read_prefix)
+ADDRESSES = Checked("addresses", _read_addresses)
 LABEL = Checked("label", check_label)
 DATA = Checked("text", lambda text: check_data(os.fsencode(text)))
 
@@ -141,7 +158,12 @@ def client_options(function: Callable[..., int]) -> Callable[..., int]:
     """``--cell``, ``--nodes``, ``--key-file``, ``-q``, ``-v``; the first three come as one CellOptions."""
 
     @cell_option
-    @click.option("--nodes", metavar="ADDRESS,...", help="Addresses of nodes to ask first [PAXLOCK_NODES].")
+    @click.option(
+        "--nodes",
+        metavar="ADDRESS,...",
+        type=ADDRESSES,
+        help="Addresses of nodes to ask first [PAXLOCK_NODES].",
+    )
     @key_file_option
     @talk_options
     @functools.wraps(function)

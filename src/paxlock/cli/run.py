@@ -3,147 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Mapping, Sequence
 
-import attrs
 import click
-import trio
 
-from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
-from paxlock.cli.exits import ExitCode, Failure, explain, signal_code, unwrap
+from paxlock.cli.exits import Failure, epilog, explain, unwrap
+from paxlock.cli.gc_pauses import load
 from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
-from paxlock.cli.output import say, voice
-from paxlock.cli.runtime import connect, not_ignored, typed_values
-from paxlock.client.client import Client, HeldLease
-from paxlock.config.cell import ClientSettings
-from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.errors import NotAcquired, Reason
 
 __all__ = ["run_command"]
 
 EXIT_CODE_MAX = 255
 KILL_AFTER_MAX_S = 2.0
 KILL_AFTER_DIVISOR = 5
-
-#: Without a child to pass them on to, these end the waiting; the others are ignored then.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-PASSED_ON = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
-
-
-@attrs.frozen
-class Order:
-    """What ``run`` was asked to do; times in seconds."""
-
-    settings: ClientSettings
-    name: str
-    ttl: float
-    wait: float | None
-    label: str | None
-    data: bytes
-    kill_after: float
-    argv: Sequence[str]
-    environment: Mapping[str, str]
-
-
-class Runner:
-    """One call of ``run``: acquire, start, watch over, release."""
-
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._child: SupervisedChild | None = None
-        self._ended_by: int | None = None
-        self._lost: LossReason | None = None
-        self._waiting = trio.CancelScope()
-
-    async def run(self) -> int:
-        """Return the exit code; whatever way this ends, no child is left."""
-        code: int | None = None
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._pass_signals_on)
-            with self._waiting:
-                async with connect(self._order.settings, wait=self._order.wait) as client:
-                    code = await self._hold(client)
-            nursery.cancel_scope.cancel()
-        if code is not None:
-            return code
-        assert self._ended_by is not None
-        raise Failure(signal_code(self._ended_by), f"interrupted while waiting for {self._order.name!r}")
-
-    async def _pass_signals_on(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        signums = not_ignored(*PASSED_ON)
-        with trio.open_signal_receiver(*signums) as signals:
-            task_status.started()
-            async for signum in signals:
-                if self._child is not None:
-                    self._child.send_signal(signum)
-                elif signum in ENDING:
-                    self._ended_by = signum
-                    self._waiting.cancel()
-
-    async def _hold(self, client: Client) -> int:
-        order = self._order
-        with typed_values():
-            held = await client.acquire(
-                order.name,
-                ttl=order.ttl,
-                wait=order.wait,
-                label=order.label,
-                data=order.data,
-                kill_after=order.kill_after,
-            )
-        try:
-            return await self._run_child(held)
-        finally:
-            await held.release()  # the child has ended: every way out of there waits for that
-
-    async def _run_child(self, held: HeldLease) -> int:
-        order = self._order
-        if voice.verbose:  # the command has the same stderr, and more to say
-            say(f"acquired {order.name!r} with term {held.term}")
-        try:
-            child = await SupervisedChild.start(
-                order.argv,
-                env=dict(order.environment)
-                | {"PAXLOCK_NAME": order.name, "PAXLOCK_TERM": str(held.term), "PAXLOCK_HANDLE": held.handle},
-                term_at=held.deadline - order.kill_after,
-                kill_at=held.deadline,
-                kill_after=order.kill_after,
-            )
-        except CommandFailed as failed:
-            raise Failure(failed.code, failed.message) from failed
-        self._child = child
-
-        def extend(deadline: float) -> None:
-            child.extend(deadline - order.kill_after, deadline)
-
-        held.on_extended(extend)
-        extend(held.deadline)  # it may have moved while the child was started
-        try:
-            end = await self._watch_over(child, held)
-        except BaseException:
-            await child.end()
-            raise
-        if self._lost is None and not end.by_deadline:
-            return end.returncode
-        lost = LeaseLost(order.name, held.term, self._lost or LossReason.EXPIRED)
-        raise Failure(ExitCode.LEASE_LOST, f"{lost}; the command was ended")
-
-    async def _watch_over(self, child: SupervisedChild, held: HeldLease) -> ChildEnd:
-        """Wait for the child's end. When the lease is lost the supervisor kills by the deadline, without
-        being told; but a lease may also be lost earlier, released by its handle, say.
-        """
-
-        async def end_when_lost() -> None:
-            self._lost = await held.wait_lost()
-            await child.end()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(end_when_lost)
-            end = await child.wait()
-            nursery.cancel_scope.cancel()
-        return end
 
 
 class CommandBehindDashes(click.Command):
@@ -162,7 +34,13 @@ class CommandBehindDashes(click.Command):
             raise click.UsageError(sentence, ctx) from error
 
 
-@click.command("run", cls=CommandBehindDashes)
+@click.command(
+    "run",
+    cls=CommandBehindDashes,
+    epilog=epilog(
+        "that of COMMAND or 128 + its signal", 64, 69, 75, 77, 78, 79, 126, 127, 130, durations=True
+    ),
+)
 @click.argument("name", type=NAME)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 @acquire_options
@@ -170,6 +48,18 @@ class CommandBehindDashes(click.Command):
     "--kill-after",
     type=DURATION,
     help="The time between TERM and KILL [default: 2s, at most a fifth of the ttl].",
+)
+@click.option(
+    "--at-least",
+    type=DURATION,
+    default="0",
+    help="Keep the name so long, also if the command ends earlier: then nobody runs it a second time. "
+    "A smaller ttl is raised to it.",
+)
+@click.option(
+    "--foreground",
+    is_flag=True,
+    help="Keep the terminal: the command can read from it, and gets Ctrl-C and Ctrl-Z from it.",
 )
 @click.option(
     "-E",
@@ -190,6 +80,8 @@ def run_command(
     label: str | None,
     data: bytes,
     kill_after: float | None,
+    at_least: float,
+    foreground: bool,
     held_code: int | None,
 ) -> int:
     """Run a command while holding a lease.
@@ -198,6 +90,13 @@ def run_command(
     renewed in time it gets TERM and then KILL, before anybody else can hold the name, even if this process
     is itself killed, stopped or cut off; the exit code is 79 then, else the command's own.
     """
+    load("paxlock.cli.runner")
+    from paxlock.cli.runner import (
+        Order,
+        run_order,
+    )  # here, because it takes time to load: --help does without
+
+    ttl = max(ttl, at_least)  # this process does not stay to renew
     order = Order(
         settings=options.settings(),
         name=name,
@@ -206,11 +105,13 @@ def run_command(
         label=label,
         data=data,
         kill_after=min(KILL_AFTER_MAX_S, ttl / KILL_AFTER_DIVISOR) if kill_after is None else kill_after,
+        at_least=at_least,
+        foreground=foreground,
         argv=command,
         environment=dict(os.environ) | options.environment(),
     )
     try:
-        return trio.run(Runner(order).run)
+        return run_order(order)
     except (NotAcquired, ExceptionGroup) as error:
         refused = unwrap(error)
         if held_code is None or not isinstance(refused, NotAcquired) or refused.reason is Reason.NO_QUORUM:

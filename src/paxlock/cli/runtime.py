@@ -12,14 +12,24 @@ import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, signal_code
 from paxlock.cli.gc_pauses import load
+from paxlock.cli.output import say
 from paxlock.errors import ConfigError
 
 if TYPE_CHECKING:
     from paxlock.client.client import Client
     from paxlock.config.cell import ClientSettings
 
-__all__ = ["connect", "ending_signals", "not_ignored", "run_async", "scope_until_signal", "typed_values"]
+__all__ = [
+    "TELL_AFTER_S",
+    "connect",
+    "ending_signals",
+    "not_ignored",
+    "run_async",
+    "scope_until_signal",
+    "typed_values",
+]
 
+TELL_AFTER_S = 5.0  # who has waited so long is told what for
 TRY_PATIENCE_S = 1.0  # contract.md section 2: one attempt gives up after at most so long without a quorum
 
 
@@ -92,15 +102,26 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A client of the cell. ``wait`` (seconds, None for ever) bounds the time until it knows the cell.
 
-    Raises Failure (no quorum) when that time is over.
+    Raises Failure (no quorum) when that time is over. Errors of the body come out in a group.
     """
     load("paxlock.client.opening")
     from paxlock.client.opening import open_client  # here, because a node does without it
 
     limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
     with trio.move_on_after(limit) as opening:
-        async with open_client(settings, label=label) as client:
-            opening.deadline = math.inf
-            yield client
+        async with trio.open_nursery() as nursery:
+            found = trio.CancelScope()
+            if limit > TELL_AFTER_S:
+                nursery.start_soon(_tell_that_nobody_answers, found)
+            async with open_client(settings, label=label) as client:
+                opening.deadline = math.inf
+                found.cancel()
+                yield client
     if opening.cancelled_caught:
         raise Failure(ExitCode.NO_QUORUM, NO_ANSWER)
+
+
+async def _tell_that_nobody_answers(found: trio.CancelScope) -> None:
+    with found:
+        await trio.sleep(TELL_AFTER_S)
+        say(f"still waiting: {NO_ANSWER}")

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import click
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import say
 from paxlock.cli.runtime import run_async
-from paxlock.config.cell import check_address, node_settings
+from paxlock.config.cell import check_address, check_node_id, node_settings
 from paxlock.node.server import serve_node
 
 __all__ = ["serve_command"]
 
 ADDRESS = Checked("address", check_address)
+NODE_ID = Checked("node id", check_node_id)
 
 
-@click.command("serve")
+@click.command("serve", epilog=epilog("0 stopped", 64, 77, 78))
 @cell_option
-@click.option("--node", "node_id", metavar="ID", help="Which node of the cell this is [PAXLOCK_NODE].")
+@click.option(
+    "--node", "node_id", metavar="ID", type=NODE_ID, help="Which node of the cell this is [PAXLOCK_NODE]."
+)
 @click.option("--data-dir", metavar="FOLDER", help="Where this node keeps its record [PAXLOCK_DATA_DIR].")
 @key_file_option
 @click.option("--create", is_flag=True, help="First start of this node in a new cell.")
 @click.option("--join", is_flag=True, help="Start with an empty folder after the disk was lost.")
 @click.option(
     "--durability",
-    type=click.Choice(["record", "sync", "memory"]),
+    type=click.Choice(["record", "memory"]),
     default="record",
     show_default=True,
     help="What is on disk; memory needs no folder.",

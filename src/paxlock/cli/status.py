@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 import click
 import trio
 
-from paxlock.cli.exits import NO_ANSWER, ExitCode
-from paxlock.cli.options import NAME, CellOptions, client_options, json_option
+from paxlock.cli.exits import NO_ANSWER, ExitCode, epilog
+from paxlock.cli.options import NAME, PREFIX, CellOptions, client_options, json_option
 from paxlock.cli.output import (
     JSON_VERSION,
     Facts,
@@ -23,6 +24,7 @@ from paxlock.cli.output import (
     voice,
 )
 from paxlock.cli.runtime import connect, run_async
+from paxlock.client.client import Client
 from paxlock.client.standing import Standing, State
 from paxlock.config.cell import ClientSettings
 from paxlock.core.messages import NodeMode
@@ -133,7 +135,7 @@ async def _show_name(settings: ClientSettings, name: str, as_json: bool, check: 
     return ExitCode.NO_QUORUM
 
 
-@click.command("status")
+@click.command("status", epilog=epilog(0, 64, 69, 77, 78, "with --check 0 led, 1 free, 2 unknown"))
 @click.argument("name", required=False, type=NAME)
 @click.option("--check", is_flag=True, help="Tell by the exit code: 0 led, 1 free, 2 unknown.")
 @json_option
@@ -174,8 +176,14 @@ def format_names(standings: Sequence[Standing]) -> str:
     return format_table(("NAME", "STATE", "TERM", "LEFT", "LABEL"), rows, painted=1)
 
 
-@click.command("ls")
-@click.argument("prefix", default="")
+async def _with_every_answer(client: Client, standings: Sequence[Standing]) -> list[Standing]:
+    """The same, with how many nodes answer: of each name only a quorum was asked."""
+    up = sum(1 for node in await client.survey() if node.mode is not None)
+    return [attrs.evolve(standing, nodes_up=up) for standing in standings]
+
+
+@click.command("ls", epilog=epilog(0, 64, 69, 77, 78))
+@click.argument("prefix", default="", type=PREFIX)
 @json_option
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print JSON, one object a line.")
 @client_options
@@ -190,7 +198,9 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
         async with connect(settings, wait=ANSWER_WAIT_S) as client:
             standings = None
             with trio.move_on_after(ANSWER_WAIT_S):
-                standings = await client.list(prefix.removesuffix("*"))
+                standings = await client.list(prefix)
+                if standings and (as_json or as_lines):
+                    standings = await _with_every_answer(client, standings)
         if standings is None:
             say("no quorum answered: are the nodes running, and is this the cell's key?", even_if_quiet=True)
             return ExitCode.NO_QUORUM

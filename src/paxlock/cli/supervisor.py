@@ -1,12 +1,15 @@
 """The small process that owns the child of ``paxlock run`` and kills it in time.
 
-Started in a session of its own, as a script with the arguments ``CONTROL STATUS TERM_AT KILL_AT KILL_AFTER
-LC_CTYPE COMMAND...``. It imports the standard library alone, so that it is up in a few milliseconds and
-nothing that goes wrong in ``paxlock run`` can reach it.
+Started as a script with the arguments ``CONTROL STATUS TERM_AT KILL_AT KILL_AFTER JOB LC_CTYPE COMMAND...``,
+in a session of its own, or, where ``JOB`` is not 0, in a process group of its own. It imports the standard
+library alone, so that it is up in a few milliseconds and nothing that goes wrong in ``paxlock run`` can reach
+it.
 
 ``CONTROL`` and ``STATUS`` are numbers of inherited descriptors; the three times are nanoseconds (``TERM_AT``
-and ``KILL_AT`` of the boot-time clock, ``KILL_AFTER`` a duration). ``LC_CTYPE`` is ``=VALUE`` or empty: the
-interpreter may change that variable in its own environment, and the command must get what was meant for it.
+and ``KILL_AT`` of the boot-time clock, ``KILL_AFTER`` a duration). ``JOB`` is the process group that the
+child joins, so that it keeps the terminal (``--foreground``); 0 gives it a session of its own. ``LC_CTYPE``
+is ``=VALUE`` or empty: the interpreter may change that variable in its own environment, and the command must
+get what was meant for it.
 
 Lines on the control pipe:
 
@@ -17,16 +20,19 @@ Lines on the control pipe:
 end of file                   ``paxlock run`` is gone: the same as ``end``
 ============================  ========================================================================
 
-Lines on the status pipe: ``started PID`` or ``failed CODE MESSAGE``, then ``exited CODE`` or ``signaled N``,
+Lines on the status pipe: ``started PID`` or ``failed CODE MESSAGE``; ``left COUNT PID...`` if the child has
+ended and some that it started (the first of them are named) had not; then ``exited CODE`` or ``signaled N``,
 with `` deadline`` behind it if the deadline ended the child. The end is reported only after the child and
 all that it started are gone.
 
 What holds (contract.md section 3): TERM goes out at ``TERM_AT`` and KILL at ``KILL_AT`` by this process's own
 clock, whatever happens to ``paxlock run`` and to the network. If this process is killed, the kernel kills
-the child (``PR_SET_PDEATHSIG``) and ``paxlock run`` kills the child's session.
+the child (``PR_SET_PDEATHSIG``) and ``paxlock run`` kills the child's session, or, in a job, what the child
+has started.
 
 Limits: orphans are found through subreapers and ``/proc`` (Linux); elsewhere one that left the process
-group is not found. One that runs under another user cannot be signalled; it is not waited for after KILL.
+group, or was started in a job, is not found. One that runs under another user cannot be signalled; it is not
+waited for after KILL.
 """
 
 from __future__ import annotations
@@ -39,18 +45,29 @@ import signal
 import sys
 import time
 
+from paxlock.cli.processes import (
+    HAS_PROC,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    READ_BYTES,
+    Process,
+    find_process,
+    list_descendants,
+    set_process_option,
+    signal_group,
+    signal_process,
+)
+
 TICK_MS = 250  # the longest wait: poll() does not count the time that the machine sleeps
 KILL_RETRY_MS = 10  # the first wait between two rounds of KILL; doubles up to TICK_MS
 LINE_BYTES = 512  # the longest line on either pipe: below PIPE_BUF, so that each is written whole
-READ_BYTES = 65_536
 
 LEASE_LOST = 79  # contract.md section 3: the lease ended before the command could be started
 NOT_RUNNABLE = 126
 NOT_FOUND = 127
+LEFT_NAMED_MAX = 20  # of those that the child left behind, so many are named
 
 FIRST_FD_ABOVE_STDIO = 3
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 
 # Sent to everybody by a terminal or a stopping system: `paxlock run` passes them on, this process stays.
 IGNORED_SIGNALS = (
@@ -65,8 +82,6 @@ IGNORED_SIGNALS = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-
-HAS_PROC = sys.platform == "linux" and os.access("/proc/self/stat", os.R_OK)
 
 
 def boot_ns() -> int:
@@ -100,108 +115,6 @@ def open_fds() -> list[int]:
     return [fd for fd in map(int, names) if fd >= FIRST_FD_ABOVE_STDIO]
 
 
-class Process:
-    """One line of the process table: what ``/proc/PID/stat`` says at one moment."""
-
-    __slots__ = ("alive", "group", "parent", "pid", "session", "started")
-
-    def __init__(self, pid: int, fields: list[bytes]) -> None:
-        self.pid = pid
-        self.parent = int(fields[1])
-        self.group = int(fields[2])
-        self.session = int(fields[3])
-        # A process whose first thread has ended shows as a zombie while its other threads run on.
-        self.alive = fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
-        self.started = int(fields[19])
-
-
-def find_process(pid: int) -> Process | None:
-    """Return the entry of ``pid`` in the process table, or None if there is none (or no ``/proc``)."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        text = os.read(fd, READ_BYTES)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    if not text:
-        return None
-    # The second field is the command's name in brackets, which may itself hold brackets and blanks.
-    return Process(pid, text.rpartition(b")")[2].split())
-
-
-def list_processes() -> list[Process]:
-    """Return the process table; empty where there is no ``/proc``."""
-    if not HAS_PROC:
-        return []
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
-    return [process for process in map(find_process, pids) if process is not None]
-
-
-def list_descendants(root: int) -> list[Process]:
-    """Return all processes below ``root``, zombies among them, ``root`` itself not."""
-    children: dict[int, list[Process]] = {}
-    for process in list_processes():
-        children.setdefault(process.parent, []).append(process)
-    found: list[Process] = []
-    parents = [root]
-    while parents:
-        below = children.pop(parents.pop(), [])
-        found.extend(below)
-        parents.extend(process.pid for process in below)
-    return found
-
-
-def signal_process(process: Process, signum: int) -> bool:
-    """Send ``signum`` to exactly this process, even if its pid was given away since; False if not allowed."""
-    fd = -1
-    if sys.platform == "linux":
-        try:
-            fd = os.pidfd_open(process.pid)
-        except (OSError, AttributeError):
-            fd = -1  # gone, or an old kernel: what follows tells
-    try:
-        same = find_process(process.pid)
-        if same is None or same.started != process.started:
-            return True
-        if fd >= 0 and sys.platform == "linux":
-            signal.pidfd_send_signal(fd, signum)
-        else:
-            os.kill(process.pid, signum)
-    except PermissionError:
-        return False
-    except OSError:
-        return True  # gone already, or a signal that this system does not have
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    return True
-
-
-def signal_group(group: int, signum: int) -> bool:
-    """Send ``signum`` to a process group; False if there is no member left that may be signalled."""
-    try:
-        os.killpg(group, signum)
-    except OSError:
-        return False
-    return True
-
-
-def set_process_option(option: int, argument: int) -> None:
-    """Call ``prctl``; does nothing on systems that have none."""
-    if sys.platform != "linux":
-        return
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        return
-
-
 class Supervisor:
     """One child, its deadline, and all that has to be dead then.
 
@@ -210,8 +123,9 @@ class Supervisor:
     again until nothing is left. Nothing leads back out of the killing.
     """
 
-    def __init__(self, status: int, term_at: int, kill_at: int, kill_after: int) -> None:
+    def __init__(self, status: int, term_at: int, kill_at: int, kill_after: int, job: int = 0) -> None:
         self.status = status
+        self.job = job  # the process group that the child shares with `paxlock run`; 0: it has its own
         self.term_at = term_at
         self.kill_at = kill_at
         self.kill_after = kill_after
@@ -239,7 +153,7 @@ class Supervisor:
             case [b"deadline", term_at, kill_at] if term_at.isdigit() and kill_at.isdigit():
                 self.extend(int(term_at), int(kill_at))
             case [b"signal", signum] if signum.isdigit() and 0 < int(signum) < signal.NSIG:
-                signal_group(self.pid, int(signum))
+                self.pass_on(int(signum))
             case [b"end"]:
                 self.ask_end()
             case _:
@@ -255,6 +169,23 @@ class Supervisor:
         """TERM at the next step, KILL after ``kill_after`` or at the deadline; once is enough."""
         if self.end_by is None:
             self.end_by = boot_ns() + self.kill_after
+
+    def pass_on(self, signum: int) -> None:
+        """Send a signal to the child's group; of a job, to the part of it that the child has started."""
+        if not self.job:
+            signal_group(self.pid, signum)
+            return
+        self.signal_child(signum)
+        for process in self.survivors():
+            if process.group == self.job:
+                signal_process(process, signum)
+
+    def signal_child(self, signum: int) -> None:
+        """Send a signal to the child alone."""
+        if (child := find_process(self.pid)) is not None:
+            signal_process(child, signum)
+        elif not HAS_PROC and not self.child_ended:
+            os.kill(self.pid, signum)
 
     def reap(self) -> None:
         """Bury adopted orphans, and notice the child's end.
@@ -293,20 +224,33 @@ class Supervisor:
                 return [p for p in found if (p.pid, p.started) not in self.untouchable]
 
     def anyone_left(self) -> bool:
-        """Tell whether something has to end before the end can be reported; the child must have ended."""
-        return bool(self.survivors()) if HAS_PROC else signal_group(self.pid, 0)
+        """Tell whether something has to end before the end can be reported; the child must have ended.
+
+        The first time that is reported, before they are told to end.
+        """
+        if not HAS_PROC:
+            return not self.job and signal_group(self.pid, 0)
+        left = self.survivors()
+        if left and not self.term_sent and not self.killing:
+            pids = " ".join(str(process.pid) for process in left[:LEFT_NAMED_MAX])
+            self.report(f"left {len(left)} {pids}")
+            self.ask_end()
+        return bool(left)
 
     def signal_all(self, *signums: int) -> None:
-        """Send the signals to the group at once, and to each descendant that has left it."""
+        """Send the signals to the group at once, and to each descendant that has left it.
+
+        The group of a job is not all the child's: there each one is signalled by itself.
+        """
         for signum in signums:
-            if not signal_group(self.pid, signum) and (child := find_process(self.pid)) is not None:
-                signal_process(child, signum)  # it has not come to make its group yet
+            if self.job or not signal_group(self.pid, signum):
+                self.signal_child(signum)  # it may not have come to make its group yet
         for process in self.survivors():
             for signum in signums:
                 if signum == signal.SIGKILL:
                     if not signal_process(process, signum):
                         self.untouchable.add((process.pid, process.started))
-                elif process.group != self.pid:
+                elif self.job or process.group != self.pid:
                     signal_process(process, signum)
 
     def kill_due(self) -> int:
@@ -351,11 +295,14 @@ class Supervisor:
         return f"exited {code}{flag}" if code >= 0 else f"signaled {-code}{flag}"
 
 
-def run_command(argv: list[str], supervisor_pid: int, errors: int) -> None:
+def run_command(argv: list[str], supervisor_pid: int, job: int, errors: int) -> None:
     """In the forked child: become the command. Does not return; a failure goes out as its errno."""
     code = errno.EINTR
     try:
-        os.setsid()
+        if job:
+            os.setpgid(0, job)
+        else:
+            os.setsid()
         set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor_pid:
             os._exit(NOT_RUNNABLE)  # the supervisor died before the kernel was told to watch it
@@ -462,11 +409,11 @@ def main(arguments: list[str]) -> None:
     control, status = int(arguments[0]), int(arguments[1])
     for fd in (control, status):
         os.set_inheritable(fd, False)
-    supervisor = Supervisor(status, *map(int, arguments[2:5]))
+    supervisor = Supervisor(status, *map(int, arguments[2:6]))
     os.environ.pop("LC_CTYPE", None)
-    if arguments[5]:
-        os.environ["LC_CTYPE"] = arguments[5].removeprefix("=")
-    argv = arguments[6:]
+    if arguments[6]:
+        os.environ["LC_CTYPE"] = arguments[6].removeprefix("=")
+    argv = arguments[7:]
     if boot_ns() >= min(supervisor.term_at, supervisor.kill_at):
         supervisor.report(f"failed {LEASE_LOST} the lease ended before {argv[0]!r} could be started")
         return
@@ -481,7 +428,7 @@ def main(arguments: list[str]) -> None:
         supervisor.report(f"failed {NOT_RUNNABLE} no process can be started: {error.strerror}")
         return
     if pid == 0:
-        run_command(argv, own_pid, exec_write)
+        run_command(argv, own_pid, supervisor.job, exec_write)
     os.close(exec_write)
     supervisor.pid = pid
     try:
@@ -493,7 +440,3 @@ def main(arguments: list[str]) -> None:
     except BaseException:
         supervisor.signal_all(signal.SIGKILL)
         raise
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

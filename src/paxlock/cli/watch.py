@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 import trio
 
-from paxlock.cli.exits import ExitCode
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.hook import Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
-from paxlock.cli.output import change_facts, emit, paint, printable, to_json
+from paxlock.cli.output import change_facts, emit, paint, printable, say, to_json
 from paxlock.cli.runtime import connect, run_async
+from paxlock.cli.waiting import Look, no_quorum, tell_why
 from paxlock.client.client import Client
 from paxlock.client.standing import Change
 
@@ -34,6 +35,13 @@ class EndCondition:
         self._once = once
         self._until = until
 
+    def describe(self, patterns: list[str]) -> str:
+        """What is watched, and until when, for people."""
+        names = ", ".join(repr(pattern) for pattern in patterns)
+        if self._until is None:
+            return f"watching {names}; Ctrl-C ends it"
+        return f"watching {names} until {'it' if len(patterns) == 1 else 'one'} is {self._until}"
+
     def reached(self, pattern: str, change: Change) -> bool:
         """Take note of a change, and tell whether it was the last one asked for."""
         self._unseen.discard(pattern)
@@ -42,13 +50,17 @@ class EndCondition:
         return self._once and not self._unseen
 
 
+async def _tell_when_blind(look: Look) -> None:
+    await tell_why(look, "still waiting for an answer", over="a quorum of the nodes answers again")
+
+
 async def _forward(client: Client, pattern: str, send: trio.MemorySendChannel[tuple[str, Change]]) -> None:
     async with client.watch(pattern) as changes:
         async for change in changes:
             await send.send((pattern, change))
 
 
-@click.command("watch")
+@click.command("watch", epilog=epilog(0, 64, 77, 78, 130))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=PATTERN)
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option("--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time.")
@@ -75,12 +87,22 @@ def watch_command(
     patterns = list(dict.fromkeys(names))
     end = EndCondition(patterns, once, until)
 
+    unseen = set(patterns)
+
     async def watch() -> int:
         send, receive = trio.open_memory_channel[tuple[str, Change]](0)
+        if not once:
+            say(end.describe(patterns))
         async with connect(settings) as client, trio.open_nursery() as nursery:
+
+            async def look() -> str:
+                return no_quorum(await client.survey()) if unseen else ""
+
+            nursery.start_soon(_tell_when_blind, look)
             for pattern in patterns:
                 nursery.start_soon(_forward, client, pattern, send)
             async for pattern, change in receive:
+                (unseen.add if change.state.value == "unknown" else unseen.discard)(pattern)
                 emit(to_json(change_facts(change)) if as_json else format_change(change))
                 if hook is not None:
                     await hook.run(change_facts(change))

@@ -16,6 +16,7 @@ import attrs
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.client.standing import Standing, Waiter
 from paxlock.config.cell import Cell, check_data, check_label, check_name
+from paxlock.config.syntax import normal_text
 from paxlock.core.lease import Candidate
 from paxlock.core.session.events import Answered, Ended, Granted, HandleOutcome, Mismatch, NamesFound
 from paxlock.core.session.session import Session
@@ -103,17 +104,22 @@ class Desk:
 
     # Leases
 
-    def check_campaign(self, name: str, wait: float | None, label: str | None, data: bytes) -> None:
-        """Raise ConfigError for what cannot be asked for, the busy error for a name that was detached."""
+    def check_campaign(
+        self, name: str, wait: float | None, label: str | None, data: bytes
+    ) -> tuple[str, str | None]:
+        """The name and the label as they are written here: in NFC. Raises ConfigError for what cannot be
+        asked for, the busy error for a name that was detached.
+        """
         self.check_open()
-        check_name(name)
+        name = check_name(name)
         if self.session.gave_away(name):
             raise self.barred(name)
         check_data(data)
         if label is not None:
-            check_label(label)
+            label = check_label(label)
         if wait is not None and not wait >= 0:
             raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+        return name, label
 
     def campaign(
         self,
@@ -206,7 +212,7 @@ class Desk:
     def poll(self, name: str, receiver: Receiver, *, line: bool) -> int:
         """What a quorum says of a name; with ``line``, what every node says, and who waits."""
         self.check_open()
-        check_name(name)
+        name = check_name(name)
         return self._open(self.session.poll(name, self.now(), line=line), receiver)
 
     def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
@@ -222,7 +228,7 @@ class Desk:
         none can be missing.
         """
         self.check_open()
-        checked_prefix(prefix)
+        prefix = checked_prefix(prefix)
         return self._open(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
 
     def survey(self, receiver: Receiver) -> int:
@@ -264,7 +270,7 @@ class Desk:
         assert isinstance(answer, Answered)
         judgement, lease = answer.judgement, answer.judgement.lease
         return Standing(
-            name=name,
+            name=normal_text(name),
             state=judgement.state,
             term=judgement.term,
             label=lease.label if lease is not None else "",
@@ -372,10 +378,10 @@ class Desk:
 
 
 def checked_prefix(prefix: str) -> str:
-    """A prefix unchanged; raise ConfigError for what no name can begin with."""
+    """A prefix in NFC; raise ConfigError for what no name can begin with."""
     if prefix:
         check_name(prefix.replace("*", "-"))  # a star may stand within a name, only not at its end
-    return prefix
+    return normal_text(prefix)
 
 
 def _handle_patience(wait: float | None) -> float:

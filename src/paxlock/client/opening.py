@@ -134,5 +134,5 @@ def open_client(
     run with another one. ``transport`` and ``clock`` are for tests.
     """
     if label is not None:
-        check_label(label)
+        label = check_label(label)
     return _open_client(settings_of(cell, key), label, transport, clock)

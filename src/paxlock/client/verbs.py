@@ -71,7 +71,7 @@ class AsyncVerbs(Face[A]):
         labels, data and durations that do not fit, BusyError for a name whose lease this client has
         detached, also while it waits. If cancelled, nothing is left behind.
         """
-        self._desk.check_campaign(name, wait, label, data)
+        name, label = self._desk.check_campaign(name, wait, label, data)
         until = None if wait is None else self.now() + wait
         while True:
             left = wait if until is None or not wait else max(0.0, until - self.now())

@@ -32,6 +32,7 @@ from paxlock.config.syntax import (
     check_label,
     check_name,
     check_node_id,
+    check_reachable,
     is_loopback,
     normal_address,
     split_address,
@@ -256,7 +257,7 @@ class Cell:
             )
         for member in self.members:
             check_node_id(member.node_id)
-            check_address(member.address)
+            check_reachable(member.address)
         if len(set(self.node_ids)) < count:
             raise ConfigError(
                 f"nodes: every node needs an id of its own, but these are {', '.join(self.node_ids)}"
@@ -420,7 +421,7 @@ class ClientSettings:
         if not 1 <= len(self.seeds) <= SEEDS_MAX:
             raise ConfigError(f"nodes: give 1 to {SEEDS_MAX} addresses, not {len(self.seeds)}")
         for seed in self.seeds:
-            check_address(seed)
+            check_reachable(seed)
         if self.key is not None:
             _check_key(self.key)
         elif self.cell is None or not self.cell.insecure:

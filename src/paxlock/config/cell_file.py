@@ -103,8 +103,11 @@ def write_new(path: Path, text: str, mode: int) -> None:
         raise ConfigError(
             f"{path} exists and is never overwritten: move it away, or choose another"
         ) from None
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} cannot be written: make the folder {path.parent} first") from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be written: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{str(path)!r} cannot be written: {why}") from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)

@@ -16,8 +16,10 @@ __all__ = [
     "check_label",
     "check_name",
     "check_node_id",
+    "check_reachable",
     "is_loopback",
     "normal_address",
+    "normal_text",
     "split_address",
 ]
 
@@ -26,16 +28,20 @@ HOST_MAX_CHARS = 253
 _NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Za-z:.%_-]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Bidirectional controls, and what takes no room: two names that look alike would not be the same.
+_UNSEEN = re.compile("[\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+")
 
 
 def check_name(name: str) -> str:
-    """Return a name of a lock or an election unchanged; raise ConfigError where it breaks a limit.
+    """Return a name of a lock or an election in NFC; raise ConfigError where it breaks a limit.
 
-    1 to NAME_MAX_BYTES bytes of UTF-8 without control characters (protocol.md section 1); a final ``*`` is
-    how a prefix to watch is written.
+    1 to NAME_MAX_BYTES bytes of UTF-8 without control characters and without what nobody can see
+    (protocol.md section 1); a final ``*`` is how a prefix to watch is written.
     """
-    if not _checked_text(name, "name", NAME_MAX_BYTES):
+    name = _checked_text(name, "name", NAME_MAX_BYTES)
+    if not name:
         raise ConfigError("a name must not be empty")
     if name.endswith("*"):
         raise ConfigError(
@@ -45,7 +51,7 @@ def check_name(name: str) -> str:
 
 
 def check_label(label: str) -> str:
-    """Return a label unchanged; ConfigError above LABEL_MAX_BYTES or with control characters."""
+    """Return a label in NFC; ConfigError above LABEL_MAX_BYTES, or with characters that no name may have."""
     return _checked_text(label, "label", LABEL_MAX_BYTES)
 
 
@@ -117,6 +123,33 @@ def is_loopback(address: str) -> bool:
     return host == "localhost"
 
 
+def check_reachable(address: str) -> str:
+    """Return an address unchanged; ConfigError where no host can have it, so that nobody can send to it."""
+    host, _ = normal_address(address)
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return address  # a name
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_unspecified:
+        raise ConfigError(
+            f"{address} stands for all addresses of a host, and nobody can send to it: give the one by "
+            "which the other nodes and the clients reach this node (serve --listen binds another)"
+        )
+    if ip.is_multicast or str(ip) == "255.255.255.255":
+        raise ConfigError(f"{address} is not the address of one host: give the one of the node")
+    return address
+
+
+def normal_text(text: str) -> str:
+    """The text in NFC: of the spellings of an accented letter, the one that all of paxlock compares."""
+    if text.isascii():
+        return text
+    import unicodedata  # here, because it is large, and hardly ever needed
+
+    return unicodedata.normalize("NFC", text)
+
+
 def _text_or_empty(value: object) -> str:
     return value if isinstance(value, str) else ""
 
@@ -125,11 +158,17 @@ def _checked_text(text: str, what: str, max_bytes: int) -> str:
     if not isinstance(text, str):
         raise ConfigError(f"a {what} must be text, not {type(text).__name__}")
     try:
+        text = normal_text(text)
         size = len(text.encode())
     except UnicodeEncodeError:
         raise ConfigError(f"the {what} {abbreviate(text)} is not valid UTF-8") from None
     if size > max_bytes:
         raise ConfigError(f"a {what} must be at most {max_bytes} bytes of UTF-8, not {size}")
-    if any(char < " " or "\x7f" <= char <= "\x9f" for char in text):
+    if _CONTROL.search(text):
         raise ConfigError(f"the {what} {abbreviate(text)} must not contain control characters")
+    if not text.isascii() and (unseen := _UNSEEN.search(text)):
+        raise ConfigError(
+            f"the {what} {abbreviate(text)} must not contain U+{ord(unseen[0]):04X}, which nobody can see: "
+            "leave it out"
+        )
     return text

@@ -78,7 +78,7 @@ async def open_node(
     """
     assert isinstance(config.cell, Cell)
     if label is not None:
-        check_label(label)
+        label = check_label(label)
     async with run_service(config, create=create, join=join) as service:
         settings = client_settings(config.cell, environ={})
         environment = environment_of(member.address for member in config.cell.members)

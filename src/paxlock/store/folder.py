@@ -100,7 +100,11 @@ class Store:
             if create_folder:
                 _make_folder(path)
             folder_handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if create_folder:
+                raise StoreError(
+                    f"the data folder {path} cannot be made: {error.strerror}; choose another"
+                ) from None
             raise StoreError(
                 f"the data folder {path} does not exist: start with --create for a new cell, "
                 "or with --join for a node that lost its disk"
