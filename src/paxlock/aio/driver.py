@@ -95,6 +95,10 @@ class LoopDriver(Turn):
                     return
         self._finish_soon()
 
+    def look(self) -> None:
+        """Begin a turn soon: time may have passed unseen."""
+        self._loop.call_soon(self._guarded, self._begin)
+
     async def turned(self) -> None:
         """Wait for the end of the next turn."""
         if not self.over:

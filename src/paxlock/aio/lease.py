@@ -82,6 +82,12 @@ class HeldLease(AsyncHolding):
         lost = self.ended(by_scope=scope.cancelled)
         return await scope.leave(error), lost
 
+    def look(self) -> None:
+        """Time may have passed unseen: end the body at once where the lease is over."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._set_alarm()
+
     def _end(self) -> None:
         super()._end()
         if self._reason is None:

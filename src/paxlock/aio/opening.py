@@ -118,6 +118,9 @@ async def open_as(make: Callable[..., C], settings: ClientSettings, label: str |
         whereabouts = Whereabouts(cell, endpoint, found)
         async with _followed(whereabouts):
             who = default_label() if label is None else label
+            if stand_in is not None:
+                who = stand_in.label(who) if label is None else who
+                make = stand_in.kind(make)
             block = _Block()
             client = make(
                 cell,

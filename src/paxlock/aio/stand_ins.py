@@ -5,13 +5,15 @@ loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from paxlock.aio.udp import LoopTransport
 from paxlock.host.clock import Clock
 
 __all__ = ["StandIn", "stand_in_for"]
+
+T = TypeVar("T")
 
 
 class StandIn(Protocol):
@@ -23,15 +25,15 @@ class StandIn(Protocol):
     def bind(self) -> LoopTransport:
         """A client's end of the network."""
 
+    def label(self, label: str) -> str:
+        """Who a client is that did not say so, and would be ``label`` elsewhere."""
 
-class LoopWithStandIns(Protocol):
-    """A loop that knows virtual cells."""
-
-    def paxlock_stand_in(self, addresses: Iterable[str]) -> StandIn | None:
-        """The virtual cell that has nodes at these addresses."""
+    def kind(self, kind: type[T]) -> type[T]:
+        """What is made where a ``kind`` of client is opened: a subclass."""
 
 
 def stand_in_for(addresses: Iterable[str]) -> StandIn | None:
     """The virtual cell of the running loop that has nodes at these addresses; None in production."""
+    find: Callable[[Iterable[str]], StandIn | None] | None
     find = getattr(asyncio.get_running_loop(), "paxlock_stand_in", None)
     return find(addresses) if find is not None else None

@@ -17,13 +17,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from string import ascii_lowercase
-from typing import TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
 
 import attrs
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from paxlock.client.client import Client
+from paxlock.client.face import Face
+from paxlock.client.holding import Holding
 from paxlock.client.lease import HeldLease
 from paxlock.client.opening import open_client
 from paxlock.config.cell import Cell
@@ -33,7 +35,13 @@ from paxlock.errors import LossReason, PaxlockError
 from paxlock.node.embedded import Node
 from paxlock.runtime.background import attended
 from paxlock.runtime.environment import substitute
-from paxlock.testing.virtual_environment import Program, VirtualClient, VirtualEnvironment, VirtualTransport
+from paxlock.testing.virtual_environment import (
+    Program,
+    VirtualEnvironment,
+    VirtualProcess,
+    VirtualTransport,
+    program_here,
+)
 from paxlock.testing.virtual_network import (
     Cut,
     Latency,
@@ -80,10 +88,10 @@ class Holder:
     name: str
     term: int
     label: str
-    held: HeldLease
+    held: Holding
 
 
-Who: TypeAlias = Client | Program | Holder | HeldLease | str
+Who: TypeAlias = Face[Any] | Program | Holder | Holding | str
 
 
 @attrs.define(eq=False)
@@ -184,7 +192,7 @@ class VirtualCell:
                 return grant.holder
         return None
 
-    async def wait_holder(self, name: str, *, after: Holder | HeldLease | int = 0) -> Holder:
+    async def wait_holder(self, name: str, *, after: Holder | Holding | int = 0) -> Holder:
         """Wait until somebody holds the name, with a term above ``after`` if it is given."""
         term = after if isinstance(after, int) else after.term
         while True:
@@ -198,7 +206,7 @@ class VirtualCell:
         """The fencing tokens granted for the name so far, in order."""
         return [grant.holder.term for grant in self._grants if grant.holder.name == name]
 
-    async def lose(self, lease: HeldLease | Holder | str, reason: LossReason = LossReason.EXPIRED) -> None:
+    async def lose(self, lease: Holding | Holder | str, reason: LossReason = LossReason.EXPIRED) -> None:
         """Let a lease, or the one of this name, be lost at this moment: its holder is told, its block is
         cancelled, the name is free. Returns when all that follows at once has happened.
         """
@@ -353,15 +361,21 @@ class VirtualCell:
         if line in self._lines:
             self._lines.remove(line)
 
-    def granted(self, line: VirtualTransport, held: HeldLease, label: str) -> None:
+    def granted(self, line: VirtualTransport, held: Holding, label: str) -> None:
         """A client holds a lease from now on."""
         self._grants.append(_Grant(line, Holder(held.name, held.term, label, held)))
         self._granted.set()
         self._granted = trio.Event()
 
+    @staticmethod
+    def label_here(label: str) -> str:
+        """Who opens a client here without a label: the program, or ``label``."""
+        program = program_here.get()
+        return label if program is None else program.label
+
     # Within
 
-    def _client_of(self, held: HeldLease) -> VirtualClient:
+    def _client_of(self, held: Holding) -> VirtualProcess:
         for grant in self._grants:
             if grant.holder.held is held and grant.line.client is not None:
                 return grant.line.client
@@ -399,9 +413,9 @@ class VirtualCell:
                 return line.node_id or (who.label if who is not None else "")
         return ""
 
-    def _process_of(self, who: Who) -> Client | Program | str:
+    def _process_of(self, who: Who) -> Face[Any] | Program | str:
         held = who.held if isinstance(who, Holder) else who
-        return self._client_of(held) if isinstance(held, HeldLease) else held
+        return self._client_of(held) if isinstance(held, Holding) else held
 
     def _known(self) -> list[str]:
         clients = [line.client.label for line in self._lines if line.client is not None]
@@ -469,13 +483,23 @@ async def open_virtual_cell(
             yield found
 
 
-def run_virtual(async_fn: Callable[..., Awaitable[T]], *args: object, **settings: Unpack[CellSettings]) -> T:
-    """Run ``async_fn(cell, *args)`` under trio, in virtual time, with a virtual cell: for tests that are no
-    async functions. Gives its value. The settings are those of ``open_virtual_cell``.
+def run_virtual(
+    async_fn: Callable[..., Awaitable[T]],
+    *args: object,
+    loop: Literal["trio", "asyncio"] = "trio",
+    **settings: Unpack[CellSettings],
+) -> T:
+    """Run ``async_fn(cell, *args)`` in virtual time, with a virtual cell: for tests that are no async
+    functions. Gives its value. ``loop`` is what the function runs under: trio, or an asyncio loop in virtual
+    time, for programs that use ``paxlock.aio``. The settings are those of ``open_virtual_cell``.
     """
 
     async def main() -> T:
         async with open_virtual_cell(**settings) as cell:
+            if loop == "asyncio":
+                from paxlock.testing.virtual_asyncio import run_in_asyncio
+
+                return await run_in_asyncio(cell, async_fn, *args)
             return await async_fn(cell, *args)
 
     return trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import trio
 
 from paxlock.client.client import Client
+from paxlock.client.face import Face
+from paxlock.client.holding import Holding
 from paxlock.client.lease import HeldLease
 from paxlock.config.cell import NodeConfig
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
@@ -35,6 +37,7 @@ __all__ = [
     "VirtualDisk",
     "VirtualEnvironment",
     "VirtualNode",
+    "VirtualProcess",
     "VirtualTransport",
 ]
 
@@ -67,7 +70,7 @@ class VirtualTransport:
 
     def __init__(self, cell: VirtualCell, inner: MemoryTransport, node_id: str | None) -> None:
         self.node_id = node_id
-        self.client: VirtualClient | None = None
+        self.client: VirtualProcess | None = None
         self.program = program_here.get()
         self.dead = False
         self._cell = cell
@@ -97,7 +100,7 @@ class VirtualTransport:
         self.stop()
         self.dead = True
 
-    def granted(self, held: HeldLease, label: str) -> None:
+    def granted(self, held: Holding, label: str) -> None:
         """For the client: it holds a lease from now on."""
         self._cell.granted(self, held, label)
 
@@ -134,11 +137,10 @@ class VirtualTransport:
         return self._inner.statistics()
 
 
-class VirtualClient(Client):
-    """A client that tells its cell of every grant, and that can be stopped and robbed."""
+class VirtualProcess(Face[Any]):
+    """A client that tells its cell of every grant, and that can be stopped and robbed; of every face."""
 
     _clock: VirtualClock
-    _transport: VirtualTransport
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -147,7 +149,7 @@ class VirtualClient(Client):
     @property
     def line(self) -> VirtualTransport:
         """Its end of the network."""
-        return self._transport
+        raise NotImplementedError
 
     @property
     def label(self) -> str:
@@ -163,9 +165,7 @@ class VirtualClient(Client):
         self._own_clock().stop()
         self.line.stop(hold_driver=True)
         self._desk.stand_still()  # what runs of the program shall go on
-        for held in self._leases():
-            if held._scope is not None:  # noqa: SLF001 - no other caller needs to hold a deadline back
-                held._scope.deadline = math.inf  # noqa: SLF001
+        self._hold_back()
 
     def go(self) -> None:
         """Take back ``stop``: what has run out meanwhile is over at once."""
@@ -174,33 +174,33 @@ class VirtualClient(Client):
         self._own_clock().go()
         self._desk.go_on()
         self.line.go()
-        for held in self._leases():
-            if held._scope is not None:  # noqa: SLF001 - as above
-                held._scope.deadline = held.deadline  # noqa: SLF001 - both clocks are the run's
+        self._let_go()
 
-    def lose(self, held: HeldLease, reason: LossReason) -> None:
+    def lose(self, held: Holding, reason: LossReason) -> None:
         """End a lease as if it were lost to the program at this moment."""
         for ticket, mine in list(self._desk.held.items()):
             if mine is held:
                 self._desk.lose(ticket, reason)
 
-    def _leases(self) -> Iterator[HeldLease]:
-        return (held for held in self._desk.held.values() if isinstance(held, HeldLease))
-
-    async def leave(self) -> None:
-        self.go()
-        await super().leave()
-
     def close(self, why: str = "this client was closed") -> None:
         self.go()
         super().close(why)
+
+    def _hold_back(self) -> None:
+        """No block is cancelled from now on."""
+
+    def _let_go(self) -> None:
+        """Blocks are cancelled again when it is time."""
+
+    def _leases(self) -> Iterator[Holding]:
+        return (held for held in self._desk.held.values() if isinstance(held, Holding))
 
     def _own_clock(self) -> VirtualClock:
         if not isinstance(self._clock, VirtualClock):
             raise ValueError(f"{self.label!r} was opened with a clock of its own: it cannot be stopped")
         return self._clock
 
-    def _granted(self, ticket: int, held: HeldLease) -> None:
+    def _granted(self, ticket: int, held: Holding) -> None:
         campaign = self._session.campaign_of(ticket)
         self.line.granted(held, self.label if campaign is None else campaign.label)
 
@@ -208,6 +208,31 @@ class VirtualClient(Client):
         # A virtual machine is never suspended unseen: looking ten times a second would be slow.
         if not isinstance(self._clock, VirtualClock):
             super()._settle_sleep(holding)
+
+
+class VirtualClient(VirtualProcess, Client):
+    """The client of a trio program in a virtual cell."""
+
+    _transport: VirtualTransport
+
+    @property
+    def line(self) -> VirtualTransport:
+        """Its end of the network."""
+        return self._transport
+
+    async def leave(self) -> None:
+        self.go()
+        await super().leave()
+
+    def _hold_back(self) -> None:
+        for held in self._leases():
+            if isinstance(held, HeldLease) and held._scope is not None:  # noqa: SLF001 - no other caller
+                held._scope.deadline = math.inf  # noqa: SLF001 - needs to hold a deadline back
+
+    def _let_go(self) -> None:
+        for held in self._leases():
+            if isinstance(held, HeldLease) and held._scope is not None:  # noqa: SLF001 - as above
+                held._scope.deadline = held.deadline  # noqa: SLF001 - both clocks are the run's
 
 
 class VirtualNode(VirtualClient, Node):

@@ -76,6 +76,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._nursery.start_soon(guarded)
         return scope
 
+    async def in_trio(self, async_fn: Callable[[], Awaitable[T]]) -> T:
+        """Call this in a trio task, and wait for what it gives: for tasks of the loop."""
+        future: asyncio.Future[T] = self.create_future()
+
+        async def call() -> None:
+            try:
+                found = await async_fn()
+            except Exception as error:  # noqa: BLE001 - it comes out where the future is awaited
+                if not future.done():
+                    future.set_exception(error)
+            else:
+                if not future.done():
+                    future.set_result(found)
+
+        scope = self.start_soon(call)
+        try:
+            return await future
+        finally:
+            scope.cancel()
+
     async def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run ``main()`` as a task of the loop; a cancellation by trio is one for the task."""
 
@@ -119,11 +139,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _step(self) -> None:
         self._thread_id = threading.get_ident()
         library, sniffio.thread_local.name = sniffio.thread_local.name, "asyncio"
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(self)  # noqa: SLF001 - what loops of every kind do
         try:
             self._run_once()  # type: ignore[attr-defined]  # of BaseEventLoop
         finally:
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(None)  # noqa: SLF001 - as above
             sniffio.thread_local.name = library
             self._thread_id = None  # type: ignore[assignment]  # of the stub
 
