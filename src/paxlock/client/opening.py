@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,8 +13,8 @@ from typing import TypeVar
 import trio
 
 from paxlock.client.client import Client
-from paxlock.config.cell import Cell, ClientSettings, check_label, client_settings
-from paxlock.core.messages import Welcome
+from paxlock.client.discovery import SEED_RETRY_S, cell_told, settings_of
+from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.host.clock import Clock
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
 from paxlock.limits import SESSION_BYTES
@@ -29,8 +28,6 @@ __all__ = ["open_as", "open_client"]
 
 C = TypeVar("C", bound=Client)
 
-SEED_RETRY_S = 0.25
-
 
 async def _discover(
     settings: ClientSettings, endpoint: Endpoint, transport: Transport, seeds: Sequence[Address]
@@ -43,28 +40,9 @@ async def _discover(
         with trio.move_on_after(SEED_RETRY_S):
             while True:
                 await transport.wait_readable()
-                found = transport.receive_nowait()
-                received = endpoint.receive_untrusted(*found) if found is not None else None
-                for message in received.messages if received is not None else ():
-                    if isinstance(message, Welcome) and received is not None:
-                        return Cell(
-                            cell_id=received.cell_id,
-                            epoch=received.epoch,
-                            members=message.members,
-                            max_ttl=message.max_ttl_ms / 1000.0,
-                            drift=message.drift_ppm / 1e6,
-                            grace=message.grace_ms / 1000.0,
-                            keys=settings.keys,
-                            unsealed=not settings.keys,
-                        )
-
-
-def _settings(cell: Cell | ClientSettings | str | Path | Sequence[str], key: bytes | None) -> ClientSettings:
-    if isinstance(cell, ClientSettings):
-        return cell
-    if isinstance(cell, Cell | str | os.PathLike):
-        return client_settings(cell=cell, environ={})
-    return ClientSettings(None, tuple(cell), key)
+                cell = cell_told(settings, endpoint, transport.receive_nowait())
+                if cell is not None:
+                    return cell
 
 
 @asynccontextmanager
@@ -157,4 +135,4 @@ def open_client(
     """
     if label is not None:
         check_label(label)
-    return _open_client(_settings(cell, key), label, transport, clock)
+    return _open_client(settings_of(cell, key), label, transport, clock)

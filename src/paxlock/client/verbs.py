@@ -1,7 +1,7 @@
 """The verbs of an asynchronous client, written once for every event loop.
 
-They need of a face only a PendingReply that one task waits for (face.py). client.py is the face of trio programs,
-aio/client.py that of asyncio. Times are seconds.
+They need of a face only a PendingReply that one task waits for (face.py). client.py is the face of trio
+programs, aio/client.py that of asyncio. Times are seconds.
 """
 
 from __future__ import annotations
