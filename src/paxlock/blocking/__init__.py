@@ -8,5 +8,6 @@ with paxlock.blocking.open_client("cell.toml") as client:
 from paxlock.blocking.changes import Changes
 from paxlock.blocking.client import Client, open_client
 from paxlock.blocking.lease import HeldLease, LeaseBlock
+from paxlock.blocking.node import Node, open_node
 
-__all__ = ["Changes", "Client", "HeldLease", "LeaseBlock", "open_client"]
+__all__ = ["Changes", "Client", "HeldLease", "LeaseBlock", "Node", "open_client", "open_node"]

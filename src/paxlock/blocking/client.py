@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Concatenate, Self, TypeVar
 
 from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
@@ -32,7 +32,6 @@ from paxlock.forks import INHERITED, dies_in_child, same_process
 
 __all__ = ["Client", "open_client"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -281,15 +280,18 @@ class Client:
     ) -> HeldLease:
         session = self._session()
         until = None if wait is None else session.now() + wait
+        left = wait
         while True:
-            left = wait if until is None or not wait else max(0.0, until - session.now())
             held = session.acquire(name, ttl=ttl, wait=left, label=label, data=data, working=working)
             if held.valid:
                 return held
             # Granted, but this thread came to run only after it had lapsed.
             held.release()
-            if until is not None and session.now() >= until:
-                raise NotAcquired(name, Reason.NO_QUORUM, detail="the lease ran out before it could be used")
+            if until is not None:
+                left = max(0.0, until - session.now())
+                if not left:
+                    detail = "the lease ran out before it could be used"
+                    raise NotAcquired(name, Reason.NO_QUORUM, detail=detail)
 
     def _check(self) -> None:
         """Raise the closed error where nothing can be asked any more."""
