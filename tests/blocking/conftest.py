@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cells_of_threads import Script, scripts, thread_cell
 
 from paxlock import Cell
 from paxlock.blocking import Client, open_client
+from tests.blocking.cells import Script, scripts, thread_cell
 
 
 @pytest.fixture(scope="module")

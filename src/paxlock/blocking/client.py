@@ -322,8 +322,7 @@ class Client:
 
 def _collected(running: Running) -> None:
     """A client was collected that nobody had closed."""
-    running.abandon()
-    if not running.desk.inherited:
+    if running.abandon():
         warnings.warn(
             "a paxlock client was not closed: its leases are lost; use it in a with block, or close it",
             ResourceWarning,

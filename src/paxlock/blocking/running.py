@@ -185,9 +185,13 @@ class Running(Face[HeldLease]):
         if not self.engine.within():
             self.engine.over.wait(CLOSE_WAIT_S)
 
-    def abandon(self) -> None:
-        """The client was collected by the garbage collector, in any thread and at any moment."""
+    def abandon(self) -> bool:
+        """The client was collected by the garbage collector, in any thread and at any moment. Gives whether
+        the session was still going on.
+        """
+        going_on = not self._leaving and not self.engine.over.is_set() and not self.inherited
         self.engine.hand_over(self._let_go)
+        return going_on
 
     def end_at_exit(self) -> None:
         """The interpreter ends."""

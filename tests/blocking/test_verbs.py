@@ -9,7 +9,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from cells_of_threads import Worker, until
 
 from paxlock import (
     BusyError,
@@ -26,6 +25,7 @@ from paxlock import (
     State,
 )
 from paxlock.blocking import Client, HeldLease, open_client
+from tests.blocking.cells import Worker, until
 
 
 def test_a_block_holds_and_releases(client: Client, other: Client) -> None:
