@@ -123,7 +123,7 @@ def test_a_slow_consumer_sees_the_last_state(client: Client, other: Client) -> N
             client.acquire("slow/a").release()
         client.acquire("slow/b")
         until(lambda: other.poll("slow/b").state is State.LED, "b is led")
-        seen = {}
+        seen: dict[str, Change] = {}
         while not ("slow/b" in seen and seen["slow/a"].state is State.FREE and seen["slow/a"].term >= 5):
             change = changes.receive(30.0)
             seen[change.name] = change

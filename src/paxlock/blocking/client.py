@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, Self, TypeVar
+from typing import Self, TypeVar
 
 from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
@@ -168,7 +168,7 @@ class Client:
     def lead(
         self,
         name: str,
-        fn: Callable[Concatenate[HeldLease, ...], T],
+        fn: Callable[..., T],
         *args: object,
         ttl: float = 10.0,
         label: str | None = None,
