@@ -170,6 +170,13 @@ def test_trio_is_imported_by_shells_only() -> None:
     assert importers <= WITH_TRIO
 
 
+def test_the_blocking_face_loads_no_event_loop() -> None:
+    loops = {"trio", "asyncio", "anyio"}
+    found = [one for one in every_import() if package(one.importer) in ("blocking", "host")]
+    assert {one.importer for one in found} >= {"blocking.engine", "host.turn"}
+    assert [str(one) for one in found if one.module.partition(".")[0] in loops] == []
+
+
 def test_only_the_codec_knows_cbor() -> None:
     assert {one.importer for one in every_import() if one.module == "cbor2"} == {"wire.codec"}
 

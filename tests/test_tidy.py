@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import paxlock
+import paxlock.blocking
 import paxlock.simulator
 import paxlock.testing
 
@@ -28,6 +29,9 @@ USED_FROM_OUTSIDE = {
     "paxlock.testing.pytest_plugin.pytest_configure": "pytest",
     "paxlock.testing.pytest_plugin.pytest_itemcollected": "pytest",
 }
+
+# The names that each face of the package (client, aio, blocking) may have for a class of its own.
+FACES = {"Changes", "Client", "HeldLease", "LeaseBlock", "Node", "Reply"}
 
 Sources = dict[str, ast.Module]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -194,7 +198,7 @@ def test_what_others_use_is_there_and_not_used_here() -> None:
 
 
 def test_no_class_name_is_there_twice() -> None:
-    assert class_names_twice(shipped()) == []
+    assert set(class_names_twice(shipped())) <= FACES
 
 
 def test_nothing_is_too_long() -> None:
@@ -209,7 +213,7 @@ def public() -> set[str]:
     """What programs, their tests, and those who simulate import."""
     return {
         f"{getattr(package, name).__module__}.{name}"
-        for package in (paxlock, paxlock.testing, paxlock.simulator)
+        for package in (paxlock, paxlock.blocking, paxlock.testing, paxlock.simulator)
         for name in package.__all__
         if hasattr(getattr(package, name), "__module__")
     }

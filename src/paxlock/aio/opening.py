@@ -16,7 +16,7 @@ from paxlock.aio.resolving import keep, resolve_all
 from paxlock.aio.scope import TaskScope
 from paxlock.aio.stand_ins import stand_in_for
 from paxlock.aio.udp import LoopTransport, TwoLoopSockets, UdpLoopSocket
-from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told_by, settings_of
+from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told, settings_of
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.host.clock import BootClock
 from paxlock.host.failures import add_context, as_ours
@@ -50,7 +50,7 @@ async def _discover(
                         await readable.wait()
                         readable.clear()
                         while (found := transport.receive_nowait()) is not None:
-                            cell = cell_told_by(*found, endpoint, settings)
+                            cell = cell_told(settings, endpoint, found)
                             if cell is not None:
                                 return cell
             except TimeoutError:

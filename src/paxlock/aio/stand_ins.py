@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 from paxlock.aio.udp import LoopTransport
 from paxlock.host.clock import Clock
 
 __all__ = ["StandIn", "stand_in_for"]
-
-T = TypeVar("T")
 
 
 class StandIn(Protocol):
@@ -28,8 +26,8 @@ class StandIn(Protocol):
     def label(self, label: str) -> str:
         """Who a client is that did not say so, and would be ``label`` elsewhere."""
 
-    def kind(self, kind: type[T]) -> type[T]:
-        """What is made where a ``kind`` of client is opened: a subclass."""
+    def kind(self, make: Any) -> Any:
+        """What makes the client in the place of ``make``."""
 
 
 def stand_in_for(addresses: Iterable[str]) -> StandIn | None:

@@ -14,7 +14,7 @@ from paxlock.core.messages import Welcome
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
 
-__all__ = ["SEED_RETRY_S", "CellSource", "cell_told_by", "settings_of"]
+__all__ = ["SEED_RETRY_S", "CellSource", "cell_told", "settings_of"]
 
 CellSource: TypeAlias = Cell | ClientSettings | str | Path | Sequence[str]
 
@@ -30,11 +30,11 @@ def settings_of(cell: CellSource, key: bytes | None) -> ClientSettings:
     return ClientSettings(None, tuple(cell), key)
 
 
-def cell_told_by(
-    datagram: bytes, address: Address, endpoint: Endpoint, settings: ClientSettings
+def cell_told(
+    settings: ClientSettings, endpoint: Endpoint, found: tuple[bytes, Address] | None
 ) -> Cell | None:
-    """The cell that a datagram from a seed tells, if it does."""
-    received = endpoint.receive_untrusted(datagram, address)
+    """The cell that a datagram from a seed tells, if there is one that does."""
+    received = endpoint.receive_untrusted(*found) if found is not None else None
     for message in received.messages if received is not None else ():
         if isinstance(message, Welcome) and received is not None:
             return Cell(

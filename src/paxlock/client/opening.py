@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from paxlock.client.client import Client
-from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told_by, settings_of
+from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told, settings_of
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.host.clock import Clock
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
@@ -39,8 +39,7 @@ async def _discover(
         with trio.move_on_after(SEED_RETRY_S):
             while True:
                 await transport.wait_readable()
-                found = transport.receive_nowait()
-                cell = cell_told_by(*found, endpoint, settings) if found is not None else None
+                cell = cell_told(settings, endpoint, transport.receive_nowait())
                 if cell is not None:
                     return cell
 

@@ -83,12 +83,14 @@ class TimeLimitReached(PaxlockError):
 
 @attrs.frozen
 class Holder:
-    """Somebody who holds a name: the label, the fencing token ``term``, and the lease itself."""
+    """Somebody who holds a name: the label, the fencing token ``term``, and the lease itself: the HeldLease
+    of trio or asyncio, as its program has it.
+    """
 
     name: str
     term: int
     label: str
-    held: Holding
+    held: Any
 
 
 Who: TypeAlias = Face[Any] | Program | Holder | Holding | str

@@ -1,0 +1,83 @@
+"""An exception for a thread that works under a lease that is lost (``interrupt=True``).
+
+Python raises it in that thread at the next step of its Python code: not while it waits in C code, such as
+``time.sleep`` or a socket. It is a LeaseLost, so that nothing else comes out even where it is raised in the
+last step of the block. It is sent at most once, never after the block has ended, and one that was sent but
+not raised yet is taken back then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import Counter
+
+from paxlock.errors import LeaseLost, LossReason
+
+__all__ = ["Interrupt", "interruptible"]
+
+_armed: Counter[int] = Counter()
+
+
+def interruptible(thread: int) -> bool:
+    """Whether an exception may be sent to this thread at any moment."""
+    return _armed[thread] > 0
+
+
+class Interrupt:
+    """The exception that is sent to the thread that made this, if the lease is lost within the block."""
+
+    def __init__(self, name: str, term: int) -> None:
+        self._lease = name, term
+        self._thread = threading.get_ident()
+        self._mutex = threading.Lock()
+        self._over = False
+        self.kind: type[LeaseLost] | None = None  #: the class of what was sent
+        _armed[self._thread] += 1
+
+    def send(self, reason: LossReason) -> None:
+        """The lease is lost: called by another thread, at most once matters."""
+        with self._mutex:
+            if not self._over and self.kind is None:
+                self.kind = _kind_of(*self._lease, reason)
+                _send(self._thread, self.kind)
+
+    def disarm(self) -> None:
+        """The block ends, in its own thread: nothing is raised after this."""
+        done = False
+        while not done:
+            try:
+                self._take_back()
+                done = True
+            except LeaseLost as error:
+                if self.kind is None or not isinstance(error, self.kind):
+                    raise
+
+    def _take_back(self) -> None:
+        with self._mutex:
+            if not self._over:
+                self._over = True
+                _armed[self._thread] -= 1
+        if self.kind is not None:
+            _send(self._thread, None)
+
+
+def _kind_of(name: str, term: int, reason: LossReason) -> type[LeaseLost]:
+    """Python sends a class and makes the exception of it, without arguments, in the other thread."""
+
+    class Interruption(LeaseLost):
+        """The lease was lost while this thread worked under it."""
+
+        def __init__(self) -> None:
+            super().__init__(name, term, reason)
+
+        def __reduce__(self) -> tuple[type[LeaseLost], tuple[str, int, LossReason]]:
+            return LeaseLost, (name, term, reason)
+
+    return Interruption
+
+
+def _send(thread: int, kind: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread), ctypes.py_object(kind) if kind is not None else None
+    )

@@ -1,0 +1,126 @@
+"""A node embedded in a program without an event loop, which is then a client of its cell too.
+
+    with paxlock.blocking.open_node(config) as node:
+        with node.campaign("primary", data=b"10.0.0.7:8080") as held:
+            run_primary(fencing_token=held.term)
+
+The node runs in a thread of its own, under trio; that is loaded only here.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Mapping
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from paxlock.blocking.client import Client
+from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
+from paxlock.core.messages import NodeMode
+from paxlock.errors import PaxlockError
+from paxlock.forks import Life
+
+if TYPE_CHECKING:
+    from paxlock.node.in_thread import NodeThread
+
+__all__ = ["Node", "open_node"]
+
+_log = logging.getLogger("paxlock")
+
+EXIT_OF_SIGTERM = 128 + signal.SIGTERM
+
+
+class Node(Client):
+    """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ...
+    Made by ``open_node``.
+    """
+
+    def __init__(self, thread: NodeThread, cell: Cell, label: str | None, *, handles_sigterm: bool) -> None:
+        super().__init__(client_settings(cell, environ={}), label)
+        self._thread = thread
+        self._entered = True  # a node is that of this process only
+        self._life = Life()
+        self._handles_sigterm = handles_sigterm
+
+    def close(self) -> None:
+        """Release what is held, then stop the node cleanly. Harmless when repeated."""
+        try:
+            super().close()
+        finally:
+            self._thread.stop()
+            if self._handles_sigterm and not self._life.over:
+                self._handles_sigterm = False
+                _leave_sigterm()
+
+    @property
+    def node_id(self) -> str:
+        """Which node of the cell this is."""
+        return self._thread.config.node_id
+
+    @property
+    def mode(self) -> NodeMode:
+        """STARTING, RECOVERING (sitting out) or SERVING."""
+        return self._thread.mode
+
+    def wait_serving(self, timeout: float | None = None) -> bool:
+        """Wait until this node serves; False after ``timeout`` seconds. Raises what has ended it."""
+        return self._thread.wait_serving(timeout)
+
+    def node_statistics(self) -> Mapping[str, int]:
+        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+        return self._thread.statistics()
+
+
+def open_node(
+    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+) -> Node:
+    """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
+
+    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards. The
+    socket is bound when this returns. Leaving the ``with`` block, ``close`` or the end of the interpreter
+    releases what is held and stops the node cleanly. A node that was killed sits out ``max_ttl`` at its next
+    start (protocol.md section 7). So where this is called in the main thread, and the program has left
+    SIGTERM alone, that signal raises SystemExit(143) until the node is closed.
+
+    Raises ConfigError and StoreError, with a sentence that says what to do. What ends the node later on is
+    logged, and raised by ``mode``, ``wait_serving`` and ``node_statistics``; locks go on by the other nodes.
+    """
+    from paxlock.node.in_thread import NodeThread
+
+    assert isinstance(config.cell, Cell)
+    if label is not None:
+        check_label(label)
+    handles_sigterm = _handle_sigterm()
+    try:
+        thread = NodeThread(config, create=create, join=join, failed=_log_failure)
+        thread.start()
+    except BaseException:
+        if handles_sigterm:
+            _leave_sigterm()
+        raise
+    return Node(thread, config.cell, label, handles_sigterm=handles_sigterm)
+
+
+def _log_failure(error: PaxlockError) -> None:
+    _log.error("a node has ended: %s", error, exc_info=error)
+
+
+def _handle_sigterm() -> bool:
+    """Have SIGTERM end the program by an exception, where it would kill it; False where it is handled."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return False
+    signal.signal(signal.SIGTERM, _exit)
+    return True
+
+
+def _leave_sigterm() -> None:
+    if signal.getsignal(signal.SIGTERM) is _exit and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_OF_SIGTERM)
