@@ -27,6 +27,7 @@ from paxlock.errors import (
     NotAcquired,
     PaxlockError,
     Reason,
+    StaleToken,
     StoreError,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "NotAcquired",
     "PaxlockError",
     "Reason",
+    "StaleToken",
     "Standing",
     "State",
     "Statistics",

@@ -106,7 +106,12 @@ class Runner:
             child = await SupervisedChild.start(
                 order.argv,
                 env=dict(order.environment)
-                | {"PAXLOCK_NAME": order.name, "PAXLOCK_TERM": str(held.term), "PAXLOCK_HANDLE": held.handle},
+                | {
+                    "PAXLOCK_NAME": order.name,
+                    "PAXLOCK_TERM": str(held.term),
+                    "PAXLOCK_CELL_ID": held.cell,
+                    "PAXLOCK_HANDLE": held.handle,
+                },
                 term_at=held.deadline - order.kill_after,
                 kill_at=held.deadline,
                 kill_after=order.kill_after,
@@ -194,9 +199,10 @@ def run_command(
 ) -> int:
     """Run a command while holding a lease.
 
-    The command gets PAXLOCK_NAME, PAXLOCK_TERM (the fencing token) and PAXLOCK_HANDLE. If the lease cannot be
-    renewed in time it gets TERM and then KILL, before anybody else can hold the name, even if this process
-    is itself killed, stopped or cut off; the exit code is 79 then, else the command's own.
+    The command gets PAXLOCK_NAME, PAXLOCK_TERM (the fencing token), PAXLOCK_CELL_ID and PAXLOCK_HANDLE. If
+    the lease cannot be renewed in time it gets TERM and then KILL, before anybody else can hold the name,
+    even if this process is itself killed, stopped or cut off; the exit code is 79 then, else the command's
+    own.
     """
     order = Order(
         settings=options.settings(),
