@@ -113,7 +113,7 @@ class SendToken:
 
 
 def raise_if_stale(response: Any) -> None:
-    """Raise StaleToken where a response of httpx or requests is the 412 of a stale token, and nothing else."""
+    """Raise StaleToken where a response of httpx or requests is the 412 of a stale token."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if response.status_code != 412 or kind != "application/problem+json":
         return

@@ -56,7 +56,7 @@ def admit(connection: Any, token: Token) -> None:
 
 @contextmanager
 def begin(connection: Any, held: Token) -> Iterator[Any]:
-    """A transaction that begins with its guard, as a cursor: committed at the end, rolled back on an error."""
+    """A transaction with its guard, as a cursor: committed at the end, rolled back on an error."""
     with _transaction(connection) as cursor:
         _run(cursor, statements.guard(MYSQL, held))
         yield cursor

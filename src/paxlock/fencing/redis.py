@@ -66,7 +66,7 @@ class _Fence:
 
 
 class RedisGuard(_Fence):
-    """Writes to Redis that a later holder's writes have not come before. All raise StaleToken if they have."""
+    """Writes to Redis while the term is the highest there. All raise StaleToken where it is not."""
 
     def claim(self) -> None:
         """Make the term the highest, and write nothing else."""
