@@ -108,7 +108,8 @@ def with_mysql(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
 
     from paxlock.fencing import mysql
 
-    connection = pymysql.connect(unix_socket=where, user="root", database="test")
+    socket, database = where.split()
+    connection = pymysql.connect(unix_socket=socket, user="root", database=database)
     with mysql.begin(connection, held) as cursor:
         yield lambda value: cursor.execute(INSERT, (value,))
     connection.close()
