@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -42,7 +43,9 @@ def folder(owner: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def serving(command: Sequence[str], ready: str, owner: str | None) -> Iterator[None]:
+def serving(
+    command: Sequence[str], ready: str, owner: str | None = None, end: signal.Signals = signal.SIGKILL
+) -> Iterator[None]:
     """The server runs, from the line that says so until the end of the block."""
     process = subprocess.Popen(
         command,
@@ -73,7 +76,7 @@ def serving(command: Sequence[str], ready: str, owner: str | None) -> Iterator[N
         assert in_time and any(ready in line for line in said), "".join(said)
         yield
     finally:
-        process.terminate()
+        process.send_signal(end)  # nothing of what it keeps is wanted any more
         try:
             process.wait(START_TIME_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -113,7 +116,7 @@ def postgres_server() -> Iterator[Path]:
             owner,
         )
         command = [postgres, "-D", data, "-k", str(path), "-c", "listen_addresses=", "-c", "fsync=off"]
-        with serving(command, "ready to accept connections", owner):
+        with serving(command, "ready to accept connections", owner, signal.SIGQUIT):
             yield path
 
 
@@ -137,7 +140,7 @@ def mariadb_server() -> Iterator[Path]:
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-buffer-pool-size=16M",
         ]
-        with serving(command, "ready for connections", None):
+        with serving(command, "ready for connections"):
             yield path / "socket"
 
 
@@ -157,5 +160,5 @@ def redis_server() -> Iterator[Path]:
             "--dir",
             str(path),
         ]
-        with serving(command, "eady to accept connections", None):
+        with serving(command, "eady to accept connections"):
             yield path / "socket"

@@ -1,7 +1,8 @@
-"""What every guard keeps to. A test class for one storage inherits from `Rules` and has a fixture `storage`."""
+"""What every guard keeps to: the test class of a storage inherits from `Rules`, with a fixture `storage`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import pytest
@@ -26,10 +27,15 @@ class Storage(Protocol):
         """What was written last."""
 
 
+def each(*attempts: Callable[[], object]) -> tuple[Callable[[], object], ...]:
+    """The attempts, for a loop."""
+    return attempts
+
+
 def refused(storage: Storage, held: Held, highest: int) -> None:
     """Neither a write nor a claim of this token passes, and nothing changes."""
     before = storage.value()
-    for attempt in (lambda: storage.write(held, "stale"), lambda: storage.claim(held)):
+    for attempt in each(lambda: storage.write(held, "stale"), lambda: storage.claim(held)):
         with pytest.raises(StaleToken) as caught:
             attempt()
         assert (caught.value.name, caught.value.term, caught.value.highest) == (held.name, held.term, highest)
@@ -84,7 +90,7 @@ class Rules:
         storage.claim(Held(7))
         storage.write(Held(7), "kept")
         other = Held(term, cell=OTHER_CELL)
-        for attempt in (lambda: storage.claim(other), lambda: storage.write(other, "lost")):
+        for attempt in each(lambda: storage.claim(other), lambda: storage.write(other, "lost")):
             with pytest.raises(ConfigError) as caught:
                 attempt()
             assert all(part in str(caught.value) for part in (CELL, OTHER_CELL, "delete", "'primary'"))
@@ -113,7 +119,7 @@ class Rules:
 
     def test_a_holder_whose_lease_is_over_does_nothing(self, storage: Storage) -> None:
         storage.claim(Held(7))
-        for attempt in (
+        for attempt in each(
             lambda: storage.claim(Held(8, ttl=0.0)),
             lambda: storage.write(Held(7, ttl=0.0), "late"),
         ):

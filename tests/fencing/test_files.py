@@ -49,7 +49,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     with pytest.raises(StaleToken):
         storage.write(Held(7), "two")
     fence = storage.fence(Held(7)).name
-    assert sorted(os.listdir(tmp_path)) == sorted(["effect", fence, f"{fence}.lock"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["effect", fence, f"{fence}.lock"])
 
 
 def test_the_mode_of_the_target_stays(tmp_path: Path) -> None:

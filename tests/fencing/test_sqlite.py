@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,12 +70,11 @@ def other(path: Path) -> Iterator[sqlite3.Connection]:
 class TestRules(Rules):
     @pytest.fixture(params=["legacy", "rows", "autocommit", "transactional"])
     def storage(self, path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
-        if request.param in ("autocommit", "transactional") and sys.version_info < (3, 12):
-            connection = sqlite3.connect(path, timeout=0.05, isolation_level=None)
-        elif request.param in ("autocommit", "transactional"):
-            connection = sqlite3.connect(path, timeout=0.05, autocommit=request.param == "autocommit")
-        else:
-            connection = connect(path)
+        settings: dict[str, Any] = {}
+        if request.param in ("autocommit", "transactional"):
+            new = sys.version_info >= (3, 12)
+            settings = {"autocommit": request.param == "autocommit"} if new else {"isolation_level": None}
+        connection = sqlite3.connect(path, timeout=0.05, **settings)
         if request.param == "rows":
             connection.row_factory = sqlite3.Row
         with closing(connection):

@@ -14,9 +14,21 @@ anything like it.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from paxlock.errors import StaleToken
 from paxlock.fencing.token import FencingToken, Token, from_environment
+
+if TYPE_CHECKING:
+    from paxlock.fencing import django as django
+    from paxlock.fencing import files as files
+    from paxlock.fencing import http as http
+    from paxlock.fencing import mysql as mysql
+    from paxlock.fencing import postgres as postgres
+    from paxlock.fencing import redis as redis
+    from paxlock.fencing import s3 as s3
+    from paxlock.fencing import sqlalchemy as sqlalchemy
+    from paxlock.fencing import sqlite as sqlite
 
 __all__ = ["FencingToken", "StaleToken", "Token", "from_environment"]
 
