@@ -128,7 +128,8 @@ def mariadb_server() -> Iterator[Path]:
     user = "--user=root" if os.geteuid() == 0 else "--skip-name-resolve"
     with folder(None) as path:
         data = f"--datadir={path / 'data'}"
-        run([install, "--no-defaults", data, user, "--auth-root-authentication-method=normal"])
+        small = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M")
+        run([install, "--no-defaults", data, user, *small, "--auth-root-authentication-method=normal"])
         command = [
             mariadbd,
             "--no-defaults",
@@ -138,7 +139,7 @@ def mariadb_server() -> Iterator[Path]:
             "--skip-networking",
             f"--pid-file={path / 'pid'}",
             "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-buffer-pool-size=16M",
+            *small,
         ]
         with serving(command, "ready for connections"):
             yield path / "socket"

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FencingToken", "StaleToken", "Token", "from_environment"]
 
-_MODULES = {"django", "files", "http", "mysql", "postgres", "redis", "s3", "sqlalchemy", "sqlite"}
+#: The modules, each loaded when it is used.
+GUARDS = {"django", "files", "http", "mysql", "postgres", "redis", "s3", "sqlalchemy", "sqlite"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name not in GUARDS:
         raise AttributeError(f"module 'paxlock.fencing' has no attribute {name!r}")
     return import_module(f"paxlock.fencing.{name}")
