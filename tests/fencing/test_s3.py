@@ -118,6 +118,18 @@ def test_tasks_of_one_holder_lose_no_update(client: Any) -> None:
     assert plain.read() == ["one", "two"]
 
 
+def test_a_write_that_is_sent_twice_is_made_once(client: Any) -> None:
+    class Repeating(Meddling):
+        def put_object(self, **arguments: Any) -> Any:
+            self.client.put_object(**arguments)  # whose answer is lost
+            return self.client.put_object(**arguments)
+
+    guard = ManifestGuard(Repeating(client), BUCKET, KEY, Held(7))
+    assert guard.claim() is None
+    assert guard.update(lambda data: [*(data or []), "one"]) == ["one"]
+    assert guard.read() == ["one"]
+
+
 def test_it_gives_up_in_the_end(client: Any) -> None:
     plain = ManifestGuard(client, BUCKET, KEY, Held(7))
     plain.claim()
@@ -135,7 +147,15 @@ def test_folders_sort_by_term(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"7", b"{}", b'{"paxlock": {"name": "primary", "cell": "", "term": 7}}', b"\xff"]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"paxlock": {"name": "primary", "cell": "", "write": "", "term": 7}}',
+        b"\xff",
+    ],
 )
 def test_what_is_no_manifest_is_not_replaced(client: Any, body: bytes) -> None:
     client.put_object(Bucket=BUCKET, Key=KEY, Body=body)

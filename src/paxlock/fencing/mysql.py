@@ -7,7 +7,8 @@
 
 A holder that is frozen within a transaction keeps the lock of the row. MariaDB ends the transaction when
 the holder's lease would have ended, by ``idle_transaction_timeout``, in whole seconds rounded up. MySQL has
-no such limit: there the successor's claim waits for innodb_lock_wait_timeout, and fails.
+no such limit: there the successor's claim waits for innodb_lock_wait_timeout, and fails. Renewals do not
+move the limit: between two statements there has to be less time than the lease had left at the guard.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from paxlock.fencing.token import Token
 
 __all__ = ["admit", "begin", "claim", "create_table", "guard"]
 
+NO_LIMIT = "SET @paxlock_fence = 0 /*M!100300 , SESSION idle_transaction_timeout = DEFAULT */"
 SERVER_STATUS_IN_TRANS = 1  # of the client/server protocol; PyMySQL shows it, mysqlclient does not
 
 
@@ -57,11 +59,14 @@ def admit(connection: Any, token: Token) -> None:
 @contextmanager
 def begin(connection: Any, held: Token) -> Iterator[Any]:
     """A transaction with its guard, as a cursor: committed at the end, rolled back on an error."""
-    with _transaction(connection) as cursor:
-        _run(cursor, statements.guard(MYSQL, held))
-        yield cursor
-    with connection.cursor() as cursor:
-        cursor.execute("SET @paxlock_fence = 0 /*M!100300 , SESSION idle_transaction_timeout = DEFAULT */")
+    try:
+        with _transaction(connection) as cursor:
+            _run(cursor, statements.guard(MYSQL, held))
+            yield cursor
+    finally:
+        # Where the connection is gone, so is the limit; whether the transaction was committed is told above.
+        with suppress(Exception), connection.cursor() as cursor:
+            cursor.execute(NO_LIMIT)
 
 
 @contextmanager

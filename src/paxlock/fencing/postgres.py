@@ -9,7 +9,8 @@
 
 A holder that is frozen within a transaction keeps the lock of the row. The guard has the server end that
 transaction when the lease would have ended, by ``idle_in_transaction_session_timeout`` (and from version 17
-on ``transaction_timeout``), so that the successor's claim waits no longer than that.
+on ``transaction_timeout``), so that the successor's claim waits no longer than that. Renewals do not move
+these limits: the transaction has to be shorter than what the lease had left at the guard.
 
 Under REPEATABLE READ and above a guard may also fail with SQLSTATE 40001, "could not serialize access": a
 claim has come since the transaction's snapshot. Try again, as with every such failure: a stale holder is

@@ -13,8 +13,11 @@ writes, and count once the manifest names them. Objects that no manifest names a
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
+
+import attrs
 
 from paxlock.errors import ConfigError, PaxlockError
 from paxlock.fencing.token import Token, cell_of, check, judge, parse_term, unclaimed
@@ -63,49 +66,55 @@ class ManifestGuard:
 
     def read(self) -> Any:
         """The data, as of now, if the term is the highest."""
-        data, etag, known = self._read()
-        if etag is None or not known:
+        found = self._read()
+        if not found.is_ours:
             raise unclaimed(self._held, self._where)
-        return data
+        return found.data
 
     @property
     def _where(self) -> str:
         return f"s3://{self._bucket}/{self._key}"
 
     def _write(self, change: Callable[[Any], Any], *, first: bool) -> Any:
+        ours, data = "", None
         for _ in range(TRIES_MAX):
             check(self._held)
-            data, etag, known = self._read()
-            if not first and not known:
+            found = self._read()
+            if ours and found.write == ours:
+                return data  # it was written after all: the client has sent it twice, and the second failed
+            if not first and not found.is_ours:
                 raise unclaimed(self._held, self._where)
-            data = change(data)
-            if self._put(data, etag):
+            ours, data = secrets.token_hex(8), change(found.data)
+            if self._put(data, ours, found.etag):
                 return data
         raise ManifestContended(f"{self._where} was written by others at {TRIES_MAX} tries: try again")
 
-    def _read(self) -> tuple[Any, str | None, bool]:
-        """(data, ETag or None where there is none, whether the term is ours). Raises for a later one."""
+    def _read(self) -> _Manifest:
+        """What is there. Raises StaleToken where a later holder has claimed."""
         try:
             found = self._client.get_object(Bucket=self._bucket, Key=self._key)
         except self._client.exceptions.ClientError as error:
             if _status(error) == _NOT_FOUND and error.response["Error"]["Code"] == "NoSuchKey":
-                return None, None, False
+                return _Manifest()
             raise
         with found["Body"] as body:
             try:
                 manifest = json.loads(body.read())
                 # The term is a string: many readers of JSON take numbers for doubles, exact up to 2^53.
-                name, cell, term = (manifest["paxlock"][part] for part in ("name", "cell", "term"))
+                name, cell, term, write = (
+                    manifest["paxlock"][part] for part in ("name", "cell", "term", "write")
+                )
                 highest = parse_term(term)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise ConfigError(f"{self._where} is not a manifest of paxlock: give another key") from None
         if name != self._held.name:
             raise ConfigError(f"{self._where} is the manifest of {name!r}, not of {self._held.name!r}")
-        return manifest.get("data"), found["ETag"], judge(self._held, cell, highest, self._where)
+        is_ours = judge(self._held, cell, highest, self._where)
+        return _Manifest(manifest.get("data"), found["ETag"], write, is_ours)
 
-    def _put(self, data: Any, etag: str | None) -> bool:
-        """Write if the object is still the one that was read. False: it is not, or another write is under
-        way.
+    def _put(self, data: Any, write: str, etag: str | None) -> bool:
+        """Write if the object is still the one that was read. False: it is not, or another is being
+        written.
         """
         token = {"name": self._held.name, "cell": cell_of(self._held), "term": str(self._held.term)}
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
@@ -113,7 +122,7 @@ class ManifestGuard:
             self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._key,
-                Body=json.dumps({"paxlock": token, "data": data}).encode(),
+                Body=json.dumps({"paxlock": {**token, "write": write}, "data": data}).encode(),
                 ContentType="application/json",
                 **condition,
             )
@@ -123,6 +132,16 @@ class ManifestGuard:
                 return False
             raise
         return True
+
+
+@attrs.frozen
+class _Manifest:
+    """A manifest as it was read; the default is none at all. ``write`` is another for each write."""
+
+    data: Any = None
+    etag: str | None = None
+    write: str | None = None
+    is_ours: bool = False
 
 
 def _status(error: Any) -> int:

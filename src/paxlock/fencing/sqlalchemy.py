@@ -13,7 +13,7 @@ database is told in `paxlock.fencing.postgres`, `mysql` and `sqlite`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import sqlalchemy
@@ -105,18 +105,15 @@ def _guard(connection: sqlalchemy.Connection, held: Token) -> None:
 
 
 def _run(connection: sqlalchemy.Connection, steps: Steps) -> None:
-    # This runs once for each transaction, and asks the server nothing.
-    if connection.dialect.detect_autocommit_setting(_driver_connection(connection)):
-        raise ConfigError(
-            'the connection is in isolation level "AUTOCOMMIT": a guard holds only until its transaction ends'
-        )
+    # Asks the driver's connection, not the server. Not every dialect can tell.
+    with suppress(NotImplementedError):
+        if connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):
+            raise ConfigError(
+                'the isolation level is "AUTOCOMMIT": a guard holds only until its transaction ends'
+            )
 
     def execute(statement: str, parameters: Parameters) -> Row:
         result = connection.execute(sqlalchemy.text(statement), parameters)
         return statements.first_row(result.fetchall() if result.returns_rows else ())
 
     statements.run(steps, execute)
-
-
-def _driver_connection(connection: sqlalchemy.Connection) -> Any:
-    return connection.connection.dbapi_connection
