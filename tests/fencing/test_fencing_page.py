@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from paxlock.fencing import statements
+from tests.fencing.libraries import library
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fencing.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -52,7 +53,7 @@ def test_what_a_block_names_is_there(block: str) -> None:
         module, _, attribute = name.partition(".")
         if attribute:
             if module in LIBRARIES:
-                pytest.importorskip(LIBRARIES[module])
+                library(LIBRARIES[module])
             assert attribute in importlib.import_module(f"paxlock.fencing.{module}").__all__
 
 

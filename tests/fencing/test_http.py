@@ -27,6 +27,7 @@ from paxlock.fencing.http import (
     problem,
     raise_if_stale,
 )
+from tests.fencing.libraries import library
 from tests.fencing.tokens import Held
 
 TERMS = st.integers(1, 2**62 - 1)
@@ -161,10 +162,10 @@ def wsgi(database: sqlite3.Connection) -> RefusalsWSGI:
 
 
 def asgi(database: sqlite3.Connection) -> Any:
-    applications = pytest.importorskip("starlette.applications")
-    responses = pytest.importorskip("starlette.responses")
-    routing = pytest.importorskip("starlette.routing")
-    middleware = pytest.importorskip("starlette.middleware")
+    applications = library("starlette.applications")
+    responses = library("starlette.responses")
+    routing = library("starlette.routing")
+    middleware = library("starlette.middleware")
 
     async def write(request: Any) -> Any:
         effect(database, request.headers.get(FIELD), request.path_params["value"])
@@ -177,7 +178,7 @@ def asgi(database: sqlite3.Connection) -> Any:
 
 
 def test_wsgi(database: sqlite3.Connection) -> None:
-    httpx = pytest.importorskip("httpx")
+    httpx = library("httpx")
     transport = httpx.WSGITransport(app=wsgi(database))
 
     def put(value: str, auth: SendToken | None) -> Any:
@@ -200,7 +201,7 @@ def test_wsgi(database: sqlite3.Connection) -> None:
 
 
 def test_asgi(database: sqlite3.Connection) -> None:
-    httpx = pytest.importorskip("httpx")
+    httpx = library("httpx")
     app = asgi(database)
 
     async def put(value: str, held: Held) -> Any:

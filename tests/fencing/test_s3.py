@@ -11,11 +11,12 @@ import pytest
 from paxlock import ConfigError
 from paxlock.fencing import StaleToken, Token
 from paxlock.fencing.s3 import ManifestContended, ManifestGuard
+from tests.fencing.libraries import library
 from tests.fencing.rules import Rules
 from tests.fencing.tokens import Held
 
-boto3 = pytest.importorskip("boto3")
-moto = pytest.importorskip("moto")
+boto3 = library("boto3")
+moto = library("moto")
 
 BUCKET, KEY = "bucket", "report/manifest.json"
 

@@ -106,8 +106,9 @@ def _guard(connection: sqlalchemy.Connection, held: Token) -> None:
 
 def _run(connection: sqlalchemy.Connection, steps: Steps) -> None:
     # Asks the driver's connection, not the server. Not every dialect can tell.
+    driver: Any = connection.connection.dbapi_connection
     with suppress(NotImplementedError):
-        if connection.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):
+        if connection.dialect.detect_autocommit_setting(driver):
             raise ConfigError(
                 'the isolation level is "AUTOCOMMIT": a guard holds only until its transaction ends'
             )
