@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fencing.libraries import REQUIRED
+from tests.fencing.libraries import REQUIRED, library
 
 START_TIME_LIMIT_S = 120
 
@@ -118,6 +118,29 @@ def postgres_server() -> Iterator[Path]:
         command = [postgres, "-D", data, "-k", str(path), "-c", "listen_addresses=", "-c", "fsync=off"]
         with serving(command, "ready to accept connections", owner, signal.SIGQUIT):
             yield path
+
+
+@pytest.fixture
+def postgres_database(postgres_server: Path) -> Path:
+    """The same server, and nothing in its database."""
+    where = f"host={postgres_server} user=paxlock dbname=postgres"
+    with library("psycopg").connect(where, autocommit=True) as connection:
+        connection.execute(f"SET lock_timeout = '{START_TIME_LIMIT_S}s'")
+        connection.execute("SET client_min_messages = warning")
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return postgres_server
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server: Path) -> Path:
+    """The same server, and nothing in its database."""
+    connection = library("pymysql").connect(unix_socket=str(mariadb_server), user="root")
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION lock_wait_timeout = {START_TIME_LIMIT_S}")
+        cursor.execute("DROP DATABASE test")
+        cursor.execute("CREATE DATABASE test CHARACTER SET utf8mb4")
+    return mariadb_server
 
 
 @pytest.fixture(scope="session")

@@ -108,8 +108,7 @@ def with_mysql(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
 
     from paxlock.fencing import mysql
 
-    socket, database = where.split()
-    connection = pymysql.connect(unix_socket=socket, user="root", database=database)
+    connection = pymysql.connect(unix_socket=where, user="root", database="test")
     with mysql.begin(connection, held) as cursor:
         yield lambda value: cursor.execute(INSERT, (value,))
     connection.close()

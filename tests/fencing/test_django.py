@@ -29,22 +29,15 @@ servers = [pytest.mark.servers, pytest.mark.processes]
 
 
 def settings_of(vendor: str, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """A database of its own."""
-    name = f"django{next(_numbers)}"
+    """An empty database."""
     if vendor == "sqlite3":
         return {"NAME": str(tmp_path / "database")}
     if vendor == "postgresql":
-        server = request.getfixturevalue("postgres_server")
-        where = f"host={server} user=paxlock dbname=postgres"
-        with library("psycopg").connect(where, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return {"NAME": name, "USER": "paxlock", "HOST": str(server)}
-    pymysql = library("pymysql")
-    pymysql.install_as_MySQLdb()
-    server = str(request.getfixturevalue("mariadb_server"))
-    with pymysql.connect(unix_socket=server, user="root") as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-    return {"NAME": name, "USER": "root", "HOST": server}
+        server = request.getfixturevalue("postgres_database")
+        return {"NAME": "postgres", "USER": "paxlock", "HOST": str(server)}
+    library("pymysql").install_as_MySQLdb()
+    server = request.getfixturevalue("mariadb_database")
+    return {"NAME": "test", "USER": "root", "HOST": str(server)}
 
 
 @pytest.fixture(

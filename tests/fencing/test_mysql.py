@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,32 +27,25 @@ TIME_LIMIT_S = 30.0
 TTL_S = 1.5
 
 Connect = Callable[..., Any]
-_numbers = itertools.count()
 
 
 @pytest.fixture
-def database(mariadb_server: Path) -> str:
-    """A database of its own."""
-    name = f"test{next(_numbers)}"
-    connection = pymysql.connect(unix_socket=str(mariadb_server), user="root", autocommit=True)
+def socket(mariadb_database: Path) -> str:
+    """A database with the tables."""
+    where = str(mariadb_database)
+    connection = pymysql.connect(unix_socket=where, user="root", database="test", autocommit=True)
     with connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-        cursor.execute(f"USE {name}")
-        cursor.execute(
-            "CREATE TABLE effect (id int AUTO_INCREMENT PRIMARY KEY, value text) CHARACTER SET utf8mb4"
-        )
+        cursor.execute("CREATE TABLE effect (id int AUTO_INCREMENT PRIMARY KEY, value text)")
         mysql.create_table(connection)
-    return name
+    return where
 
 
 @pytest.fixture
-def connect(mariadb_server: Path, database: str) -> Iterator[Connect]:
+def connect(socket: str) -> Iterator[Connect]:
     made = []
 
     def connect(**settings: Any) -> Any:
-        made.append(
-            pymysql.connect(unix_socket=str(mariadb_server), user="root", database=database, **settings)
-        )
+        made.append(pymysql.connect(unix_socket=socket, user="root", database="test", **settings))
         return made[-1]
 
     yield connect
@@ -201,12 +193,10 @@ def test_the_limit_is_taken_back(connect: Connect) -> None:
         assert cursor.fetchone() == (0,)
 
 
-def test_the_server_ends_the_transaction_of_a_stopped_holder(
-    mariadb_server: Path, database: str, connect: Connect
-) -> None:
+def test_the_server_ends_the_transaction_of_a_stopped_holder(socket: str, connect: Connect) -> None:
     new = connect()
     mysql.claim(new, Held(7))
-    with Holder("mysql", f"{mariadb_server} {database}", Held(7, ttl=TTL_S)) as old:
+    with Holder("mysql", socket, Held(7, ttl=TTL_S)) as old:
         old.expect("inside")
         old.stop()
         began = time.monotonic()

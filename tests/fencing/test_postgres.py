@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import threading
 import time
@@ -30,18 +29,12 @@ TIME_LIMIT_S = 30.0
 TTL_S = 1.5
 
 Connect = Callable[..., Any]
-_numbers = itertools.count()
 
 
 @pytest.fixture
-def where(postgres_server: Path) -> str:
-    """A database of its own, as libpq has it."""
-    name = f"test{next(_numbers)}"
-    with psycopg.connect(
-        f"host={postgres_server} user=paxlock dbname=postgres", autocommit=True
-    ) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    where = f"host={postgres_server} user=paxlock dbname={name}"
+def where(postgres_database: Path) -> str:
+    """A database with the tables, as libpq has it."""
+    where = f"host={postgres_database} user=paxlock dbname=postgres"
     with psycopg.connect(where) as connection:
         connection.execute("CREATE TABLE effect (id serial PRIMARY KEY, value text)")
         postgres.create_table(connection)

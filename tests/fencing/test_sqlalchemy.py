@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ EFFECT = sqlalchemy.Table(
     sqlalchemy.Column("value", sqlalchemy.String(255)),
 )
 LAST = sqlalchemy.select(EFFECT.c.value).order_by(EFFECT.c.id.desc()).limit(1)
-_numbers = itertools.count()
 
 servers = [pytest.mark.servers, pytest.mark.processes]
 BLOCKING = [
@@ -47,24 +45,13 @@ AWAITED = [
 
 
 def url_of(driver: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of its own."""
+    """An empty database."""
     if driver.startswith("sqlite"):
         return f"{driver}:///{tmp_path / 'database'}"
-    name = f"alchemy{next(_numbers)}"
     if driver.startswith("postgresql"):
-        server = request.getfixturevalue("postgres_server")
-        admin = f"postgresql+psycopg://paxlock@/postgres?host={server}"
-        url = f"{driver}://paxlock@/{name}?host={server}"
-    else:
-        server = request.getfixturevalue("mariadb_server")
-        admin = f"mysql+pymysql://root@localhost/mysql?unix_socket={server}"
-        url = f"{driver}://root@localhost/{name}?unix_socket={server}&charset=utf8mb4"
-    engine = sqlalchemy.create_engine(admin, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        charset = "" if driver.startswith("postgresql") else " CHARACTER SET utf8mb4"
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}{charset}"))
-    engine.dispose()
-    return url
+        return f"{driver}://paxlock@/postgres?host={request.getfixturevalue('postgres_database')}"
+    server = request.getfixturevalue("mariadb_database")
+    return f"{driver}://root@localhost/test?unix_socket={server}&charset=utf8mb4"
 
 
 class Engine:
