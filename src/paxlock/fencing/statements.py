@@ -140,7 +140,7 @@ def admit(dialect: Dialect, token: Token) -> Steps:
     row = None
     if dialect.lock is None:
         row = yield f"SELECT cell, term FROM {TABLE} WHERE name = :name", {"name": token.name}
-    yield from guard(dialect, token) if row == (cell_of(token), token.term) else claim(dialect, token)
+    yield from guard(dialect, token) if row is not None and row[1] == token.term else claim(dialect, token)
 
 
 def _read(dialect: Dialect, token: Token) -> Generator[tuple[str, Parameters], Row, bool]:
@@ -151,7 +151,8 @@ def _read(dialect: Dialect, token: Token) -> Generator[tuple[str, Parameters], R
         return False
     cell, term = row
     assert isinstance(term, int)
-    return judge(token, cell, term, TABLE)
+    # Some drivers of MySQL take text of a binary collation for bytes.
+    return judge(token, cell.decode() if isinstance(cell, bytes) else cell, term, TABLE)
 
 
 # How drivers take the statements
