@@ -128,6 +128,20 @@ def test_an_error_rolls_back(connection: sqlite3.Connection) -> None:
     assert Database(connection).value() is None
 
 
+def test_a_commit_that_fails_is_rolled_back(
+    connection: sqlite3.Connection, other: sqlite3.Connection
+) -> None:
+    connection.execute("PRAGMA journal_mode = DELETE")  # in which readers keep a commit waiting
+    sqlite.claim(connection, Held(7))
+    other.execute("BEGIN")
+    other.execute(VALUE).fetchone()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite.claim(connection, Held(8))
+    assert not connection.in_transaction
+    other.rollback()
+    sqlite.claim(connection, Held(8))
+
+
 def test_a_service_admits_what_it_has_not_seen_before(connection: sqlite3.Connection) -> None:
     for term in (3, 3, 5):
         connection.execute("BEGIN IMMEDIATE")

@@ -58,21 +58,25 @@ def begin(connection: sqlite3.Connection, held: Token) -> Iterator[sqlite3.Conne
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # With autocommit=False (Python 3.12) a transaction is always open, and the guard takes the lock.
-    if getattr(connection, "autocommit", -1) is not False:
+    # With autocommit=False (Python 3.12) a transaction is always open, and the guard takes the lock. With
+    # autocommit=True commit() and rollback() do nothing, while their statements are right.
+    always_open = getattr(connection, "autocommit", -1) is False
+    if not always_open:
         if connection.in_transaction:
             raise ConfigError("a transaction is open already on this connection: end it first")
         connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        if always_open:
+            connection.commit()
+        else:
+            connection.execute("COMMIT")  # fails where readers do not make way in time: rolled back as well
     except BaseException:
-        connection.rollback()
+        if always_open:
+            connection.rollback()
+        elif connection.in_transaction:  # else SQLite has rolled back by itself, for example on a full disk
+            connection.execute("ROLLBACK")
         raise
-    # COMMIT as a statement is right in every mode; commit() does nothing with autocommit=True.
-    if getattr(connection, "autocommit", -1) is False:
-        connection.commit()
-    else:
-        connection.execute("COMMIT")
 
 
 def _must_be_open(connection: sqlite3.Connection) -> None:
