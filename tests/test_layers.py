@@ -19,6 +19,7 @@ LEVELS = {
     "forks": 0,
     "limits": 0,
     "core": 1,
+    "fencing": 1,
     "core.node": 2,
     "core.session": 2,
     "config": 3,

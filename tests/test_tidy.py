@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import paxlock
+import paxlock.aio
 import paxlock.blocking
+import paxlock.fencing
 import paxlock.simulator
 import paxlock.testing
 
@@ -26,6 +28,9 @@ OVERSIZED: dict[str, int] = {
 
 # What nothing in the package uses, besides the public API, and who does.
 USED_FROM_OUTSIDE = {
+    "paxlock.fencing.django.apps.FencingConfig": "Django",
+    "paxlock.fencing.django.migrations.0001_initial.Migration": "Django",
+    "paxlock.fencing.django.models.Fence": "Django",
     "paxlock.testing.pytest_plugin.pytest_configure": "pytest",
     "paxlock.testing.pytest_plugin.pytest_itemcollected": "pytest",
 }
@@ -209,13 +214,34 @@ def test_everything_public_says_what_it_is() -> None:
     assert without_a_sentence(shipped()) == []
 
 
+FACE_PACKAGES = (paxlock.aio, paxlock.blocking)
+
+
 def public() -> set[str]:
     """What programs, their tests, and those who simulate import."""
     return {
         f"{getattr(package, name).__module__}.{name}"
-        for package in (paxlock, paxlock.blocking, paxlock.testing, paxlock.simulator)
+        for package in (
+            paxlock,
+            paxlock.aio,
+            paxlock.blocking,
+            paxlock.fencing,
+            paxlock.testing,
+            paxlock.simulator,
+        )
         for name in package.__all__
         if hasattr(getattr(package, name), "__module__")
+    } | guards()
+
+
+def guards() -> set[str]:
+    """What the guards of `paxlock.fencing` offer, also those for libraries that are not installed here."""
+    return {
+        f"paxlock.fencing.{guard}.{name}"
+        for guard in paxlock.fencing.GUARDS
+        for node in shipped()[f"paxlock.fencing.{guard}"].body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in ast.literal_eval(node.value)
     }
 
 

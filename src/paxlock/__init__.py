@@ -29,6 +29,7 @@ from paxlock.errors import (
     NotAcquired,
     PaxlockError,
     Reason,
+    StaleToken,
     StoreError,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "NotAcquired",
     "PaxlockError",
     "Reason",
+    "StaleToken",
     "Standing",
     "State",
     "Statistics",

@@ -17,6 +17,7 @@ __all__ = [
     "NotAcquired",
     "PaxlockError",
     "Reason",
+    "StaleToken",
     "StoreError",
 ]
 
@@ -76,6 +77,22 @@ class NotAcquired(PaxlockError):
 
 class ConfigError(PaxlockError, ValueError):
     """A setting is missing, malformed or contradicts another; the message says which and what to do."""
+
+
+class StaleToken(PaxlockError):
+    """A guard refused this fencing token: a later holder has been seen there (paxlock.fencing).
+
+    ``highest`` is the term that the guard has seen. Stop working: the lease is somebody else's.
+    """
+
+    def __init__(self, name: str, term: int, highest: int) -> None:
+        super().__init__(f"term {term} of {name!r} is stale: a holder with term {highest} has been seen")
+        self.name = name
+        self.term = term
+        self.highest = highest
+
+    def __reduce__(self) -> tuple[type[StaleToken], tuple[str, int, int]]:
+        return type(self), (self.name, self.term, self.highest)
 
 
 class StoreError(PaxlockError):

@@ -53,17 +53,18 @@ def test_a_command_that_is_not_there_or_not_runnable(cell: Cell, tmp_path: Path)
 
 
 def test_the_command_has_its_own_streams_and_knows_its_lease(cell: Cell) -> None:
-    script = 'cat; echo "$PAXLOCK_NAME $PAXLOCK_TERM $PAXLOCK_HANDLE $PAXLOCK_CELL"; echo talk >&2'
+    names = ("NAME", "TERM", "HANDLE", "CELL", "CELL_ID")
+    script = f"cat; echo {' '.join(f'$PAXLOCK_{name}' for name in names)}; echo talk >&2"
     path = cell.env["PAXLOCK_CELL"]
     bare = Cell({})
     done = bare.run("run", "--cell", path, "streams", "--", "sh", "-c", script, text="typed\n")
     assert done.stderr == "talk\n"
     typed, facts = done.stdout.splitlines()
     assert typed == "typed"
-    name, term, handle, found = facts.split()
+    name, term, handle, found, cell_id = facts.split()
     assert (name, found) == ("streams", path)
     grant = parse_handle(handle)
-    assert (grant.name, str(grant.term)) == (name, term)
+    assert (grant.name, str(grant.term), grant.cell_id.hex()) == (name, term, cell_id)
 
 
 def test_of_three_hosts_that_try_at_the_same_time_exactly_one_runs_the_command(

@@ -86,9 +86,10 @@ def run_command(
 ) -> int:
     """Run a command while holding a lease.
 
-    The command gets PAXLOCK_NAME, PAXLOCK_TERM (the fencing token) and PAXLOCK_HANDLE. If the lease cannot be
-    renewed in time it gets TERM and then KILL, before anybody else can hold the name, even if this process
-    is itself killed, stopped or cut off; the exit code is 79 then, else the command's own.
+    The command gets PAXLOCK_NAME, PAXLOCK_TERM (the fencing token), PAXLOCK_CELL_ID and PAXLOCK_HANDLE. If
+    the lease cannot be renewed in time it gets TERM and then KILL, before anybody else can hold the name,
+    even if this process is itself killed, stopped or cut off; the exit code is 79 then, else the command's
+    own.
     """
     load("paxlock.cli.runner")
     from paxlock.cli.runner import (

@@ -168,7 +168,12 @@ class Runner:
             child = await SupervisedChild.start(
                 order.argv,
                 env=dict(order.environment)
-                | {"PAXLOCK_NAME": order.name, "PAXLOCK_TERM": str(held.term), "PAXLOCK_HANDLE": held.handle},
+                | {
+                    "PAXLOCK_NAME": order.name,
+                    "PAXLOCK_TERM": str(held.term),
+                    "PAXLOCK_CELL_ID": held.cell,
+                    "PAXLOCK_HANDLE": held.handle,
+                },
                 term_at=held.deadline - order.kill_after,
                 kill_at=held.deadline,
                 kill_after=order.kill_after,

@@ -46,6 +46,11 @@ class Holding:
         return format_handle(self._grant)
 
     @property
+    def cell(self) -> str:
+        """The id of the cell that granted the lease, in hex: terms of two cells are not to be compared."""
+        return self._grant.cell_id.hex()
+
+    @property
     def deadline(self) -> float:
         """When the work must have stopped, margin taken off: seconds of the boot-time clock."""
         return self._deadline

@@ -1,0 +1,1 @@
+"""Guards of paxlock.fencing, each against the mistakes that are made with fencing tokens."""
