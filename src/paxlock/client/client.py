@@ -11,7 +11,6 @@ exception, because a scope around a lease block would bound its body as well.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import trio
 
@@ -43,8 +42,6 @@ __all__ = [
     "Statistics",
     "Waiter",
 ]
-
-T = TypeVar("T")
 
 RESUME_CHECK_S = 0.1
 CLOSE_PATIENCE_S = 1.0

@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from paxlock.testing.running import run_virtual
     from paxlock.testing.virtual_cell import (
         Holder,
         Program,
         TimeLimitReached,
         VirtualCell,
         open_virtual_cell,
-        run_virtual,
     )
 
 __all__ = [
@@ -29,12 +29,14 @@ __all__ = [
     "run_virtual",
 ]
 
+_WHERE = {"run_virtual": "paxlock.testing.running"}
+
 
 def __getattr__(name: str) -> object:
     # Lazy, because pytest loads the plugin, and so this package, in every run of everybody who has paxlock.
     if name not in __all__:
         raise AttributeError(f"module 'paxlock.testing' has no attribute {name!r}")
-    found: object = getattr(import_module("paxlock.testing.virtual_cell"), name)
+    found: object = getattr(import_module(_WHERE.get(name, "paxlock.testing.virtual_cell")), name)
     globals()[name] = found
     return found
 

@@ -13,11 +13,11 @@ are not. Times are virtual seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from string import ascii_lowercase
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import attrs
 import trio
@@ -61,7 +61,6 @@ __all__ = [
     "TimeLimitReached",
     "VirtualCell",
     "open_virtual_cell",
-    "run_virtual",
 ]
 
 T = TypeVar("T")
@@ -483,25 +482,3 @@ async def open_virtual_cell(
             if not embedded:
                 await found.nodes.start_all()
             yield found
-
-
-def run_virtual(
-    async_fn: Callable[..., Awaitable[T]],
-    *args: object,
-    loop: Literal["trio", "asyncio"] = "trio",
-    **settings: Unpack[CellSettings],
-) -> T:
-    """Run ``async_fn(cell, *args)`` in virtual time, with a virtual cell: for tests that are no async
-    functions. Gives its value. ``loop`` is what the function runs under: trio, or an asyncio loop in virtual
-    time, for programs that use ``paxlock.aio``. The settings are those of ``open_virtual_cell``.
-    """
-
-    async def main() -> T:
-        async with open_virtual_cell(**settings) as cell:
-            if loop == "asyncio":
-                from paxlock.testing.virtual_asyncio import run_in_asyncio
-
-                return await run_in_asyncio(cell, async_fn, *args)
-            return await async_fn(cell, *args)
-
-    return trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -8,6 +8,7 @@ program under test talks to in reality is put in place by its own tests.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
@@ -37,7 +38,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._selector = _NothingToSelect()
-        self._clock_resolution = 1e-9
+        self._clock_resolution = 0.0
         self._called = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._token = trio.lowlevel.current_trio_token()
@@ -148,7 +149,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._thread_id = None  # type: ignore[assignment]  # of the stub
 
     def _next_timer(self) -> float:
-        return min((h.when() for h in self._scheduled if not h.cancelled()), default=float("inf"))
+        """A hair after its time: virtual time stands still while anything runs, so a timer that is set to a
+        moment lost in rounding would otherwise ring for ever.
+        """
+        when = min((h.when() for h in self._scheduled if not h.cancelled()), default=math.inf)
+        return math.nextafter(when, math.inf)
 
     # What a loop of its own kind does for BaseEventLoop
 
