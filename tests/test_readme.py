@@ -1,5 +1,4 @@
-"""Every block of README.md and of the first pages of docs/ that can be run is run, and prints what stands below
-it.
+"""Every block of README.md and of the first pages of docs/ that can be run is run, and prints what is shown.
 
 ``python`` blocks are whole programs, run in a folder with the cell file of a cell that serves. ``console``
 blocks are commands behind ``$`` with what they print; an ellipsis stands for any text within a line.
