@@ -1,9 +1,9 @@
-"""Every block of README.md that can be run is run, and prints what stands below it.
+"""Every block of README.md and of the first pages of docs/ that can be run is run, and prints what is shown.
 
-``python`` blocks are whole scripts, run in a folder with the cell file of a cell that serves. ``console``
+``python`` blocks are whole programs, run in a folder with the cell file of a cell that serves. ``console``
 blocks are commands behind ``$`` with what they print; an ellipsis stands for any text within a line.
 ``shell`` blocks are the two commands for a fresh clone: .ci/run extracts and runs them, and their form is
-checked here. ``text`` blocks are pictures.
+checked here. ``text`` blocks are pictures and files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,7 +25,11 @@ import pytest
 import paxlock
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    page: (ROOT / page).read_text(encoding="utf-8")
+    for page in ("README.md", "docs/index.md", "docs/asyncio.md")
+}
+README = PAGES["README.md"]
 TIME_LIMIT_S = 60
 SEPARATOR = "\x1e"
 
@@ -31,12 +37,20 @@ Block = tuple[str, str]
 
 
 def blocks(text: str) -> list[Block]:
-    """(language, content) of every fenced block."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    """(language, content) of every fenced block; those in tabs are indented."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [(language, textwrap.dedent(content)) for _, language, content in found]
 
 
-def of(language: str) -> list[str]:
-    return [content for found, content in blocks(README) if found == language]
+def of(language: str, page: str = "README.md") -> list[str]:
+    return [content for found, content in blocks(PAGES[page]) if found == language]
+
+
+def every(language: str) -> pytest.MarkDecorator:
+    """A parameter for each block of this language: the page, and the number on it."""
+    return pytest.mark.parametrize(
+        ("page", "number"), [(page, number) for page in PAGES for number in range(len(of(language, page)))]
+    )
 
 
 def commands(block: str) -> list[Block]:
@@ -82,10 +96,10 @@ def cell_file(environment: dict[str, str]) -> Iterator[Path]:
             process.stdout.close()
 
 
-def run_script(source: str, folder: Path, environment: dict[str, str]) -> str:
+def run_script(source: str, folder: Path, environment: dict[str, str], *options: str) -> str:
     """What a python block prints; warnings are errors."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", source],
+        [sys.executable, "-W", "error", "-c", source, *options],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -122,24 +136,64 @@ def other_nodes(folder: Path, environment: dict[str, str]) -> Iterator[None]:
         assert codes == [0, 0]
 
 
+def place(cell_file: Path, folder: Path) -> None:
+    """Copy the cell file and its key to where a program looks for them."""
+    for file in (cell_file, cell_file.with_suffix(".key")):
+        shutil.copy(file, folder)
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("number", range(len(of("python"))))
-def test_python_block(number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    source = of("python")[number]
+@every("python")
+def test_python_block(
+    page: str, number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    source = of("python", page)[number]
+    for library in re.findall(r"^(?:import|from) (fastapi|uvloop|anyio)\b", source, re.MULTILINE):
+        pytest.importorskip(library)
     if "open_node" in source:
         with other_nodes(tmp_path, environment):
-            printed = run_script(source, tmp_path, environment)
+            printed = run_script(source, tmp_path, environment, "--create")
+            again = run_script(source, tmp_path, environment)
+        assert again.strip()
     else:
-        for file in (cell_file, cell_file.with_suffix(".key")):
-            shutil.copy(file, tmp_path)
-        printed = run_script(source, tmp_path, environment)
+        place(cell_file, tmp_path)
+        printed = run_script(source + DRIVER * ("fastapi" in source), tmp_path, environment)
     assert printed.strip()
 
 
+#: What a server does with an application that is defined by a block.
+DRIVER = """
+import asyncio
+
+
+async def serve() -> None:
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(1)
+
+
+asyncio.run(serve())
+"""
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("number", range(len(of("console"))))
-def test_console_block(number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    pairs = commands(of("console")[number])
+def test_the_first_program_can_be_started_twice(
+    cell_file: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    place(cell_file, tmp_path)
+    source = of("python")[0]
+    assert "import paxlock.aio" in source
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(run_script, source, tmp_path, environment) for _ in range(2)]
+    terms = [re.fullmatch(r"leading with fencing token (\d+)\n", one.result()) for one in both]
+    assert len({term and int(term[1]) for term in terms} - {None}) == 2
+
+
+@pytest.mark.processes
+@every("console")
+def test_console_block(
+    page: str, number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    pairs = commands(of("console", page)[number])
     script = "".join(f"{command}\nprintf '{SEPARATOR}'\n" for command, _ in pairs)
     done = subprocess.run(
         ["bash", "-c", script],
@@ -167,10 +221,12 @@ def test_the_two_commands_for_a_fresh_clone_are_one_line_each() -> None:
 
 def test_every_block_says_what_it_is() -> None:
     assert {language for language, _ in blocks(README)} == {"text", "shell", "python", "console"}
+    for page in PAGES:
+        assert {language for language, _ in blocks(PAGES[page])} <= {"text", "shell", "python", "console"}
 
 
 def test_every_link_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
         missing = [link for link in links if not (page.parent / link).exists()]
         assert missing == [], f"{page.name} links to what is not there"

@@ -13,7 +13,9 @@ from tests.interaction.commands import Commands
 from tests.interaction.script import ScriptError, difference, play, steps
 
 HERE = Path(__file__).parent
-PROTOCOL = (HERE.parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
+DOCS = HERE.parents[1] / "docs"
+PROTOCOL = (DOCS / "protocol.md").read_text(encoding="utf-8")
+TOUR = (DOCS / "how_it_works.md").read_text(encoding="utf-8")
 SCRIPTS = sorted(HERE.glob("*.txt"))
 
 
@@ -37,14 +39,14 @@ def test_a_script_begins_with_what_it_teaches(path: Path) -> None:
     assert max(map(len, lines)) <= 120
 
 
-# What protocol.md shows of them
+# What the pages show of them
 
 QUOTED = re.compile(r"\(\.\./tests/interaction/(\w+\.txt)\)[^`]*```text\n(.*?)```", re.DOTALL)
 
 
-def quotes() -> list[tuple[str, list[str]]]:
-    """(script, lines) of every block of text in protocol.md."""
-    return [(name, dedent(block).splitlines()) for name, block in QUOTED.findall(PROTOCOL)]
+def quotes(page: str) -> list[tuple[str, list[str]]]:
+    """(script, lines) of every block of text that follows the name of a script."""
+    return [(name, dedent(block).splitlines()) for name, block in QUOTED.findall(page)]
 
 
 def is_part_of(lines: list[str], script: list[str]) -> bool:
@@ -61,15 +63,20 @@ def is_part_of(lines: list[str], script: list[str]) -> bool:
     return True
 
 
-def test_what_the_protocol_shows_of_a_script_is_in_it() -> None:
-    for name, lines in quotes():
+@pytest.mark.parametrize("page", [PROTOCOL, TOUR], ids=["protocol", "how_it_works"])
+def test_what_a_page_shows_of_a_script_is_in_it(page: str) -> None:
+    for name, lines in quotes(page):
         script = (HERE / name).read_text(encoding="utf-8").splitlines()
         assert is_part_of(lines, script), f"no longer in {name}:\n" + "\n".join(lines)
 
 
 def test_the_protocol_shows_each_script_and_every_block_names_its_script() -> None:
-    assert {name for name, _ in quotes()} == {path.name for path in SCRIPTS}
-    assert len(quotes()) == PROTOCOL.count("```text")
+    assert {name for name, _ in quotes(PROTOCOL)} == {path.name for path in SCRIPTS}
+    assert len(quotes(PROTOCOL)) == PROTOCOL.count("```text")
+
+
+def test_every_command_of_the_tour_is_from_a_script() -> None:
+    assert TOUR.count("```text\n$ ") == len([lines for _, lines in quotes(TOUR) if lines[0].startswith("$ ")])
 
 
 @pytest.mark.parametrize(
