@@ -2,8 +2,9 @@
 
     PAXLOCK_CELL=cell.toml gunicorn -c examples/apscheduler_gunicorn.py
 
-This is a configuration file of gunicorn. The client below is made before the fork and used after it: each worker
-opens its own session with its first use. Kill the worker that schedules: another one takes over within a ttl.
+This is a configuration file of gunicorn. The client below is made before the fork and used after it: each
+worker opens its own session with its first use. Kill the worker that schedules: another one takes over within
+a ttl.
 """
 
 import os

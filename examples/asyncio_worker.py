@@ -2,11 +2,12 @@
 
     PAXLOCK_CELL=cell.toml python examples/asyncio_worker.py      # in two terminals
 
-Kill the one that works: the other takes over within a ttl, with a higher term. End it with SIGTERM or Ctrl-C: the
-other takes over at once.
+Kill the one that works: the other takes over within a ttl, with a higher term. End it with SIGTERM or Ctrl-C:
+the other takes over at once.
 """
 
 import asyncio
+import itertools
 import os
 import signal
 
@@ -16,9 +17,9 @@ TTL = 2.0  # seconds: how long the lease of a copy that was killed stands in the
 
 
 async def work(held: paxlock.aio.HeldLease) -> None:
-    """What one copy does. It is cancelled when the lease is lost; ``held.term`` goes along with every write."""
+    """What one copy does; cancelled when the lease is lost. ``held.term`` goes along with every write."""
     print(f"{os.getpid()} works with term {held.term}", flush=True)
-    while True:
+    for _ in itertools.count():
         await asyncio.sleep(0.1)  # a piece of work
 
 

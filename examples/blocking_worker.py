@@ -2,8 +2,8 @@
 
     PAXLOCK_CELL=cell.toml python examples/blocking_worker.py     # in two terminals
 
-Kill the one that works: the other takes over within a ttl, with a higher term. End it with SIGTERM or Ctrl-C: the
-other takes over at once.
+Kill the one that works: the other takes over within a ttl, with a higher term. End it with SIGTERM or Ctrl-C:
+the other takes over at once.
 """
 
 import os

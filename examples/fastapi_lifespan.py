@@ -8,6 +8,7 @@ cancels its task, and releases: another takes over at once.
 """
 
 import asyncio
+import itertools
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +23,7 @@ TTL = 2.0  # seconds: how long the lease of a replica that was killed stands in 
 async def refresh_forever(held: paxlock.aio.HeldLease) -> None:
     """The work of one replica: cancelled when the lease is lost."""
     print(f"{os.getpid()} works with term {held.term}", flush=True)
-    while True:
+    for _ in itertools.count():
         await asyncio.sleep(0.1)  # a piece of work
 
 

@@ -26,27 +26,31 @@ PATIENCE_S = 60.0  #: a loaded machine takes its time
 class Programs:
     """Processes that print what they do; all of their lines arrive here, in one queue."""
 
-    def __init__(self, cell_file: Path, cwd: Path) -> None:
-        self._cell_file = cell_file
-        self._cwd = cwd
+    def __init__(self, cell_file: Path, folder: Path) -> None:
+        root = EXAMPLES.parent
+        self.folder = folder  #: where they run
+        self.environment = os.environ | {
+            "PAXLOCK_CELL": str(cell_file),
+            "PYTHONPATH": f"{SOURCE}{os.pathsep}{root}",
+            "PYTHONUNBUFFERED": "1",
+        }
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
-        self._processes: list[subprocess.Popen[str]] = []
+        self.processes: list[subprocess.Popen[str]] = []
         self.printed: list[str] = []
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start ``python COMMAND`` in a process group of its own."""
         process = subprocess.Popen(
             [sys.executable, *command],
-            cwd=self._cwd,
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env=os.environ
-            | {"PAXLOCK_CELL": str(self._cell_file), "PYTHONPATH": SOURCE, "PYTHONUNBUFFERED": "1"},
+            env=self.environment,
         )
-        self._processes.append(process)
+        self.processes.append(process)
         reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         reader.start()
         self._readers.append(reader)
@@ -61,8 +65,11 @@ class Programs:
         """Wait for a line with this pattern."""
         end = time.monotonic() + PATIENCE_S
         while (left := end - time.monotonic()) > 0:
+            over = not any(reader.is_alive() for reader in self._readers)
+            if over and self._lines.empty():
+                break
             with suppress(queue.Empty):
-                line = self._lines.get(timeout=left)
+                line = self._lines.get(timeout=min(left, 0.5))
                 self.printed.append(line)
                 if found := re.search(pattern, line):
                     return found
@@ -85,15 +92,22 @@ class Programs:
         process.send_signal(signum)
         return process.wait(PATIENCE_S)
 
+    def rest(self) -> None:
+        """All have ended: put what they have printed into `printed`."""
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        while not self._lines.empty():
+            self.printed.append(self._lines.get())
+
     def close(self) -> None:
         """End what is left over, with its children: each has a group of its own."""
-        for process in self._processes:
+        for process in self.processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(PATIENCE_S)
         for reader in self._readers:
             reader.join(PATIENCE_S)
-        for process in self._processes:
+        for process in self.processes:
             assert process.stdout is not None
             process.stdout.close()
 
