@@ -1,4 +1,4 @@
-"""``notebook_runner.py NOTEBOOK``: runs the code cells of a notebook, which may await, one after the other."""
+"""``notebook_runner.py NOTEBOOK``: runs the code cells of a notebook, which may await, in turn."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
-async def main() -> None:
+async def main(cells: list[dict[str, Any]]) -> None:
     namespace: dict[str, object] = {}
-    for cell in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["cells"]:
+    for cell in cells:
         if cell["cell_type"] == "code":
             source = "".join(cell["source"])
             code = compile(source, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -22,4 +23,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["cells"]))

@@ -44,19 +44,17 @@ def ancestor(pid: int, among: set[int]) -> int:
     return pid
 
 
-def take_turns(run: Programs, client: Client, name: str, *command: str) -> None:
+def take_turns(run: Programs, client: Client, name: str, *command: str, stop: int = signal.SIGTERM) -> None:
     """Three copies: the first that works is killed, the second is told to end, the third works on."""
     copies = {copy.pid: copy for copy in (run.start(*command) for _ in range(3))}
     terms = []
-    for waiting, signum in ((2, signal.SIGKILL), (1, signal.SIGTERM), (0, signal.SIGTERM)):
+    for waiting, signum in ((2, signal.SIGKILL), (1, stop), (0, stop)):
         pid, term = run.worker()
         terms.append(term)
         wait_in_line(client, name, waiting)
         run.nobody_works()
         code = run.end(copies.pop(ancestor(pid, set(copies))), signum)
-        expected = (
-            {-signal.SIGKILL} if signum == signal.SIGKILL else {0, -signal.SIGTERM, 128 + signal.SIGTERM}
-        )
+        expected = {-signal.SIGKILL} if signum == signal.SIGKILL else {0, -stop, 128 + stop}
         assert code in expected, run.printed
     assert terms == sorted(set(terms))
     assert client.poll(name).state is State.FREE  # released, and not left to run out
@@ -120,11 +118,6 @@ def test_a_command_by_three_crons(run: Programs) -> None:
 
 
 def test_a_notebook(run: Programs, client: Client) -> None:
-    """`notebook.ipynb`: its cells, in one loop and one namespace, as IPython runs them."""
-    take_turns(
-        run,
-        client,
-        "notebook",
-        str(Path(__file__).parent / "notebook_runner.py"),
-        str(EXAMPLES / "notebook.ipynb"),
-    )
+    """`notebook.ipynb`: its cells, in one loop and one namespace, as IPython runs them; and interrupted."""
+    runner = str(Path(__file__).parent / "notebook_runner.py")
+    take_turns(run, client, "notebook", runner, str(EXAMPLES / "notebook.ipynb"), stop=signal.SIGINT)
