@@ -33,6 +33,7 @@ class Programs:
             "PAXLOCK_CELL": str(cell_file),
             "PYTHONPATH": f"{SOURCE}{os.pathsep}{root}",
             "PYTHONUNBUFFERED": "1",
+            "HOME": str(folder),  # gunicorn puts a socket there
         }
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._readers: list[threading.Thread] = []
