@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from paxlock.aio.changes import Changes
     from paxlock.aio.client import Client
     from paxlock.aio.lease import HeldLease, LeaseBlock
+    from paxlock.aio.node import Node, open_node
     from paxlock.aio.opening import open_client
 
-__all__ = ["Changes", "Client", "HeldLease", "LeaseBlock", "open_client"]
+__all__ = ["Changes", "Client", "HeldLease", "LeaseBlock", "Node", "open_client", "open_node"]
 
 _LAZY = {
     "Changes": "paxlock.aio.changes",
     "Client": "paxlock.aio.client",
     "HeldLease": "paxlock.aio.lease",
     "LeaseBlock": "paxlock.aio.lease",
+    "Node": "paxlock.aio.node",
     "open_client": "paxlock.aio.opening",
+    "open_node": "paxlock.aio.node",
 }
 
 

@@ -49,7 +49,7 @@ class Client(AsyncVerbs[HeldLease]):
         endpoint: Endpoint,
         transport: LoopTransport,
         clock: Clock,
-        failed: Callable[[Exception], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__(
             cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock, errors=_ERRORS

@@ -27,7 +27,7 @@ from paxlock.limits import SESSION_BYTES
 from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.transport import Address
 
-__all__ = ["open_as", "open_client"]
+__all__ = ["open_as", "open_client", "shielded"]
 
 C = TypeVar("C", bound=Client)
 T = TypeVar("T")
@@ -142,10 +142,10 @@ class _Block:
 
     def __init__(self) -> None:
         self._scope = TaskScope("the client of this block has failed")
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._client: Client | None = None
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """The client can do no more: whoever waits for it is told, and the body is cancelled."""
         if self._failure is None:
             self._failure = error
@@ -173,7 +173,7 @@ class _Block:
         finally:
             client.close()
         remaining = await self._scope.leave(error)
-        failure = as_ours(self._failure) if self._failure is not None else None
+        failure = as_ours(self._failure) if isinstance(self._failure, Exception) else self._failure
         if remaining is None or (failure is not None and isinstance(remaining, asyncio.CancelledError)):
             if failure is not None:
                 raise failure

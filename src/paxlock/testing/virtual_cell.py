@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from string import ascii_lowercase
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict
 
 import attrs
 import trio
@@ -63,7 +63,6 @@ __all__ = [
     "open_virtual_cell",
 ]
 
-T = TypeVar("T")
 
 LATENCY_S = 0.001
 TIME_LIMIT_S = 24 * 3600.0

@@ -1,0 +1,126 @@
+"""A node embedded in an asyncio program, which is then a client of its cell too.
+
+    async with paxlock.aio.open_node(config) as node:
+        async with node.campaign("primary", data=b"10.0.0.7:8080") as held:
+            await run_primary(fencing_token=held.term)
+
+The node runs in a thread of its own, under trio; that is loaded only here. So an application that keeps its
+loop busy does not cost the cell a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from paxlock.aio.client import Client
+from paxlock.aio.opening import open_as, shielded
+from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
+from paxlock.core.messages import NodeMode
+
+if TYPE_CHECKING:
+    from paxlock.node.in_thread import NodeThread
+
+__all__ = ["Node", "open_node"]
+
+EXIT_OF_SIGTERM = 128 + signal.SIGTERM
+LOOK_AGAIN_S = 0.05
+
+
+class Node(Client):
+    """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ...
+    Made by ``open_node``.
+    """
+
+    def __init__(
+        self,
+        thread: NodeThread,
+        *arguments: Any,
+        failed: Callable[[BaseException], None],
+        **settings: Any,
+    ) -> None:
+        super().__init__(*arguments, failed=failed, **settings)
+        self._thread = thread
+        self.fail = failed  #: ends the block of this node
+
+    @property
+    def node_id(self) -> str:
+        """Which node of the cell this is."""
+        return self._thread.config.node_id
+
+    @property
+    def mode(self) -> NodeMode:
+        """STARTING, RECOVERING (sitting out) or SERVING."""
+        return self._thread.mode
+
+    async def wait_serving(self) -> None:
+        """Wait until this node serves. Raises what has ended it instead."""
+        while not self._thread.wait_serving(0.0):  # noqa: ASYNC110 - another thread knows
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def node_statistics(self) -> Mapping[str, int]:
+        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+        return self._thread.statistics()
+
+
+@contextmanager
+def _ending_at_sigterm(end: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM end the block, where it would kill the process; where it is handled, it stays so."""
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    loop = asyncio.get_running_loop()
+    if ours:
+        loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if ours:
+            loop.remove_signal_handler(signal.SIGTERM)
+
+
+@asynccontextmanager
+async def open_node(
+    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+) -> AsyncIterator[Node]:
+    """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
+
+    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards.
+    Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
+    ``max_ttl`` at its next start (protocol.md section 7). So where this is entered in the main thread, and
+    the program has left SIGTERM alone, that signal cancels the block, and SystemExit(143) comes out.
+
+    Raises ConfigError and StoreError, with a sentence that says what to do; what ends the node later on
+    cancels the body, and comes out as well.
+    """
+    from paxlock.node.in_thread import NodeThread
+
+    assert isinstance(config.cell, Cell)
+    if label is not None:
+        label = check_label(label)
+    loop = asyncio.get_running_loop()
+    found: list[Node] = []
+
+    def fail(error: BaseException) -> None:
+        for node in found:
+            node.fail(error)
+
+    def failed(error: BaseException) -> None:
+        loop.call_soon_threadsafe(fail, error)
+
+    thread = NodeThread(config, create=create, join=join, failed=failed)
+    try:
+        await shielded(asyncio.to_thread(thread.start))
+        settings = client_settings(config.cell, environ={})
+        async with open_as(partial(Node, thread), settings, label) as node:
+            found.append(node)
+            with _ending_at_sigterm(lambda: fail(SystemExit(EXIT_OF_SIGTERM))):
+                yield node
+    finally:
+        await shielded(asyncio.to_thread(thread.stop))
