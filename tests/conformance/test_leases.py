@@ -111,14 +111,14 @@ async def test_data_of_a_campaign_reaches_who_polls(face: Face, name: str) -> No
 
 @conforms
 async def test_a_lease_is_renewed_in_the_background(face: Face, name: str) -> None:
-    async with face.open() as client, client.lock(name, ttl=1.5) as held:
+    async with face.open() as client, client.lock(name, ttl=3.0) as held:
         first = held.deadline
         deadlines: list[float] = []
         held.on_extended(deadlines.append)
-        while len(deadlines) < 2:
+        while not deadlines:
             assert held.valid
             await anyio.sleep(0.01)
-        assert first < deadlines[0] < deadlines[1] <= held.deadline
+        assert first < deadlines[0] <= held.deadline
 
 
 @conforms
@@ -139,8 +139,10 @@ async def test_who_waits_gets_the_name_in_order(face: Face, name: str) -> None:
             held = await holder.acquire(name)
             one = Call(group, lambda: first.acquire(name))
             # Of two that came within a part of a round trip the nodes choose: let one be there for a while.
-            await until_waiting(holder, name, 1)
-            while (await holder.inspect(name)).waiters[0].waiting < 0.5:  # noqa: ASYNC110
+            while True:
+                waiters = (await holder.inspect(name)).waiters
+                if waiters and waiters[0].waiting >= 0.5:
+                    break
                 await anyio.sleep(0.01)
             two = Call(group, lambda: second.acquire(name))
             assert await until_waiting(holder, name, 2) == ("1st", "2nd")
@@ -226,7 +228,7 @@ async def test_a_handle_renews_exactly_its_grant(face: Face, name: str) -> None:
 @conforms
 async def test_a_holder_is_told_that_its_handle_was_released(face: Face, name: str) -> None:
     async with face.open() as one, face.open() as other:
-        held = await one.acquire(name, ttl=3.0)
+        held = await one.acquire(name, ttl=9.0)
         await other.release_handle(held.handle)
         assert await held.wait_lost() is LossReason.RELEASED
         assert not held.valid

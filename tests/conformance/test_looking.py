@@ -184,9 +184,15 @@ async def test_survey_asks_every_node(face: Face) -> None:
 async def test_questions_to_a_silent_cell(face: Face, mortal: ThreadCell) -> None:
     async with face.open(mortal.cell) as client:
         await anyio.to_thread.run_sync(mortal.silence)
-        assert (await client.poll("x")).state is State.UNKNOWN
-        assert (await client.inspect("x")).nodes_up == 0
-        assert {node.mode for node in await client.survey()} == {None}
+        async with anyio.create_task_group() as group:
+            polled, inspected = (
+                Call(group, lambda: client.poll("x")),
+                Call(group, lambda: client.inspect("x")),
+            )
+            surveyed = Call(group, client.survey)
+            assert (await polled.result()).state is State.UNKNOWN
+            assert (await inspected.result()).nodes_up == 0
+            assert {node.mode for node in await surveyed.result()} == {None}
 
 
 @conforms

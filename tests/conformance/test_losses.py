@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from paxlock import ClosedError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock import ClosedError, LeaseLost, LossReason
 from paxlock.host.clock import BootClock
 from tests.blocking.cells import ThreadCell
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
@@ -39,31 +39,17 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 @conforms
-async def test_without_a_quorum_nothing_is_acquired(face: Face, mortal: ThreadCell) -> None:
-    async with face.open(mortal.cell) as client:
-        await silence(mortal)
-        with pytest.raises(NotAcquired) as caught:
-            await client.acquire("x", wait=0.2)
-        assert (caught.value.reason, caught.value.holder) == (Reason.NO_QUORUM, None)
-        with pytest.raises(NotAcquired) as caught:
-            async with client.lock("x", wait=0):
-                pytest.fail("it holds")
-        assert caught.value.reason is Reason.NO_QUORUM
-
-
-@conforms
 async def test_a_silent_cell_is_a_loss_by_the_holders_own_clock(face: Face, mortal: ThreadCell) -> None:
     async with face.open(mortal.cell) as client:
         with pytest.raises(LeaseLost) as caught:
-            async with client.lock("x", ttl=1.5) as held:
+            async with client.lock("x", ttl=1.0) as held:
                 silent = await silence(mortal)
-                held.check()
                 await held.wait_lost()
         told = BootClock().now()
         assert (caught.value.name, caught.value.term) == ("x", held.term)
         assert caught.value.reason is LossReason.EXPIRED
         # What the nodes keep ends a ttl after the last renewal: the holder has stopped before that.
-        assert held.deadline < silent + 1.5
+        assert held.deadline < silent + held.ttl
         assert held.deadline - 0.1 < told < held.deadline + LATE_S
         assert not held.valid
         with pytest.raises(LeaseLost):
@@ -109,7 +95,7 @@ async def test_a_body_that_passes_the_deadline_unseen_is_told_at_its_end(
 async def test_an_error_after_a_loss_has_it_in_its_context(face: Face, name: str) -> None:
     async with face.open() as client, face.open() as other:
         with pytest.raises(KeyError) as caught:
-            async with client.lock(name, ttl=3.0) as held:
+            async with client.lock(name, ttl=9.0) as held:
                 try:
                     await lose(other, held)
                 finally:
@@ -124,7 +110,7 @@ async def test_an_error_after_a_loss_has_it_in_its_context(face: Face, name: str
 async def test_a_loss_that_the_body_tells_of_comes_out_once(face: Face, name: str) -> None:
     async with face.open() as client:
         with pytest.raises(LeaseLost) as caught:
-            async with client.lock(name, ttl=3.0) as held:
+            async with client.lock(name, ttl=9.0) as held:
                 try:
                     await lose(client, held)
                 finally:
@@ -137,7 +123,7 @@ async def test_a_loss_that_the_body_tells_of_comes_out_once(face: Face, name: st
 async def test_a_loss_ends_the_inner_of_two_blocks_only(face: Face, name: str) -> None:
     async with face.open() as client, client.lock(name + " outer") as outer:
         with pytest.raises(LeaseLost) as caught:
-            async with client.lock(name + " inner", ttl=3.0) as inner:
+            async with client.lock(name + " inner", ttl=9.0) as inner:
                 await lose(client, inner)
         assert caught.value.name == inner.name
         await client.poll(name)
@@ -148,7 +134,7 @@ async def test_a_loss_ends_the_inner_of_two_blocks_only(face: Face, name: str) -
 async def test_the_loss_of_the_outer_block_comes_out_of_both(face: Face, name: str) -> None:
     async with face.open() as client:
         with pytest.raises(LeaseLost) as caught:
-            async with client.lock(name + " outer", ttl=3.0) as outer:
+            async with client.lock(name + " outer", ttl=9.0) as outer:
                 async with client.lock(name + " inner") as inner:
                     await lose(client, outer)
         assert caught.value.name == outer.name
@@ -208,7 +194,7 @@ async def test_lead_campaigns_again_after_a_loss(face: Face, name: str) -> None:
     async def work(held: Lease) -> str:
         terms.append(held.term)
         standing = await other.poll(name)
-        assert (standing.label, standing.data, standing.ttl) == ("L", b"D", 3.0)
+        assert (standing.label, standing.data, standing.ttl) == ("L", b"D", 9.0)
         if len(terms) == 1:
             await lose(other, held)
         elif len(terms) == 2:
@@ -219,7 +205,7 @@ async def test_lead_campaigns_again_after_a_loss(face: Face, name: str) -> None:
         return f"run {len(terms)}"
 
     async with face.open() as client, face.open() as other:
-        assert await client.lead(name, work, ttl=3.0, label="L", data=b"D") == "run 3"
+        assert await client.lead(name, work, ttl=9.0, label="L", data=b"D") == "run 3"
     assert terms == sorted(set(terms))
 
 
@@ -233,14 +219,14 @@ async def test_lead_lets_an_error_after_a_loss_out(face: Face, name: str) -> Non
 
     async with face.open() as client, face.open() as other:
         with pytest.raises(KeyError) as caught:
-            await client.lead(name, work, ttl=3.0)
+            await client.lead(name, work, ttl=9.0)
         assert any(isinstance(error, LeaseLost) for error in chain(caught.value))
 
 
 @conforms
 async def test_lead_takes_no_other_loss_for_its_own(face: Face, name: str) -> None:
     async with face.open() as client:
-        other = await client.acquire(name + " other", ttl=3.0)
+        other = await client.acquire(name + " other", ttl=9.0)
         await lose(client, other)
 
         async def work(held: Lease) -> None:

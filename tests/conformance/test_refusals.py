@@ -9,10 +9,13 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason
-from tests.conformance.faces import Client, Face, Lease, conforms
+from tests.blocking.cells import ThreadCell
+from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
 Verb = Callable[[Client, str], Awaitable[object]]
 
@@ -123,6 +126,22 @@ async def test_a_name_is_one_name_however_it_is_composed(face: Face, name: str) 
             with pytest.raises(BusyError):
                 await client.acquire(each, wait=0)
         await other.release_handle(detached.handle)
+
+
+@conforms
+async def test_without_a_quorum_nothing_is_acquired(face: Face, mortal: ThreadCell) -> None:
+    async with face.open(mortal.cell) as client:
+        await anyio.to_thread.run_sync(mortal.silence)
+
+        async def block() -> None:
+            async with client.lock("y", wait=0):
+                pytest.fail("it holds")
+
+        async with anyio.create_task_group() as group:
+            for call in (Call(group, lambda: client.acquire("x", wait=0.2)), Call(group, block)):
+                with pytest.raises(NotAcquired) as caught:
+                    await call.result()
+                assert (caught.value.reason, caught.value.holder) == (Reason.NO_QUORUM, None)
 
 
 @conforms
