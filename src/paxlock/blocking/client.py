@@ -240,8 +240,13 @@ class Client:
         return found.nodes
 
     def statistics(self) -> Statistics:
-        """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
-        return self._session().counters()
+        """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket. Those of a
+        client that was closed can still be read.
+        """
+        running = self._running
+        if running is None or not self._closed:
+            running = self._session()
+        return running.counters()
 
     # Detached leases
 

@@ -143,6 +143,7 @@ class Engine(Turn):
     def stop(self, patience: float) -> None:
         """With the machine to itself: end the thread once all Releases are heard, or after ``patience``."""
         self._stops_at = min(self._stops_at, self.clock.now() + patience)
+        self.wake()  # all may have been heard already, and then no datagram ends the thread's sleep
 
     def wake(self) -> None:
         """End the sleep of the thread. Takes no lock."""

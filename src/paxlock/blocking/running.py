@@ -22,7 +22,7 @@ from paxlock.blocking.reply import Reply
 from paxlock.client.desk import Desk, FaceErrors
 from paxlock.client.face import Acquisition, Face, Statistics
 from paxlock.client.handle import Handle
-from paxlock.config.cell import Cell
+from paxlock.config.cell import Cell, check_label, check_name
 from paxlock.errors import BusyError, ClosedError, PaxlockError
 from paxlock.host.at_exit import ends_at_exit
 from paxlock.host.clock import Clock
@@ -104,6 +104,8 @@ class Running(Face[HeldLease]):
         working: Working,
     ) -> HeldLease:
         """One campaign, to its end: the lease, or NotAcquired."""
+        name = check_name(name)  # in NFC: two ways to write a name would be two locks
+        label = None if label is None else check_label(label)
         reply: Reply[object] = Reply()
         make = partial(self._make, working)
         acquisition: Acquisition[HeldLease] = Acquisition(

@@ -1,0 +1,1 @@
+"""What every face must do, written once: trio, asyncio and blocking run the same text."""

@@ -1,0 +1,194 @@
+"""What every verb refuses: what does not fit, and everything once the client is closed."""
+
+# What should have refused something is named within, and a block within a block is what is tested.
+# ruff: noqa: PT012, SIM117
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason
+from tests.blocking.cells import ThreadCell
+from tests.conformance.faces import Call, Client, Face, Lease, conforms
+
+Verb = Callable[[Client, str], Awaitable[object]]
+
+
+async def entered(block: Any) -> None:
+    """Enter a block that must refuse it."""
+    async with block:
+        pytest.fail("it was entered")
+
+
+async def nothing(*args: object) -> None:
+    """What a verb that is refused must not call."""
+    pytest.fail("it was called")
+
+
+async def watched(client: Client, name: str) -> None:
+    await entered(client.watch(name))
+
+
+CAMPAIGNS: dict[str, Callable[..., Awaitable[object]]] = {
+    "lock": lambda client, name, **how: entered(client.lock(name, **how)),
+    "campaign": lambda client, name, **how: entered(client.campaign(name, **how)),
+    "acquire": lambda client, name, **how: client.acquire(name, **how),
+    "lead": lambda client, name, **how: client.lead(name, nothing, **how),
+}
+ON_NAMES: dict[str, Verb] = {
+    **CAMPAIGNS,
+    "watch": watched,
+    "watch_forever": lambda client, name: client.watch_forever(name, nothing),
+    "poll": lambda client, name: client.poll(name),
+    "inspect": lambda client, name: client.inspect(name),
+}
+BAD_NAMES = ("", "x" * 2000, "a\x00b", "zero\u200bwidth", "\u202ebidi")
+MISFITS: tuple[dict[str, Any], ...] = (
+    {"ttl": 0.0},
+    {"ttl": -1.0},
+    {"ttl": 1e6},
+    {"ttl": math.nan},
+    {"ttl": math.inf},
+    {"label": "x" * 65},
+    {"label": "two\nlines"},
+    {"data": bytes(513)},
+)
+WAITS = (-1.0, math.nan, -math.inf)
+
+
+@conforms
+async def test_names_that_are_none(face: Face) -> None:
+    async with face.open() as client:
+        for name in BAD_NAMES:
+            for verb, call in ON_NAMES.items():
+                with pytest.raises(ConfigError):
+                    await call(client, name)
+                    pytest.fail(f"{verb} took {name!r}")
+            if name:
+                with pytest.raises(ConfigError):
+                    await client.list(name)
+                with pytest.raises(ConfigError):
+                    await watched(client, name + "*")
+
+
+@conforms
+async def test_what_does_not_fit_a_campaign(face: Face, name: str) -> None:
+    async with face.open() as client:
+        for verb, call in CAMPAIGNS.items():
+            waits = [{"wait": wait} for wait in WAITS] if verb != "lead" else []
+            for how in (*MISFITS, *waits):
+                with pytest.raises(ConfigError):
+                    await call(client, name, **how)
+                    pytest.fail(f"{verb} took {how}")
+        assert client.statistics().session["campaigns"] == 0
+        assert not (await client.poll(name)).term  # nothing was left in the cell either
+
+
+@conforms
+async def test_a_label_of_the_client_that_does_not_fit(face: Face) -> None:
+    for label in ("x" * 65, "two\nlines"):
+        with pytest.raises(ConfigError):
+            await entered(face.open(label=label))
+
+
+@conforms
+async def test_the_limits_themselves_fit(face: Face, name: str) -> None:
+    async with face.open() as client:
+        async with client.lock(name, ttl=30.0, label="x" * 64, data=bytes(512), wait=30.0) as held:
+            assert held.ttl == 30.0
+            standing = await client.poll(name)
+            assert (standing.label, standing.data) == ("x" * 64, bytes(512))
+
+
+@conforms
+async def test_a_name_is_one_name_however_it_is_composed(face: Face, name: str) -> None:
+    composed, decomposed = name + " caf\u00e9", name + " cafe\u0301"
+    async with face.open() as client, face.open() as other:
+        async with client.lock(decomposed, label="cafe\u0301") as held:
+            assert held.name == composed
+            with pytest.raises(NotAcquired) as caught:
+                await entered(other.lock(composed, wait=0))
+            assert (caught.value.reason, caught.value.holder) == (Reason.HELD, "caf\u00e9")
+            standing = await client.poll(decomposed)
+            assert (standing.name, standing.term, standing.label) == (composed, held.term, "caf\u00e9")
+            assert [found.name for found in await client.list(decomposed)] == [composed]
+            async with other.watch(decomposed) as changes:
+                assert (await changes.receive()).name == composed
+        detached = await client.acquire(decomposed, wait=10.0)
+        detached.detach()
+        for each in (composed, decomposed):
+            with pytest.raises(BusyError):
+                await client.acquire(each, wait=0)
+        await other.release_handle(detached.handle)
+
+
+@conforms
+async def test_without_a_quorum_nothing_is_acquired(face: Face, mortal: ThreadCell) -> None:
+    async with face.open(mortal.cell) as client:
+        await anyio.to_thread.run_sync(mortal.silence)
+
+        async def block() -> None:
+            async with client.lock("y", wait=0):
+                pytest.fail("it holds")
+
+        async with anyio.create_task_group() as group:
+            for call in (Call(group, lambda: client.acquire("x", wait=0.2)), Call(group, block)):
+                with pytest.raises(NotAcquired) as caught:
+                    await call.result()
+                assert (caught.value.reason, caught.value.holder) == (Reason.NO_QUORUM, None)
+
+
+@conforms
+async def test_every_verb_of_a_closed_client_says_so(face: Face, name: str) -> None:
+    async with face.open() as client:
+        held = await client.acquire(name)
+        handle = held.handle
+    asked: dict[str, Callable[[], Awaitable[object]]] = {
+        "list": client.list,
+        "survey": client.survey,
+        "renew_handle": lambda: client.renew_handle(handle),
+        "release_handle": lambda: client.release_handle(handle),
+    }
+    for verb, call in asked.items():
+        with pytest.raises(ClosedError):
+            await call()
+            pytest.fail(f"{verb} of a closed client")
+    for verb, on_name in ON_NAMES.items():
+        with pytest.raises(ClosedError):
+            await on_name(client, name)
+            pytest.fail(f"{verb} of a closed client")
+
+
+@conforms
+async def test_a_lease_of_a_closed_client_is_lost_whatever_is_done_with_it(face: Face, name: str) -> None:
+    async def left(act: Callable[[Lease], object]) -> None:
+        async with face.open() as client:
+            held = await client.acquire(name)
+        done = act(held)
+        if isinstance(done, Awaitable):
+            await done
+        assert (held.valid, held.remaining()) == (False, 0.0)
+        with pytest.raises(LeaseLost):
+            held.check()
+
+    await left(lambda held: held.release())
+    await left(lambda held: held.detach())
+    await left(lambda held: held.wait_lost())
+    await left(lambda held: held.on_extended(lambda deadline: None))
+
+
+@conforms
+async def test_the_counters_of_a_closed_client_can_still_be_read(face: Face, name: str) -> None:
+    async with face.open() as client:
+        await client.poll(name)
+        before = client.statistics()
+    after = client.statistics()
+    assert after.session["View"] >= before.session["View"] > 0
+    assert after.endpoint.keys() == before.endpoint.keys()
+    assert after.transport.keys() == before.transport.keys()
