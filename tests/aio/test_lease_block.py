@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from paxlock import LeaseLost, LossReason, NotAcquired, Reason, State, aio
 from paxlock.testing import run_virtual
 from paxlock.testing.virtual_asyncio import AsyncioCell
-
-Scenario = Callable[[AsyncioCell], Awaitable[None]]
-
-
-def virtual(scenario: Scenario) -> Callable[[], None]:
-    """A test that runs as an asyncio program in a virtual cell."""
-
-    def test() -> None:
-        run_virtual(scenario, loop="asyncio", time_limit=3600.0)
-
-    test.__name__, test.__doc__ = scenario.__name__, scenario.__doc__
-    return test
+from tests.aio.cells import virtual
 
 
 @virtual
