@@ -111,6 +111,9 @@ def test_three_nodes_of_one_program(tmp_path: Path) -> None:
             assert nodes[2].node_statistics()["names"] >= 0
         with pytest.raises(ClosedError):
             await nodes[0].poll("x")
+        for node in nodes:
+            with pytest.raises(ClosedError, match="is stopped"):
+                node.mode  # noqa: B018 - it raises
 
     asyncio.run(main())
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -277,9 +277,11 @@ class Nemesis:
         """No room for what a node must write next: it stops, and says why. It comes back when everything
         heals, with room.
 
-        What it must write is the snapshot of a clean stop, or that another node has been started anew.
+        What it must write is the snapshot of a clean stop, or that another node has been started anew. One
+        that still sits out would have no snapshot to write.
         """
-        chosen = self._some(self._up(), 2)
+        serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
+        chosen = self._some(serving, 2)
         for node in chosen[:1]:
             child = self.cluster.nodes[node]
             child.limit_files(FULL_BYTES)
