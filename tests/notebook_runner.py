@@ -6,6 +6,7 @@ import ast
 import asyncio
 import inspect
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,4 +24,6 @@ async def main(cells: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
+    # An interrupt ends a cell, also where a shell has started this in the background, with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.run(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["cells"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import ismodule
 from pathlib import Path
 
@@ -34,9 +35,13 @@ def test_what_a_page_names_is_there(page: str) -> None:
     found = list(entries(page))
     assert found
     for module, name, members in found:
-        if "django" in module:
-            pytest.importorskip("django")
-        thing = getattr(import_module(module), name) if name else import_module(module)
+        assert find_spec(module) is not None
+        try:
+            thing = getattr(import_module(module), name) if name else import_module(module)
+        except ModuleNotFoundError as missing:
+            if module.startswith("paxlock.fencing.") and not (missing.name or "").startswith("paxlock"):
+                continue  # the library of a guard, which is an extra
+            raise
         assert all(hasattr(thing, member) for member in members)
 
 

@@ -194,7 +194,7 @@ def test_starting_pytest_imports_nothing_heavy(folder: pytest.Pytester) -> None:
         """
     )
     result = folder.runpytest_subprocess(
-        "-p", "no:cacheprovider", "-p", "no:trio", "-p", "no:hypothesispytest"
+        *("-p", "no:cacheprovider", "-p", "no:trio", "-p", "no:hypothesispytest", "-p", "no:anyio")
     )
     result.assert_outcomes(passed=1)
     ours = ["paxlock", "paxlock.errors", "paxlock.testing", "paxlock.testing.pytest_plugin"]

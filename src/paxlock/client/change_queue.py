@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Self
 
@@ -14,7 +15,7 @@ from paxlock.core.session.events import Changed
 __all__ = ["ChangeQueue"]
 
 
-class ChangeQueue:
+class ChangeQueue(ABC):
     """The newest change of each name: it never grows without bound, and always arrives at the last state."""
 
     def __init__(self, desk: Desk, name: str) -> None:
@@ -54,6 +55,6 @@ class ChangeQueue:
             raise self._desk.errors.closed("this watch is closed")
         return self._pending.popitem(last=False)[1] if self._pending else None
 
+    @abstractmethod
     def _wake(self) -> None:
         """There is something to take, or nothing ever again."""
-        raise NotImplementedError

@@ -5,6 +5,7 @@ campaign becomes a lease.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
@@ -94,7 +95,7 @@ class Acquisition(Generic[H]):
         return held
 
 
-class Face(Generic[H]):
+class Face(ABC, Generic[H]):
     """A client's machine and desk, whatever the program waits with."""
 
     def __init__(
@@ -140,20 +141,14 @@ class Face(Generic[H]):
 
     # What a face does
 
-    def _acquisition(self, name: str, ttl: float, reply: PendingReply) -> Acquisition[H]:
-        return Acquisition(self._desk, name, ttl, reply, make=self._make_lease, granted=self._granted)
-
-    def _make_lease(self, ticket: int, grant: Handle, ttl: float, deadline: float) -> H:
-        """What the program holds."""
-        raise NotImplementedError
-
     def _granted(self, ticket: int, held: H) -> None:
         """A lease is held from now on."""
 
+    @abstractmethod
     def _poke(self) -> None:
         """The machine has something to send."""
-        raise NotImplementedError
 
     def _settle_sleep(self, holding: bool) -> None:
-        """While something is held, a suspend must be noticed soon after the machine wakes."""
-        raise NotImplementedError
+        """While something is held, a suspend must be noticed soon: a face that sleeps for long sleeps shorter
+        then.
+        """

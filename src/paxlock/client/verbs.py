@@ -6,11 +6,13 @@ aio/client.py that of asyncio. Times are seconds.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
-from paxlock.client.face import Face, PendingReply
+from paxlock.client.face import Acquisition, Face, PendingReply
+from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
 from paxlock.core.session.events import NodeStanding, Surveyed
@@ -26,15 +28,15 @@ class AsyncReply(PendingReply, Protocol):
         """Wait for it; can be cancelled."""
 
 
-class AsyncHolding(Holding):
+class AsyncHolding(ABC, Holding):
     """A lease that is released by a task."""
 
+    @abstractmethod
     async def release(self) -> None:
         """Let go of the lease and tell the nodes; shielded, and bounded in time. Harmless when repeated.
 
         Call it only after the work has ended.
         """
-        raise NotImplementedError
 
     async def leave(self) -> None:
         """At the end of a block: release, where this is not a copy in the child of a fork. There nothing is
@@ -166,6 +168,7 @@ class AsyncVerbs(Face[A]):
 
     # Within
 
+    @abstractmethod
     def campaign(
         self,
         name: str,
@@ -176,16 +179,20 @@ class AsyncVerbs(Face[A]):
         data: bytes = b"",
     ) -> AbstractAsyncContextManager[A]:
         """A block that holds the lease of ``name``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reply(self) -> AsyncReply:
-        raise NotImplementedError
+        """Something that a task of this face can wait for."""
+
+    @abstractmethod
+    def _make_lease(self, ticket: int, grant: Handle, ttl: float, deadline: float) -> A:
+        """What the program holds."""
 
     async def _try(
         self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, kill_after: float
     ) -> A:
         reply = self._reply()
-        acquisition = self._acquisition(name, ttl, reply)
+        acquisition = Acquisition(self._desk, name, ttl, reply, make=self._make_lease, granted=self._granted)
         ticket = self._desk.campaign(
             name, acquisition, ttl=ttl, wait=wait, label=label, data=data, kill_after=kill_after
         )

@@ -16,7 +16,13 @@ from paxlock.client.holding import Holding
 from paxlock.config.syntax import normal_address
 from paxlock.errors import LossReason
 from paxlock.host.clock import Clock
-from paxlock.testing.virtual_environment import Program, VirtualClock, VirtualProcess, VirtualTransport
+from paxlock.testing.virtual_environment import (
+    Program,
+    VirtualClock,
+    VirtualProcess,
+    VirtualTransport,
+    program_here,
+)
 from paxlock.testing.virtual_loop import VirtualLoop
 
 if TYPE_CHECKING:
@@ -107,7 +113,8 @@ class AsyncioEnvironment:
         return LoopLine(self._cell.bind())
 
     def label(self, label: str) -> str:
-        return self._cell.label_here(label)
+        program = program_here.get()
+        return label if program is None else program.label
 
     def kind(self, make: Any) -> Any:
         return VirtualAsyncioClient

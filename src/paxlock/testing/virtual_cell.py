@@ -40,7 +40,6 @@ from paxlock.testing.virtual_environment import (
     VirtualEnvironment,
     VirtualProcess,
     VirtualTransport,
-    program_here,
 )
 from paxlock.testing.virtual_network import (
     Cut,
@@ -366,12 +365,6 @@ class VirtualCell:
         self._grants.append(_Grant(line, Holder(held.name, held.term, label, held)))
         self._granted.set()
         self._granted = trio.Event()
-
-    @staticmethod
-    def label_here(label: str) -> str:
-        """Who opens a client here without a label: the program, or ``label``."""
-        program = program_here.get()
-        return label if program is None else program.label
 
     # Within
 

@@ -5,6 +5,7 @@ the clients themselves, which keep book of their leases and can be stopped.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -147,9 +148,9 @@ class VirtualProcess(Face[Any]):
         self.line.client = self
 
     @property
+    @abstractmethod
     def line(self) -> VirtualTransport:
         """Its end of the network."""
-        raise NotImplementedError
 
     @property
     def label(self) -> str:
