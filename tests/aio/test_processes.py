@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from paxlock.aio import open_node
 async def main():
     config = NodeConfig(sys.argv[1], "a", sys.argv[2])
     async with open_node(config, create="create" in sys.argv) as node:
+        await node.wait_serving()
+        print("serves", flush=True)
         async with node.campaign("primary") as held:
             print("leads", held.term, flush=True)
             await asyncio.sleep(1000)
@@ -121,10 +125,13 @@ def test_three_nodes_of_one_program(tmp_path: Path) -> None:
 
 def test_sigterm_ends_the_block_and_stops_the_node_cleanly(tmp_path: Path) -> None:
     cell_of("a", tmp_path)
-    terms = []
+    terms, waited = [], []
     for create in ("create", ""):  # the second start need not sit out: the first has ended cleanly
         with start(EMBEDDED, tmp_path / "cell.toml", tmp_path / "data", create) as process:
+            assert line_of(process) == "serves"
+            began = time.monotonic()
             words = line_of(process).split()
+            waited.append(time.monotonic() - began)
             assert words[0] == "leads"
             terms.append(int(words[1]))
             process.send_signal(signal.SIGTERM)
@@ -132,6 +139,7 @@ def test_sigterm_ends_the_block_and_stops_the_node_cleanly(tmp_path: Path) -> No
             assert process.stderr is not None
             assert process.stderr.read() == ""
     assert terms[0] < terms[1]
+    assert waited[1] < 5.0, "the lease was released, and did not run out"
 
 
 def test_what_a_node_cannot_start_with_comes_out(tmp_path: Path) -> None:
@@ -146,6 +154,20 @@ def test_what_a_node_cannot_start_with_comes_out(tmp_path: Path) -> None:
             with pytest.raises(ConfigError, match="in use"):
                 async with open_node(NodeConfig(cell, "a", tmp_path / "new"), create=True):
                     pass
+
+    asyncio.run(main())
+
+
+def test_a_node_that_fails_later_ends_the_block(tmp_path: Path) -> None:
+    async def main() -> None:
+        cell = cell_of("a", tmp_path)
+        with pytest.raises(StoreError, match="the disk is gone"):
+            async with open_node(NodeConfig(cell, "a", tmp_path / "a"), create=True) as node:
+                told = node._thread._failed
+                assert told is not None
+                await node.acquire("x")
+                threading.Thread(target=told, args=(StoreError("the disk is gone"),)).start()
+                await asyncio.sleep(PATIENCE_S)
 
     asyncio.run(main())
 

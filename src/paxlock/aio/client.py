@@ -49,11 +49,13 @@ class Client(AsyncVerbs[HeldLease]):
         endpoint: Endpoint,
         transport: LoopTransport,
         clock: Clock,
-        failed: Callable[[BaseException], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         super().__init__(
             cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock, errors=_ERRORS
         )
+        #: Cancels the body of the block of this client; the error comes out of it.
+        self.end_block: Callable[[BaseException], None] = lambda error: None
         self._driver = LoopDriver(
             self._session,
             endpoint,

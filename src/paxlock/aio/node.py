@@ -37,16 +37,9 @@ class Node(Client):
     Made by ``open_node``.
     """
 
-    def __init__(
-        self,
-        thread: NodeThread,
-        *arguments: Any,
-        failed: Callable[[BaseException], None],
-        **settings: Any,
-    ) -> None:
-        super().__init__(*arguments, failed=failed, **settings)
+    def __init__(self, thread: NodeThread, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
         self._thread = thread
-        self.fail = failed  #: ends the block of this node
 
     @property
     def node_id(self) -> str:
@@ -107,12 +100,12 @@ async def open_node(
     loop = asyncio.get_running_loop()
     found: list[Node] = []
 
-    def fail(error: BaseException) -> None:
+    def end(error: BaseException) -> None:
         for node in found:
-            node.fail(error)
+            node.end_block(error)
 
     def failed(error: BaseException) -> None:
-        loop.call_soon_threadsafe(fail, error)
+        loop.call_soon_threadsafe(end, error)
 
     thread = NodeThread(config, create=create, join=join, failed=failed)
     try:
@@ -120,7 +113,7 @@ async def open_node(
         settings = client_settings(config.cell, environ={})
         async with open_as(partial(Node, thread), settings, label) as node:
             found.append(node)
-            with _ending_at_sigterm(lambda: fail(SystemExit(EXIT_OF_SIGTERM))):
+            with _ending_at_sigterm(lambda: end(SystemExit(EXIT_OF_SIGTERM))):
                 yield node
     finally:
         await shielded(asyncio.to_thread(thread.stop))

@@ -131,6 +131,7 @@ async def open_as(make: Callable[..., C], settings: ClientSettings, label: str |
                 clock=clock,
                 failed=block.fail,
             )
+            client.end_block = block.end
             async with block.around(client):
                 yield client
     finally:
@@ -145,13 +146,17 @@ class _Block:
         self._failure: BaseException | None = None
         self._client: Client | None = None
 
-    def fail(self, error: BaseException) -> None:
-        """The client can do no more: whoever waits for it is told, and the body is cancelled."""
+    def end(self, error: BaseException) -> None:
+        """Cancel the body; ``error`` comes out of the block. What is held is still released."""
         if self._failure is None:
             self._failure = error
-            if self._client is not None:
-                self._client.close()
             self._scope.cancel()
+
+    def fail(self, error: Exception) -> None:
+        """The client can do no more: whoever waits for it is told, and the body is cancelled."""
+        if self._client is not None:
+            self._client.close()
+        self.end(error)
 
     @asynccontextmanager
     async def around(self, client: Client) -> AsyncIterator[None]:
