@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import paxlock
@@ -56,6 +57,7 @@ REGISTERS_NOTHING = {
 }
 
 
+@cache
 def shipped() -> Sources:
     """Every module of the wheel, by its name."""
     found = {}

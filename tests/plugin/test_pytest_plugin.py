@@ -165,6 +165,7 @@ def test_blocked_it_is_not_there(folder: pytest.Pytester) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.slow
 def test_in_workers_of_xdist(folder: pytest.Pytester) -> None:
     folder.makepyfile(
         """
