@@ -67,6 +67,7 @@ def test_the_callback_sees_every_change_in_order() -> None:
     assert terms == sorted(set(terms))
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_report_pass() -> None:
     """As a user runs them: by pytest, in their folder, with the plugin that the package brings."""
     done = subprocess.run(

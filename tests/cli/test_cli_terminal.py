@@ -17,6 +17,7 @@ import pytest
 from paxlock_process import PATIENCE_S, Cell, Lifeline, Lines, default_signals, dev_cell, environment
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.processes,
     pytest.mark.skipif(sys.platform != "linux", reason="strays are found through /proc and prctl"),
 ]

@@ -17,6 +17,8 @@ from paxlock.config import cell as config
 from paxlock.core.messages import NodeMode
 from paxlock.core.session.events import NodeStanding
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "no quorum: 0 of 1 nodes answered; are they running, and is this the cell's key?"
 
 

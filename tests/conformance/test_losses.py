@@ -16,6 +16,8 @@ from paxlock.host.clock import BootClock
 from tests.blocking.cells import ThreadCell
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
+pytestmark = pytest.mark.slow
+
 LATE_S = 10.0  #: how late a loaded machine may tell of a loss
 
 

@@ -69,6 +69,7 @@ def test_every_planted_bug_has_a_name_of_its_own() -> None:
     assert len(BUGS) == len(PLANTED_BUGS)
 
 
+@pytest.mark.slow
 def test_the_command_shows_what_catches_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deadline-moved-back"]) == 0
     shown = capsys.readouterr().out
@@ -77,6 +78,7 @@ def test_the_command_shows_what_catches_a_bug(capsys: pytest.CaptureFixture[str]
     assert shown.endswith("\n1 of 1 caught\n")
 
 
+@pytest.mark.slow
 def test_the_command_fails_where_a_bug_is_missed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

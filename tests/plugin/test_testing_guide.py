@@ -33,6 +33,7 @@ def run(folder: pytest.Pytester, options: list[str]) -> int:
     return counts["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], WITHOUT_PYTEST_TRIO], ids=["pytest-trio", "alone"])
 def test_every_block_of_the_guide_passes(folder: pytest.Pytester, options: list[str]) -> None:
     for number, block in enumerate(BLOCKS):
@@ -44,6 +45,7 @@ def test_every_block_of_the_guide_passes(folder: pytest.Pytester, options: list[
     assert run(folder, options) == sum(map(count_tests, shown))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], WITHOUT_PYTEST_TRIO], ids=["pytest-trio", "alone"])
 def test_the_example_passes(folder: pytest.Pytester, options: list[str]) -> None:
     for path in EXAMPLE.glob("*.py"):

@@ -55,6 +55,7 @@ def moments(simulation: Simulation, what: What) -> list[Moment]:
     return [moment for moment in simulation.timeline or () if moment.what is what]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_seed_breaks_a_rule(first: int) -> None:
     broken = []

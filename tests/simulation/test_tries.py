@@ -9,6 +9,8 @@ from paxlock.simulator.tries import Figures, main, play
 from tests.planted.mutations import planted
 from tests.planted.table import PLANTED_BUGS
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 30
 LAN = (0.0002, 0.002)
 WIDE = (0.1, 0.3)

@@ -12,6 +12,7 @@ from processes import ProcessCell, process_cell
 from paxlock import Cell
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.processes,
     pytest.mark.skipif(sys.platform != "linux", reason="only 127.0.0.1 is an address of this host"),
 ]

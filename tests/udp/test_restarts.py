@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from processes import ProcessCell, Program, boot_time, process_cell
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 MAX_TTL_S = 2.0
 LONG_TTL_S = 4.0  #: a lease that a loaded machine does not lose by standing still for a second or two
