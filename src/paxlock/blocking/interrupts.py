@@ -3,13 +3,14 @@
 Python raises it in that thread at the next step of its Python code: not while it waits in C code, such as
 ``time.sleep`` or a socket. It is a LeaseLost, so that nothing else comes out even where it is raised in the
 last step of the block. It is sent at most once, never after the block has ended, and one that was sent but
-not raised yet is taken back then.
+not raised yet is caught then.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections import Counter
 
 from paxlock.errors import LeaseLost, LossReason
@@ -47,19 +48,47 @@ class Interrupt:
         done = False
         while not done:
             try:
-                self._take_back()
+                self._send_no_more()
+                if self.kind is not None:
+                    _settle(self._thread)
                 done = True
             except LeaseLost as error:
                 if self.kind is None or not isinstance(error, self.kind):
                     raise
 
-    def _take_back(self) -> None:
+    def _send_no_more(self) -> None:
         with self._mutex:
             if not self._over:
                 self._over = True
                 _armed[self._thread] -= 1
-        if self.kind is not None:
-            _send(self._thread, None)
+
+
+class _Settled(BaseException):
+    """Takes the place of what was sent to a thread and not raised yet; caught at once."""
+
+
+def _settle(thread: int) -> None:
+    """Have nothing pending for this thread, which is the one that runs.
+
+    What is pending is replaced, and the replacement raised and caught here. To take it back would be simpler,
+    and leaves Python 3.11 in the belief that something is pending: each step is slower from then on, and the
+    first that a debugger traces never ends.
+    """
+    interrupted: BaseException | None = None
+    try:
+        while True:
+            try:
+                _send(thread, _Settled)
+                while True:
+                    time.sleep(0)
+            except _Settled:
+                raise
+            except BaseException as error:  # noqa: BLE001 - Ctrl-C, say; raised again below
+                interrupted = error
+    except _Settled:
+        pass
+    if interrupted is not None:
+        raise interrupted
 
 
 def _kind_of(name: str, term: int, reason: LossReason) -> type[LeaseLost]:
@@ -77,7 +106,5 @@ def _kind_of(name: str, term: int, reason: LossReason) -> type[LeaseLost]:
     return Interruption
 
 
-def _send(thread: int, kind: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(kind) if kind is not None else None
-    )
+def _send(thread: int, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
