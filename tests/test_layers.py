@@ -23,6 +23,7 @@ LEVELS = {
     "core.node": 2,
     "core.session": 2,
     "config": 3,
+    "observe": 3,
     "store": 3,
     "wire": 4,
     "host": 5,

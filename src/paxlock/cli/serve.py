@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
-from paxlock.cli.output import say
+from paxlock.cli.output import voice
 from paxlock.cli.runtime import run_async
 from paxlock.config.cell import check_address, check_node_id, node_settings
 from paxlock.node.server import serve_node
+from paxlock.observe.logs import logging_to_stderr
 
 __all__ = ["serve_command"]
 
@@ -34,6 +37,19 @@ NODE_ID = Checked("node id", check_node_id)
     show_default=True,
     help="What is on disk; memory needs no folder.",
 )
+@click.option(
+    "--log",
+    "log_form",
+    type=click.Choice(["text", "json"]),
+    help="How log lines on stderr are written [text on a terminal, json elsewhere].",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least level that is logged; with -q, warning.",
+)
 @click.option("--listen", type=ADDRESS, help="Bind this address instead of the node's own.")
 @talk_options
 def serve_command(
@@ -44,6 +60,8 @@ def serve_command(
     create: bool,
     join: bool,
     durability: str,
+    log_form: str | None,
+    log_level: str,
     listen: str | None,
 ) -> int:
     """Run one node of a cell.
@@ -55,8 +73,11 @@ def serve_command(
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     async def serve() -> int:
-        await serve_node(config, create=create, join=join, report=say)
+        await serve_node(config, create=create, join=join)
         return ExitCode.DONE
 
-    with short_pauses():
+    level = getattr(logging, log_level.upper())
+    if voice.quiet:
+        level = max(level, logging.WARNING)
+    with short_pauses(), logging_to_stderr(log_form, level):
         return run_async(serve, stopped=ExitCode.DONE)

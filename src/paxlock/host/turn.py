@@ -66,6 +66,8 @@ class Turn:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
+        #: Called with the reason for which a datagram was dropped, and where it came from.
+        self.refused: Callable[[str, Address], None] | None = None
 
     def drain(self) -> bool:
         """Feed what has arrived; True if there may be more. The clock is read after each datagram came."""
@@ -78,6 +80,10 @@ class Turn:
             endpoint.age(now)
             received = endpoint.receive_untrusted(*found)
             if received is None:
+                if endpoint.refused:
+                    reason, endpoint.refused = endpoint.refused, ""
+                    if self.refused is not None:
+                        self.refused(reason, found[1])
                 if endpoint.strangers:
                     self._tell_strangers()
                 continue

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import TypeVar
@@ -20,14 +21,23 @@ import trio
 from paxlock.config.cell import Cell, NodeConfig
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
+from paxlock.core.node.notices import PeerAnswered
 from paxlock.core.node.recovery import Start, begin
-from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
+from paxlock.core.node.replica import (
+    MemoryLost,
+    ModeChanged,
+    Replica,
+    ReplicaSettings,
+    Unconfirmed,
+)
 from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.host.clock import Clock
 from paxlock.host.families import check_families, out_of_reach
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
+from paxlock.node.observing import Observing
+from paxlock.observe.noticing import Level, LogLine
 from paxlock.runtime.background import attended, in_thread
 from paxlock.runtime.driver import Driver
 from paxlock.runtime.environment import environment_of
@@ -57,6 +67,7 @@ class Service:
         transport: Transport,
         clock: Clock,
         report: Report,
+        probes: bool = False,
     ) -> None:
         assert isinstance(config.cell, Cell)
         cell = config.cell
@@ -64,7 +75,6 @@ class Service:
         self.serving = trio.Event()
         self._store = store
         self._clock = clock
-        self._report = report
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
@@ -99,10 +109,11 @@ class Service:
             publish=self._publish,
             persist=self._persist,
         )
+        self.eyes = Observing(self.replica, self.driver, clock, report=report, probes=probes)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (self.driver.run, self.write, partial(keep, self._whereabouts))
+        return (self.driver.run, self.write, partial(keep, self._whereabouts), self.eyes.run)
 
     def noting_failure(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
@@ -126,7 +137,7 @@ class Service:
         """Say once which other nodes cannot be reached from here, and when that has changed."""
         missing = out_of_reach(self.config.node_id, found, self.transport)
         for node_id in sorted(missing.keys() - self._told_of):
-            self._report(missing[node_id])
+            self._say(Level.WARNING, "out_of_reach", missing[node_id], peer=node_id)
         self._told_of = set(missing)
 
     async def write(self) -> None:
@@ -134,7 +145,9 @@ class Service:
         while True:
             while self._to_write is not None and not self.life.over:
                 record, self._to_write = self._to_write, None
+                since = self._clock.now()
                 await _in_thread(self._store, partial(self._store.write_record, record))
+                self.eyes.wrote(since)
                 self.replica.persisted(record, self._clock.now())
                 self.driver.poke()
             self._wanted = trio.Event()
@@ -145,26 +158,50 @@ class Service:
         self._to_write = record
         self._wanted.set()
 
+    def _say(self, level: Level, event: str, sentence: str, **fields: object) -> None:
+        self.eyes.say(LogLine(level, event, sentence, fields))
+
     def _publish(self, notice: object) -> None:
+        if isinstance(notice, PeerAnswered):
+            self.eyes.answered(notice)
+            return
+        self._tell(notice)
+        if isinstance(notice, ModeChanged):
+            self.eyes.changed_mode(notice.mode)
+
+    def _tell(self, notice: object) -> None:
         name = self.config.node_id
         match notice:
             case ModeChanged(NodeMode.SERVING):
                 self.serving.set()
-                self._report(f"node {name} serves")
+                self._say(Level.INFO, "serving", f"node {name} serves")
             case ModeChanged(NodeMode.RECOVERING, sits_out):
-                self._report(
-                    f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
+                until = datetime.now(UTC) + timedelta(seconds=sits_out)
+                self._say(
+                    Level.INFO,
+                    "sitting_out",
+                    f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know",
+                    seconds=round(sits_out, 3),
+                    until=until.isoformat(timespec="milliseconds"),
                 )
             case ModeChanged(NodeMode.STARTING, joins=True):
-                self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
+                self._say(
+                    Level.INFO,
+                    "joining",
+                    f"node {name} waits until enough of the other nodes have noted that it joins",
+                )
             case ModeChanged(NodeMode.STARTING):
                 if self.replica.record.membership is Membership.CREATING:
-                    self._report(f"node {name} waits for the other nodes of the new cell")
+                    self._say(
+                        Level.INFO, "creating", f"node {name} waits for the other nodes of the new cell"
+                    )
             case Unconfirmed():
-                self._report(
-                    f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
+                self._say(
+                    Level.WARNING,
+                    "unconfirmed",
+                    f"node {name} serves from its own memory, and no other node has confirmed that "
                     "this is the newest: if the data folder is a backup that was restored, stop it and start "
-                    "it with --join"
+                    "it with --join",
                 )
             case Stranger():
                 self._complain(notice)
@@ -177,13 +214,14 @@ class Service:
         """Say once that somebody cannot be understood; whoever asks for the state of this node hears it."""
         if stranger.explanation not in self._complaints and len(self._complaints) < COMPLAINTS_MAX:
             self._complaints.add(stranger.explanation)
-            self._report(f"WARNING: {stranger.explanation}")
+            self._say(Level.WARNING, "stranger", stranger.explanation)
         if stranger.members:
             self.replica.complain(stranger.short, self._clock.now())
 
     async def stop(self) -> None:
         """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
         snapshot = self.replica.stop(self._clock.now())
+        self.eyes.stops(clean=snapshot is not None)
         if snapshot is None or self.config.durability is Durability.MEMORY:
             return
         record = attrs.evolve(self.replica.record, clean=True)
@@ -266,6 +304,7 @@ async def run_service(
     check_families(config)
     environment = environment_of(member.address for member in config.cell.members)
     clock = clock or environment.clock()
+    bound = transport
     if transport is None:
         transport = await environment.bind(config)
     opened = store
@@ -279,9 +318,19 @@ async def run_service(
         start = await _in_thread(
             found, lambda: _begin(config, found, durability, run, second, create=create, join=join)
         )
-        service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
+        service = Service(
+            config,
+            start,
+            run,
+            opened,
+            transport,
+            clock,
+            report or (lambda _: None),
+            probes=environment.probes and bound is None,
+        )
         await service.resolve()
         try:
+            service.eyes.starts(transport.address)
             async with attended(*(service.noting_failure(task) for task in service.tasks)):
                 yield service
         finally:

@@ -34,6 +34,9 @@ T = TypeVar("T")
 class Environment:
     """The real one."""
 
+    #: Whether nodes ask each other once a second how they are; what is played from a seed does without.
+    probes = True
+
     def clock(self) -> Clock:
         """The clock of leases for one client or node."""
         return BootClock()

@@ -308,6 +308,8 @@ class Program:
 class VirtualEnvironment(Environment):
     """The environment of the clients and nodes of one virtual cell."""
 
+    probes = False
+
     def __init__(self, cell: VirtualCell) -> None:
         self._cell = cell
         self._disks: dict[tuple[str, Path], VirtualDisk] = {}

@@ -123,6 +123,7 @@ class Endpoint:
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
         self._life = Life()
+        self.refused = ""  #: why the last datagram that was dropped was; whoever looks empties it
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
 
@@ -278,13 +279,11 @@ class Endpoint:
                 received = self._from_node(datagram, header, sender, address)
             else:
                 received = self._from_session(datagram, header, sender, address)
-        except Dropped as dropped:
-            self._counts[f"dropped_{dropped.reason}"] += 1
-            if dropped.reason == "older_version":
+        except (Dropped, Malformed) as error:
+            self.refused = error.reason if isinstance(error, Dropped) else "malformed"
+            self._counts[f"dropped_{self.refused}"] += 1
+            if self.refused == "older_version":
                 self._strange(other_version(datagram[0], VERSION, address))
-            return None
-        except Malformed:
-            self._counts["dropped_malformed"] += 1
             return None
         self._counts["passed" if received is not None else "challenged"] += 1
         return received

@@ -45,6 +45,7 @@ from paxlock.core.node.hearsay import DoubtTimer
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
+from paxlock.core.node.notices import Left, PeerAnswered, left_in
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.node.subscriptions import EventTimer
 from paxlock.core.timers import Timers
@@ -250,6 +251,10 @@ class Replica:
         names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
         return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
 
+    def left(self) -> Left:
+        """What there is at a stop: leases that are held, and candidates that wait for one."""
+        return left_in(self._acceptor.records.values())
+
     def complain(self, complaint: str, now: float) -> None:
         """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
         self._complaint, self._complains_until = complaint, now + COMPLAINT_S
@@ -322,6 +327,8 @@ class Replica:
                     self._answer(node, recovery.greet_back(node, message))
             case Greeted():
                 recovery.answered(node, message, now)
+            case Welcome():
+                self._published.append(PeerAnswered(node, message.request, message.mode))
             case Commit() if self.mode is NodeMode.SERVING:
                 if self._may_be(message):
                     self._learner.commit(message, now)
@@ -364,6 +371,10 @@ class Replica:
             floor=self._acceptor.floor,
             complaint=self._complaint if now < self._complains_until else "",
         )
+
+    def sits_out(self, now: float) -> float:
+        """For how many seconds this node still sits out."""
+        return self._recovery.remaining(now)
 
     def _remaining_ms(self, now: float) -> int:
         return int(self._recovery.remaining(now) * 1000.0)

@@ -1,0 +1,37 @@
+"""What a node tells those who watch over it; nothing follows from it for the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from paxlock.core.messages import NodeMode
+from paxlock.core.node.record import Record
+from paxlock.core.value import value
+
+__all__ = ["Left", "PeerAnswered", "left_in"]
+
+
+@value
+class PeerAnswered:
+    """Published when another node has said how it is (a Welcome)."""
+
+    node_id: str
+    request: int
+    mode: NodeMode
+
+
+@value
+class Left:
+    """How many leases are held, and how many candidates wait in line."""
+
+    leases: int
+    waiters: int
+
+
+def left_in(records: Iterable[Record]) -> Left:
+    """What there is in these records."""
+    leases = waiters = 0
+    for record in records:
+        leases += record.lease is not None
+        waiters += len(record.line) if record.line is not None else 0
+    return Left(leases, waiters)

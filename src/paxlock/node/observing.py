@@ -1,0 +1,154 @@
+"""What a running node sees of itself and of its peers, told to ``logging``; what is worth a line is decided
+by observe/noticing.py.
+
+The nodes of an idle cell have nothing to say to each other. So that one that died is seen before it is
+needed, each node asks each other once a second how it is, by the Hello that clients use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import trio
+
+from paxlock.core.messages import Hello, NodeMode
+from paxlock.core.node.notices import PeerAnswered
+from paxlock.core.node.replica import Replica
+from paxlock.observe.logs import log
+from paxlock.observe.noticing import Level, LogLine, Observer
+from paxlock.observe.statistics import NodeCounters
+from paxlock.wire.transport import format_address
+
+if TYPE_CHECKING:
+    from paxlock.host.clock import Clock
+    from paxlock.runtime.driver import Driver
+    from paxlock.wire.transport import Address
+
+__all__ = ["PROBE_S", "Observing"]
+
+PROBE_S = 1.0
+LOGGER = logging.getLogger("paxlock.node")
+
+
+class Observing:
+    """The eyes of one node. ``report`` gets the sentences that a program asked for, as it always did."""
+
+    def __init__(
+        self, replica: Replica, driver: Driver, clock: Clock, *, report: Callable[[str], None], probes: bool
+    ) -> None:
+        settings = replica.settings
+        self.observer = Observer(
+            settings.node_id, [member.node_id for member in settings.members], clock.now()
+        )
+        self._replica = replica
+        self._driver = driver
+        self._clock = clock
+        self._report = report
+        self._probes = probes
+        self._request = 0
+        driver.refused = self._refused
+
+    # What is said.
+
+    def say(self, line: LogLine) -> None:
+        """Say what the node itself has to say: to the log, and to ``report``."""
+        log(LOGGER, line, self.observer.node_id)
+        self._report(f"WARNING: {line.sentence}" if line.level >= Level.WARNING else line.sentence)
+
+    def _log(self, lines: Iterable[LogLine]) -> None:
+        for line in lines:
+            log(LOGGER, line, self.observer.node_id)
+
+    def starts(self, address: Address) -> None:
+        """The node's socket is bound and its record read."""
+        incarnation = self._replica.record.incarnation
+        where = format_address(address)
+        sentence = f"node {self.observer.node_id} starts at {where}: incarnation {incarnation}"
+        self._log([LogLine(Level.INFO, "start", sentence, {"address": where, "incarnation": incarnation})])
+
+    def stops(self, *, clean: bool) -> None:
+        """Nothing is answered any more; what is left goes on without this node."""
+        left = self._replica.left()
+        sentence = (
+            f"node {self.observer.node_id} stops; left here: {left.leases} leases, {left.waiters} waiters"
+        )
+        if not clean:
+            sentence += "; it did not serve, so its next start is as after a crash"
+        fields = {"leases": left.leases, "waiters": left.waiters, "clean": clean}
+        self._log([LogLine(Level.INFO, "stop", sentence, fields)])
+
+    # What is seen.
+
+    def changed_mode(self, mode: NodeMode) -> None:
+        self._log(self.observer.changed_mode(mode, self._clock.now()))
+
+    def answered(self, notice: PeerAnswered) -> None:
+        """Another node has said how it is."""
+        self._log(self.observer.answered(notice.node_id, notice.request, notice.mode, self._clock.now()))
+
+    def wrote(self, since: float) -> None:
+        """A write that began at ``since`` is durable."""
+        now = self._clock.now()
+        self._log(self.observer.wrote(now - since, now))
+
+    def _refused(self, reason: str, address: Address) -> None:
+        self._log(self.observer.refused(reason, address[0], self._clock.now()))
+
+    async def run(self) -> None:
+        """Once a second ask the peers, and look whether the process runs in time."""
+        if not self._probes:
+            await trio.sleep_forever()
+        due = self._clock.now()
+        while True:
+            self._ask()
+            due += PROBE_S
+            await trio.sleep(max(0.0, due - self._clock.now()))
+            now = self._clock.now()
+            late = max(0.0, now - due)
+            self._log(self.observer.tick(now, late=late, dropped=self._dropped()))
+            due = max(due, now - PROBE_S)
+
+    def _ask(self) -> None:
+        driver = self._driver
+        if driver.inherited:
+            return
+        self._request += 1
+        for peer in self._replica.settings.others:
+            self.observer.asked(peer, self._request, self._clock.now())
+            driver.endpoint.queue(peer, Hello(self._request))
+        driver.poke()
+
+    def _dropped(self) -> int:
+        counts = self._driver.endpoint.statistics()
+        return sum(number for what, number in counts.items() if what.startswith("dropped_"))
+
+    def counters(self) -> NodeCounters:
+        """Frozen counters."""
+        observer, replica, driver = self.observer, self._replica, self._driver
+        counts = replica.statistics()
+        sizes = ("names", "floor", "ceiling")
+        return NodeCounters(
+            node_id=observer.node_id,
+            incarnation=replica.record.incarnation,
+            mode=replica.mode,
+            sits_out=replica.sits_out(self._clock.now()),
+            names=counts["names"],
+            nodes=observer.nodes,
+            needed=observer.needed,
+            serving=observer.serving,
+            quorum=observer.quorum,
+            max_ttl=replica.settings.max_ttl_ms / 1000.0,
+            peers=observer.peers,
+            messages={what: number for what, number in counts.items() if what not in sizes},
+            endpoint=driver.endpoint.statistics(),
+            transport=driver.transport.statistics(),
+            writes=observer.writes,
+            write_seconds=observer.write_seconds,
+            longest_write=observer.longest_write,
+            slow_writes=observer.slow_writes,
+            late_turns=observer.late_turns,
+            longest_late=observer.longest_late,
+            floods=observer.floods,
+        )
