@@ -30,6 +30,7 @@ LEVELS = {
     "runtime": 6,
     "client": 7,
     "node": 8,
+    "metrics": 9,
     "aio": 9,
     "blocking": 9,
     "": 10,

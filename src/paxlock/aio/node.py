@@ -25,6 +25,7 @@ from paxlock.core.messages import NodeMode
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
+    from paxlock.observe.statistics import NodeCounters
 
 __all__ = ["Node", "open_node"]
 
@@ -59,6 +60,10 @@ class Node(Client):
     def node_statistics(self) -> Mapping[str, int]:
         """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
         return self._thread.statistics()
+
+    def node_counters(self) -> NodeCounters:
+        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
+        return self._thread.counters()
 
 
 @contextmanager

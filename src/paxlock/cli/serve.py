@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from typing import Any
 
 import click
+import trio
 
 from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.gc_pauses import short_pauses
@@ -12,6 +15,7 @@ from paxlock.cli.options import Checked, cell_option, key_file_option, talk_opti
 from paxlock.cli.output import voice
 from paxlock.cli.runtime import run_async
 from paxlock.config.cell import check_address, check_node_id, node_settings
+from paxlock.errors import ConfigError
 from paxlock.node.server import serve_node
 from paxlock.observe.logs import logging_to_stderr
 
@@ -19,6 +23,15 @@ __all__ = ["serve_command"]
 
 ADDRESS = Checked("address", check_address)
 NODE_ID = Checked("node id", check_node_id)
+
+
+async def _open_http(address: str) -> tuple[Any, Any, Any]:
+    """The pages, what listens, and what serves them. Raises ConfigError."""
+    try:
+        from paxlock.cli.http import Pages, listen, serve_http  # here, because few need it
+    except ImportError as error:
+        raise ConfigError(f"--http needs {error.name}: install it by pip install 'paxlock[http]'") from error
+    return Pages(), await listen(address), serve_http
 
 
 @click.command("serve", epilog=epilog("0 stopped", 64, 77, 78))
@@ -36,6 +49,12 @@ NODE_ID = Checked("node id", check_node_id)
     default="record",
     show_default=True,
     help="What is on disk; memory needs no folder.",
+)
+@click.option(
+    "--http",
+    metavar="ADDRESS",
+    type=ADDRESS,
+    help="Answer /metrics, /health and /ready here (extra 'http').",
 )
 @click.option(
     "--log",
@@ -60,6 +79,7 @@ def serve_command(
     create: bool,
     join: bool,
     durability: str,
+    http: str | None,
     log_form: str | None,
     log_level: str,
     listen: str | None,
@@ -73,7 +93,14 @@ def serve_command(
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     async def serve() -> int:
-        await serve_node(config, create=create, join=join)
+        if http is None:
+            await serve_node(config, create=create, join=join)
+            return ExitCode.DONE
+        pages, listeners, serve_http = await _open_http(http)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_http, listeners, pages)
+            service = await nursery.start(partial(serve_node, config, create=create, join=join))
+            pages.node = service.eyes.counters
         return ExitCode.DONE
 
     level = getattr(logging, log_level.upper())

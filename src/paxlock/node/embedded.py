@@ -18,6 +18,7 @@ from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.core.messages import NodeMode
 from paxlock.host.clock import Clock
 from paxlock.node.server import Service, run_service
+from paxlock.observe.statistics import NodeCounters
 from paxlock.runtime.environment import environment_of
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
@@ -62,6 +63,11 @@ class Node(Client):
         """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
         self.check_process()
         return MappingProxyType({**self._service.replica.statistics(), **self._service.endpoint.statistics()})
+
+    def node_counters(self) -> NodeCounters:
+        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
+        self.check_process()
+        return self._service.eyes.counters()
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -19,6 +20,11 @@ from paxlock.forks import INHERITED, Life
 from paxlock.host.at_exit import ends_at_exit
 from paxlock.host.failures import as_ours
 from paxlock.node.server import Report, Service, run_service
+
+if TYPE_CHECKING:
+    from paxlock.observe.statistics import NodeCounters
+
+T = TypeVar("T")
 
 __all__ = ["NodeThread"]
 
@@ -102,12 +108,21 @@ class NodeThread:
 
     def statistics(self) -> Mapping[str, int]:
         """Frozen counters of the node: messages by kind, names, datagrams dropped by reason."""
+        found = self._look(lambda service: {**service.replica.statistics(), **service.endpoint.statistics()})
+        return MappingProxyType(dict(found))
+
+    def counters(self) -> NodeCounters:
+        """Frozen counters of the node, each by its name."""
+        return self._look(lambda service: service.eyes.counters())
+
+    def _look(self, read: Callable[[Service], T]) -> T:
+        """Read something in the thread of the node."""
         service = self._running()
-        found: list[Mapping[str, int]] = []
+        found: list[T] = []
         done = threading.Event()
 
         def look() -> None:
-            found.append({**service.replica.statistics(), **service.endpoint.statistics()})
+            found.append(read(service))
             done.set()
 
         with self._mutex:
@@ -115,7 +130,7 @@ class NodeThread:
                 self._loop.run_sync_soon(look)
         while not done.wait(0.1):
             self._running()
-        return MappingProxyType(dict(found[0]))
+        return found[0]
 
     # Within
 
