@@ -17,14 +17,30 @@ from prometheus_client.registry import Collector as _Collector
 
 from paxlock.client.face import Statistics
 from paxlock.core.messages import NodeMode
+from paxlock.errors import PaxlockError
 from paxlock.observe.statistics import NodeCounters
 
 __all__ = ["Collector"]
 
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+")
+#: Told from the start, as 0: of a series that begins with 1 Prometheus sees no increase.
+_REASONS = (
+    "address",
+    "cell",
+    "epoch",
+    "future",
+    "incarnation",
+    "key",
+    "malformed",
+    "members",
+    "older_version",
+    "replay",
+    "seal",
+    "sender",
+)
 _DROPPED, _SENT, _RECEIVED = "dropped_", "send_errors_", "receive_errors_"
 #: Of a session's counters those that are sizes, and go down too.
-_SIZES = ("campaigns", "tenures", "releases", "watches", "recovering_nodes")
+_SIZES = ("leases", "campaigns", "releases", "watches", "recovering_nodes")
 
 
 class _Client(Protocol):
@@ -57,7 +73,7 @@ class Collector(_Collector):
         """The metrics at this moment."""
         try:
             families = list(self._families())
-        except (RuntimeError, OSError):  # closed, or the child of a fork: there is nothing to tell
+        except (PaxlockError, RuntimeError):  # closed, or the child of a fork: there is nothing to tell
             return
         yield from families
 
@@ -136,7 +152,8 @@ def _of_client(found: Statistics) -> Iterator[Metric]:
 def _of_network(
     part: str, node: str | None, endpoint: Mapping[str, int], transport: Mapping[str, int]
 ) -> Iterator[Metric]:
-    dropped = {
+    dropped = dict.fromkeys(_REASONS, 0)
+    dropped |= {
         what.removeprefix(_DROPPED): number for what, number in endpoint.items() if what.startswith(_DROPPED)
     }
     others = {what: number for what, number in endpoint.items() if not what.startswith(_DROPPED)}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,18 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 def default_signals() -> None:
     """In the child: even where the tests run in the background, INT is not ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port that is free, below those that the kernel gives to whoever asks for any."""
+    for port in random.SystemRandom().sample(range(10_000, 32_000), LOOKS_MAX):
+        with socket.socket(socket.AF_INET, kind) as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 class Process:

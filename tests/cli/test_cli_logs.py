@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paxlock_process import Cell, Process
+from paxlock_process import Cell, Process, free_port
 
 IDS = ("a", "b", "c")
 
 Facts = dict[str, Any]
-
-
-def free_ports(number: int) -> list[int]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(number)]
-        for sock in found:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in found]
 
 
 @pytest.fixture
@@ -31,7 +23,8 @@ def cell(tmp_path: Path) -> Cell:
     """The cell file of three nodes, of which none runs."""
     path = tmp_path / "cell.toml"
     cell = Cell({"PAXLOCK_CELL": str(path)})
-    addresses = [f"{node}=127.0.0.1:{port}" for node, port in zip(IDS, free_ports(3), strict=True)]
+    ports = [free_port(socket.SOCK_DGRAM) for _ in IDS]
+    addresses = [f"{node}=127.0.0.1:{port}" for node, port in zip(IDS, ports, strict=True)]
     assert cell.run("init", path, *addresses).returncode == 0
     return cell
 

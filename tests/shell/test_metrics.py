@@ -1,0 +1,65 @@
+"""The collector of programs: of an embedded node, and of a client in each state."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import trio
+from cells import free_addresses
+from prometheus_client import CollectorRegistry, generate_latest
+
+import paxlock
+from paxlock.metrics import Collector
+
+ROWS = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text().splitlines()
+DOCUMENTED = {match[1]: match[2] for row in ROWS if (match := re.match(r"\| `(\w+)` \| (\w+) \|", row))}
+
+
+def scrape(source: paxlock.Client) -> str:
+    registry = CollectorRegistry()
+    registry.register(Collector(source))
+    return generate_latest(registry).decode()
+
+
+def kinds(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+
+
+async def test_a_client_tells_its_leases_and_every_name_is_documented() -> None:
+    with trio.fail_after(60):
+        async with paxlock.open_dev_cell(3) as cell, paxlock.open_client(cell) as client:
+            assert "paxlock_client_leases 0.0" in scrape(client)
+            async with client.lock("job"):
+                text = scrape(client)
+                assert "paxlock_client_leases 1.0" in text
+                assert 'paxlock_client_messages_total{kind="promise"}' in text
+            found = kinds(text)
+            assert found.items() <= DOCUMENTED.items()
+            assert {name for name in DOCUMENTED if "client" in name} == set(found)
+        assert isinstance(scrape(client), str)  # closed: whatever is left to tell, a scrape does not fail
+
+
+async def test_an_embedded_node_tells_of_itself_of_its_peers_and_as_a_client(tmp_path: Path) -> None:
+    """Of three nodes two run: they see each other, and the third by its silence."""
+    cell = paxlock.Cell.new(free_addresses(), max_ttl=5.0)
+    async with AsyncExitStack() as stack:
+        with trio.fail_after(60):
+            a, b, c = (
+                paxlock.NodeConfig(cell, node, durability="memory", data_dir=tmp_path / node)
+                for node in ("a", "b", "c")
+            )
+            del c
+            first = await stack.enter_async_context(paxlock.open_node(a))
+            await stack.enter_async_context(paxlock.open_node(b))
+            while not (seen := first.node_counters().peers)["b"].answered or seen["b"].round_trip <= 0.0:
+                await trio.sleep(0.05)
+            assert seen["b"].up and not seen["c"].up and seen["c"].asked > 0
+            text = scrape(first)
+            await stack.aclose()
+    assert 'paxlock_peer_up{node="a",peer="b"} 1.0' in text
+    assert 'paxlock_peer_up{node="a",peer="c"} 0.0' in text
+    assert 'paxlock_peer_round_trip_seconds{node="a",peer="b"}' in text
+    assert 'paxlock_peer_round_trip_seconds{node="a",peer="c"}' not in text
+    assert kinds(text) == DOCUMENTED
