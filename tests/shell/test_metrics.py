@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import trio
-from cells import free_addresses
 from prometheus_client import CollectorRegistry, generate_latest
 
 import paxlock
@@ -15,6 +17,35 @@ from paxlock.metrics import Collector
 
 ROWS = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for row in ROWS if (match := re.match(r"\| `(\w+)` \| (\w+) \|", row))}
+
+
+def free_addresses() -> dict[str, str]:
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
+        for sock in found:
+            sock.bind(("127.0.0.1", 0))
+        ports = [sock.getsockname()[1] for sock in found]
+    return {node: f"127.0.0.1:{port}" for node, port in zip("abc", ports, strict=True)}
+
+
+@contextmanager
+def logged(event: str, **facts: str) -> Iterator[trio.Event]:
+    """An event that is set when the library logs this."""
+    told = trio.Event()
+    wanted = {"event": event, **facts}
+
+    class Listen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if wanted.items() <= vars(record)["paxlock_facts"].items():
+                told.set()
+
+    logger, handler = logging.getLogger("paxlock.node"), Listen()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield told
+    logger.removeHandler(handler)
+    logger.setLevel(before)
 
 
 def scrape(source: paxlock.Client) -> str:
@@ -34,7 +65,7 @@ async def test_a_client_tells_its_leases_and_every_name_is_documented() -> None:
             async with client.lock("job"):
                 text = scrape(client)
                 assert "paxlock_client_leases 1.0" in text
-                assert 'paxlock_client_messages_total{kind="promise"}' in text
+                assert 'paxlock_client_messages_total{kind="accepted"}' in text
             found = kinds(text)
             assert found.items() <= DOCUMENTED.items()
             assert {name for name in DOCUMENTED if "client" in name} == set(found)
@@ -46,17 +77,17 @@ async def test_an_embedded_node_tells_of_itself_of_its_peers_and_as_a_client(tmp
     cell = paxlock.Cell.new(free_addresses(), max_ttl=5.0)
     async with AsyncExitStack() as stack:
         with trio.fail_after(60):
-            a, b, c = (
-                paxlock.NodeConfig(cell, node, durability="memory", data_dir=tmp_path / node)
-                for node in ("a", "b", "c")
+            peer_up = stack.enter_context(logged("peer_up", node="a", peer="b"))
+            a = await stack.enter_async_context(
+                paxlock.open_node(paxlock.NodeConfig(cell, "a", tmp_path / "a"), create=True)
             )
-            del c
-            first = await stack.enter_async_context(paxlock.open_node(a))
-            await stack.enter_async_context(paxlock.open_node(b))
-            while not (seen := first.node_counters().peers)["b"].answered or seen["b"].round_trip <= 0.0:
-                await trio.sleep(0.05)
-            assert seen["b"].up and not seen["c"].up and seen["c"].asked > 0
-            text = scrape(first)
+            await stack.enter_async_context(
+                paxlock.open_node(paxlock.NodeConfig(cell, "b", tmp_path / "b"), create=True)
+            )
+            await peer_up.wait()
+            seen = a.node_counters().peers
+            assert seen["b"].up and seen["b"].answered and not seen["c"].up and seen["c"].asked > 0
+            text = scrape(a)
             await stack.aclose()
     assert 'paxlock_peer_up{node="a",peer="b"} 1.0' in text
     assert 'paxlock_peer_up{node="a",peer="c"} 0.0' in text
