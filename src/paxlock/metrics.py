@@ -43,11 +43,11 @@ _DROPPED, _SENT, _RECEIVED = "dropped_", "send_errors_", "receive_errors_"
 _SIZES = ("leases", "campaigns", "releases", "watches", "recovering_nodes")
 
 
-class _Client(Protocol):
+class ClientSource(Protocol):
     def statistics(self) -> Statistics: ...
 
 
-class _Node(Protocol):
+class NodeSource(Protocol):
     def node_counters(self) -> NodeCounters: ...
 
 
@@ -62,7 +62,7 @@ class Collector(_Collector):
     A source that is closed gives nothing any more. ``collect`` may be called in any thread.
     """
 
-    def __init__(self, source: _Node | _Client) -> None:
+    def __init__(self, source: NodeSource | ClientSource) -> None:
         self._source = source
 
     def describe(self) -> list[Metric]:
@@ -80,9 +80,9 @@ class Collector(_Collector):
     def _families(self) -> Iterator[Metric]:
         source = self._source
         if hasattr(source, "node_counters"):
-            yield from _of_node(cast(_Node, source).node_counters())
+            yield from _of_node(cast(NodeSource, source).node_counters())
         if hasattr(source, "statistics"):
-            yield from _of_client(cast(_Client, source).statistics())
+            yield from _of_client(cast(ClientSource, source).statistics())
 
 
 def _of_node(found: NodeCounters) -> Iterator[Metric]:

@@ -34,7 +34,7 @@ LED = Standing(
     nodes_total=3,
 )
 NODES = (
-    NodeStanding("a", "10.0.0.7:7400", NodeMode.SERVING, 0.0),
+    NodeStanding("a", "10.0.0.7:7400", NodeMode.SERVING, 0.0, round_trip=0.00123),
     NodeStanding("b", "10.0.0.8:7400", NodeMode.RECOVERING, 12.34),
     NodeStanding("c", "10.0.0.9:7400", None, 0.0),
 )
@@ -125,10 +125,10 @@ def test_a_watch_ends_at_the_state_asked_for() -> None:
 
 def test_the_table_of_nodes() -> None:
     assert format_cell(NODES).split("\n") == [
-        "NODE  ADDRESS        STATE",
-        "a     10.0.0.7:7400  serving",
-        "b     10.0.0.8:7400  sitting out for 12.3 s",
-        "c     10.0.0.9:7400  no answer",
+        "NODE  ADDRESS        STATE                   ROUND TRIP",
+        "a     10.0.0.7:7400  serving                 1.2 ms",
+        "b     10.0.0.8:7400  sitting out for 12.3 s  -",
+        "c     10.0.0.9:7400  no answer               -",
         "quorum: no (1 of 3 serve, 2 needed)",
     ]
 
@@ -137,6 +137,7 @@ def test_the_json_of_a_cell() -> None:
     facts = cell_facts(NODES)
     assert facts["quorum"] is False
     assert facts["nodes"] == {"up": 1, "total": 3}
+    assert facts["members"][0]["round_trip_ms"] == 1.23
     assert facts["members"][1] == {
         "id": "b",
         "address": "10.0.0.8:7400",

@@ -34,6 +34,7 @@ COMMANDS = {
     "watch": ("watch", "Follow who leads one or more names."),
     "status": ("status", "Show the nodes, or one name."),
     "ls": ("status", "List the names in use."),
+    "doctor": ("doctor", "Judge the cell, the network and this machine."),
 }
 
 

@@ -60,6 +60,8 @@ def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
         member: Facts = {"id": node.node_id, "address": node.address, "state": MODES[node.mode]}
         if node.mode is NodeMode.RECOVERING:
             member["sits_out_ms"] = int(node.sits_out * 1000)
+        if node.round_trip is not None:
+            member["round_trip_ms"] = round(node.round_trip * 1000, 3)
         if node.complaint:
             member["complaint"] = node.complaint
         members.append(member)
@@ -78,11 +80,12 @@ def format_cell(nodes: Sequence[NodeStanding]) -> str:
         state = MODES[node.mode]
         if node.mode is NodeMode.RECOVERING:
             state += f" for {seconds(node.sits_out)}"
-        rows.append((node.node_id, node.address, state))
+        trip = f"{node.round_trip * 1000:.1f} ms" if node.round_trip is not None else "-"
+        rows.append((node.node_id, node.address, state, trip))
     serving, needed = nodes_serving(nodes), majority(len(nodes))
     word = "yes" if serving >= needed else "no"
     summary = f"quorum: {paint(word)} ({serving} of {len(nodes)} serve, {needed} needed)"
-    table = format_table(("NODE", "ADDRESS", "STATE"), rows, painted=2)
+    table = format_table(("NODE", "ADDRESS", "STATE", "ROUND TRIP"), rows, painted=2)
     complaints = [
         f"{node.node_id} complains: {printable(node.complaint)}" for node in nodes if node.complaint
     ]

@@ -31,6 +31,7 @@ What a node does (core/node):
     subscriptions.py   who watches what                                           section 6
     listing.py         the names in use, a page at a time                         section 6
     sorted_names.py    names in order, and who wants to hear of which             section 6
+    notices.py         what those are told who watch over a node                  beside
     recovery.py        what a node may do after a start                           section 7
     joining.py         the way of a node without a memory                         section 7, S7, S15
 

@@ -103,7 +103,7 @@ class NamesFound:
 @value
 class NodeStanding:
     """One node as it describes itself; ``mode`` is None where it did not answer. ``complaint``: of whom it
-    hears and cannot work with, or nothing.
+    hears and cannot work with, or nothing. ``round_trip`` is in seconds, None where nothing was heard.
     """
 
     node_id: str
@@ -111,6 +111,7 @@ class NodeStanding:
     mode: NodeMode | None
     sits_out: float
     complaint: str = ""
+    round_trip: float | None = None
 
 
 @value

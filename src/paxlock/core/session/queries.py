@@ -166,13 +166,19 @@ class SurveyQuery(Query):
 
     members: tuple[Member, ...]
     found: dict[str, Welcome] = attrs.field(factory=dict)
+    _asked: dict[tuple[str, int], float] = attrs.field(factory=dict)
+    _took: dict[str, float] = attrs.field(factory=dict)
 
     def ask(self, node: str, request: int, now: float) -> list[Message]:
+        self._asked[node, request] = now
         return [Hello(request)]
 
     def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, Welcome):
             self.found[node] = message
+            asked = self._asked.get((node, message.request))
+            if asked is not None:
+                self._took.setdefault(node, now - asked)
             self.open.discard(node)
 
     def result(self, now: float) -> Event | None:
@@ -184,7 +190,8 @@ class SurveyQuery(Query):
             mode = hello.mode if hello is not None else None
             sits_out = hello.remaining_ms / 1000.0 if hello is not None else 0.0
             complaint = hello.complaint if hello is not None else ""
-            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out, complaint))
+            took = self._took.get(member.node_id)
+            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out, complaint, took))
         return Surveyed(self.ticket, tuple(rows))
 
 

@@ -1,0 +1,40 @@
+"""`paxlock doctor` on real cells."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+from paxlock_process import Cell, dev_cell, free_port
+
+
+def test_a_cell_is_examined(tmp_path: Path) -> None:
+    with dev_cell() as (cell, _):
+        done = cell.run("doctor", "--for", "500ms", "--json", "--data-dir", tmp_path)
+        facts = json.loads(done.stdout)
+        assert done.returncode == (0 if facts["fine"] else 1)  # a loaded machine is worth a finding
+        assert [node["state"] for node in facts["nodes"]] == ["serving"] * 3
+        for node in facts["nodes"]:
+            least, median, most = node["round_trip_ms"]
+            assert 0 < least <= median <= most
+        assert facts["pause_ms"] >= 0 and facts["fsync_ms"] > 0
+        assert facts["worst_takeover_ms"] > facts["ttl_ms"] == 10_000
+        assert list(tmp_path.iterdir()) == []
+        text = cell.run("doctor", "--for", "100ms").stdout
+        assert "whoever waits leads at most" in text
+        assert "max_ttl" in cell.fails(64, "doctor", "--ttl", "10h")
+        assert "cannot be written" in cell.fails(78, "doctor", "--data-dir", tmp_path / "none")
+        members = json.loads(cell.output("status", "--json"))["members"]
+        assert all(member["round_trip_ms"] > 0 for member in members)
+
+
+def test_a_cell_that_does_not_answer(tmp_path: Path) -> None:
+    cell = Cell({"PAXLOCK_CELL": str(tmp_path / "cell.toml")})
+    address = f"a=127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    assert cell.run("init", tmp_path / "cell.toml", address).returncode == 0
+    done = cell.run("doctor", "--for", "100ms", "--json")
+    assert done.returncode == 69
+    facts = json.loads(done.stdout)
+    assert facts["fine"] is False
+    assert [finding["about"] for finding in facts["findings"]][:2] == ["quorum", "node a"]
