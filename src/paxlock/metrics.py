@@ -44,10 +44,14 @@ _SIZES = ("leases", "campaigns", "releases", "watches", "recovering_nodes")
 
 
 class ClientSource(Protocol):
+    """A client of any face."""
+
     def statistics(self) -> Statistics: ...
 
 
 class NodeSource(Protocol):
+    """A node of any face."""
+
     def node_counters(self) -> NodeCounters: ...
 
 

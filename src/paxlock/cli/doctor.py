@@ -21,8 +21,8 @@ from paxlock.config.cell import ClientSettings
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
 from paxlock.observe.judging import (
-    Examination,
     Diagnosis,
+    Examination,
     NodeExamined,
     judge,
     proposed_ttl,

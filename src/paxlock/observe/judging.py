@@ -13,8 +13,8 @@ from paxlock.observe.noticing import SLOW_WRITE_S
 
 __all__ = [
     "BUFFER_BYTES",
-    "Examination",
     "Diagnosis",
+    "Examination",
     "NodeExamined",
     "judge",
     "proposed_ttl",
