@@ -62,6 +62,7 @@ class Client(AsyncVerbs[HeldLease]):
         endpoint: Endpoint,
         transport: Transport,
         clock: Clock,
+        last_will: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -83,6 +84,8 @@ class Client(AsyncVerbs[HeldLease]):
             jumped=self._session.clock_jumped,
             buried=lambda: self.close(INHERITED),
         )
+        if last_will:
+            self._leave_a_will(self.driver)
 
     # Locks and elections
 

@@ -23,6 +23,7 @@ from paxlock.core.session.session import Session
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.forks import INHERITED, Life
 from paxlock.wire.strangers import Stranger
+from paxlock.wire.wills import Wills
 
 __all__ = ["Desk", "FaceErrors", "LeaseReceiver", "Receiver"]
 
@@ -75,6 +76,7 @@ class Desk:
         self.closed = False
         #: Called when the first lease is held, and when none is any more.
         self.on_holding: Callable[[bool], None] = lambda holding: None
+        self.wills: Wills | None = None  #: what is said of leases where this process dies
         self._poke = poke
         self.errors = errors
         self._life = Life()
@@ -170,10 +172,18 @@ class Desk:
 
     def detach(self, ticket: int) -> None:
         """Forget a lease without releasing it."""
+        self.show_handle(ticket)
         self._receivers.pop(ticket, None)
         self._forget_lease(ticket)
         self.session.detach(ticket, self.now())
         self._poke()
+
+    def show_handle(self, ticket: int) -> None:
+        """The handle of a lease is about to be shown. Whoever gets it may go on with the lease after this
+        process: from now on no last will ends it. Raises InternalError where that cannot be brought about.
+        """
+        if self.wills is not None:
+            self.wills.withdraw(ticket)
 
     def lose(self, ticket: int, reason: LossReason) -> None:
         """A lease is over for the program, whatever the nodes say: nobody renews it."""
@@ -324,6 +334,9 @@ class Desk:
             self._receivers[ticket] = following
         if isinstance(event, Granted) and following is not None:
             self._keep_lease(ticket, following)
+            campaign = self.session.campaign_of(ticket)
+            if self.wills is not None and campaign is not None:
+                self.wills.hold(ticket, campaign.name, event.candidate, event.term)
 
     def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released."""
@@ -373,6 +386,8 @@ class Desk:
             self.on_holding(True)
 
     def _forget_lease(self, ticket: int) -> None:
+        if self.wills is not None:
+            self.wills.drop(ticket)
         if self.held.pop(ticket, None) is not None and not self.held:
             self.on_holding(False)
 

@@ -42,7 +42,12 @@ class Holding:
     def handle(self) -> str:
         """Names this grant for the command line: it is a capability, keep it as you would a key. Whoever
         releases by it ends the lease at once, a moment before this holder is told.
+
+        Whoever has it may renew the lease, also when this process is dead. So with ``last_will`` the lease is
+        out of the will before this returns, for good (protocol.md section 11).
         """
+        if not self._let_go and self._reason is None:
+            self._withdraw_will()
         return format_handle(self._grant)
 
     @property
@@ -155,6 +160,11 @@ class Holding:
         return self.loss() if self._reason is not None else None
 
     # What a face does
+
+    def _withdraw_will(self) -> None:
+        """No last will ends this lease any more."""
+        if not self._desk.inherited:
+            self._desk.show_handle(self._ticket)
 
     def _tell(self) -> None:
         """The lease is over: wake those who wait for its end."""
