@@ -83,6 +83,7 @@ class ClientGuardian:
         self._link: _Link | None = None
         self._client = 0
         self._over = False
+        self._missed: set[tuple[int, int]] = set()  #: of these it has something older
         dies_in_child(self)
 
     def forked(self) -> None:
@@ -97,12 +98,15 @@ class ClientGuardian:
                 return
             if self._link is None:
                 self._link, self._client = _enrol(self._sockets, self._longest_ms)
-            self._link.say(will_words(self._client, page, at, address, tuple(datagrams)))
+            if self._link.say(will_words(self._client, page, at, address, tuple(datagrams))):
+                self._missed.discard((page, at))
+            else:
+                self._missed.add((page, at))
 
     def settle(self) -> None:
         """See paxlock.wire.wills.Guardian. Raises InternalError where neither can be brought about."""
         with _lock:
-            if self._link is not None and not self._link.sync():
+            if self._link is not None and (self._missed or not self._link.sync()):
                 self._link.kill()
 
     def close(self) -> None:

@@ -89,6 +89,8 @@ class Scenario:
     client_suspends: float = 0.0
     client_stalls: float = 0.0
     forks: float = 0.0
+    wills: float = 0.0  #: the share of clients that leave a last will
+    daemons: float = 0.0
     partitions: float = 0.0
     one_way_splits: float = 0.0
     broken_links: float = 0.0
@@ -256,7 +258,13 @@ class Scenario:
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
+        return drawn if near else _slow(seed, _far(seed, _many(seed, _with_wills(seed, drawn))))
+
+
+def _with_wills(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs clients leave a last will."""
+    some = _Some(Random(f"wills {seed}"))
+    return attrs.evolve(drawn, wills=some.of(0.3, 0.3, 1.0), daemons=some.of(0.3, 0.5, 5.0))
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:
