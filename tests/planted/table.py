@@ -13,6 +13,7 @@ from tests.planted.in_sessions import IN_SESSIONS
 from tests.planted.in_shell import IN_SHELL
 from tests.planted.in_tries import IN_TRIES
 from tests.planted.in_turns import IN_TURNS
+from tests.planted.in_wills import IN_WILLS
 from tests.planted.mutations import Mutation
 
 __all__ = ["PLANTED_BUGS"]
@@ -27,4 +28,5 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_TRIES,
     *IN_TURNS,
     *IN_SHELL,
+    *IN_WILLS,
 )

@@ -153,14 +153,14 @@ class Runner:
         )
         keep_until = client.now() + order.at_least
         try:
-            code = await self._run_child(held)
+            code = await self._run_child(client, held, keep_until)
             if held.valid and client.now() < keep_until:
                 await _leave_to_run_out(client, held, keep_until)
             return code
         finally:
             await held.release()  # the child has ended: every way out of there waits for that
 
-    async def _run_child(self, held: HeldLease) -> int:
+    async def _run_child(self, client: Client, held: HeldLease, keep_until: float) -> int:
         order = self._order
         if voice.verbose:  # the command has the same stderr, and more to say
             say(f"acquired {order.name!r} with term {held.term}")
@@ -178,10 +178,13 @@ class Runner:
                 kill_at=held.deadline,
                 kill_after=order.kill_after,
                 foreground=order.foreground,
+                will_from=client.will_sockets(),
+                will_after=keep_until,
             )
         except CommandFailed as failed:
             raise Failure(failed.code, failed.message) from failed
         self._child = child
+        client.bequeath(child, held)
 
         def extend(deadline: float) -> None:
             child.extend(deadline - order.kill_after, deadline)

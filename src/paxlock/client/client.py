@@ -30,6 +30,7 @@ from paxlock.runtime.faults import TrioBusyError, TrioClosedError
 from paxlock.runtime.reply import Reply
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
+from paxlock.wire.wills import Guardian
 
 __all__ = [
     "Change",
@@ -152,6 +153,14 @@ class Client(AsyncVerbs[HeldLease]):
                 await self.driver.turned()
                 if self._session.releasing < left:  # very many are told in turns
                     scope.deadline = trio.current_time() + CLOSE_PATIENCE_S
+
+    def bequeath(self, guardian: Guardian, held: HeldLease) -> None:
+        """Deposit with this guardian what ends this lease, whatever has become of its handle, and those that
+        follow (protocol.md section 11).
+        """
+        wills = self._deposit_with(guardian, self.driver)
+        held.name_in(wills)
+        wills.settle_turn()
 
     # Within
 

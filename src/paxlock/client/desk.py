@@ -140,7 +140,10 @@ class Desk:
         ticket = self.session.campaign(
             name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
         )
-        return self._open(ticket, receiver)
+        self._open(ticket, receiver)
+        if self.wills is not None:
+            self.wills.expect()  # what asks for the lease is on its way
+        return ticket
 
     def barred(self, name: str) -> Exception:
         """The busy error for a name of which this client has detached a lease."""

@@ -143,19 +143,25 @@ class Face(ABC, Generic[H]):
         if self._desk.wills is not None:
             self._desk.wills.close()
 
-    def bequeath(self, turn: Turn, guardian: Guardian) -> None:
+    def will_sockets(self) -> Sequence[int]:
+        """The descriptors that a last will is sent from; none where the network is a virtual one."""
+        sockets: Sequence[int] = getattr(self._transport, "sending_filenos", tuple)()
+        return sockets
+
+    def _leave_a_will(self, turn: Turn) -> None:
+        """The program wants a last will: a guardian beside it, where there can be one."""
+        sockets = self.will_sockets()
+        guardian = guardian_for(sockets, self.cell.max_ttl) if sockets else None
+        if guardian is not None:
+            self._deposit_with(guardian, turn)
+
+    def _deposit_with(self, guardian: Guardian, turn: Turn) -> Wills:
         """From now on, what ends this client's leases is deposited with this guardian, at the end of each of
         these turns (protocol.md section 11). Leases that are held already are not in the will.
         """
         wills = self._desk.wills = Wills(self._endpoint, guardian)
         turn.after_sending = wills.settle_turn
-
-    def _leave_a_will(self, turn: Turn) -> None:
-        """The program wants a last will: a guardian beside it, where there can be one."""
-        sockets: Sequence[int] = getattr(self._transport, "sending_filenos", tuple)()
-        guardian = guardian_for(sockets, self.cell.max_ttl) if sockets else None  # none in a virtual cell
-        if guardian is not None:
-            self.bequeath(turn, guardian)
+        return wills
 
     # What a face does
 

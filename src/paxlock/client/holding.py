@@ -9,8 +9,10 @@ from typing import Self
 
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle, format_handle
+from paxlock.core.lease import Candidate
 from paxlock.core.session.events import Extended, Lost
 from paxlock.errors import LeaseLost, LossReason
+from paxlock.wire.wills import Wills
 
 __all__ = ["Holding"]
 
@@ -105,6 +107,12 @@ class Holding:
         self._tell()
 
     # For the client and the block
+
+    def name_in(self, wills: Wills) -> None:
+        """From now on this lease is in the will."""
+        grant = self._grant
+        if not self._let_go and self._reason is None:
+            wills.hold(self._ticket, grant.name, Candidate(grant.session, grant.attempt), grant.term)
 
     def tells(self, error: BaseException) -> bool:
         """Whether an error tells of the loss of this lease and of nothing else, as when ``check`` raised it,

@@ -1,7 +1,7 @@
 """The guardian of this process's last wills, seen from the process (protocol.md section 11).
 
-There is at most one guardian for a process, whatever clients it opens: it is started with the first deposit,
-and ended with the last client. What it does is told in last_will.py, the script that it runs.
+There is at most one guardian for a process, whatever clients it opens: it is started when the first lease is
+wanted, and ended with the last client. What it does is told in last_will.py, the script that it runs.
 
 The process holds one end of a pair of sockets, which every fork inherits and keeps open: the other end is at
 its end only when all of them are gone. A guardian that is lost is not replaced: the program goes on, its
@@ -91,13 +91,19 @@ class ClientGuardian:
         self._over = True
         self._link = None
 
+    def expect(self) -> None:
+        """See paxlock.wire.wills.Guardian."""
+        with _lock:
+            if self._link is None and not self._over:
+                self._link, self._client = _enrol(self._sockets, self._longest_ms)
+
     def deposit(self, page: int, at: int, address: Address, datagrams: Sequence[bytes]) -> None:
         """See paxlock.wire.wills.Guardian."""
         with _lock:
-            if self._over or (self._link is None and not datagrams):
+            if datagrams:
+                self.expect()
+            if self._over or self._link is None:
                 return
-            if self._link is None:
-                self._link, self._client = _enrol(self._sockets, self._longest_ms)
             if self._link.say(will_words(self._client, page, at, address, tuple(datagrams))):
                 self._missed.discard((page, at))
             else:
@@ -184,13 +190,17 @@ class _Link:
             return
         _forget(self)
         self.say("end")
-        self._hear()
+        until = time.monotonic() + END_S
+        while self._guardian is None and not self._lost and self._usable() and self._hear(until):
+            pass
         if self._guardian is not None and not self._lost:
             with suppress(OSError):
                 fd = os.pidfd_open(self._guardian[0])
                 _readable(fd, END_S)
                 os.close(fd)
-        self._reap()
+        if self._starter is not None:
+            self._starter.kill()  # had it started one without our hearing of it, that one ends by itself
+            self._starter.wait()
         if self._usable():
             self.channel.close()
         else:

@@ -137,8 +137,8 @@ def started_at(pid: int) -> int:
         return 0
 
 
-class Guardian:
-    """The loop of the guardian's process."""
+class Vigil:
+    """What the guardian does until its time has come: takes deposits, and watches."""
 
     def __init__(self, channel: socket.socket, holder: int) -> None:
         self.will = LastWill()
@@ -237,7 +237,7 @@ def main(arguments: list[str]) -> None:
         finally:
             os._exit(0)
     try:
-        Guardian(link, holder).watch()
+        Vigil(link, holder).watch()
     finally:
         os._exit(0)
 

@@ -42,6 +42,9 @@ class _Guardian:
         self.works: list[Candidate] = []  # what the forks of a dead process still work under
         self._missed: set[tuple[int, int]] = set()
 
+    def expect(self) -> None:
+        """It is there."""
+
     def deposit(self, page: int, at: int, address: Address, datagrams: Sequence[bytes]) -> None:
         if self.will is None:
             return

@@ -40,6 +40,9 @@ BEHIND_MAX = REPLAY_WINDOW_DATAGRAMS // 2
 class Guardian(Protocol):
     """Who keeps the will of one session. Never blocks and never raises: what cannot be deposited is not."""
 
+    def expect(self) -> None:
+        """A lease is wanted: there will be something to deposit soon."""
+
     def deposit(self, page: int, at: int, address: Address, datagrams: Sequence[bytes]) -> None:
         """From now on these, in the place of those of the same page and number ``at`` of a node; perhaps
         none.
@@ -74,6 +77,11 @@ class Wills:
         self._number = FIRST_NUMBER
         self._places: tuple[tuple[Address, int], ...] = ()
         self._closed = False
+
+    def expect(self) -> None:
+        """A lease is wanted: the guardian is to be there when it is granted."""
+        if not self._closed:
+            self._guardian.expect()
 
     def hold(self, ticket: int, name: str, candidate: Candidate, term: int) -> None:
         """This lease is held from now on. The will names the exact candidate, and nothing else of it."""

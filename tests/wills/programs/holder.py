@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
@@ -25,21 +24,6 @@ TTL_S = 10.0
 
 def say(*words: object) -> None:
     print(*words, flush=True)
-
-
-def guardians() -> list[int]:
-    """The guardians of this process's descendants and orphans: by their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-                channels = {os.readlink(fd) for fd in (entry / "fd").iterdir()}
-            except OSError:
-                continue
-            if b"last_will.py" in command and channels:
-                found.append(int(entry.name))
-    return found
 
 
 def just_wait() -> None:
@@ -92,6 +76,7 @@ HOWS: dict[str, Callable[[], None]] = {
 
 async def in_trio(cell: str, name: str, how: str) -> None:
     async with paxlock.open_client(cell, last_will=True) as client, client.lock(name, ttl=TTL_S) as held:
+        await client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
             say(held.handle)
@@ -103,6 +88,7 @@ async def in_trio(cell: str, name: str, how: str) -> None:
 
 async def in_asyncio(cell: str, name: str, how: str) -> None:
     async with paxlock.aio.open_client(cell, last_will=True) as client, client.lock(name, ttl=TTL_S) as held:
+        await client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
             say(held.handle)
@@ -114,6 +100,7 @@ async def in_asyncio(cell: str, name: str, how: str) -> None:
 
 def in_a_thread(cell: str, name: str, how: str) -> None:
     with paxlock.blocking.open_client(cell, last_will=True) as client, client.lock(name, ttl=TTL_S) as held:
+        client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
             say(held.handle)
