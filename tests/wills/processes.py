@@ -19,20 +19,31 @@ TTL_S = 10.0  #: of the holder
 
 
 def guardians_of(holder: int) -> list[int]:
-    """The processes that run the guardian's script and hold a pidfd of this one: also the one that starts it."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if b"last_will.py" not in (entry / "cmdline").read_bytes():
-                continue
-            texts = [info.read_text(encoding="ascii") for info in (entry / "fdinfo").iterdir()]
-        except OSError:
-            continue  # it has ended meanwhile
-        if any(f"\nPid:\t{holder}\n" in text for text in texts):
-            found.append(int(entry.name))
-    return found
+    """Those that run the guardian's script and hold a pidfd of this process; the one that starts it too."""
+    watched = f"\nPid:\t{holder}\n"
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
+        and "last_will.py" in read(entry / "cmdline")
+        and any(watched in read(info) for info in files_in(entry / "fdinfo"))
+    ]
+
+
+def read(path: Path) -> str:
+    """What is there, "" if it has gone meanwhile."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def files_in(folder: Path) -> list[Path]:
+    """What is in a folder, nothing if it has gone meanwhile."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def guardian_of(holder: int) -> int:

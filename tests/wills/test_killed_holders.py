@@ -138,8 +138,10 @@ def test_a_holder_that_closes_the_channel_has_no_will_and_goes_on(
     name = f"closes {face}"
     script = run(HOLDER, face, path, name, "closes_all")
     term = int(script.line().split()[1])
+    guardian = guardian_of(script.process.pid)
+    script.process.send_signal(signal.SIGUSR1)
     assert script.line() == "closed"
-    until(lambda: not guardians_of(script.process.pid), "the guardian ends, and says nothing")
+    until(lambda: not alive(guardian), "the guardian ends, and says nothing")
     stays_led(client, name, term)
     script.process.kill()
     script.process.wait()

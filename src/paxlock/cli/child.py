@@ -18,13 +18,11 @@ import attrs
 import trio
 
 from paxlock.cli import processes, supervisor
-from paxlock.host.guardian import unavailable
-from paxlock.host.last_will import will_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from paxlock.wire.transport import Address
+    from paxlock.cli.run_will import RunWill
 
 __all__ = ["ChildEnd", "CommandFailed", "SupervisedChild", "boot_time"]
 
@@ -96,18 +94,6 @@ def _start_supervisor(
     )
 
 
-def _will_of(sockets: Sequence[int], not_before: float) -> tuple[str, list[int]]:
-    """The argument WILL of the supervisor, and the descriptors that it names, a pidfd of ours first."""
-    if not sockets or unavailable():
-        return "", []
-    try:
-        holder = os.pidfd_open(os.getpid())
-    except OSError:  # no descriptor is left
-        return "", []
-    text = f"{_to_ns(not_before)}:{holder}:{','.join(map(str, sockets))}"
-    return text, [holder, *sockets]
-
-
 def _is_inheritable(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
@@ -161,16 +147,14 @@ class SupervisedChild:
         kill_at: float,
         kill_after: float,
         foreground: bool = False,
-        will_from: Sequence[int] = (),
-        will_after: float = 0.0,
+        will: RunWill | None = None,
     ) -> Self:
         """Start ``argv`` with exactly the environment ``env`` and our stdin, stdout and stderr.
 
         TERM goes to the child and all that it started at ``term_at``, KILL at ``kill_at``, both seconds of
         :func:`boot_time`; ``kill_after`` is the time in seconds between TERM and KILL when an end is asked
         for. With ``foreground`` the child stays in our process group, and so keeps our terminal.
-        ``will_from`` are the sockets that our last will is sent from (see :meth:`deposit`), not before
-        ``will_after``, seconds of :func:`boot_time`; none where there is to be no will.
+        The supervisor carries out our last ``will``, if there is one.
         Raises :class:`CommandFailed` if the command cannot be started. If cancelled, nothing is left.
         """
         times = [str(_to_ns(seconds)) for seconds in (term_at, kill_at, kill_after)]
@@ -179,8 +163,10 @@ class SupervisedChild:
         os.set_blocking(control_write, False)
         ctype = f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""
         job = str(os.getpgrp()) if foreground else "0"
-        will, will_fds = _will_of(will_from, will_after)
-        arguments = [str(control_read), str(status_write), *times, job, will, ctype, *argv]
+        will_text, will_fds = will.argument() if will is not None else ("", [])
+        if will is not None and will_fds:
+            os.write(control_write, "".join(f"{line}\n" for line in will.first).encode())
+        arguments = [str(control_read), str(status_write), *times, job, will_text, ctype, *argv]
         if foreground:  # what the child has started comes to us if the supervisor is lost
             processes.set_process_option(processes.PR_SET_CHILD_SUBREAPER, 1)
         try:
@@ -198,6 +184,8 @@ class SupervisedChild:
             for fd in will_fds[:1]:  # the pidfd; the others are the client's
                 os.close(fd)
         child = cls(process, control_write, status_read, kill_at, kill_after, foreground)
+        if will is not None:
+            will.started(child._tell, child._give_up_supervisor)
         try:
             await child._begin()
         except CommandFailed:
@@ -216,23 +204,6 @@ class SupervisedChild:
         """
         if boot_time() < self._kill_at and self._tell(f"deadline {_to_ns(term_at)} {_to_ns(kill_at)}"):
             self._kill_at = max(self._kill_at, kill_at)
-
-    # As the guardian of our last will: see paxlock.wire.wills.Guardian
-
-    def expect(self) -> None:
-        """It is there."""
-
-    def deposit(self, page: int, at: int, address: Address, datagrams: Sequence[bytes]) -> None:
-        """The supervisor sends these once we are dead, and the child with all that it started is."""
-        self._tell(will_words(0, page, at, address, tuple(datagrams)))
-
-    def settle(self) -> None:
-        """Return once no will can be sent any more: it ends with the supervisor."""
-        self._process.kill()
-        self._process.wait()
-
-    def close(self) -> None:
-        """The session ends. A will for what is over harms nobody."""
 
     def send_signal(self, signum: int) -> None:
         """Pass a signal on to the child's process group; does nothing once the child has ended."""
@@ -272,6 +243,10 @@ class SupervisedChild:
         except (BlockingIOError, BrokenPipeError):
             return False
         return True
+
+    def _give_up_supervisor(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     async def _begin(self) -> None:
         """Wait for the supervisor's first line; of a command that has ended at once it may be the second."""

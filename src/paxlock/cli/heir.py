@@ -5,6 +5,7 @@ Loaded by the supervisor once the command runs: the standard library alone, as a
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from paxlock.host.last_will import LastWill, carry_out, obey_will
 
 __all__ = ["Heir"]
 
+READ_BYTES = 65_536
 TICK_MS = 250  # poll() does not count the time that the machine sleeps
 
 
@@ -34,7 +36,19 @@ class Heir:
         except (ValueError, IndexError):
             return
 
-    def carry_out(self, now: Callable[[], int], until: int) -> None:
+    def take_rest(self, control: int) -> None:
+        """Take the deposits that are still in the control pipe, which does not block: a command that ends at
+        once is gone before they are read.
+        """
+        try:
+            while data := os.read(control, READ_BYTES):
+                for line in data.split(b"\n"):
+                    if line.startswith(b"will "):
+                        self.take(line)
+        except OSError:
+            return  # there is no more for now
+
+    def carry_out(self, now: Callable[[], int], until: int, control: int) -> None:
         """The command and all that it started are gone, and that has been told. Usually ``paxlock run`` hears
         it, ends this process, and releases by itself. Where it is dead, or dies before ``until``, its will is
         carried out. Times are nanoseconds of the boot-time clock, which ``now`` reads.
@@ -44,6 +58,7 @@ class Heir:
         while now() < until:
             if poller.poll(TICK_MS):
                 self.will.process_dead = self.will.pipe_ended = True
+                self.take_rest(control)
                 if now() >= self.not_before:
                     carry_out(self.will, {0: self._sockets})
                 return

@@ -12,6 +12,7 @@ import trio
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, signal_code
 from paxlock.cli.output import say, seconds, voice
+from paxlock.cli.run_will import RunWill
 from paxlock.cli.runtime import connect, not_ignored
 from paxlock.cli.waiting import TELL_SOON_S, acquire_patiently
 from paxlock.client.client import Client, HeldLease
@@ -164,6 +165,9 @@ class Runner:
         order = self._order
         if voice.verbose:  # the command has the same stderr, and more to say
             say(f"acquired {order.name!r} with term {held.term}")
+        handle = held.handle
+        will = RunWill(client.will_sockets(), keep_until)
+        client.bequeath(will, held)
         try:
             child = await SupervisedChild.start(
                 order.argv,
@@ -172,19 +176,17 @@ class Runner:
                     "PAXLOCK_NAME": order.name,
                     "PAXLOCK_TERM": str(held.term),
                     "PAXLOCK_CELL_ID": held.cell,
-                    "PAXLOCK_HANDLE": held.handle,
+                    "PAXLOCK_HANDLE": handle,
                 },
                 term_at=held.deadline - order.kill_after,
                 kill_at=held.deadline,
                 kill_after=order.kill_after,
                 foreground=order.foreground,
-                will_from=client.will_sockets(),
-                will_after=keep_until,
+                will=will,
             )
         except CommandFailed as failed:
             raise Failure(failed.code, failed.message) from failed
         self._child = child
-        client.bequeath(child, held)
 
         def extend(deadline: float) -> None:
             child.extend(deadline - order.kill_after, deadline)

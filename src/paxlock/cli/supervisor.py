@@ -463,7 +463,7 @@ def main(arguments: list[str]) -> None:
             supervisor.heir = Heir(arguments[6])
         supervisor.report(supervise(supervisor, argv[0], control, wake, exec_read))
         if supervisor.heir is not None and supervisor.may_bequeath():
-            supervisor.heir.carry_out(boot_ns, supervisor.kill_at)
+            supervisor.heir.carry_out(boot_ns, supervisor.kill_at, control)
     except BaseException:
         supervisor.signal_all(signal.SIGKILL)
         raise
