@@ -44,8 +44,8 @@ IN_WILLS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.wills",
                 "Wills.withdraw",
-                "if ticket in self._page_of:",
-                "if not self._page_of:",
+                "self.drop(ticket)",
+                "return",
             ),
         ),
         changes=DETACHED,

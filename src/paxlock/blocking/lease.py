@@ -109,6 +109,7 @@ class HeldLease(Holding):
         section 2, tombstones).
         """
         self._desk.check_process()
+        self._withdraw_will()
         reply: Reply[None] = Reply()
 
         def work() -> None:

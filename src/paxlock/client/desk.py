@@ -174,8 +174,7 @@ class Desk:
         return not self._still
 
     def detach(self, ticket: int) -> None:
-        """Forget a lease without releasing it."""
-        self.show_handle(ticket)
+        """Forget a lease without releasing it. Its handle has been shown (`show_handle`)."""
         self._receivers.pop(ticket, None)
         self._forget_lease(ticket)
         self.session.detach(ticket, self.now())

@@ -48,8 +48,7 @@ class Holding:
         Whoever has it may renew the lease, also when this process is dead. So with ``last_will`` the lease is
         out of the will before this returns, for good (protocol.md section 11).
         """
-        if not self._let_go and self._reason is None:
-            self._withdraw_will()
+        self._withdraw_will()
         return format_handle(self._grant)
 
     @property
@@ -99,6 +98,7 @@ class Holding:
         renew (protocol.md section 2, tombstones).
         """
         self._desk.check_process()
+        self._withdraw_will()
         self._end()
         self._desk.detach(self._ticket)
 

@@ -77,6 +77,7 @@ class Wills:
         self._number = FIRST_NUMBER
         self._places: tuple[tuple[Address, int], ...] = ()
         self._closed = False
+        self._unsettled = False  #: a lease was withdrawn, and the guardian may not know it
 
     def expect(self) -> None:
         """A lease is wanted: the guardian is to be there when it is granted."""
@@ -111,7 +112,10 @@ class Wills:
         if ticket in self._page_of:
             self.drop(ticket)
             self.settle_turn()
+            self._unsettled = True
+        if self._unsettled and not self._closed:
             self._guardian.settle()
+            self._unsettled = False
 
     def settle_turn(self) -> None:
         """Deposit what has changed: leases, cookies, addresses; and what the window would leave behind."""
