@@ -106,6 +106,21 @@ async def test_a_guardian_that_has_gone_is_no_hindrance(face: Face, name: str) -
 
 @linux
 @conforms
+async def test_where_no_guardian_can_be_started_the_program_goes_on(
+    face: Face, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(guardian, "_interpreter", lambda: "/no/such/python")
+    async with face.open(last_will=True) as client:
+        held = await client.acquire(name)
+        assert held.handle.startswith("pl1.")
+        await held.release()
+    assert [record.getMessage()[:32] for record in caplog.records if record.name == "paxlock"] == [
+        "no guardian can be started, so t"
+    ]
+
+
+@linux
+@conforms
 async def test_a_detached_lease_is_out_of_the_will(face: Face, name: str) -> None:
     async with face.open(last_will=True) as client:
         held = await client.acquire(name)

@@ -10,6 +10,7 @@ leases run out by their ttl if it is killed.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -21,7 +22,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from paxlock.errors import InternalError
 from paxlock.forks import dies_in_child, same_process
@@ -36,6 +36,9 @@ START_S = 5.0  #: within which it is up, on a machine that does not let it run
 DEATH_S = 5.0  #: within which a process is dead that was killed
 END_S = 0.25  #: so long a client that is closed waits for the end of its guardian
 READ_BYTES = 4096
+NOTHING = (-1, -1)
+
+_log = logging.getLogger("paxlock")
 
 
 def unavailable() -> str:
@@ -134,42 +137,47 @@ class _Link:
         self._synced = 0
         self._syncs = 0
         self._guardian: tuple[int, int] | None = None  # pid, and when it was started
+        self._starter: subprocess.Popen[bytes] | None = None
+        self.channel: socket.socket | None = None
+        self._is = NOTHING
+        try:
+            self._start()
+        except (OSError, ValueError) as error:
+            self._lost = True
+            _log.warning("no guardian can be started, so there is no last will: %s", error)
+        dies_in_child(self)
+
+    def _start(self) -> None:
+        """Start the process that starts the guardian, and ends. Raises OSError."""
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self._is = _identity(self.channel)
         holder = -1
-        self._starter: subprocess.Popen[bytes] | None = None
+        script = os.path.abspath(last_will.__file__)  # noqa: PTH100 - no link is to be followed
         try:
             holder = os.pidfd_open(os.getpid())
             self._starter = subprocess.Popen(
-                [
-                    *(_interpreter(), "-I", "-S", os.path.abspath(last_will.__file__)),  # noqa: PTH100
-                    *(str(theirs.fileno()), str(holder)),
-                ],
+                [_interpreter(), "-I", "-S", script, str(theirs.fileno()), str(holder)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), holder),
                 start_new_session=True,
-                cwd=Path("/"),
-            )
-        except OSError as error:
-            self._lost = True
-            warnings.warn(
-                f"no guardian can be started, so there is no last will: {error}", RuntimeWarning, stacklevel=6
+                cwd="/",
+                env={key: text for key, text in os.environ.items() if not key.startswith("PAXLOCK_")},
             )
         finally:
             theirs.close()
             if holder >= 0:
                 os.close(holder)
-        dies_in_child(self)
 
     def forked(self) -> None:
         """This is the child of a fork. It keeps the channel open for as long as it lives, and says nothing:
         its work is its parent's too.
         """
         self._lost = True
-        _inherited.append(self.channel)
+        if self.channel is not None:
+            _inherited.append(self.channel)
         if self._starter is not None and self._starter.returncode is None:
             self._starter.returncode = 0  # the parent's child
 
@@ -201,6 +209,8 @@ class _Link:
         if self._starter is not None:
             self._starter.kill()  # had it started one without our hearing of it, that one ends by itself
             self._starter.wait()
+        if self.channel is None:
+            return
         if self._usable():
             self.channel.close()
         else:
@@ -208,7 +218,7 @@ class _Link:
 
     def say(self, line: str, fds: Sequence[int] = ()) -> bool:
         """Say a line, whole or not at all."""
-        if self._lost or not self._usable():
+        if self._lost or self.channel is None or not self._usable():
             return False
         try:
             socket.send_fds(self.channel, [line.encode()], list(fds))
@@ -249,7 +259,7 @@ class _Link:
 
     def _hear(self, until: float = 0.0) -> bool:
         """Take one line that it says; False where none comes until then."""
-        if not _readable(self.channel.fileno(), max(0.0, until - time.monotonic())):
+        if self.channel is None or not _readable(self.channel.fileno(), max(0.0, until - time.monotonic())):
             return False
         try:
             words = self.channel.recv(READ_BYTES).split()
@@ -264,7 +274,7 @@ class _Link:
 
     def _usable(self) -> bool:
         """Whether the descriptor is still ours: a program may close all that it has, and open others."""
-        return _identity(self.channel) == self._is
+        return self.channel is not None and _identity(self.channel) == self._is
 
     def _reap(self) -> None:
         """Bury the process that started the guardian and has ended at once."""
@@ -276,7 +286,7 @@ def _identity(channel: socket.socket) -> tuple[int, int]:
     try:
         found = os.fstat(channel.fileno())
     except OSError:
-        return -1, -1
+        return NOTHING
     return found.st_dev, found.st_ino
 
 
