@@ -15,7 +15,7 @@ from paxlock.host.last_will import LastWill, carry_out, obey_will
 __all__ = ["Heir"]
 
 READ_BYTES = 65_536
-TICK_MS = 250  # poll() does not count the time that the machine sleeps
+TICK_MS = 20  # poll() does not count the time that the machine sleeps; and not every kernel wakes it at once
 
 
 class Heir:

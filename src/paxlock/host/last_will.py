@@ -35,6 +35,7 @@ import time
 ROUNDS_S = (0.0, 0.02, 0.08, 0.25, 0.6)
 SENDING_MAX_S = 2.0  #: all rounds together
 FULL_PATIENCE_MS = 50  #: for a socket whose buffer is full
+DYING_TICK_MS = 20
 DYING_S = 2.0  #: the descriptors of a process are closed before it is dead: so long it may take
 LINE_MAX_BYTES = 65_536
 SOCKETS_MAX = 8
@@ -155,8 +156,8 @@ class Vigil:
         poller.register(self._holder, select.POLLIN)
         until: float | None = None
         while not self._over and not (self.will.process_dead and self.will.pipe_ended):
-            wait_ms = None if until is None else max(0, round(1000 * (until - time.monotonic())))
-            ready = [fd for fd, _ in poller.poll(wait_ms)]
+            # While it dies, look again and again: not every kernel wakes who waits for it at once.
+            ready = [fd for fd, _ in poller.poll(None if until is None else DYING_TICK_MS)]
             if not ready and until is not None and time.monotonic() >= until:
                 return  # it goes on without us; or a fork does, and by now all has run out
             if self._channel.fileno() in ready:
