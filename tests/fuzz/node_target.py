@@ -396,7 +396,7 @@ def endpoint_seeds() -> tuple[bytes, ...]:
 
 def _slow_seeds() -> list[bytes]:
     """What needs more than one turn of the disk or of the clock: joining, and terms above the ceiling."""
-    state = (1, RUN, 5_000, NodeMode.SERVING, True, MAX_TTL_MS, 0, 0, ())
+    state = (1, RUN, 5_000, NodeMode.SERVING, True, False, MAX_TTL_MS, 0, 0, ())
     noted, told = (Greeted(phase, UNIX_S, RUN, 0, b"", *state) for phase in (1, 2))
     first, late = (
         [Step(0, who, 0, 0, join([encode(greeted)])) for who in (4, 7, 4, 7)] for greeted in (noted, told)

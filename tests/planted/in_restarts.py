@@ -67,10 +67,10 @@ IN_RESTARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.joining",
                 "Joining.heard",
-                "if message.request == self.phase > ANNOUNCES and message.mode is NodeMode.SERVING:",
-                "if True:",
+                "if message.request == self.phase > ANNOUNCES:\n        if message.mode is NodeMode.SERVING:",
+                "if True:\n        if True:",
             ),
-            Edit("node.joining", "Joining.asks", "self._ceilings.clear()", "pass"),
+            Edit("node.joining", "Joining.asks", "self._answers.clear()", "pass"),
         ),
         changes={
             **CALM,
