@@ -28,8 +28,8 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node import line as queue
 from paxlock.core.node import subscriptions
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica
+from paxlock.core.node.starts import begin
 from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received

@@ -11,8 +11,8 @@ import attrs
 from paxlock.core.durable import Durability, StartWord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Greeted, Member, Message, NodeMode, Peer, Prepare
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import begin
 from paxlock.core.session.session import Session, SessionSettings
 
 from .script import SESSIONS

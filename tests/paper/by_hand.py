@@ -28,8 +28,8 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
-from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings

@@ -6,8 +6,8 @@ from by_hand import BYBLOS, DRIFT, MAX_TTL, NAME, HandReplica, promise, replica_
 
 from paxlock.core.durable import SeenNode
 from paxlock.core.messages import Greet, Greeted, NodeMode, Prepare, Promise
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica
+from paxlock.core.node.starts import Start
 
 SITS_OUT = MAX_TTL * (1 + DRIFT) / (1 - DRIFT)
 NO_RUN = bytes(16)

@@ -198,7 +198,7 @@ IN_LIVES: tuple[Mutation, ...] = (
         "no-second-more-without-a-disk",
         "section 7: a node without a disk sits out no second more than one with a disk",
         (
-            Edit("node.recovery", "begin", "/ 1000.0, drift) + CLOCK_EXTRA_S", "/ 1000.0, drift)"),
+            Edit("node.starts", "begin", "/ 1000.0, drift) + CLOCK_EXTRA_S", "/ 1000.0, drift)"),
             Edit("node.recovery", "Recovery.begin", "extra = CLOCK_EXTRA_S", "extra = 0.0"),
         ),
         test=f"{JOINING_TESTS}::test_s7_without_a_disk_every_start_sits_out_and_a_second_more",

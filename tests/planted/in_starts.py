@@ -34,7 +34,7 @@ IN_STARTS: tuple[Mutation, ...] = (
         "section 7: a start that was interrupted counts as one with a memory",
         (
             Edit(
-                "node.recovery",
+                "node.starts",
                 "_restart",
                 "if previous.membership is Membership.BLANK:",
                 "if False:",

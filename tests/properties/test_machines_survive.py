@@ -20,8 +20,8 @@ from paxlock.core import messages as m
 from paxlock.core.durable import Durability, StartWord
 from paxlock.core.effects import Effects
 from paxlock.core.lease import TERM_MAX, Candidate
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import begin
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
 from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join

@@ -10,8 +10,8 @@ from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, S
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Member, Message, Prepare, Release, Renew
 from paxlock.core.node.acceptor import Acceptor, Record
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import begin
 from paxlock.core.session.judgement import State
 from paxlock.simulator.checkers import (
     CheckFailed,

@@ -21,8 +21,9 @@ from paxlock.config.cell import Cell, NodeConfig
 from paxlock.config.starts import StartWord, start_word
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
-from paxlock.core.node.recovery import Start, WaitsFor, begin
+from paxlock.core.node.recovery import WaitsFor
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
+from paxlock.core.node.starts import Start, begin
 from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.host.clock import Clock

@@ -14,8 +14,8 @@ import attrs
 
 from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot, StartWord
 from paxlock.core.messages import Member, Message, NodeMode, Release, Released
-from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
+from paxlock.core.node.starts import Start, begin
 from paxlock.errors import ConfigError
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.endurance import SLOW_WRITE_S

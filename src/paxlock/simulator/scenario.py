@@ -11,7 +11,7 @@ import attrs
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 from paxlock.core.node import forgetting as forgetting
-from paxlock.core.node.recovery import CLOCK_EXTRA_S
+from paxlock.core.node.starts import CLOCK_EXTRA_S
 from paxlock.core.session import pacing
 
 __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]

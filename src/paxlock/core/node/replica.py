@@ -45,7 +45,8 @@ from paxlock.core.node.hearsay import DoubtTimer
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start, WaitsFor
+from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.starts import Start
 from paxlock.core.node.subscriptions import EventTimer
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
