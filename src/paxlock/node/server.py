@@ -154,6 +154,10 @@ class Service:
             case ModeChanged(NodeMode.SERVING):
                 self.serving.set()
                 self._report(f"node {name} serves")
+            case ModeChanged(NodeMode.RECOVERING, sits_out, joins=True):
+                self._report(
+                    f"node {name} sits out {sits_out:.1f} s, until no lease is left that it might have known"
+                )
             case ModeChanged(NodeMode.RECOVERING, sits_out):
                 self._report(
                     f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
@@ -162,10 +166,6 @@ class Service:
                 self._report(
                     f"node {name} has no memory (a new cell, or a lost disk): it waits until the other nodes "
                     "have noted that it joins"
-                )
-            case ModeChanged(NodeMode.RECOVERING, sits_out, joins=True):
-                self._report(
-                    f"node {name} sits out {sits_out:.1f} s, until no lease is left that it might have known"
                 )
             case ModeChanged(NodeMode.STARTING):
                 if self.replica.record.membership is Membership.CREATING:
