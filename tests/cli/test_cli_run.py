@@ -140,7 +140,7 @@ def test_after_that_time_the_lease_is_released_as_ever(cell: Cell) -> None:
 def test_a_lease_that_cannot_be_renewed_at_the_end_is_told() -> None:
     with dev_cell("--nodes", "1") as (cell, nodes):
         script = f"kill -STOP {nodes.pid}; exit 4"
-        done = cell.run("run", "alone", "--ttl", "20s", "--at-least", "20s", "--", "sh", "-c", script)
+        done = cell.run("run", "alone", "--at-least", "30s", "--", "sh", "-c", script)
         nodes.send_signal(signal.SIGCONT)
         assert done.returncode == 4
         assert "could not be renewed when the command had ended" in done.stderr
