@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FIXTURES = frozenset({"paxlock_cell", "open_paxlock_cell"})
-OTHER_RUNNERS = ("anyio", "asyncio")
 LOOPS = ("trio", "asyncio")
 
 
@@ -75,7 +74,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> object:
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: Any) -> object:
     """The cell of a test that we run ourselves, also where pytest-trio makes those of the others."""
     if fixturedef.argname != "paxlock_cell" or _own_loop(request.node) is None:
         return None
@@ -95,7 +94,7 @@ def _own_loop(item: object) -> str | None:
             return "asyncio" if marker.kwargs["loop"] != "trio" else None
     if item.get_closest_marker("anyio") is not None:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        backend = params.get("anyio_backend", "asyncio")
+        backend: Any = params.get("anyio_backend", "asyncio")
         return str(backend if isinstance(backend, str) else backend[0])
     marked = item.get_closest_marker("asyncio") is not None
     return "asyncio" if marked or _asyncio_takes_all(item.config) else None
