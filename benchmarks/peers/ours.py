@@ -14,7 +14,7 @@ import paxlock.blocking
 from benchmarks.machine import LOOPBACK, free_ports
 from benchmarks.peers.base import Cluster, Connection, Peer, Session
 from benchmarks.processes import PYTHON
-from benchmarks.runtimes import Asyncio, Threads, Trio
+from benchmarks.runtimes import Asyncio, Runtime, Threads, Trio
 
 NODES = ("a", "b", "c")
 EMBEDDED_NODE = "c"
@@ -82,7 +82,7 @@ async def _session_of(client: paxlock.Client, ttl: float) -> AsyncIterator[Sessi
 class Paxlock(Peer):
     name = "paxlock"
     title = "paxlock"
-    runtime = Trio
+    runtime: ClassVar[type[Runtime]] = Trio
     cluster: ClassVar[type[Cell]] = Cell
     settings = "three `paxlock serve`, sealed, durability `record`, all defaults"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -21,7 +23,7 @@ WEIGHT = Weight(threads=3, files=11, tasks=1, objects=30_000, rss_mib=40.0)
         ({"rss_mib": 60.0}, "rss_mib: 40.0 at first, 60.0 at the end; at most 48"),
     ],
 )
-def test_what_has_become_more_is_a_leak(more: dict[str, float], said: str) -> None:
+def test_what_has_become_more_is_a_leak(more: dict[str, Any], said: str) -> None:
     assert leaks([WEIGHT, WEIGHT]) == []
     assert leaks([WEIGHT, attrs.evolve(WEIGHT, **more)]) == [said]
 
