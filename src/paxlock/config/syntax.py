@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from paxlock.config.durations import abbreviate
 from paxlock.core.lease import DATA_MAX_BYTES, LABEL_MAX_BYTES, NAME_MAX_BYTES
+from paxlock.errors import ConfigError
 from paxlock.text import CONTROL, UNSEEN
 from paxlock.text import normal as normal_text
-from paxlock.errors import ConfigError
 
 __all__ = [
     "check_address",

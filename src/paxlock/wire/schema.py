@@ -19,9 +19,9 @@ from paxlock.core.lease import (
     TERM_MAX,
     Candidate,
 )
-from paxlock.text import is_normal
 from paxlock.core.value import value
 from paxlock.limits import NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
+from paxlock.text import is_normal
 
 if TYPE_CHECKING:
     import enum
