@@ -276,6 +276,29 @@ def test_empty_texts_where_they_are_allowed() -> None:
     assert decode_untrusted(join([encode(message) for message in sent])) == sent
 
 
+UNFIT = ["cafe\u0301", "a\x00b", "line\nbreak", "zero\u200bwidth", "\u202ebidi", "\ufeffmark", "\u2028"]
+
+
+@pytest.mark.parametrize("text", UNFIT)
+def test_names_and_labels_that_no_client_sends_are_malformed(text: str) -> None:
+    """Two names that look alike would be two locks."""
+    prepare = m.Prepare(2, "jobs", 5, CANDIDATE, 1500, 50, 80, "host-1")
+    for sent in (
+        attrs.evolve(prepare, name=text),
+        attrs.evolve(prepare, label=text),
+        m.List(1, text, "", 1),
+        m.Watch(1, 2, text, True, 500),
+    ):
+        with pytest.raises(Malformed, match="not in NFC"):
+            decode_untrusted(join([encode(sent)]))
+
+
+@pytest.mark.parametrize("text", ["caf\u00e9", "\u30b8\u30e7\u30d6", "a b", "\U0001f512", "x*y"])
+def test_other_names_and_labels_pass(text: str) -> None:
+    sent = m.Prepare(2, text, 5, CANDIDATE, 1500, 50, 80, text)
+    assert decode_untrusted(join([encode(sent)])) == (sent,)
+
+
 def test_each_enum_value_passes() -> None:
     enums: list[type[enum.IntEnum]] = [m.RefusalReason, m.NodeMode, m.Occupancy]
     assert [len(enumeration) for enumeration in enums] == [7, 3, 3]
