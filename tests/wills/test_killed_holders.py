@@ -71,6 +71,17 @@ def test_a_holder_that_is_killed_before_its_guardian_is_up_has_a_will(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("face", FACES)
+def test_a_lease_that_is_wanted_for_longer_than_the_work_is_in_no_will(
+    face: str, client: Client, path: str, run: Run
+) -> None:
+    process, term = begin(run, face, path, f"kept {face}", "kept")
+    process.kill()
+    process.wait()
+    stays_led(client, f"kept {face}", term)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("face", FACES)
 def test_a_clean_end_leaves_no_guardian(face: str, client: Client, path: str, run: Run) -> None:
     script = run(HOLDER, face, path, f"leaves {face}", "leaves")
     assert script.line().startswith("held")

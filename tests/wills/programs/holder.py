@@ -75,8 +75,16 @@ HOWS: dict[str, Callable[[], None]] = {
 }
 
 
+def kept(how: str) -> float:
+    """How many seconds the name is wanted at least."""
+    return TTL_S if how == "kept" else 0.0
+
+
 async def in_trio(cell: str, name: str, how: str) -> None:
-    async with paxlock.open_client(cell, last_will=True) as client, client.lock(name, ttl=TTL_S) as held:
+    async with (
+        paxlock.open_client(cell, last_will=True) as client,
+        client.lock(name, ttl=TTL_S, at_least=kept(how)) as held,
+    ):
         await client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
@@ -88,7 +96,10 @@ async def in_trio(cell: str, name: str, how: str) -> None:
 
 
 async def in_asyncio(cell: str, name: str, how: str) -> None:
-    async with paxlock.aio.open_client(cell, last_will=True) as client, client.lock(name, ttl=TTL_S) as held:
+    async with (
+        paxlock.aio.open_client(cell, last_will=True) as client,
+        client.lock(name, ttl=TTL_S, at_least=kept(how)) as held,
+    ):
         await client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
@@ -100,7 +111,10 @@ async def in_asyncio(cell: str, name: str, how: str) -> None:
 
 
 def in_a_thread(cell: str, name: str, how: str) -> None:
-    with paxlock.blocking.open_client(cell, last_will=True) as client, client.lock(name, ttl=TTL_S) as held:
+    with (
+        paxlock.blocking.open_client(cell, last_will=True) as client,
+        client.lock(name, ttl=TTL_S, at_least=kept(how)) as held,
+    ):
         client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
