@@ -31,7 +31,7 @@ def cell(tmp_path: Path) -> Cell:
 
 def start(cell: Cell, node: str, *arguments: str) -> Process:
     folder = Path(cell.env["PAXLOCK_CELL"]).parent / node
-    first = [] if folder.exists() else ["--create"]
+    first = [] if folder.exists() else ["--start", "create"]
     return cell.start("serve", "--node", node, "--data-dir", folder, *first, *arguments)
 
 

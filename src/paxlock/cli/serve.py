@@ -13,8 +13,9 @@ from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import voice
-from paxlock.cli.runtime import run_async
+from paxlock.cli.runtime import run_async, typed_values
 from paxlock.config.cell import check_address, check_node_id, node_settings
+from paxlock.config.starts import StartWord, start_word
 from paxlock.errors import ConfigError
 from paxlock.node.server import serve_node
 from paxlock.observe.logs import logging_to_stderr
@@ -41,8 +42,17 @@ async def _open_http(address: str) -> tuple[Any, Any, Any]:
 )
 @click.option("--data-dir", metavar="FOLDER", help="Where this node keeps its record [PAXLOCK_DATA_DIR].")
 @key_file_option
-@click.option("--create", is_flag=True, help="First start of this node in a new cell.")
-@click.option("--join", is_flag=True, help="Start with an empty folder after the disk was lost.")
+@click.option(
+    "--start",
+    metavar="WORD",
+    type=click.Choice([word.value for word in StartWord]),
+    default=StartWord.AUTO.value,
+    show_default=True,
+    help="What is known of the cell: auto finds out by itself, create says that it is new, join that this "
+    "node's memory is lost.",
+)
+@click.option("--create", is_flag=True, help="Short for --start create.")
+@click.option("--join", is_flag=True, help="Short for --start join.")
 @click.option(
     "--durability",
     type=click.Choice(["record", "memory"]),
@@ -76,6 +86,7 @@ def serve_command(
     node_id: str | None,
     data_dir: str | None,
     key_file: str | None,
+    start: str,
     create: bool,
     join: bool,
     durability: str,
@@ -88,18 +99,18 @@ def serve_command(
 
     Stops cleanly on TERM and INT: the leases that it knows survive a quick restart.
     """
-    if create and join:
-        raise click.UsageError("give --create for a new cell or --join after a lost disk, not both")
+    with typed_values():
+        word = start_word(start, create=create, join=join)
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     async def serve() -> int:
         if http is None:
-            await serve_node(config, create=create, join=join)
+            await serve_node(config, start=word)
             return ExitCode.DONE
         pages, listeners, serve_http = await _open_http(http)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_http, listeners, pages)
-            service = await nursery.start(partial(serve_node, config, create=create, join=join))
+            service = await nursery.start(partial(serve_node, config, start=word))
             pages.node = service.eyes.counters
         return ExitCode.DONE
 

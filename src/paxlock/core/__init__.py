@@ -33,6 +33,7 @@ What a node does (core/node):
     sorted_names.py    names in order, and who wants to hear of which             section 6
     notices.py         what those are told who watch over a node                  beside
     recovery.py        what a node may do after a start                           section 7
+    starts.py          how a node begins, by its disk and the word it was told    section 7, S12
     joining.py         the way of a node without a memory                         section 7, S7, S15
 
 What a client does (core/session):

@@ -46,7 +46,8 @@ from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.notices import Left, PeerAnswered, left_in
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
+from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.starts import Start
 from paxlock.core.node.subscriptions import EventTimer
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
@@ -62,7 +63,8 @@ COMPLAINT_S = 60.0
 @value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, never for a lease.
+    used only against terms far ahead, and where a cell begins by the clock, never for a lease. ``created`` is
+    the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
@@ -71,6 +73,7 @@ class ReplicaSettings:
     drift_ppm: int
     grace_ms: int
     wall_offset: float
+    created: int = 0
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -142,6 +145,7 @@ class Replica:
             drift=drift,
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
+            created=settings.created,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -150,6 +154,7 @@ class Replica:
         self._published: list[object] = []
         self._writing: NodeRecord | None = None
         self._shown_mode: NodeMode | None = None
+        self._shown_waiting: WaitsFor | None = None
         self._told_lives_of: NodeRecord | None = None
         self._complaint, self._complains_until = "", 0.0
         self._begin(start, now)
@@ -273,7 +278,7 @@ class Replica:
         if self.mode is not NodeMode.SERVING:
             request = getattr(message, "request", 0)
             if request:
-                self._answer(session, Recovering(request, self._remaining_ms(now)))
+                self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
             return
         acceptor, learner = self._acceptor, self._learner
         match message:
@@ -367,7 +372,7 @@ class Replica:
             drift_ppm=settings.drift_ppm,
             grace_ms=settings.grace_ms,
             mode=self.mode,
-            remaining_ms=self._remaining_ms(now),
+            remaining_ms=int(self.sits_out(now) * 1000.0),
             floor=self._acceptor.floor,
             complaint=self._complaint if now < self._complains_until else "",
         )
@@ -375,9 +380,6 @@ class Replica:
     def sits_out(self, now: float) -> float:
         """For how many seconds this node still sits out."""
         return self._recovery.remaining(now)
-
-    def _remaining_ms(self, now: float) -> int:
-        return int(self._recovery.remaining(now) * 1000.0)
 
     # Time
 
@@ -410,6 +412,7 @@ class Replica:
                     self._recovery.advance(now)
                     self._sends.extend(self._recovery.greet(now))
                     self._timers.add(self._recovery.next_greeting(now), GreetTimer())
+                    self._show_waiting(now)
                 case MaxTtlTimer():
                     self._recovery.settle_max_ttl(now)
                 case _:
@@ -451,6 +454,12 @@ class Replica:
                 self._published.append(Unconfirmed())
         joins = recovery.joining is not None
         self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
+
+    def _show_waiting(self, now: float) -> None:
+        waiting = self._recovery.waits_for(now)
+        if waiting is not None and waiting != self._shown_waiting:
+            self._shown_waiting = waiting
+            self._published.append(waiting)
 
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""
