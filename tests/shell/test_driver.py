@@ -13,9 +13,10 @@ from trio.testing import MockClock
 
 from paxlock import Cell, Member, NodeConfig, open_client
 from paxlock.core.effects import NOTHING, Effects
-from paxlock.core.lives import Lives
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Hello, Message, Peer
 from paxlock.core.node import acceptor, recovery
+from paxlock.core.rights import ROOT, Rights
 from paxlock.node import server as service_module
 from paxlock.node.server import run_service
 from paxlock.runtime.clock import TrioClock
@@ -49,7 +50,9 @@ class Busy:
         self.given: list[float] = []
         self._clock = clock
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None:
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN, rights: Rights = ROOT
+    ) -> None:
         self.given.append(now)
         self._clock.time += HANDLED_S
 

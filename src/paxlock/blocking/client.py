@@ -338,7 +338,7 @@ def _collected(running: Running) -> None:
 def open_client(
     cell: Cell | ClientSettings | str | Path | Sequence[str],
     *,
-    key: bytes | None = None,
+    key: bytes | str | None = None,
     label: str | None = None,
 ) -> Client:
     """A client of a cell: ``with open_client("cell.toml") as client``; or without a block, until ``close`` or

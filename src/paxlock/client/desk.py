@@ -15,13 +15,23 @@ import attrs
 
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.client.standing import Standing, Waiter
-from paxlock.config.cell import Cell, check_data, check_label, check_name
+from paxlock.config.cell import Cell, check_data, check_label, check_name, format_duration
 from paxlock.config.syntax import normal_text
 from paxlock.core.lease import Candidate
-from paxlock.core.session.events import Answered, Ended, Granted, HandleOutcome, Mismatch, NamesFound
+from paxlock.core.rights import Verb
+from paxlock.core.session.events import (
+    Answered,
+    Ended,
+    Granted,
+    HandleOutcome,
+    KeyRefused,
+    Mismatch,
+    NamesFound,
+)
 from paxlock.core.session.session import Session
-from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, NotAllowed, Reason
 from paxlock.forks import INHERITED, Life
+from paxlock.wire.grants import rights_of
 from paxlock.wire.strangers import Stranger
 
 __all__ = ["Desk", "FaceErrors", "LeaseReceiver", "Receiver"]
@@ -81,6 +91,7 @@ class Desk:
         self._receivers: dict[int, Receiver] = {}
         self._releasing: set[int] = set()
         self._still = False
+        self._rights = rights_of(cell.grant)
 
     def __len__(self) -> int:
         """How many tickets are open."""
@@ -114,6 +125,7 @@ class Desk:
         name = check_name(name)
         if self.session.gave_away(name):
             raise self.barred(name)
+        self._check_allowed(Verb.ACQUIRE, name)
         check_data(data)
         if label is not None:
             label = check_label(label)
@@ -135,6 +147,13 @@ class Desk:
         """Campaign for a name. Granted goes to the receiver, which gives the one that takes what follows;
         or Failed, or Barred.
         """
+        if not self._rights.allows_ttl(round(ttl * 1000)):
+            longest = format_duration(self._rights.ttl_max_ms / 1000)
+            raise NotAllowed(
+                f"this key {self._rights.key!r} does not allow a ttl above {longest}: ask for a "
+                f"shorter one, or for "
+                "another key"
+            )
         ticket = self.session.campaign(
             name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
         )
@@ -193,6 +212,7 @@ class Desk:
         """
         self.check_open()
         pattern, prefix = self.pattern(name)
+        self._check_allowed(Verb.OBSERVE, pattern, prefix=prefix)
         return self._open(self.session.watch(pattern, prefix, self.now()), receiver)
 
     @staticmethod
@@ -213,10 +233,13 @@ class Desk:
         """What a quorum says of a name; with ``line``, what every node says, and who waits."""
         self.check_open()
         name = check_name(name)
+        self._check_allowed(Verb.OBSERVE, name)
         return self._open(self.session.poll(name, self.now(), line=line), receiver)
 
     def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
         """The same of many names at once."""
+        for name in names:
+            self._check_allowed(Verb.OBSERVE, name)
         now = self.now()
         tickets = [self.session.poll(name, now, one_of_many=True) for name in names]
         self._receivers.update(zip(tickets, receivers, strict=True))
@@ -229,6 +252,7 @@ class Desk:
         """
         self.check_open()
         prefix = checked_prefix(prefix)
+        self._check_allowed(Verb.OBSERVE, prefix, prefix=True)
         return self._open(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
 
     def survey(self, receiver: Receiver) -> int:
@@ -261,7 +285,20 @@ class Desk:
         grant = parse_handle(handle)
         if grant.cell_id != self.cell.cell_id:
             raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
+        mine = self._rights.owns(grant.session)
+        self._check_allowed(Verb.ACQUIRE if mine else Verb.ADMINISTER, grant.name)
         return grant
+
+    def _check_allowed(self, verb: Verb, name: str, *, prefix: bool = False) -> None:
+        """Raise NotAllowed where the key of this client says that the nodes would refuse."""
+        rights = self._rights
+        if not (rights.allows_prefix(verb, name) if prefix else rights.allows(verb, name)):
+            what = f"all names that begin with {name!r}" if prefix else repr(name)
+            names = " and ".join(map(repr, rights.patterns))
+            raise NotAllowed(
+                f"this key {rights.key!r} does not allow to {_words(verb)} {what}: it is for {names}, and to "
+                f"{_words(rights.verbs)}"
+            )
 
     # What answers mean
 
@@ -307,6 +344,12 @@ class Desk:
         """
         if isinstance(event, Mismatch):
             raise ConfigError(event.explanation)
+        if isinstance(event, KeyRefused):
+            raise NotAllowed(
+                f"the nodes do not take this key {self._rights.key!r} any more: it has expired or "
+                f"was revoked; "
+                "ask for another, made by 'paxlock grant'"
+            )
         if isinstance(event, Stranger):
             if event.members:  # of an older version anybody may say that he is
                 raise ConfigError(event.explanation)
@@ -375,6 +418,10 @@ class Desk:
     def _forget_lease(self, ticket: int) -> None:
         if self.held.pop(ticket, None) is not None and not self.held:
             self.on_holding(False)
+
+
+def _words(verbs: int) -> str:
+    return " and ".join((each.name or "").lower() for each in Verb if each & verbs)
 
 
 def checked_prefix(prefix: str) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 from paxlock.core.effects import Effects
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
+from paxlock.core.rights import Rights
 from paxlock.host.clock import Clock
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
@@ -25,7 +26,9 @@ CLOCK_JUMP_S = 0.05  #: above this the clock of leases has jumped, against the o
 class Machine(Protocol):
     """The seam of core/effects.py."""
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None: ...
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = ..., rights: Rights = ...
+    ) -> None: ...
     def tick(self, now: float) -> None: ...
     def deadline(self) -> float: ...
     def take_effects(self) -> Effects: ...
@@ -82,7 +85,7 @@ class Turn:
                     self._tell_strangers()
                 continue
             for message in received.messages:
-                machine.receive(message, received.peer, now, received.lives)
+                machine.receive(message, received.peer, now, received.lives, received.rights)
         return True
 
     def tick(self) -> None:

@@ -22,6 +22,7 @@ from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
+from paxlock.core.rights import Revoked
 from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.host.clock import Clock
@@ -80,6 +81,7 @@ class Service:
             drift_ppm=cell.drift_ppm,
             grace_ms=cell.grace_ms,
             wall_offset=time.time() - clock.now(),
+            revoked=Revoked(cell.generation, frozenset(cell.denied)),
         )
         self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
         self.endpoint = Endpoint(

@@ -25,6 +25,7 @@ from paxlock.core.messages import (
     Member,
     Message,
     NodeMode,
+    NotAllowed,
     Peer,
     Poll,
     Prepare,
@@ -47,6 +48,7 @@ from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
 from paxlock.core.node.subscriptions import EventTimer
+from paxlock.core.rights import ROOT, Revoked, Rights, refusal
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -61,7 +63,7 @@ COMPLAINT_S = 60.0
 @value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, never for a lease.
+    used only against terms far ahead and for the expiry of keys, never for a lease.
     """
 
     node_id: str
@@ -70,6 +72,7 @@ class ReplicaSettings:
     drift_ppm: int
     grace_ms: int
     wall_offset: float
+    revoked: Revoked = Revoked()
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -112,6 +115,7 @@ class Replica:
     ) -> None:
         drift = settings.drift_ppm / 1e6
         self.settings = settings
+        self.revoked = settings.revoked
         self.counters: Counter[str] = Counter()
         self._timers = Timers()
         self._acceptor = Acceptor(
@@ -168,9 +172,11 @@ class Replica:
     def mode(self) -> NodeMode:
         return self._recovery.mode
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN, rights: Rights = ROOT
+    ) -> None:
         """Take one message of one peer, whose seal and address have been checked. ``lives`` is what the
-        datagram of a node says of itself and of the others.
+        datagram of a node says of itself and of the others, ``rights`` what the key of a session allows.
         """
         if self._timers.pending(now):
             self._run_out(now)
@@ -182,7 +188,13 @@ class Replica:
             else:
                 self._from_node(message, peer, now, lives)
         else:
-            self._from_session(message, peer, now)
+            barrier = refusal(message, peer, rights, self.revoked, now + self.settings.wall_offset)
+            if barrier is None:
+                self._from_session(message, peer, now)
+            else:
+                self.counters["not allowed"] += 1
+                if request := getattr(message, "request", 0):
+                    self._answer(peer, NotAllowed(request, barrier))
         self._settle(now)
 
     def tick(self, now: float) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "Failed",
     "Granted",
     "HandleOutcome",
+    "KeyRefused",
     "Lost",
     "Mismatch",
     "NamesFound",
@@ -149,6 +150,11 @@ class Mismatch:
     explanation: str
 
 
+@value
+class KeyRefused:
+    """The nodes do not take this session's key: it has expired, was revoked, or is of an older generation."""
+
+
 Event: TypeAlias = (
     Granted
     | Extended
@@ -162,4 +168,5 @@ Event: TypeAlias = (
     | HandleOutcome
     | Changed
     | Mismatch
+    | KeyRefused
 )
