@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import paxlock
 from tests.cli.paxlock_process import Cell, dev_cell
 
 
@@ -35,7 +36,7 @@ def test_a_key_does_what_it_was_granted_and_nothing_else(cell: Cell, tmp_path: P
     cell.output("release", handle, **app)
     refused = cell.fails(77, "acquire", "other", "--ttl", "5s", "--try", **app)
     assert "'app' does not allow to acquire 'other': it is for 'jobs/*'" in refused
-    assert "does not allow to observe 'jobs/1'" in cell.fails(77, "status", "jobs/1", **app)
+    assert "does not allow to observe 'jobs/1'" in cell.fails(77, "watch", "jobs/1", "--once", **app)
     assert "a ttl above 5s" in cell.fails(77, "acquire", "jobs/1", "--ttl", "6s", "--try", **app)
     foreign = cell.output("acquire", "jobs/2", "--ttl", "10s", "--try")
     assert "administer 'jobs/2'" in cell.fails(77, "release", foreign, **app)
@@ -44,7 +45,7 @@ def test_a_key_does_what_it_was_granted_and_nothing_else(cell: Cell, tmp_path: P
 @pytest.mark.slow
 def test_a_key_in_the_environment_finds_the_cell_by_addresses_alone(cell: Cell, tmp_path: Path) -> None:
     key = json.loads(cell.output("grant", "--observe", "--acquire", "--json"))["key"]
-    addresses = ",".join(node["address"] for node in json.loads(cell.output("status", "--json"))["nodes"])
+    addresses = ",".join(member.address for member in paxlock.Cell.load(cell.env["PAXLOCK_CELL"]).members)
     bare = Cell({"PAXLOCK_NODES": addresses, "PAXLOCK_KEY": key})
     bare.output("acquire", "by-address", "--try")
     assert json.loads(bare.output("status", "by-address", "--json"))["state"] == "led"

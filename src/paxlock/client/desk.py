@@ -233,13 +233,13 @@ class Desk:
         """What a quorum says of a name; with ``line``, what every node says, and who waits."""
         self.check_open()
         name = check_name(name)
-        self._check_allowed(Verb.OBSERVE, name)
+        self._check_allowed(Verb.POLL, name)
         return self._open(self.session.poll(name, self.now(), line=line), receiver)
 
     def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
         """The same of many names at once."""
         for name in names:
-            self._check_allowed(Verb.OBSERVE, name)
+            self._check_allowed(Verb.POLL, name)
         now = self.now()
         tickets = [self.session.poll(name, now, one_of_many=True) for name in names]
         self._receivers.update(zip(tickets, receivers, strict=True))
@@ -296,7 +296,7 @@ class Desk:
             what = f"all names that begin with {name!r}" if prefix else repr(name)
             names = " and ".join(map(repr, rights.patterns))
             raise NotAllowed(
-                f"this key {rights.key!r} does not allow to {_words(verb)} {what}: it is for {names}, and to "
+                f"this key {rights.key!r} does not allow to {_words(verb).partition(' ')[0]} {what}: it is for {names}, and to "
                 f"{_words(rights.verbs)}"
             )
 

@@ -39,11 +39,14 @@ __all__ = ["ROOT", "Revoked", "Rights", "Verb", "refusal"]
 
 
 class Verb(enum.IntFlag):
-    """What a key may do with names. ADMINISTER includes the others, and the leases of other keys."""
+    """What a key may do with names. ADMINISTER includes the others, and the leases of other keys.
+    Of several verbs one is enough.
+    """
 
     OBSERVE = 1
     ACQUIRE = 2
     ADMINISTER = 4
+    POLL = OBSERVE | ACQUIRE  #: whoever may acquire a name is told who holds it anyway
 
 
 @value
@@ -123,7 +126,7 @@ def _allowed(message: Message, sender: bytes, rights: Rights) -> bool:
                 return bool(rights.verbs & (Verb.ACQUIRE | Verb.ADMINISTER))
             return rights.allows_prefix(Verb.ADMINISTER, "")
         case Poll() | Waiting():
-            return rights.allows(Verb.OBSERVE, message.name)
+            return rights.allows(Verb.POLL, message.name)
         case List():
             return rights.allows_prefix(Verb.OBSERVE, message.prefix)
         case Watch():
