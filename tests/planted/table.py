@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from tests.planted.in_keys import IN_KEYS
 from tests.planted.in_learning import IN_LEARNING
 from tests.planted.in_lives import IN_LIVES
 from tests.planted.in_nodes import IN_NODES
@@ -27,4 +28,5 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_TRIES,
     *IN_TURNS,
     *IN_SHELL,
+    *IN_KEYS,
 )

@@ -15,11 +15,11 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
     Commit,
+    Forbidden,
     Greet,
     Hello,
     List,
     Message,
-    NotAllowed,
     Poll,
     Prepare,
     Release,
@@ -158,7 +158,7 @@ def test_no_key_speaks_in_the_name_of_a_session_of_another() -> None:
         thief = client(OTHER_GRANT, session=stolen.sender.session)  # type: ignore[union-attr]
         thief.queue("a", Poll(1, "n"))
         assert carry(thief, a, ELSEWHERE) == []
-    assert drops(a)["grant"] == 2 and a.flush() == []
+    assert drops(a)["sender"] == 2 and a.flush() == []
     victim.queue("a", Poll(2, "n"))
     assert len(carry(victim, a, HOME)) == 1
 
@@ -354,7 +354,7 @@ def test_a_key_is_taken_until_it_expires_or_is_revoked() -> None:
 
 
 def test_what_nobody_has_thought_of_is_refused() -> None:
-    for message in (Greet(1, 1, RUN), NotAllowed(1, Barrier.KEY)):
+    for message in (Greet(1, 1, RUN), Forbidden(1, Barrier.KEY)):
         assert verdict(message, rights(Verb.ADMINISTER)) is Barrier.RIGHTS
     for message in (Seen(1, ()), Unwatch(1, 1)):
         assert verdict(message, rights(Verb.ACQUIRE)) is None

@@ -69,7 +69,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604888250000102030405060708090a0b0c0d0e0f07020c66686f73742d311903841927101828f4",
     ),
     (m.Recovering(2, 30_606), "830c0219778e"),
-    (m.NotAllowed(2, Barrier.RIGHTS), "83181f0202"),
+    (m.Forbidden(2, Barrier.RIGHTS), "83181f0202"),
     (m.Accepted(3, "jobs", CANDIDATE, 6, 8), "860d03646a6f62738250000102030405060708090a0b0c0d0e0f070608"),
     (
         m.Renewed(4, S2, S1, 9, ((7, 5), (9, 6)), (11,)),

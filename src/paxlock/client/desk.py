@@ -296,8 +296,8 @@ class Desk:
             what = f"all names that begin with {name!r}" if prefix else repr(name)
             names = " and ".join(map(repr, rights.patterns))
             raise NotAllowed(
-                f"this key {rights.key!r} does not allow to {_words(verb).partition(' ')[0]} {what}: it is for {names}, and to "
-                f"{_words(rights.verbs)}"
+                f"this key {rights.key!r} does not allow to {_words(verb).partition(' ')[0]} {what}: "
+                f"it is for {names}, and to {_words(rights.verbs)}"
             )
 
     # What answers mean

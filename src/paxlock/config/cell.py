@@ -22,7 +22,6 @@ from paxlock.config.cell_file import (
     identified,
     key_given,
     parse_cell_file,
-    read_any_key_file,
     read_key_file,
     read_text,
     toml_string,
@@ -63,7 +62,6 @@ __all__ = [
     "format_duration",
     "node_settings",
     "parse_duration",
-    "read_key_file",
     "split_address",
 ]
 
@@ -185,7 +183,7 @@ class Cell:
     def _from_table(cls, table: dict[str, Any], folder: Path, given: Keys) -> Cell:
         keys, grant = given
         if "key_file" in table and not keys:
-            keys, grant = read_any_key_file(folder / table["key_file"])
+            keys, grant = read_key_file(folder / table["key_file"])
         return cls(
             cell_id=bytes.fromhex(table["id"]),
             epoch=table["epoch"],

@@ -23,7 +23,6 @@ __all__ = [
     "key_given",
     "parse_cell_file",
     "parse_keys",
-    "read_any_key_file",
     "read_key_file",
     "read_text",
     "toml_string",
@@ -46,7 +45,7 @@ def identified(keys: Iterable[bytes]) -> tuple[tuple[int, bytes], ...]:
 def given_keys(key_file: StrPath | None, key: str | None) -> Keys:
     """The keys that were given apart from the cell file: in a file, or as its text. Raises ConfigError."""
     if key_file is not None:
-        return read_any_key_file(key_file)
+        return read_key_file(key_file)
     return parse_keys(key, "key given") if key is not None else ((), b"")
 
 
@@ -56,15 +55,15 @@ def key_given(key_file: StrPath | None, environ: Mapping[str, str]) -> tuple[Str
     return key_file, None if key_file is not None else environ.get("PAXLOCK_KEY") or None
 
 
-def read_any_key_file(path: StrPath) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
-    """Read the key file of a cell, as `read_key_file` does, or that of a client: the keys as (key id, key),
+def read_key_file(path: StrPath) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
+    """Read the key file of a cell, or that of a client: the keys as (key id, key),
     and the client's grant, empty for a cell's keys. Raises ConfigError.
     """
     return parse_keys(read_text(path, "key file", private=True), f"key file {path}")
 
 
 def parse_keys(text: str, where: str) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
-    """The keys in a text: see `read_any_key_file`. ``where`` it comes from, for people."""
+    """The keys in a text: see `read_key_file`. ``where`` it comes from, for people."""
     lines = _key_lines(text)
     if len(lines) == 1 and lines[0].startswith(CLIENT_PREFIX):
         try:
@@ -78,16 +77,6 @@ def parse_keys(text: str, where: str) -> tuple[tuple[tuple[int, bytes], ...], by
 def _key_lines(text: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def read_key_file(path: StrPath) -> tuple[tuple[int, bytes], ...]:
-    """Read the keys of a cell, one a line, as (key id, key): the first seals, all of them open.
-
-    Empty lines and lines that begin with ``#`` are skipped. Raises ConfigError where the file cannot be
-    read, may be read by others than its owner, or does not hold 1 to KEYS_MAX different keys.
-    """
-
-    return _root_keys(_key_lines(read_text(path, "key file", private=True)), f"key file {path}")
 
 
 def _root_keys(lines: list[str], where: str) -> tuple[tuple[int, bytes], ...]:

@@ -9,6 +9,8 @@ What both share:
 
     messages.py        every message, one class each                              sections 2 to 8
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
+    reasons.py         why a node says no                                         sections 2, 8
+    rights.py          what the key of a client allows                            section 8
     quorum.py          how many nodes decide                                      section 1
     lives.py           which answers count together                               section 7, S15
     durable.py         what is kept on disk                                       section 7

@@ -21,6 +21,7 @@ __all__ = [
     "Accept",
     "Accepted",
     "Commit",
+    "Forbidden",
     "Greet",
     "Greeted",
     "Hello",
@@ -30,7 +31,6 @@ __all__ = [
     "Message",
     "Names",
     "NodeMode",
-    "NotAllowed",
     "Occupancy",
     "Occupant",
     "Peer",
@@ -311,7 +311,7 @@ class Recovering:
 
 
 @value
-class NotAllowed:
+class Forbidden:
     """``Refused(not allowed)``: the key of this session stands in the way, and nothing was done."""
 
     request: int
@@ -478,7 +478,7 @@ Message: TypeAlias = (
     | Promise
     | Refused
     | Recovering
-    | NotAllowed
+    | Forbidden
     | Accepted
     | Renewed
     | Released

@@ -12,6 +12,8 @@ out: packing.py, then sealing.py.
     received.py    the messages of a datagram that passed every check, and who sent it
     sealing.py     how the datagrams of one sender are made: header, number, seal
     header.py      the header, and the two kinds of sender
+    channels.py    who speaks to whom: what a sealing key is derived from
+    grants.py      what the key of a client allows, in bytes (the rule is in core/rights.py)
     keyring.py     keys, seals, rotation; the replay window
     cookies.py     what proves that a sender receives at its address
     lives.py       what datagrams of nodes say of lives, in bytes (the rule S15 is in core/lives.py)

@@ -100,8 +100,7 @@ class Endpoint:
         self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
         self._wall_offset = wall_offset
         self._incarnation_max = incarnation_max(0.0)
-        self._cell_id, self._epoch, self._configured = NO_CELL, NO_EPOCH, False
-        self._table = LifeTable()
+        self._cell_id, self._epoch, self._configured, self._table = NO_CELL, NO_EPOCH, False, LifeTable()
         self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, KnownNode] = {}
         self._sessions: OrderedDict[bytes, KnownSession] = OrderedDict()
@@ -122,7 +121,6 @@ class Endpoint:
 
     def age(self, now: float) -> None:
         """It is ``now``: before each datagram, and before `flush`, by a clock that does not step back.
-
         Cookies run out, and with them the sessions that have sent none back for so long.
         """
         self._now = now
@@ -238,9 +236,8 @@ class Endpoint:
                 address, echo, receiver, key_id = greeter
                 issue = self._cookie(address)
         for batch in batches(outbox.messages, self.room):
-            sealed = self._sealing.seal(
-                join(batch), issue, echo, receiver, key_id=key_id, padded=outbox.padded
-            )
+            cookies = issue, echo
+            sealed = self._sealing.seal(join(batch), *cookies, receiver, key_id=key_id, padded=outbox.padded)
             datagrams.append((sealed, address))
 
     # Receiving.
@@ -342,10 +339,8 @@ class Endpoint:
     def _from_session(
         self, datagram: bytes, header: Header, sender: SessionSender, address: Address
     ) -> Received:
-        if self._node_id is None:
+        if self._node_id is None or (sender.grant and not owned(sender.session, sender.grant)):
             raise Dropped("sender")
-        if sender.grant and not owned(sender.session, sender.grant):
-            raise Dropped("grant")
         payload, said = self._sealing.open_untrusted(datagram, header)
         rights = rights_of(sender.grant)
         session = self._sessions.get(sender.session)

@@ -17,6 +17,7 @@ from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Commit,
+    Forbidden,
     Greet,
     Greeted,
     Hello,
@@ -25,7 +26,6 @@ from paxlock.core.messages import (
     Member,
     Message,
     NodeMode,
-    NotAllowed,
     Peer,
     Poll,
     Prepare,
@@ -194,7 +194,7 @@ class Replica:
             else:
                 self.counters["not allowed"] += 1
                 if request := getattr(message, "request", 0):
-                    self._answer(peer, NotAllowed(request, barrier))
+                    self._answer(peer, Forbidden(request, barrier))
         self._settle(now)
 
     def tick(self, now: float) -> None:

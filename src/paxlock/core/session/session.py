@@ -15,11 +15,11 @@ from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import (
     Accepted,
+    Forbidden,
     Hello,
     Message,
     Names,
     NodeMode,
-    NotAllowed,
     Peer,
     Promise,
     Recovering,
@@ -239,7 +239,7 @@ class Session:
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, HelloTimer())
                 self._answered(peer, message, now, lives)
-            case NotAllowed():
+            case Forbidden():
                 self.counters[f"not allowed: {message.barrier.name.lower()}"] += 1
                 self._not_allowed(peer, message, lives)
             case WatchEvent():
@@ -324,7 +324,7 @@ class Session:
             )
         self._answered(node, message, now, lives)
 
-    def _not_allowed(self, node: str, message: NotAllowed, lives: Lives) -> None:
+    def _not_allowed(self, node: str, message: Forbidden, lives: Lives) -> None:
         """A node does not take this request, and perhaps not our key at all. Once so many say the latter
         that the others are no quorum, nothing of what this session wants can be had.
         """

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paxlock_process import Cell, dev_cell
 
 import paxlock
-from tests.cli.paxlock_process import Cell, dev_cell
 
 
 @pytest.fixture(scope="module")
