@@ -17,8 +17,8 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import Start
 from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, Verb
 from paxlock.core.session.events import KeyRefused
@@ -33,7 +33,7 @@ RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.M
 
 
 def replica(revoked: Revoked) -> Replica:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 38), revoked)
+    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 38), revoked=revoked)
     return Replica(settings, Start(RECORD, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
 
 

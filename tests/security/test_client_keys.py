@@ -356,8 +356,8 @@ def test_a_key_is_taken_until_it_expires_or_is_revoked() -> None:
 def test_what_nobody_has_thought_of_is_refused() -> None:
     for message in (Greet(1, 1, RUN), Forbidden(1, Barrier.KEY)):
         assert verdict(message, rights(Verb.ADMINISTER)) is Barrier.RIGHTS
-    for message in (Seen(1, ()), Unwatch(1, 1)):
-        assert verdict(message, rights(Verb.ACQUIRE)) is None
+    for harmless in (Seen(1, ()), Unwatch(1, 1)):
+        assert verdict(harmless, rights(Verb.ACQUIRE)) is None
 
 
 def test_rights_do_not_compare_what_owns() -> None:

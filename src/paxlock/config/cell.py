@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from paxlock.config.cell_file import (
     Keys,
     StrPath,
     duration_of,
+    format_moment,
     given_keys,
     identified,
     key_given,
+    moment_of,
     parse_cell_file,
     read_key_file,
     read_text,
@@ -33,12 +36,13 @@ from paxlock.config.syntax import (
     check_address,
     check_data,
     check_label,
+    check_loopback,
     check_name,
     check_node_id,
     check_reachable,
-    is_loopback,
     normal_address,
     split_address,
+    split_nodes,
 )
 from paxlock.core.durable import Durability
 from paxlock.core.lease import TTL_MIN_S
@@ -81,7 +85,7 @@ def default_grace(max_ttl: float) -> float:
 def _to_millis(seconds: float) -> float:
     """Round to whole milliseconds, so that what is saved, sent and compared is the same number."""
     if type(seconds) not in (int, float) or not math.isfinite(seconds):
-        raise ConfigError(f"max_ttl and grace are numbers of seconds, not {abbreviate(seconds)}")
+        raise ConfigError(f"max_ttl, grace and sit_out are numbers of seconds, not {abbreviate(seconds)}")
     return round(seconds * 1000) / 1000
 
 
@@ -100,11 +104,14 @@ class Cell:
     """The nodes that decide together, and the bounds they agree on (protocol.md section 1).
 
     ``max_ttl`` and ``grace`` are seconds, rounded to whole milliseconds; ``drift`` is a fraction, rounded to
-    whole millionths. ``keys`` are (key id, key): the first seals, all open. A cell without keys must say
-    ``unsealed``, and, unless all its addresses are loopback, ``insecure``. Where a client has no key of the
-    cell but its own, that one is in ``keys``, and ``grant`` is what it comes with. Keys of clients of a
-    ``generation`` below this one, and those whose ids are ``denied``, are not taken by the nodes. Raises
-    ConfigError when built from anything that does not fit together.
+    whole millionths. ``created`` is the unix second in which the cell was made (0: not known), and
+    ``sit_out`` how many seconds a node without any memory sits out where a larger max_ttl was lowered; no
+    less than ``max_ttl`` counts. ``keys``
+    are (key id, key): the first seals, all open. A cell without keys must say ``unsealed``, and, unless all
+    its addresses are loopback, ``insecure``. Where a client has no key of the cell but its own, that one is
+    in ``keys``, and ``grant`` is what it comes with. Keys of clients of a ``generation`` below this one, and
+    those whose ids are ``denied``, are not taken by the nodes. Raises ConfigError when built from anything
+    that does not fit together.
     """
 
     cell_id: bytes
@@ -121,6 +128,8 @@ class Cell:
     grant: bytes = b""
     generation: int = 0
     denied: tuple[str, ...] = ()
+    created: int = 0
+    sit_out: float = attrs.field(default=0.0, converter=_to_millis)
 
     def __attrs_post_init__(self) -> None:
         if type(self.cell_id) is not bytes or len(self.cell_id) != CELL_ID_BYTES:
@@ -162,6 +171,7 @@ class Cell:
             max_ttl=max_ttl,
             drift=drift,
             keys=identified([_check_key(key)]),
+            created=int(time.time()),
         )
         return cell if grace is None else attrs.evolve(cell, grace=grace)
 
@@ -197,6 +207,8 @@ class Cell:
             grant=grant,
             generation=table.get("generation", 0),
             denied=tuple(table.get("denied", ())),
+            created=moment_of(table, "created"),
+            sit_out=duration_of(table, "sit_out", 0.0),
         )
 
     def save(self, path: StrPath) -> None:
@@ -228,8 +240,10 @@ class Cell:
             "[cell]\n"
             f'id = "{self.cell_id.hex()}"\n'
             f"epoch = {self.epoch}\n"
-            f'max_ttl = "{format_duration(self.max_ttl)}"\n'
-            f"drift = {self.drift!r}\n"
+            + (f"created = {format_moment(self.created)}\n" if self.created else "")
+            + f'max_ttl = "{format_duration(self.max_ttl)}"\n'
+            + (f'sit_out = "{format_duration(self.sit_out)}"\n' if self.sit_out else "")
+            + f"drift = {self.drift!r}\n"
             f'grace = "{format_duration(self.grace)}"\n'
             + key_line
             + ("insecure = true\n" if self.insecure else "")
@@ -249,6 +263,10 @@ class Cell:
     @property
     def max_ttl_ms(self) -> int:
         return round(self.max_ttl * 1000)
+
+    @property
+    def sit_out_ms(self) -> int:
+        return round(max(self.sit_out, self.max_ttl) * 1000)
 
     @property
     def grace_ms(self) -> int:
@@ -301,6 +319,10 @@ class Cell:
                 f"grace must be at least {format_duration(GRACE_MIN_S)} and below max_ttl, "
                 f"not {self.grace:g} s"
             )
+        if not 0.0 <= self.sit_out <= MAX_TTL_MAX_S:
+            raise ConfigError(
+                f"sit_out must be at most {format_duration(MAX_TTL_MAX_S)}, not {self.sit_out:g} s"
+            )
         if not 0 <= self.drift <= DRIFT_MAX:
             raise ConfigError(f"drift must be from 0 to {DRIFT_MAX}, not {self.drift:g}")
 
@@ -316,22 +338,13 @@ class Cell:
         if not self.keys and not self.unsealed:
             raise ConfigError("a cell needs a key: give one, or say unsealed for a cell on loopback")
         if not self.keys and not self.insecure:
-            _check_loopback(member.address for member in self.members)
+            check_loopback(member.address for member in self.members)
 
 
 def _check_key(key: bytes) -> bytes:
     if type(key) is not bytes or len(key) != KEY_BYTES:
         raise ConfigError(f"a key must be {KEY_BYTES} bytes")
     return key
-
-
-def _check_loopback(addresses: Iterable[str]) -> None:
-    for address in addresses:
-        if not is_loopback(address):
-            raise ConfigError(
-                f"without a key anybody who reaches {address} can speak for the cell: give a key file, "
-                "or insist with insecure = true in the cell file"
-            )
 
 
 # --- a node ------------------------------------------------------------------------------------------------
@@ -446,7 +459,7 @@ class ClientSettings:
         if self.key is not None:
             _check_key(self.key)
         elif self.cell is None or not self.cell.insecure:
-            _check_loopback(self.seeds)
+            check_loopback(self.seeds)
 
 
 def client_settings(
@@ -463,7 +476,7 @@ def client_settings(
     """
     cell = cell or environ.get("PAXLOCK_CELL") or None
     key_file, key = key_given(key_file, environ)
-    seeds = _split_nodes(nodes or environ.get("PAXLOCK_NODES") or ())
+    seeds = split_nodes(nodes or environ.get("PAXLOCK_NODES") or ())
     if cell is None and not seeds:
         raise ConfigError(
             "which cell? give --cell or PAXLOCK_CELL (a cell file), or --nodes or PAXLOCK_NODES (addresses); "
@@ -481,9 +494,3 @@ def _cell_with_keys(cell: Cell | StrPath, key_file: StrPath | None, key: str | N
         return Cell.load(cell, key_file=key_file, key=key)
     keys, grant = given_keys(key_file, key)
     return attrs.evolve(cell, keys=keys, grant=grant, unsealed=False) if keys else cell
-
-
-def _split_nodes(nodes: str | Iterable[str]) -> tuple[str, ...]:
-    parts = [nodes] if isinstance(nodes, str) else nodes
-    addresses = (address.strip() for part in parts for address in part.split(","))
-    return tuple(dict.fromkeys(address for address in addresses if address))

@@ -15,6 +15,7 @@ import attrs
 from paxlock.core.messages import (
     Accept,
     Commit,
+    Forbidden,
     Hello,
     List,
     Poll,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from paxlock.core.messages import Message
 
-__all__ = ["ROOT", "Revoked", "Rights", "Verb", "refusal"]
+__all__ = ["ROOT", "Revoked", "Rights", "Verb", "forbidden", "refusal"]
 
 
 class Verb(enum.IntFlag):
@@ -108,6 +109,12 @@ def refusal(message: Message, sender: bytes, rights: Rights, revoked: Revoked, u
     if not rights.taken(revoked, unix):
         return Barrier.KEY
     return None if _allowed(message, sender, rights) else Barrier.RIGHTS
+
+
+def forbidden(message: Message, barrier: Barrier) -> Forbidden | None:
+    """The answer to a message that goes no further, where it wants one."""
+    request = getattr(message, "request", 0)
+    return Forbidden(request, barrier) if request else None
 
 
 def _allowed(message: Message, sender: bytes, rights: Rights) -> bool:

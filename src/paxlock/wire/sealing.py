@@ -112,15 +112,39 @@ class Sealing:
         length; ``unconfigured``: for a cell not known yet.
         """
         self._sequence += 1
+        return self.seal_at(
+            self._sequence,
+            payload,
+            issue,
+            echo,
+            receiver,
+            key_id=key_id,
+            padded=padded,
+            unconfigured=unconfigured,
+        )
+
+    def seal_at(
+        self,
+        number: int,
+        payload: bytes,
+        issue: int,
+        echo: int,
+        receiver: SessionSender | str = ANY_NODE,
+        *,
+        key_id: int = 0,
+        padded: bool = False,
+        unconfigured: bool = False,
+    ) -> bytes:
+        """A datagram with a number that was set aside for it: whoever sets numbers aside uses each once."""
         sealer, start = self._sealer(receiver, key_id)
         if unconfigured:
             start = self.sender.start_header(sealer.key_id, NO_CELL, NO_EPOCH, NO_MEMBERS)
-        header = start + end_header(self._sequence, issue, echo)
+        header = start + end_header(number, issue, echo)
         plaintext = self._prefix + LENGTH.pack(len(payload)) + payload
         least = self._plaintext_max if padded else self._plaintext_min
         if len(plaintext) < least:
             plaintext = plaintext.ljust(least, b"\0")
-        datagram = header + sealer.seal(self._sequence, plaintext, header)
+        datagram = header + sealer.seal(number, plaintext, header)
         assert len(datagram) <= DATAGRAM_MAX_BYTES
         return datagram
 

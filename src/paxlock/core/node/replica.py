@@ -17,7 +17,6 @@ from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Commit,
-    Forbidden,
     Greet,
     Greeted,
     Hello,
@@ -46,9 +45,10 @@ from paxlock.core.node.hearsay import DoubtTimer
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
+from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.starts import Start
 from paxlock.core.node.subscriptions import EventTimer
-from paxlock.core.rights import ROOT, Revoked, Rights, refusal
+from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -63,7 +63,8 @@ COMPLAINT_S = 60.0
 @value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead and for the expiry of keys, never for a lease.
+    used only against terms far ahead, for the expiry of keys, and where a cell begins by the clock, never
+    for a lease. ``created`` is the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
@@ -72,6 +73,7 @@ class ReplicaSettings:
     drift_ppm: int
     grace_ms: int
     wall_offset: float
+    created: int = 0
     revoked: Revoked = Revoked()
 
     @property
@@ -115,7 +117,6 @@ class Replica:
     ) -> None:
         drift = settings.drift_ppm / 1e6
         self.settings = settings
-        self.revoked = settings.revoked
         self.counters: Counter[str] = Counter()
         self._timers = Timers()
         self._acceptor = Acceptor(
@@ -145,6 +146,7 @@ class Replica:
             drift=drift,
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
+            created=settings.created,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -153,6 +155,7 @@ class Replica:
         self._published: list[object] = []
         self._writing: NodeRecord | None = None
         self._shown_mode: NodeMode | None = None
+        self._shown_waiting: WaitsFor | None = None
         self._told_lives_of: NodeRecord | None = None
         self._complaint, self._complains_until = "", 0.0
         self._begin(start, now)
@@ -175,9 +178,8 @@ class Replica:
     def receive(
         self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN, rights: Rights = ROOT
     ) -> None:
-        """Take one message of one peer, whose seal and address have been checked. ``lives`` is what the
-        datagram of a node says of itself and of the others, ``rights`` what the key of a session allows.
-        """
+        """Take one message whose seal and address have been checked, with what a node says of ``lives``, or
+        with the ``rights`` of a session's key."""
         if self._timers.pending(now):
             self._run_out(now)
         self.counters[type(message).__name__] += 1
@@ -188,13 +190,13 @@ class Replica:
             else:
                 self._from_node(message, peer, now, lives)
         else:
-            barrier = refusal(message, peer, rights, self.revoked, now + self.settings.wall_offset)
+            settings = self.settings
+            barrier = refusal(message, peer, rights, settings.revoked, now + settings.wall_offset)
             if barrier is None:
                 self._from_session(message, peer, now)
             else:
                 self.counters["not allowed"] += 1
-                if request := getattr(message, "request", 0):
-                    self._answer(peer, Forbidden(request, barrier))
+                self._answer(peer, forbidden(message, barrier))
         self._settle(now)
 
     def tick(self, now: float) -> None:
@@ -411,6 +413,7 @@ class Replica:
                     self._recovery.advance(now)
                     self._sends.extend(self._recovery.greet(now))
                     self._timers.add(self._recovery.next_greeting(now), GreetTimer())
+                    self._show_waiting(now)
                 case MaxTtlTimer():
                     self._recovery.settle_max_ttl(now)
                 case _:
@@ -452,6 +455,12 @@ class Replica:
                 self._published.append(Unconfirmed())
         joins = recovery.joining is not None
         self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
+
+    def _show_waiting(self, now: float) -> None:
+        waiting = self._recovery.waits_for(now)
+        if waiting is not None and waiting != self._shown_waiting:
+            self._shown_waiting = waiting
+            self._published.append(waiting)
 
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""

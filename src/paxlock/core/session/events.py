@@ -21,6 +21,7 @@ __all__ = [
     "Granted",
     "HandleOutcome",
     "KeyRefused",
+    "Left",
     "Lost",
     "Mismatch",
     "NamesFound",
@@ -80,6 +81,17 @@ class Ended:
 
     ticket: int
     heard: bool
+
+
+@value
+class Left:
+    """A lease that is left behind runs out so many seconds too early, unless the last renewal, which this
+    ticket is of, is heard.
+    """
+
+    ticket: int
+    name: str
+    missing: float
 
 
 @value
