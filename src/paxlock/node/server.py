@@ -18,13 +18,13 @@ import attrs
 import trio
 
 from paxlock.config.cell import Cell, NodeConfig
-from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.errors import StoreError
 from paxlock.forks import Life
-from paxlock.host.clock import Clock
+from paxlock.host.clock import BootClock, Clock
 from paxlock.host.families import check_families, out_of_reach
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
@@ -64,6 +64,7 @@ class Service:
         self.serving = trio.Event()
         self._store = store
         self._clock = clock
+        self._record = start.record
         self._report = report
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
@@ -98,6 +99,7 @@ class Service:
             clock,
             publish=self._publish,
             persist=self._persist,
+            keep=self._keep,
         )
 
     @property
@@ -144,6 +146,14 @@ class Service:
         assert isinstance(record, NodeRecord)
         self._to_write = record
         self._wanted.set()
+
+    def _keep(self, entry: Kept) -> None:
+        """What must outlive this process before the effect is sent (protocol.md section 7)."""
+        if self.life.over or not isinstance(self._clock, BootClock):
+            return  # another clock than that of the boot tells a later process nothing
+        warning = self._store.keep(self._record, entry, self.replica.kept_whole)
+        if warning:
+            self._report(f"WARNING: {warning}")
 
     def _publish(self, notice: object) -> None:
         name = self.config.node_id
@@ -217,6 +227,7 @@ def _begin(
     durability: Durability,
     run: bytes,
     unix_seconds: int,
+    clock: Clock,
     *,
     create: bool,
     join: bool,
@@ -226,6 +237,7 @@ def _begin(
     cell = config.cell
     previous = store.read_record()
     snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
+    kept = store.read_kept(previous) if previous is not None and isinstance(clock, BootClock) else None
     start = begin(
         previous,
         snapshot,
@@ -240,6 +252,8 @@ def _begin(
         run=run,
         create=create,
         join=join,
+        kept=kept,
+        now=clock.now(),
     )
     store.write_record(start.record)
     return start
@@ -277,7 +291,7 @@ async def run_service(
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
         second = await _incarnation_second(durability, join=join)
         start = await _in_thread(
-            found, lambda: _begin(config, found, durability, run, second, create=create, join=join)
+            found, lambda: _begin(config, found, durability, run, second, clock, create=create, join=join)
         )
         service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
         await service.resolve()

@@ -29,6 +29,7 @@ import attrs
 
 from paxlock.core.durable import (
     Durability,
+    Kept,
     Membership,
     NodeRecord,
     SeenNode,
@@ -40,6 +41,7 @@ from paxlock.core.lives import Lives
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.node.acceptor import CEILING_STEP_TERMS, TERMS_PER_UNIX_SECOND
 from paxlock.core.node.joining import INCARNATION_STEP, Joining
+from paxlock.core.node.keeping import recovered
 from paxlock.core.quorum import blocking
 from paxlock.core.value import value
 from paxlock.errors import ConfigError, StoreError
@@ -69,13 +71,15 @@ class GreetTimer:
 @value
 class Start:
     """How a node begins: the record to make durable before anything is answered, and what follows from
-    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
+    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any. ``as_of`` is when, on
+    the boot clock, what is left was read from a state file; None: it counts from the start of the machine.
     """
 
     record: NodeRecord
     floor: int
     sits_out: float
     snapshot: Snapshot | None
+    as_of: float | None = None
 
 
 def begin(
@@ -93,8 +97,12 @@ def begin(
     run: bytes = b"",
     create: bool = False,
     join: bool = False,
+    kept: Kept | None = None,
+    now: float = 0.0,
 ) -> Start:
-    """Decide from what was found on disk; raise ConfigError or StoreError where the node must not start."""
+    """Decide from what was found on disk, and ``kept`` in a state file of this very boot and of the last
+    run, read at ``now`` on the boot clock; raise ConfigError or StoreError where the node must not start.
+    """
     fresh = NodeRecord(
         cell_id=cell_id,
         epoch=epoch,
@@ -130,7 +138,7 @@ def begin(
             f"node {node_id!r} has a record in its data folder already: start it without --create, "
             "or give a new cell an empty folder"
         )
-    return _restart(previous, snapshot, max_ttl_ms, drift, run)
+    return _restart(previous, snapshot, max_ttl_ms, drift, run, kept, now)
 
 
 def _join_anew(
@@ -167,7 +175,13 @@ def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
 
 
 def _restart(
-    previous: NodeRecord, snapshot: Snapshot | None, max_ttl_ms: int, drift: float, run: bytes
+    previous: NodeRecord,
+    snapshot: Snapshot | None,
+    max_ttl_ms: int,
+    drift: float,
+    run: bytes,
+    kept: Kept | None,
+    now: float,
 ) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
     ttl = max(previous.max_ttl_ms, max_ttl_ms)
@@ -179,6 +193,10 @@ def _restart(
         return Start(record, 0, sits_out, None)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
         return Start(record, snapshot.floor, 0.0, snapshot)
+    if kept is not None and kept.serves_at > now:  # it was sitting out, until then
+        return Start(record, kept.floor, kept.serves_at - now, None, now)
+    if kept is not None:
+        return Start(record, kept.floor, 0.0, recovered(kept, previous.incarnation, now), now)
     record = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
     return Start(record, previous.ceiling, sits_out, None)
 
@@ -196,6 +214,7 @@ class Recovery:
     floor: int
     others: tuple[str, ...]
     sits_out: float
+    as_of: float | None
     configured_max_ttl_ms: int
     drift: float
     wall_offset: float
@@ -227,11 +246,18 @@ class Recovery:
             extra = MEMORY_EXTRA_S if self.record.durability is Durability.MEMORY else 0.0
             self.joining = Joining(self.needed, self.sits_out, extra, self.drift)
         else:
-            self.serve_at = now + self.sits_out
+            self.serve_at = (now if self.as_of is None else self.as_of) + self.sits_out
             if self.sits_out > 0.0 and self.record.membership is Membership.MEMBER:
                 self.mode = NodeMode.RECOVERING
         self.unconfirmed = self.unconfirmed and self.needed > 0
         self.advance(now)
+
+    @property
+    def remembers_all(self) -> bool:
+        """Whether this node has a memory that counts: it serves, or sits out and joins nobody."""
+        return self.mode is NodeMode.SERVING or (
+            self.joining is None and self.saved.membership is Membership.MEMBER
+        )
 
     # The record
 

@@ -11,7 +11,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.durable import Durability, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
@@ -42,6 +42,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.node.hearsay import DoubtTimer
+from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
@@ -130,6 +131,8 @@ class Replica:
             rng=rng,
             first_version=_first_version(start.record, now + settings.wall_offset),
         )
+        self._keeping = Keeping()
+        self._keeps = start.record.durability is not Durability.MEMORY
         self._listing = Listing(self._acceptor, self._timers)
         self._recovery = Recovery(
             record=start.record,
@@ -137,6 +140,7 @@ class Replica:
             floor=start.floor,
             others=settings.others,
             sits_out=start.sits_out,
+            as_of=start.as_of,
             configured_max_ttl_ms=settings.max_ttl_ms,
             drift=drift,
             wall_offset=settings.wall_offset,
@@ -157,7 +161,7 @@ class Replica:
         if start.snapshot is not None:
             for saved in start.snapshot.names:
                 self._learner.restore(saved)
-                self._acceptor.restore(saved, now)
+                self._acceptor.restore(saved, now, now if start.as_of is None else start.as_of)
         self._recovery.begin(now)
         self._timers.add(now, GreetTimer())
         self._settle(now)
@@ -200,14 +204,33 @@ class Replica:
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
         lives = self._newer_lives()
-        if persist is None and lives is None and not self._sends and not self._pushes and not self._published:
+        keep = self._kept()
+        if (
+            keep is None
+            and persist is None
+            and lives is None
+            and not self._sends
+            and not self._pushes
+            and not self._published
+        ):
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
-        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives)
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives, keep)
         self._pushes.clear()
         self._sends.clear()
         self._published.clear()
         return effects
+
+    def _kept(self) -> Kept | None:
+        """What must be in the state file before anything of this turn is sent."""
+        if self._keeps and self._recovery.remembers_all:
+            return self._keeping.take(self._acceptor, self._recovery.serve_at)
+        self._keeping.forget(self._acceptor)
+        return None
+
+    def kept_whole(self) -> Kept:
+        """All that the state file must know, as of the last ``take_effects``: to begin it anew."""
+        return self._keeping.whole(self._acceptor, self._recovery.serve_at)
 
     def _newer_lives(self) -> Lives | None:
         """What datagrams are to say of lives from now on, where that has changed (rule S15)."""
@@ -284,6 +307,8 @@ class Replica:
             case Release():
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
+                    stone = KeptStone(message.name, *message.candidate)
+                    self._keeping.stones.append(stone)
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
@@ -409,6 +434,7 @@ class Replica:
         acceptor, learner, recovery = self._acceptor, self._learner, self._recovery
         if acceptor.touched:
             touched, acceptor.touched = acceptor.touched, set()
+            self._keeping.unkept |= touched
             for name in sorted(touched):
                 learner.changed(name, now)
         if acceptor.pushes:
