@@ -78,6 +78,7 @@ class Scenario:
     persist_min: float = 0.0005
     persist_max: float = 0.004
     crashes: float = 0.0
+    kills: float = 0.0
     clean_stops: float = 0.0
     disk_losses: float = 0.0
     disk_failures: float = 0.0
@@ -255,6 +256,7 @@ class Scenario:
             released_elsewhere=some.of(0.2, 0.05, 0.4),
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
+            kills=some.of(0.4, 0.5, 8.0),
         )
         return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
 

@@ -5,9 +5,8 @@ a lease, it neither promises to nor accepts from any other candidate (``Record.e
 with a line goes to the head at once: its lease is accepted where it stands in line with one and was refreshed
 lately, otherwise the next term is promised to it.
 
-Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
-handler lets run out what has run out (``run_out``). A handler returns its answer, or None where it has
-none: then the sender repeats.
+Time is an argument, read once per datagram after it was received. Whoever calls a handler first lets run out
+what has run out. A handler returns its answer, or None where it has none: then the sender repeats.
 """
 
 from __future__ import annotations
@@ -55,9 +54,8 @@ PUSH_FIRST_WINDOWS = 0.3
 class Acceptor:
     """Promises, leases, renewals, releases and expiry, for every name of one node.
 
-    ``pushes`` collects what is told without having been asked, ``touched`` the names whose state changed,
-    ``renewals`` what was re-armed: the replica takes them after every event. ``wanted_ceiling`` asks for a
-    durable raise of ``ceiling``.
+    The replica takes after every event ``pushes``, told without having been asked, ``touched``, the names
+    whose state changed, and ``renewals``. ``wanted_ceiling`` asks for a durable raise of ``ceiling``.
     """
 
     def __init__(
@@ -407,7 +405,7 @@ class Acceptor:
         record.term = saved.term
         for stone in saved.tombstones:
             self._sweeper.set_tombstone(record, stone, now)
-        if saved.lease is not None and saved.remaining_ms > 0:
+        if saved.lease is not None and (deadline := as_of + saved.remaining_ms / 1000.0) > now:
             candidate = saved.lease.candidate
             record.lease = saved.lease
             record.lease_term = saved.lease_term
@@ -415,7 +413,7 @@ class Acceptor:
             record.owner = candidate if saved.term == saved.lease_term else None
             record.sender = saved.sender
             record.seq = saved.seq
-            record.deadline = as_of + saved.remaining_ms / 1000.0
+            record.deadline = deadline
             self._held[candidate] = record
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate

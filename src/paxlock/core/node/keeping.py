@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import ceil
+from typing import Protocol
 
 from paxlock.core.durable import Kept, KeptName, KeptStone, Snapshot, SnapshotName
 from paxlock.core.lease import Candidate, Lease
@@ -19,28 +20,41 @@ from paxlock.core.node.acceptor import Acceptor
 __all__ = ["Keeping", "recovered", "replay"]
 
 
+class Remembering(Protocol):
+    """What is asked of the way of a node to serving (recovery.py)."""
+
+    serve_at: float
+
+    @property
+    def remembers_all(self) -> bool: ...
+
+
 class Keeping:
     """Makes the entries of one run. Nothing is kept before the node has a memory that counts, and nothing in
     memory mode. ``unkept`` are the names that have changed, ``stones`` the tombstones that were set.
     """
 
-    def __init__(self) -> None:
-        self.begun = False
+    def __init__(self, *, none: bool) -> None:
+        self._none = none
+        self._begun = False
         self.unkept: set[str] = set()
         self.stones: list[KeptStone] = []
 
-    def take(self, acceptor: Acceptor, serves_at: float) -> Kept | None:
+    def take(self, acceptor: Acceptor, recovery: Remembering) -> Kept | None:
         """What the file must know now, or None; the first entry has everything."""
-        if not self.begun:
-            self.begun = True
-            return self.whole(acceptor, serves_at)
+        if self._none or not recovery.remembers_all:
+            self.forget(acceptor)
+            return None
+        if not self._begun:
+            self._begun = True
+            return self.whole(acceptor, recovery.serve_at)
         if not self.unkept and not acceptor.renewals and not self.stones:
             return None
         records, unkept = acceptor.records, self.unkept
         entry = Kept(
             False,
             acceptor.floor,
-            serves_at,
+            recovery.serve_at,
             tuple(acceptor.renewals),
             tuple([records[name].kept() for name in unkept if name in records]),
             tuple(self.stones),

@@ -214,11 +214,11 @@ class Recovery:
     floor: int
     others: tuple[str, ...]
     sits_out: float
-    as_of: float | None
     configured_max_ttl_ms: int
     drift: float
     wall_offset: float
     unconfirmed: bool = False
+    as_of: float | None = None  #: when it began to sit out; None: at its start
     mode: NodeMode = attrs.field(init=False, default=NodeMode.STARTING)
     saved: NodeRecord = attrs.field(init=False)
     lost_memory: str = attrs.field(init=False, default="")

@@ -131,8 +131,7 @@ class Replica:
             rng=rng,
             first_version=_first_version(start.record, now + settings.wall_offset),
         )
-        self._keeping = Keeping()
-        self._keeps = start.record.durability is not Durability.MEMORY
+        self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers)
         self._recovery = Recovery(
             record=start.record,
@@ -223,10 +222,7 @@ class Replica:
 
     def _kept(self) -> Kept | None:
         """What must be in the state file before anything of this turn is sent."""
-        if self._keeps and self._recovery.remembers_all:
-            return self._keeping.take(self._acceptor, self._recovery.serve_at)
-        self._keeping.forget(self._acceptor)
-        return None
+        return self._keeping.take(self._acceptor, self._recovery)
 
     def kept_whole(self) -> Kept:
         """All that the state file must know, as of the last ``take_effects``: to begin it anew."""
@@ -274,7 +270,7 @@ class Replica:
         return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
 
     def complain(self, complaint: str, now: float) -> None:
-        """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
+        """Somebody was heard that this node cannot work with: for a while who asks is told."""
         self._complaint, self._complains_until = complaint, now + COMPLAINT_S
 
     @property
@@ -307,8 +303,7 @@ class Replica:
             case Release():
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
-                    stone = KeptStone(message.name, *message.candidate)
-                    self._keeping.stones.append(stone)
+                    self._keeping.stones.append(KeptStone(message.name, *message.candidate))
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
