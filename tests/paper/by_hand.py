@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
@@ -389,6 +389,8 @@ def start_of(
     run: str = "second",
     create: bool = False,
     join: bool = False,
+    kept: Kept | None = None,
+    now: float = 0.0,
 ) -> Start:
     return begin(
         previous,
@@ -404,6 +406,8 @@ def start_of(
         run=session_id(run),
         create=create,
         join=join,
+        kept=kept,
+        now=now,
     )
 
 
@@ -434,11 +438,14 @@ class HandReplica:
         self.sends: list[tuple[Peer, Message]] = []
         self.notices: list[object] = []
         self.disk: NodeRecord = machine.record
+        self.kept: list[Kept] = []  #: the state file
         self.collect(0.0)
 
     def collect(self, now: float) -> None:
         while True:
             effects = self.machine.take_effects()
+            if effects.keep is not None:
+                self.kept.append(effects.keep)
             self.sends.extend(effects.sends)
             self.notices.extend(effects.published)
             if effects.persist is None:

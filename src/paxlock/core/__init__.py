@@ -33,6 +33,7 @@ What a node does (core/node):
     sorted_names.py    names in order, and who wants to hear of which             section 6
     recovery.py        what a node may do after a start                           section 7
     joining.py         the way of a node without a memory                         section 7, S7, S15
+    keeping.py         what is in the state file before what is sent              section 7
 
 What a client does (core/session):
 

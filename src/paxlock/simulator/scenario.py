@@ -30,6 +30,7 @@ GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
 CROWDS = 0.04  #: the share of runs with many clients, and of those with many names
 BURSTS = 0.02  #: the share of runs in which one client wants very many names at one moment
+KILLED, KILLS_MAX = 0.4, 8.0  #: the share of such runs, and how often in a second
 FAR = 0.25  #: the share of runs in which some links take longer than others
 FAR_MAX_S = 0.03
 #: The share of runs whose round trips are longer than the grace, up to so many graces.
@@ -256,9 +257,14 @@ class Scenario:
             released_elsewhere=some.of(0.2, 0.05, 0.4),
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
-            kills=some.of(0.4, 0.5, 8.0),
         )
-        return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
+        return drawn if near else _slow(seed, _far(seed, _many(seed, _killed(seed, drawn))))
+
+
+def _killed(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs processes of nodes are killed, and their machines go on."""
+    rng = Random(f"kills {seed}")
+    return attrs.evolve(drawn, kills=rng.uniform(0.5, KILLS_MAX)) if rng.random() < KILLED else drawn
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:
