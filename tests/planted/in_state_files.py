@@ -1,4 +1,4 @@
-"""Bugs planted in what a node that is killed knows when it starts on the same boot (protocol.md section 7)."""
+"""Bugs planted in what a node that is killed knows at a start on the same boot (protocol.md section 7)."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Keeper:
 
 
 async def test_what_is_sent_is_kept_before() -> None:
-    """A process that is killed between the two has told nobody; the other way it has forgotten what it told."""
+    """A process that is killed between the two has told nobody; else it has forgotten what it told."""
     it = Keeper()
     driver = Driver(
         cast(Any, it),
