@@ -73,6 +73,7 @@ class Client(Protocol):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> AbstractAsyncContextManager[Lease]: ...
     def campaign(
         self,
@@ -82,6 +83,7 @@ class Client(Protocol):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> AbstractAsyncContextManager[Lease]: ...
     async def acquire(
         self,
@@ -91,6 +93,7 @@ class Client(Protocol):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> Lease: ...
     async def lead(
         self,
@@ -101,6 +104,7 @@ class Client(Protocol):
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> T: ...
     def watch(self, name: str) -> AbstractAsyncContextManager[Changes]: ...
     async def watch_forever(self, name: str, async_fn: Callable[[Change], Awaitable[object]], /) -> None: ...

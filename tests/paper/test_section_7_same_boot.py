@@ -23,7 +23,7 @@ from paxlock.core.durable import Durability, Kept, KeptName, Membership
 from paxlock.core.messages import Accept, Accepted, NodeMode, RefusalReason, Release, Renew, Renewed
 from paxlock.core.node.forgetting import TOMBSTONE_S
 from paxlock.core.node.keeping import replay
-from paxlock.core.node.recovery import Start
+from paxlock.core.node.starts import Start
 
 
 def accept(term: int = 5, seq: int = 1) -> Accept:

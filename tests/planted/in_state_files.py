@@ -50,7 +50,7 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
     Mutation(
         "sits-out-anew",
         "section 7, the same boot: a node that was sitting out serves at once when it is killed and started",
-        (Edit("node.recovery", "_restart", "kept.serves_at > now", "False"),),
+        (Edit("node.starts", "_restart", "kept.serves_at > now", "False"),),
         test=f"{PAPER}::test_s7_who_was_sitting_out_sits_on_until_the_same_end",
     ),
     Mutation(

@@ -79,12 +79,16 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         exit_after: float | None = None,
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
         if exit_after is not None and not exit_after >= 0:
             raise ConfigError(f"exit_after must be None, 0 or more seconds, not {exit_after!r}")
-        return LeaseBlock(lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data), exit_after)
+        return LeaseBlock(
+            lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
+            exit_after,
+        )
 
     def campaign(
         self,
@@ -94,12 +98,15 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         exit_after: float | None = None,
     ) -> LeaseBlock:
         """The same as ``lock``, for readers: an election, in the same namespace. ``data`` (up to 512 bytes,
         e.g. the leader's address) reaches whoever polls or watches.
         """
-        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data, exit_after=exit_after)
+        return self.lock(
+            name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least, exit_after=exit_after
+        )
 
     # Looking
 

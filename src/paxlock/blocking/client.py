@@ -99,6 +99,7 @@ class Client:
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         interrupt: bool = False,
         renew: Renew = "background",
@@ -111,7 +112,7 @@ class Client:
         working = Working(on_lost, renew)
 
         def acquire() -> HeldLease:
-            return self._acquire(name, ttl=ttl, wait=wait, label=label, data=data, working=working)
+            return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
 
         return LeaseBlock(acquire, interrupt=interrupt)
 
@@ -123,6 +124,7 @@ class Client:
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         interrupt: bool = False,
         renew: Renew = "background",
@@ -136,6 +138,7 @@ class Client:
             wait=wait,
             label=label,
             data=data,
+            at_least=at_least,
             on_lost=on_lost,
             interrupt=interrupt,
             renew=renew,
@@ -149,6 +152,7 @@ class Client:
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         renew: Renew = "background",
     ) -> HeldLease:
@@ -158,12 +162,17 @@ class Client:
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
         its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``on_lost`` is called once
         with the LeaseLost, by a thread of paxlock's. With ``renew="manual"`` the lease is renewed only while
-        the worker calls ``held.heartbeat()``. Raises NotAcquired, or ConfigError for names, labels, data and
-        durations that do not fit, BusyError for a name whose lease this client has detached, also while it
-        waits.
+        the worker calls ``held.heartbeat()``.
+
+        ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
+        then, so that nobody else gets the name. A client that is closed meanwhile leaves it to run out: for
+        that the ttl is raised, up to the cell's max_ttl.
+
+        Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
+        fit, BusyError for a name whose lease this client has detached, also while it waits.
         """
         working = Working(on_lost, renew)
-        return self._acquire(name, ttl=ttl, wait=wait, label=label, data=data, working=working)
+        return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
 
     def lead(
         self,
@@ -173,6 +182,7 @@ class Client:
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         interrupt: bool = False,
         renew: Renew = "background",
@@ -180,13 +190,21 @@ class Client:
         """Campaign, run ``fn(held_lease, *args)``, campaign again after each loss.
 
         Returns what ``fn`` returns, unless the lease was lost while it ran: then it runs again in a later
-        term. Other errors of ``fn`` come out.
+        term. Other errors of ``fn`` come out. With ``at_least`` the lease outlives an ``fn`` that returns
+        earlier (see ``acquire``); its result comes at once.
         """
         while True:
             held: HeldLease | None = None
             try:
                 with self.lock(
-                    name, ttl=ttl, label=label, data=data, on_lost=on_lost, interrupt=interrupt, renew=renew
+                    name,
+                    ttl=ttl,
+                    label=label,
+                    data=data,
+                    at_least=at_least,
+                    on_lost=on_lost,
+                    interrupt=interrupt,
+                    renew=renew,
                 ) as held:
                     return fn(held, *args)
             except (LeaseLost, ExceptionGroup) as error:
@@ -281,17 +299,25 @@ class Client:
     # Within
 
     def _acquire(
-        self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, working: Working
+        self,
+        name: str,
+        ttl: float,
+        wait: float | None,
+        label: str | None,
+        data: bytes,
+        *,
+        at_least: float,
+        working: Working,
     ) -> HeldLease:
         session = self._session()
         until = None if wait is None else session.now() + wait
         left = wait
         while True:
-            held = session.acquire(name, ttl=ttl, wait=left, label=label, data=data, working=working)
+            held = session.acquire(name, ttl, left, label, data, at_least=at_least, working=working)
             if held.valid:
                 return held
             # Granted, but this thread came to run only after it had lapsed.
-            held.release()
+            held.waive().release()
             if until is not None:
                 left = max(0.0, until - session.now())
                 if not left:

@@ -70,12 +70,12 @@ class HeldLease(Holding):
         self._manual = working.renew == "manual"
         self._over = threading.Event()
         self._interrupt: Interrupt | None = None
-        campaign = desk.session.campaign_of(ticket)
-        assert campaign is not None  # just granted
-        #: How long a renewal, and so a heartbeat, keeps the lease.
-        self._period = campaign.timing.span - campaign.timing.margin
+        timing = desk.session.timing(ttl)
+        #: How long a heartbeat keeps the lease: as long as a renewal of a lease of this ttl.
+        self._period = timing.span - timing.margin
         self._renewed_until = deadline
         self._working_until = desk.now() + self._period if self._manual else NEVER
+        self._deadline = min(deadline, self._working_until)
 
     def wait_lost(self, timeout: float | None = None) -> LossReason | None:
         """Wait until the lease is lost, and give the reason; None after ``timeout`` seconds. Raises
@@ -208,7 +208,9 @@ class HeldLease(Holding):
                 return
             self._end()
             # What is lost already is worth no waiting: the nodes are told in the background.
-            if not self._desk.release(self._ticket, reply, self.ttl if self._reason is None else 0.0):
+            if not self._desk.release(
+                self._ticket, reply, self.ttl if self._reason is None else 0.0, keep=self._keep
+            ):
                 reply.set(None)
 
         self._engine.do(work)

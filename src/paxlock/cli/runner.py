@@ -16,11 +16,9 @@ from paxlock.cli.runtime import connect, not_ignored
 from paxlock.cli.waiting import TELL_SOON_S, acquire_patiently
 from paxlock.client.client import Client, HeldLease
 from paxlock.config.cell import ClientSettings, format_duration
-from paxlock.errors import LeaseLost, LossReason, NotAcquired
+from paxlock.errors import LeaseLost, LossReason
 
 __all__ = ["Order", "run_order"]
-
-RENEWAL_PATIENCE_S = 1.0
 
 #: Without a child to pass them on to, these end the waiting; the others are ignored then.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -75,7 +73,9 @@ def _tell_of_strays(end: ChildEnd) -> None:
 
 
 def _check_at_least(at_least: float, max_ttl: float) -> None:
-    """Raise Failure where no lease of the cell lives so long after its holder has gone."""
+    """Raise Failure where no lease of the cell lives so long after its holder has gone: ``run`` does not stay
+    to renew it.
+    """
     if at_least > max_ttl:
         sentence = (
             f"--at-least must not be above the cell's max_ttl of {format_duration(max_ttl)}, but it is "
@@ -84,19 +84,10 @@ def _check_at_least(at_least: float, max_ttl: float) -> None:
         raise Failure(ExitCode.USAGE, f"{sentence}{format_duration(at_least)}: {advice}")
 
 
-async def _leave_to_run_out(client: Client, held: HeldLease, until: float) -> None:
-    """Leave a lease behind that nobody renews and nobody else gets before ``until``.
-
-    One that would run out earlier is renewed first, by its whole ttl: that is at least what is wanted.
-    """
-    missing = until - held.deadline
-    held.detach()
-    if missing > 0:
-        try:
-            await client.renew_handle(held.handle, wait=RENEWAL_PATIENCE_S)
-        except (LeaseLost, NotAcquired):
-            early = f"it may run out up to {seconds(missing)} before --at-least has passed"
-            say(f"the lease of {held.name!r} could not be renewed when the command had ended: {early}")
+def _say_left_early(name: str, missing: float) -> None:
+    """The lease that this process leaves behind could not be renewed a last time."""
+    early = f"it may run out up to {seconds(missing)} before --at-least has passed"
+    say(f"the lease of {name!r} could not be renewed when the command had ended: {early}")
 
 
 class Runner:
@@ -149,14 +140,12 @@ class Runner:
             label=order.label,
             data=order.data,
             kill_after=order.kill_after,
+            at_least=order.at_least,
             after=TELL_SOON_S,
         )
-        keep_until = client.now() + order.at_least
+        client.on_left_early(_say_left_early)
         try:
-            code = await self._run_child(held)
-            if held.valid and client.now() < keep_until:
-                await _leave_to_run_out(client, held, keep_until)
-            return code
+            return await self._run_child(held)
         finally:
             await held.release()  # the child has ended: every way out of there waits for that
 
@@ -180,6 +169,7 @@ class Runner:
                 foreground=order.foreground,
             )
         except CommandFailed as failed:
+            held.waive()
             raise Failure(failed.code, failed.message) from failed
         self._child = child
 

@@ -94,9 +94,12 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
-        return LeaseBlock(lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data))
+        return LeaseBlock(
+            lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least)
+        )
 
     def campaign(
         self,
@@ -106,11 +109,12 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> LeaseBlock:
         """The same as ``lock``, for readers: an election, in the same namespace. ``data`` (up to 512 bytes,
         e.g. the leader's address) reaches whoever polls or watches.
         """
-        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data)
+        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least)
 
     # Looking
 

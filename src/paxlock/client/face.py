@@ -135,6 +135,12 @@ class Face(ABC, Generic[H]):
         """Raise ClosedError in a fork of the process that opened this client."""
         self._desk.check_process()
 
+    def on_left_early(self, callback: Callable[[str, float], None]) -> None:
+        """Have ``callback(name, seconds)`` called, instead of a warning logged, where a lease that is left
+        behind for its ``at_least`` may run out so many seconds too early.
+        """
+        self._desk.left_early = callback
+
     def close(self, why: str = "this client was closed") -> None:
         """Nothing is answered any more; whoever waits is told so."""
         self._desk.close(why)

@@ -32,6 +32,7 @@ class Holding:
         self._deadline = deadline
         self._reason: LossReason | None = None
         self._let_go = False
+        self._keep = True  #: for ``at_least``
         self._listeners: list[Callable[[float], None]] = []
 
     def __repr__(self) -> str:
@@ -124,6 +125,11 @@ class Holding:
 
     def close(self, why: str) -> None:
         """The client is closed; the lease was lost with it."""
+
+    def waive(self) -> Self:
+        """No work was done under it: its end is a release, however early."""
+        self._keep = False
+        return self
 
     def extended(self, deadline: float) -> bool:
         """The machine moved the deadline. False where the old one had passed by now, although the renewal was

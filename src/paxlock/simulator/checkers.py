@@ -12,7 +12,7 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
-from paxlock.core.node.recovery import Start
+from paxlock.core.node.starts import Start
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.session.judgement import State
 from paxlock.simulator.machines import Held, NodeMachine

@@ -34,6 +34,7 @@ class Faults:
             FaultKind.KILL: self._kill,
             FaultKind.CLEAN_STOP: self._stop,
             FaultKind.DISK_LOSS: self._lose_a_disk,
+            FaultKind.WIPE: self._wipe,
             FaultKind.DISK_FAILURE: self._fail_a_disk,
             FaultKind.SLOW_DISK: self._slow_a_disk,
             FaultKind.NODE_PAUSE: self._pause_a_node,
@@ -125,16 +126,29 @@ class Faults:
         return self._back(node, fault)
 
     def _lose_a_disk(self, fault: Fault) -> str | None:
-        """One at a time: with two of three disks lost only an operator could help."""
+        """One at a time, unless nodes start by themselves: with two of three disks lost the rest could not
+        help.
+        """
         sim = self._sim
-        if sim.scenario.nodes < 3 or sim.scenario.durability is not Durability.RECORD:
+        if sim.scenario.durability is not Durability.RECORD:
             return None
-        if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
-            return None
+        alone = sim.scenario.nodes < 3 or any(
+            node.lost_disk or not _is_member(node) for node in sim.nodes.all
+        )
         node = self._a_node(fault)
-        if node is None:
+        if node is None or (alone and not sim.scenario.auto):
             return None
-        sim.nodes.crash(node)
+        return self._without_disk(node, fault)
+
+    def _wipe(self, fault: Fault) -> str | None:
+        if not self._sim.scenario.auto:
+            return None
+        for node in self._sim.nodes.all:
+            self._without_disk(node, fault)
+        return "all nodes -> empty disks"
+
+    def _without_disk(self, node: NodeMachine, fault: Fault) -> str:
+        self._sim.nodes.crash(node)
         node.disk, node.lost_disk = SimulatedDisk(), True
         return self._back(node, fault)
 

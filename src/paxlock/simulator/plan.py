@@ -23,6 +23,7 @@ class FaultKind(enum.Enum):
     KILL = "kill"  #: the process of a node ends, and its machine goes on: the state file is whole
     CLEAN_STOP = "clean stop"
     DISK_LOSS = "disk loss"  #: a crash after which the disk is empty: the node must join
+    WIPE = "wipe"  #: all nodes crash at one moment, and no disk is left: the cell begins by the clock
     DISK_FAILURE = "disk failure"  #: the next write of a node fails, and the node stops
     SLOW_DISK = "slow disk"
     NODE_PAUSE = "node pause"  #: the process stands still; what arrives waits
@@ -86,6 +87,7 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.KILL: scenario.kills,
         FaultKind.CLEAN_STOP: scenario.clean_stops,
         FaultKind.DISK_LOSS: scenario.disk_losses,
+        FaultKind.WIPE: scenario.wipes,
         FaultKind.DISK_FAILURE: scenario.disk_failures,
         FaultKind.SLOW_DISK: scenario.slow_disks,
         FaultKind.NODE_PAUSE: scenario.node_pauses,

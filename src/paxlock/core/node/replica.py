@@ -46,8 +46,9 @@ from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
-from paxlock.core.node.subscriptions import EventTimer
+from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.starts import Start
+from paxlock.core.node.subscriptions import EventTimer, first_version
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -55,14 +56,14 @@ __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirm
 
 ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
 ATTEMPTS_PER_ANSWER_BYTES = 950
-EVENTS_PER_LIFE = 1 << 28
 COMPLAINT_S = 60.0
 
 
 @value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, never for a lease.
+    used only against terms far ahead, and where a cell begins by the clock, never for a lease. ``created`` is
+    the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
@@ -71,6 +72,7 @@ class ReplicaSettings:
     drift_ppm: int
     grace_ms: int
     wall_offset: float
+    created: int = 0
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -129,7 +131,7 @@ class Replica:
             acceptor=self._acceptor,
             timers=self._timers,
             rng=rng,
-            first_version=_first_version(start.record, now + settings.wall_offset),
+            first_version=first_version(start.record, now + settings.wall_offset),
         )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers)
@@ -144,6 +146,7 @@ class Replica:
             drift=drift,
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
+            created=settings.created,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -152,6 +155,7 @@ class Replica:
         self._published: list[object] = []
         self._writing: NodeRecord | None = None
         self._shown_mode: NodeMode | None = None
+        self._shown_waiting: WaitsFor | None = None
         self._told_lives_of: NodeRecord | None = None
         self._complaint, self._complains_until = "", 0.0
         self._begin(start, now)
@@ -203,7 +207,7 @@ class Replica:
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
         lives = self._newer_lives()
-        keep = self._kept()
+        keep = self._keeping.take(self._acceptor, self._recovery)
         if (
             keep is None
             and persist is None
@@ -219,10 +223,6 @@ class Replica:
         self._sends.clear()
         self._published.clear()
         return effects
-
-    def _kept(self) -> Kept | None:
-        """What must be in the state file before anything of this turn is sent."""
-        return self._keeping.take(self._acceptor, self._recovery)
 
     def kept_whole(self) -> Kept:
         """All that the state file must know, as of the last ``take_effects``: to begin it anew."""
@@ -419,6 +419,7 @@ class Replica:
                     self._recovery.advance(now)
                     self._sends.extend(self._recovery.greet(now))
                     self._timers.add(self._recovery.next_greeting(now), GreetTimer())
+                    self._show_waiting(now)
                 case MaxTtlTimer():
                     self._recovery.settle_max_ttl(now)
                 case _:
@@ -462,20 +463,16 @@ class Replica:
         joins = recovery.joining is not None
         self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
 
+    def _show_waiting(self, now: float) -> None:
+        waiting = self._recovery.waits_for(now)
+        if waiting is not None and waiting != self._shown_waiting:
+            self._shown_waiting = waiting
+            self._published.append(waiting)
+
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""
         sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
         return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
-
-
-def _first_version(record: NodeRecord, unix: float) -> int:
-    """Where the versions of events begin: above those of every earlier life of this node.
-
-    Without a disk two lives may have begun within one second, and share the incarnation.
-    """
-    if record.durability is Durability.MEMORY:
-        return int(unix * EVENTS_PER_LIFE)
-    return record.incarnation * EVENTS_PER_LIFE
 
 
 def _parts(answer: Renewed) -> list[Renewed]:
