@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -170,7 +171,7 @@ def test_an_older_commitment_that_came_back_is_found(written: Path) -> None:
     "change", [{"incarnation": 6}, {"incarnation": 8}, {"node_id": "b"}, {"cell_id": b"d" * 16}, {"epoch": 2}]
 )
 def test_the_file_of_another_run_cell_or_node_counts_for_nothing(
-    written: Path, change: dict[str, object]
+    written: Path, change: dict[str, Any]
 ) -> None:
     assert read(written, attrs.evolve(RECORD, **change)) is None
 
