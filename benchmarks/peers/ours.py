@@ -181,3 +181,20 @@ class Embedded(Paxlock):
         config = paxlock.NodeConfig(connection["cell"], EMBEDDED_NODE, connection["embedded"])
         async with paxlock.open_node(config, create=True) as node, _session_of(node, ttl) as session:
             yield session
+
+
+class WithLastWill(Paxlock):
+    """The holders leave a last will."""
+
+    name = "paxlock-last-will"
+    title = "paxlock, last will"
+    settings = "as paxlock, and the clients with `last_will=True`"
+    scenarios = "D"
+
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        async with (
+            paxlock.open_client(connection["cell"], last_will=True) as client,
+            _session_of(client, ttl) as session,
+        ):
+            yield session

@@ -15,6 +15,7 @@ from tests.planted.in_starts import IN_STARTS
 from tests.planted.in_state_files import IN_STATE_FILES
 from tests.planted.in_tries import IN_TRIES
 from tests.planted.in_turns import IN_TURNS
+from tests.planted.in_wills import IN_WILLS
 from tests.planted.mutations import Mutation
 
 __all__ = ["PLANTED_BUGS"]
@@ -31,4 +32,5 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_TRIES,
     *IN_TURNS,
     *IN_SHELL,
+    *IN_WILLS,
 )

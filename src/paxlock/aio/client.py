@@ -50,6 +50,7 @@ class Client(AsyncVerbs[HeldLease]):
         transport: LoopTransport,
         clock: Clock,
         failed: Callable[[Exception], None],
+        last_will: bool = False,
     ) -> None:
         super().__init__(
             cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock, errors=_ERRORS
@@ -67,6 +68,8 @@ class Client(AsyncVerbs[HeldLease]):
             failed=failed,
             buried=lambda: self._close(INHERITED),
         )
+        if last_will:
+            self._leave_a_will(self._driver)
         self._driver.start()
 
     # Locks and elections

@@ -44,9 +44,10 @@ class Client:
     parent held is the parent's.
     """
 
-    def __init__(self, settings: ClientSettings, label: str | None) -> None:
+    def __init__(self, settings: ClientSettings, label: str | None, last_will: bool = False) -> None:
         self._settings = settings
         self._label = label
+        self._last_will = last_will
         self._running: Running | None = None
         self._entered = False
         self._inherited = False
@@ -341,7 +342,12 @@ class Client:
                 self._check()
                 running = self._running
                 if running is None:
-                    running = open_session(self._settings, label=self._label, check_wanted=self._check)
+                    running = open_session(
+                        self._settings,
+                        label=self._label,
+                        last_will=self._last_will,
+                        check_wanted=self._check,
+                    )
                     self._finalizer = weakref.finalize(self, _collected, running)
                     self._finalizer.atexit = False
                     self._running = running
@@ -366,6 +372,7 @@ def open_client(
     *,
     key: bytes | None = None,
     label: str | None = None,
+    last_will: bool = False,
 ) -> Client:
     """A client of a cell: ``with open_client("cell.toml") as client``; or without a block, until ``close`` or
     the end of the interpreter.
@@ -374,10 +381,12 @@ def open_client(
     nodes, and so the quorum, always come from the configuration (protocol.md section 1); the first use then
     waits until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host
     and process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
+    ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
+    leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
 
     Raises ConfigError for a configuration that cannot be, also later, from any verb, when nodes turn out to
     run with another one.
     """
     if label is not None:
         check_label(label)
-    return Client(settings_of(cell, key), label)
+    return Client(settings_of(cell, key), label, last_will)

@@ -21,7 +21,7 @@ from paxlock.blocking.reply import INTERRUPT_CHECK_S, Reply
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
-from paxlock.errors import ConfigError, LeaseLost, LossReason
+from paxlock.errors import ConfigError, InternalError, LeaseLost, LossReason
 from paxlock.host.failures import add_context
 from paxlock.limits import NEVER
 
@@ -109,6 +109,7 @@ class HeldLease(Holding):
         section 2, tombstones).
         """
         self._desk.check_process()
+        self._withdraw_will()
         reply: Reply[None] = Reply()
 
         def work() -> None:
@@ -193,6 +194,24 @@ class HeldLease(Holding):
         return self._desk.inherited
 
     # Within
+
+    def _withdraw_will(self) -> None:
+        if self._desk.wills is None or self._desk.inherited:
+            return
+        reply: Reply[None] = Reply()
+
+        def work() -> None:
+            try:
+                self._desk.show_handle(self._ticket)
+            except InternalError as error:
+                reply.fail(error)
+            else:
+                reply.set(None)
+
+        self._engine.do(work)
+        if not self._engine.within():
+            reply.wait()
+        reply.result()
 
     def _leave(self, *, ended: bool) -> None:
         self._desk.check_process()

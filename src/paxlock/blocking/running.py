@@ -53,6 +53,7 @@ class Running(Face[HeldLease]):
         transport: BlockingSocket,
         clock: Clock,
         whereabouts: Whereabouts,
+        last_will: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -70,6 +71,8 @@ class Running(Face[HeldLease]):
         self.engine = Engine(
             self._session, endpoint, transport, clock, publish=self._desk.publish, alarms=self
         )
+        if last_will:
+            self._leave_a_will(self.engine)
         self._names = NameKeeper(whereabouts, do=self.engine.do)
         self.engine.start()
         ends_at_exit(self)
@@ -222,7 +225,7 @@ class Running(Face[HeldLease]):
     def ended(self, failure: PaxlockError | None) -> None:
         """The thread has ended."""
         self._failure = failure
-        self._desk.close()
+        self.close()
         self._callbacks.close()
 
     # Within

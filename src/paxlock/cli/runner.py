@@ -12,6 +12,7 @@ import trio
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, signal_code
 from paxlock.cli.output import say, seconds, voice
+from paxlock.cli.run_will import RunWill
 from paxlock.cli.runtime import connect, not_ignored
 from paxlock.cli.waiting import TELL_SOON_S, acquire_patiently
 from paxlock.client.client import Client, HeldLease
@@ -144,15 +145,19 @@ class Runner:
             after=TELL_SOON_S,
         )
         client.on_left_early(_say_left_early)
+        keep_until = client.now() + order.at_least
         try:
-            return await self._run_child(held)
+            return await self._run_child(client, held, keep_until)
         finally:
             await held.release()  # the child has ended: every way out of there waits for that
 
-    async def _run_child(self, held: HeldLease) -> int:
+    async def _run_child(self, client: Client, held: HeldLease, keep_until: float) -> int:
         order = self._order
         if voice.verbose:  # the command has the same stderr, and more to say
             say(f"acquired {order.name!r} with term {held.term}")
+        handle = held.handle
+        will = RunWill(client.will_sockets(), keep_until)
+        client.bequeath(will, held)
         try:
             child = await SupervisedChild.start(
                 order.argv,
@@ -161,12 +166,13 @@ class Runner:
                     "PAXLOCK_NAME": order.name,
                     "PAXLOCK_TERM": str(held.term),
                     "PAXLOCK_CELL_ID": held.cell,
-                    "PAXLOCK_HANDLE": held.handle,
+                    "PAXLOCK_HANDLE": handle,
                 },
                 term_at=held.deadline - order.kill_after,
                 kill_at=held.deadline,
                 kill_after=order.kill_after,
                 foreground=order.foreground,
+                will=will,
             )
         except CommandFailed as failed:
             held.waive()

@@ -25,6 +25,7 @@ from paxlock.core.session.session import Session
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.forks import INHERITED, Life
 from paxlock.wire.strangers import Stranger
+from paxlock.wire.wills import Wills
 
 __all__ = ["Desk", "FaceErrors", "LeaseReceiver", "Receiver"]
 
@@ -80,6 +81,7 @@ class Desk:
         self.closed = False
         #: Called when the first lease is held, and when none is any more.
         self.on_holding: Callable[[bool], None] = lambda holding: None
+        self.wills: Wills | None = None  #: what is said of leases where this process dies
         #: Called with name and seconds where a lease that is left behind could not be renewed a last time.
         self.left_early: Callable[[str, float], None] = tell_left_early
         self._poke = poke
@@ -154,7 +156,10 @@ class Desk:
             kill_after=kill_after,
             at_least=at_least,
         )
-        return self._open(ticket, receiver)
+        self._open(ticket, receiver)
+        if self.wills is not None:
+            self.wills.expect()  # what asks for the lease is on its way
+        return ticket
 
     def barred(self, name: str) -> Exception:
         """The busy error for a name of which this client has detached a lease."""
@@ -189,11 +194,18 @@ class Desk:
         return not self._still
 
     def detach(self, ticket: int) -> None:
-        """Forget a lease without releasing it."""
+        """Forget a lease without releasing it. Its handle has been shown (`show_handle`)."""
         self._receivers.pop(ticket, None)
         self._forget_lease(ticket)
         self.session.detach(ticket, self.now())
         self._poke()
+
+    def show_handle(self, ticket: int) -> None:
+        """The handle of a lease is about to be shown. Whoever gets it may go on with the lease after this
+        process: from now on no last will ends it. Raises InternalError where that cannot be brought about.
+        """
+        if self.wills is not None:
+            self.wills.withdraw(ticket)
 
     def lose(self, ticket: int, reason: LossReason) -> None:
         """A lease is over for the program, whatever the nodes say: nobody renews it for longer than it was
@@ -347,6 +359,10 @@ class Desk:
             self._receivers[ticket] = following
         if isinstance(event, Granted) and following is not None:
             self._keep_lease(ticket, following)
+            campaign = self.session.campaign_of(ticket)
+            # Whoever wants a lease for longer than the work wants it after a death too.
+            if self.wills is not None and campaign is not None and not campaign.timing.at_least:
+                self.wills.hold(ticket, campaign.name, event.candidate, event.term)
 
     def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released, or left to run out
@@ -401,6 +417,8 @@ class Desk:
             self.on_holding(True)
 
     def _forget_lease(self, ticket: int) -> None:
+        if self.wills is not None:
+            self.wills.drop(ticket)
         if self.held.pop(ticket, None) is not None and not self.held:
             self.on_holding(False)
 

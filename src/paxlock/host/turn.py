@@ -70,6 +70,8 @@ class Turn:
         self._persist = persist
         self._tell_first = tell_first
         self._keep = keep
+        #: Called at the end of each turn, once all is sent.
+        self.after_sending: Callable[[], None] | None = None
 
     def drain(self) -> bool:
         """Feed what has arrived; True if there may be more. The clock is read after each datagram came."""
@@ -118,6 +120,8 @@ class Turn:
         self.endpoint.age(self.clock.now())
         for datagram, address in self.endpoint.flush():
             self._transport.send_nowait(datagram, address)
+        if self.after_sending is not None:
+            self.after_sending()
 
     def publish_all(self) -> bool:
         """Publish what there is; True if there was something."""

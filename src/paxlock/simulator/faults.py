@@ -43,6 +43,7 @@ class Faults:
             FaultKind.CLIENT_PAUSE: self._pause_a_client,
             FaultKind.CLIENT_SUSPEND: self._pause_a_client,
             FaultKind.CLIENT_STALL: self._stall_a_client,
+            FaultKind.DAEMON: self._close_all,
             FaultKind.FORK: self._fork,
             FaultKind.SPLIT: self._split,
             FaultKind.ONE_WAY_SPLIT: self._split_one_way,
@@ -214,6 +215,13 @@ class Faults:
         if client is None or self._sim.true < client.paused_until:
             return None
         self._sim.children.fork(client, fault.rng())
+        self._sim.last_wills.fork(client, fault.lasts)
+        return client.label
+
+    def _close_all(self, fault: Fault) -> str | None:
+        client = self._a_client(fault)
+        if client is None or not self._sim.last_wills.daemonise(client):
+            return None
         return client.label
 
     def _pause(self, machine: SimulatedMachine | None, fault: Fault) -> str | None:

@@ -32,6 +32,7 @@ class FaultKind(enum.Enum):
     CLIENT_PAUSE = "client pause"
     CLIENT_SUSPEND = "client suspend"
     CLIENT_STALL = "client stall"  #: a client's process stands still in the midst of a turn
+    DAEMON = "daemon"  #: a client's process closes all its descriptors, and goes on
     FORK = "fork"  #: a client's process forks, and the child unwinds, or goes on as if it were the parent
     SPLIT = "network split"
     ONE_WAY_SPLIT = "one-way split"  #: nothing passes from some machines to the rest
@@ -96,6 +97,7 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.CLIENT_PAUSE: scenario.client_pauses,
         FaultKind.CLIENT_SUSPEND: scenario.client_suspends,
         FaultKind.CLIENT_STALL: scenario.client_stalls,
+        FaultKind.DAEMON: scenario.daemons,
         FaultKind.FORK: scenario.forks,
         FaultKind.SPLIT: scenario.partitions,
         FaultKind.ONE_WAY_SPLIT: scenario.one_way_splits,

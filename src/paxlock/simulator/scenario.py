@@ -96,6 +96,8 @@ class Scenario:
     client_suspends: float = 0.0
     client_stalls: float = 0.0
     forks: float = 0.0
+    wills: float = 0.0  #: the share of clients that leave a last will
+    daemons: float = 0.0
     partitions: float = 0.0
     one_way_splits: float = 0.0
     broken_links: float = 0.0
@@ -263,13 +265,26 @@ class Scenario:
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return drawn if near else _auto(seed, _slow(seed, _far(seed, _many(seed, _killed(seed, drawn)))))
+        return drawn if near else _varied(seed, drawn)
+
+
+def _varied(seed: int, drawn: Scenario) -> Scenario:
+    """What only some runs have, each drawn by itself."""
+    for vary in (_with_wills, _killed, _many, _far, _slow, _auto):
+        drawn = vary(seed, drawn)
+    return drawn
 
 
 def _killed(seed: int, drawn: Scenario) -> Scenario:
     """In some runs processes of nodes are killed, and their machines go on."""
     rng = Random(f"kills {seed}")
     return attrs.evolve(drawn, kills=rng.uniform(0.5, KILLS_MAX)) if rng.random() < KILLED else drawn
+
+
+def _with_wills(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs clients leave a last will."""
+    some = _Some(Random(f"wills {seed}"))
+    return attrs.evolve(drawn, wills=some.of(0.3, 0.3, 1.0), daemons=some.of(0.3, 0.5, 5.0))
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:
