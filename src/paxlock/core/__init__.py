@@ -33,9 +33,11 @@ What a node does (core/node):
     subscriptions.py   who watches what                                           section 6
     listing.py         the names in use, a page at a time                         section 6
     sorted_names.py    names in order, and who wants to hear of which             section 6
+    parts.py           an answer in as many datagrams as it needs                 section 2
     recovery.py        what a node may do after a start                           section 7
     starts.py          how a node begins, by its disk and the word it was told    section 7, S12
     joining.py         the way of a node without a memory                         section 7, S7, S15
+    keeping.py         what is in the state file before what is sent              section 7
 
 What a client does (core/session):
 
