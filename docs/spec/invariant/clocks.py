@@ -1,7 +1,7 @@
 """What the rules take for granted of clocks, over real numbers: each clock within ``drift`` of true time.
 
-A clock that has counted ``x`` seconds has been at it for between x / (1 + drift) and x / (1 - drift) seconds of true
-time, however its rate went up and down in between. The drift is any number from 0 to 1.
+A clock that has counted ``x`` seconds has been at it for between x / (1 + drift) and x / (1 - drift) seconds
+of true time, however its rate went up and down in between. The drift is any number from 0 to 1.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _hold(*, factor: bool = True, from_answer: bool = False) -> list[Formula]:
     share = (1 - d) / (1 + d) if factor else z3.RealVal(1)
     begin = answered if from_answer else sent
     return [
-        0 <= d, d < 1, ttl > 0, sent <= received, received <= answered,
+        d >= 0, d < 1, ttl > 0, sent <= received, received <= answered,
         _lasts(d, received, deadline, ttl),
         _lasts(d, begin, counted_until, ttl * share),
         deadline < counted_until,
@@ -49,13 +49,13 @@ def _hold(*, factor: bool = True, from_answer: bool = False) -> list[Formula]:
 
 
 def _sitting_out(share: Callable[[Term], Term]) -> list[Formula]:
-    """The negation of: who sits out after a stop serves after everything told before it has run out at its holder,
-    also if that had counted with a fast or slow clock, and before any node would have let it go.
+    """The negation of: who sits out after a stop serves after everything told before it has run out at its
+    holder, also if that had counted with a fast or slow clock, and before any node would have let it go.
     """
     d, ttl, most = z3.Reals("drift ttl max_ttl")
     sent, received, stopped, serves, kept_until = z3.Reals("sent received stopped serves kept_until")
     return [
-        0 <= d, d < 1, 0 < ttl, ttl <= most, sent <= received, received <= stopped,
+        d >= 0, d < 1, ttl > 0, ttl <= most, sent <= received, received <= stopped,
         _lasts(d, received, kept_until, ttl),
         _lasts(d, stopped, serves, most * share(d)),
         serves < kept_until,
@@ -67,7 +67,7 @@ def _counted(share: Callable[[Term], Term]) -> list[Formula]:
     d, ttl, most = z3.Reals("drift ttl max_ttl")
     sent, stopped, serves, counted_until = z3.Reals("sent stopped serves counted_until")
     return [
-        0 <= d, d < 1, 0 < ttl, ttl <= most, sent <= stopped,
+        d >= 0, d < 1, ttl > 0, ttl <= most, sent <= stopped,
         _lasts(d, sent, counted_until, ttl * (1 - d) / (1 + d)),
         _lasts(d, stopped, serves, most * share(d)),
         serves < counted_until,

@@ -1,7 +1,7 @@
 """The invariant, one named conjunct each, with the reason for it; and what it implies.
 
-`State.live` is the word on which everything hangs: a node has answered a sending of a candidate, and it counts. What
-is live stops being so by time or by the candidate's own end, and by nothing that a node does.
+`State.live` is the word on which everything hangs: a node has answered a sending of a candidate, and it
+counts. What is live stops being so by time or by the candidate's own end, and by nothing that a node does.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ CONJUNCTS = (
     ),
     Conjunct(
         "lease-in-record",
-        "a node that holds a lease serves, has a record, has accepted it in its lease term, and that is not above"
+        "a node that holds a lease serves, has a record, has accepted it in its lease term, and that"
+        " is not above"
         " its own term",
         "an unclean stop and forgetting drop leases",
         "Node Candidate",
@@ -255,7 +256,8 @@ CONJUNCTS = (
     ),
     Conjunct(
         "lease-kept",
-        "a node that serves holds every lease that counts on it, for as long and in a term as high as was told",
+        "a node that serves holds every lease that counts on it, for as long and in a term as high"
+        " as was told",
         "the lease rule: deadlines never go back (S6), a lease goes at its deadline, or by the Release of a"
         " candidate that is over",
         "Node Candidate Term Time",
@@ -312,7 +314,8 @@ CONJUNCTS = (
     ),
     Conjunct(
         "token-remembered",
-        "a node of a first quorum has accepted in the token's term, or began its life at a floor not below it",
+        "a node of a first quorum has accepted in the token's term, or began its life at a floor not"
+        " below it",
         "a disk may be lost, and then ceilings stand for it",
         "Node Candidate",
         _token_remembered,
@@ -371,7 +374,8 @@ CONJUNCTS = (
 CLAIMS = (
     Conjunct(
         "one candidate in a term",
-        "of two candidates that a quorum has accepted in one term, each node in the present life of its disk, each"
+        "of two candidates that a quorum has accepted in one term, each node in the present life of"
+        " its disk, each"
         " is the other",
         "section 4",
         "Candidate Candidate Quorum Quorum Term",

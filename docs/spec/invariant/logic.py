@@ -1,7 +1,9 @@
-"""The worlds in which the rules are read: things and moments without number for the proof, a few for the search.
+"""The worlds in which the rules are read: things and moments without number for the proof, a few for the
+search.
 
-A rule and a conjunct are written once, against `World`. `Unbounded` gives formulas with quantifiers over sorts
-of any size: any number of nodes, candidates, terms and moments. `bounded.py` has a world of a few of each.
+A rule and a conjunct are written once, against `World`. `Unbounded` gives formulas with quantifiers over
+sorts of any size: any number of nodes, candidates, terms and moments. `bounded.py` has a world of a few of
+each.
 """
 
 from __future__ import annotations

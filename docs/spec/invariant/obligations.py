@@ -1,17 +1,19 @@
 """What has to be proved, one question for the solver each, and the answers.
 
-An obligation is a rule and a conjunct: the conjunct is so after a step by the rule, if the whole invariant was so
-before. Two rules of a special kind stand for the beginning, and for what the invariant implies. A question that the
-solver does not decide within its time is answered with UNKNOWN, which is never taken for proved.
+An obligation is a rule and a conjunct: the conjunct is so after a step by the rule, if the whole invariant
+was so before. Two rules of a special kind stand for the beginning, and for what the invariant implies. A
+question that the solver does not decide within its time is answered with UNKNOWN, which is never taken for
+proved.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import z3
 
@@ -22,20 +24,32 @@ from invariant.restarts import RESTART_RULES
 from invariant.rules import ACCEPTOR_RULES, CANDIDATE_RULES
 from invariant.state import State
 from invariant.steps import Rule, Step
-from invariant.telling import tell
 
-__all__ = ["PROVED", "RULES", "Batch", "Result", "answer", "answers", "batches", "guards"]
+__all__ = [
+    "CLAIM",
+    "COUNTEREXAMPLE",
+    "PROVED",
+    "RULES",
+    "Batch",
+    "Result",
+    "answer",
+    "batches",
+    "guards",
+    "spread",
+]
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 RULES: tuple[Rule, ...] = ACCEPTOR_RULES + CANDIDATE_RULES + RESTART_RULES
 BEGINNING, CLAIM, CLOCKS = "the beginning", "what follows", "clocks"
 PROVED, COUNTEREXAMPLE, UNKNOWN = "proved", "counterexample", "UNKNOWN"
-POSSIBLE = "the step is possible"  #: a question of its own: of a step that is none, everything is proved
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A rule with some conjuncts: one piece of work. ``planted`` is the guard that the rule lacks, ``dropped`` the
-    conjunct that is not assumed. With ``first`` the work ends with the first counterexample.
+    """A rule with some conjuncts: one piece of work. ``planted`` is the guard that the rule lacks,
+    ``dropped`` the conjunct that is not assumed.
     """
 
     rule: str
@@ -43,12 +57,11 @@ class Batch:
     timeout_s: float
     planted: str = ""
     dropped: str = ""
-    first: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """An answer. ``told`` is the counterexample in sentences, where there is one."""
+    """An answer. ``told`` is what the solver found, where that is short."""
 
     rule: str
     conjunct: str
@@ -87,30 +100,11 @@ def answer(batch: Batch) -> list[Result]:
     """Put the questions of a batch to the solver, one after the other."""
     if batch.rule == CLOCKS:
         return [_lemma(name, batch.timeout_s) for name in batch.conjuncts]
-    found: list[Result] = []
-    for name in batch.conjuncts:
-        found.append(_ask(batch, name))
-        if batch.first and found[-1].outcome == COUNTEREXAMPLE:
-            break
-    return found
-
-
-def _possible(batch: Batch) -> Result:
-    """Whether the rule can be followed at all, where the invariant holds: it must have an example."""
-    ask = _questions()
-    step = Step(ask.world, ask.state)
-    next(rule for rule in RULES if rule.name == batch.rule).write(step)
-    begun = time.monotonic()
-    outcome, _ = _decide([*ask.assumed(""), *step.conditions], batch.timeout_s)
-    verdict = {COUNTEREXAMPLE: PROVED, PROVED: "IMPOSSIBLE"}.get(outcome, outcome)
-    return Result(batch.rule, POSSIBLE, verdict, time.monotonic() - begun)
+    return [_ask(batch, name) for name in batch.conjuncts]
 
 
 def _ask(batch: Batch, name: str) -> Result:
-    if name == POSSIBLE:
-        return _possible(batch)
     ask = _questions()
-    step: Step | None = None
     if batch.rule in (BEGINNING, CLAIM):
         conjunct = next(c for c in (CLAIMS if batch.rule == CLAIM else CONJUNCTS) if c.name == name)
         known = ask.assumed(batch.dropped) if batch.rule == CLAIM else [*ask.axioms, *initially(ask.state)]
@@ -127,19 +121,7 @@ def _ask(batch: Batch, name: str) -> Result:
     begun = time.monotonic()
     outcome, _ = _decide(formulas, batch.timeout_s)
     seconds = time.monotonic() - begun
-    told = ""
-    if outcome == COUNTEREXAMPLE:
-        sentence = rule.sentence if step is not None else "(no step)"
-        told = tell(
-            _smallest(ask.world, formulas, batch.timeout_s),
-            ask.world,
-            ask.state,
-            step,
-            sentence,
-            conjunct,
-            things,
-        )
-    return Result(batch.rule, name, outcome, seconds, told)
+    return Result(batch.rule, name, outcome, seconds)
 
 
 def _decide(formulas: Sequence[Formula], timeout_s: float) -> tuple[str, z3.ModelRef | None]:
@@ -152,27 +134,6 @@ def _decide(formulas: Sequence[Formula], timeout_s: float) -> tuple[str, z3.Mode
     return (COUNTEREXAMPLE, solver.model()) if verdict == z3.sat else (UNKNOWN, None)
 
 
-def _smallest(world: Unbounded, formulas: Sequence[Formula], timeout_s: float) -> z3.ModelRef:
-    """A counterexample with few things in it, since people are to read it."""
-    for nodes, candidates, terms, times in ((2, 2, 3, 3), (3, 3, 4, 4), (0, 0, 0, 0)):
-        most = {
-            "Node": nodes,
-            "Candidate": candidates,
-            "Term": terms,
-            "Time": times,
-            "Quorum": 2,
-            "Blocking": 1,
-        }
-        bounds = [] if not nodes else [
-            z3.ForAll([x := world.constant("any", sort)], z3.Or(*(x == world.constant(f"{sort}.{i}", sort) for i in range(n))))
-            for sort, n in most.items()
-        ]  # fmt: skip
-        outcome, model = _decide([*formulas, *bounds], timeout_s)
-        if model is not None:
-            return model
-    raise AssertionError("a counterexample was found, and not again")
-
-
 def _lemma(name: str, timeout_s: float) -> Result:
     lemma = next(lemma for lemma in LEMMAS if lemma.name == name)
     begun = time.monotonic()
@@ -181,25 +142,27 @@ def _lemma(name: str, timeout_s: float) -> Result:
     return Result(CLOCKS, name, outcome, time.monotonic() - begun, told)
 
 
-def batches(timeout_s: float, rules: Sequence[str] = ()) -> list[Batch]:
-    """All that has to be proved; with ``rules`` only theirs."""
-    names = tuple(conjunct.name for conjunct in CONJUNCTS)
+def batches(timeout_s: float, rules: Sequence[str] = (), dropped: str = "") -> list[Batch]:
+    """All that has to be proved; with ``rules`` only theirs. A conjunct that is ``dropped`` is neither
+    assumed nor asked for.
+    """
+    names = tuple(conjunct.name for conjunct in CONJUNCTS if conjunct.name != dropped)
     found = [
         Batch(BEGINNING, names, timeout_s),
-        *(Batch(rule.name, (*names, POSSIBLE), timeout_s) for rule in RULES),
-        Batch(CLAIM, tuple(claim.name for claim in CLAIMS), timeout_s),
+        *(Batch(rule.name, names, timeout_s, dropped=dropped) for rule in RULES),
+        Batch(CLAIM, tuple(claim.name for claim in CLAIMS), timeout_s, dropped=dropped),
         Batch(CLOCKS, tuple(lemma.name for lemma in LEMMAS if lemma.holds), timeout_s),
     ]
     return [batch for batch in found if not rules or batch.rule in rules]
 
 
-def answers(work: Sequence[Batch], jobs: int) -> Iterator[list[Result]]:
-    """The answers to each batch, in order, by so many processes."""
+def spread(ask: Callable[[Asked], Answered], work: Sequence[Asked], jobs: int) -> Iterator[Answered]:
+    """The answers to each piece of work, in order, by so many processes."""
     if jobs < 2:
-        yield from map(answer, work)
+        yield from map(ask, work)
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(answer, work)
+        yield from pool.map(ask, work)
 
 
 def guards(rule: Rule) -> list[str]:

@@ -181,7 +181,8 @@ RESTART_RULES = (
     Rule(
         "same boot, a lease in the file",
         "7, same boot",
-        "{n} goes on from its file: own term {t}, floor {u}, holds {c} in {v} until {d}, its number until {e}",
+        "{n} goes on from its file: own term {t}, floor {u}, holds {c} in {v} until {d}, its number"
+        " until {e}",
         _recover_held,
     ),
     Rule(

@@ -1,13 +1,13 @@
 """The rules of docs/protocol.md as steps, one function each: acceptors (section 2), candidates and time (3).
 
-Restarts are in restarts.py. A rule says less than the code does where safety needs no more: an acceptor may take
-whatever a candidate could ever say, in any order, as often as it likes, or never. So messages need no state of
-their own (but for Release, which may only be sent by one that is over), and phase 1, retries, split votes, the
-line, sending to a few nodes first (thrifty) and waiting for `at_least` are all included: they only choose who says
-what, and when.
+Restarts are in restarts.py. A rule says less than the code does where safety needs no more: an acceptor may
+take whatever a candidate could ever say, in any order, as often as it likes, or never. So messages need no
+state of their own (but for Release, which may only be sent by one that is over), and phase 1, retries, split
+votes, the line, sending to a few nodes first (thrifty) and waiting for `at_least` are all included: they only
+choose who says what, and when.
 
-A number of a sender (section 3) is named by the moment ``e`` at which its sender stops counting it. That a deadline
-armed by it is not before ``e`` is rule S4 with the rates of clocks: clocks.py has that.
+A number of a sender (section 3) is named by the moment ``e`` at which its sender stops counting it. That a
+deadline armed by it is not before ``e`` is rule S4 with the rates of clocks: clocks.py has that.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ def _prepare(step: Step) -> None:
     s, le = step.before, step.world.le
     n, c, t = step.some("n", "Node"), step.some("c", "Candidate"), step.some("t", "Term")
     step.needs(s.serves(n), "prepare-while-sitting-out")
-    step.needs(Not(s.held_by_another(n, c)), "prepare-while-held")
+    step.guards.append("a-promise-ends-the-lease")
+    replaces = step.planted == "a-promise-ends-the-lease"
+    step.needs(YES if replaces else Not(s.held_by_another(n, c)), "prepare-while-held")
     step.needs(lt(step, s.term(n), t), "prepare-in-an-old-term")
     step.needs(le(t, s.ceiling(n)), "prepare-above-the-ceiling")
     step.becomes(knows=put(s.knows, n, YES), own_term=put(s.own_term, n, t), promised=only(s.promised, n, c))
+    if replaces:
+        step.becomes(holds=gone(s.holds, n))
 
 
 def _take(step: Step, rule: str, n: Term, c: Term, t: Term, e: Term) -> None:
@@ -47,7 +51,6 @@ def _take(step: Step, rule: str, n: Term, c: Term, t: Term, e: Term) -> None:
     step.needs(Implies(t == s.term(n), s.promised(n, c)), f"{rule}-in-a-term-of-another")
     step.needs(le(t, s.ceiling(n)), f"{rule}-above-the-ceiling")
     step.needs(le(e, d), f"{rule}-armed-too-short")
-    step.needs(Implies(s.holds(n, c), le(s.deadline(n), d)), f"{rule}-moves-the-deadline-back")
     step.becomes(
         knows=put(s.knows, n, YES),
         own_term=put(s.own_term, n, t),
@@ -66,6 +69,9 @@ def _accept(step: Step) -> None:
     n, c, t = step.some("n", "Node"), step.some("c", "Candidate"), step.some("t", "Term")
     e = step.some("e", "Time")  # of the higher one of its number and the one that is stored
     _take(step, "accept", n, c, t, e)
+    d, _ = step.values["d"]
+    back = Implies(s.holds(n, c), step.world.le(s.deadline(n), d))
+    step.needs(back, "accept-moves-the-deadline-back")
     step.needs(
         Implies(And(s.holds(n, c), s.number(n) != e), Not(step.world.le(e, s.number(n)))),
         "accept-number-back",

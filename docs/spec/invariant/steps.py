@@ -1,7 +1,7 @@
 """What a rule is written with: a step from one moment to the next, and its conditions, some of them guards.
 
-A guard is a condition with a name. `Step.needs` takes it out where it is the one that is planted away; then what
-stands for it, if anything does, is asked instead. So a planted error is the rule itself, less one guard.
+A guard is a condition with a name. `Step.needs` takes it out where it is the one that is planted away; then
+what stands for it, if anything does, is asked instead. So a planted error is the rule itself, less one guard.
 """
 
 from __future__ import annotations
