@@ -38,7 +38,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--planted", action="store_true", help="take out every guard and conjunct, one at a time"
     )
-    parser.add_argument("--quick", action="store_true", help="with --planted: one breach each, no proofs")
+    parser.add_argument(
+        "--quick", action="store_true", help="with --planted: without the proofs that the rest is harmless"
+    )
     parser.add_argument("--list", action="store_true", help="the rules and conjuncts, in words")
     return parser.parse_args()
 
@@ -76,7 +78,8 @@ def prove(jobs: int, timeout_s: float, rules: list[str]) -> bool:
     slowest = max(everything, key=lambda result: result.seconds)
     print(
         f"\n{len(everything)} questions, {len(everything) - len(wrong)} proved, {len(wrong)} not;"
-        f" {sum(result.seconds for result in everything):.1f} s of solving, {time.monotonic() - begun:.1f} s in all,"
+        f" {sum(result.seconds for result in everything):.1f} s of solving,"
+        f" {time.monotonic() - begun:.1f} s in all,"
         f" {jobs} at once; slowest: {slowest.rule} / {slowest.conjunct}, {slowest.seconds:.2f} s"
     )
     return not wrong

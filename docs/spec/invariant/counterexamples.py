@@ -30,7 +30,7 @@ class Searcher:
         self._goals: dict[tuple[str, str, str], tuple[z3.BoolRef, list[z3.ExprRef]]] = {}
 
     def possible(self, rule: str) -> bool:
-        """Whether there is a step by the rule where the invariant holds. (If not, it would prove everything.)"""
+        """Whether the rule has a step where the invariant holds: of one without, everything is proved."""
         step = self._step(rule, "")
         return self._solver.check(*self._switches.values(), z3.And(*step.conditions)) == z3.sat
 

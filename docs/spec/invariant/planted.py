@@ -147,7 +147,7 @@ NEEDED_BY: dict[str, tuple[str, str]] = {
 NOT_NEEDED: dict[str, str] = {
     "one-owner": "it is kept by each rule by itself, and says what a record is: it has one owner",
     "one-lease": "the same: a record has one lease, and accepting puts one in the place of another",
-    "token-reached": "it follows from token-remembered, term-not-below and below-ceiling, and is easier to read",
+    "token-reached": "it follows from token-remembered, term-not-below and below-ceiling, easier to read",
     "token-is-its-own": "it follows from token-remembered, own-term-is-its-owner's and owner-in-record",
     "valid-has-token": "it says what valid means, and no other conjunct asks for it",
 }
@@ -160,7 +160,6 @@ class Task:
     rule: str = ""
     guard: str = ""
     dropped: str = ""
-    quick: bool = False
     timeout_s: float = 60.0
 
     @property
@@ -172,7 +171,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of it: the conjuncts that were seen broken, the first step that does it in sentences, and
+    """What came of it: the conjunct that was seen broken, the step that does it in sentences, and
     whether that is what the tables say.
     """
 
@@ -187,8 +186,8 @@ def tasks(*, quick: bool, timeout_s: float) -> list[Task]:
     """Every guard of every rule, every conjunct, and the wrong clocks. With ``quick`` one breach each is
     enough, and what takes a proof of its own is left out: that something is harmless.
     """
-    found = [Task(rule.name, guard, "", quick, timeout_s) for rule in RULES for guard in guards(rule)]
-    found += [Task("", "", conjunct.name, quick, timeout_s) for conjunct in CONJUNCTS]
+    found = [Task(rule.name, guard, "", timeout_s) for rule in RULES for guard in guards(rule)]
+    found += [Task("", "", conjunct.name, timeout_s) for conjunct in CONJUNCTS]
     if quick:
         found = [t for t in found if (t.rule, t.guard) not in HARMLESS and t.dropped not in NOT_NEEDED]
     return [*found, *(Task("clocks", lemma.name) for lemma in LEMMAS if not lemma.holds)]
@@ -209,11 +208,10 @@ def find(task: Task) -> Finding:
         told = searcher().broken(task.rule, conjunct, planted=task.guard)
         if told is not None:
             noticed[conjunct.name] = told
-            if task.quick:
-                break
+            break
     if noticed:
-        told = noticed.get(expected) or next(iter(noticed.values()))
-        return Finding(task, tuple(noticed), told, "", expected in noticed)
+        name, told = next(iter(noticed.items()))
+        return Finding(task, (name,), told, "", name == expected)
     names = tuple(conjunct.name for conjunct in CONJUNCTS)
     results = answer(Batch(task.rule, names, task.timeout_s, planted=task.guard))
     reason = HARMLESS.get((task.rule, task.guard), "")

@@ -83,7 +83,9 @@ def _standing_accept(step: Step) -> None:
     n, c, t = step.some("n", "Node"), step.some("c", "Candidate"), step.some("t", "Term")
     e = step.some("e", "Time")
     _take(step, "standing", n, c, t, e)
-    step.needs(Not(s.holds(n, c)), "standing-re-arms")
+    d, _ = step.values["d"]
+    forward = Implies(s.holds(n, c), step.world.le(s.deadline(n), d))
+    step.needs(Not(s.holds(n, c)), "standing-re-arms", forward)
 
 
 def _renew(step: Step) -> None:

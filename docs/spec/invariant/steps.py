@@ -52,7 +52,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the protocol: what it is called, where it stands, and the sentence that tells a step of it."""
+    """A rule: what it is called, where it stands in docs/protocol.md, and the sentence that tells a step of
+    it.
+    """
 
     name: str
     section: str

@@ -83,11 +83,13 @@ def _node(names: Names, s: State, n: Term) -> str:
         said.append(f"sits out until {names.moment(s.sits_until(n))}")
     said.append(f"own {names.term(s.own_term(n))}" if names.true(s.knows(n)) else "no record")
     said.append(
-        f"floor {names.term(s.floor(n))}, ceiling {names.term(s.ceiling(n))}, life begun at {names.term(s.start_floor(n))}"
+        f"floor {names.term(s.floor(n))}, ceiling {names.term(s.ceiling(n))},"
+        f" life begun at {names.term(s.start_floor(n))}"
     )
     said += [f"promised to {names.candidate(c)}" for c in candidates if names.true(s.promised(n, c))]
     said += [
-        f"holds {names.candidate(c)} in {names.term(s.lease_term(n))} until {names.moment(s.deadline(n))}, its number until {names.moment(s.number(n))}"
+        f"holds {names.candidate(c)} in {names.term(s.lease_term(n))} until {names.moment(s.deadline(n))},"
+        f" its number until {names.moment(s.number(n))}"
         for c in candidates
         if names.true(s.holds(n, c))
     ]
