@@ -225,7 +225,9 @@ def _becomes_valid(step: Step) -> None:
         return lt(step, s.now(), e)
 
     in_one_term = all_of(lambda n: w.exists("Time", lambda e: And(s.told(n, c, t, e), runs(e))))
-    in_any_term = all_of(lambda n: w.exists("Term Time", lambda u, e: And(s.told(n, c, u, e), runs(e))))
+    mixed = all_of(lambda n: w.exists("Term Time", lambda u, e: And(s.told(n, c, u, e), runs(e))))
+    somewhere = w.exists("Node Time", lambda n, e: And(w.member(n, q), s.told(n, c, t, e)))
+    in_any_term = And(mixed, somewhere)
     run_out = all_of(lambda n: w.exists("Time", lambda e: s.told(n, c, t, e)))
     step.needs(Not(s.over(c)), "an-attempt-that-is-over-becomes-valid")
     step.needs(Not(s.has_token(c)), "a-second-first-validity")
