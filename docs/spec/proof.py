@@ -2,6 +2,7 @@
 
     python docs/spec/proof.py [--jobs N] [--timeout SECONDS] [--rule NAME]...
     python docs/spec/proof.py --planted [--quick]
+    python docs/spec/proof.py --search
     python docs/spec/proof.py --list
 
 Needs z3-solver (``pip install 'paxlock[spec]'``). docs/proof.md tells what is proved. Ends with 1 where
@@ -24,6 +25,7 @@ from invariant.conjuncts import CLAIMS, CONJUNCTS
 from invariant.counterexamples import searcher
 from invariant.obligations import PROVED, RULES, Result, answer, batches, spread
 from invariant.planted import find, tasks
+from invariant.search import WRONG, Found, Wrong, search
 
 TIMEOUT_S = 60.0
 
@@ -41,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="with --planted: without the proofs that the rest is harmless"
     )
+    parser.add_argument("--search", action="store_true", help="wrong protocols, and the way of each")
     parser.add_argument("--list", action="store_true", help="the rules and conjuncts, in words")
     return parser.parse_args()
 
@@ -111,6 +114,29 @@ def plant(jobs: int, timeout_s: float, rules: list[str], *, quick: bool) -> bool
     return not wrong and not impossible
 
 
+def both(wrong: Wrong) -> tuple[Found, Found]:
+    """The way in the wrong protocol, and what the right one has of it."""
+    return search(wrong), search(wrong, guarded=True)
+
+
+def seek(jobs: int) -> bool:
+    """Print the way that each wrong protocol leads; whether all do, and the right one leads none of them."""
+    missed = 0
+    begun = time.monotonic()
+    for found, right in spread(both, WRONG, jobs):
+        good = bool(found.lines) and not right.lines
+        missed += not good
+        verdict = f"not so: {found.claim}" if found.lines else "WRONG: no way was found"
+        if right.lines:
+            verdict = "WRONG: the right protocol goes this way too"
+        took = f"{found.seconds:.1f} s; with the guard, in {right.seconds:.1f} s, none"
+        print(f"{found.wrong.name}: {verdict} ({took})")
+        print("\n".join(f"  {line}" for line in found.lines), end="\n\n", flush=True)
+    seconds = time.monotonic() - begun
+    print(f"{len(WRONG)} wrong protocols, {missed} not as expected; {seconds:.1f} s, {jobs} at once")
+    return not missed
+
+
 def main() -> int:
     options = _arguments()
     unknown = set(options.rule) - {rule.name for rule in RULES}
@@ -120,6 +146,8 @@ def main() -> int:
     if options.list:
         _list()
         return 0
+    if options.search:
+        return 0 if seek(options.jobs) else 1
     if options.planted:
         return 0 if plant(options.jobs, options.timeout, options.rule, quick=options.quick) else 1
     return 0 if prove(options.jobs, options.timeout, options.rule) else 1

@@ -142,6 +142,31 @@ def test_a_guard_that_is_taken_out_is_told_in_sentences() -> None:
     assert "1 errors: 1 noticed" in done.stdout
 
 
+@pytest.mark.slow
+def test_a_wrong_protocol_leads_to_two_holders_and_the_right_one_does_not(invariant: ModuleType) -> None:
+    search = importlib.import_module("invariant.search")
+    wrong = next(wrong for wrong in search.WRONG if wrong.guard == "accept-while-held")
+    found = search.search(wrong)
+    assert found.claim == "one valid holder"
+    assert len([line for line in found.lines if " accepts " in line]) == 4
+    assert search.search(wrong, guarded=True).lines == ()
+
+
+@pytest.mark.slow
+def test_what_is_planted_must_be_in_the_tables(
+    invariant: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = importlib.import_module("invariant.planted")
+    key = "Release is sent", "releases-before-it-is-over"
+    assert planted.find(planted.Task(*key)).as_expected
+    monkeypatch.setitem(planted.NOTICED_BY, key, "lease-kept")
+    assert not planted.find(planted.Task(*key)).as_expected
+    harmless = "forgetting", "forgets-a-promise"
+    assert planted.find(planted.Task(*harmless)).as_expected
+    monkeypatch.delitem(planted.HARMLESS, harmless)
+    assert not planted.find(planted.Task(*harmless)).as_expected
+
+
 def test_an_unknown_rule_is_told_of() -> None:
     pytest.importorskip("z3")
     done = run("--rule", "acept")

@@ -32,7 +32,7 @@ def _prepare(step: Step) -> None:
     n, c, t = step.some("n", "Node"), step.some("c", "Candidate"), step.some("t", "Term")
     step.needs(s.serves(n), "prepare-while-sitting-out")
     step.guards.append("a-promise-ends-the-lease")
-    replaces = step.planted == "a-promise-ends-the-lease"
+    replaces = step.lacks("a-promise-ends-the-lease")
     step.needs(YES if replaces else Not(s.held_by_another(n, c)), "prepare-while-held")
     step.needs(lt(step, s.term(n), t), "prepare-in-an-old-term")
     step.needs(le(t, s.ceiling(n)), "prepare-above-the-ceiling")
@@ -128,7 +128,7 @@ def _expire(step: Step) -> None:
     step.needs(step.world.le(s.deadline(n), s.now()), "expires-early")
     step.becomes(holds=gone(s.holds, n))
     step.guards.append("expiry-leaves-the-term-open")
-    if step.planted != "expiry-leaves-the-term-open":
+    if not step.lacks("expiry-leaves-the-term-open"):
         step.becomes(promised=gone(s.promised, n))
 
 

@@ -17,7 +17,11 @@ __all__ = ["Rule", "Step"]
 
 @dataclass
 class Step:
-    """One way to take a step: ``values`` are whom and what it is about, ``after`` is the moment after it."""
+    """One way to take a step: ``values`` are whom and what it is about, ``after`` is the moment after it.
+
+    ``planted`` is the guard that is taken out; the search takes out two where one makes the other needless,
+    with a blank between them.
+    """
 
     world: World
     before: State
@@ -41,10 +45,14 @@ class Step:
         """A condition of the step; with a name it is a guard."""
         if guard:
             self.guards.append(guard)
-        if not guard or guard != self.planted:
+        if not guard or not self.lacks(guard):
             self.conditions.append(condition)
         elif instead is not None:
             self.conditions.append(instead)
+
+    def lacks(self, guard: str) -> bool:
+        """Whether this guard is the one that is taken out."""
+        return guard in self.planted.split()
 
     def becomes(self, **changed: Callable[..., Term]) -> None:
         self.after = self.after.after(**changed)
