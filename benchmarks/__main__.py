@@ -1,7 +1,8 @@
 """Measure paxlock beside its peers: docs/benchmarks.md.
 
 python -m benchmarks [--quick] [--scenarios A,B] [--peers paxlock,etcd] [--rounds N]
-                     [--json FILE] [--report FILE] [--plots FOLDER] [--from FILE] [--work-dir FOLDER]
+                     [--seconds S] [--json FILE] [--report FILE] [--plots FOLDER] [--from FILE]
+                     [--work-dir FOLDER]
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scenarios", metavar="A,B", help="only these")
     made.add_argument("--peers", metavar="paxlock,etcd", help=f"only these of {', '.join(PEERS)}")
     made.add_argument("--rounds", type=int, metavar="N", help="how often everything is measured (3)")
+    made.add_argument("--seconds", type=float, metavar="S", help="how long A and B measure at a time (2)")
     made.add_argument("--quick", action="store_true", help="paxlock and the floor alone, in a few seconds")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round")
     made.add_argument("--report", type=Path, metavar="FILE", help="write the Markdown there as well")
@@ -115,6 +117,10 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     effort = QUICK if arguments.quick else Effort()
     if arguments.rounds is not None:
         effort = attrs.evolve(effort, rounds=arguments.rounds)
+    if arguments.seconds is not None:
+        effort = attrs.evolve(effort, seconds=arguments.seconds)
+    if not effort.seconds > 0:
+        raise SystemExit("--seconds must be more than 0")
     if effort.rounds < 1:
         raise SystemExit("--rounds must be at least 1")
     by_key = {scenario.key: scenario for scenario in SCENARIOS}

@@ -13,6 +13,7 @@ from benchmarks.results import Results
 from benchmarks.scenarios.pairs import FLOOR
 
 EMBEDDED = "paxlock-embedded"
+ASYNCIO, BLOCKING = "paxlock-asyncio", "paxlock-blocking"
 KIB = 1024.0
 MIB = 1024.0 * 1024.0
 
@@ -52,6 +53,16 @@ def _times(scenario: str, key: str, other: str, other_key: str = "") -> Callable
     def figure(results: Results) -> float:
         ours, theirs = results.of(scenario, OURS), results.of(scenario, other)
         return ratio(ours, theirs, key, other_key) if len(ours) == len(theirs) else math.nan
+
+    return figure
+
+
+def _face(scenario: str, key: str, face: str) -> Callable[[Results], float]:
+    """A face's figure divided by that of trio in the same rounds."""
+
+    def figure(results: Results) -> float:
+        theirs, ours = results.of(scenario, face), results.of(scenario, OURS)
+        return ratio(theirs, ours, key) if len(ours) == len(theirs) else math.nan
 
     return figure
 
@@ -96,6 +107,8 @@ BARS: tuple[Bar, ...] = (
     Bar("A", "acquire p50 : floor", _times("A", "acquire_p50", FLOOR), 1.6, show=_times_shown),
     Bar("A", "a pair, p50 : etcd's", _times("A", "pair_p50", "etcd"), 0.25, show=_times_shown),
     Bar("A", "a pair, p50 : Redlock's", _times("A", "pair_p50", "redlock"), 1.0, show=_times_shown),
+    Bar("A", "a pair in asyncio, p50 : trio's", _face("A", "pair_p50", ASYNCIO), 1.2, show=_times_shown),
+    Bar("A", "a pair in blocking, p50 : trio's", _face("A", "pair_p50", BLOCKING), 1.5, show=_times_shown),
     Bar("B", "pairs/s of 64 workers : etcd's", _times("B", "per_s_64", "etcd"), 4.0, True, show=_times_shown),
     Bar(
         "B",

@@ -13,8 +13,8 @@ import paxlock
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Member, Message, NodeMode, Peer
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.host.whereabouts import keyring_of

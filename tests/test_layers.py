@@ -18,6 +18,7 @@ LEVELS = {
     "errors": 0,
     "forks": 0,
     "limits": 0,
+    "text": 0,
     "core": 1,
     "fencing": 1,
     "core.node": 2,

@@ -120,13 +120,13 @@ def other_nodes(folder: Path, environment: dict[str, str]) -> Iterator[None]:
             sock = sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             sock.bind(("127.0.0.1", 0))
             ports.append(sock.getsockname()[1])
-    cell = paxlock.Cell.new({n: f"127.0.0.1:{p}" for n, p in zip("abc", ports, strict=True)})
+    cell = paxlock.Cell.new({n: f"127.0.0.1:{p}" for n, p in zip("abc", ports, strict=True)}, max_ttl=10)
     cell.save(folder / "cell.toml")
     processes = []
     try:
         for node in "bc":
             command = ["paxlock", "-q", "serve", "--cell", "cell.toml", "--node", node]
-            command += ["--data-dir", f"data-{node}", "--create"]
+            command += ["--data-dir", f"data-{node}"]
             processes.append(subprocess.Popen(command, cwd=folder, env=environment))
         yield
     finally:
@@ -152,7 +152,7 @@ def test_python_block(
         pytest.importorskip(library)
     if "open_node" in source:
         with other_nodes(tmp_path, environment):
-            printed = run_script(source, tmp_path, environment, "--create")
+            printed = run_script(source, tmp_path, environment)
             again = run_script(source, tmp_path, environment)
         assert again.strip()
     else:

@@ -9,10 +9,12 @@ from typing import ClassVar
 import trio
 
 import paxlock
+import paxlock.aio
+import paxlock.blocking
 from benchmarks.machine import LOOPBACK, free_ports
 from benchmarks.peers.base import Cluster, Connection, Peer, Session
 from benchmarks.processes import PYTHON
-from benchmarks.runtimes import Trio
+from benchmarks.runtimes import Asyncio, Runtime, Threads, Trio
 
 NODES = ("a", "b", "c")
 EMBEDDED_NODE = "c"
@@ -80,7 +82,7 @@ async def _session_of(client: paxlock.Client, ttl: float) -> AsyncIterator[Sessi
 class Paxlock(Peer):
     name = "paxlock"
     title = "paxlock"
-    runtime = Trio
+    runtime: ClassVar[type[Runtime]] = Trio
     cluster: ClassVar[type[Cell]] = Cell
     settings = "three `paxlock serve`, sealed, durability `record`, all defaults"
 
@@ -91,6 +93,76 @@ class Paxlock(Peer):
     async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
         async with paxlock.open_client(connection["cell"]) as client, _session_of(client, ttl) as session:
             yield session
+
+
+class LoopSession:
+    """A client of asyncio."""
+
+    def __init__(self, client: paxlock.aio.Client, ttl: float) -> None:
+        self._client = client
+        self._ttl = ttl
+
+    async def acquire(self, name: str) -> paxlock.aio.HeldLease:
+        return await self._client.acquire(name, ttl=self._ttl)
+
+    async def release(self, grant: paxlock.aio.HeldLease) -> None:
+        await grant.release()
+
+    async def held(self, grants: Sequence[paxlock.aio.HeldLease]) -> int:
+        return sum(grant.valid for grant in grants)
+
+    async def watch(self, name: str, tell: Callable[[bool], None]) -> None:
+        raise NotImplementedError("watches are measured with trio")
+
+
+class ThreadSession:
+    """A client of threads; see Threads."""
+
+    def __init__(self, client: paxlock.blocking.Client, ttl: float) -> None:
+        self._client = client
+        self._ttl = ttl
+
+    async def acquire(self, name: str) -> paxlock.blocking.HeldLease:
+        return self._client.acquire(name, ttl=self._ttl)
+
+    async def release(self, grant: paxlock.blocking.HeldLease) -> None:
+        grant.release()
+
+    async def held(self, grants: Sequence[paxlock.blocking.HeldLease]) -> int:
+        return sum(grant.valid for grant in grants)
+
+    async def watch(self, name: str, tell: Callable[[bool], None]) -> None:
+        raise NotImplementedError("watches are measured with trio")
+
+
+class InAsyncio(Paxlock):
+    """The face of asyncio."""
+
+    name = "paxlock-asyncio"
+    title = "paxlock, asyncio"
+    runtime = Asyncio
+    settings = "the same, by `paxlock.aio`"
+    scenarios = "AB"
+
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        async with paxlock.aio.open_client(connection["cell"]) as client:
+            yield LoopSession(client, ttl)
+
+
+class InThreads(Paxlock):
+    """The face of programs without an event loop; in A its caller is the main thread."""
+
+    name = "paxlock-blocking"
+    title = "paxlock, blocking"
+    runtime = Threads
+    settings = "the same, by `paxlock.blocking`"
+    scenarios = "AB"
+
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        with paxlock.blocking.open_client(connection["cell"]) as client:
+            yield ThreadSession(client, ttl)
 
 
 class Embedded(Paxlock):
@@ -108,4 +180,21 @@ class Embedded(Paxlock):
     async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
         config = paxlock.NodeConfig(connection["cell"], EMBEDDED_NODE, connection["embedded"])
         async with paxlock.open_node(config, create=True) as node, _session_of(node, ttl) as session:
+            yield session
+
+
+class WithLastWill(Paxlock):
+    """The holders leave a last will."""
+
+    name = "paxlock-last-will"
+    title = "paxlock, last will"
+    settings = "as paxlock, and the clients with `last_will=True`"
+    scenarios = "D"
+
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        async with (
+            paxlock.open_client(connection["cell"], last_will=True) as client,
+            _session_of(client, ttl) as session,
+        ):
             yield session

@@ -178,6 +178,19 @@ def test_a_worker_that_works_keeps_it(client: Client) -> None:
         held.heartbeat()
 
 
+def test_a_worker_that_hangs_loses_in_time_and_the_slot_stays_taken(client: Client, other: Client) -> None:
+    with (
+        pytest.raises(LeaseLost),
+        client.lock("slot", ttl=1.0, renew="manual", at_least=3.0) as held,
+    ):
+        began = time.monotonic()
+        assert held.remaining() < 1.0
+        assert held.wait_lost() is LossReason.EXPIRED
+        assert time.monotonic() - began < 2.5
+    with other.lock("slot", wait=30.0):
+        assert time.monotonic() - began >= 2.95
+
+
 # What nobody has any more
 
 

@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from random import Random
@@ -30,6 +30,7 @@ DATAGRAM_MAX_BYTES = 2048
 DRAIN_MAX_DATAGRAMS = 64
 BUFFER_BYTES = 4 << 20
 IDLE_S = 0.5
+WELCOMED_MAX = 100
 
 
 @attrs.frozen
@@ -85,6 +86,7 @@ class Relay:
         self.blocked: frozenset[Link] = frozenset()
         self.counts: Counter[str] = Counter()
         self.busy_s = 0.0
+        self.welcome: str | None = None  #: at which host whoever speaks first gets a socket; nobody if None
         self._rng = rng
         self._private = dict(private)  #: where each process really is
         self._names = {address: name for name, address in private.items()}
@@ -92,6 +94,7 @@ class Relay:
         self._nodes = frozenset(public)
         self._waiting: list[tuple[float, int, socket.socket, bytes, Address]] = []
         self._order = itertools.count()
+        self._welcomed: deque[str] = deque()
         self._newest: dict[Link, float] = {}
         self._orders: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wake, self._woken = socket.socketpair()
@@ -152,6 +155,17 @@ class Relay:
         self._sockets[name] = sock
         self._selector.register(sock, selectors.EVENT_READ, name)
 
+    def _stranger(self, face: str, sender: Address) -> str | None:
+        """Let a client in that nobody has announced; the oldest of too many has to speak first again."""
+        if self.welcome is None or face not in self._nodes:
+            return None
+        if len(self._welcomed) >= WELCOMED_MAX:
+            self._remove(self._welcomed.popleft())
+        name = "{}:{}".format(*sender)
+        self._add(name, sender, udp_socket((self.welcome, 0)))
+        self._welcomed.append(name)
+        return name
+
     def _end(self) -> None:
         self._open = False
 
@@ -188,7 +202,7 @@ class Relay:
                 return
             if sender not in self._names:
                 self._carry_out()  # it may have been added a moment ago
-            source = self._names.get(sender)
+            source = self._names.get(sender) or self._stranger(face, sender)
             if source is None or (face not in self._nodes and source not in self._nodes):
                 self.counts["strangers"] += 1
                 continue
@@ -206,6 +220,8 @@ class Relay:
             newest = self._newest.get((source, target), 0.0)
             self.counts["reordered"] += due < newest
             self._newest[source, target] = max(due, newest)
+            if source not in self._sockets or target not in self._private:
+                return  # a client that is no more
             entry = (due, next(self._order), self._sockets[source], datagram, self._private[target])
             heapq.heappush(self._waiting, entry)
 

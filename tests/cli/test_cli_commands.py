@@ -292,15 +292,15 @@ def test_the_command_of_a_leader_that_resigns_ends_before_the_lease_is_released(
 ) -> None:
     script = tmp_path / "hook"
     script.write_text(
-        '#!/bin/sh\necho "$PAXLOCK_STATE"\n'
+        '#!/bin/sh\necho "$PAXLOCK_STATE ${#PAXLOCK_CELL_ID}"\n'
         'test "$PAXLOCK_STATE" = led && exit\n"$PYTHON" -m paxlock status --check -q stage\necho "check $?"\n'
     )
     script.chmod(0o755)
     with cell.start("elect", "stage", "--exec", str(script), PYTHON=sys.executable) as leader:
         term = led(leader)
-        assert leader.stderr.line() == "led"
+        assert leader.stderr.line() == "led 32"  # the state, and the id of the cell in hex
         leader.send_signal(signal.SIGINT)
         assert leader.wait() == 0
         assert leader.stdout.rest() == f"lost {term}\n"
-        assert leader.stderr.rest() == "unknown\ncheck 0\n"
+        assert leader.stderr.rest() == "unknown 32\ncheck 0\n"
     assert cell.run("status", "--check", "stage").returncode == 1

@@ -62,10 +62,16 @@ def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert key.read_bytes() == before[1]
 
 
-def test_a_first_start_has_to_be_asked_for(single: Cell) -> None:
-    sentence = single.fails(78, "serve")
-    assert "--create" in sentence
-    assert "--join" in sentence
+def test_a_node_starts_by_itself(single: Cell) -> None:
+    """Twice by the same command: first it sits out, since nobody can tell that the cell is new."""
+    for said in ("sits out", "serves"):
+        with single.start("serve") as node:
+            while said not in node.stderr.line():
+                pass
+            while said == "sits out" and "serves" not in node.stderr.line():
+                pass
+            node.send_signal(signal.SIGTERM)
+            assert node.wait() == 0
 
 
 def test_serve_from_the_first_start_to_the_next(single: Cell) -> None:

@@ -117,6 +117,14 @@ def test_the_name_is_free_again_after_that_time_and_not_before(cell: Cell) -> No
     assert time.monotonic() - began >= 3.0
 
 
+def test_a_command_that_takes_a_while_does_not_prolong_that_time(cell: Cell) -> None:
+    """Else the next slot would be missed: a renewal without need lasts a whole ttl from then."""
+    done = cell.run("run", "soon", "--ttl", "2s", "--at-least", "8s", "--", "sleep", "4")
+    assert done.returncode == 0
+    left = json.loads(cell.output("status", "soon", "--json"))["remaining_ms"]
+    assert 0 < left < 4_500
+
+
 def test_a_ttl_above_that_time_is_kept_and_needs_no_renewal(cell: Cell) -> None:
     assert cell.run("run", "long-ttl", "--ttl", "20s", "--at-least", "1s", "--", "true").returncode == 0
     facts = json.loads(cell.output("status", "long-ttl", "--json"))
@@ -132,7 +140,7 @@ def test_after_that_time_the_lease_is_released_as_ever(cell: Cell) -> None:
 def test_a_lease_that_cannot_be_renewed_at_the_end_is_told() -> None:
     with dev_cell("--nodes", "1") as (cell, nodes):
         script = f"kill -STOP {nodes.pid}; exit 4"
-        done = cell.run("run", "alone", "--ttl", "20s", "--at-least", "20s", "--", "sh", "-c", script)
+        done = cell.run("run", "alone", "--at-least", "30s", "--", "sh", "-c", script)
         nodes.send_signal(signal.SIGCONT)
         assert done.returncode == 4
         assert "could not be renewed when the command had ended" in done.stderr

@@ -73,6 +73,7 @@ class Client(Protocol):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> AbstractAsyncContextManager[Lease]: ...
     def campaign(
         self,
@@ -82,6 +83,7 @@ class Client(Protocol):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> AbstractAsyncContextManager[Lease]: ...
     async def acquire(
         self,
@@ -91,6 +93,7 @@ class Client(Protocol):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> Lease: ...
     async def lead(
         self,
@@ -101,6 +104,7 @@ class Client(Protocol):
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> T: ...
     def watch(self, name: str) -> AbstractAsyncContextManager[Changes]: ...
     async def watch_forever(self, name: str, async_fn: Callable[[Change], Awaitable[object]], /) -> None: ...
@@ -145,7 +149,11 @@ class WrappedLease:
         self.name, self.term, self.ttl = held.name, held.term, held.ttl
         self.check, self.remaining, self.detach = held.check, held.remaining, held.detach
         self.on_extended = held.on_extended
-        self.handle, self.cell = held.handle, held.cell
+        self.cell = held.cell
+
+    @property
+    def handle(self) -> str:
+        return self._held.handle
 
     @property
     def deadline(self) -> float:
@@ -253,8 +261,8 @@ class WrappedClient:
 
 
 @asynccontextmanager
-async def _open_wrapped(cell: Cell, label: str | None) -> AsyncIterator[Client]:
-    client = paxlock.blocking.open_client(cell, label=label)
+async def _open_wrapped(cell: Cell, label: str | None, last_will: bool) -> AsyncIterator[Client]:
+    client = paxlock.blocking.open_client(cell, label=label, last_will=last_will)
     await in_thread(client.__enter__)
     try:
         yield WrappedClient(client)
@@ -273,15 +281,15 @@ class Face:
         self.cell = cell
 
     def open(
-        self, cell: Cell | None = None, *, label: str | None = None
+        self, cell: Cell | None = None, *, label: str | None = None, last_will: bool = False
     ) -> AbstractAsyncContextManager[Client]:
         """Open a client of this face."""
         cell = cell or self.cell
         if self.kind == "trio":
-            return paxlock.open_client(cell, label=label)
+            return paxlock.open_client(cell, label=label, last_will=last_will)
         if self.kind == "asyncio":
-            return paxlock.aio.open_client(cell, label=label)
-        return _open_wrapped(cell, label)
+            return paxlock.aio.open_client(cell, label=label, last_will=last_will)
+        return _open_wrapped(cell, label, last_will)
 
 
 class Call:

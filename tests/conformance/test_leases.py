@@ -14,7 +14,7 @@ import pytest
 
 from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, LossReason, NotAcquired, Reason, State
 from paxlock.client.handle import format_handle, parse_handle
-from tests.conformance.faces import Call, Client, Face, conforms
+from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
 
 async def until_waiting(client: Client, name: str, count: int) -> tuple[str, ...]:
@@ -297,3 +297,37 @@ async def test_closing_waits_for_nothing_that_is_done(face: Face, name: str) -> 
             began = time.monotonic()
         took.append(time.monotonic() - began)
     assert sorted(took)[4] < 0.1  # the one in the middle: a loaded machine may delay some
+
+
+@conforms
+async def test_a_lease_outlives_its_block_where_it_is_wanted_for_longer(face: Face, name: str) -> None:
+    async with face.open() as one, face.open() as other:
+        async with one.lock(name, ttl=1.0, at_least=2.0) as held:
+            began = time.monotonic()
+        with pytest.raises(ClosedError):
+            held.check()
+        assert (await other.poll(name)).state is State.LED
+        async with other.lock(name):
+            assert time.monotonic() - began >= 1.95
+
+
+@conforms
+async def test_a_client_that_is_closed_leaves_such_a_lease_behind(face: Face, name: str) -> None:
+    async with face.open() as other:
+        async with face.open() as one:
+            held = await one.acquire(name, ttl=1.0, at_least=2.0)  # without a block, and still held
+            began = time.monotonic()
+        assert not held.valid
+        assert (await other.poll(name)).state is State.LED
+        async with other.lock(name):
+            assert time.monotonic() - began >= 1.95
+
+
+@conforms
+async def test_lead_gives_its_result_while_such_a_lease_goes_on(face: Face, name: str) -> None:
+    async def work(held: Lease) -> str:
+        return held.name
+
+    async with face.open() as one, face.open() as other:
+        assert await one.lead(name, work, at_least=20.0) == name
+        assert (await other.poll(name)).state is State.LED

@@ -58,6 +58,9 @@ MISFITS: tuple[dict[str, Any], ...] = (
     {"label": "x" * 65},
     {"label": "two\nlines"},
     {"data": bytes(513)},
+    {"at_least": -1.0},
+    {"at_least": math.nan},
+    {"at_least": math.inf},
 )
 WAITS = (-1.0, math.nan, -math.inf)
 

@@ -224,7 +224,7 @@ def _joined(heard: tuple[tuple[int, Answer], ...], now: int, ttl: int) -> tuple[
     for at, (node, phase, life, ceiling) in heard:
         _settle(found, at)
         run = RUN if life == NEW_LIFE else OLD_RUN
-        state = (1, RUN, ceiling, NodeMode.SERVING, True, 1000 * ttl, 0, 0, ())
+        state = (1, RUN, ceiling, NodeMode.SERVING, True, False, 1000 * ttl, 0, 0, ())
         found.answered(node, Greeted(phase, life, run, life, run, *state), float(at))
         _settle(found, at)
     _settle(found, now)

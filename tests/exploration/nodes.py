@@ -27,7 +27,7 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.node import recovery
+from paxlock.core.node import starts
 from paxlock.core.node.acceptor import CEILING_STEP_TERMS, PushTimer, Record
 from paxlock.core.node.line import Entry
 from paxlock.core.node.replica import Replica, ReplicaSettings
@@ -102,7 +102,7 @@ class ExploredNode:
 
     @classmethod
     def fresh(cls, bounds: Bounds) -> ExploredNode:
-        start = recovery.Start(_first_record(), 0, 0.0, None)
+        start = starts.Start(_first_record(), 0, 0.0, None)
         node = cls(Replica(_settings(NODES[0]), start, run=bytes(16), now=0.0, rng=Steady()), bounds)
         node.replica.take_effects()
         return node
@@ -246,7 +246,7 @@ class ExploredNode:
         replica = self.replica
         ceiling = max(replica._acceptor.highest_term, replica._acceptor.floor)
         record = attrs.evolve(_first_record(), ceiling=ceiling)
-        start = recovery.begin(
+        start = starts.begin(
             record,
             None,
             cell_id=record.cell_id,

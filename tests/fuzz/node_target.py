@@ -28,8 +28,8 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node import line as queue
 from paxlock.core.node import subscriptions
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica
+from paxlock.core.node.starts import begin
 from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
@@ -396,7 +396,7 @@ def endpoint_seeds() -> tuple[bytes, ...]:
 
 def _slow_seeds() -> list[bytes]:
     """What needs more than one turn of the disk or of the clock: joining, and terms above the ceiling."""
-    state = (1, RUN, 5_000, NodeMode.SERVING, True, MAX_TTL_MS, 0, 0, ())
+    state = (1, RUN, 5_000, NodeMode.SERVING, True, False, MAX_TTL_MS, 0, 0, ())
     noted, told = (Greeted(phase, UNIX_S, RUN, 0, b"", *state) for phase in (1, 2))
     first, late = (
         [Step(0, who, 0, 0, join([encode(greeted)])) for who in (4, 7, 4, 7)] for greeted in (noted, told)

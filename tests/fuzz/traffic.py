@@ -8,11 +8,11 @@ from random import Random
 
 import attrs
 
-from paxlock.core.durable import Durability
+from paxlock.core.durable import Durability, StartWord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Greeted, Member, Message, NodeMode, Peer, Prepare
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import begin
 from paxlock.core.session.session import Session, SessionSettings
 
 from .script import SESSIONS
@@ -67,8 +67,7 @@ def new_replica(node: str, how: str, *, now: float = 0.0, run: bytes = RUN) -> R
         durability=Durability.MEMORY if how == "memory" else Durability.RECORD,
         unix_seconds=UNIX_S,
         run=run,
-        create=how in ("alone", "create"),
-        join=how == "join",
+        word=StartWord.CREATE if how in ("alone", "create") else StartWord.JOIN,
     )
     members = MEMBERS[:1] if how == "alone" else MEMBERS
     settings = ReplicaSettings(node, members, MAX_TTL_MS, DRIFT_PPM, GRACE_MS, float(UNIX_S))
@@ -85,7 +84,9 @@ def greeted(replica: Replica, phase: int, ceiling: int) -> Greeted:
     """What another member, in service, answers to the greeting of this node: it never saw it."""
     record = replica.record
     mine = (record.incarnation, replica._recovery.run)
-    return Greeted(phase, *mine, 0, b"", 1, RUN, ceiling, NodeMode.SERVING, True, record.max_ttl_ms, 0, 0, ())
+    seen = (0, b"", 1, RUN)
+    ttl = record.max_ttl_ms
+    return Greeted(phase, *mine, *seen, ceiling, NodeMode.SERVING, True, False, ttl, 0, 0, ())
 
 
 def serve(replica: Replica, now: float) -> None:

@@ -21,8 +21,8 @@ from by_hand import (
 from paxlock.core.durable import NodeRecord, Snapshot
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Peer, Prepare, StandingPrepare
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica
+from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Ended, Extended, Failed, Granted, Lost
 from paxlock.core.session.session import Session
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, StartWord
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
@@ -28,8 +28,8 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
-from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings
@@ -389,6 +389,7 @@ def start_of(
     run: str = "second",
     create: bool = False,
     join: bool = False,
+    sit_out: float = 0.0,
 ) -> Start:
     return begin(
         previous,
@@ -401,9 +402,9 @@ def start_of(
         drift=DRIFT,
         durability=durability,
         unix_seconds=unix_seconds,
+        sit_out_ms=round(sit_out * 1000),
         run=session_id(run),
-        create=create,
-        join=join,
+        word=StartWord.CREATE if create else StartWord.JOIN if join else StartWord.AUTO,
     )
 
 
@@ -416,11 +417,11 @@ def replica_of(
     run: str = "first",
     max_ttl: float = MAX_TTL,
     wall_offset: float = 0.0,
+    created: int = 0,
 ) -> Replica:
     """A replica; without ``start``, one that has been serving and remembers everything."""
-    settings = ReplicaSettings(
-        node, members_of(nodes), round(max_ttl * 1000), round(DRIFT * 1e6), round(GRACE * 1000), wall_offset
-    )
+    bounds = (round(max_ttl * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
+    settings = ReplicaSettings(node, members_of(nodes), *bounds, wall_offset, created)
     if start is None:
         start = Start(member_record(node), 0, 0.0, None)
     return Replica(settings, start, run=session_id(run), now=now, rng=Random(7))

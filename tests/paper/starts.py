@@ -6,8 +6,8 @@ from by_hand import BYBLOS, DRIFT, MAX_TTL, NAME, HandReplica, promise, replica_
 
 from paxlock.core.durable import SeenNode
 from paxlock.core.messages import Greet, Greeted, NodeMode, Prepare, Promise
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica
+from paxlock.core.node.starts import Start
 
 SITS_OUT = MAX_TTL * (1 + DRIFT) / (1 - DRIFT)
 NO_RUN = bytes(16)
@@ -23,6 +23,7 @@ def greeted(
     mode: NodeMode = NodeMode.SERVING,
     incarnation: int = 5,
     member: bool = True,
+    blank: bool = False,
     max_ttl: float = MAX_TTL,
     lowered: tuple[float, float] = (0.0, 0.0),
     known: dict[str, int] | None = None,
@@ -40,6 +41,7 @@ def greeted(
         ceiling,
         mode,
         member,
+        blank,
         round(max_ttl * 1000),
         round(old * 1000),
         round(left * 1000),

@@ -47,7 +47,7 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node.acceptor import PUSH_FIRST_WINDOWS
-from paxlock.core.node.recovery import Start
+from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Extended, Granted, Lost
 
 REFRESH = 0.5

@@ -52,15 +52,15 @@ from paxlock.store.format import encode_record
 # Creating a cell
 
 
-def test_s7_a_node_without_a_record_never_guesses() -> None:
-    with pytest.raises(ConfigError, match="--create"):
-        start_of("a", None)
-    with pytest.raises(ConfigError, match="not with both"):
-        start_of("a", None, create=True, join=True)
+def test_s7_a_word_that_does_not_fit_the_cell_is_refused() -> None:
     with pytest.raises(ConfigError, match="already"):
-        start_of("a", member_record("a"), create=True)
+        start_of("a", member_record("a"), nodes=1, create=True)
     with pytest.raises(ConfigError, match="cannot be joined"):
         start_of("a", None, nodes=1, join=True)
+
+
+def test_s7_create_is_an_ordinary_start_once_there_is_a_record() -> None:
+    assert start_of("a", member_record("a"), create=True) == start_of("a", member_record("a"))
 
 
 @pytest.mark.parametrize("change", [{"cell_id": b"x" * 16}, {"node_id": "b"}, {"epoch": 2}])

@@ -17,6 +17,7 @@ __all__ = [
     "SPLIT",
     "STANDING",
     "TWINS",
+    "WILLS",
 ]
 
 CROWD: dict[str, Any] = {"nodes": 3, "clients": 5, "names": 1, "think": 0.02, "loss": 0.1, "late": 0.1}
@@ -58,4 +59,9 @@ TWINS: dict[str, Any] = {
     **CALM, "clients": 6, "twins": 6.0, "max_ttl_ms": 250, "ttl_min_ms": 200, "faulty_for": 2.0,
     "client_crashes": 3.0, "partitions": 3.0, "holders_cut_off": 0.0, "away_max": 0.2, "hold_for_ever": 0.5,
     "hold_max": 0.5, "once": 0.0, "limited": 0.0, "disk_failures": 0.0, "clean_stops": 0.0,
+}  # fmt: skip
+WILLS: dict[str, Any] = {
+    **CALM, "clients": 4, "wishes_max": 2, "wills": 1.0, "client_crashes": 6.0, "daemons": 4.0,
+    "forks": 0.0, "client_pauses": 2.0, "hold_for_ever": 0.6, "hold_max": 0.5, "max_ttl_ms": 400, "once": 0.0,
+    "limited": 0.0, "faulty_for": 1.5, "late": 0.0, "away_max": 0.3, "durability": Durability.RECORD,
 }  # fmt: skip

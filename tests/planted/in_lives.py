@@ -101,7 +101,7 @@ IN_LIVES: tuple[Mutation, ...] = (
             Edit(
                 "node.recovery",
                 "Recovery.greeted_by",
-                "member=memory or record.membership is not Membership.JOINING",
+                "member=memory or record.membership not in (Membership.JOINING, Membership.BLANK)",
                 "member=True",
             ),
         ),
@@ -116,7 +116,7 @@ IN_LIVES: tuple[Mutation, ...] = (
     Mutation(
         "ceilings-of-a-life-that-is-over",
         "S15: a joining node counts the ceiling of a node that another has outlived",
-        (Edit("node.joining", "Joining.ceilings", "if node not in gone", "if True"),),
+        (Edit("node.joining", "Joining.answered", "if node not in gone", "if True"),),
         test=f"{JOINING_TESTS}::test_s15_ceilings_of_a_life_that_is_over_do_not_count",
     ),
     Mutation(
@@ -190,7 +190,7 @@ IN_LIVES: tuple[Mutation, ...] = (
     Mutation(
         "old-ceilings-after-a-longer-wait",
         "section 7: ceilings that were read before a longer max_ttl was heard of count after it",
-        (Edit("node.joining", "Joining.asks", "self._ceilings.clear()", "pass"),),
+        (Edit("node.joining", "Joining.asks", "self._answers.clear()", "pass"),),
         test=f"{JOINING_TESTS}"
         "::test_s7_an_old_max_ttl_heard_of_with_the_ceilings_is_waited_for_and_the_ceilings_are_read_again",
     ),
@@ -198,8 +198,8 @@ IN_LIVES: tuple[Mutation, ...] = (
         "no-second-more-without-a-disk",
         "section 7: a node without a disk sits out no second more than one with a disk",
         (
-            Edit("node.recovery", "begin", "quarantine(max_ttl_ms / 1000.0, drift) + MEMORY_EXTRA_S", "0.0"),
-            Edit("node.recovery", "Recovery.begin", "extra = MEMORY_EXTRA_S", "extra = 0.0"),
+            Edit("node.starts", "begin", "/ 1000.0, drift) + CLOCK_EXTRA_S", "/ 1000.0, drift)"),
+            Edit("node.recovery", "Recovery.begin", "extra = CLOCK_EXTRA_S", "extra = 0.0"),
         ),
         test=f"{JOINING_TESTS}::test_s7_without_a_disk_every_start_sits_out_and_a_second_more",
     ),

@@ -12,8 +12,8 @@ IN_RESTARTS: tuple[Mutation, ...] = (
         "snapshot-used-twice",
         "S12: the next start leaves the clean mark, and takes any snapshot",
         (
-            Edit("node.recovery", "_restart", "clean=False", "clean=previous.clean"),
-            Edit("node.recovery", "_restart", "and snapshot.incarnation == previous.incarnation", ""),
+            Edit("node.starts", "_restart", "clean=False", "clean=previous.clean"),
+            Edit("node.starts", "_restart", "and snapshot.incarnation == previous.incarnation", ""),
         ),
         seed=6,
         changes={**RESTARTS, "clean_stops": 8.0},
@@ -35,7 +35,7 @@ IN_RESTARTS: tuple[Mutation, ...] = (
     Mutation(
         "no-sitting-out",
         "section 7: a node that lost its memory serves at once",
-        (Edit("node.recovery", "_restart", "sits_out = quarantine(ttl / 1000.0, drift)", "sits_out = 0.0"),),
+        (Edit("node.starts", "_restart", "sits_out = quarantine(ttl / 1000.0, drift)", "sits_out = 0.0"),),
         seed=13,
         changes=RESTARTS,
     ),
@@ -44,7 +44,7 @@ IN_RESTARTS: tuple[Mutation, ...] = (
         "section 7: after an unclean stop terms begin anew",
         (
             Edit(
-                "node.recovery",
+                "node.starts",
                 "_restart",
                 "Start(record, previous.ceiling, sits_out, None)",
                 "Start(record, 0, sits_out, None)",
@@ -67,10 +67,10 @@ IN_RESTARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.joining",
                 "Joining.heard",
-                "if message.request == self.phase > ANNOUNCES and message.mode is NodeMode.SERVING:",
-                "if True:",
+                "if message.request == self.phase > ANNOUNCES:\n        if message.mode is NodeMode.SERVING:",
+                "if True:\n        if True:",
             ),
-            Edit("node.joining", "Joining.asks", "self._ceilings.clear()", "pass"),
+            Edit("node.joining", "Joining.asks", "self._answers.clear()", "pass"),
         ),
         changes={
             **CALM,
@@ -135,7 +135,7 @@ IN_RESTARTS: tuple[Mutation, ...] = (
     Mutation(
         "sits-out-without-the-drift",
         "section 7: a node that lost its memory sits out the bare ttl",
-        (Edit("node.recovery", "_restart", "quarantine(ttl / 1000.0, drift)", "ttl / 1000.0"),),
+        (Edit("node.starts", "_restart", "quarantine(ttl / 1000.0, drift)", "ttl / 1000.0"),),
         test="tests/paper/test_section_7_restarts.py"
         "::test_s7_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_ceiling",
     ),

@@ -11,8 +11,10 @@ from tests.planted.in_questions import IN_QUESTIONS
 from tests.planted.in_restarts import IN_RESTARTS
 from tests.planted.in_sessions import IN_SESSIONS
 from tests.planted.in_shell import IN_SHELL
+from tests.planted.in_starts import IN_STARTS
 from tests.planted.in_tries import IN_TRIES
 from tests.planted.in_turns import IN_TURNS
+from tests.planted.in_wills import IN_WILLS
 from tests.planted.mutations import Mutation
 
 __all__ = ["PLANTED_BUGS"]
@@ -23,8 +25,10 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_LEARNING,
     *IN_QUESTIONS,
     *IN_LIVES,
+    *IN_STARTS,
     *IN_SESSIONS,
     *IN_TRIES,
     *IN_TURNS,
     *IN_SHELL,
+    *IN_WILLS,
 )

@@ -154,7 +154,9 @@ def test_who_does_not_use_it_does_not_notice(folder: pytest.Pytester) -> None:
     for options in ([], ["-p", "no:paxlock"]):
         run(folder, *options).assert_outcomes(passed=3)
     run(folder, "--fixtures").stdout.fnmatch_lines(["paxlock_cell*", "*virtual time*"])
-    run(folder, "--markers").stdout.fnmatch_lines(["@pytest.mark.paxlock(nodes=3, max_ttl=30.0, ...)*"])
+    run(folder, "--markers").stdout.fnmatch_lines(
+        ["@pytest.mark.paxlock(loop='trio', nodes=3, max_ttl=30.0, ...)*"]
+    )
 
 
 def test_blocked_it_is_not_there(folder: pytest.Pytester) -> None:
@@ -236,3 +238,148 @@ def test_a_name_that_is_not_there() -> None:
 def test_the_entry_point_is_declared() -> None:
     project = (Path(__file__).parent.parent.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.entry-points.pytest11]\npaxlock = "paxlock.testing.pytest_plugin"\n' in project
+
+
+# Tests of asyncio
+
+RUNNERS = {
+    "with pytest-trio": [],
+    "in trio mode": ["-o", "trio_mode=true"],
+    "without any plugin": ["-p", "no:trio", "-p", "no:anyio"],
+}
+ASYNCIO = ["-o", "addopts=", "-o", "asyncio_default_fixture_loop_scope=function"]
+
+
+@pytest.mark.parametrize("way", RUNNERS)
+def test_a_cell_for_a_test_of_asyncio(folder: pytest.Pytester, way: str) -> None:
+    folder.makepyfile(
+        """
+        import asyncio, paxlock.aio, pytest, trio
+
+        pytestmark = pytest.mark.paxlock(loop="asyncio")
+
+        async def work(cell):
+            async with paxlock.aio.open_client(cell) as client, client.lock("x"):
+                await asyncio.sleep(3600.0)
+
+        @pytest.mark.paxlock(nodes=5)
+        @pytest.mark.parametrize("seconds", [100.0])
+        async def test_lost(paxlock_cell, seconds):
+            assert len(paxlock_cell.cell.node_ids) == 5
+            task = asyncio.create_task(work(paxlock_cell.cell))
+            await paxlock_cell.wait_holder("x")
+            await paxlock_cell.advance(seconds)
+            await paxlock_cell.lose("x")
+            with pytest.raises(paxlock.LeaseLost):
+                await task
+
+        class TestMethods:
+            async def test_self(self, paxlock_cell):
+                async with paxlock_cell.open_client("me") as client:
+                    await client.acquire("x")
+                    assert paxlock_cell.holder("x").label == "me"
+
+        @pytest.mark.usefixtures("paxlock_cell")
+        async def test_unseen():
+            await asyncio.sleep(100.0)
+
+        @pytest.mark.paxlock(loop="trio")
+        async def test_the_nearest_loop_counts(paxlock_cell):
+            await trio.sleep(100.0)
+
+        @pytest.mark.xfail(strict=True, raises=ZeroDivisionError)
+        async def test_error(paxlock_cell):
+            1 / 0
+        """
+    )
+    run(folder, *RUNNERS[way]).assert_outcomes(passed=4, xfailed=1)
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+@pytest.mark.parametrize("trio", [[], ["-p", "no:trio"]], ids=["with pytest-trio", "without"])
+def test_with_pytest_asyncio_too(folder: pytest.Pytester, mode: str, trio: list[str]) -> None:
+    pytest.importorskip("pytest_asyncio")
+    folder.makepyfile(
+        """
+        import asyncio, paxlock.aio, pytest
+
+        @pytest.mark.asyncio
+        async def test_marked(paxlock_cell):
+            async with paxlock.aio.open_client(paxlock_cell.cell) as client, client.lock("x") as held:
+                await asyncio.sleep(3600.0)
+                held.check()
+
+        @pytest.mark.paxlock(loop="asyncio")
+        async def test_by_our_marker(paxlock_cell):
+            await asyncio.sleep(3600.0)
+
+        @pytest.mark.asyncio
+        async def test_of_its_own():
+            await asyncio.sleep(0)
+        """
+    )
+    run(folder, *ASYNCIO, *trio, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=3)
+
+
+def test_with_pytest_asyncio_in_auto_mode_no_marker_is_needed(folder: pytest.Pytester) -> None:
+    pytest.importorskip("pytest_asyncio")
+    folder.makepyfile(
+        """
+        import asyncio
+
+        async def test_cell(paxlock_cell):
+            await asyncio.sleep(3600.0)
+        """
+    )
+    run(folder, *ASYNCIO, "-p", "no:trio", "-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("trio", [[], ["-p", "no:trio"]], ids=["with pytest-trio", "without"])
+def test_with_the_plugin_of_anyio_on_both_of_its_backends(folder: pytest.Pytester, trio: list[str]) -> None:
+    folder.makepyfile(
+        """
+        import anyio, pytest, sniffio
+
+        pytestmark = pytest.mark.anyio
+
+        async def test_cell(paxlock_cell, anyio_backend_name):
+            began = anyio.current_time()
+            await anyio.sleep(3600.0)
+            assert anyio.current_time() - began >= 3600.0
+            assert sniffio.current_async_library() == anyio_backend_name
+            assert hasattr(paxlock_cell, "_loop") == (anyio_backend_name == "asyncio")
+        """
+    )
+    run(folder, *trio).assert_outcomes(passed=2)
+
+
+def test_what_cannot_be_had_in_asyncio_is_told_in_a_sentence(folder: pytest.Pytester) -> None:
+    folder.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        async def database():
+            yield 1
+
+        pytestmark = pytest.mark.paxlock(loop="asyncio")
+
+        async def test_opened(open_paxlock_cell):
+            pass
+
+        async def test_fixture(paxlock_cell, database):
+            pass
+
+        @pytest.mark.paxlock(loop="uvloop")
+        async def test_loop(paxlock_cell):
+            pass
+        """
+    )
+    result = run(folder, "-p", "no:trio")
+    result.assert_outcomes(errors=3)
+    for sentence in (
+        "*open_paxlock_cell opens cells in tests of trio: test_opened runs under asyncio*",
+        "*the async fixture database would run in another loop than test_fixture*",
+        "*the marker paxlock takes a loop that is trio or asyncio, not 'uvloop'*",
+    ):
+        result.stdout.fnmatch_lines_random(sentence)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from paxlock.core import lease as core_lease
 from paxlock.core import messages as m
 from paxlock.core.lease import TERM_MAX, Candidate
+from paxlock.text import is_normal, normal
 from paxlock.wire.codec import INT_MAX, Malformed, decode_untrusted, encode, join
 
 Strategy: TypeAlias = st.SearchStrategy[Any]
@@ -23,7 +24,8 @@ CODEPOINTS = st.characters(codec="utf-8")
 
 
 def text(limit: int, *, least: int = 0) -> Strategy:
-    return st.text(CODEPOINTS, min_size=least, max_size=limit // 4)
+    found = st.text(CODEPOINTS, min_size=least, max_size=limit // 4)
+    return found.map(normal).filter(lambda one: is_normal(one) and least <= len(one) <= limit // 4)
 
 
 # Limits that do not follow from a field's type follow from its name.

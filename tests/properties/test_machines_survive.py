@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from paxlock.core import lease as core_lease
 from paxlock.core import messages as m
-from paxlock.core.durable import Durability
+from paxlock.core.durable import Durability, StartWord
 from paxlock.core.effects import Effects
 from paxlock.core.lease import TERM_MAX, Candidate
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import begin
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
 from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
@@ -177,8 +177,7 @@ def replica_in(how: str) -> Replica:
         durability=durability,
         unix_seconds=1_000,
         run=b"r" * 16,
-        create=how in ("alone", "create"),
-        join=how == "join",
+        word=StartWord.CREATE if how in ("alone", "create") else StartWord.JOIN,
     )
     members = MEMBERS[:1] if how == "alone" else MEMBERS
     found = ReplicaSettings("a", members, 30_000, 10_000, 10, 0.0)

@@ -54,7 +54,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.acceptor import SweepTimer
 from paxlock.core.node.forgetting import SWEEP_DIVISOR, TOMBSTONE_S
-from paxlock.core.node.recovery import Start
+from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Changed, Granted, NamesFound
 from paxlock.core.session.session import Session
 from paxlock.core.session.watches import Watcher

@@ -6,12 +6,12 @@ from random import Random
 
 import pytest
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, StartWord
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Member, Message, Prepare, Release, Renew
 from paxlock.core.node.acceptor import Acceptor, Record
-from paxlock.core.node.recovery import begin
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import begin
 from paxlock.core.session.judgement import State
 from paxlock.simulator.checkers import (
     CheckFailed,
@@ -133,7 +133,7 @@ def a_node(ceiling: int = 100) -> NodeMachine:
         durability=Durability.RECORD,
         unix_seconds=1,
         run=b"r" * 16,
-        create=True,
+        word=StartWord.CREATE,
     )
     settings = ReplicaSettings("a", (Member("a", "127.0.0.1:1"),), 300, 10_000, 10, 0.0)
     node = NodeMachine("a", ("127.0.0.1", 1), SimulatedClock(0.0, 1.0), rng=Random(1))

@@ -34,7 +34,7 @@ VIEW = m.View(9, "jobs", 6, LEASE, 5, True, True, False, 900)
 MEMBERS = (m.Member("a", "10.0.0.7:7400"), m.Member("b", "[::1]:7400"))
 
 GREETED = m.Greeted(
-    *(8, 3, RUN, 2, b"", 4, RUN, 2000, m.NodeMode.RECOVERING, True, 30_000, 40_000, 7),
+    *(8, 3, RUN, 2, b"", 4, RUN, 2000, m.NodeMode.RECOVERING, True, False, 30_000, 40_000, 7),
     (SeenNode("b", 6, RUN),),
 )
 
@@ -90,7 +90,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
     (m.Greet(8, 3, RUN), "8414080350202122232425262728292a2b2c2d2e2f"),
     (
         GREETED,
-        "8f181d080350202122232425262728292a2b2c2d2e2f02400450202122232425262728292a2b2c2d2e2f1907d002f5197530199c4007818361620650202122232425262728292a2b2c2d2e2f",
+        "90181d080350202122232425262728292a2b2c2d2e2f02400450202122232425262728292a2b2c2d2e2f1907d002f5f4197530199c4007818361620650202122232425262728292a2b2c2d2e2f",
     ),
     (m.Inquire(9, "jobs"), "831609646a6f6273"),
     (
@@ -274,6 +274,29 @@ def test_every_truncation_is_refused() -> None:
 def test_empty_texts_where_they_are_allowed() -> None:
     sent = (m.List(1, "", "", 1), m.Watch(1, 2, "", True, 500))
     assert decode_untrusted(join([encode(message) for message in sent])) == sent
+
+
+UNFIT = ["cafe\u0301", "a\x00b", "line\nbreak", "zero\u200bwidth", "\u202ebidi", "\ufeffmark", "\u2028"]
+
+
+@pytest.mark.parametrize("text", UNFIT)
+def test_names_and_labels_that_no_client_sends_are_malformed(text: str) -> None:
+    """Two names that look alike would be two locks."""
+    prepare = m.Prepare(2, "jobs", 5, CANDIDATE, 1500, 50, 80, "host-1")
+    for sent in (
+        attrs.evolve(prepare, name=text),
+        attrs.evolve(prepare, label=text),
+        m.List(1, text, "", 1),
+        m.Watch(1, 2, text, True, 500),
+    ):
+        with pytest.raises(Malformed, match="not in NFC"):
+            decode_untrusted(join([encode(sent)]))
+
+
+@pytest.mark.parametrize("text", ["caf\u00e9", "\u30b8\u30e7\u30d6", "a b", "\U0001f512", "x*y"])
+def test_other_names_and_labels_pass(text: str) -> None:
+    sent = m.Prepare(2, text, 5, CANDIDATE, 1500, 50, 80, text)
+    assert decode_untrusted(join([encode(sent)])) == (sent,)
 
 
 def test_each_enum_value_passes() -> None:

@@ -448,7 +448,7 @@ def test_earlier_run_is_only_heard_greeting() -> None:
     old.queue("b", greet)
     old.queue("b", POLL)
     assert messages(move(old, b, ADDRESSES["a"])) == [greet]
-    mine = (5, b"r" * 16, 1, b"r" * 16, 0, NodeMode.SERVING, True, 30_000, 0, 0, ())
+    mine = (5, b"r" * 16, 1, b"r" * 16, 0, NodeMode.SERVING, True, False, 30_000, 0, 0, ())
     answer = Greeted(9, 4, b"o" * 16, *mine)
     b.queue("a", answer)
     assert messages(move(b, old, ADDRESSES["b"])) == [answer]

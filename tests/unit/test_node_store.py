@@ -33,7 +33,7 @@ def test_a_run_in_memory_outdates_a_clean_stop(tmp_path: Path, clean: bool) -> N
     store = Store.open(tmp_path, create_folder=False)
     store.write_record(attrs.evolve(RECORD, clean=clean))
     store.close()
-    opened = open_store(NodeConfig(CELL, "a", tmp_path, "memory"), create_folder=False)
+    opened = open_store(NodeConfig(CELL, "a", tmp_path, "memory"))
     assert isinstance(opened, MemoryStore)
     store = Store.open(tmp_path, create_folder=False)
     assert store.read_record() == attrs.evolve(RECORD, clean=False)
@@ -42,7 +42,7 @@ def test_a_run_in_memory_outdates_a_clean_stop(tmp_path: Path, clean: bool) -> N
 
 def test_memory_mode_needs_and_makes_no_folder(tmp_path: Path) -> None:
     folder = tmp_path / "none"
-    opened = open_store(NodeConfig(CELL, "a", folder, "memory"), create_folder=True)
+    opened = open_store(NodeConfig(CELL, "a", folder, "memory"))
     assert isinstance(opened, MemoryStore)
     assert not folder.exists()
 
@@ -53,7 +53,5 @@ async def test_runs_without_a_past_never_share_a_second(
     """The second is their incarnation: by it late datagrams of an earlier run are told from those of this."""
     began = 1_000.25
     monkeypatch.setattr("time.time", lambda: began + autojump_clock.current_time())
-    assert await service._incarnation_second(Durability.RECORD, join=False) == 1_000
-    first = await service._incarnation_second(Durability.MEMORY, join=False)
-    assert first == 1_001
-    assert await service._incarnation_second(Durability.RECORD, join=True) == first + 1
+    assert await service._incarnation_second() == 1_001
+    assert await service._incarnation_second() == 1_002

@@ -22,7 +22,7 @@ RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.M
 
 
 def greeted(seen: int = 0, *, to: int = 3, mode: NodeMode = NodeMode.STARTING) -> Greeted:
-    return Greeted(1, to, RUN, seen, RUN, 1, RUN, 0, mode, True, 30_000, 0, 0, ())
+    return Greeted(1, to, RUN, seen, RUN, 1, RUN, 0, mode, True, False, 30_000, 0, 0, ())
 
 
 def recovery(

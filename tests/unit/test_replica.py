@@ -33,8 +33,8 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import Start
 from paxlock.wire.codec import encode
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring
@@ -46,7 +46,7 @@ MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 
 
 def replica(*, ceiling: int = 5_000) -> Replica:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 38))
+    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 42))
     record = attrs.evolve(RECORD, ceiling=ceiling)
     found = Replica(settings, Start(record, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
     found.take_effects()

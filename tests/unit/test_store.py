@@ -89,8 +89,8 @@ def test_open_makes_the_folder_and_those_above_for_its_owner_only(tmp_path: Path
     Store.open(str(deep), create_folder=False).close()
 
 
-def test_a_missing_folder_says_create_or_join(folder: Path) -> None:
-    with pytest.raises(StoreError, match=r"does not exist: start with --create .* or with --join"):
+def test_a_missing_folder_is_not_made_unasked(folder: Path) -> None:
+    with pytest.raises(StoreError, match=r"does not exist"):
         Store.open(folder, create_folder=False)
     assert not folder.exists()
 

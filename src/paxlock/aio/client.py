@@ -50,6 +50,7 @@ class Client(AsyncVerbs[HeldLease]):
         transport: LoopTransport,
         clock: Clock,
         failed: Callable[[Exception], None],
+        last_will: bool = False,
     ) -> None:
         super().__init__(
             cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock, errors=_ERRORS
@@ -67,6 +68,8 @@ class Client(AsyncVerbs[HeldLease]):
             failed=failed,
             buried=lambda: self._close(INHERITED),
         )
+        if last_will:
+            self._leave_a_will(self._driver)
         self._driver.start()
 
     # Locks and elections
@@ -79,12 +82,16 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         exit_after: float | None = None,
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
         if exit_after is not None and not exit_after >= 0:
             raise ConfigError(f"exit_after must be None, 0 or more seconds, not {exit_after!r}")
-        return LeaseBlock(lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data), exit_after)
+        return LeaseBlock(
+            lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
+            exit_after,
+        )
 
     def campaign(
         self,
@@ -94,12 +101,15 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         exit_after: float | None = None,
     ) -> LeaseBlock:
         """The same as ``lock``, for readers: an election, in the same namespace. ``data`` (up to 512 bytes,
         e.g. the leader's address) reaches whoever polls or watches.
         """
-        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data, exit_after=exit_after)
+        return self.lock(
+            name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least, exit_after=exit_after
+        )
 
     # Looking
 

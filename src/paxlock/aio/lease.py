@@ -57,7 +57,9 @@ class HeldLease(AsyncHolding):
         self._end()
         reply = Reply()
         # What is lost already is worth no waiting: the nodes are told in the background.
-        if self._desk.release(self._ticket, reply, self.ttl if self._reason is None else 0.0):
+        if self._desk.release(
+            self._ticket, reply, self.ttl if self._reason is None else 0.0, keep=self._keep
+        ):
             await reply.wait_shielded()
 
     # For the client and the block

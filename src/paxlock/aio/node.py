@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from paxlock.aio.client import Client
 from paxlock.aio.opening import open_as, shielded
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
+from paxlock.config.starts import StartWord, start_word
 from paxlock.core.messages import NodeMode
 
 if TYPE_CHECKING:
@@ -80,11 +81,20 @@ def _ending_at_sigterm(end: Callable[[], None]) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_node(
-    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+    config: NodeConfig,
+    *,
+    start: StartWord | str = StartWord.AUTO,
+    create: bool = False,
+    join: bool = False,
+    label: str | None = None,
 ) -> AsyncIterator[Node]:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
-    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards.
+    Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
+    from the other nodes where there is none; the very first nodes of a cell sit out ``max_ttl``.
+    ``"create"`` is for a cell that is new for sure, and waits for nothing; ``"join"`` after its memory was
+    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
+
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
     ``max_ttl`` at its next start (protocol.md section 7). So where this is entered in the main thread, and
     the program has left SIGTERM alone, that signal cancels the block, and SystemExit(143) comes out.
@@ -95,6 +105,7 @@ async def open_node(
     from paxlock.node.in_thread import NodeThread
 
     assert isinstance(config.cell, Cell)
+    word = start_word(start, create=create, join=join)
     if label is not None:
         label = check_label(label)
     loop = asyncio.get_running_loop()
@@ -107,7 +118,7 @@ async def open_node(
     def failed(error: BaseException) -> None:
         loop.call_soon_threadsafe(end, error)
 
-    thread = NodeThread(config, create=create, join=join, failed=failed)
+    thread = NodeThread(config, start=word, failed=failed)
     try:
         await shielded(asyncio.to_thread(thread.start))
         settings = client_settings(config.cell, environ={})

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from paxlock.aio.client import Client
@@ -90,7 +91,9 @@ async def _followed(whereabouts: Whereabouts) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_as(make: Callable[..., C], settings: ClientSettings, label: str | None) -> AsyncIterator[C]:
+async def open_as(
+    make: Callable[..., C], settings: ClientSettings, label: str | None, *, last_will: bool = False
+) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node."""
     session = secrets.token_bytes(SESSION_BYTES)
     cell = settings.cell
@@ -121,6 +124,8 @@ async def open_as(make: Callable[..., C], settings: ClientSettings, label: str |
             if stand_in is not None:
                 who = stand_in.label(who) if label is None else who
                 make = stand_in.kind(make)
+            if last_will:
+                make = partial(make, last_will=True)
             block = _Block()
             client = make(
                 cell,
@@ -189,7 +194,7 @@ class _Block:
 
 
 def open_client(
-    cell: CellSource, *, key: bytes | None = None, label: str | None = None
+    cell: CellSource, *, key: bytes | None = None, label: str | None = None, last_will: bool = False
 ) -> AbstractAsyncContextManager[Client]:
     """Open a client of a cell: ``async with open_client("cell.toml") as client``.
 
@@ -197,10 +202,12 @@ def open_client(
     nodes, and so the quorum, always come from the configuration (protocol.md section 1); opening then waits
     until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host and
     process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
+    ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
+    leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
 
     Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
     run with another one.
     """
     if label is not None:
         label = check_label(label)
-    return open_as(Client, settings_of(cell, key), label)
+    return open_as(Client, settings_of(cell, key), label, last_will=last_will)

@@ -44,9 +44,10 @@ class Client:
     parent held is the parent's.
     """
 
-    def __init__(self, settings: ClientSettings, label: str | None) -> None:
+    def __init__(self, settings: ClientSettings, label: str | None, last_will: bool = False) -> None:
         self._settings = settings
         self._label = label
+        self._last_will = last_will
         self._running: Running | None = None
         self._entered = False
         self._inherited = False
@@ -99,6 +100,7 @@ class Client:
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         interrupt: bool = False,
         renew: Renew = "background",
@@ -111,7 +113,7 @@ class Client:
         working = Working(on_lost, renew)
 
         def acquire() -> HeldLease:
-            return self._acquire(name, ttl=ttl, wait=wait, label=label, data=data, working=working)
+            return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
 
         return LeaseBlock(acquire, interrupt=interrupt)
 
@@ -123,6 +125,7 @@ class Client:
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         interrupt: bool = False,
         renew: Renew = "background",
@@ -136,6 +139,7 @@ class Client:
             wait=wait,
             label=label,
             data=data,
+            at_least=at_least,
             on_lost=on_lost,
             interrupt=interrupt,
             renew=renew,
@@ -149,6 +153,7 @@ class Client:
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         renew: Renew = "background",
     ) -> HeldLease:
@@ -158,12 +163,17 @@ class Client:
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
         its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``on_lost`` is called once
         with the LeaseLost, by a thread of paxlock's. With ``renew="manual"`` the lease is renewed only while
-        the worker calls ``held.heartbeat()``. Raises NotAcquired, or ConfigError for names, labels, data and
-        durations that do not fit, BusyError for a name whose lease this client has detached, also while it
-        waits.
+        the worker calls ``held.heartbeat()``.
+
+        ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
+        then, so that nobody else gets the name. A client that is closed meanwhile leaves it to run out: for
+        that the ttl is raised, up to the cell's max_ttl.
+
+        Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
+        fit, BusyError for a name whose lease this client has detached, also while it waits.
         """
         working = Working(on_lost, renew)
-        return self._acquire(name, ttl=ttl, wait=wait, label=label, data=data, working=working)
+        return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
 
     def lead(
         self,
@@ -173,6 +183,7 @@ class Client:
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         on_lost: Callable[[LeaseLost], object] | None = None,
         interrupt: bool = False,
         renew: Renew = "background",
@@ -180,13 +191,21 @@ class Client:
         """Campaign, run ``fn(held_lease, *args)``, campaign again after each loss.
 
         Returns what ``fn`` returns, unless the lease was lost while it ran: then it runs again in a later
-        term. Other errors of ``fn`` come out.
+        term. Other errors of ``fn`` come out. With ``at_least`` the lease outlives an ``fn`` that returns
+        earlier (see ``acquire``); its result comes at once.
         """
         while True:
             held: HeldLease | None = None
             try:
                 with self.lock(
-                    name, ttl=ttl, label=label, data=data, on_lost=on_lost, interrupt=interrupt, renew=renew
+                    name,
+                    ttl=ttl,
+                    label=label,
+                    data=data,
+                    at_least=at_least,
+                    on_lost=on_lost,
+                    interrupt=interrupt,
+                    renew=renew,
                 ) as held:
                     return fn(held, *args)
             except (LeaseLost, ExceptionGroup) as error:
@@ -281,17 +300,25 @@ class Client:
     # Within
 
     def _acquire(
-        self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, working: Working
+        self,
+        name: str,
+        ttl: float,
+        wait: float | None,
+        label: str | None,
+        data: bytes,
+        *,
+        at_least: float,
+        working: Working,
     ) -> HeldLease:
         session = self._session()
         until = None if wait is None else session.now() + wait
         left = wait
         while True:
-            held = session.acquire(name, ttl=ttl, wait=left, label=label, data=data, working=working)
+            held = session.acquire(name, ttl, left, label, data, at_least=at_least, working=working)
             if held.valid:
                 return held
             # Granted, but this thread came to run only after it had lapsed.
-            held.release()
+            held.waive().release()
             if until is not None:
                 left = max(0.0, until - session.now())
                 if not left:
@@ -315,7 +342,12 @@ class Client:
                 self._check()
                 running = self._running
                 if running is None:
-                    running = open_session(self._settings, label=self._label, check_wanted=self._check)
+                    running = open_session(
+                        self._settings,
+                        label=self._label,
+                        last_will=self._last_will,
+                        check_wanted=self._check,
+                    )
                     self._finalizer = weakref.finalize(self, _collected, running)
                     self._finalizer.atexit = False
                     self._running = running
@@ -340,6 +372,7 @@ def open_client(
     *,
     key: bytes | None = None,
     label: str | None = None,
+    last_will: bool = False,
 ) -> Client:
     """A client of a cell: ``with open_client("cell.toml") as client``; or without a block, until ``close`` or
     the end of the interpreter.
@@ -348,10 +381,12 @@ def open_client(
     nodes, and so the quorum, always come from the configuration (protocol.md section 1); the first use then
     waits until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host
     and process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
+    ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
+    leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
 
     Raises ConfigError for a configuration that cannot be, also later, from any verb, when nodes turn out to
     run with another one.
     """
     if label is not None:
         check_label(label)
-    return Client(settings_of(cell, key), label)
+    return Client(settings_of(cell, key), label, last_will)

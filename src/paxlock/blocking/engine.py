@@ -2,6 +2,7 @@
 
 The thread sleeps until a datagram or the machine's deadline. A thread of the program that asks for something
 takes the lock, calls the machine and sends by itself; then it waits for the answer, outside of the lock.
+Where another thread has the lock, that one does its work as well.
 
 Two kinds of threads may not touch the machine, as an exception may hit them between any two of its steps and
 would leave it half-way: the main thread (signals, Ctrl-C) and those that a loss may interrupt
@@ -120,14 +121,22 @@ class Engine(Turn):
             if self._dead and not self.within():
                 self._do_the_rest()
             return
-        with self._lock:
+        self._handed_over.append(work)
+        # Where another thread has the machine, it does this work too: nobody waits for the lock, and what
+        # many ask for at one moment leaves in one datagram. Whoever lets go of the lock looks for more.
+        while self._handed_over and self._lock.acquire(blocking=False):
             self._owner = threading.get_ident()
             try:
-                work()
+                self._work_off()
                 if not self._dead:
                     self._settle()
             finally:
                 self._owner = 0
+                self._lock.release()
+
+    def _work_off(self) -> None:
+        while self._handed_over:
+            self._handed_over.popleft()()
 
     def hand_over(self, work: Callable[[], None]) -> None:
         """Have the thread run ``work``. Takes no lock."""
@@ -187,8 +196,7 @@ class Engine(Turn):
             self._owner = threading.get_ident()
             try:
                 self._notice_jump()
-                while self._handed_over:
-                    self._handed_over.popleft()()
+                self._work_off()
                 more = self.drain()
                 self.tick()
                 now = self.clock.now()
@@ -206,6 +214,8 @@ class Engine(Turn):
 
     def _sleep(self) -> float | None:
         """Seconds to sleep; whoever has moved the deadline since then has rung the bell."""
+        if self._handed_over:
+            return 0.0  # by a thread that has found the machine taken by this one
         until = min(self._asleep_until, self.clock.now() + self._longest_sleep)
         return None if until == NEVER else max(0.0, until - self.clock.now())
 
@@ -237,7 +247,8 @@ class Engine(Turn):
 
     def _do_the_rest(self) -> None:
         """Of what was handed over, what the thread did not do before its end: all of it is refused."""
-        with self._lock:
-            while self._handed_over:
-                with suppress(IndexError):
-                    self._handed_over.popleft()()
+        while self._handed_over:
+            with self._lock:
+                while self._handed_over:
+                    with suppress(IndexError):
+                        self._handed_over.popleft()()

@@ -21,7 +21,7 @@ from paxlock.blocking.reply import INTERRUPT_CHECK_S, Reply
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
-from paxlock.errors import ConfigError, LeaseLost, LossReason
+from paxlock.errors import ConfigError, InternalError, LeaseLost, LossReason
 from paxlock.host.failures import add_context
 from paxlock.limits import NEVER
 
@@ -70,12 +70,12 @@ class HeldLease(Holding):
         self._manual = working.renew == "manual"
         self._over = threading.Event()
         self._interrupt: Interrupt | None = None
-        campaign = desk.session.campaign_of(ticket)
-        assert campaign is not None  # just granted
-        #: How long a renewal, and so a heartbeat, keeps the lease.
-        self._period = campaign.timing.span - campaign.timing.margin
+        timing = desk.session.timing(ttl)
+        #: How long a heartbeat keeps the lease: as long as a renewal of a lease of this ttl.
+        self._period = timing.span - timing.margin
         self._renewed_until = deadline
         self._working_until = desk.now() + self._period if self._manual else NEVER
+        self._deadline = min(deadline, self._working_until)
 
     def wait_lost(self, timeout: float | None = None) -> LossReason | None:
         """Wait until the lease is lost, and give the reason; None after ``timeout`` seconds. Raises
@@ -109,6 +109,7 @@ class HeldLease(Holding):
         section 2, tombstones).
         """
         self._desk.check_process()
+        self._withdraw_will()
         reply: Reply[None] = Reply()
 
         def work() -> None:
@@ -194,6 +195,24 @@ class HeldLease(Holding):
 
     # Within
 
+    def _withdraw_will(self) -> None:
+        if self._desk.wills is None or self._desk.inherited:
+            return
+        reply: Reply[None] = Reply()
+
+        def work() -> None:
+            try:
+                self._desk.show_handle(self._ticket)
+            except InternalError as error:
+                reply.fail(error)
+            else:
+                reply.set(None)
+
+        self._engine.do(work)
+        if not self._engine.within():
+            reply.wait()
+        reply.result()
+
     def _leave(self, *, ended: bool) -> None:
         self._desk.check_process()
         if self._let_go:
@@ -208,7 +227,9 @@ class HeldLease(Holding):
                 return
             self._end()
             # What is lost already is worth no waiting: the nodes are told in the background.
-            if not self._desk.release(self._ticket, reply, self.ttl if self._reason is None else 0.0):
+            if not self._desk.release(
+                self._ticket, reply, self.ttl if self._reason is None else 0.0, keep=self._keep
+            ):
                 reply.set(None)
 
         self._engine.do(work)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from paxlock.blocking.client import Client
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
+from paxlock.config.starts import StartWord, start_word
 from paxlock.core.messages import NodeMode
 from paxlock.errors import PaxlockError
 from paxlock.forks import Life
@@ -74,12 +75,21 @@ class Node(Client):
 
 
 def open_node(
-    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+    config: NodeConfig,
+    *,
+    start: StartWord | str = StartWord.AUTO,
+    create: bool = False,
+    join: bool = False,
+    label: str | None = None,
 ) -> Node:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
-    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards. The
-    socket is bound when this returns. Leaving the ``with`` block, ``close`` or the end of the interpreter
+    Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
+    from the other nodes where there is none; the very first nodes of a cell sit out ``max_ttl``.
+    ``"create"`` is for a cell that is new for sure, and waits for nothing; ``"join"`` after its memory was
+    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
+
+    The socket is bound when this returns. Leaving the ``with`` block, ``close`` or the end of the interpreter
     releases what is held and stops the node cleanly. A node that was killed sits out ``max_ttl`` at its next
     start (protocol.md section 7). So where this is called in the main thread, and the program has left
     SIGTERM alone, that signal raises SystemExit(143) until the node is closed.
@@ -90,11 +100,12 @@ def open_node(
     from paxlock.node.in_thread import NodeThread
 
     assert isinstance(config.cell, Cell)
+    word = start_word(start, create=create, join=join)
     if label is not None:
         check_label(label)
     handles_sigterm = _handle_sigterm()
     try:
-        thread = NodeThread(config, create=create, join=join, failed=_log_failure)
+        thread = NodeThread(config, start=word, failed=_log_failure)
         thread.start()
     except BaseException:
         if handles_sigterm:

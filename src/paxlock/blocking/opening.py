@@ -25,7 +25,9 @@ from paxlock.wire.transport import Address
 __all__ = ["open_session"]
 
 
-def open_session(settings: ClientSettings, *, label: str | None, check_wanted: Callable[[], None]) -> Running:
+def open_session(
+    settings: ClientSettings, *, label: str | None, last_will: bool, check_wanted: Callable[[], None]
+) -> Running:
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
     """
@@ -54,6 +56,7 @@ def open_session(settings: ClientSettings, *, label: str | None, check_wanted: C
             transport=transport,
             clock=clock,
             whereabouts=Whereabouts(cell, endpoint, members),
+            last_will=last_will,
         )
     except BaseException:
         transport.close()

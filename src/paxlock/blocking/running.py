@@ -22,7 +22,7 @@ from paxlock.blocking.reply import Reply
 from paxlock.client.desk import Desk, FaceErrors
 from paxlock.client.face import Acquisition, Face, Statistics
 from paxlock.client.handle import Handle
-from paxlock.config.cell import Cell, check_label, check_name
+from paxlock.config.cell import Cell, check_name
 from paxlock.errors import BusyError, ClosedError, PaxlockError
 from paxlock.host.at_exit import ends_at_exit
 from paxlock.host.clock import Clock
@@ -53,6 +53,7 @@ class Running(Face[HeldLease]):
         transport: BlockingSocket,
         clock: Clock,
         whereabouts: Whereabouts,
+        last_will: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -70,6 +71,8 @@ class Running(Face[HeldLease]):
         self.engine = Engine(
             self._session, endpoint, transport, clock, publish=self._desk.publish, alarms=self
         )
+        if last_will:
+            self._leave_a_will(self.engine)
         self._names = NameKeeper(whereabouts, do=self.engine.do)
         self.engine.start()
         ends_at_exit(self)
@@ -96,16 +99,16 @@ class Running(Face[HeldLease]):
     def acquire(
         self,
         name: str,
-        *,
         ttl: float,
         wait: float | None,
         label: str | None,
         data: bytes,
+        *,
+        at_least: float,
         working: Working,
     ) -> HeldLease:
         """One campaign, to its end: the lease, or NotAcquired."""
-        name = check_name(name)  # in NFC: two ways to write a name would be two locks
-        label = None if label is None else check_label(label)
+        name = check_name(name)  # in NFC, as the lease shall tell it
         reply: Reply[object] = Reply()
         make = partial(self._make, working)
         acquisition: Acquisition[HeldLease] = Acquisition(
@@ -113,9 +116,15 @@ class Running(Face[HeldLease]):
         )
 
         def ask(_: Reply[object]) -> int:
-            self._desk.check_campaign(name, wait, label, data)
+            self._desk.check_campaign(name, wait, label, data, at_least)
             return self._desk.campaign(
-                name, acquisition, ttl=ttl, wait=wait, label=label, data=data, kill_after=0.0
+                *(name, acquisition),
+                ttl=ttl,
+                wait=wait,
+                label=label,
+                data=data,
+                kill_after=0.0,
+                at_least=at_least,
             )
 
         def leave_nothing() -> None:
@@ -216,7 +225,7 @@ class Running(Face[HeldLease]):
     def ended(self, failure: PaxlockError | None) -> None:
         """The thread has ended."""
         self._failure = failure
-        self._desk.close()
+        self.close()
         self._callbacks.close()
 
     # Within
@@ -266,7 +275,7 @@ class Running(Face[HeldLease]):
             working=working,
         )
         if working.renew == "manual":
-            self._manual[held] = deadline
+            self._manual[held] = held.deadline
         return held
 
     def _poke(self) -> None:

@@ -22,6 +22,8 @@ from paxlock.cli import processes, supervisor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from paxlock.cli.run_will import RunWill
+
 __all__ = ["ChildEnd", "CommandFailed", "SupervisedChild", "boot_time"]
 
 SIGNAL_BASE = 128  # shells report the death by signal N as the exit code 128 + N
@@ -145,12 +147,14 @@ class SupervisedChild:
         kill_at: float,
         kill_after: float,
         foreground: bool = False,
+        will: RunWill | None = None,
     ) -> Self:
         """Start ``argv`` with exactly the environment ``env`` and our stdin, stdout and stderr.
 
         TERM goes to the child and all that it started at ``term_at``, KILL at ``kill_at``, both seconds of
         :func:`boot_time`; ``kill_after`` is the time in seconds between TERM and KILL when an end is asked
         for. With ``foreground`` the child stays in our process group, and so keeps our terminal.
+        The supervisor carries out our last ``will``, if there is one.
         Raises :class:`CommandFailed` if the command cannot be started. If cancelled, nothing is left.
         """
         times = [str(_to_ns(seconds)) for seconds in (term_at, kill_at, kill_after)]
@@ -159,11 +163,15 @@ class SupervisedChild:
         os.set_blocking(control_write, False)
         ctype = f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""
         job = str(os.getpgrp()) if foreground else "0"
-        arguments = [str(control_read), str(status_write), *times, job, ctype, *argv]
+        will_text, will_fds = will.argument() if will is not None else ("", [])
+        if will is not None and will_fds:
+            os.write(control_write, "".join(f"{line}\n" for line in will.first).encode())
+        arguments = [str(control_read), str(status_write), *times, job, will_text, ctype, *argv]
         if foreground:  # what the child has started comes to us if the supervisor is lost
             processes.set_process_option(processes.PR_SET_CHILD_SUBREAPER, 1)
         try:
-            process = _start_supervisor(arguments, env, (control_read, status_write), foreground)
+            fds = (control_read, status_write, *will_fds)
+            process = _start_supervisor(arguments, env, fds, foreground)
         except (OSError, ValueError) as error:
             os.close(control_write)
             os.close(status_read)
@@ -173,7 +181,11 @@ class SupervisedChild:
         finally:
             os.close(control_read)
             os.close(status_write)
+            for fd in will_fds[:1]:  # the pidfd; the others are the client's
+                os.close(fd)
         child = cls(process, control_write, status_read, kill_at, kill_after, foreground)
+        if will is not None:
+            will.started(child._tell, child._give_up_supervisor)
         try:
             await child._begin()
         except CommandFailed:
@@ -232,9 +244,16 @@ class SupervisedChild:
             return False
         return True
 
+    def _give_up_supervisor(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
     async def _begin(self) -> None:
-        """Wait for the supervisor's first line."""
+        """Wait for the supervisor's first line; of a command that has ended at once it may be the second."""
         line = await self._next_line()
+        if line.startswith("left "):
+            self._note_left(line)
+            line = await self._next_line()
         word, _, rest = line.partition(" ")
         if word == "failed":
             code, _, message = rest.partition(" ")
@@ -248,12 +267,15 @@ class SupervisedChild:
         """Read the supervisor's last line and give back what it held."""
         while (line := await self._next_line()).startswith(("started ", "left ")):
             if line.startswith("left "):
-                self._left = tuple(map(int, line.split()[1:]))
+                self._note_left(line)
             else:
                 self._note_pid(line)  # here only if the start was cancelled
         with trio.CancelScope(shield=True):
             ended = self._ended = await self._conclude(line)
         return ended
+
+    def _note_left(self, line: str) -> None:
+        self._left = tuple(map(int, line.split()[1:]))
 
     def _note_pid(self, line: str) -> None:
         self._pid = int(line.partition(" ")[2])

@@ -32,6 +32,11 @@ class Hooks:
         self._idle = trio.Event()
         self._idle.set()
 
+    def of_cell(self, cell_id: bytes) -> None:
+        """The command is told which cell it is."""
+        if self._hook is not None:
+            self._hook = self._hook.of_cell(cell_id)
+
     def submit(self, facts: Facts) -> None:
         """Have the command run for this change after those before it."""
         if self._hook is not None:
@@ -137,6 +142,7 @@ async def _elect(
         nursery.start_soon(hooks.work)
         with stop:
             async with connect(settings, label=label) as client:
+                hooks.of_cell(client.cell.cell_id)
                 elector = Elector(client, name, ttl, label, data, hooks, as_json)
                 try:
                     code = await elector.campaign(once=once)

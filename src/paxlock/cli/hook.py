@@ -44,6 +44,10 @@ class Hook:
             raise Failure(ExitCode.NOT_FOUND, f"--exec: command not found: {argv[0]!r}")
         return cls(tuple(argv), extra)
 
+    def of_cell(self, cell_id: bytes) -> Self:
+        """The same, whose command is told the cell: terms of two cells are not to be compared."""
+        return attrs.evolve(self, extra={**self.extra, "PAXLOCK_CELL_ID": cell_id.hex()})
+
     def environment(self, facts: Facts) -> dict[str, str]:
         """Our environment with the change as ``PAXLOCK_*``; what the change does not have is not there."""
         variables = dict(os.environ) | dict(self.extra)

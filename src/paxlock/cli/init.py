@@ -61,6 +61,6 @@ def init_command(
         emit(to_json(facts))
     say(
         f"wrote {path} and {key_path}: copy both to every node and client, keep the key secret, and start "
-        f"each node with 'paxlock serve --cell {path} --node ID --data-dir FOLDER --create'"
+        f"each node with 'paxlock serve --cell {path} --node ID --data-dir FOLDER'"
     )
     return ExitCode.DONE

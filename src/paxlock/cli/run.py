@@ -97,7 +97,6 @@ def run_command(
         run_order,
     )  # here, because it takes time to load: --help does without
 
-    ttl = max(ttl, at_least)  # this process does not stay to renew
     order = Order(
         settings=options.settings(),
         name=name,

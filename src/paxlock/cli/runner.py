@@ -12,15 +12,14 @@ import trio
 from paxlock.cli.child import ChildEnd, CommandFailed, SupervisedChild
 from paxlock.cli.exits import ExitCode, Failure, signal_code
 from paxlock.cli.output import say, seconds, voice
+from paxlock.cli.run_will import RunWill
 from paxlock.cli.runtime import connect, not_ignored
 from paxlock.cli.waiting import TELL_SOON_S, acquire_patiently
 from paxlock.client.client import Client, HeldLease
 from paxlock.config.cell import ClientSettings, format_duration
-from paxlock.errors import LeaseLost, LossReason, NotAcquired
+from paxlock.errors import LeaseLost, LossReason
 
 __all__ = ["Order", "run_order"]
-
-RENEWAL_PATIENCE_S = 1.0
 
 #: Without a child to pass them on to, these end the waiting; the others are ignored then.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -75,7 +74,9 @@ def _tell_of_strays(end: ChildEnd) -> None:
 
 
 def _check_at_least(at_least: float, max_ttl: float) -> None:
-    """Raise Failure where no lease of the cell lives so long after its holder has gone."""
+    """Raise Failure where no lease of the cell lives so long after its holder has gone: ``run`` does not stay
+    to renew it.
+    """
     if at_least > max_ttl:
         sentence = (
             f"--at-least must not be above the cell's max_ttl of {format_duration(max_ttl)}, but it is "
@@ -84,19 +85,10 @@ def _check_at_least(at_least: float, max_ttl: float) -> None:
         raise Failure(ExitCode.USAGE, f"{sentence}{format_duration(at_least)}: {advice}")
 
 
-async def _leave_to_run_out(client: Client, held: HeldLease, until: float) -> None:
-    """Leave a lease behind that nobody renews and nobody else gets before ``until``.
-
-    One that would run out earlier is renewed first, by its whole ttl: that is at least what is wanted.
-    """
-    missing = until - held.deadline
-    held.detach()
-    if missing > 0:
-        try:
-            await client.renew_handle(held.handle, wait=RENEWAL_PATIENCE_S)
-        except (LeaseLost, NotAcquired):
-            early = f"it may run out up to {seconds(missing)} before --at-least has passed"
-            say(f"the lease of {held.name!r} could not be renewed when the command had ended: {early}")
+def _say_left_early(name: str, missing: float) -> None:
+    """The lease that this process leaves behind could not be renewed a last time."""
+    early = f"it may run out up to {seconds(missing)} before --at-least has passed"
+    say(f"the lease of {name!r} could not be renewed when the command had ended: {early}")
 
 
 class Runner:
@@ -149,21 +141,23 @@ class Runner:
             label=order.label,
             data=order.data,
             kill_after=order.kill_after,
+            at_least=order.at_least,
             after=TELL_SOON_S,
         )
+        client.on_left_early(_say_left_early)
         keep_until = client.now() + order.at_least
         try:
-            code = await self._run_child(held)
-            if held.valid and client.now() < keep_until:
-                await _leave_to_run_out(client, held, keep_until)
-            return code
+            return await self._run_child(client, held, keep_until)
         finally:
             await held.release()  # the child has ended: every way out of there waits for that
 
-    async def _run_child(self, held: HeldLease) -> int:
+    async def _run_child(self, client: Client, held: HeldLease, keep_until: float) -> int:
         order = self._order
         if voice.verbose:  # the command has the same stderr, and more to say
             say(f"acquired {order.name!r} with term {held.term}")
+        handle = held.handle
+        will = RunWill(client.will_sockets(), keep_until)
+        client.bequeath(will, held)
         try:
             child = await SupervisedChild.start(
                 order.argv,
@@ -172,14 +166,16 @@ class Runner:
                     "PAXLOCK_NAME": order.name,
                     "PAXLOCK_TERM": str(held.term),
                     "PAXLOCK_CELL_ID": held.cell,
-                    "PAXLOCK_HANDLE": held.handle,
+                    "PAXLOCK_HANDLE": handle,
                 },
                 term_at=held.deadline - order.kill_after,
                 kill_at=held.deadline,
                 kill_after=order.kill_after,
                 foreground=order.foreground,
+                will=will,
             )
         except CommandFailed as failed:
+            held.waive()
             raise Failure(failed.code, failed.message) from failed
         self._child = child
 

@@ -8,8 +8,9 @@ from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import say
-from paxlock.cli.runtime import run_async
+from paxlock.cli.runtime import run_async, typed_values
 from paxlock.config.cell import check_address, check_node_id, node_settings
+from paxlock.config.starts import StartWord, start_word
 from paxlock.node.server import serve_node
 
 __all__ = ["serve_command"]
@@ -25,8 +26,17 @@ NODE_ID = Checked("node id", check_node_id)
 )
 @click.option("--data-dir", metavar="FOLDER", help="Where this node keeps its record [PAXLOCK_DATA_DIR].")
 @key_file_option
-@click.option("--create", is_flag=True, help="First start of this node in a new cell.")
-@click.option("--join", is_flag=True, help="Start with an empty folder after the disk was lost.")
+@click.option(
+    "--start",
+    metavar="WORD",
+    type=click.Choice([word.value for word in StartWord]),
+    default=StartWord.AUTO.value,
+    show_default=True,
+    help="What is known of the cell: auto finds out by itself, create says that it is new, join that this "
+    "node's memory is lost.",
+)
+@click.option("--create", is_flag=True, help="Short for --start create.")
+@click.option("--join", is_flag=True, help="Short for --start join.")
 @click.option(
     "--durability",
     type=click.Choice(["record", "memory"]),
@@ -41,6 +51,7 @@ def serve_command(
     node_id: str | None,
     data_dir: str | None,
     key_file: str | None,
+    start: str,
     create: bool,
     join: bool,
     durability: str,
@@ -50,12 +61,12 @@ def serve_command(
 
     Stops cleanly on TERM and INT: the leases that it knows survive a quick restart.
     """
-    if create and join:
-        raise click.UsageError("give --create for a new cell or --join after a lost disk, not both")
+    with typed_values():
+        word = start_word(start, create=create, join=join)
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     async def serve() -> int:
-        await serve_node(config, create=create, join=join, report=say)
+        await serve_node(config, start=word, report=say)
         return ExitCode.DONE
 
     with short_pauses():

@@ -1,13 +1,16 @@
 """The small process that owns the child of ``paxlock run`` and kills it in time.
 
-Started as a script with the arguments ``CONTROL STATUS TERM_AT KILL_AT KILL_AFTER JOB LC_CTYPE COMMAND...``,
+Started as a script with the arguments ``CONTROL STATUS TERM_AT KILL_AT KILL_AFTER JOB WILL LC_CTYPE
+COMMAND...``,
 in a session of its own, or, where ``JOB`` is not 0, in a process group of its own. It imports the standard
 library alone, so that it is up in a few milliseconds and nothing that goes wrong in ``paxlock run`` can reach
 it.
 
 ``CONTROL`` and ``STATUS`` are numbers of inherited descriptors; the three times are nanoseconds (``TERM_AT``
 and ``KILL_AT`` of the boot-time clock, ``KILL_AFTER`` a duration). ``JOB`` is the process group that the
-child joins, so that it keeps the terminal (``--foreground``); 0 gives it a session of its own. ``LC_CTYPE``
+child joins, so that it keeps the terminal (``--foreground``); 0 gives it a session of its own. ``WILL`` is
+empty, or ``NOT_BEFORE:HOLDER:SOCKETS``: a time of the boot-time clock, a pidfd of ``paxlock run``, and the
+sockets (numbers with commas between them) that its last will is sent from. ``LC_CTYPE``
 is ``=VALUE`` or empty: the interpreter may change that variable in its own environment, and the command must
 get what was meant for it.
 
@@ -16,6 +19,7 @@ Lines on the control pipe:
 ============================  ========================================================================
 ``deadline TERM_AT KILL_AT``  a renewal: both move, forward only, and never once ``KILL_AT`` has passed
 ``signal N``                  pass this signal on to the child's process group
+``will ...``                  a deposit of the last will (last_will.py), in the place of an earlier one
 ``end``                       TERM now, KILL after ``KILL_AFTER`` at most
 end of file                   ``paxlock run`` is gone: the same as ``end``
 ============================  ========================================================================
@@ -29,6 +33,9 @@ What holds (contract.md section 3): TERM goes out at ``TERM_AT`` and KILL at ``K
 clock, whatever happens to ``paxlock run`` and to the network. If this process is killed, the kernel kills
 the child (``PR_SET_PDEATHSIG``) and ``paxlock run`` kills the child's session, or, in a job, what the child
 has started.
+
+The last will (protocol.md section 11): once the child and all that it started are gone, and the pidfd says
+that ``paxlock run`` is dead as well, the Releases that it has deposited are sent.
 
 Limits: orphans are found through subreapers and ``/proc`` (Linux); elsewhere one that left the process
 group, or was started in a job, is not found. One that runs under another user cannot be signalled; it is not
@@ -58,9 +65,13 @@ from paxlock.cli.processes import (
     signal_process,
 )
 
+TYPE_CHECKING = False  # the module that it is usually imported from takes long to load
+if TYPE_CHECKING:
+    from paxlock.cli.heir import Heir
+
 TICK_MS = 250  # the longest wait: poll() does not count the time that the machine sleeps
 KILL_RETRY_MS = 10  # the first wait between two rounds of KILL; doubles up to TICK_MS
-LINE_BYTES = 512  # the longest line on either pipe: below PIPE_BUF, so that each is written whole
+LINE_BYTES = 4000  # the longest line on either pipe: below PIPE_BUF, so that each is written whole
 
 LEASE_LOST = 79  # contract.md section 3: the lease ended before the command could be started
 NOT_RUNNABLE = 126
@@ -138,6 +149,7 @@ class Supervisor:
         self.by_deadline = False
         self.retry_ms = KILL_RETRY_MS
         self.untouchable: set[tuple[int, int]] = set()  # (pid, start time) of those that may not be killed
+        self.heir: Heir | None = None  # who carries out the last will of `paxlock run`
 
     def report(self, line: str) -> None:
         """Write one status line. Whoever should read it may be gone, which changes nothing here."""
@@ -154,6 +166,8 @@ class Supervisor:
                 self.extend(int(term_at), int(kill_at))
             case [b"signal", signum] if signum.isdigit() and 0 < int(signum) < signal.NSIG:
                 self.pass_on(int(signum))
+            case [b"will", *_] if self.heir is not None:
+                self.heir.take(line)
             case [b"end"]:
                 self.ask_end()
             case _:
@@ -286,6 +300,12 @@ class Supervisor:
         due = self.kill_due() if self.term_sent else min(self.term_at, self.kill_due())
         return max(0, min(TICK_MS, -(-(due - boot_ns()) // 1_000_000)))
 
+    def may_bequeath(self) -> bool:
+        """Whether nobody works under the lease any more, as far as the child is concerned: it and all that it
+        started are gone. Where that cannot be seen, or one could not be killed, it may not.
+        """
+        return self.child_ended and not self.untouchable and HAS_PROC and not self.survivors()
+
     def final_line(self) -> str:
         """Bury the child and return the line that reports its end."""
         if self.wait_status is None:
@@ -407,13 +427,14 @@ def supervise(supervisor: Supervisor, command: str, control: int, wake: int, exe
 def main(arguments: list[str]) -> None:
     """Start the command and stay until it is gone; the arguments are those of the module's first lines."""
     control, status = int(arguments[0]), int(arguments[1])
-    for fd in (control, status):
-        os.set_inheritable(fd, False)
     supervisor = Supervisor(status, *map(int, arguments[2:6]))
+    will_fds = [int(fd) for fd in arguments[6].replace(",", ":").split(":")[1:] if fd]
+    for fd in (control, status, *will_fds):
+        os.set_inheritable(fd, False)
     os.environ.pop("LC_CTYPE", None)
-    if arguments[6]:
-        os.environ["LC_CTYPE"] = arguments[6].removeprefix("=")
-    argv = arguments[7:]
+    if arguments[7]:
+        os.environ["LC_CTYPE"] = arguments[7].removeprefix("=")
+    argv = arguments[8:]
     if boot_ns() >= min(supervisor.term_at, supervisor.kill_at):
         supervisor.report(f"failed {LEASE_LOST} the lease ended before {argv[0]!r} could be started")
         return
@@ -435,8 +456,14 @@ def main(arguments: list[str]) -> None:
         # Only now: what is ignored stays ignored in a program that is started.
         for signum in IGNORED_SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
-        leave_stdio({control, status, wake, wake_write, exec_read})
+        leave_stdio({control, status, wake, wake_write, exec_read, *will_fds})
+        if will_fds:
+            from paxlock.cli.heir import Heir  # the command has been started: nothing waits for this
+
+            supervisor.heir = Heir(arguments[6])
         supervisor.report(supervise(supervisor, argv[0], control, wake, exec_read))
+        if supervisor.heir is not None and supervisor.may_bequeath():
+            supervisor.heir.carry_out(boot_ns, supervisor.kill_at, control)
     except BaseException:
         supervisor.signal_all(signal.SIGKILL)
         raise

@@ -58,6 +58,7 @@ async def acquire_patiently(
     label: str | None = None,
     data: bytes = b"",
     kill_after: float = 0.0,
+    at_least: float = 0.0,
     after: float = TELL_AFTER_S,
 ) -> HeldLease:
     """Acquire a name, and tell meanwhile what is in the way: ``waiting`` begins the sentence.
@@ -72,7 +73,13 @@ async def acquire_patiently(
         nursery.start_soon(tell)
         with typed_values():
             held = await client.acquire(
-                name, ttl=ttl, wait=wait, label=label, data=data, kill_after=kill_after
+                name,
+                ttl=ttl,
+                wait=wait,
+                label=label,
+                data=data,
+                kill_after=kill_after,
+                at_least=at_least,
             )
         nursery.cancel_scope.cancel()
     return held

@@ -94,6 +94,7 @@ def watch_command(
         if not once:
             say(end.describe(patterns))
         async with connect(settings) as client, trio.open_nursery() as nursery:
+            told = None if hook is None else hook.of_cell(client.cell.cell_id)
 
             async def look() -> str:
                 return no_quorum(await client.survey()) if unseen else ""
@@ -104,8 +105,8 @@ def watch_command(
             async for pattern, change in receive:
                 (unseen.add if change.state.value == "unknown" else unseen.discard)(pattern)
                 emit(to_json(change_facts(change)) if as_json else format_change(change))
-                if hook is not None:
-                    await hook.run(change_facts(change))
+                if told is not None:
+                    await told.run(change_facts(change))
                 if end.reached(pattern, change):
                     break
             nursery.cancel_scope.cancel()

@@ -30,6 +30,7 @@ from paxlock.runtime.faults import TrioBusyError, TrioClosedError
 from paxlock.runtime.reply import Reply
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
+from paxlock.wire.wills import Guardian
 
 __all__ = [
     "Change",
@@ -62,6 +63,7 @@ class Client(AsyncVerbs[HeldLease]):
         endpoint: Endpoint,
         transport: Transport,
         clock: Clock,
+        last_will: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -83,6 +85,8 @@ class Client(AsyncVerbs[HeldLease]):
             jumped=self._session.clock_jumped,
             buried=lambda: self.close(INHERITED),
         )
+        if last_will:
+            self._leave_a_will(self.driver)
 
     # Locks and elections
 
@@ -94,9 +98,12 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
-        return LeaseBlock(lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data))
+        return LeaseBlock(
+            lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least)
+        )
 
     def campaign(
         self,
@@ -106,11 +113,12 @@ class Client(AsyncVerbs[HeldLease]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> LeaseBlock:
         """The same as ``lock``, for readers: an election, in the same namespace. ``data`` (up to 512 bytes,
         e.g. the leader's address) reaches whoever polls or watches.
         """
-        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data)
+        return self.lock(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least)
 
     # Looking
 
@@ -149,6 +157,14 @@ class Client(AsyncVerbs[HeldLease]):
                 await self.driver.turned()
                 if self._session.releasing < left:  # very many are told in turns
                     scope.deadline = trio.current_time() + CLOSE_PATIENCE_S
+
+    def bequeath(self, guardian: Guardian, held: HeldLease) -> None:
+        """Deposit with this guardian what ends this lease, whatever has become of its handle, and those that
+        follow (protocol.md section 11).
+        """
+        wills = self._deposit_with(guardian, self.driver)
+        held.name_in(wills)
+        wills.settle_turn()
 
     # Within
 

@@ -8,6 +8,8 @@ face of paxlock (that of trio is client.py) puts its own way of waiting on top, 
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,17 +20,21 @@ from paxlock.client.standing import Standing, Waiter
 from paxlock.config.cell import Cell, check_data, check_label, check_name
 from paxlock.config.syntax import normal_text
 from paxlock.core.lease import Candidate
-from paxlock.core.session.events import Answered, Ended, Granted, HandleOutcome, Mismatch, NamesFound
+from paxlock.core.session.events import Answered, Ended, Granted, HandleOutcome, Left, Mismatch, NamesFound
 from paxlock.core.session.session import Session
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.forks import INHERITED, Life
 from paxlock.wire.strangers import Stranger
+from paxlock.wire.wills import Wills
 
 __all__ = ["Desk", "FaceErrors", "LeaseReceiver", "Receiver"]
 
 RELEASE_PATIENCE_S = 1.0
+LEAVE_PATIENCE_S = 0.8
 HANDLE_PATIENCE_MIN_S = 1.0
 FOREVER_S = 1e9
+
+log = logging.getLogger("paxlock")
 
 
 class Receiver(Protocol):
@@ -75,6 +81,9 @@ class Desk:
         self.closed = False
         #: Called when the first lease is held, and when none is any more.
         self.on_holding: Callable[[bool], None] = lambda holding: None
+        self.wills: Wills | None = None  #: what is said of leases where this process dies
+        #: Called with name and seconds where a lease that is left behind could not be renewed a last time.
+        self.left_early: Callable[[str, float], None] = tell_left_early
         self._poke = poke
         self.errors = errors
         self._life = Life()
@@ -105,7 +114,7 @@ class Desk:
     # Leases
 
     def check_campaign(
-        self, name: str, wait: float | None, label: str | None, data: bytes
+        self, name: str, wait: float | None, label: str | None, data: bytes, at_least: float
     ) -> tuple[str, str | None]:
         """The name and the label as they are written here: in NFC. Raises ConfigError for what cannot be
         asked for, the busy error for a name that was detached.
@@ -119,6 +128,7 @@ class Desk:
             label = check_label(label)
         if wait is not None and not wait >= 0:
             raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+        check_at_least(at_least)
         return name, label
 
     def campaign(
@@ -131,14 +141,25 @@ class Desk:
         label: str | None,
         data: bytes,
         kill_after: float,
+        at_least: float,
     ) -> int:
-        """Campaign for a name. Granted goes to the receiver, which gives the one that takes what follows;
-        or Failed, or Barred.
+        """Campaign for a name, which is taken in NFC: two ways to write one name would be two locks. Granted
+        goes to the receiver, which gives the one that takes what follows; or Failed, or Barred.
         """
         ticket = self.session.campaign(
-            name, ttl=ttl, now=self.now(), wait=wait, label=label, data=data, kill_after=kill_after
+            normal_text(name),
+            ttl=ttl,
+            now=self.now(),
+            wait=wait,
+            label=None if label is None else normal_text(label),
+            data=data,
+            kill_after=kill_after,
+            at_least=at_least,
         )
-        return self._open(ticket, receiver)
+        self._open(ticket, receiver)
+        if self.wills is not None:
+            self.wills.expect()  # what asks for the lease is on its way
+        return ticket
 
     def barred(self, name: str) -> Exception:
         """The busy error for a name of which this client has detached a lease."""
@@ -153,12 +174,16 @@ class Desk:
         self.session.release(ticket, self.now())
         self._poke()
 
-    def release(self, ticket: int, receiver: Receiver, patience: float) -> bool:
+    def release(self, ticket: int, receiver: Receiver, patience: float, *, keep: bool) -> bool:
         """End a lease. Ended goes to the receiver when a quorum has heard it, or after ``patience``, at most
-        1 s. False where there is nothing to wait for: the machine has ended it already, or stands still.
+        1 s. False where there is nothing to wait for: the machine has ended it already, or stands still, or,
+        with ``keep``, keeps it because it is wanted for longer (``at_least``).
         """
         self._receivers.pop(ticket, None)
         self._forget_lease(ticket)
+        if keep and not self.closed and self.session.keep(ticket, self.now()):
+            self._poke()
+            return False
         if self.closed or self.session.campaign_of(ticket) is None:
             return False
         if not self._still:
@@ -169,20 +194,30 @@ class Desk:
         return not self._still
 
     def detach(self, ticket: int) -> None:
-        """Forget a lease without releasing it."""
+        """Forget a lease without releasing it. Its handle has been shown (`show_handle`)."""
         self._receivers.pop(ticket, None)
         self._forget_lease(ticket)
         self.session.detach(ticket, self.now())
         self._poke()
 
+    def show_handle(self, ticket: int) -> None:
+        """The handle of a lease is about to be shown. Whoever gets it may go on with the lease after this
+        process: from now on no last will ends it. Raises InternalError where that cannot be brought about.
+        """
+        if self.wills is not None:
+            self.wills.withdraw(ticket)
+
     def lose(self, ticket: int, reason: LossReason) -> None:
-        """A lease is over for the program, whatever the nodes say: nobody renews it."""
+        """A lease is over for the program, whatever the nodes say: nobody renews it for longer than it was
+        wanted in any case.
+        """
         self._receivers.pop(ticket, None)
         held = self.held.get(ticket)
         self._forget_lease(ticket)
         if held is not None:
             held.lost(reason)
-        self.session.release(ticket, self.now())
+        if not self.session.keep(ticket, self.now()):
+            self.session.release(ticket, self.now())
         self._poke()
 
     # Looking
@@ -324,12 +359,20 @@ class Desk:
             self._receivers[ticket] = following
         if isinstance(event, Granted) and following is not None:
             self._keep_lease(ticket, following)
+            campaign = self.session.campaign_of(ticket)
+            # Whoever wants a lease for longer than the work wants it after a death too.
+            if self.wills is not None and campaign is not None and not campaign.timing.at_least:
+                self.wills.hold(ticket, campaign.name, event.candidate, event.term)
 
     def leave(self) -> None:
-        """Let go of everything: what is still held is lost to the program, then released."""
+        """Let go of everything: what is still held is lost to the program, then released, or left to run out
+        where it is wanted for longer (``at_least``).
+        """
         now = self.now()
-        for ticket, held in list(self.held.items()):
+        for held in list(self.held.values()):
             held.lost(LossReason.CLOSED)
+        left = self.session.leave_kept(now, patience=LEAVE_PATIENCE_S)
+        for ticket in list(self.held):
             self.session.release(ticket, now)
         for ticket, receiver in list(self._receivers.items()):
             if self.session.campaign_of(ticket) is not None:
@@ -337,6 +380,7 @@ class Desk:
             elif ticket not in self.held:
                 receiver.close("this client was closed")  # a watch says so to the nodes
         self.close()
+        self._receivers |= {one.ticket: _LastRenewal(one, self.left_early) for one in left}
         self._poke()
 
     def close(self, why: str = "this client was closed") -> None:
@@ -373,8 +417,42 @@ class Desk:
             self.on_holding(True)
 
     def _forget_lease(self, ticket: int) -> None:
+        if self.wills is not None:
+            self.wills.drop(ticket)
         if self.held.pop(ticket, None) is not None and not self.held:
             self.on_holding(False)
+
+
+class _LastRenewal:
+    """Takes what has become of the last renewal of a lease that is left behind."""
+
+    def __init__(self, left: Left, left_early: Callable[[str, float], None]) -> None:
+        self._left = left
+        self._left_early = left_early
+
+    def take(self, event: object) -> None:
+        assert isinstance(event, HandleOutcome)
+        if not event.done:
+            self._left_early(self._left.name, self._left.missing)
+
+    def close(self, why: str) -> None:
+        self._left_early(self._left.name, self._left.missing)
+
+
+def tell_left_early(name: str, missing: float) -> None:
+    """What programs are told; the command line has its own words."""
+    log.warning(
+        "the lease of %r could not be renewed when its client was closed: "
+        "it may run out up to %.1f s before at_least has passed",
+        name,
+        missing,
+    )
+
+
+def check_at_least(at_least: float) -> None:
+    """Raise ConfigError for what is no time that a lease could be kept."""
+    if not 0.0 <= at_least < math.inf:
+        raise ConfigError(f"at_least must be 0 or more seconds, and finite, not {at_least!r}")
 
 
 def checked_prefix(prefix: str) -> str:

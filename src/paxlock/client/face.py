@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
@@ -21,8 +21,10 @@ from paxlock.core.session.events import Barred, Failed, Granted
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.errors import NotAcquired
 from paxlock.host.clock import Clock
-from paxlock.host.turn import DatagramSocket
+from paxlock.host.guardian import guardian_for
+from paxlock.host.turn import DatagramSocket, Turn
 from paxlock.wire.endpoint import Endpoint
+from paxlock.wire.wills import Guardian, Wills
 
 __all__ = ["Acquisition", "Face", "PendingReply", "Statistics"]
 
@@ -135,9 +137,37 @@ class Face(ABC, Generic[H]):
         """Raise ClosedError in a fork of the process that opened this client."""
         self._desk.check_process()
 
+    def on_left_early(self, callback: Callable[[str, float], None]) -> None:
+        """Have ``callback(name, seconds)`` called, instead of a warning logged, where a lease that is left
+        behind for its ``at_least`` may run out so many seconds too early.
+        """
+        self._desk.left_early = callback
+
     def close(self, why: str = "this client was closed") -> None:
         """Nothing is answered any more; whoever waits is told so."""
         self._desk.close(why)
+        if self._desk.wills is not None:
+            self._desk.wills.close()
+
+    def will_sockets(self) -> Sequence[int]:
+        """The descriptors that a last will is sent from; none where the network is a virtual one."""
+        sockets: Sequence[int] = getattr(self._transport, "sending_filenos", tuple)()
+        return sockets
+
+    def _leave_a_will(self, turn: Turn) -> None:
+        """The program wants a last will: a guardian beside it, where there can be one."""
+        sockets = self.will_sockets()
+        guardian = guardian_for(sockets, self.cell.max_ttl) if sockets else None
+        if guardian is not None:
+            self._deposit_with(guardian, turn)
+
+    def _deposit_with(self, guardian: Guardian, turn: Turn) -> Wills:
+        """From now on, what ends this client's leases is deposited with this guardian, at the end of each of
+        these turns (protocol.md section 11). Leases that are held already are not in the will.
+        """
+        wills = self._desk.wills = Wills(self._endpoint, guardian)
+        turn.after_sending = wills.settle_turn
+        return wills
 
     # What a face does
 

@@ -9,8 +9,10 @@ from typing import Self
 
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle, format_handle
+from paxlock.core.lease import Candidate
 from paxlock.core.session.events import Extended, Lost
 from paxlock.errors import LeaseLost, LossReason
+from paxlock.wire.wills import Wills
 
 __all__ = ["Holding"]
 
@@ -32,6 +34,7 @@ class Holding:
         self._deadline = deadline
         self._reason: LossReason | None = None
         self._let_go = False
+        self._keep = True  #: for ``at_least``
         self._listeners: list[Callable[[float], None]] = []
 
     def __repr__(self) -> str:
@@ -42,7 +45,11 @@ class Holding:
     def handle(self) -> str:
         """Names this grant for the command line: it is a capability, keep it as you would a key. Whoever
         releases by it ends the lease at once, a moment before this holder is told.
+
+        Whoever has it may renew the lease, also when this process is dead. So with ``last_will`` the lease is
+        out of the will before this returns, for good (protocol.md section 11).
         """
+        self._withdraw_will()
         return format_handle(self._grant)
 
     @property
@@ -92,6 +99,7 @@ class Holding:
         renew (protocol.md section 2, tombstones).
         """
         self._desk.check_process()
+        self._withdraw_will()
         self._end()
         self._desk.detach(self._ticket)
 
@@ -100,6 +108,12 @@ class Holding:
         self._tell()
 
     # For the client and the block
+
+    def name_in(self, wills: Wills) -> None:
+        """From now on this lease is in the will."""
+        grant = self._grant
+        if not self._let_go and self._reason is None:
+            wills.hold(self._ticket, grant.name, Candidate(grant.session, grant.attempt), grant.term)
 
     def tells(self, error: BaseException) -> bool:
         """Whether an error tells of the loss of this lease and of nothing else, as when ``check`` raised it,
@@ -124,6 +138,11 @@ class Holding:
 
     def close(self, why: str) -> None:
         """The client is closed; the lease was lost with it."""
+
+    def waive(self) -> Self:
+        """No work was done under it: its end is a release, however early."""
+        self._keep = False
+        return self
 
     def extended(self, deadline: float) -> bool:
         """The machine moved the deadline. False where the old one had passed by now, although the renewal was
@@ -155,6 +174,11 @@ class Holding:
         return self.loss() if self._reason is not None else None
 
     # What a face does
+
+    def _withdraw_will(self) -> None:
+        """No last will ends this lease any more."""
+        if not self._desk.inherited:
+            self._desk.show_handle(self._ticket)
 
     def _tell(self) -> None:
         """The lease is over: wake those who wait for its end."""

@@ -56,7 +56,9 @@ class HeldLease(AsyncHolding):
         self._end()
         # What is lost already is worth no waiting: the nodes are told in the background.
         reply = Reply()
-        if self._desk.release(self._ticket, reply, self.ttl if self._reason is None else 0.0):
+        if self._desk.release(
+            self._ticket, reply, self.ttl if self._reason is None else 0.0, keep=self._keep
+        ):
             # The machine tells also when the patience is over: a scope for it would cost more than the rest.
             await reply.wait_shielded()
         else:

@@ -99,12 +99,17 @@ async def open_as(
 
 @asynccontextmanager
 async def _open_client(
-    settings: ClientSettings, label: str | None, transport: Transport | None, clock: Clock | None
+    settings: ClientSettings,
+    label: str | None,
+    last_will: bool,
+    transport: Transport | None,
+    clock: Clock | None,
 ) -> AsyncIterator[Client]:
     members = settings.cell.members if settings.cell is not None else ()
     environment = environment_of([member.address for member in members] or settings.seeds)
+    kind = environment.kind(Client)
     async with open_as(
-        environment.kind(Client),
+        partial(kind, last_will=True) if last_will else kind,
         settings,
         environment=environment,
         label=label,
@@ -119,6 +124,7 @@ def open_client(
     *,
     key: bytes | None = None,
     label: str | None = None,
+    last_will: bool = False,
     transport: Transport | None = None,
     clock: Clock | None = None,
 ) -> AbstractAsyncContextManager[Client]:
@@ -128,10 +134,12 @@ def open_client(
     nodes, and so the quorum, always come from the configuration (protocol.md section 1); opening then waits
     until one has answered, and ``key`` is the cell's key. ``label`` says who this is, for people (host and
     process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
+    ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
+    leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
 
     Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
     run with another one. ``transport`` and ``clock`` are for tests.
     """
     if label is not None:
         label = check_label(label)
-    return _open_client(settings_of(cell, key), label, transport, clock)
+    return _open_client(settings_of(cell, key), label, last_will, transport, clock)

@@ -61,6 +61,7 @@ class AsyncVerbs(Face[A]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
         kill_after: float = 0.0,
     ) -> A:
         """Acquire without a block, for objects that hold a lease for their lifetime: it is renewed in the
@@ -69,19 +70,29 @@ class AsyncVerbs(Face[A]):
         ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
         its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
-        ``kill_after`` seconds of killing besides the margin. Raises NotAcquired, or ConfigError for names,
-        labels, data and durations that do not fit, BusyError for a name whose lease this client has
-        detached, also while it waits. If cancelled, nothing is left behind.
+        ``kill_after`` seconds of killing besides the margin.
+
+        ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
+        then, so that nobody else gets the name. A client that is closed meanwhile leaves it to run out: for
+        that the ttl is raised, up to the cell's max_ttl.
+
+        Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
+        fit, BusyError for a name whose lease this client has detached, also while it waits. If cancelled,
+        nothing is left behind.
         """
-        name, label = self._desk.check_campaign(name, wait, label, data)
+        name, label = self._desk.check_campaign(name, wait, label, data, at_least)
         until = None if wait is None else self.now() + wait
         while True:
             left = wait if until is None or not wait else max(0.0, until - self.now())
-            held = await self._try(name, ttl=ttl, wait=left, label=label, data=data, kill_after=kill_after)
+            held = await self._try(
+                *(name, ttl, left, label, data),
+                kill_after=kill_after,
+                at_least=at_least,
+            )
             if held.valid:
                 return held
             # Granted, but this task came to run only after it had lapsed.
-            await held.release()
+            await held.waive().release()
             if until is not None and self.now() >= until:
                 raise NotAcquired(name, Reason.NO_QUORUM, detail="the lease ran out before it could be used")
 
@@ -93,16 +104,18 @@ class AsyncVerbs(Face[A]):
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> T:
         """Campaign, run ``async_fn(held_lease, *args)``, campaign again after each loss, until cancelled.
 
         Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
-        later term. Other errors of ``async_fn`` come out.
+        later term. Other errors of ``async_fn`` come out. With ``at_least`` (see ``acquire``) the lease
+        outlives an ``async_fn`` that returns earlier; its result comes at once.
         """
         while True:
             held: A | None = None
             try:
-                async with self.campaign(name, ttl=ttl, label=label, data=data) as held:
+                async with self.campaign(name, ttl=ttl, label=label, data=data, at_least=at_least) as held:
                     return await async_fn(held, *args)
             except (LeaseLost, ExceptionGroup) as error:
                 if held is None or not held.tells(error):
@@ -177,6 +190,7 @@ class AsyncVerbs(Face[A]):
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
+        at_least: float = 0.0,
     ) -> AbstractAsyncContextManager[A]:
         """A block that holds the lease of ``name``."""
 
@@ -189,12 +203,26 @@ class AsyncVerbs(Face[A]):
         """What the program holds."""
 
     async def _try(
-        self, name: str, *, ttl: float, wait: float | None, label: str | None, data: bytes, kill_after: float
+        self,
+        name: str,
+        ttl: float,
+        wait: float | None,
+        label: str | None,
+        data: bytes,
+        *,
+        kill_after: float,
+        at_least: float,
     ) -> A:
         reply = self._reply()
         acquisition = Acquisition(self._desk, name, ttl, reply, make=self._make_lease, granted=self._granted)
         ticket = self._desk.campaign(
-            name, acquisition, ttl=ttl, wait=wait, label=label, data=data, kill_after=kill_after
+            *(name, acquisition),
+            ttl=ttl,
+            wait=wait,
+            label=label,
+            data=data,
+            kill_after=kill_after,
+            at_least=at_least,
         )
         try:
             await reply.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import attrs
 from paxlock.config.cell_file import (
     StrPath,
     duration_of,
+    format_moment,
     identified,
+    moment_of,
     parse_cell_file,
     read_key_file,
     read_text,
@@ -79,7 +82,7 @@ def default_grace(max_ttl: float) -> float:
 def _to_millis(seconds: float) -> float:
     """Round to whole milliseconds, so that what is saved, sent and compared is the same number."""
     if type(seconds) not in (int, float) or not math.isfinite(seconds):
-        raise ConfigError(f"max_ttl and grace are numbers of seconds, not {abbreviate(seconds)}")
+        raise ConfigError(f"max_ttl, grace and sit_out are numbers of seconds, not {abbreviate(seconds)}")
     return round(seconds * 1000) / 1000
 
 
@@ -98,9 +101,11 @@ class Cell:
     """The nodes that decide together, and the bounds they agree on (protocol.md section 1).
 
     ``max_ttl`` and ``grace`` are seconds, rounded to whole milliseconds; ``drift`` is a fraction, rounded to
-    whole millionths. ``keys`` are (key id, key): the first seals, all open. A cell without keys must say
-    ``unsealed``, and, unless all its addresses are loopback, ``insecure``. Raises ConfigError when built
-    from anything that does not fit together.
+    whole millionths. ``created`` is the unix second in which the cell was made (0: not known), and
+    ``sit_out`` how many seconds a node without any memory sits out where a larger max_ttl was lowered; no
+    less than ``max_ttl`` counts. ``keys`` are (key id, key): the first seals, all open. A cell without keys
+    must say ``unsealed``, and, unless all its addresses are loopback, ``insecure``. Raises ConfigError when
+    built from anything that does not fit together.
     """
 
     cell_id: bytes
@@ -114,6 +119,8 @@ class Cell:
     keys: tuple[tuple[int, bytes], ...] = attrs.field(default=(), repr=False)
     unsealed: bool = False
     insecure: bool = False
+    created: int = 0
+    sit_out: float = attrs.field(default=0.0, converter=_to_millis)
 
     def __attrs_post_init__(self) -> None:
         if type(self.cell_id) is not bytes or len(self.cell_id) != CELL_ID_BYTES:
@@ -151,6 +158,7 @@ class Cell:
             max_ttl=max_ttl,
             drift=drift,
             keys=identified([_check_key(key)]),
+            created=int(time.time()),
         )
         return cell if grace is None else attrs.evolve(cell, grace=grace)
 
@@ -181,6 +189,8 @@ class Cell:
             keys=keys,
             unsealed=not keys,
             insecure=table.get("insecure", False),
+            created=moment_of(table, "created"),
+            sit_out=duration_of(table, "sit_out", 0.0),
         )
 
     def save(self, path: StrPath) -> None:
@@ -212,8 +222,10 @@ class Cell:
             "[cell]\n"
             f'id = "{self.cell_id.hex()}"\n'
             f"epoch = {self.epoch}\n"
-            f'max_ttl = "{format_duration(self.max_ttl)}"\n'
-            f"drift = {self.drift!r}\n"
+            + (f"created = {format_moment(self.created)}\n" if self.created else "")
+            + f'max_ttl = "{format_duration(self.max_ttl)}"\n'
+            + (f'sit_out = "{format_duration(self.sit_out)}"\n' if self.sit_out else "")
+            + f"drift = {self.drift!r}\n"
             f'grace = "{format_duration(self.grace)}"\n'
             + key_line
             + ("insecure = true\n" if self.insecure else "")
@@ -231,6 +243,10 @@ class Cell:
     @property
     def max_ttl_ms(self) -> int:
         return round(self.max_ttl * 1000)
+
+    @property
+    def sit_out_ms(self) -> int:
+        return round(max(self.sit_out, self.max_ttl) * 1000)
 
     @property
     def grace_ms(self) -> int:
@@ -282,6 +298,10 @@ class Cell:
             raise ConfigError(
                 f"grace must be at least {format_duration(GRACE_MIN_S)} and below max_ttl, "
                 f"not {self.grace:g} s"
+            )
+        if not 0.0 <= self.sit_out <= MAX_TTL_MAX_S:
+            raise ConfigError(
+                f"sit_out must be at most {format_duration(MAX_TTL_MAX_S)}, not {self.sit_out:g} s"
             )
         if not 0 <= self.drift <= DRIFT_MAX:
             raise ConfigError(f"drift must be from 0 to {DRIFT_MAX}, not {self.drift:g}")

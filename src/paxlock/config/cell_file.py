@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +18,9 @@ from paxlock.errors import ConfigError
 __all__ = [
     "StrPath",
     "duration_of",
+    "format_moment",
     "identified",
+    "moment_of",
     "parse_cell_file",
     "read_key_file",
     "read_text",
@@ -124,7 +127,9 @@ _NODE_KEYS: _Kinds = {"id": (str,), "address": (str,)}
 _CELL_KEYS: _Kinds = {
     "id": (str,),
     "epoch": (int,),
+    "created": (datetime,),
     "max_ttl": (str,),
+    "sit_out": (str,),
     "drift": (float, int),
     "grace": (str,),
     "key_file": (str,),
@@ -139,6 +144,7 @@ _KIND_NAMES: dict[type, str] = {
     bool: "true or false",
     list: "a list of {id = ..., address = ...}",
     dict: "a table",
+    datetime: "a time like 2026-01-31T12:00:00Z",
 }
 
 
@@ -188,6 +194,22 @@ def duration_of(table: dict[str, Any], key: str, default: float) -> float:
         return parse_duration(table[key]) if key in table else default
     except ConfigError as error:
         raise ConfigError(f"{key} in [cell]: {error}") from error
+
+
+def moment_of(table: dict[str, Any], key: str) -> int:
+    """The unix second under ``key``, 0 where there is none; a time without an offset is UTC."""
+    found = table.get(key)
+    if found is None:
+        return 0
+    try:
+        return max(0, int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()))
+    except (OverflowError, ValueError) as error:
+        raise ConfigError(f"{key} in [cell]: {error}") from error
+
+
+def format_moment(unix: int) -> str:
+    """A unix second as TOML writes it, in UTC."""
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def toml_string(text: str) -> str:

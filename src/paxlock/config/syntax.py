@@ -9,6 +9,8 @@ from contextlib import suppress
 from paxlock.config.durations import abbreviate
 from paxlock.core.lease import DATA_MAX_BYTES, LABEL_MAX_BYTES, NAME_MAX_BYTES
 from paxlock.errors import ConfigError
+from paxlock.text import CONTROL, UNSEEN
+from paxlock.text import normal as normal_text
 
 __all__ = [
     "check_address",
@@ -28,9 +30,6 @@ HOST_MAX_CHARS = 253
 _NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Za-z:.%_-]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-#: Bidirectional controls, and what takes no room: two names that look alike would not be the same.
-_UNSEEN = re.compile("[\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+")
 
 
@@ -141,15 +140,6 @@ def check_reachable(address: str) -> str:
     return address
 
 
-def normal_text(text: str) -> str:
-    """The text in NFC: of the spellings of an accented letter, the one that all of paxlock compares."""
-    if text.isascii():
-        return text
-    import unicodedata  # here, because it is large, and hardly ever needed
-
-    return unicodedata.normalize("NFC", text)
-
-
 def _text_or_empty(value: object) -> str:
     return value if isinstance(value, str) else ""
 
@@ -164,9 +154,9 @@ def _checked_text(text: str, what: str, max_bytes: int) -> str:
         raise ConfigError(f"the {what} {abbreviate(text)} is not valid UTF-8") from None
     if size > max_bytes:
         raise ConfigError(f"a {what} must be at most {max_bytes} bytes of UTF-8, not {size}")
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise ConfigError(f"the {what} {abbreviate(text)} must not contain control characters")
-    if not text.isascii() and (unseen := _UNSEEN.search(text)):
+    if not text.isascii() and (unseen := UNSEEN.search(text)):
         raise ConfigError(
             f"the {what} {abbreviate(text)} must not contain U+{ord(unseen[0]):04X}, which nobody can see: "
             "leave it out"

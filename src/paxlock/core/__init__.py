@@ -32,6 +32,7 @@ What a node does (core/node):
     listing.py         the names in use, a page at a time                         section 6
     sorted_names.py    names in order, and who wants to hear of which             section 6
     recovery.py        what a node may do after a start                           section 7
+    starts.py          how a node begins, by its disk and the word it was told    section 7, S12
     joining.py         the way of a node without a memory                         section 7, S7, S15
 
 What a client does (core/session):

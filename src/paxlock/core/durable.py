@@ -14,6 +14,7 @@ __all__ = [
     "SeenNode",
     "Snapshot",
     "SnapshotName",
+    "StartWord",
     "incarnation_max",
 ]
 
@@ -38,11 +39,20 @@ class Durability(enum.Enum):
     MEMORY = "memory"  #: nothing on disk; every start sits out max_ttl
 
 
+class StartWord(enum.Enum):
+    """What a node is told at a start; it counts only where there is no record, but for ``join``."""
+
+    AUTO = "auto"  #: find out from the others whether the cell is new
+    CREATE = "create"  #: the cell is new: serve as soon as the others say that they never saw this node
+    JOIN = "join"  #: its memory was lost, whatever record there is
+
+
 class Membership(enum.Enum):
-    """How far a node has come in becoming one of its cell."""
+    """How far a node has come in becoming one of its cell. All but members have no memory yet."""
 
     CREATING = "creating"  #: told ``create``; the other members have not yet said that they never saw it
     JOINING = "joining"  #: told ``join``; sits out, then reads the ceilings of the others
+    BLANK = "blank"  #: told ``auto``; the same, or, where nobody has a memory, begins by the clock
     MEMBER = "member"
 
 

@@ -34,6 +34,7 @@ MARGIN_DIVISOR = 10
 FRESH_DIVISOR = 4
 RENEW_DIVISOR = 3
 ROUND_TRIPS_S = 0.02
+SETTLE_GRACES = 4  #: from the sending of what a lease rests on to its first validity, nearly always
 LONG_AGO = float("-inf")
 
 
@@ -74,7 +75,8 @@ class Timing:
 
     ``span`` is how long an acknowledgement keeps the lease valid on the holder's own clock;
     the program is told ``margin`` earlier. A standing accept by a number older than ``fresh`` does not make
-    a lease valid: too little would be left of it.
+    a lease valid: too little would be left of it. The lease is kept for ``at_least`` from its first validity
+    on, also where its program has done with it earlier.
     """
 
     ttl: float
@@ -82,6 +84,7 @@ class Timing:
     margin: float
     span: float
     fresh: float
+    at_least: float = 0.0
 
     @classmethod
     def for_ttl(cls, ttl: float, *, max_ttl: float, drift: float, kill_after: float = 0.0) -> Timing:
@@ -102,6 +105,26 @@ class Timing:
             )
         fresh = min(ttl / FRESH_DIVISOR, (span - margin - kill_after) / 2.0)
         return cls(ttl=ttl, renew=ttl / RENEW_DIVISOR, margin=margin, span=span, fresh=fresh)
+
+    def keeping(self, at_least: float, *, max_ttl: float, drift: float, grace: float) -> Timing:
+        """The timing of such a lease that is kept for ``at_least``: its ttl is raised so that it lasts that
+        long without any renewal, up to ``max_ttl``, in case its holder goes away.
+
+        It is renewed as late before its end as it would have been, and its margin is as long: a lease that
+        was renewed without need would outlast ``at_least`` by as much.
+        """
+        slower = (1.0 + drift) / (1.0 - drift)
+        ttl = min(max_ttl, at_least * slower + SETTLE_GRACES * grace)
+        if ttl <= self.ttl:
+            return attrs.evolve(self, at_least=at_least)
+        span = ttl / slower
+        renew = span - (self.span - self.renew)
+        return attrs.evolve(self, ttl=ttl, renew=renew, span=span, at_least=at_least)
+
+    @property
+    def raised(self) -> bool:
+        """Whether the ttl is longer than what was asked for."""
+        return self.renew > self.ttl / RENEW_DIVISOR
 
 
 @attrs.define(eq=False)

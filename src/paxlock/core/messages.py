@@ -434,7 +434,8 @@ class Greeted:
 
     ``seen_...`` is the life of the greeter that was known before; that of the Greet is durably noted by now,
     or was outdated. The rest is the answerer's own: whether it is a ``member`` (and does not join itself),
-    the ``max_ttl_ms`` that it runs with, one that was lowered and for how long that still matters (0 where
+    whether it is ``blank`` (it has nothing to remember, or does not yet know what there was), the
+    ``max_ttl_ms`` that it runs with, one that was lowered and for how long that still matters (0 where
     there is none), and ``known``, the newest lives it knows of the other members.
     """
 
@@ -448,6 +449,7 @@ class Greeted:
     ceiling: int
     mode: NodeMode
     member: bool
+    blank: bool
     max_ttl_ms: int
     old_max_ttl_ms: int
     old_left_ms: int

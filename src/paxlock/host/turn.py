@@ -66,6 +66,8 @@ class Turn:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
+        #: Called at the end of each turn, once all is sent.
+        self.after_sending: Callable[[], None] | None = None
 
     def drain(self) -> bool:
         """Feed what has arrived; True if there may be more. The clock is read after each datagram came."""
@@ -112,6 +114,8 @@ class Turn:
         self.endpoint.age(self.clock.now())
         for datagram, address in self.endpoint.flush():
             self._transport.send_nowait(datagram, address)
+        if self.after_sending is not None:
+            self.after_sending()
 
     def publish_all(self) -> bool:
         """Publish what there is; True if there was something."""

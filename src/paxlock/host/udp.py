@@ -173,6 +173,10 @@ class UdpSocket:
         """Of all that has to be waited for."""
         return [self._socket.fileno()]
 
+    def sending_filenos(self) -> Sequence[int]:
+        """Of all that is sent from."""
+        return [self._socket.fileno()]
+
     def refuse_closed(self) -> None:
         """Raise the closed error after `close`."""
         if self._socket.fileno() < 0:
@@ -220,6 +224,10 @@ class TwoSockets(Generic[S]):
     def filenos(self) -> Sequence[int]:
         """Of all that has to be waited for."""
         return [self._waiting.fileno()] if self._waiting is not None else [s.fileno() for s in self._both]
+
+    def sending_filenos(self) -> Sequence[int]:
+        """Of all that is sent from."""
+        return [one.fileno() for one in self._both]
 
     def close(self) -> None:
         if self._waiting is not None:

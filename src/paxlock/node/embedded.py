@@ -15,6 +15,7 @@ from types import MappingProxyType
 from paxlock.client.client import Client
 from paxlock.client.opening import open_as
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
+from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
 from paxlock.host.clock import Clock
 from paxlock.node.server import Service, run_service
@@ -66,11 +67,20 @@ class Node(Client):
 
 @asynccontextmanager
 async def open_node(
-    config: NodeConfig, *, create: bool = False, join: bool = False, label: str | None = None
+    config: NodeConfig,
+    *,
+    start: StartWord | str = StartWord.AUTO,
+    create: bool = False,
+    join: bool = False,
+    label: str | None = None,
 ) -> AsyncIterator[Node]:
     """Run a node of the cell in this program, and be a client of the cell: embedded election.
 
-    ``create`` at the first start of a new cell, ``join`` after the loss of a disk; neither afterwards.
+    Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
+    from the other nodes where there is none; the very first nodes of a cell sit out ``max_ttl``.
+    ``"create"`` is for a cell that is new for sure, and waits for nothing; ``"join"`` after its memory was
+    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
+
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
     ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile.
 
@@ -79,7 +89,7 @@ async def open_node(
     assert isinstance(config.cell, Cell)
     if label is not None:
         label = check_label(label)
-    async with run_service(config, create=create, join=join) as service:
+    async with run_service(config, start=start, create=create, join=join) as service:
         settings = client_settings(config.cell, environ={})
         environment = environment_of(member.address for member in config.cell.members)
         make = partial(environment.kind(Node), service)

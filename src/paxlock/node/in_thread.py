@@ -13,6 +13,7 @@ from types import MappingProxyType
 import trio
 
 from paxlock.config.cell import NodeConfig
+from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
 from paxlock.errors import ClosedError, PaxlockError
 from paxlock.forks import INHERITED, Life
@@ -36,14 +37,12 @@ class NodeThread:
         self,
         config: NodeConfig,
         *,
-        create: bool = False,
-        join: bool = False,
+        start: StartWord = StartWord.AUTO,
         report: Report | None = None,
         failed: Callable[[PaxlockError], object] | None = None,
     ) -> None:
         self.config = config
-        self._create = create
-        self._join = join
+        self._word = start
         self._report = report
         self._failed = failed
         self._life = Life()
@@ -151,9 +150,7 @@ class NodeThread:
                 self._loop = trio.lowlevel.current_trio_token()
                 if self._stopping:
                     self._scope.cancel()
-            async with run_service(
-                self.config, create=self._create, join=self._join, report=self._report
-            ) as service:
+            async with run_service(self.config, start=self._word, report=self._report) as service:
                 self._service = service
                 self._begun.set()
                 await service.serving.wait()

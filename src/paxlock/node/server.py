@@ -18,10 +18,12 @@ import attrs
 import trio
 
 from paxlock.config.cell import Cell, NodeConfig
+from paxlock.config.starts import StartWord, start_word
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
-from paxlock.core.node.recovery import Start, begin
+from paxlock.core.node.recovery import WaitsFor
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
+from paxlock.core.node.starts import Start, begin
 from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.host.clock import Clock
@@ -80,6 +82,7 @@ class Service:
             drift_ppm=cell.drift_ppm,
             grace_ms=cell.grace_ms,
             wall_offset=time.time() - clock.now(),
+            created=cell.created,
         )
         self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
         self.endpoint = Endpoint(
@@ -151,15 +154,24 @@ class Service:
             case ModeChanged(NodeMode.SERVING):
                 self.serving.set()
                 self._report(f"node {name} serves")
+            case ModeChanged(NodeMode.RECOVERING, sits_out, joins=True):
+                self._report(
+                    f"node {name} sits out {sits_out:.1f} s, until no lease is left that it might have known"
+                )
             case ModeChanged(NodeMode.RECOVERING, sits_out):
                 self._report(
                     f"node {name} sits out {sits_out:.1f} s: it may have promised what it does not know"
                 )
             case ModeChanged(NodeMode.STARTING, joins=True):
-                self._report(f"node {name} waits until enough of the other nodes have noted that it joins")
+                self._report(
+                    f"node {name} has no memory (a new cell, or a lost disk): it waits until the other nodes "
+                    "have noted that it joins"
+                )
             case ModeChanged(NodeMode.STARTING):
                 if self.replica.record.membership is Membership.CREATING:
                     self._report(f"node {name} waits for the other nodes of the new cell")
+            case WaitsFor(nodes, clock_is_set):
+                self._report(_waiting(name, nodes, clock_is_set))
             case Unconfirmed():
                 self._report(
                     f"WARNING: node {name} serves from its own memory, and no other node has confirmed that "
@@ -199,13 +211,23 @@ async def _in_thread(store: StoreLike, work: Callable[[], T]) -> T:
     return await in_thread(work)
 
 
-async def _incarnation_second(durability: Durability, *, join: bool) -> int:
-    """The unix second of this start. Where it becomes the incarnation no other start may have it: two runs
-    with one incarnation cannot be told apart by those who hear late datagrams of the first.
+def _waiting(node_id: str, nodes: tuple[str, ...], clock_is_set: bool) -> str:
+    if not nodes and not clock_is_set:
+        return (
+            f"WARNING: node {node_id} cannot begin: the clock of this machine shows a time before the cell "
+            "was made; set it, and start this node again"
+        )
+    return (
+        f"WARNING: node {node_id} has sat out, and waits for node {', '.join(nodes) or 'nobody'}: without a "
+        "memory it serves once the others say what they remember; start them, or wait until they serve"
+    )
+
+
+async def _incarnation_second() -> int:
+    """A unix second of this start alone. As an incarnation no other start may have it: two runs with one
+    incarnation cannot be told apart by those who hear late datagrams of the first.
     """
     now = time.time()
-    if durability is not Durability.MEMORY and not join:
-        return int(now)
     second = int(now) + 1
     await trio.sleep(second - now)
     return second
@@ -214,17 +236,15 @@ async def _incarnation_second(durability: Durability, *, join: bool) -> int:
 def _begin(
     config: NodeConfig,
     store: StoreLike,
+    previous: NodeRecord | None,
     durability: Durability,
     run: bytes,
     unix_seconds: int,
-    *,
-    create: bool,
-    join: bool,
+    word: StartWord,
 ) -> Start:
     """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
     assert isinstance(config.cell, Cell)
     cell = config.cell
-    previous = store.read_record()
     snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
     start = begin(
         previous,
@@ -237,9 +257,9 @@ def _begin(
         drift=cell.drift_ppm / 1e6,
         durability=durability,
         unix_seconds=unix_seconds,
+        sit_out_ms=cell.sit_out_ms,
         run=run,
-        create=create,
-        join=join,
+        word=word,
     )
     store.write_record(start.record)
     return start
@@ -249,6 +269,7 @@ def _begin(
 async def run_service(
     config: NodeConfig,
     *,
+    start: StartWord | str = StartWord.AUTO,
     create: bool = False,
     join: bool = False,
     report: Report | None = None,
@@ -257,12 +278,13 @@ async def run_service(
     clock: Clock | None = None,
     fresh_cell: bool = False,
 ) -> AsyncIterator[Service]:
-    """Run a node around a body; leaving it is a clean stop.
+    """Run a node around a body; leaving it is a clean stop. ``create`` and ``join`` are short for ``start``.
 
     A ``fresh_cell``, made in this process and gone with it, has no past: its nodes keep their record in
     memory and need not sit out.
     """
     assert isinstance(config.cell, Cell)
+    word = start_word(start, create=create, join=join)
     check_families(config)
     environment = environment_of(member.address for member in config.cell.members)
     clock = clock or environment.clock()
@@ -271,15 +293,18 @@ async def run_service(
     opened = store
     try:
         if opened is None:
-            opened = await environment.open_store(config, create_folder=create or join)
+            opened = await environment.open_store(config)
         found = opened
         run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
-        second = await _incarnation_second(durability, join=join)
-        start = await _in_thread(
-            found, lambda: _begin(config, found, durability, run, second, create=create, join=join)
+        previous = await _in_thread(found, found.read_record)
+        fresh = word is StartWord.JOIN or (previous is None and word is StartWord.AUTO)
+        counted = durability is not Durability.MEMORY and not fresh
+        second = int(time.time()) if counted else await _incarnation_second()
+        begun = await _in_thread(
+            found, lambda: _begin(config, found, previous, durability, run, second, word)
         )
-        service = Service(config, start, run, opened, transport, clock, report or (lambda _: None))
+        service = Service(config, begun, run, opened, transport, clock, report or (lambda _: None))
         await service.resolve()
         try:
             async with attended(*(service.noting_failure(task) for task in service.tasks)):
@@ -299,15 +324,17 @@ async def run_service(
 async def serve_node(
     config: NodeConfig,
     *,
+    start: StartWord | str = StartWord.AUTO,
     create: bool = False,
     join: bool = False,
     report: Report | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve as a node until cancelled: then stop cleanly. ``report`` gets sentences for people.
+    """Serve as a node until cancelled: then stop cleanly. ``report`` gets sentences for people, ``start`` is
+    as in open_node.
 
     The task has started when the node's socket is bound. Raises ConfigError and StoreError.
     """
-    async with run_service(config, create=create, join=join, report=report) as service:
+    async with run_service(config, start=start, create=create, join=join, report=report) as service:
         task_status.started(service)
         await trio.sleep_forever()

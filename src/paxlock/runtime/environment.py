@@ -61,19 +61,19 @@ class Environment:
             addresses.append(("0.0.0.0", addresses[0][1]))  # all addresses, of both families
         return bind_all(addresses)
 
-    async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
+    async def open_store(self, config: NodeConfig) -> StoreLike:
         """What a node keeps its record in; in a thread, which may wait for a disk. Raises StoreError."""
-        return await in_thread(lambda: open_store(config, create_folder=create_folder))
+        return await in_thread(lambda: open_store(config))
 
 
-def open_store(config: NodeConfig, *, create_folder: bool) -> StoreLike:
+def open_store(config: NodeConfig) -> StoreLike:
     """The data folder of a node, or what stands for it in memory. Raises StoreError."""
     if config.durability is Durability.MEMORY:
         if config.data_dir is not None and config.data_dir.exists():
             _invalidate_clean_stop(config.data_dir)
         return MemoryStore()
     assert config.data_dir is not None
-    return Store.open(config.data_dir, create_folder=create_folder)
+    return Store.open(config.data_dir, create_folder=True)
 
 
 def _invalidate_clean_stop(folder: Path) -> None:

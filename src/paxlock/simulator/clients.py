@@ -55,6 +55,7 @@ class Clients:
         )
         sim.tell(label, What.STARTED, text=f"session {session.hex()}")
         client.core = Session(settings, session=session, now=client.now(sim.true), rng=rng)
+        sim.last_wills.begin(client)
         self.turn(client, [])
         return client
 
@@ -127,6 +128,7 @@ class Clients:
                 yield from self._stall(client)
                 self._publish(client, effects.published)
                 more = True
+        sim.last_wills.settle(client)
 
     def _stall(self, client: ClientMachine) -> Iterator[float]:
         """Perhaps it stands still here."""

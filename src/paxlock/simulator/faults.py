@@ -33,6 +33,7 @@ class Faults:
             FaultKind.CRASH: self._crash,
             FaultKind.CLEAN_STOP: self._stop,
             FaultKind.DISK_LOSS: self._lose_a_disk,
+            FaultKind.WIPE: self._wipe,
             FaultKind.DISK_FAILURE: self._fail_a_disk,
             FaultKind.SLOW_DISK: self._slow_a_disk,
             FaultKind.NODE_PAUSE: self._pause_a_node,
@@ -41,6 +42,7 @@ class Faults:
             FaultKind.CLIENT_PAUSE: self._pause_a_client,
             FaultKind.CLIENT_SUSPEND: self._pause_a_client,
             FaultKind.CLIENT_STALL: self._stall_a_client,
+            FaultKind.DAEMON: self._close_all,
             FaultKind.FORK: self._fork,
             FaultKind.SPLIT: self._split,
             FaultKind.ONE_WAY_SPLIT: self._split_one_way,
@@ -117,16 +119,29 @@ class Faults:
         return self._back(node, fault)
 
     def _lose_a_disk(self, fault: Fault) -> str | None:
-        """One at a time: with two of three disks lost only an operator could help."""
+        """One at a time, unless nodes start by themselves: with two of three disks lost the rest could not
+        help.
+        """
         sim = self._sim
-        if sim.scenario.nodes < 3 or sim.scenario.durability is not Durability.RECORD:
+        if sim.scenario.durability is not Durability.RECORD:
             return None
-        if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
-            return None
+        alone = sim.scenario.nodes < 3 or any(
+            node.lost_disk or not _is_member(node) for node in sim.nodes.all
+        )
         node = self._a_node(fault)
-        if node is None:
+        if node is None or (alone and not sim.scenario.auto):
             return None
-        sim.nodes.crash(node)
+        return self._without_disk(node, fault)
+
+    def _wipe(self, fault: Fault) -> str | None:
+        if not self._sim.scenario.auto:
+            return None
+        for node in self._sim.nodes.all:
+            self._without_disk(node, fault)
+        return "all nodes -> empty disks"
+
+    def _without_disk(self, node: NodeMachine, fault: Fault) -> str:
+        self._sim.nodes.crash(node)
         node.disk, node.lost_disk = SimulatedDisk(), True
         return self._back(node, fault)
 
@@ -192,6 +207,13 @@ class Faults:
         if client is None or self._sim.true < client.paused_until:
             return None
         self._sim.children.fork(client, fault.rng())
+        self._sim.last_wills.fork(client, fault.lasts)
+        return client.label
+
+    def _close_all(self, fault: Fault) -> str | None:
+        client = self._a_client(fault)
+        if client is None or not self._sim.last_wills.daemonise(client):
+            return None
         return client.label
 
     def _pause(self, machine: SimulatedMachine | None, fault: Fault) -> str | None:

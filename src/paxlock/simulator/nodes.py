@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot
+from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot, StartWord
 from paxlock.core.messages import Member, Message, NodeMode, Release, Released
-from paxlock.core.node.recovery import Start, begin
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
+from paxlock.core.node.starts import Start, begin
 from paxlock.errors import ConfigError
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.endurance import SLOW_WRITE_S
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CELL_ID", "EPOCH", "Nodes"]
 
-UNIX_S = 1_700_000_000
+UNIX_S = 1_700_001_000  #: above the time that a clock which was never set shows
 CELL_ID = b"simulated cell.."
 EPOCH = 1
 FIRST_PORT = 7400
@@ -64,7 +64,7 @@ class Nodes:
     def begin(self) -> None:
         """Create the cell."""
         for node in self.all:
-            self.start(node, create=True)
+            self.start(node, StartWord.AUTO if self._sim.scenario.auto else StartWord.CREATE)
 
     # Twins
 
@@ -229,7 +229,7 @@ class Nodes:
 
     # Starts and stops
 
-    def start(self, node: NodeMachine, *, create: bool = False, join: bool = False) -> None:
+    def start(self, node: NodeMachine, word: StartWord = StartWord.AUTO) -> None:
         """A node that is down starts: its new record first, then the machine."""
         sim, scenario = self._sim, self._sim.scenario
         node.life += 1
@@ -247,8 +247,7 @@ class Nodes:
                 durability=scenario.durability,
                 unix_seconds=self._unix_seconds(node),
                 run=_run_of(node),
-                create=create and not memory,
-                join=join and not memory,
+                word=word,
             )
         except ConfigError as error:
             raise CheckFailed("start", f"{node.label} does not start: {error}") from error
@@ -258,12 +257,20 @@ class Nodes:
 
     def _unix_seconds(self, node: NodeMachine) -> int:
         """No two starts are in one second: the shell waits. Now and then the clock of the machine is ahead
-        (which a node without a disk must not be: its clients would take every later start for an old one).
+        (which a node must not be where nobody else remembers its incarnation, without a disk or after all
+        disks were lost: its clients would take every later start for an old one).
         """
         rng = Random(f"date {self._sim.seed} {node.label} {node.life}")
-        disk = self._sim.scenario.durability is not Durability.MEMORY
-        ahead = rng.randrange(CLOCK_AHEAD_MAX_S) if disk and rng.random() < CLOCKS_AHEAD else 0
+        scenario = self._sim.scenario
+        remembered = scenario.durability is not Durability.MEMORY and not scenario.auto
+        ahead = rng.randrange(CLOCK_AHEAD_MAX_S) if remembered and rng.random() < CLOCKS_AHEAD else 0
         return UNIX_S + node.life + ahead
+
+    def _clock_off(self, node: NodeMachine) -> float:
+        """How wrong the wall clock is at a start: any two of them agree to within max_ttl (section 7)."""
+        half = self._sim.scenario.max_ttl / 2.0
+        off = Random(f"clock off {self._sim.seed} {node.label} {node.life}").uniform(-half, half)
+        return off if self._sim.scenario.auto else 0.0
 
     def _started(self, node: NodeMachine, start: Start) -> None:
         sim, scenario = self._sim, self._sim.scenario
@@ -278,7 +285,7 @@ class Nodes:
             max_ttl_ms=scenario.max_ttl_ms,
             drift_ppm=scenario.drift_ppm,
             grace_ms=scenario.grace_ms,
-            wall_offset=UNIX_S + sim.true - now,
+            wall_offset=UNIX_S + sim.true - now + self._clock_off(node),
         )
         node.forget()
         node.asks_from = -inf
@@ -327,8 +334,10 @@ class Nodes:
         """A node that is down starts, as its disk says."""
         if node.core is not None or node.writing is not None or node.label in self.left_out:
             return
-        empty = node.disk.record is None
-        self.start(node, create=empty and not node.lost_disk, join=empty and node.lost_disk)
+        if node.disk.record is not None or self._sim.scenario.auto:
+            self.start(node)
+        else:
+            self.start(node, StartWord.JOIN if node.lost_disk else StartWord.CREATE)
 
     def _take_down(self, node: NodeMachine) -> None:
         node.life += 1

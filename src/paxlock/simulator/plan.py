@@ -22,6 +22,7 @@ class FaultKind(enum.Enum):
     CRASH = "crash"  #: a node loses its memory, and a write under way is done or not
     CLEAN_STOP = "clean stop"
     DISK_LOSS = "disk loss"  #: a crash after which the disk is empty: the node must join
+    WIPE = "wipe"  #: all nodes crash at one moment, and no disk is left: the cell begins by the clock
     DISK_FAILURE = "disk failure"  #: the next write of a node fails, and the node stops
     SLOW_DISK = "slow disk"
     NODE_PAUSE = "node pause"  #: the process stands still; what arrives waits
@@ -30,6 +31,7 @@ class FaultKind(enum.Enum):
     CLIENT_PAUSE = "client pause"
     CLIENT_SUSPEND = "client suspend"
     CLIENT_STALL = "client stall"  #: a client's process stands still in the midst of a turn
+    DAEMON = "daemon"  #: a client's process closes all its descriptors, and goes on
     FORK = "fork"  #: a client's process forks, and the child unwinds, or goes on as if it were the parent
     SPLIT = "network split"
     ONE_WAY_SPLIT = "one-way split"  #: nothing passes from some machines to the rest
@@ -84,6 +86,7 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.CRASH: scenario.crashes,
         FaultKind.CLEAN_STOP: scenario.clean_stops,
         FaultKind.DISK_LOSS: scenario.disk_losses,
+        FaultKind.WIPE: scenario.wipes,
         FaultKind.DISK_FAILURE: scenario.disk_failures,
         FaultKind.SLOW_DISK: scenario.slow_disks,
         FaultKind.NODE_PAUSE: scenario.node_pauses,
@@ -92,6 +95,7 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.CLIENT_PAUSE: scenario.client_pauses,
         FaultKind.CLIENT_SUSPEND: scenario.client_suspends,
         FaultKind.CLIENT_STALL: scenario.client_stalls,
+        FaultKind.DAEMON: scenario.daemons,
         FaultKind.FORK: scenario.forks,
         FaultKind.SPLIT: scenario.partitions,
         FaultKind.ONE_WAY_SPLIT: scenario.one_way_splits,

@@ -11,7 +11,7 @@ import attrs
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 from paxlock.core.node import forgetting as forgetting
-from paxlock.core.node.recovery import MEMORY_EXTRA_S
+from paxlock.core.node.starts import CLOCK_EXTRA_S
 from paxlock.core.session import pacing
 
 __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
@@ -30,6 +30,7 @@ GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
 CROWDS = 0.04  #: the share of runs with many clients, and of those with many names
 BURSTS = 0.02  #: the share of runs in which one client wants very many names at one moment
+AUTO = 0.15  #: the share of runs in which every node starts by itself
 FAR = 0.25  #: the share of runs in which some links take longer than others
 FAR_MAX_S = 0.03
 #: The share of runs whose round trips are longer than the grace, up to so many graces.
@@ -80,6 +81,10 @@ class Scenario:
     crashes: float = 0.0
     clean_stops: float = 0.0
     disk_losses: float = 0.0
+    auto: bool = (
+        False  #: every node starts by itself, at the first start too; then several may lose their disks
+    )
+    wipes: float = 0.0  #: all nodes lose their disks at one moment
     disk_failures: float = 0.0
     slow_disks: float = 0.0
     node_pauses: float = 0.0
@@ -89,6 +94,8 @@ class Scenario:
     client_suspends: float = 0.0
     client_stalls: float = 0.0
     forks: float = 0.0
+    wills: float = 0.0  #: the share of clients that leave a last will
+    daemons: float = 0.0
     partitions: float = 0.0
     one_way_splits: float = 0.0
     broken_links: float = 0.0
@@ -146,7 +153,7 @@ class Scenario:
     @property
     def sits_out(self) -> float:
         """How long a node without memory sits out, once enough others have noted it."""
-        extra = MEMORY_EXTRA_S if self.durability is Durability.MEMORY else 0.0
+        extra = CLOCK_EXTRA_S if self.auto or self.durability is Durability.MEMORY else 0.0
         return quarantine(self.max_ttl, self.drift) + extra
 
     @property
@@ -256,13 +263,29 @@ class Scenario:
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return drawn if near else _slow(seed, _far(seed, _many(seed, drawn)))
+        return drawn if near else _auto(seed, _slow(seed, _far(seed, _many(seed, _with_wills(seed, drawn)))))
+
+
+def _with_wills(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs clients leave a last will."""
+    some = _Some(Random(f"wills {seed}"))
+    return attrs.evolve(drawn, wills=some.of(0.3, 0.3, 1.0), daemons=some.of(0.3, 0.5, 5.0))
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:
     """In some runs one client wants many names at once."""
     rng = Random(f"burst {seed}")
     return attrs.evolve(drawn, burst=rng.randint(50, 300)) if rng.random() < BURSTS else drawn
+
+
+def _auto(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs every node starts by itself. Before it serves it needs every other one, if all are new."""
+    rng = Random(f"auto {seed}")
+    if rng.random() >= AUTO or drawn.durability is Durability.MEMORY:
+        return drawn
+    losses, wipes = rng.choice((0.0, 0.2, 0.5)), rng.choice((0.0, 0.2, 0.5))
+    auto = attrs.evolve(drawn, auto=True, left_out=0, disk_losses=losses, wipes=wipes)
+    return attrs.evolve(auto, faulty_for=drawn.faulty_for + rng.uniform(1.0, 4.0) * auto.sits_out)
 
 
 def _far(seed: int, drawn: Scenario) -> Scenario:

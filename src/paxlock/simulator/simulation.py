@@ -27,6 +27,7 @@ from paxlock.simulator.children import Children
 from paxlock.simulator.clients import Clients
 from paxlock.simulator.faults import Faults
 from paxlock.simulator.history import History
+from paxlock.simulator.last_wills import LastWills
 from paxlock.simulator.limits import small_limits
 from paxlock.simulator.linearizability import NotLinearizable, Operation, check_history
 from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, SimulatedClock, SimulatedMachine
@@ -104,6 +105,7 @@ class Simulation:
         self.nodes = Nodes(self)
         self.clients = Clients(self)
         self.children = Children(self)
+        self.last_wills = LastWills(self)
         self.workload = Workload(self)
         self.faults = Faults(self)
 

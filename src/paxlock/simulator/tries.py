@@ -25,8 +25,8 @@ import attrs
 
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import Member, Message
-from paxlock.core.node.recovery import Start
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Ended, Failed, Granted, Lost
 from paxlock.core.session.outbox import SessionSettings
 from paxlock.core.session.session import Session

@@ -145,10 +145,14 @@ class Workload:
         sim.tell(client.label, What.STOPPED, text="killed")
         client.core = None
         self.clients.remove(client)
-        for wish in self._open():
-            if wish.client is client:
-                wish.over = True
-                self._ended(wish.candidate)
+        mine = [wish for wish in self._open() if wish.client is client]
+        will, works_on = sim.last_wills.die(client, mine)
+        for wish in mine:
+            wish.over = True
+            if will and wish.candidate is not None and not wish.ended_elsewhere:
+                self._called(client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
+            if not works_on:
+                self.ended(wish.candidate)
         delay = client.rng.random() * NEXT_CLIENT_S
         sim.at(sim.true + delay, self._arrive, client.slot, client.life + 1)
 
@@ -233,7 +237,8 @@ class Workload:
         wish.over = True
         if wish.candidate is not None and not wish.ended_elsewhere:
             self._called(wish.client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
-        self._ended(wish.candidate)
+        self.ended(wish.candidate)
+        sim.last_wills.drop(wish)
         sim.tell(wish.client.label, What.LEFT, name=wish.name)
         core.release(wish.ticket, wish.client.now(sim.true))
         sim.clients.turn(wish.client, [])
@@ -245,7 +250,7 @@ class Workload:
         """A program that is told of a loss counts nothing as valid any more: before its Release leaves."""
         for notice in published:
             if isinstance(notice, Lost):
-                self._ended(self._wishes[client.session, notice.ticket].candidate)
+                self.ended(self._wishes[client.session, notice.ticket].candidate)
 
     def notice(self, client: ClientMachine, notice: object) -> None:
         """A client's machine has published this."""
@@ -260,6 +265,7 @@ class Workload:
                 if reason is LossReason.EXPIRED and wish.candidate is not None:
                     check_loss(sim, client, wish.candidate, wish.timing)
                 wish.over = True
+                sim.last_wills.drop(wish)
                 self._lost(client, wish)
                 sim.look_for_progress()
                 self._try_again(wish)
@@ -292,6 +298,7 @@ class Workload:
             self._returned(client, wish.ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
             return
         wish.candidate, wish.term, wish.deadline = notice.candidate, notice.term, notice.deadline
+        sim.last_wills.hold(wish)
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
@@ -346,7 +353,7 @@ class Workload:
         client, core = wish.client, wish.client.core
         assert core is not None
         wish.over = True
-        self._ended(wish.candidate)
+        self.ended(wish.candidate)
         self._sim.tell(client.label, What.LEFT, name=wish.name, text="told too late")
         core.release(wish.ticket, client.now(self._sim.true))
         self._sim.clients.turn(client, [])
@@ -364,7 +371,7 @@ class Workload:
             client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=until - EPSILON_S
         )
 
-    def _ended(self, candidate: Candidate | None) -> None:
+    def ended(self, candidate: Candidate | None) -> None:
         """Nobody counts on this lease any more, if it ever was one."""
         tenure = self._sim.check.exclusion.ended(candidate, self._sim.true)
         if tenure is not None:
@@ -387,6 +394,7 @@ class Workload:
         assert wish.candidate is not None
         if client.now(sim.true) >= wish.deadline or wish.ended_elsewhere:
             return  # lost, and it will be told
+        sim.last_wills.withdraw(wish)
         sim.tell(client.label, What.DETACHED, name=wish.name, term=wish.term)
         wish.over = True
         client.core.detach(wish.ticket, client.now(sim.true))
@@ -414,7 +422,7 @@ class Workload:
             sim.at(sim.true + handle.timing.renew, self._use_handle, handle)
         elif handle.rng.random() < 0.7:
             handle.over = True
-            self._ended(handle.candidate)
+            self.ended(handle.candidate)
             ticket = client.core.release_detached(
                 handle.name, handle.candidate, handle.term, now, patience=patience
             )
@@ -431,7 +439,7 @@ class Workload:
         assert client.core is not None
         assert wish.candidate is not None
         wish.ended_elsewhere = True
-        self._ended(wish.candidate)
+        self.ended(wish.candidate)
         sim.check.sessions.ended_elsewhere(wish.candidate)
         ticket = client.core.release_detached(
             wish.name, wish.candidate, wish.term, client.now(sim.true), patience=self._handle_patience()
@@ -462,7 +470,7 @@ class Workload:
                 self._extended(client, handle, until, detached=True)
         elif notice.over:
             handle.over = True
-            self._ended(handle.candidate)
+            self.ended(handle.candidate)
             self._lost(client, handle)
 
     # Within

@@ -105,10 +105,7 @@ class Store:
                 raise StoreError(
                     f"the data folder {path} cannot be made: {error.strerror}; choose another"
                 ) from None
-            raise StoreError(
-                f"the data folder {path} does not exist: start with --create for a new cell, "
-                "or with --join for a node that lost its disk"
-            ) from None
+            raise StoreError(f"the data folder {path} does not exist") from None
         except (FileExistsError, NotADirectoryError):
             raise StoreError(
                 f"the data folder {path} is not a folder, or lies below a file: choose another"

@@ -330,7 +330,7 @@ class VirtualEnvironment(Environment):
         await trio.lowlevel.checkpoint()
         return self._cell.bind(config.node_id)
 
-    async def open_store(self, config: NodeConfig, *, create_folder: bool) -> StoreLike:
+    async def open_store(self, config: NodeConfig) -> StoreLike:
         await trio.lowlevel.checkpoint()
         disk = VirtualDisk()
         if config.data_dir is not None and config.durability is Durability.RECORD:

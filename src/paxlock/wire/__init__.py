@@ -11,6 +11,7 @@ out: packing.py, then sealing.py.
     lanes.py       a short way for datagrams of one peer that come again and again
     received.py    the messages of a datagram that passed every check, and who sent it
     sealing.py     how the datagrams of one sender are made: header, number, seal
+    wills.py       what releases the leases of a session after its death, sealed while it lives
     header.py      the header, and the two kinds of sender
     keyring.py     keys, seals, rotation; the replay window
     cookies.py     what proves that a sender receives at its address

@@ -227,7 +227,7 @@ _BY_KIND: dict[int, Schema] = {
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(
         m.Greeted,
-        *(INT, INT, RUN, INT, SEEN_RUN, INT, RUN, TERM, _MODE, BOOL, INT, INT, INT),
+        *(INT, INT, RUN, INT, SEEN_RUN, INT, RUN, TERM, _MODE, BOOL, BOOL, INT, INT, INT),
         sequence(nested(_SEEN), MEMBERS_MAX),
     ),
 }

@@ -21,6 +21,7 @@ from paxlock.core.lease import (
 )
 from paxlock.core.value import value
 from paxlock.limits import NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
+from paxlock.text import is_normal
 
 if TYPE_CHECKING:
     import enum
@@ -86,14 +87,19 @@ def _term(value: int) -> int:
     return value
 
 
-def _text(limit: int, *, empty: bool) -> Field:
+def _text(limit: int, *, empty: bool, given: bool = False) -> Field:
+    """A text; with ``given`` one that people give, a name or a label, which clients send in NFC."""
+
     def check(value: str) -> str:
         if len(value.encode()) > limit or (not value and not empty):
             raise Malformed("a text is too long, or empty")
+        if given and not is_normal(value):
+            raise Malformed("a name or a label is not in NFC, or has characters that nobody sees")
         return value
 
     least = 0 if empty else 1
-    return Field(str, check, usual=f"{least} <= len({{0}}) <= {limit // _UTF8_WIDTH_MAX}")
+    usual = f"{least} <= len({{0}}) <= {limit // _UTF8_WIDTH_MAX}"
+    return Field(str, check, usual=f"{usual} and {{0}}.isascii() and {{0}}.isprintable()" if given else usual)
 
 
 def _exactly(length: int, *, empty: bool = False) -> Field:
@@ -135,9 +141,9 @@ def _candidate(values: list[Any]) -> Candidate:
 INT = Field(int)
 BOOL = Field(bool)
 TERM = Field(int, _term, usual=f"{{0}} <= {TERM_MAX}")
-NAME = _text(NAME_MAX_BYTES, empty=False)
-PREFIX = _text(NAME_MAX_BYTES, empty=True)
-LABEL = _text(LABEL_MAX_BYTES, empty=True)
+NAME = _text(NAME_MAX_BYTES, empty=False, given=True)
+PREFIX = _text(NAME_MAX_BYTES, empty=True, given=True)
+LABEL = _text(LABEL_MAX_BYTES, empty=True, given=True)
 ADDRESS = _text(ADDRESS_MAX_BYTES, empty=False)
 DATA = Field(bytes, _data, usual=f"len({{0}}) <= {DATA_MAX_BYTES}")
 NODE = Field(str, _node_id)

@@ -86,15 +86,28 @@ class Sealing:
     ) -> bytes:
         """The next datagram; ``padded`` to the greatest length, ``unconfigured`` for a cell not known yet."""
         self._sequence += 1
+        return self.seal_at(self._sequence, payload, issue, echo, padded=padded, unconfigured=unconfigured)
+
+    def seal_at(
+        self,
+        number: int,
+        payload: bytes,
+        issue: int,
+        echo: int,
+        *,
+        padded: bool = False,
+        unconfigured: bool = False,
+    ) -> bytes:
+        """A datagram with a number that was set aside for it: whoever sets numbers aside uses each once."""
         start = self._header
         if unconfigured:
             start = self.sender.start_header(self._sealer.key_id, NO_CELL, NO_EPOCH, NO_MEMBERS)
-        header = start + end_header(self._sequence, issue, echo)
+        header = start + end_header(number, issue, echo)
         plaintext = self._prefix + LENGTH.pack(len(payload)) + payload
         least = self._plaintext_max if padded else self._plaintext_min
         if len(plaintext) < least:
             plaintext = plaintext.ljust(least, b"\0")
-        datagram = header + self._sealer.seal(self._sequence, plaintext, header)
+        datagram = header + self._sealer.seal(number, plaintext, header)
         assert len(datagram) <= DATAGRAM_MAX_BYTES
         return datagram
 

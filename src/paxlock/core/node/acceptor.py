@@ -45,7 +45,7 @@ __all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer
 
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
-TERMS_PER_UNIX_SECOND = 1 << 24
+TERMS_PER_UNIX_SECOND = 1 << 20  #: a token fits into a double until the year 2242
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)

@@ -8,11 +8,14 @@
         v    |                                                                        |
        RECOVERING --------------------------------------------------------------------'
         ^          unclean stop: it has sat out; floor = its old ceiling
-        |          join, memory mode: it has sat out, then read the others' ceilings;
+        |          join, auto, memory mode: it has sat out, then read the others' ceilings;
         |                             floor = the highest of them, and durable
+        |          auto: it has sat out, and every other serves or has no memory either;
+        |                             floor = the clock, or above, and durable
         |
         `-- unclean stop: at once
-            join, memory mode: once N - quorum + 1 others have noted this life
+            join, auto, memory mode: once N - quorum + 1 others have noted this life
+            auto: once every other has
 
 From any mode: a node that is not joining, and hears of a later life of itself, has lost its memory and stops.
 
@@ -28,11 +31,11 @@ from math import ceil
 import attrs
 
 from paxlock.core.durable import (
+    CLOCK_SET_S,
     Durability,
     Membership,
     NodeRecord,
     SeenNode,
-    Snapshot,
     incarnation_max,
 )
 from paxlock.core.lease import TERM_MAX, quarantine
@@ -40,18 +43,18 @@ from paxlock.core.lives import Lives
 from paxlock.core.messages import Greet, Greeted, NodeMode
 from paxlock.core.node.acceptor import CEILING_STEP_TERMS, TERMS_PER_UNIX_SECOND
 from paxlock.core.node.joining import INCARNATION_STEP, Joining
+from paxlock.core.node.starts import CLOCK_EXTRA_S
 from paxlock.core.quorum import blocking
 from paxlock.core.value import value
-from paxlock.errors import ConfigError, StoreError
 
-__all__ = ["GreetTimer", "Recovery", "ServeTimer", "Start", "begin"]
+__all__ = ["GreetTimer", "Recovery", "ServeTimer", "WaitsFor"]
 
 GREET_RETRY_FIRST_S = 0.05
 GREET_RETRY_MAX_S = 1.0
 MEMORY_JOIN_PATIENCE_S = 1.0
-MEMORY_EXTRA_S = 1.0  #: clocks right to within max_ttl at starts are not enough by one of their whole seconds
 CONFIRM_PATIENCE_S = 1.0
-CREATING_RUNS_MAX = 64
+WAITS_AFTER_S = 2.0  #: so long does a node ask before it says that it waits
+BEGINS_ANEW_MAX = 8  #: two that join as one node would outbid each other until no incarnation is believed
 NEVER = float("inf")
 NO_RUN = b"\0" * 16
 
@@ -67,120 +70,13 @@ class GreetTimer:
 
 
 @value
-class Start:
-    """How a node begins: the record to make durable before anything is answered, and what follows from
-    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
+class WaitsFor:
+    """Published when a node has sat out, and waits: for these ``nodes`` (to serve, or, where it is blank, to
+    answer at all), or until its clock shows a time that can be.
     """
 
-    record: NodeRecord
-    floor: int
-    sits_out: float
-    snapshot: Snapshot | None
-
-
-def begin(
-    previous: NodeRecord | None,
-    snapshot: Snapshot | None,
-    *,
-    cell_id: bytes,
-    epoch: int,
-    node_id: str,
-    nodes: int,
-    max_ttl_ms: int,
-    drift: float,
-    durability: Durability,
-    unix_seconds: int,
-    run: bytes = b"",
-    create: bool = False,
-    join: bool = False,
-) -> Start:
-    """Decide from what was found on disk; raise ConfigError or StoreError where the node must not start."""
-    fresh = NodeRecord(
-        cell_id=cell_id,
-        epoch=epoch,
-        node_id=node_id,
-        incarnation=1,
-        ceiling=CEILING_STEP_TERMS,
-        durability=durability,
-        membership=Membership.CREATING,
-        max_ttl_ms=max_ttl_ms,
-        clean=False,
-    )
-    if durability is Durability.MEMORY:
-        # The run number stands for the incarnation; unix seconds only make it grow.
-        record = attrs.evolve(
-            fresh, incarnation=unix_seconds, membership=Membership.JOINING, ceiling=TERM_MAX
-        )
-        return Start(record, 0, quarantine(max_ttl_ms / 1000.0, drift) + MEMORY_EXTRA_S, None)
-    if create and join:
-        raise ConfigError("a node is started with create or with join, not with both")
-    if previous is not None:
-        _check_identity(previous, fresh)
-    if join:
-        return _join_anew(previous, fresh, nodes, drift, unix_seconds)
-    if previous is None:
-        if not create:
-            raise ConfigError(
-                f"node {node_id!r} has no record in its data folder: start it with --create if the cell "
-                "is new, or with --join if this node has lost its disk"
-            )
-        return Start(_creating(fresh, run), 0, 0.0, None)
-    if create:
-        raise ConfigError(
-            f"node {node_id!r} has a record in its data folder already: start it without --create, "
-            "or give a new cell an empty folder"
-        )
-    return _restart(previous, snapshot, max_ttl_ms, drift, run)
-
-
-def _join_anew(
-    previous: NodeRecord | None, fresh: NodeRecord, nodes: int, drift: float, unix_seconds: int
-) -> Start:
-    if nodes == 1:
-        raise ConfigError("a cell of one node cannot be joined: there is nobody to ask; make a new cell")
-    old = previous.incarnation if previous is not None else 0
-    ttl = max(previous.max_ttl_ms if previous is not None else 0, fresh.max_ttl_ms)
-    # The lost memory had an incarnation that only the others know: unix seconds are above every counted one,
-    # unless a clock was ahead when an earlier life joined. Then those who answer name a higher one.
-    record = attrs.evolve(
-        fresh, incarnation=max(old + 1, unix_seconds), membership=Membership.JOINING, max_ttl_ms=ttl
-    )
-    return Start(record, 0, quarantine(ttl / 1000.0, drift), None)
-
-
-def _creating(record: NodeRecord, run: bytes) -> NodeRecord:
-    """Remember this run on disk before it greets anybody: who has seen it has seen this memory.
-
-    Only the last CREATING_RUNS_MAX, so that the record can be written however often the node is started.
-    """
-    mine = SeenNode(record.node_id, record.incarnation, run)
-    return attrs.evolve(record, creating_runs=(*record.creating_runs, mine)[-CREATING_RUNS_MAX:])
-
-
-def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
-    if previous.cell_id != wanted.cell_id:
-        raise StoreError("the data folder belongs to another cell: give every cell a data folder of its own")
-    if previous.node_id != wanted.node_id:
-        raise StoreError(f"the data folder belongs to node {previous.node_id!r}, not to {wanted.node_id!r}")
-    if previous.epoch != wanted.epoch:
-        raise StoreError(f"the data folder is of epoch {previous.epoch}, the cell file of {wanted.epoch}")
-
-
-def _restart(
-    previous: NodeRecord, snapshot: Snapshot | None, max_ttl_ms: int, drift: float, run: bytes
-) -> Start:
-    # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
-    ttl = max(previous.max_ttl_ms, max_ttl_ms)
-    record = attrs.evolve(previous, incarnation=previous.incarnation + 1, clean=False, max_ttl_ms=ttl)
-    sits_out = quarantine(ttl / 1000.0, drift)
-    if previous.membership is Membership.CREATING:
-        return Start(_creating(record, run), 0, 0.0, None)  # nothing was ever answered for a name
-    if previous.membership is Membership.JOINING:
-        return Start(record, 0, sits_out, None)
-    if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
-        return Start(record, snapshot.floor, 0.0, snapshot)
-    record = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
-    return Start(record, previous.ceiling, sits_out, None)
+    nodes: tuple[str, ...]
+    clock_is_set: bool
 
 
 @attrs.define(eq=False)
@@ -188,7 +84,8 @@ class Recovery:
     """The way of one node from its start to serving, and its durable record from then on.
 
     ``sits_out`` is in seconds; ``unconfirmed``: the memory is whole, if it is the newest. A backup that was
-    restored would look the same.
+    restored would look the same. ``created`` is the unix second in which the cell was made: a clock that
+    shows less is wrong.
     """
 
     record: NodeRecord
@@ -200,6 +97,7 @@ class Recovery:
     drift: float
     wall_offset: float
     unconfirmed: bool = False
+    created: int = 0
     mode: NodeMode = attrs.field(init=False, default=NodeMode.STARTING)
     saved: NodeRecord = attrs.field(init=False)
     lost_memory: str = attrs.field(init=False, default="")
@@ -223,15 +121,28 @@ class Recovery:
     def begin(self, now: float) -> None:
         """The machine is running: settle the first mode."""
         self.started_at = now
-        if self.record.membership is Membership.JOINING:
-            extra = MEMORY_EXTRA_S if self.record.durability is Durability.MEMORY else 0.0
-            self.joining = Joining(self.needed, self.sits_out, extra, self.drift)
+        blank = self.record.membership is Membership.BLANK
+        if blank or self.record.membership is Membership.JOINING:
+            extra = CLOCK_EXTRA_S if blank or self.record.durability is Durability.MEMORY else 0.0
+            others = len(self.others)
+            self.joining = Joining(others, self.needed, self.sits_out, extra, self.drift, blank=blank)
         else:
             self.serve_at = now + self.sits_out
             if self.sits_out > 0.0 and self.record.membership is Membership.MEMBER:
                 self.mode = NodeMode.RECOVERING
         self.unconfirmed = self.unconfirmed and self.needed > 0
         self.advance(now)
+
+    def waits_for(self, now: float) -> WaitsFor | None:
+        """Why a node that has sat out for long enough does not serve; None where it may."""
+        joining = self.joining
+        if joining is None or self.record.membership is Membership.MEMBER:
+            return None
+        if self.mode is not NodeMode.RECOVERING or now < self.serve_at + WAITS_AFTER_S:
+            return None
+        told = joining.answered()
+        known = told if joining.blank else {node for node, ceiling in told.items() if ceiling is not None}
+        return WaitsFor(tuple(node for node in self.others if node not in known), self.clock_is_set(now))
 
     # The record
 
@@ -300,8 +211,9 @@ class Recovery:
         return Greet(phase, self.record.incarnation, self.run)
 
     def next_greeting(self, now: float) -> float:
-        """When to greet again; infinity once everybody has answered."""
-        return now + self._retry if len(self._greeted) < len(self.others) else NEVER
+        """When to greet again, and to look whether it may serve; infinity once nobody is left to ask."""
+        joins = self.joining is not None and self.record.membership is not Membership.MEMBER
+        return now + self._retry if joins or len(self._greeted) < len(self.others) else NEVER
 
     def greeted_by(self, node: str, message: Greet, highest_term: int, now: float) -> Greeted | None:
         """Another node greets. The answer must not leave before the record that remembers it is saved.
@@ -329,7 +241,8 @@ class Recovery:
             ceiling=highest_term if memory else self.saved.ceiling,
             mode=self.mode,
             # Without a disk nobody is more than that: whoever runs such a cell vouches for the rest.
-            member=memory or record.membership is not Membership.JOINING,
+            member=memory or record.membership not in (Membership.JOINING, Membership.BLANK),
+            blank=record.membership is not Membership.MEMBER,
             max_ttl_ms=self.configured_max_ttl_ms,
             old_max_ttl_ms=record.max_ttl_ms if lowered else 0,
             old_left_ms=ceil((settles - now) * 1000.0) if lowered else 0,
@@ -357,7 +270,10 @@ class Recovery:
             self._greeted.add(node)
         else:
             self.joining.heard(node, message, now)
-            self._greeted = set(self.joining.ceilings())  # the others are asked again
+            told = self.joining.answered().items()
+            self._greeted = {
+                other for other, ceiling in told if ceiling is not None
+            }  # the rest is asked again
         self.unconfirmed = False
         self.advance(now)
 
@@ -371,6 +287,12 @@ class Recovery:
         if incarnation > self._incarnation_max(now):
             return
         if self.joining is not None and self.mode is not NodeMode.SERVING:
+            if self.joining.begun_anew == BEGINS_ANEW_MAX:
+                self.lost_memory = (
+                    f"node {node!r} hears of this node at incarnation {incarnation}, and again and again of "
+                    "a higher one: another process was started as this node; end one of the two"
+                )
+                return
             # Durable before it is told to anybody; until then nobody is greeted.
             self.record = attrs.evolve(self.record, incarnation=incarnation + INCARNATION_STEP)
             self.joining.begin_anew()
@@ -404,7 +326,7 @@ class Recovery:
         if membership is Membership.CREATING:
             if len(self._greeted) >= self.needed:
                 self.record = attrs.evolve(self.record, membership=Membership.MEMBER, creating_runs=())
-        elif membership is Membership.JOINING:
+        elif membership is not Membership.MEMBER:
             self._advance_joining(now)
         confirmed = not self.unconfirmed or now >= self.started_at + CONFIRM_PATIENCE_S
         if self.saved.membership is Membership.MEMBER and now >= self.serve_at and confirmed:
@@ -423,29 +345,41 @@ class Recovery:
         joining = self.joining
         if joining is None or not joining.noted(now):
             return
+        if joining.asks(now):
+            self._greeted = set()
         self.serve_at, self.mode = joining.serve_at(), NodeMode.RECOVERING
-        if now >= self.serve_at:
-            if joining.asks():
-                self._greeted = set()
-            self._join(joining, now)
+        self._join(joining, now)
 
     def _join(self, joining: Joining, now: float) -> None:
+        floor = self._floor_by(joining, now)
+        if floor is None:
+            return
+        ttl_ms = max(self.record.max_ttl_ms, joining.longest_ms)
+        joined = attrs.evolve(self.record, membership=Membership.MEMBER, max_ttl_ms=ttl_ms)
+        self._joined_floor, self.serve_at = floor, now
+        if joined.durability is Durability.MEMORY:
+            self.record = self.saved = joined  # there is no disk
+        else:
+            ceiling = min(max(joined.ceiling, floor) + CEILING_STEP_TERMS, TERM_MAX)
+            self.record = attrs.evolve(joined, ceiling=ceiling)
+
+    def _floor_by(self, joining: Joining, now: float) -> int | None:
+        """The floor to begin with, or None where what was answered does not tell it yet."""
         ceilings = joining.ceilings().values()
         enough = len(ceilings) >= self.needed
-        ttl_ms = max(self.record.max_ttl_ms, joining.longest_ms)
+        # Not whole seconds: with a short max_ttl the last life may have used terms of this very second.
+        by_clock = int(max(0.0, now + self.wall_offset) * TERMS_PER_UNIX_SECOND)
         if self.record.durability is Durability.MEMORY:
-            if not enough and now < self.serve_at + MEMORY_JOIN_PATIENCE_S:
-                return
-            # Not whole seconds: with a short max_ttl the last life may have used terms of this very second.
-            by_clock = int(max(0.0, now + self.wall_offset) * TERMS_PER_UNIX_SECOND)
-            self.floor = max([by_clock, *ceilings]) if enough else by_clock
-            self.record = attrs.evolve(self.record, membership=Membership.MEMBER, max_ttl_ms=ttl_ms)
-            self.saved = self.record  # there is no disk
-        elif enough:
-            self._joined_floor = max(ceilings)
-            self.record = attrs.evolve(
-                self.record,
-                membership=Membership.MEMBER,
-                max_ttl_ms=ttl_ms,
-                ceiling=min(max(self.record.ceiling, self._joined_floor) + CEILING_STEP_TERMS, TERM_MAX),
-            )
+            if now < self.serve_at or (not enough and now < self.serve_at + MEMORY_JOIN_PATIENCE_S):
+                return None
+            return max([by_clock, *ceilings]) if enough else by_clock
+        if ceilings and enough:
+            return max(ceilings)
+        if joining.blank and joining.nobody_else_remembers() and self.clock_is_set(now):
+            heard = [ceiling for ceiling in joining.answered().values() if ceiling is not None]
+            return max([by_clock, *heard])
+        return None
+
+    def clock_is_set(self, now: float) -> bool:
+        """Whether the clock shows a time that can be, so that a cell may begin by it."""
+        return now + self.wall_offset >= max(self.created, CLOCK_SET_S)

@@ -45,7 +45,8 @@ from paxlock.core.node.hearsay import DoubtTimer
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, Start
+from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.starts import Start
 from paxlock.core.node.subscriptions import EventTimer
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
@@ -61,7 +62,8 @@ COMPLAINT_S = 60.0
 @value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, never for a lease.
+    used only against terms far ahead, and where a cell begins by the clock, never for a lease. ``created`` is
+    the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
@@ -70,6 +72,7 @@ class ReplicaSettings:
     drift_ppm: int
     grace_ms: int
     wall_offset: float
+    created: int = 0
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -141,6 +144,7 @@ class Replica:
             drift=drift,
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
+            created=settings.created,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -149,6 +153,7 @@ class Replica:
         self._published: list[object] = []
         self._writing: NodeRecord | None = None
         self._shown_mode: NodeMode | None = None
+        self._shown_waiting: WaitsFor | None = None
         self._told_lives_of: NodeRecord | None = None
         self._complaint, self._complains_until = "", 0.0
         self._begin(start, now)
@@ -399,6 +404,7 @@ class Replica:
                     self._recovery.advance(now)
                     self._sends.extend(self._recovery.greet(now))
                     self._timers.add(self._recovery.next_greeting(now), GreetTimer())
+                    self._show_waiting(now)
                 case MaxTtlTimer():
                     self._recovery.settle_max_ttl(now)
                 case _:
@@ -440,6 +446,12 @@ class Replica:
                 self._published.append(Unconfirmed())
         joins = recovery.joining is not None
         self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
+
+    def _show_waiting(self, now: float) -> None:
+        waiting = self._recovery.waits_for(now)
+        if waiting is not None and waiting != self._shown_waiting:
+            self._shown_waiting = waiting
+            self._published.append(waiting)
 
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""

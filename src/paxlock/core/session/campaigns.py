@@ -27,7 +27,7 @@ from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.tenures import AfterRefusal, LapseTimer, Tenure
+from paxlock.core.session.tenures import AfterRefusal, KeepTimer, LapseTimer, Tenure
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Campaigns"]
@@ -93,7 +93,9 @@ class Campaigns:
         return campaign.ticket
 
     def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
-        """End a campaign, whatever has become of it: waiting, or held. Ended follows, within ``patience``."""
+        """End a campaign, whatever has become of it: waiting, held, or kept. Ended follows, within
+        ``patience``.
+        """
         campaign = self._campaigns.pop(ticket, None)
         if campaign is None:
             return
@@ -106,6 +108,23 @@ class Campaigns:
             local.campaigns.remove(campaign)
             self._out.publish(Ended(ticket, heard=True))
             self._forget_if_idle(local)
+
+    def keep(self, ticket: int, now: float) -> bool:
+        """The program has done with a lease. Where the time is not over for which it was wanted, it is kept
+        until then, and released by itself: nothing follows for the program. Else False.
+        """
+        tenure = self._tenure_of(ticket)
+        if tenure is None or not self._wanted(tenure, now):
+            return False
+        self.candidates.keep(tenure)
+        return True
+
+    def leave_kept(self, now: float) -> list[Tenure]:
+        """This process goes: what is still wanted is detached, and so neither held nor released."""
+        left = [tenure for tenure in self._tenures if self._wanted(tenure, now)]
+        for tenure in left:
+            self.detach(tenure.ticket, now)
+        return left
 
     def detach(self, ticket: int, now: float) -> None:
         """Let go of a held lease without releasing it: it lives until its ttl, for whoever has the handle.
@@ -160,6 +179,10 @@ class Campaigns:
                 tenure = self._tenures.lapse(number, now)
                 if tenure is not None:
                     self._lose(tenure, LossReason.EXPIRED, now)
+            case KeepTimer(number):
+                tenure = self._tenures.of(number)
+                if tenure is not None:
+                    self.release(tenure.ticket, now)
             case CampaignTimer(ticket):
                 if ticket in self._campaigns:
                     self._campaign_due(self._campaigns[ticket], now)
@@ -267,7 +290,7 @@ class Campaigns:
         if message.request and sent_at > LONG_AGO and proposer.sent_since(node, sent_at):
             self._pacing.round_trips.measured(node, now - sent_at)
         if tenure is not None:
-            if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives):
+            if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives) and not tenure.kept:
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
             if message.request == 0 and node in proposer.taken:
                 attempt.send_commit(tenure.term, [node])  # pushed again: the first answer was lost
@@ -295,7 +318,8 @@ class Campaigns:
         for node, took in proposer.taken.items():
             if took.term == proposer.term:
                 validity.acknowledge(node, took.sent_at, took.lives)
-        deadline = validity.until() - campaign.timing.margin
+        timing = campaign.timing
+        deadline = validity.until() - timing.margin
         if deadline <= now:
             # Chosen, but too late to be of use: a lease that has lapsed is over for ever.
             self.candidates.end(attempt, now)
@@ -303,8 +327,10 @@ class Campaigns:
             return
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(
-            campaign.ticket, campaign.name, attempt.lease, campaign.timing, validity, proposer.term, deadline
+            campaign.ticket, campaign.name, attempt.lease, timing, validity, proposer.term, deadline
         )
+        if timing.at_least:
+            tenure.keep_until = now + timing.at_least
         self.candidates.hold(tenure)
         self._turns.done(attempt.number, now, answered=True)
         if campaign.until < NEVER:
@@ -361,6 +387,17 @@ class Campaigns:
         self.candidates.releases.released(node, message, now)
 
     # Within
+
+    @staticmethod
+    def _wanted(tenure: Tenure, now: float) -> bool:
+        return now < tenure.keep_until and not tenure.lapsed(now)
+
+    def _tenure_of(self, ticket: int) -> Tenure | None:
+        campaign = self._campaigns.get(ticket)
+        attempt = self._names[campaign.name].attempt if campaign is not None else None
+        if attempt is None or attempt.campaign is not campaign:
+            return None
+        return self._tenures.of(attempt.number)
 
     def _forget_if_idle(self, local: NameState) -> None:
         if local.attempt is None and not local.campaigns:

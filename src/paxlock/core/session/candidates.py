@@ -189,6 +189,12 @@ class Candidates:
         self.tenures.add(tenure)
         self._renewals.add(tenure)
 
+    def keep(self, tenure: Tenure) -> None:
+        """Hold a lease with which its program has done; renewed only as long as it must be."""
+        self.tenures.keep(tenure)
+        if tenure.lasts:
+            self._renewals.remove(tenure)
+
     def _stop_holding(self, attempt: Attempt) -> None:
         """From now on its lease, if it has one, counts as valid no longer."""
         tenure = self.tenures.remove(attempt.number)
@@ -229,7 +235,10 @@ class Candidates:
             sent_at = self._shared.numbers.sent_at(message.seq)
             self._pacing.round_trips.measured(node, now - sent_at)
         for tenure in moved:
-            self._out.publish(Extended(tenure.ticket, tenure.deadline))
+            if tenure.lasts:
+                self._renewals.remove(tenure)
+            if not tenure.kept:
+                self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
             attempt = self.attempts[tenure.candidate.attempt]
             if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):

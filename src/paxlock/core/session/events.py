@@ -20,6 +20,7 @@ __all__ = [
     "Failed",
     "Granted",
     "HandleOutcome",
+    "Left",
     "Lost",
     "Mismatch",
     "NamesFound",
@@ -79,6 +80,17 @@ class Ended:
 
     ticket: int
     heard: bool
+
+
+@value
+class Left:
+    """A lease that is left behind runs out so many seconds too early, unless the last renewal, which this
+    ticket is of, is heard.
+    """
+
+    ticket: int
+    name: str
+    missing: float
 
 
 @value

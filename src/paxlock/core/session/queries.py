@@ -286,6 +286,10 @@ class Queries:
         self._timers.add(query.until, QueryTimer(query.ticket))
         return query.ticket
 
+    def goes_on(self, ticket: int) -> bool:
+        """Whether this question has no answer yet."""
+        return ticket in self._open
+
     def forget(self, ticket: int, now: float) -> None:
         """Nobody wants the answer to this question any more: it is not repeated."""
         query = self._open.pop(ticket, None)

@@ -22,6 +22,7 @@ __all__ = ["RenewTimer", "Renewals"]
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
 RENEW_CHECK_DIVISOR = 20  #: repetitions do not become rarer than this part of the ttl
+CHECKS_IN_WHAT_IS_LEFT = 8  #: nor rarer than this part of what was left of the lease when it was renewed
 TOGETHER_MAX = 4  #: how many more batches are renewed with one: a few, so that no round becomes a burst
 TOGETHER_DIVISOR = 20  #: a batch that comes due within this part of a round is renewed along
 SPREAD = 0.125  #: by how much of its time a round may come early
@@ -47,6 +48,18 @@ class _Batch:
     next_round: float = 0.0
     check: float = 0.0
 
+    @property
+    def longest_check(self) -> float:
+        """How long to wait at most before a renewal is repeated."""
+        timing = self.timing
+        left = timing.span - timing.margin - timing.renew
+        return min(timing.ttl / RENEW_CHECK_DIVISOR, left / CHECKS_IN_WHAT_IS_LEFT)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one lease that is renewed later than others of its ttl."""
+        return self.timing.raised
+
 
 class Renewals:
     """All batches of one session."""
@@ -67,15 +80,26 @@ class Renewals:
     def add(self, tenure: Tenure) -> None:
         """Renew this lease from now on."""
         # Counted from the sending of what it rests on: a standing accept rests on an older number.
-        due = tenure.validity.until() - tenure.timing.span + tenure.timing.renew
+        timing, until = tenure.timing, tenure.validity.until()
+        due = until - timing.span + timing.renew
+        if until < tenure.keep_until and timing.at_least <= timing.span:
+            # Its first validity came late. Renewed at once, it lasts long enough should this process go.
+            due = tenure.keep_until - timing.at_least
         ttl_ms = tenure.lease.ttl_ms
         room = self._with_room.setdefault(ttl_ms, {})
+        if timing.raised:
+            self._put(tenure, self._open(timing, ttl_ms, due), due)
+            return
         if not room:
-            self._last_batch += 1
-            number = self._last_batch if (ttl_ms, 0) in self._batches else 0
-            self._batches[ttl_ms, number] = _Batch(tenure.timing, next_round=due)
-            room[number] = None
+            room[self._open(timing, ttl_ms, due)] = None
         self._put(tenure, next(iter(room)), due)
+
+    def _open(self, timing: Timing, ttl_ms: int, due: float) -> int:
+        """Another batch."""
+        self._last_batch += 1
+        number = self._last_batch if (ttl_ms, 0) in self._batches else 0
+        self._batches[ttl_ms, number] = _Batch(timing, next_round=due)
+        return number
 
     def _put(self, tenure: Tenure, number: int, due: float) -> None:
         """Into this batch, which then is renewed at ``due`` at the latest."""
@@ -91,8 +115,9 @@ class Renewals:
     def remove(self, tenure: Tenure) -> None:
         """Stop renewing this lease."""
         key = (tenure.lease.ttl_ms, tenure.batch)
-        batch = self._batches[key]
-        del batch.tenures[tenure.candidate.attempt]
+        batch = self._batches.get(key)
+        if batch is None or batch.tenures.pop(tenure.candidate.attempt, None) is None:
+            return  # kept, and renewed no longer
         if batch.tenures:
             self._with_room[key[0]][key[1]] = None
         else:
@@ -123,7 +148,7 @@ class Renewals:
         for node in self._nodes:
             self._send_renewals(node, lagging.get(node, []), now)
         # The nearer the end, the more each answer counts: so repetitions do not become rarer than that.
-        batch.check = max(batch.check, min(batch.check * 2.0, batch.timing.ttl / RENEW_CHECK_DIVISOR))
+        batch.check = max(batch.check, min(batch.check * 2.0, batch.longest_check))
         self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(ttl_ms, number))
 
     def _begin_round(self, key: tuple[int, int], now: float) -> None:
@@ -140,7 +165,9 @@ class Renewals:
         found = sorted(
             (batch.next_round, number)
             for (ttl, number), batch in self._batches.items()
-            if ttl == ttl_ms and now < batch.next_round <= now + batch.timing.renew / TOGETHER_DIVISOR
+            if ttl == ttl_ms
+            and not batch.alone
+            and now < batch.next_round <= now + batch.timing.renew / TOGETHER_DIVISOR
         )
         return [number for _, number in found[:TOGETHER_MAX]]
 
@@ -154,6 +181,8 @@ class Renewals:
         False if no other has room.
         """
         tenures = self._batches[ttl_ms, number].tenures
+        if self._batches[ttl_ms, number].alone:
+            return False
         for other in self._with_room[ttl_ms]:
             if other != number and len(tenures) + len(self._batches[ttl_ms, other].tenures) <= (
                 ATTEMPTS_PER_RENEW

@@ -34,7 +34,7 @@ from paxlock.core.messages import (
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
-from paxlock.core.session.events import Event, Mismatch
+from paxlock.core.session.events import Event, Left, Mismatch
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.polls import PollQuery
@@ -86,7 +86,8 @@ class Session:
             counters=self.counters,
         )
         self._campaigns = Campaigns(self._shared)
-        self._timings: dict[tuple[float, float], Timing] = {}
+        self._timings: dict[tuple[float, float, float], Timing] = {}
+        self._last_renewals: set[int] = set()
         self._queries = Queries(self._shared)
         self._watches = Watches(self._shared)
         self._unwelcomed = set(self._nodes)
@@ -105,20 +106,28 @@ class Session:
         label: str | None = None,
         data: bytes = b"",
         kill_after: float = 0.0,
+        at_least: float = 0.0,
     ) -> int:
         """Want a name; gives a ticket. Granted or Failed follows.
 
         ``wait``: None for ever, 0 for one try that never waits for a holder to let go, else seconds. Raises
-        ConfigError where the ttl does not nest.
+        ConfigError where the ttl does not nest. ``at_least``: see ``keep``.
         """
-        timing = self._timings.get((ttl, kill_after))
-        if timing is None:
-            max_ttl = self.settings.max_ttl_ms / 1000.0
-            timing = Timing.for_ttl(ttl, max_ttl=max_ttl, drift=self.settings.drift, kill_after=kill_after)
-            if len(self._timings) < TIMINGS_REMEMBERED:
-                self._timings[ttl, kill_after] = timing
+        timing = self.timing(ttl, kill_after, at_least)
         who = self.settings.label if label is None else label
         return self._campaigns.campaign(name, timing, now=now, wait=wait, label=who, data=data)
+
+    def timing(self, ttl: float, kill_after: float = 0.0, at_least: float = 0.0) -> Timing:
+        """The durations of such a lease. Raises ConfigError where they do not nest."""
+        timing = self._timings.get((ttl, kill_after, at_least))
+        if timing is None:
+            max_ttl, drift = self.settings.max_ttl_ms / 1000.0, self.settings.drift
+            timing = Timing.for_ttl(ttl, max_ttl=max_ttl, drift=drift, kill_after=kill_after)
+            if at_least:
+                timing = timing.keeping(at_least, max_ttl=max_ttl, drift=drift, grace=self.settings.grace)
+            if len(self._timings) < TIMINGS_REMEMBERED:
+                self._timings[ttl, kill_after, at_least] = timing
+        return timing
 
     # The other verbs on campaigns are those of Campaigns.
 
@@ -128,6 +137,23 @@ class Session:
     def detach(self, ticket: int, now: float) -> None:
         self._campaigns.detach(ticket, now)
 
+    def keep(self, ticket: int, now: float) -> bool:
+        return self._campaigns.keep(ticket, now)
+
+    def leave_kept(self, now: float, *, patience: float) -> list[Left]:
+        """This process goes: leases are left behind, to run out, where the time is not over for which they
+        were wanted. Those that would run out earlier are renewed once more: HandleOutcome follows for each
+        that is given back.
+        """
+        left = []
+        for tenure in self._campaigns.leave_kept(now):
+            missing = tenure.keep_until - tenure.validity.until()
+            if missing > 0.0:
+                ticket = self.renew_detached(tenure.candidate, tenure.term, now, patience=patience)
+                self._last_renewals.add(ticket)
+                left.append(Left(ticket, tenure.name, missing))
+        return left
+
     def gave_away(self, name: str) -> bool:
         return self._campaigns.gave_away(name)
 
@@ -136,7 +162,11 @@ class Session:
 
     @property
     def releasing(self) -> int:
-        return self._campaigns.releasing
+        """How many last words have not been heard by a quorum yet."""
+        if not self._last_renewals:
+            return self._campaigns.releasing
+        self._last_renewals = {ticket for ticket in self._last_renewals if self._queries.goes_on(ticket)}
+        return self._campaigns.releasing + len(self._last_renewals)
 
     def clock_jumped(self, now: float) -> None:
         self._campaigns.clock_jumped(now)

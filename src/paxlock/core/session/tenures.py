@@ -29,9 +29,16 @@ from paxlock.core.session.pacing import LONG_AGO
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.shared import Shared
 
-__all__ = ["AfterRefusal", "LapseTimer", "Tenure", "Tenures"]
+__all__ = ["AfterRefusal", "KeepTimer", "LapseTimer", "Tenure", "Tenures"]
 
 REPAIR_DIVISOR = 8
+
+
+class KeepTimer(NamedTuple):
+    """The time is over for which a lease was kept."""
+
+    attempt: int
+    kind: str = "keep"
 
 
 class LapseTimer(NamedTuple):
@@ -54,6 +61,8 @@ class Tenure:
     deadline: float
     batch: int = 0  #: the batch in which it is renewed
     repairs_left: int = 1  #: of the look, soon after the first validity, which nodes lack the lease
+    keep_until: float = LONG_AGO  #: it is held until then, also if its program has done with it
+    kept: bool = False  #: its program has done with it
     next_raise: float = 0.0
     next_repair: dict[str, float] = attrs.field(factory=dict)
 
@@ -77,6 +86,17 @@ class Tenure:
         moved = deadline > self.deadline
         self.deadline = max(self.deadline, deadline)
         return moved
+
+    def keep(self) -> None:
+        """Its program has done with it: nobody works under it, and so it needs no margin."""
+        self.kept = True
+        self.timing = attrs.evolve(self.timing, margin=0.0)
+        self.deadline = max(self.deadline, self.validity.until())
+
+    @property
+    def lasts(self) -> bool:
+        """Whether nobody works under it any more, and it needs no renewal."""
+        return self.kept and self.deadline >= self.keep_until
 
     def may_repair(self, node: str, now: float) -> bool:
         """Whether Accept may be repeated to a node that does not hold the lease: every ttl / 8 (L3)."""
@@ -136,7 +156,14 @@ class Tenures:
         tenure = self._tenures.pop(attempt, None)
         if tenure is not None:
             self._timers.cancel(LapseTimer(attempt))
+            if tenure.kept:
+                self._timers.cancel(KeepTimer(attempt))
         return tenure
+
+    def keep(self, tenure: Tenure) -> None:
+        """Hold it for no program, until the time is over for which it was wanted."""
+        tenure.keep()
+        self._timers.add(tenure.keep_until, KeepTimer(tenure.candidate.attempt))
 
     def lapse(self, attempt: int, now: float) -> Tenure | None:
         """The tenure if it has lapsed by now; otherwise its timer is set again."""

@@ -1,0 +1,1 @@
+"""Last wills, with real processes (protocol.md section 11)."""
