@@ -196,7 +196,7 @@ RESTART_RULES = (
     Rule("joining", "7, Joining", "{n} joins by {b}: floor and ceiling are {t}", _join),
     Rule(
         "start by the clock",
-        "7, Memory mode",
+        "7, Starting by itself, and Memory mode",
         "{n} starts by the clock: floor and ceiling are {t}",
         _start_by_clock,
     ),
