@@ -12,6 +12,7 @@ from tests.planted.in_restarts import IN_RESTARTS
 from tests.planted.in_sessions import IN_SESSIONS
 from tests.planted.in_shell import IN_SHELL
 from tests.planted.in_starts import IN_STARTS
+from tests.planted.in_state_files import IN_STATE_FILES
 from tests.planted.in_tries import IN_TRIES
 from tests.planted.in_turns import IN_TURNS
 from tests.planted.in_wills import IN_WILLS
@@ -22,6 +23,7 @@ __all__ = ["PLANTED_BUGS"]
 PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_NODES,
     *IN_RESTARTS,
+    *IN_STATE_FILES,
     *IN_LEARNING,
     *IN_QUESTIONS,
     *IN_LIVES,

@@ -34,6 +34,7 @@ What a node does (core/node):
     recovery.py        what a node may do after a start                           section 7
     starts.py          how a node begins, by its disk and the word it was told    section 7, S12
     joining.py         the way of a node without a memory                         section 7, S7, S15
+    keeping.py         what is in the state file before what is sent              section 7
 
 What a client does (core/session):
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from paxlock.core.durable import Kept
 from paxlock.core.effects import Effects
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
@@ -44,7 +45,8 @@ class Turn:
 
     ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
     the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
-    machine what is to be published ahead of what is to be sent.
+    machine what is to be published ahead of what is to be sent. ``keep`` has an entry in the state file when
+    it returns.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Turn:
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
+        keep: Callable[[Kept], None] | None = None,
     ) -> None:
         self.machine = machine
         self.endpoint = endpoint
@@ -66,6 +69,7 @@ class Turn:
         self._publish = publish
         self._persist = persist
         self._tell_first = tell_first
+        self._keep = keep
         #: Called at the end of each turn, once all is sent.
         self.after_sending: Callable[[], None] | None = None
 
@@ -99,8 +103,10 @@ class Turn:
             self.unpublished.extend(self._tell_first())
 
     def take(self) -> None:
-        """Persist, queue what is to be sent, note what is to be published."""
+        """Keep, persist, queue what is to be sent, note what is to be published."""
         effects = self.machine.take_effects()
+        if effects.keep is not None and self._keep is not None:
+            self._keep(effects.keep)  # one write for all of this turn, before any of it is sent
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)

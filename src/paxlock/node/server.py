@@ -19,14 +19,14 @@ import trio
 
 from paxlock.config.cell import Cell, NodeConfig
 from paxlock.config.starts import StartWord, start_word
-from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.recovery import WaitsFor
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.core.node.starts import Start, begin
 from paxlock.errors import StoreError
 from paxlock.forks import Life
-from paxlock.host.clock import Clock
+from paxlock.host.clock import BootClock, Clock
 from paxlock.host.families import check_families, out_of_reach
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
@@ -66,6 +66,7 @@ class Service:
         self.serving = trio.Event()
         self._store = store
         self._clock = clock
+        self._record = start.record
         self._report = report
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
@@ -101,6 +102,7 @@ class Service:
             clock,
             publish=self._publish,
             persist=self._persist,
+            keep=self._keep,
         )
 
     @property
@@ -147,6 +149,14 @@ class Service:
         assert isinstance(record, NodeRecord)
         self._to_write = record
         self._wanted.set()
+
+    def _keep(self, entry: Kept) -> None:
+        """What must outlive this process before the effect is sent (protocol.md section 7)."""
+        if self.life.over or not isinstance(self._clock, BootClock):
+            return  # another clock than that of the boot tells a later process nothing
+        warning = self._store.keep(self._record, entry, self.replica.kept_whole)
+        if warning:
+            self._report(f"WARNING: {warning}")
 
     def _publish(self, notice: object) -> None:
         name = self.config.node_id
@@ -240,12 +250,14 @@ def _begin(
     durability: Durability,
     run: bytes,
     unix_seconds: int,
+    clock: Clock,
     word: StartWord,
 ) -> Start:
     """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
     assert isinstance(config.cell, Cell)
     cell = config.cell
     snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
+    kept = store.read_kept(previous) if previous is not None and isinstance(clock, BootClock) else None
     start = begin(
         previous,
         snapshot,
@@ -260,6 +272,8 @@ def _begin(
         sit_out_ms=cell.sit_out_ms,
         run=run,
         word=word,
+        kept=kept,
+        now=clock.now(),
     )
     store.write_record(start.record)
     return start
@@ -302,7 +316,7 @@ async def run_service(
         counted = durability is not Durability.MEMORY and not fresh
         second = int(time.time()) if counted else await _incarnation_second()
         begun = await _in_thread(
-            found, lambda: _begin(config, found, previous, durability, run, second, word)
+            found, lambda: _begin(config, found, previous, durability, run, second, clock, word)
         )
         service = Service(config, begun, run, opened, transport, clock, report or (lambda _: None))
         await service.resolve()

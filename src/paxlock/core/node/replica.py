@@ -11,7 +11,7 @@ from random import Random
 
 import attrs
 
-from paxlock.core.durable import Durability, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
@@ -42,12 +42,13 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.node.hearsay import DoubtTimer
+from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
 from paxlock.core.node.starts import Start
-from paxlock.core.node.subscriptions import EventTimer
+from paxlock.core.node.subscriptions import EventTimer, first_version
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -55,7 +56,6 @@ __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirm
 
 ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
 ATTEMPTS_PER_ANSWER_BYTES = 950
-EVENTS_PER_LIFE = 1 << 28
 COMPLAINT_S = 60.0
 
 
@@ -131,8 +131,9 @@ class Replica:
             acceptor=self._acceptor,
             timers=self._timers,
             rng=rng,
-            first_version=_first_version(start.record, now + settings.wall_offset),
+            first_version=first_version(start.record, now + settings.wall_offset),
         )
+        self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers)
         self._recovery = Recovery(
             record=start.record,
@@ -140,6 +141,7 @@ class Replica:
             floor=start.floor,
             others=settings.others,
             sits_out=start.sits_out,
+            as_of=start.as_of,
             configured_max_ttl_ms=settings.max_ttl_ms,
             drift=drift,
             wall_offset=settings.wall_offset,
@@ -162,7 +164,7 @@ class Replica:
         if start.snapshot is not None:
             for saved in start.snapshot.names:
                 self._learner.restore(saved)
-                self._acceptor.restore(saved, now)
+                self._acceptor.restore(saved, now, now if start.as_of is None else start.as_of)
         self._recovery.begin(now)
         self._timers.add(now, GreetTimer())
         self._settle(now)
@@ -205,14 +207,26 @@ class Replica:
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
         lives = self._newer_lives()
-        if persist is None and lives is None and not self._sends and not self._pushes and not self._published:
+        keep = self._keeping.take(self._acceptor, self._recovery)
+        if (
+            keep is None
+            and persist is None
+            and lives is None
+            and not self._sends
+            and not self._pushes
+            and not self._published
+        ):
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
-        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives)
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives, keep)
         self._pushes.clear()
         self._sends.clear()
         self._published.clear()
         return effects
+
+    def kept_whole(self) -> Kept:
+        """All that the state file must know, as of the last ``take_effects``: to begin it anew."""
+        return self._keeping.whole(self._acceptor, self._recovery.serve_at)
 
     def _newer_lives(self) -> Lives | None:
         """What datagrams are to say of lives from now on, where that has changed (rule S15)."""
@@ -256,7 +270,7 @@ class Replica:
         return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
 
     def complain(self, complaint: str, now: float) -> None:
-        """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
+        """Somebody was heard that this node cannot work with: for a while who asks is told."""
         self._complaint, self._complains_until = complaint, now + COMPLAINT_S
 
     @property
@@ -289,6 +303,7 @@ class Replica:
             case Release():
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
+                    self._keeping.stones.append(KeptStone(message.name, *message.candidate))
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
@@ -415,6 +430,7 @@ class Replica:
         acceptor, learner, recovery = self._acceptor, self._learner, self._recovery
         if acceptor.touched:
             touched, acceptor.touched = acceptor.touched, set()
+            self._keeping.unkept |= touched
             for name in sorted(touched):
                 learner.changed(name, now)
         if acceptor.pushes:
@@ -457,16 +473,6 @@ class Replica:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""
         sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
         return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
-
-
-def _first_version(record: NodeRecord, unix: float) -> int:
-    """Where the versions of events begin: above those of every earlier life of this node.
-
-    Without a disk two lives may have begun within one second, and share the incarnation.
-    """
-    if record.durability is Durability.MEMORY:
-        return int(unix * EVENTS_PER_LIFE)
-    return record.incarnation * EVENTS_PER_LIFE
 
 
 def _parts(answer: Renewed) -> list[Renewed]:
