@@ -714,7 +714,7 @@ def test_the_real_environment_is_the_default(cell_path: Path, monkeypatch: pytes
 
 def test_importing_the_configuration_loads_nothing_heavy() -> None:
     script = (
-        "import sys, paxlock.config.cell, paxlock.store.folder\n"
+        "import sys, paxlock.config.cell\n"
         "print([name for name in ('trio', 'cryptography', 'cbor2') if name in sys.modules])"
     )
     source = str(Path(paxlock.__file__).parent.parent)
