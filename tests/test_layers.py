@@ -181,8 +181,9 @@ def test_the_blocking_face_loads_no_event_loop() -> None:
     assert [str(one) for one in found if one.module.partition(".")[0] in loops] == []
 
 
-def test_only_the_codec_knows_cbor() -> None:
-    assert {one.importer for one in every_import() if one.module == "cbor2"} == {"wire.codec"}
+def test_only_the_codec_and_the_state_file_know_cbor() -> None:
+    found = {one.importer for one in every_import() if one.module == "cbor2"}
+    assert found == {"wire.codec", "store.state_file"}
 
 
 @pytest.mark.parametrize(

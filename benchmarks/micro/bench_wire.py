@@ -20,6 +20,7 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
+from paxlock.wire.channels import up
 from paxlock.wire.codec import decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
 from paxlock.wire.keyring import Keyring
@@ -27,6 +28,7 @@ from paxlock.wire.keyring import Keyring
 Benchmark = Callable[..., Any]
 
 SESSION = b"athens".ljust(16, b".")
+CHANNEL = up(SessionSender(SESSION))
 CANDIDATE = Candidate(SESSION, 1234)
 LABEL = "worker-17.example:31337"
 LEASE = Lease(CANDIDATE, 10_000, LABEL, b"")
@@ -58,7 +60,7 @@ def test_decode(benchmark: Benchmark, message: Message) -> None:
 
 @pytest.mark.parametrize("size", [100, 1000])
 def test_seal(benchmark: Benchmark, size: int) -> None:
-    sealer = Keyring.of([new_key()]).sealer(SESSION)
+    sealer = Keyring.of([new_key()]).sealer(CHANNEL)
     header, plaintext = secrets.token_bytes(56), secrets.token_bytes(size)
     sequence = iter(range(1, 1 << 40))
     sealed = benchmark(lambda: sealer.seal(next(sequence), plaintext, header))
@@ -68,10 +70,10 @@ def test_seal(benchmark: Benchmark, size: int) -> None:
 @pytest.mark.parametrize("size", [100, 1000])
 def test_open(benchmark: Benchmark, size: int) -> None:
     keyring = Keyring.of([new_key()])
-    sealer = keyring.sealer(SESSION)
+    sealer = keyring.sealer(CHANNEL)
     header, plaintext = secrets.token_bytes(56), secrets.token_bytes(size)
     sealed = sealer.seal(1, plaintext, header)
-    opened = benchmark(lambda: keyring.open_untrusted(sealer.key_id, SESSION, 1, sealed, header))
+    opened = benchmark(lambda: keyring.open_untrusted(sealer.key_id, CHANNEL, 1, sealed, header))
     assert opened == plaintext
 
 

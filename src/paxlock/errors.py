@@ -15,6 +15,7 @@ __all__ = [
     "LeaseLost",
     "LossReason",
     "NotAcquired",
+    "NotAllowed",
     "PaxlockError",
     "Reason",
     "StaleToken",
@@ -73,6 +74,10 @@ class NotAcquired(PaxlockError):
 
     def __reduce__(self) -> tuple[type[NotAcquired], tuple[str, Reason, str | None, str]]:
         return type(self), (self.name, self.reason, self.holder, self.detail)
+
+
+class NotAllowed(PaxlockError):
+    """The key of this client does not allow this, or the cell does not take the key any more."""
 
 
 class ConfigError(PaxlockError, ValueError):

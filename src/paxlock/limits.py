@@ -3,6 +3,7 @@
 __all__ = [
     "CELL_ID_BYTES",
     "CELL_SIZES",
+    "GRANT_MAX_BYTES",
     "KEY_BYTES",
     "KEY_ID_MAX",
     "NEVER",
@@ -15,6 +16,7 @@ __all__ = [
 
 CELL_ID_BYTES = 16
 CELL_SIZES = (1, 3, 5, 7)  #: nodes; an even one more would tolerate no more failures
+GRANT_MAX_BYTES = 160  #: of the text of a client's key: every datagram of the client carries it
 KEY_BYTES = 32
 KEY_ID_MAX = 255
 NEVER = float("inf")  #: as a time in seconds

@@ -46,6 +46,7 @@ from tests.exploration.cell import (
     Steady,
     who,
 )
+from tests.exploration.invariant import check_node
 
 __all__ = ["ExploredNode", "NodeEvent"]
 
@@ -238,6 +239,7 @@ class ExploredNode:
         owners = {self.holder, None if record.owner is None else who(record.owner)}
         if owners & self.ended:
             raise CheckFailed("ended", "a candidate whose Release was taken is held or promised again")
+        check_node(self)
 
     def _restart(self) -> None:
         """Without memory. Its durable ceiling is the lowest that the rules allow: the highest term used."""

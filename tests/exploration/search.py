@@ -14,6 +14,7 @@ from paxlock.core.quorum import majority
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import NODES
 from tests.exploration.classes import Classes
+from tests.exploration.invariant import ToldAndKept
 from tests.exploration.reduction import Reduction
 from tests.exploration.tables import (
     FAILED,
@@ -101,6 +102,7 @@ class Exploration:
             first = self.first()[2]
             classes = Classes(self.sessions, columns, self.messages, first, limit=MOST_COLUMNS)
             self.columns, self._fold = classes, classes.fold
+        self._kept = None if condensed else ToldAndKept(columns, self.nodes, self.sessions, self.messages)
         self._answers: dict[tuple[int, int, int, int, int], list[tuple[int, int, Outcome]]] = {}
         self._told: dict[tuple[int, int, int], int] = {}
         self._parents: dict[int, int] = {}  #: every state met, and from which one
@@ -252,6 +254,7 @@ class Exploration:
             "of sessions": len(self.sessions.commons),
             "classes" if self.condensed else "columns": len(self.columns),
             "messages": len(self.messages.known),
+            "answers that count": 0 if self._kept is None else self._kept.live_answers,
             "runs of the core": self.nodes.runs + self.sessions.runs,
         }
         return report
@@ -277,7 +280,7 @@ class Exploration:
     def _level(self, frontier: list[int], report: Report, until: float, memory_mib: float) -> list[int]:
         """Every state one step further."""
         parents, steps, canonical = self._parents, self.steps, self.canonical
-        valid = self.sessions.valid
+        valid, kept = self.sessions.valid, self._kept
         following: list[int] = []
         for done, state in enumerate(frontier):
             if done % LOOK_AT_CLOCK_STATES == 0 and (
@@ -296,6 +299,10 @@ class Exploration:
                     following.append(packed)
                     if valid[c0] or valid[c1]:
                         what = self._broken((c0, c1, x, y, z), cell)
+                        if what:
+                            raise Broken(what, (at, session, event))
+                    if kept is not None:
+                        what = kept.broken(c0, c1, x) or kept.broken(c0, c1, y) or kept.broken(c0, c1, z)
                         if what:
                             raise Broken(what, (at, session, event))
             except Broken as broken:
@@ -348,7 +355,9 @@ class Exploration:
         """A move from here that breaks a rule: the names may differ from those of the search."""
         try:
             for c0, c1, x, y, z, at, session, event in self.steps(cell):
-                if self._broken((c0, c1, x, y, z), cell):
+                kept = self._kept
+                lost = kept is not None and any(kept.broken(c0, c1, column) for column in (x, y, z))
+                if lost or self._broken((c0, c1, x, y, z), cell):
                     return at, session, event
         except Broken as broken:
             return broken.move

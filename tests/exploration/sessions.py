@@ -130,6 +130,12 @@ class ExploredSession:
         return None if attempt is None else self.session._campaigns.candidates.tenures.of(attempt.number)
 
     @property
+    def alive(self) -> int:
+        """The attempt that is not over, or 0."""
+        attempt = self.attempt
+        return attempt.number if attempt is not None and attempt.number > self.over else 0
+
+    @property
     def valid(self) -> bool:
         tenure = self.tenure
         return tenure is not None and self.now < tenure.deadline

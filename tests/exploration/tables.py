@@ -110,6 +110,10 @@ def bits(mask: int) -> Iterable[int]:
         mask ^= low
 
 
+Keeping: TypeAlias = tuple[bool, tuple[int, int] | None, tuple[int, int, int] | None]
+#: whether a node serves, who holds there, and what has armed it: session, number and term of the lease
+
+
 class NodeTable:
     """The situations of a node. With each one comes its twin, the sessions exchanged."""
 
@@ -121,6 +125,7 @@ class NodeTable:
         self.keys: list[tuple[object, ...]] = []
         self.holder: list[tuple[int, int] | None] = []  #: (session, term of the lease)
         self.guard: list[tuple[int, int] | None] = []
+        self.keeping: list[Keeping] = []
         self.events: list[list[NodeEvent]] = []
         self.twin: list[int] = []
         self._after: dict[tuple[int, NodeEvent | int], tuple[int, int] | None] = {}
@@ -135,6 +140,7 @@ class NodeTable:
             self._machines.append(pickle.dumps(machine, pickle.HIGHEST_PROTOCOL))
             self.keys.append(key)
             self.holder.append(machine.keeps)
+            self.keeping.append((machine.serving, machine.holder, machine.armed))
             self.guard.append(machine.armed and machine.armed[:2])
             self.events.append(machine.events())
         return number
@@ -210,6 +216,9 @@ class SessionTable:
         self.valid: list[int] = []  #: the token of the lease that is valid, or 0
         self.token: list[int] = []
         self.lapsed: list[int] = []
+        self.alive: list[int] = []  #: the attempt that is not over, or 0
+        self.counts: list[int] = []  #: the same number where the same attempt is alive and as much has lapsed
+        self._counts: dict[tuple[int, int], int] = {}
         self._taken: dict[tuple[int, tuple[int, ...], int, int], Outcome | StepFailed | None] = {}
         self._events: dict[tuple[int, tuple[int, ...]], list[Outcome] | StepFailed] = {}
         machine, sends = ExploredSession.fresh(identity, bounds)
@@ -226,6 +235,9 @@ class SessionTable:
             self.valid.append(machine.token if machine.valid else 0)
             self.token.append(machine.token)
             self.lapsed.append(machine.lapsed)
+            self.alive.append(machine.alive)
+            counts = machine.alive, machine.lapsed
+            self.counts.append(self._counts.setdefault(counts, len(self._counts)))
         numbers: dict[str, int] = {}
         for node, view in views.items():
             numbers[node] = self._views.setdefault(view, len(self._views))

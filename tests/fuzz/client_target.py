@@ -184,7 +184,9 @@ class ClientWorld:
             case 6:  # another run of the node speaks
                 self.deliver(self.later[node].answer(step.payload, 1), ADDRESSES[node])
             case 7:  # any header and any content, sealed with the key
-                self.deliver(forge(step.payload, self.ring), PLACES[step.where % len(PLACES)])
+                self.deliver(
+                    forge(step.payload, self.ring, SessionSender(SESSION)), PLACES[step.where % len(PLACES)]
+                )
             case 8:  # flipped, or just as it was
                 if self.sent:
                     datagram, home = self.sent[-1 - step.where % len(self.sent)]

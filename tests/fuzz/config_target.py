@@ -36,7 +36,7 @@ def reread(read: Callable[[str], Read], text: str) -> Read:
 def cell_of(text: str) -> Cell:
     table = parse_cell_file(text)
     table.pop("key_file", None)  # another file, of another form
-    return Cell._from_table(table | {"insecure": True}, Path(), ())
+    return Cell._from_table(table | {"insecure": True}, Path(), ((), b""))
 
 
 def cell_file(text: str) -> None:

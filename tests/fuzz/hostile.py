@@ -19,10 +19,12 @@ from paxlock.limits import SEEDS_MAX
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import keyring as keyring_module
 from paxlock.wire import peers
+from paxlock.wire.channels import channel_of
 from paxlock.wire.cookies import Cookies
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
 from paxlock.wire.header import LENGTH, Dropped, Sender, parse_untrusted
 from paxlock.wire.keyring import Keyring, ReplayWindow
+from paxlock.wire.sealing import ANY_NODE
 from paxlock.wire.transport import Address
 
 from .engine import Tracer, check
@@ -159,25 +161,28 @@ class Rogue:
         """A datagram with this payload for a node, with the right echo unless another is given."""
         node = self.endpoint._nodes[to]
         proof = node.echo if echo is None else echo
-        return self._seal(payload, self.endpoint._issued(node), proof, nowhere)
+        receiver = to if isinstance(self.endpoint.sender, NodeSender) else ANY_NODE
+        return self._seal(payload, self.endpoint._issued(node), proof, nowhere, receiver)
 
     def answer(self, payload: bytes, issue: int) -> bytes:
         """A datagram of a node for a client with CLIENT_SECRET."""
-        return self._seal(payload, issue, CLIENT_ISSUE, False)
+        return self._seal(payload, issue, CLIENT_ISSUE, False, SessionSender(SESSIONS[0]))
 
-    def _seal(self, payload: bytes, issue: int, echo: int, nowhere: bool) -> bytes:
+    def _seal(
+        self, payload: bytes, issue: int, echo: int, nowhere: bool, receiver: SessionSender | str
+    ) -> bytes:
         sealing = self.endpoint._sealing
         room = sealing._plaintext_max - len(sealing._prefix) - LENGTH.size
-        return sealing.seal(payload[:room], issue, echo, padded=nowhere, unconfigured=nowhere)
+        return sealing.seal(payload[:room], issue, echo, receiver, padded=nowhere, unconfigured=nowhere)
 
 
-def forge(data: bytes, ring: Keyring) -> bytes:
-    """Seal rightly around whatever header and plaintext the bytes say."""
+def forge(data: bytes, ring: Keyring, receiver: SessionSender | str) -> bytes:
+    """Seal rightly, for this receiver, around whatever header and plaintext the bytes say."""
     try:
         header = parse_untrusted(data)
     except Dropped:
         return data
-    sealer = ring.sealer(header.sender.identity)
+    sealer = ring.sealer(channel_of(header.sender, receiver))
     head, plaintext = data[: header.size], data[header.size : DATAGRAM_MAX_BYTES - sealer.overhead]
     return head + sealer.seal(header.sequence, plaintext, head)
 

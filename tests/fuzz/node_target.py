@@ -164,7 +164,7 @@ class NodeWorld:
             case 4:  # as the script says
                 self.deliver(payload, place, genuine=not self.sealed)
             case 5:  # any header and any content, sealed with the key
-                self.deliver(forge(payload, self.ring), place)
+                self.deliver(forge(payload, self.ring, "a"), place)
             case 6:  # once more what was sent before
                 if self.sent:
                     datagram, home, genuine = self.sent[-1 - step.who % len(self.sent)]

@@ -10,9 +10,10 @@ import attrs
 
 from paxlock.core.durable import Durability, StartWord
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Greeted, Member, Message, NodeMode, Peer, Prepare
+from paxlock.core.messages import Forbidden, Greeted, Member, Message, NodeMode, Peer, Prepare
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import begin
+from paxlock.core.reasons import Barrier
 from paxlock.core.session.session import Session, SessionSettings
 
 from .script import SESSIONS
@@ -192,4 +193,6 @@ def traffic() -> tuple[Sent, ...]:
     cell.replicas["c"] = new_replica("c", "join", now=cell.now)
     two.poll("n", cell.now)
     cell.run(0.5)
+    # A node that does not take a client's key.
+    cell.log.append(Sent(cell.now, "a", one.session, Forbidden(1, Barrier.RIGHTS)))
     return tuple(cell.log)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, StartWord
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, Snapshot, StartWord
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
@@ -389,6 +389,8 @@ def start_of(
     run: str = "second",
     create: bool = False,
     join: bool = False,
+    kept: Kept | None = None,
+    now: float = 0.0,
     sit_out: float = 0.0,
 ) -> Start:
     return begin(
@@ -405,6 +407,8 @@ def start_of(
         sit_out_ms=round(sit_out * 1000),
         run=session_id(run),
         word=StartWord.CREATE if create else StartWord.JOIN if join else StartWord.AUTO,
+        kept=kept,
+        now=now,
     )
 
 
@@ -435,11 +439,14 @@ class HandReplica:
         self.sends: list[tuple[Peer, Message]] = []
         self.notices: list[object] = []
         self.disk: NodeRecord = machine.record
+        self.kept: list[Kept] = []  #: the state file
         self.collect(0.0)
 
     def collect(self, now: float) -> None:
         while True:
             effects = self.machine.take_effects()
+            if effects.keep is not None:
+                self.kept.append(effects.keep)
             self.sends.extend(effects.sends)
             self.notices.extend(effects.published)
             if effects.persist is None:

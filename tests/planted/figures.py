@@ -10,6 +10,7 @@ __all__ = [
     "CALM",
     "CROWD",
     "CUT_OFF",
+    "KILLS",
     "LEAVERS",
     "PAUSES",
     "RESTARTS",
@@ -25,6 +26,7 @@ RESTARTS: dict[str, Any] = {
     "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "crashes": 8.0, "clean_stops": 0.0,
     "away_max": 0.03, "hold_max": 0.5, "ceiling_step": 4, "persist_max": 0.004,
 }  # fmt: skip
+KILLS: dict[str, Any] = {**RESTARTS, "crashes": 0.0, "kills": 12.0, "durability": Durability.RECORD}
 CALM: dict[str, Any] = {
     "nodes": 3, "names": 1, "clients": 4, "think": 0.02, "loss": 0.0, "crashes": 0.0, "clean_stops": 0.0,
     "disk_losses": 0.0, "node_pauses": 0.0, "client_crashes": 0.0, "partitions": 0.0, "detached": 0.0,

@@ -25,7 +25,7 @@ IN_RESTARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.restore",
-                "now + saved.remaining_ms / 1000.0",
+                "as_of + saved.remaining_ms / 1000.0",
                 "now + saved.lease.ttl",
             ),
         ),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from tests.planted.in_keys import IN_KEYS
 from tests.planted.in_learning import IN_LEARNING
 from tests.planted.in_lives import IN_LIVES
 from tests.planted.in_nodes import IN_NODES
@@ -12,6 +13,7 @@ from tests.planted.in_restarts import IN_RESTARTS
 from tests.planted.in_sessions import IN_SESSIONS
 from tests.planted.in_shell import IN_SHELL
 from tests.planted.in_starts import IN_STARTS
+from tests.planted.in_state_files import IN_STATE_FILES
 from tests.planted.in_tries import IN_TRIES
 from tests.planted.in_turns import IN_TURNS
 from tests.planted.in_wills import IN_WILLS
@@ -22,6 +24,7 @@ __all__ = ["PLANTED_BUGS"]
 PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_NODES,
     *IN_RESTARTS,
+    *IN_STATE_FILES,
     *IN_LEARNING,
     *IN_QUESTIONS,
     *IN_LIVES,
@@ -30,5 +33,6 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_TRIES,
     *IN_TURNS,
     *IN_SHELL,
+    *IN_KEYS,
     *IN_WILLS,
 )

@@ -8,6 +8,7 @@ from paxlock.core.messages import Hello, Member, NodeMode, Welcome
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
 from paxlock.wire.keyring import SEAL_BYTES, Keyring
+from paxlock.wire.sealing import ANY_NODE
 
 CELL = b"cell" * 4
 SESSION = b"S" * 16
@@ -26,17 +27,18 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
     """Else whoever has the key could make a node send much more to somebody than it was sent."""
     node = endpoint(NodeSender("a", 1, b"r" * 16))
     asker = endpoint(sender)
-    short = asker._sealing.seal(join([encode(Hello(1))]), asker._issued(asker._nodes["a"]), 0)
+    to = ANY_NODE if isinstance(sender, SessionSender) else "a"
+    short = asker._sealing.seal(join([encode(Hello(1))]), asker._issued(asker._nodes["a"]), 0, to)
     home = HOME if isinstance(sender, SessionSender) else MEMBERS["b"][0]
     assert node.receive_untrusted(short, home) is None
-    ((challenge, to),) = node.flush()
-    assert to == home
+    ((challenge, back),) = node.flush()
+    assert back == home
     assert len(challenge) == node._table.challenge_bytes + SEAL_BYTES <= len(short)
     # With the cookie from the challenge it is answered, padded or not.
     assert asker.receive_untrusted(challenge, MEMBERS["a"][0]) is None
     proof = asker._nodes["a"].echo
     received = node.receive_untrusted(
-        asker._sealing.seal(join([encode(Hello(2))]), asker._issued(asker._nodes["a"]), proof), home
+        asker._sealing.seal(join([encode(Hello(2))]), asker._issued(asker._nodes["a"]), proof, to), home
     )
     assert received is not None and received.messages == (Hello(2),)
 

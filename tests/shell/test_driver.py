@@ -12,10 +12,12 @@ import trio
 from trio.testing import MockClock
 
 from paxlock import Cell, Member, NodeConfig, open_client
+from paxlock.core.durable import Kept
 from paxlock.core.effects import NOTHING, Effects
-from paxlock.core.lives import Lives
+from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Hello, Message, Peer
 from paxlock.core.node import acceptor, recovery
+from paxlock.core.rights import ROOT, Rights
 from paxlock.node import server as service_module
 from paxlock.node.server import run_service
 from paxlock.runtime.clock import TrioClock
@@ -49,7 +51,9 @@ class Busy:
         self.given: list[float] = []
         self._clock = clock
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None:
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN, rights: Rights = ROOT
+    ) -> None:
         self.given.append(now)
         self._clock.time += HANDLED_S
 
@@ -107,6 +111,63 @@ async def test_a_datagram_is_judged_by_a_time_read_after_it_came() -> None:
             nursery.cancel_scope.cancel()
     assert line.came == [100.0, 100.0 + HANDLED_S, 100.0 + 2 * HANDLED_S]
     assert machine.given == line.came
+
+
+class Keeper:
+    """A machine that wants something kept and something sent, and the order in which that is done."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.sent = trio.Event()
+        self._effects = Effects(sends=(("b", Hello(1)),), keep=Kept(True, 0, 0.0))
+
+    def tick(self, now: float) -> None:
+        pass
+
+    def deadline(self) -> float:
+        return math.inf
+
+    def take_effects(self) -> Effects:
+        effects, self._effects = self._effects, NOTHING
+        return effects
+
+    def receive_nowait(self) -> None:
+        return None
+
+    def queue(self, peer: Peer, message: Message) -> None:
+        self.done.append("queued")
+
+    def age(self, now: float) -> None:
+        pass
+
+    def flush(self) -> list[tuple[bytes, Address]]:
+        return [(b"", HERE)] if self.done[-1:] == ["queued"] else []
+
+    def send_nowait(self, datagram: bytes, address: Address) -> None:
+        self.done.append("sent")
+        self.sent.set()
+
+    async def wait_readable(self) -> None:
+        await trio.sleep_forever()
+
+
+async def test_what_is_sent_is_kept_before() -> None:
+    """A process that is killed between the two has told nobody; else it has forgotten what it told."""
+    it = Keeper()
+    driver = Driver(
+        cast(Any, it),
+        cast(Endpoint, it),
+        cast(Transport, it),
+        HandClock(),
+        publish=lambda notice: None,
+        keep=lambda entry: it.done.append("kept"),
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run)
+            await it.sent.wait()
+            nursery.cancel_scope.cancel()
+    assert it.done == ["kept", "queued", "sent"]
 
 
 async def test_no_term_above_the_ceiling_on_the_disk_is_used_while_a_higher_one_is_being_written(

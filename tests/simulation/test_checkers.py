@@ -11,7 +11,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Member, Message, Prepare, Release, Renew
 from paxlock.core.node.acceptor import Acceptor, Record
 from paxlock.core.node.replica import Replica, ReplicaSettings
-from paxlock.core.node.starts import begin
+from paxlock.core.node.starts import Start, begin
 from paxlock.core.session.judgement import State
 from paxlock.simulator.checkers import (
     CheckFailed,
@@ -271,12 +271,14 @@ def test_a_promise_kept_beyond_the_grace_is_seen() -> None:
 def test_a_restart_with_full_timers_is_seen() -> None:
     node = a_node()
     record = record_of(node)
+    assert node.disk.record is not None
     left = tuple(node.acceptor.snapshot(0.8))
     record.deadline = 1.3
-    CHECKER.restored(node, Snapshot(1, 0, left), 1.1)
+    start = Start(node.disk.record, 0, 0.0, Snapshot(1, 0, left))
+    CHECKER.restored(node, start, 1.1)
     record.deadline = 1.4
     with pytest.raises(CheckFailed, match=r"L8: a restarts a lease with 0\.1"):
-        CHECKER.restored(node, Snapshot(1, 0, left), 1.1)
+        CHECKER.restored(node, start, 1.1)
 
 
 def test_a_node_that_joins_below_a_granted_token_is_seen() -> None:
@@ -450,3 +452,16 @@ def test_a_holder_that_counts_on_what_is_held_below_its_token_is_seen() -> None:
     record.term = record.lease_term = 5
     checker.after(node, 0.6, {})
     checker.covered(FIRST, 5, 1.0, 1)
+
+
+def test_a_killed_node_that_has_forgotten_a_lease_is_seen() -> None:
+    node = a_node()
+    record_of(node)
+    assert node.disk.record is not None
+    CHECKER.after(node, 0.5, {})
+    node.held_when_killed = dict(node.held)
+    start = Start(node.disk.record, 0, 0.0, Snapshot(1, 0, ()), as_of=0.5)
+    CHECKER.restored(node, start, 0.6)
+    node.acceptor.records.clear()
+    with pytest.raises(CheckFailed, match="same boot"):
+        CHECKER.restored(node, start, 0.6)

@@ -27,6 +27,7 @@ CALM = Scenario(faulty_for=0.5, clients=4, once=0.0, detached=0.0, hold_for_ever
 RATES = {
     FaultKind.CRASH: "crashes",
     FaultKind.CLEAN_STOP: "clean_stops",
+    FaultKind.KILL: "kills",
     FaultKind.DISK_LOSS: "disk_losses",
     FaultKind.DISK_FAILURE: "disk_failures",
     FaultKind.SLOW_DISK: "slow_disks",

@@ -144,6 +144,13 @@ class ProcessCell:
         self.nodes[node_id] = program
         return program
 
+    def machine_crashes(self, *node_ids: str) -> None:
+        """Kill nodes, and take what a crash of their machines takes: what is in the state files."""
+        for node_id in node_ids:
+            self.nodes[node_id].kill()
+        for node_id in node_ids:
+            (self.data_dir(node_id) / "state").unlink()
+
     def client(self, label: str) -> Program:
         """Start a client; it is open when it says so, but orders may be given at once."""
         return self.program("client_program.py", str(self.path), label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 from pathlib import Path
 
@@ -16,9 +17,9 @@ LONG_TTL_S = 4.0  #: a lease that a loaded machine does not lose by standing sti
 SITS_OUT = 1.01 / 0.99
 
 
-def restart_after_kill(cell: ProcessCell, node_id: str, max_ttl: float) -> None:
-    """SIGKILL, start on the same folder, wait until it serves again; it must sit out and say so."""
-    cell.nodes[node_id].kill()
+def restart_after_crash(cell: ProcessCell, node_id: str, max_ttl: float) -> None:
+    """The machine crashes; start on the same folder, wait until it serves: it must sit out and say so."""
+    cell.machine_crashes(node_id)
     began = boot_time()
     node = cell.node(node_id)
     assert f"sits out {max_ttl * SITS_OUT:.1f} s" in node.expect("report")["text"]
@@ -51,7 +52,7 @@ def polled(client: Program, name: str) -> tuple[str, int]:
             return found["state"], found["term"]
 
 
-def test_after_a_kill_of_all_nodes_terms_never_go_back(tmp_path: Path) -> None:
+def test_after_a_crash_of_all_machines_terms_never_go_back(tmp_path: Path) -> None:
     with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
         client = cell.client("client")
         terms = []
@@ -60,8 +61,7 @@ def test_after_a_kill_of_all_nodes_terms_never_go_back(tmp_path: Path) -> None:
             terms.append(client.expect("acquired")["term"])
             client.tell("leave", name="x")
             client.expect("left")
-        for node_id in "abc":
-            cell.nodes[node_id].kill()
+        cell.machine_crashes(*"abc")
         began = boot_time()
         for node_id in "abc":
             assert "sits out" in cell.node(node_id).expect("report")["text"]
@@ -80,7 +80,7 @@ def test_long_tenure_over_nodes_that_lose_their_memory_one_after_the_other(tmp_p
         holder.tell("lock", name="x", ttl=LONG_TTL_S)
         term = holder.expect("acquired")["term"]
         for node_id in "ab":
-            restart_after_kill(cell, node_id, LONG_TTL_S)
+            restart_after_crash(cell, node_id, LONG_TTL_S)
             until_it_holds(cell.nodes[node_id], "x", holder)
         assert polled(other, "x") == ("LED", term)
         # The two that had forgotten hold the lease again: they carry it without the third.
@@ -90,6 +90,84 @@ def test_long_tenure_over_nodes_that_lose_their_memory_one_after_the_other(tmp_p
         assert holder.told("lost") == []
         holder.tell("leave", name="x")
         holder.expect("left")
+
+
+def test_nodes_killed_one_after_the_other_serve_again_at_once(tmp_path: Path) -> None:
+    """On the same boot a killed process costs nothing: the holder does not notice, and nobody sits out."""
+    with process_cell(tmp_path, max_ttl=20.0) as cell:
+        holder, other = cell.client("holder"), cell.client("other")
+        holder.tell("lock", name="x", ttl=6.0)
+        term = holder.expect("acquired")["term"]
+        for node_id in "abc":
+            renewed(holder)
+            cell.nodes[node_id].kill()
+            began = boot_time()
+            node = cell.node(node_id)
+            assert node.expect("report")["text"] == f"node {node_id} serves"
+            assert boot_time() - began < 20.0
+            node.tell()
+            assert node.expect("counters")["holds"] == ["x"]
+            assert polled(other, "x") == ("LED", term)
+        assert holder.told("lost") == []
+
+
+def test_all_nodes_killed_at_once_keep_every_lease(tmp_path: Path) -> None:
+    with process_cell(tmp_path, max_ttl=60.0) as cell:
+        holder, other = cell.client("holder"), cell.client("other")
+        terms = []
+        for _ in range(3):
+            other.tell("lock", name="y", ttl=1.0)
+            terms.append(other.expect("acquired")["term"])
+            other.tell("leave", name="y")
+            other.expect("left")
+        holder.tell("lock", name="x", ttl=30.0)
+        term = holder.expect("acquired")["term"]
+        for node_id in "abc":
+            cell.nodes[node_id].signal(signal.SIGKILL)
+        for node_id in "abc":
+            cell.nodes[node_id].kill()
+        for node_id in "abc":
+            cell.node(node_id)
+        for node_id in "abc":
+            cell.serves(node_id)
+        other.tell("lock", name="x", ttl=1.0, wait=1.0)
+        assert other.expect("acquired", "not acquired")["event"] == "not acquired"
+        assert polled(other, "x") == ("LED", term)
+        other.tell("lock", name="y", ttl=1.0)
+        terms.append(other.expect("acquired")["term"])
+        assert terms == sorted(set(terms))
+        renewed(holder)
+        holder.tell("leave", name="x")
+        holder.expect("left")
+        other.tell("lock", name="x", ttl=1.0)
+        assert other.expect("acquired")["term"] > term
+
+
+@pytest.mark.parametrize("damage", ["torn", "flipped", "copied", "older"])
+def test_a_state_file_that_is_not_whole_counts_for_nothing(tmp_path: Path, damage: str) -> None:
+    with process_cell(tmp_path, max_ttl=MAX_TTL_S) as cell:
+        state = cell.data_dir("c") / "state"
+        older = state.read_bytes()
+        client = cell.client("client")
+        client.tell("lock", name="x", ttl=1.0)
+        client.expect("acquired")
+        client.tell("leave", name="x")
+        client.expect("left")
+        until = boot_time() + 20.0
+        while state.read_bytes() == older:
+            assert boot_time() < until
+        cell.nodes["c"].kill()
+        content = bytearray(state.read_bytes())
+        if damage == "torn":
+            del content[-1:]
+        elif damage == "flipped":
+            content[len(content) // 2] ^= 4
+        elif damage == "older":
+            content = bytearray(older)
+        if damage in {"copied", "older"}:
+            state.rename(state.with_name("moved away"))
+        state.write_bytes(content)
+        assert f"sits out {MAX_TTL_S * SITS_OUT:.1f} s" in cell.node("c").expect("report")["text"]
 
 
 def test_clean_restarts_one_after_the_other_do_not_disturb_the_holder(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_restoring_takes_up_a_lease_and_its_promise() -> None:
     node, timers = acceptor()
     lease = Lease(who(1), 10_000, "", b"")
     saved = SnapshotName("n", 5, lease, 5, who(1).session, 9, 4_000, (who(3),), None, 0, False)
-    node.restore(saved, 100.0)
+    node.restore(saved, 100.0, 100.0)
     assert node.records["n"].owner == who(1)
     answer = prepare(node, "n", who(3), 100.0)
     assert isinstance(answer, Refused)
@@ -173,7 +173,7 @@ def test_restoring_takes_up_a_lease_and_its_promise() -> None:
 def test_a_lease_saved_below_the_term_it_was_promised_leaves_the_term_closed() -> None:
     node, _ = acceptor()
     lease = Lease(who(1), 10_000, "", b"")
-    node.restore(SnapshotName("n", 8, lease, 5, who(1).session, 9, 4_000, (), None, 0, False), 0.0)
+    node.restore(SnapshotName("n", 8, lease, 5, who(1).session, 9, 4_000, (), None, 0, False), 0.0, 0.0)
     assert (node.records["n"].term, node.records["n"].owner) == (8, None)
     answer = prepare(node, "n", who(1), 0.0)
     assert isinstance(answer, Promise) and (answer.term, answer.lease_term) == (9, 5)

@@ -12,6 +12,7 @@ import pytest
 from paxlock.core import messages as m
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
+from paxlock.core.reasons import Barrier
 from paxlock.wire import codec
 from paxlock.wire.codec import (
     INT_MAX,
@@ -68,6 +69,7 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604888250000102030405060708090a0b0c0d0e0f07020c66686f73742d311903841927101828f4",
     ),
     (m.Recovering(2, 30_606), "830c0219778e"),
+    (m.Forbidden(2, Barrier.RIGHTS), "83181f0202"),
     (m.Accepted(3, "jobs", CANDIDATE, 6, 8), "860d03646a6f62738250000102030405060708090a0b0c0d0e0f070608"),
     (
         m.Renewed(4, S2, S1, 9, ((7, 5), (9, 6)), (11,)),

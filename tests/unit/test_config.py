@@ -28,9 +28,9 @@ from paxlock.config.cell import (
     format_duration,
     node_settings,
     parse_duration,
-    read_key_file,
     split_address,
 )
+from paxlock.config.cell_file import read_key_file
 from paxlock.config.keys import format_key, key_id
 from paxlock.core.durable import Durability
 from paxlock.errors import ConfigError
@@ -574,7 +574,7 @@ def test_a_wrong_key_file(other_key_path: Path, text: str, message: str) -> None
 
 def test_a_key_file_may_hold_several_keys(other_key_path: Path) -> None:
     other_key_path.write_text(f"# new\n {format_key(OTHER_KEY)}\n\n# old\n{format_key(KEY)}\r\n")
-    assert read_key_file(other_key_path) == ((key_id(OTHER_KEY), OTHER_KEY), (key_id(KEY), KEY))
+    assert read_key_file(other_key_path)[0] == ((key_id(OTHER_KEY), OTHER_KEY), (key_id(KEY), KEY))
 
 
 # --- a node ---
@@ -714,7 +714,7 @@ def test_the_real_environment_is_the_default(cell_path: Path, monkeypatch: pytes
 
 def test_importing_the_configuration_loads_nothing_heavy() -> None:
     script = (
-        "import sys, paxlock.config.cell, paxlock.store.folder\n"
+        "import sys, paxlock.config.cell\n"
         "print([name for name in ('trio', 'cryptography', 'cbor2') if name in sys.modules])"
     )
     source = str(Path(paxlock.__file__).parent.parent)

@@ -285,7 +285,7 @@ def test_answer_for_another_process_on_this_port_is_dropped() -> None:
     answer, _ = only(node.flush())
     successor = new_session(b"T" * 16)
     assert successor.receive_untrusted(answer, ADDRESSES["a"]) is None
-    assert drops(successor) == {"echo": 1}
+    assert drops(successor) == {"seal": 1}  # it was sealed for the other one
 
 
 def test_overtaken_answer_does_not_bring_back_an_old_cookie() -> None:
@@ -391,11 +391,19 @@ def test_header_forms() -> None:
     session.queue("a", Hello(1))
     good, _ = only(session.flush())
     forms = {
-        "length": [b"", good[:2], good[:40], good + b"x", b"\x02\x01\x02" + good[3:80]],
-        "version": [b"\x00" + good[1:], b"\x03" + good[1:]],
-        "older_version": [b"\x01" + good[1:]],
+        "length": [
+            b"",
+            good[:2],
+            good[:40],
+            good[:67],
+            good[:43] + b"\xa0" + good[44:200],
+            good + b"x",
+            b"\x03\x01\x02" + good[3:80],
+        ],
+        "version": [b"\x00" + good[1:], b"\x04" + good[1:]],
+        "older_version": [b"\x01" + good[1:], b"\x02" + good[1:]],
         "sender": [good[:2] + b"\x03" + good[3:], good[:2] + b"\x02" + good[3:47] + bytes(1153)],
-        "seal": [good[:67], good[:-1], good[:70] + b"x" + good[71:], good[:50] + b"x" + good[51:]],
+        "seal": [good[:68], good[:-1], good[:70] + b"x" + good[71:], good[:50] + b"x" + good[51:]],
     }
     for reason, datagrams in forms.items():
         for datagram in datagrams:
@@ -428,7 +436,7 @@ def test_nodes_prove_themselves_to_each_other() -> None:
 def test_two_challenges_do_not_echo_for_ever() -> None:
     a, b = new_node("a"), new_node("b")
     a.queue("b", Greet(1, 1, b"r" * 16))
-    empty = a._sealing.seal(b"\x80", 1, 99)
+    empty = a._sealing.seal(b"\x80", 1, 99, "b")
     assert b.receive_untrusted(empty, ADDRESSES["a"]) is None
     assert b.flush() == []
     assert drops(b) == {"empty": 1}
@@ -627,7 +635,7 @@ def test_before_the_configuration_nothing_but_a_welcome_counts() -> None:
     move(stranger, node, HOME)
     node.queue(b"T" * 16, WELCOME)
     assert move(node, session, ADDRESSES["a"]) == []
-    assert drops(session) == {"unconfigured": 1, "echo": 1}
+    assert drops(session) == {"unconfigured": 1, "seal": 1}
 
 
 def test_without_a_cell_only_hello_is_heard() -> None:

@@ -310,6 +310,6 @@ def test_what_is_chosen_goes_into_the_snapshot_and_comes_back() -> None:
     assert (saved["n"].chosen_term, saved["m"].chosen) == (4, None)
     for name in saved.values():
         other.learner.restore(name)
-        other.acceptor.restore(name, 0.0)
+        other.acceptor.restore(name, 0.0, 0.0)
     assert other.learner.view("n", 0.0).chosen
     assert not other.learner.view("m", 0.0).chosen

@@ -62,11 +62,18 @@ def heard(one: Endpoint, node: Endpoint, home: Address) -> bool:
     return move(one, node, home) == [POLL]
 
 
-def sealed_as(sender: SessionSender | NodeSender, sequence: int, *, issue: int = 1, echo: int = 0) -> bytes:
+def sealed_as(
+    sender: SessionSender | NodeSender,
+    sequence: int,
+    *,
+    issue: int = 1,
+    echo: int = 0,
+    to: SessionSender | str = "a",
+) -> bytes:
     """What the insider makes: sealed in the name of another, with any number and any cookies."""
     forger = endpoint(sender)
     forger._sealing._sequence = sequence - 1
-    return forger._sealing.seal(join([encode(POLL)]), issue, echo)
+    return forger._sealing.seal(join([encode(POLL)]), issue, echo, to)
 
 
 def drops(one: Endpoint) -> dict[str, int]:
@@ -152,7 +159,7 @@ def test_a_number_far_ahead_without_the_right_echo_mutes_no_node_for_a_session(i
     session, node = endpoint(SessionSender(VICTIM)), node_a()
     acquaint(session, node, HOME)
     for echo in (int.from_bytes(VICTIM[:8]), int.from_bytes(VICTIM[8:]), 0):
-        forged = sealed_as(NodeSender("a", incarnation, RUN), LAST, echo=echo)
+        forged = sealed_as(NodeSender("a", incarnation, RUN), LAST, echo=echo, to=SessionSender(VICTIM))
         assert session.receive_untrusted(forged, ADDRESSES["a"]) is None
     assert drops(session) == {"echo": 3}
     node.queue(VICTIM, Recovering(1, 5))
@@ -164,7 +171,7 @@ def test_a_client_without_a_configuration_takes_no_welcome_that_was_not_meant_fo
     seeker.greet_seeds([ADDRESSES["a"]], 1)
     forger = node_a()
     payload = join([encode(WELCOME)])
-    forged = forger._sealing.seal(payload, 1, int.from_bytes(VICTIM[:8]))
+    forged = forger._sealing.seal(payload, 1, int.from_bytes(VICTIM[:8]), SessionSender(VICTIM))
     assert seeker.receive_untrusted(forged, ADDRESSES["a"]) is None
     assert drops(seeker) == {"echo": 1}
 
@@ -403,7 +410,7 @@ def test_a_node_that_says_to_be_from_the_future_is_not_heard(
     b.queue("a", POLL)
     ((datagram, _),) = b.flush()
     assert listener.receive_untrusted(datagram, ADDRESSES["b"]) is None
-    expected = "future" if refused else "echo" if by_session else "unproved"
+    expected = "future" if refused else "seal" if by_session else "unproved"
     assert drops(listener) == {expected: 1}
 
 

@@ -197,7 +197,7 @@ def test_a_client_believes_only_an_answer_to_itself() -> None:
     ((answer, _),) = a.flush()
     assert stranger.receive_untrusted(answer, PLACES["a"]) is None
     assert stranger.strangers == []
-    assert stranger.statistics()["dropped_echo"] == 1
+    assert stranger.statistics()["dropped_seal"] == 1
 
 
 def test_an_older_version_is_dropped_under_its_own_reason_and_told_of() -> None:

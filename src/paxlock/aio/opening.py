@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,8 +23,8 @@ from paxlock.host.failures import add_context, as_ours
 from paxlock.host.labels import default_label
 from paxlock.host.udp import bind_beside
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
-from paxlock.limits import SESSION_BYTES
 from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.grants import new_session
 from paxlock.wire.transport import Address
 
 __all__ = ["open_as", "open_client", "shielded"]
@@ -95,7 +94,7 @@ async def open_as(
     make: Callable[..., C], settings: ClientSettings, label: str | None, *, last_will: bool = False
 ) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node."""
-    session = secrets.token_bytes(SESSION_BYTES)
+    session = new_session(settings.grant)
     cell = settings.cell
     wanted = (
         {m.node_id: m.address for m in cell.members} if cell is not None else dict.fromkeys(settings.seeds)
@@ -104,7 +103,11 @@ async def open_as(
     stand_in = stand_in_for(addresses.values())
     clock = stand_in.clock() if stand_in is not None else BootClock()
     keys = cell.keys if cell is not None else settings.keys
-    endpoint = Endpoint(SessionSender(session), keyring_of(keys), wall_offset=time.time() - clock.now())
+    endpoint = Endpoint(
+        SessionSender(session, settings.grant),
+        keyring_of(keys, settings.grant),
+        wall_offset=time.time() - clock.now(),
+    )
     found = await resolve_all(addresses)
     reach = [address for several in found.values() for address in several]
     transport: LoopTransport
@@ -194,7 +197,11 @@ class _Block:
 
 
 def open_client(
-    cell: CellSource, *, key: bytes | None = None, label: str | None = None, last_will: bool = False
+    cell: CellSource,
+    *,
+    key: bytes | str | None = None,
+    label: str | None = None,
+    last_will: bool = False,
 ) -> AbstractAsyncContextManager[Client]:
     """Open a client of a cell: ``async with open_client("cell.toml") as client``.
 

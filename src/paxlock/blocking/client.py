@@ -370,7 +370,7 @@ def _collected(running: Running) -> None:
 def open_client(
     cell: Cell | ClientSettings | str | Path | Sequence[str],
     *,
-    key: bytes | None = None,
+    key: bytes | str | None = None,
     label: str | None = None,
     last_will: bool = False,
 ) -> Client:

@@ -4,7 +4,6 @@ section 1).
 
 from __future__ import annotations
 
-import secrets
 import selectors
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +17,8 @@ from paxlock.host.clock import BootClock
 from paxlock.host.labels import default_label
 from paxlock.host.udp import TwoSockets, UdpSocket, bind_beside
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
-from paxlock.limits import SESSION_BYTES
 from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.grants import new_session
 from paxlock.wire.transport import Address
 
 __all__ = ["open_session"]
@@ -31,11 +30,15 @@ def open_session(
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
     """
-    session = secrets.token_bytes(SESSION_BYTES)
+    session = new_session(settings.grant)
     cell = settings.cell
     keys = cell.keys if cell is not None else settings.keys
     clock = BootClock()
-    endpoint = Endpoint(SessionSender(session), keyring_of(keys), wall_offset=time.time() - clock.now())
+    endpoint = Endpoint(
+        SessionSender(session, settings.grant),
+        keyring_of(keys, settings.grant),
+        wall_offset=time.time() - clock.now(),
+    )
     members: dict[str, list[Address]] = {}
     if cell is not None:
         members = addresses_of_members(cell.members)

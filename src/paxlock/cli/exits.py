@@ -11,6 +11,7 @@ from paxlock.errors import (
     InternalError,
     LeaseLost,
     NotAcquired,
+    NotAllowed,
     PaxlockError,
     Reason,
     StoreError,
@@ -106,6 +107,8 @@ def explain(error: BaseException) -> tuple[int, str]:
             return signal_code(SIGPIPE), ""
         case NotAcquired():
             return _not_acquired(error)
+        case NotAllowed():
+            return ExitCode.NOT_ALLOWED, str(error)
         case LeaseLost():
             return ExitCode.LEASE_LOST, str(error)
         case StoreError():

@@ -15,15 +15,27 @@ from typing import Protocol
 
 import attrs
 
+from paxlock.client.allowed import Allowed
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.client.standing import Standing, Waiter
 from paxlock.config.cell import Cell, check_data, check_label, check_name
 from paxlock.config.syntax import normal_text
 from paxlock.core.lease import Candidate
-from paxlock.core.session.events import Answered, Ended, Granted, HandleOutcome, Left, Mismatch, NamesFound
+from paxlock.core.rights import Verb
+from paxlock.core.session.events import (
+    Answered,
+    Ended,
+    Granted,
+    HandleOutcome,
+    KeyRefused,
+    Left,
+    Mismatch,
+    NamesFound,
+)
 from paxlock.core.session.session import Session
 from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
 from paxlock.forks import INHERITED, Life
+from paxlock.wire.grants import rights_of
 from paxlock.wire.strangers import Stranger
 from paxlock.wire.wills import Wills
 
@@ -90,6 +102,7 @@ class Desk:
         self._receivers: dict[int, Receiver] = {}
         self._releasing: set[int] = set()
         self._still = False
+        self._allowed = Allowed(rights_of(cell.grant))
 
     def __len__(self) -> int:
         """How many tickets are open."""
@@ -123,6 +136,7 @@ class Desk:
         name = check_name(name)
         if self.session.gave_away(name):
             raise self.barred(name)
+        self._allowed.check(Verb.ACQUIRE, name)
         check_data(data)
         if label is not None:
             label = check_label(label)
@@ -146,6 +160,7 @@ class Desk:
         """Campaign for a name, which is taken in NFC: two ways to write one name would be two locks. Granted
         goes to the receiver, which gives the one that takes what follows; or Failed, or Barred.
         """
+        self._allowed.check_ttl(ttl)
         ticket = self.session.campaign(
             normal_text(name),
             ttl=ttl,
@@ -228,6 +243,7 @@ class Desk:
         """
         self.check_open()
         pattern, prefix = self.pattern(name)
+        self._allowed.check(Verb.OBSERVE, pattern, prefix=prefix)
         return self._open(self.session.watch(pattern, prefix, self.now()), receiver)
 
     @staticmethod
@@ -248,10 +264,13 @@ class Desk:
         """What a quorum says of a name; with ``line``, what every node says, and who waits."""
         self.check_open()
         name = check_name(name)
+        self._allowed.check(Verb.POLL, name)
         return self._open(self.session.poll(name, self.now(), line=line), receiver)
 
     def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
         """The same of many names at once."""
+        for name in names:
+            self._allowed.check(Verb.POLL, name)
         now = self.now()
         tickets = [self.session.poll(name, now, one_of_many=True) for name in names]
         self._receivers.update(zip(tickets, receivers, strict=True))
@@ -264,6 +283,7 @@ class Desk:
         """
         self.check_open()
         prefix = checked_prefix(prefix)
+        self._allowed.check(Verb.OBSERVE, prefix, prefix=True)
         return self._open(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
 
     def survey(self, receiver: Receiver) -> int:
@@ -296,6 +316,8 @@ class Desk:
         grant = parse_handle(handle)
         if grant.cell_id != self.cell.cell_id:
             raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
+        mine = self._allowed.rights.owns(grant.session)
+        self._allowed.check(Verb.ACQUIRE if mine else Verb.ADMINISTER, grant.name)
         return grant
 
     # What answers mean
@@ -342,6 +364,8 @@ class Desk:
         """
         if isinstance(event, Mismatch):
             raise ConfigError(event.explanation)
+        if isinstance(event, KeyRefused):
+            raise self._allowed.refused()
         if isinstance(event, Stranger):
             if event.members:  # of an older version anybody may say that he is
                 raise ConfigError(event.explanation)

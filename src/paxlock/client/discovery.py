@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from paxlock.config.cell import Cell, ClientSettings, client_settings
+from paxlock.config.cell_file import given_keys
 from paxlock.core.messages import Welcome
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
@@ -21,12 +22,17 @@ CellSource: TypeAlias = Cell | ClientSettings | str | Path | Sequence[str]
 SEED_RETRY_S = 0.25  #: the seeds are asked again after so long
 
 
-def settings_of(cell: CellSource, key: bytes | None) -> ClientSettings:
-    """The settings that a path, a Cell, or a list of addresses with ``key`` gives. Raises ConfigError."""
+def settings_of(cell: CellSource, key: bytes | str | None) -> ClientSettings:
+    """The settings that a path, a Cell, or a list of addresses with ``key`` gives: the 32 bytes of the cell's
+    key, or the text of a key file. Raises ConfigError.
+    """
     if isinstance(cell, ClientSettings):
         return cell
     if isinstance(cell, Cell | str | os.PathLike):
         return client_settings(cell=cell, environ={})
+    if isinstance(key, str):
+        keys, grant = given_keys(None, key)
+        return ClientSettings(None, tuple(cell), keys[0][1], keys, grant)
     return ClientSettings(None, tuple(cell), key)
 
 
@@ -46,5 +52,6 @@ def cell_told(
                 grace=message.grace_ms / 1000.0,
                 keys=settings.keys,
                 unsealed=not settings.keys,
+                grant=settings.grant,
             )
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,11 +15,11 @@ from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told, settin
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.host.clock import Clock
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
-from paxlock.limits import SESSION_BYTES
 from paxlock.runtime.background import attended
 from paxlock.runtime.environment import Environment, environment_of
 from paxlock.runtime.resolving import keep, resolve_addresses, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.grants import new_session
 from paxlock.wire.transport import Address, Transport
 
 __all__ = ["open_as", "open_client"]
@@ -55,11 +54,13 @@ async def open_as(
     clock: Clock | None = None,
 ) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node. What is not given is in ``environment``."""
-    session = secrets.token_bytes(SESSION_BYTES)
+    session = new_session(settings.grant)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
     clock = clock or environment.clock()
     wall_offset = time.time() - clock.now()
-    endpoint = Endpoint(SessionSender(session), keyring_of(keys), wall_offset=wall_offset)
+    endpoint = Endpoint(
+        SessionSender(session, settings.grant), keyring_of(keys, settings.grant), wall_offset=wall_offset
+    )
     cell = settings.cell
     members: dict[str, list[Address]] = {}
     if cell is not None:
@@ -122,7 +123,7 @@ async def _open_client(
 def open_client(
     cell: CellSource,
     *,
-    key: bytes | None = None,
+    key: bytes | str | None = None,
     label: str | None = None,
     last_will: bool = False,
     transport: Transport | None = None,

@@ -16,10 +16,13 @@ from typing import Any
 import attrs
 
 from paxlock.config.cell_file import (
+    Keys,
     StrPath,
     duration_of,
     format_moment,
+    given_keys,
     identified,
+    key_given,
     moment_of,
     parse_cell_file,
     read_key_file,
@@ -33,12 +36,13 @@ from paxlock.config.syntax import (
     check_address,
     check_data,
     check_label,
+    check_loopback,
     check_name,
     check_node_id,
     check_reachable,
-    is_loopback,
     normal_address,
     split_address,
+    split_nodes,
 )
 from paxlock.core.durable import Durability
 from paxlock.core.lease import TTL_MIN_S
@@ -62,7 +66,6 @@ __all__ = [
     "format_duration",
     "node_settings",
     "parse_duration",
-    "read_key_file",
     "split_address",
 ]
 
@@ -103,9 +106,12 @@ class Cell:
     ``max_ttl`` and ``grace`` are seconds, rounded to whole milliseconds; ``drift`` is a fraction, rounded to
     whole millionths. ``created`` is the unix second in which the cell was made (0: not known), and
     ``sit_out`` how many seconds a node without any memory sits out where a larger max_ttl was lowered; no
-    less than ``max_ttl`` counts. ``keys`` are (key id, key): the first seals, all open. A cell without keys
-    must say ``unsealed``, and, unless all its addresses are loopback, ``insecure``. Raises ConfigError when
-    built from anything that does not fit together.
+    less than ``max_ttl`` counts. ``keys``
+    are (key id, key): the first seals, all open. A cell without keys must say ``unsealed``, and, unless all
+    its addresses are loopback, ``insecure``. Where a client has no key of the cell but its own, that one is
+    in ``keys``, and ``grant`` is what it comes with. Keys of clients of a ``generation`` below this one, and
+    those whose ids are ``denied``, are not taken by the nodes. Raises ConfigError when built from anything
+    that does not fit together.
     """
 
     cell_id: bytes
@@ -119,6 +125,9 @@ class Cell:
     keys: tuple[tuple[int, bytes], ...] = attrs.field(default=(), repr=False)
     unsealed: bool = False
     insecure: bool = False
+    grant: bytes = b""
+    generation: int = 0
+    denied: tuple[str, ...] = ()
     created: int = 0
     sit_out: float = attrs.field(default=0.0, converter=_to_millis)
 
@@ -130,6 +139,10 @@ class Cell:
         self._check_members()
         self._check_bounds()
         self._check_keys()
+        if type(self.generation) is not int or not 0 <= self.generation <= EPOCH_MAX:
+            raise ConfigError(
+                f"generation must be an integer from 0 to {EPOCH_MAX}, not {abbreviate(self.generation)}"
+            )
 
     @classmethod
     def new(
@@ -163,22 +176,24 @@ class Cell:
         return cell if grace is None else attrs.evolve(cell, grace=grace)
 
     @classmethod
-    def load(cls, path: StrPath, *, key_file: StrPath | None = None) -> Cell:
-        """Read a cell file, and its key file unless another ``key_file`` is given in its place.
+    def load(cls, path: StrPath, *, key_file: StrPath | None = None, key: str | None = None) -> Cell:
+        """Read a cell file, and its key file unless another ``key_file``, or the text of one, ``key``, is
+        given in its place.
 
         Raises ConfigError, naming the file and the key at fault.
         """
         text = read_text(path, "cell file")
-        keys = read_key_file(key_file) if key_file is not None else ()
+        keys = given_keys(key_file, key)
         try:
             return cls._from_table(parse_cell_file(text), Path(path).parent, keys)
         except ConfigError as error:
             raise ConfigError(f"cell file {path}: {error}") from error
 
     @classmethod
-    def _from_table(cls, table: dict[str, Any], folder: Path, keys: tuple[tuple[int, bytes], ...]) -> Cell:
+    def _from_table(cls, table: dict[str, Any], folder: Path, given: Keys) -> Cell:
+        keys, grant = given
         if "key_file" in table and not keys:
-            keys = read_key_file(folder / table["key_file"])
+            keys, grant = read_key_file(folder / table["key_file"])
         return cls(
             cell_id=bytes.fromhex(table["id"]),
             epoch=table["epoch"],
@@ -189,6 +204,9 @@ class Cell:
             keys=keys,
             unsealed=not keys,
             insecure=table.get("insecure", False),
+            grant=grant,
+            generation=table.get("generation", 0),
+            denied=tuple(table.get("denied", ())),
             created=moment_of(table, "created"),
             sit_out=duration_of(table, "sit_out", 0.0),
         )
@@ -229,6 +247,8 @@ class Cell:
             f'grace = "{format_duration(self.grace)}"\n'
             + key_line
             + ("insecure = true\n" if self.insecure else "")
+            + (f"generation = {self.generation}\n" if self.generation else "")
+            + (f"denied = [{', '.join(map(toml_string, self.denied))}]\n" if self.denied else "")
             + f"nodes = [\n{''.join(nodes)}]\n"
         )
 
@@ -318,22 +338,13 @@ class Cell:
         if not self.keys and not self.unsealed:
             raise ConfigError("a cell needs a key: give one, or say unsealed for a cell on loopback")
         if not self.keys and not self.insecure:
-            _check_loopback(member.address for member in self.members)
+            check_loopback(member.address for member in self.members)
 
 
 def _check_key(key: bytes) -> bytes:
     if type(key) is not bytes or len(key) != KEY_BYTES:
         raise ConfigError(f"a key must be {KEY_BYTES} bytes")
     return key
-
-
-def _check_loopback(addresses: Iterable[str]) -> None:
-    for address in addresses:
-        if not is_loopback(address):
-            raise ConfigError(
-                f"without a key anybody who reaches {address} can speak for the cell: give a key file, "
-                "or insist with insecure = true in the cell file"
-            )
 
 
 # --- a node ------------------------------------------------------------------------------------------------
@@ -398,7 +409,7 @@ def node_settings(
     environ: Mapping[str, str] = os.environ,
 ) -> NodeConfig:
     """Gather the settings of a node: arguments, then ``PAXLOCK_CELL``, ``PAXLOCK_NODE``,
-    ``PAXLOCK_DATA_DIR`` and ``PAXLOCK_KEY_FILE``, then the cell file. Raises ConfigError.
+    ``PAXLOCK_DATA_DIR``, ``PAXLOCK_KEY_FILE`` and ``PAXLOCK_KEY``, then the cell file. Raises ConfigError.
     """
     cell = cell or environ.get("PAXLOCK_CELL") or None
     if cell is None:
@@ -406,7 +417,9 @@ def node_settings(
             "which cell? give --cell or PAXLOCK_CELL, the cell file that 'paxlock init' makes; "
             "to try it out without one: 'paxlock dev'"
         )
-    whole = _cell_with_keys(cell, key_file or environ.get("PAXLOCK_KEY_FILE") or None)
+    whole = _cell_with_keys(cell, *key_given(key_file, environ))
+    if whole.grant:
+        raise ConfigError("a node needs the cell's own key, not the key of a client: give --key-file")
     node_id = node_id or environ.get("PAXLOCK_NODE") or None
     if node_id is None:
         known = ", ".join(whole.node_ids)
@@ -432,6 +445,7 @@ class ClientSettings:
     seeds: tuple[str, ...]
     key: bytes | None = attrs.field(repr=False)
     keys: tuple[tuple[int, bytes], ...] = attrs.field(repr=False)
+    grant: bytes = b""
 
     @keys.default
     def _default_keys(self) -> tuple[tuple[int, bytes], ...]:
@@ -445,7 +459,7 @@ class ClientSettings:
         if self.key is not None:
             _check_key(self.key)
         elif self.cell is None or not self.cell.insecure:
-            _check_loopback(self.seeds)
+            check_loopback(self.seeds)
 
 
 def client_settings(
@@ -454,35 +468,29 @@ def client_settings(
     key_file: StrPath | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> ClientSettings:
-    """Gather the settings of a client: arguments, then ``PAXLOCK_CELL``, ``PAXLOCK_NODES`` and
-    ``PAXLOCK_KEY_FILE``, then the cell file (contract.md section 1).
+    """Gather the settings of a client: arguments, then ``PAXLOCK_CELL``, ``PAXLOCK_NODES``,
+    ``PAXLOCK_KEY_FILE`` and ``PAXLOCK_KEY``, then the cell file (contract.md section 1).
 
     ``nodes`` are addresses, in a list or separated by commas; they override the addresses to ask first, while
     a cell file given as well is still what answers are checked against. Raises ConfigError.
     """
     cell = cell or environ.get("PAXLOCK_CELL") or None
-    key_file = key_file or environ.get("PAXLOCK_KEY_FILE") or None
-    seeds = _split_nodes(nodes or environ.get("PAXLOCK_NODES") or ())
+    key_file, key = key_given(key_file, environ)
+    seeds = split_nodes(nodes or environ.get("PAXLOCK_NODES") or ())
     if cell is None and not seeds:
         raise ConfigError(
             "which cell? give --cell or PAXLOCK_CELL (a cell file), or --nodes or PAXLOCK_NODES (addresses); "
             "'paxlock dev' starts a cell to try things out, 'paxlock init' makes the file of a new one"
         )
-    whole = None if cell is None else _cell_with_keys(cell, key_file)
-    keys = read_key_file(key_file) if whole is None and key_file is not None else ()
+    whole = None if cell is None else _cell_with_keys(cell, key_file, key)
+    keys, grant = given_keys(key_file, key) if whole is None else (whole.keys, whole.grant)
     if whole is not None:
-        keys = whole.keys
         seeds = seeds or tuple(member.address for member in whole.members)
-    return ClientSettings(whole, seeds, keys[0][1] if keys else None, keys)
+    return ClientSettings(whole, seeds, keys[0][1] if keys else None, keys, grant)
 
 
-def _cell_with_keys(cell: Cell | StrPath, key_file: StrPath | None) -> Cell:
+def _cell_with_keys(cell: Cell | StrPath, key_file: StrPath | None, key: str | None) -> Cell:
     if not isinstance(cell, Cell):
-        return Cell.load(cell, key_file=key_file)
-    return cell if key_file is None else attrs.evolve(cell, keys=read_key_file(key_file), unsealed=False)
-
-
-def _split_nodes(nodes: str | Iterable[str]) -> tuple[str, ...]:
-    parts = [nodes] if isinstance(nodes, str) else nodes
-    addresses = (address.strip() for part in parts for address in part.split(","))
-    return tuple(dict.fromkeys(address for address in addresses if address))
+        return Cell.load(cell, key_file=key_file, key=key)
+    keys, grant = given_keys(key_file, key)
+    return attrs.evolve(cell, keys=keys, grant=grant, unsealed=False) if keys else cell

@@ -6,22 +6,26 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from paxlock.config.durations import abbreviate, parse_duration
-from paxlock.config.keys import key_id, parse_key
+from paxlock.config.keys import CLIENT_PREFIX, key_id, parse_client_key, parse_key
 from paxlock.errors import ConfigError
 
 __all__ = [
+    "Keys",
     "StrPath",
     "duration_of",
     "format_moment",
+    "given_keys",
     "identified",
+    "key_given",
     "moment_of",
     "parse_cell_file",
+    "parse_keys",
     "read_key_file",
     "read_text",
     "toml_string",
@@ -32,6 +36,7 @@ KEYS_MAX = 8
 FILE_MAX_BYTES = 65_536
 
 StrPath: TypeAlias = str | os.PathLike[str]
+Keys: TypeAlias = tuple[tuple[tuple[int, bytes], ...], bytes]  #: (key id, key)..., and a client's grant
 
 
 def identified(keys: Iterable[bytes]) -> tuple[tuple[int, bytes], ...]:
@@ -40,27 +45,58 @@ def identified(keys: Iterable[bytes]) -> tuple[tuple[int, bytes], ...]:
     return tuple((key_id(key), key) for key in keys)
 
 
-def read_key_file(path: StrPath) -> tuple[tuple[int, bytes], ...]:
-    """Read the keys of a cell, one a line, as (key id, key): the first seals, all of them open.
+def given_keys(key_file: StrPath | None, key: str | None) -> Keys:
+    """The keys that were given apart from the cell file: in a file, or as its text. Raises ConfigError."""
+    if key_file is not None:
+        return read_key_file(key_file)
+    return parse_keys(key, "key given") if key is not None else ((), b"")
 
-    Empty lines and lines that begin with ``#`` are skipped. Raises ConfigError where the file cannot be
-    read, may be read by others than its owner, or does not hold 1 to KEYS_MAX different keys.
+
+def key_given(key_file: StrPath | None, environ: Mapping[str, str]) -> tuple[StrPath | None, str | None]:
+    """The key file that was given, or a key in the environment: a flag wins, then the file."""
+    key_file = key_file or environ.get("PAXLOCK_KEY_FILE") or None
+    return key_file, None if key_file is not None else environ.get("PAXLOCK_KEY") or None
+
+
+def read_key_file(path: StrPath) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
+    """Read the key file of a cell, or that of a client: the keys as (key id, key),
+    and the client's grant, empty for a cell's keys. Raises ConfigError.
     """
+    return parse_keys(read_text(path, "key file", private=True), f"key file {path}")
 
-    text = read_text(path, "key file", private=True)
+
+def parse_keys(text: str, where: str) -> tuple[tuple[tuple[int, bytes], ...], bytes]:
+    """The keys in a text: see `read_key_file`. ``where`` it comes from, for people."""
+    lines = _key_lines(text)
+    if len(lines) == 1 and lines[0].startswith(CLIENT_PREFIX):
+        try:
+            number, grant, key = parse_client_key(lines[0])
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        return ((number, key),), grant
+    return _root_keys(lines, where), b""
+
+
+def _key_lines(text: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _root_keys(lines: list[str], where: str) -> tuple[tuple[int, bytes], ...]:
+    if any(line.startswith(CLIENT_PREFIX) for line in lines):
+        raise ConfigError(
+            f"the {where} has the key of a client: a node needs the cell's own, and a client's file "
+            f"has one line"
+        )
     if not 1 <= len(lines) <= KEYS_MAX:
-        raise ConfigError(f"the key file {path} must hold 1 to {KEYS_MAX} keys, one a line, not {len(lines)}")
+        raise ConfigError(f"the {where} must hold 1 to {KEYS_MAX} keys, one a line, not {len(lines)}")
     try:
         keys = tuple(parse_key(line) for line in lines)
     except ConfigError as error:
-        raise ConfigError(f"key file {path}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error
     pairs = identified(keys)
     if len(dict(pairs)) < len(pairs):
-        raise ConfigError(
-            f"two keys in the key file {path} are the same or share a key id: replace one of them"
-        )
+        raise ConfigError(f"two keys in the {where} are the same or share a key id: replace one of them")
     return pairs
 
 
@@ -134,8 +170,11 @@ _CELL_KEYS: _Kinds = {
     "grace": (str,),
     "key_file": (str,),
     "insecure": (bool,),
+    "generation": (int,),
+    "denied": (list,),
     "nodes": (list,),
 }
+_DENIED = "a list of ids of keys"
 _REQUIRED = ("cell", "id", "epoch", "nodes", "address")
 _KIND_NAMES: dict[type, str] = {
     str: "a string",
@@ -160,9 +199,8 @@ def _checked_table(table: object, kinds: _Kinds, where: str) -> dict[str, Any]:
             raise ConfigError(f"unknown key {abbreviate(key)} in {where}; did you mean {near[0]!r}?")
     for key, allowed in kinds.items():
         if key in table and type(table[key]) not in allowed:
-            raise ConfigError(
-                f"{key} in {where} must be {_KIND_NAMES[allowed[0]]}, not {abbreviate(table[key])}"
-            )
+            kind = _DENIED if key == "denied" else _KIND_NAMES[allowed[0]]
+            raise ConfigError(f"{key} in {where} must be {kind}, not {abbreviate(table[key])}")
         if key not in table and key in _REQUIRED:
             raise ConfigError(f"{key} is missing in {where}")
     return table
@@ -183,6 +221,9 @@ def parse_cell_file(text: str) -> dict[str, Any]:
     table = _checked_table(_checked_table(file, _FILE_KEYS, "the file")["cell"], _CELL_KEYS, "[cell]")
     if re.fullmatch(r"[0-9a-fA-F]{32}", table["id"]) is None:
         raise ConfigError(f"id in [cell] must be 32 hexadecimal digits, not {abbreviate(table['id'])}")
+    for denied in table.get("denied", ()):
+        if type(denied) is not str:
+            raise ConfigError(f"denied in [cell] must be {_DENIED}, not of {abbreviate(denied)}")
     for node in table["nodes"]:
         _checked_table(node, _NODE_KEYS, "an entry of nodes")
     return table

@@ -1,4 +1,9 @@
-"""The keys of a cell as text, and the number by which a key is found. Needs no cryptography."""
+"""The keys of a cell and of its clients as text, and the number by which a key is found. Needs no
+cryptography.
+
+A cell has a root key, on its nodes. A client's key is derived from it and from a grant, the text that says
+what the client may do (protocol.md section 8): so nodes store nothing of clients.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,24 @@ import secrets
 from hashlib import blake2b
 
 from paxlock.errors import ConfigError
-from paxlock.limits import KEY_BYTES, KEY_ID_MAX
+from paxlock.limits import GRANT_MAX_BYTES, KEY_BYTES, KEY_ID_MAX
 
-__all__ = ["check_key", "format_key", "key_id", "new_key", "parse_key"]
+__all__ = [
+    "CLIENT_PREFIX",
+    "check_key",
+    "client_key",
+    "format_client_key",
+    "format_key",
+    "key_id",
+    "new_key",
+    "parse_client_key",
+    "parse_key",
+]
 
 _KEY_PREFIX = "paxlock-key-1:"
 _KEY_ID_PERSON = b"paxlock key id"
+_CLIENT_PERSON = b"paxlock client"
+CLIENT_PREFIX = "paxlock-client-1:"
 
 
 def new_key() -> bytes:
@@ -59,3 +76,41 @@ def check_key(key: bytes) -> None:
     """Raise ConfigError unless the key has the right length."""
     if len(key) != KEY_BYTES:
         raise ConfigError(f"a key must have {KEY_BYTES} bytes, not {len(key)}: make one with `paxlock init`")
+
+
+def client_key(root: bytes, grant: bytes) -> bytes:
+    """The key of the clients that have this grant; of those that have the root key the grant is empty."""
+    return blake2b(grant, key=root, digest_size=KEY_BYTES, person=_CLIENT_PERSON).digest()
+
+
+def format_client_key(number: int, grant: bytes, key: bytes) -> str:
+    """The key of a client as one line of text: the id of its root key, its grant, the key."""
+    check_key(key)
+    parts = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (grant, key))
+    return f"{CLIENT_PREFIX}{number}:{':'.join(parts)}"
+
+
+def parse_client_key(text: str) -> tuple[int, bytes, bytes]:
+    """Read what `format_client_key` wrote: the id of the root key, the grant, the key.
+
+    Raises ConfigError, which never shows the text.
+    """
+    line = text.strip()
+    try:
+        number, *encoded = line.removeprefix(CLIENT_PREFIX).split(":")
+        grant, key = (
+            base64.b64decode(part.encode("ascii") + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
+            for part in encoded
+        )
+        check_key(key)
+        if not 0 < len(grant) <= GRANT_MAX_BYTES or not 1 <= int(number[:4]) <= KEY_ID_MAX:
+            raise ValueError
+        if format_client_key(int(number[:4]), grant, key) != line:
+            raise ValueError
+    except (ValueError, binascii.Error):
+        raise ConfigError(
+            f"a client's key must be one line that begins with {CLIENT_PREFIX!r}, as `paxlock "
+            f"grant` writes it: "
+            "copy the file once more, or make another"
+        ) from None
+    return int(number), grant, key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 from paxlock.config.durations import abbreviate
@@ -16,6 +17,7 @@ __all__ = [
     "check_address",
     "check_data",
     "check_label",
+    "check_loopback",
     "check_name",
     "check_node_id",
     "check_reachable",
@@ -23,6 +25,7 @@ __all__ = [
     "normal_address",
     "normal_text",
     "split_address",
+    "split_nodes",
 ]
 
 HOST_MAX_CHARS = 253
@@ -162,3 +165,20 @@ def _checked_text(text: str, what: str, max_bytes: int) -> str:
             "leave it out"
         )
     return text
+
+
+def check_loopback(addresses: Iterable[str]) -> None:
+    """Without a key, raise ConfigError for addresses that others can reach."""
+    for address in addresses:
+        if not is_loopback(address):
+            raise ConfigError(
+                f"without a key anybody who reaches {address} can speak for the cell: give a key file, "
+                "or insist with insecure = true in the cell file"
+            )
+
+
+def split_nodes(nodes: str | Iterable[str]) -> tuple[str, ...]:
+    """The addresses in a list, or in a text separated by commas."""
+    parts = [nodes] if isinstance(nodes, str) else nodes
+    addresses = (address.strip() for part in parts for address in part.split(","))
+    return tuple(dict.fromkeys(address for address in addresses if address))

@@ -9,6 +9,8 @@ What both share:
 
     messages.py        every message, one class each                              sections 2 to 8
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
+    reasons.py         why a node says no                                         sections 2, 8
+    rights.py          what the key of a client allows                            section 8
     quorum.py          how many nodes decide                                      section 1
     lives.py           which answers count together                               section 7, S15
     durable.py         what is kept on disk                                       section 7
@@ -32,9 +34,11 @@ What a node does (core/node):
     listing.py         the names in use, a page at a time                         section 6
     sorted_names.py    names in order, and who wants to hear of which             section 6
     notices.py         what those are told who watch over a node                  beside
+    parts.py           an answer in as many datagrams as it needs                 section 2
     recovery.py        what a node may do after a start                           section 7
     starts.py          how a node begins, by its disk and the word it was told    section 7, S12
     joining.py         the way of a node without a memory                         section 7, S7, S15
+    keeping.py         what is in the state file before what is sent              section 7
 
 What a client does (core/session):
 

@@ -1,14 +1,21 @@
-"""What a node keeps on disk: one small record, and a snapshot written at a clean stop (section 7)."""
+"""What a node keeps: one small record on disk, a snapshot written at a clean stop, and for a start on the
+same boot the entries of its state file (section 7).
+"""
 
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.value import value
 
 __all__ = [
     "Durability",
+    "Kept",
+    "KeptName",
+    "KeptRenewal",
+    "KeptStone",
     "Membership",
     "NodeRecord",
     "SeenNode",
@@ -113,3 +120,56 @@ class Snapshot:
     incarnation: int
     floor: int
     names: tuple[SnapshotName, ...]
+
+
+class KeptName(NamedTuple):
+    """One name of the state file, as it stands: a lease of no ``session`` is none. ``deadline`` is on the
+    boot clock.
+    """
+
+    name: str
+    term: int
+    lease_term: int = 0
+    session: bytes = b""
+    attempt: int = 0
+    ttl_ms: int = 0
+    label: str = ""
+    data: bytes = b""
+    token: int = 0
+    sender: bytes = b""
+    seq: int = 0
+    deadline: float = 0.0
+
+
+class KeptRenewal(NamedTuple):
+    """What one Renew has re-armed, received at ``at`` on the boot clock."""
+
+    session: bytes
+    attempts: tuple[int, ...]
+    sender: bytes
+    seq: int
+    at: float
+
+
+class KeptStone(NamedTuple):
+    """A tombstone: this attempt at the name is over, and those of its session before it."""
+
+    name: str
+    session: bytes
+    attempt: int
+
+
+class Kept(NamedTuple):
+    """An entry of the state file: what must be there before what follows from it is sent (section 7).
+
+    Read in this order: renewals, names, tombstones. ``whole``: everything, nothing before it counts. The node
+    answers from ``serves_at`` on, on the boot clock.
+    """
+
+    whole: bool
+    floor: int
+    serves_at: float
+    renewals: tuple[KeptRenewal, ...] = ()
+    names: tuple[KeptName, ...] = ()
+    stones: tuple[KeptStone, ...] = ()
+    dropped: tuple[str, ...] = ()

@@ -5,8 +5,9 @@ The same seam is offered by a node's machine (node/replica.py) and by a client's
 verbs; a client's has ``take_published()`` besides. In one turn the shell (runtime/driver.py) takes the
 datagrams that have come, up to some number, each with the clock read after it came, and what is due. Then
 
-- *a node* makes durable, sends, publishes. A send that waits for a write is not told of before the write has
-  been reported back, by ``persisted``, in a later turn.
+- *a node* keeps, makes durable, sends, publishes. What it keeps is in the state file before anything of the
+  turn is sent: a process that is killed knows it at its next start. A send that waits for a write is not
+  told of before the write has been reported back, by ``persisted``, in a later turn.
 - *a client* publishes; lets the tasks of the program that were told run once, which may call verbs in this
   very turn (release what was just granted, campaign again after a loss); publishes what those verbs brought;
   and only then sends all of it. So a program that is told of a loss, or that lets go, counts on nothing any
@@ -21,7 +22,7 @@ publishing and sending but S2: the simulator plays both orders, stalls between t
 
 from __future__ import annotations
 
-from paxlock.core.durable import NodeRecord
+from paxlock.core.durable import Kept, NodeRecord
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
 from paxlock.core.value import value
@@ -31,14 +32,16 @@ __all__ = ["NOTHING", "Effects"]
 
 @value
 class Effects:
-    """To be made durable, to be sent, to be published; the order is told above. What is sent from now on says
-    ``lives``, where that has changed: a node's own incarnation, and those that it knows of the others.
+    """To be kept, to be made durable, to be sent, to be published; the order is told above. What is sent
+    from now on says ``lives``, where that has changed: a node's own incarnation, and those that it knows of
+    the others.
     """
 
     persist: NodeRecord | None = None
     sends: tuple[tuple[Peer, Message], ...] = ()
     published: tuple[object, ...] = ()
     lives: Lives | None = None
+    keep: Kept | None = None
 
 
 NOTHING = Effects()

@@ -14,12 +14,14 @@ from typing import TypeAlias
 
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.reasons import Barrier, RefusalReason
 from paxlock.core.value import value
 
 __all__ = [
     "Accept",
     "Accepted",
     "Commit",
+    "Forbidden",
     "Greet",
     "Greeted",
     "Hello",
@@ -56,18 +58,6 @@ __all__ = [
 ]
 
 Peer: TypeAlias = bytes | str
-
-
-class RefusalReason(enum.IntEnum):
-    """Why an acceptor said no. (Sitting out is answered with Recovering.)"""
-
-    ENDED = 1  #: this attempt was released: its tombstone stands
-    HELD = 2  #: another candidate's lease is held
-    PROMISED = 3  #: promised to another candidate within the grace
-    QUEUED = 4  #: free, but others stand in line before it
-    STALE = 5  #: the term was overtaken
-    TTL = 6  #: ttl above max_ttl
-    TERM = 7  #: a term too far ahead
 
 
 class Occupancy(enum.IntEnum):
@@ -321,6 +311,14 @@ class Recovering:
 
 
 @value
+class Forbidden:
+    """``Refused(not allowed)``: the key of this session stands in the way, and nothing was done."""
+
+    request: int
+    barrier: Barrier
+
+
+@value
 class Accepted:
     """The lease is held here in this term; its deadline counts from the receipt of this number, or later.
 
@@ -482,6 +480,7 @@ Message: TypeAlias = (
     | Promise
     | Refused
     | Recovering
+    | Forbidden
     | Accepted
     | Renewed
     | Released

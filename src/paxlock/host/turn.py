@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from paxlock.core.durable import Kept
 from paxlock.core.effects import Effects
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Message, Peer
+from paxlock.core.rights import Rights
 from paxlock.host.clock import Clock
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
@@ -25,7 +27,9 @@ CLOCK_JUMP_S = 0.05  #: above this the clock of leases has jumped, against the o
 class Machine(Protocol):
     """The seam of core/effects.py."""
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives) -> None: ...
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = ..., rights: Rights = ...
+    ) -> None: ...
     def tick(self, now: float) -> None: ...
     def deadline(self) -> float: ...
     def take_effects(self) -> Effects: ...
@@ -44,7 +48,8 @@ class Turn:
 
     ``publish`` is called synchronously with everything the machine publishes, and with the Strangers of whom
     the endpoint has heard, ``persist`` with a record to be made durable. ``tell_first`` takes from the
-    machine what is to be published ahead of what is to be sent.
+    machine what is to be published ahead of what is to be sent. ``keep`` has an entry in the state file when
+    it returns.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Turn:
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
+        keep: Callable[[Kept], None] | None = None,
     ) -> None:
         self.machine = machine
         self.endpoint = endpoint
@@ -68,6 +74,7 @@ class Turn:
         self._tell_first = tell_first
         #: Called with the reason for which a datagram was dropped, and where it came from.
         self.refused: Callable[[str, Address], None] | None = None
+        self._keep = keep
         #: Called at the end of each turn, once all is sent.
         self.after_sending: Callable[[], None] | None = None
 
@@ -90,7 +97,7 @@ class Turn:
                     self._tell_strangers()
                 continue
             for message in received.messages:
-                machine.receive(message, received.peer, now, received.lives)
+                machine.receive(message, received.peer, now, received.lives, received.rights)
         return True
 
     def tick(self) -> None:
@@ -105,8 +112,10 @@ class Turn:
             self.unpublished.extend(self._tell_first())
 
     def take(self) -> None:
-        """Persist, queue what is to be sent, note what is to be published."""
+        """Keep, persist, queue what is to be sent, note what is to be published."""
         effects = self.machine.take_effects()
+        if effects.keep is not None and self._keep is not None:
+            self._keep(effects.keep)  # one write for all of this turn, before any of it is sent
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)

@@ -94,6 +94,6 @@ class Whereabouts:
             self._moved(self.found)
 
 
-def keyring_of(keys: Sequence[tuple[int, bytes]]) -> Keyring:
-    """The keyring of a configuration; without keys, the unsealed one."""
-    return Keyring(dict(keys)) if keys else Keyring.unsealed()
+def keyring_of(keys: Sequence[tuple[int, bytes]], grant: bytes = b"") -> Keyring:
+    """The keyring of a configuration, or of a client with a grant; without keys, the unsealed one."""
+    return Keyring(dict(keys), grant=grant) if keys else Keyring.unsealed()

@@ -20,15 +20,16 @@ import trio
 
 from paxlock.config.cell import Cell, NodeConfig
 from paxlock.config.starts import StartWord, start_word
-from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.notices import PeerAnswered
 from paxlock.core.node.recovery import WaitsFor
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.core.node.starts import Start, begin
+from paxlock.core.rights import Revoked
 from paxlock.errors import StoreError
 from paxlock.forks import Life
-from paxlock.host.clock import Clock
+from paxlock.host.clock import BootClock, Clock
 from paxlock.host.families import check_families, out_of_reach
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
@@ -71,6 +72,7 @@ class Service:
         self.serving = trio.Event()
         self._store = store
         self._clock = clock
+        self._record = start.record
         self._to_write: NodeRecord | None = None
         self._wanted = trio.Event()
         self.broken = False
@@ -86,6 +88,7 @@ class Service:
             drift_ppm=cell.drift_ppm,
             grace_ms=cell.grace_ms,
             wall_offset=time.time() - clock.now(),
+            revoked=Revoked(cell.generation, frozenset(cell.denied)),
             created=cell.created,
         )
         self.replica = Replica(settings, start, run=run, now=clock.now(), rng=Random(secrets.randbits(64)))
@@ -105,6 +108,7 @@ class Service:
             clock,
             publish=self._publish,
             persist=self._persist,
+            keep=self._keep,
         )
         self.eyes = Observing(self.replica, self.driver, clock, report=report, probes=probes)
 
@@ -157,6 +161,14 @@ class Service:
 
     def _say(self, level: Level, event: str, sentence: str, **fields: object) -> None:
         self.eyes.say(LogLine(level, event, sentence, fields))
+
+    def _keep(self, entry: Kept) -> None:
+        """What must outlive this process before the effect is sent (protocol.md section 7)."""
+        if self.life.over or not isinstance(self._clock, BootClock):
+            return  # another clock than that of the boot tells a later process nothing
+        warning = self._store.keep(self._record, entry, self.replica.kept_whole)
+        if warning:
+            self._say(Level.WARNING, "state_file", warning)
 
     def _publish(self, notice: object) -> None:
         if isinstance(notice, PeerAnswered):
@@ -272,12 +284,14 @@ def _begin(
     durability: Durability,
     run: bytes,
     unix_seconds: int,
+    clock: Clock,
     word: StartWord,
 ) -> Start:
     """Read what the last run left, and make this run's record durable before anything is answered (S12)."""
     assert isinstance(config.cell, Cell)
     cell = config.cell
     snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
+    kept = store.read_kept(previous) if previous is not None and isinstance(clock, BootClock) else None
     start = begin(
         previous,
         snapshot,
@@ -292,6 +306,8 @@ def _begin(
         sit_out_ms=cell.sit_out_ms,
         run=run,
         word=word,
+        kept=kept,
+        now=clock.now(),
     )
     store.write_record(start.record)
     return start
@@ -335,7 +351,7 @@ async def run_service(
         counted = durability is not Durability.MEMORY and not fresh
         second = int(time.time()) if counted else await _incarnation_second()
         begun = await _in_thread(
-            found, lambda: _begin(config, found, previous, durability, run, second, word)
+            found, lambda: _begin(config, found, previous, durability, run, second, clock, word)
         )
         service = Service(
             config,

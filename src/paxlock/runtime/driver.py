@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
+from paxlock.core.durable import Kept
 from paxlock.forks import told_in_child
 from paxlock.host.clock import Clock
 from paxlock.host.turn import CLOCK_JUMP_S, Machine, Turn
@@ -54,11 +55,19 @@ class Driver(Turn):
         publish: Callable[[object], None],
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
+        keep: Callable[[Kept], None] | None = None,
         jumped: Callable[[float], None] | None = None,
         buried: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
-            machine, endpoint, transport, clock, publish=publish, persist=persist, tell_first=tell_first
+            machine,
+            endpoint,
+            transport,
+            clock,
+            publish=publish,
+            persist=persist,
+            tell_first=tell_first,
+            keep=keep,
         )
         self.transport = transport
         self.longest_sleep = NEVER

@@ -10,9 +10,9 @@ from math import inf
 
 import attrs
 
-from paxlock.core.durable import Snapshot
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
+from paxlock.core.node.starts import Start
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.session.judgement import State
 from paxlock.simulator.machines import Held, NodeMachine
@@ -320,17 +320,29 @@ class NodeChecker:
         """The node has answered this Release."""
         node.ended.add((message.name, message.candidate))
 
-    def restored(self, node: NodeMachine, snapshot: Snapshot, now: float) -> None:
-        """The node has started from this snapshot: leases go on with the time that was left (L8)."""
-        for saved in snapshot.names:
+    def restored(self, node: NodeMachine, start: Start, now: float) -> None:
+        """The node has started from what it remembers: leases go on with the time that was left (L8), and one
+        that was killed holds all that it held.
+        """
+        assert start.snapshot is not None
+        since = now if start.as_of is None else start.as_of
+        for saved in start.snapshot.names:
             record = node.acceptor.records.get(saved.name)
             if record is None or record.lease is None:
                 continue
-            more = record.deadline - now - saved.remaining_ms / 1000.0
+            more = record.deadline - since - saved.remaining_ms / 1000.0
             if abs(more) > EPSILON_S:
                 raise CheckFailed(
                     "L8", f"{node.node_id} restarts a lease with {more:.6f} s more than was left"
                 )
+        for name, held in node.held_when_killed.items():
+            record = node.acceptor.records.get(name)
+            if held.deadline <= now:
+                continue
+            kept = record is not None and record.holds(held.candidate)
+            if record is None or not kept or record.deadline < held.deadline - EPSILON_S:
+                text = f"{node.node_id} was killed, and does not hold {name!r} as before"
+                raise CheckFailed("same boot", text)
 
     def sits_out(self, node: NodeMachine, noted: int, nodes: int) -> None:
         """The node has no memory, and begins to sit out: so many others have noted this life (S15)."""

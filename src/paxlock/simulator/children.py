@@ -39,7 +39,7 @@ class Children:
         core, endpoint = client.core, client.endpoint
         assert core is not None
         # What seals and opens has no state of its own.
-        stateless = (endpoint._keyring, endpoint._sealing._sealer, endpoint._lanes, endpoint._table)  # noqa: SLF001
+        stateless = (endpoint._keyring, endpoint._sealing._sealers, endpoint._lanes, endpoint._table)  # noqa: SLF001
         memo = {id(shared): shared for shared in stateless}
         child, its_endpoint = copy.deepcopy((core, endpoint), memo)
         its_endpoint._outboxes, its_endpoint._ready = {}, []  # noqa: SLF001 - what is queued, the parent sends

@@ -31,6 +31,7 @@ class Faults:
         self._healed = False
         self._kinds: dict[FaultKind, Callable[[Fault], str | None]] = {
             FaultKind.CRASH: self._crash,
+            FaultKind.KILL: self._kill,
             FaultKind.CLEAN_STOP: self._stop,
             FaultKind.DISK_LOSS: self._lose_a_disk,
             FaultKind.WIPE: self._wipe,
@@ -109,6 +110,13 @@ class Faults:
         if node is None:
             return None
         self._sim.nodes.crash(node)
+        return self._back(node, fault)
+
+    def _kill(self, fault: Fault) -> str | None:
+        node = self._a_node(fault)
+        if node is None:
+            return None
+        self._sim.nodes.kill(node)
         return self._back(node, fault)
 
     def _stop(self, fault: Fault) -> str | None:

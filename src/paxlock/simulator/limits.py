@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from paxlock.core.node import acceptor, recovery, replica
+from paxlock.core.node import acceptor, parts, recovery, starts
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node import line as queue
 from paxlock.core.session import renewals
@@ -25,9 +25,10 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (renewals, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
         (acceptor, "CEILING_STEP_TERMS", scenario.ceiling_step),
         (recovery, "CEILING_STEP_TERMS", scenario.ceiling_step),
+        (starts, "CEILING_STEP_TERMS", scenario.ceiling_step),
         (forgetting, "TOMBSTONE_S", scenario.tombstone),
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
-        (replica, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
+        (parts, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),
     )
     shipped = [getattr(module, name) for module, name, _ in changed]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import attrs
 
-from paxlock.core.durable import NodeRecord, Snapshot
+from paxlock.core.durable import Kept, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.replica import Replica
@@ -94,6 +94,8 @@ class SimulatedDisk:
 
     record: NodeRecord | None = None
     snapshot: Snapshot | None = None
+    kept: list[Kept] = attrs.field(factory=list)  #: the state file; empty after a crash of the machine
+    kept_by: int = 0  #: the incarnation of the run whose file it is
     slow_until: float = -inf  #: in true time
     slow_by: float = 0.0
     fails_for: float | None = None  #: the next write fails, and the node is down for so long
@@ -126,6 +128,7 @@ class NodeMachine(SimulatedMachine):
     asks_from: float = -inf  #: while it joins: when, in true time, it has sat out and may ask for ceilings
     ended: set[tuple[str, Candidate]] = attrs.field(factory=set)
     held: dict[str, Held] = attrs.field(factory=dict)
+    held_when_killed: dict[str, Held] = attrs.field(factory=dict)
     promised: dict[str, tuple[Candidate, int, float]] = attrs.field(factory=dict)
 
     def forget(self) -> None:

@@ -15,14 +15,17 @@ from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, SimulatedMachine
 from paxlock.simulator.moments import What
 from paxlock.simulator.scenario import TAIL_MAX_S
+from paxlock.wire.channels import channel_of
 from paxlock.wire.codec import decode_untrusted
 from paxlock.wire.endpoint import Endpoint
-from paxlock.wire.header import parse_untrusted, payload_of_untrusted
+from paxlock.wire.header import SessionSender, parse_untrusted, payload_of_untrusted
 from paxlock.wire.keyring import Keyring
 from paxlock.wire.lives import LifeTable
 from paxlock.wire.transport import Address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from paxlock.simulator.simulation import Simulation
 
 __all__ = ["Link", "Network"]
@@ -55,6 +58,7 @@ class Network:
             Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
         )
         self._sealed: dict[tuple[bytes, int], bytes] = {}
+        self._sessions: dict[Address, dict[SessionSender, None]] = {}
         self._sim = simulation
         self._scenario = simulation.scenario
         self._links: dict[Link, Random] = {}
@@ -126,7 +130,7 @@ class Network:
             self.disturbed[link] = sim.true + (delays[0] if delays else 0.0)
         if sim.timeline is not None:
             what = What.SENT if delays else What.LOST
-            sim.tell(machine.label, what, other=target.label, messages=self._messages(data))
+            sim.tell(machine.label, what, other=target.label, messages=self._messages(machine, data, target))
         for delay in delays:
             damaged = self._damages(rng)
             shape = self._damage(data, rng) if damaged else data
@@ -206,12 +210,28 @@ class Network:
             return data[:at]
         return data[:at] + bytes((data[at] ^ 1 << rng.randrange(8),)) + data[at + 1 :]
 
-    def _messages(self, data: bytes) -> tuple[Message, ...]:
+    def _messages(
+        self, machine: SimulatedMachine, data: bytes, target: SimulatedMachine
+    ) -> tuple[Message, ...]:
         """What is in a datagram, for the timeline."""
         header = parse_untrusted(data)
-        plaintext = self.keyring.open_untrusted(
-            header.key_id, header.sender.identity, header.sequence, data[header.size :], data[: header.size]
+        if isinstance(header.sender, SessionSender):
+            self._sessions.setdefault(machine.address, {})[header.sender] = None
+        # Of a session that was at this address before this one, answers may still be on their way.
+        known: Iterable[SessionSender | str] = self._sessions.get(target.address, ())
+        if isinstance(target, NodeMachine):
+            known = [target.node_id]
+        opened = (
+            self.keyring.open_untrusted(
+                header.key_id,
+                channel_of(header.sender, receiver),
+                header.sequence,
+                data[header.size :],
+                data[: header.size],
+            )
+            for receiver in known
         )
+        plaintext = next((text for text in opened if text is not None), None)
         assert plaintext is not None
         said = LifeTable().read_untrusted(header.sender, plaintext)
         return decode_untrusted(payload_of_untrusted(plaintext, len(said.prefix)))

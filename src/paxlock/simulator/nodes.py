@@ -14,6 +14,7 @@ import attrs
 
 from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot, StartWord
 from paxlock.core.messages import Member, Message, NodeMode, Release, Released
+from paxlock.core.node.keeping import replay
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings
 from paxlock.core.node.starts import Start, begin
 from paxlock.errors import ConfigError
@@ -138,6 +139,10 @@ class Nodes:
         """Carry out what the machine wants done, and look at what it has done."""
         sim = self._sim
         effects = core.take_effects()
+        if effects.keep is not None:
+            disk = node.disk
+            disk.kept = [effects.keep] if effects.keep.whole else [*disk.kept, effects.keep]
+            disk.kept_by = core.record.incarnation
         if effects.persist is not None:
             node.writing = effects.persist
             self._write(node, self._persisted, core, effects.persist)
@@ -234,6 +239,8 @@ class Nodes:
         sim, scenario = self._sim, self._sim.scenario
         node.life += 1
         memory = scenario.durability is Durability.MEMORY
+        old = node.disk.record
+        same_run = old is not None and node.disk.kept_by == old.incarnation
         try:
             start = begin(
                 node.disk.record if not memory else None,
@@ -248,6 +255,8 @@ class Nodes:
                 unix_seconds=self._unix_seconds(node),
                 run=_run_of(node),
                 word=word,
+                kept=replay(node.disk.kept) if same_run else None,
+                now=node.now(sim.true),
             )
         except ConfigError as error:
             raise CheckFailed("start", f"{node.label} does not start: {error}") from error
@@ -299,17 +308,29 @@ class Nodes:
         sender = NodeSender(node.node_id, start.record.incarnation, run)
         node.endpoint = sim.endpoint(sender, self.addresses, settings.wall_offset)
         if start.snapshot is not None:
-            sim.check.nodes.restored(node, start.snapshot, now)
+            sim.check.nodes.restored(node, start, now)
+        node.held_when_killed.clear()
         self._did(node, core, node.endpoint, now, {}, None)
         sim.network.flush(node, node.endpoint)
         sim.set_wake(node, core)
 
     def crash(self, node: NodeMachine) -> None:
-        """The node loses everything but its disk; a write under way is done or not."""
+        """The machine of the node loses everything but its disk; a write under way is done or not."""
+        self._die(node)
+        node.disk.kept = []
+        node.held_when_killed.clear()
+        self._sim.tell(node.label, What.STOPPED, text="crashed")
+
+    def kill(self, node: NodeMachine) -> None:
+        """The process ends, and its machine goes on: what was written is there, durable or not."""
+        node.held_when_killed = dict(node.held)
+        self._die(node)
+        self._sim.tell(node.label, What.STOPPED, text="killed")
+
+    def _die(self, node: NodeMachine) -> None:
         if node.writing is not None and node.rng.random() < 0.5:
             node.disk.record = node.writing
         self._take_down(node)
-        self._sim.tell(node.label, What.STOPPED, text="crashed")
 
     def stop(self, node: NodeMachine) -> None:
         """A clean stop: nothing more is answered; the snapshot is written, then the record marked clean."""

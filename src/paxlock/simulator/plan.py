@@ -20,6 +20,7 @@ class FaultKind(enum.Enum):
     """What goes wrong. The values are for people."""
 
     CRASH = "crash"  #: a node loses its memory, and a write under way is done or not
+    KILL = "kill"  #: the process of a node ends, and its machine goes on: the state file is whole
     CLEAN_STOP = "clean stop"
     DISK_LOSS = "disk loss"  #: a crash after which the disk is empty: the node must join
     WIPE = "wipe"  #: all nodes crash at one moment, and no disk is left: the cell begins by the clock
@@ -84,6 +85,7 @@ def _lasts(rng: Random, scenario: Scenario) -> float:
 def _rates(scenario: Scenario) -> dict[FaultKind, float]:
     return {
         FaultKind.CRASH: scenario.crashes,
+        FaultKind.KILL: scenario.kills,
         FaultKind.CLEAN_STOP: scenario.clean_stops,
         FaultKind.DISK_LOSS: scenario.disk_losses,
         FaultKind.WIPE: scenario.wipes,

@@ -30,6 +30,7 @@ GRACE_MS = 10
 GRACE_ROUND_TRIPS = 4  #: section 5: a shorter grace costs progress
 CROWDS = 0.04  #: the share of runs with many clients, and of those with many names
 BURSTS = 0.02  #: the share of runs in which one client wants very many names at one moment
+KILLED, KILLS_MAX = 0.4, 8.0  #: the share of such runs, and how often in a second
 AUTO = 0.15  #: the share of runs in which every node starts by itself
 FAR = 0.25  #: the share of runs in which some links take longer than others
 FAR_MAX_S = 0.03
@@ -79,6 +80,7 @@ class Scenario:
     persist_min: float = 0.0005
     persist_max: float = 0.004
     crashes: float = 0.0
+    kills: float = 0.0
     clean_stops: float = 0.0
     disk_losses: float = 0.0
     auto: bool = (
@@ -263,7 +265,20 @@ class Scenario:
             twins=some.of(0.1, 0.5, 3.0),
             echoes=some.of(0.2, 2.0, 20.0),
         )
-        return drawn if near else _auto(seed, _slow(seed, _far(seed, _many(seed, _with_wills(seed, drawn)))))
+        return drawn if near else _varied(seed, drawn)
+
+
+def _varied(seed: int, drawn: Scenario) -> Scenario:
+    """What only some runs have, each drawn by itself."""
+    for vary in (_with_wills, _killed, _many, _far, _slow, _auto):
+        drawn = vary(seed, drawn)
+    return drawn
+
+
+def _killed(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs processes of nodes are killed, and their machines go on."""
+    rng = Random(f"kills {seed}")
+    return attrs.evolve(drawn, kills=rng.uniform(0.5, KILLS_MAX)) if rng.random() < KILLED else drawn
 
 
 def _with_wills(seed: int, drawn: Scenario) -> Scenario:

@@ -1,8 +1,8 @@
 """A node's durable folder: its record, its snapshot, and the lock against a second process (protocol.md
 section 7).
 
-A file is replaced as a whole: a temporary file, fsync, rename, fsync of the folder. So after a crash there is
-the old content or the new one, and whatever else is found there is damage, never an empty record.
+A file of both is replaced as a whole: a temporary file, fsync, rename, fsync of the folder. So after a crash
+there is the old content or the new one, and whatever else is found there is damage, never an empty record.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
-from paxlock.core.durable import NodeRecord, Snapshot
+from paxlock.core.durable import Kept, NodeRecord, Snapshot
 from paxlock.errors import StoreError
 from paxlock.forks import INHERITED, dies_in_child, same_process
+from paxlock.store.boot import boot_identity, mount_identity
 from paxlock.store.format import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.state_file import StateFile, read_state
 
 __all__ = ["MemoryStore", "Store", "StoreLike"]
 
 RECORD_FILE = "record.json"
 SNAPSHOT_FILE = "snapshot.json"
+STATE_FILE = "state"
 LOCK_FILE = "lock"
 RECORD_MAX_BYTES = 65_536
 SNAPSHOT_MAX_BYTES = 256 * 1024 * 1024
@@ -40,6 +44,8 @@ class StoreLike(Protocol):
     def write_record(self, record: NodeRecord) -> None: ...
     def read_snapshot(self, incarnation: int) -> Snapshot | None: ...
     def write_snapshot(self, snapshot: Snapshot) -> None: ...
+    def read_kept(self, record: NodeRecord) -> Kept | None: ...
+    def keep(self, record: NodeRecord, entry: Kept, whole: Callable[[], Kept]) -> str: ...
     def close(self) -> None: ...
 
 
@@ -67,6 +73,14 @@ class MemoryStore:
         """Keep the snapshot."""
         self._snapshot = snapshot
 
+    def read_kept(self, record: NodeRecord) -> Kept | None:
+        """None: without a disk there is no state file."""
+        return None
+
+    def keep(self, record: NodeRecord, entry: Kept, whole: Callable[[], Kept]) -> str:
+        """Nothing is kept."""
+        return ""
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -86,6 +100,9 @@ class Store:
         self._closed = False
         self._failed = False
         self._inherited = False
+        self._state: StateFile | None = None
+        self._keeps = True
+        self._boot, self._mount = boot_identity(), mount_identity(folder_handle)
         dies_in_child(self)
 
     @classmethod
@@ -159,10 +176,83 @@ class Store:
         content = _encode_checked(snapshot, encode_snapshot, decode_snapshot)
         self._replace(SNAPSHOT_FILE, content, SNAPSHOT_MAX_BYTES)
 
+    def read_kept(self, record: NodeRecord) -> Kept | None:
+        """What the state file of the run of this record says, if it is of this very boot and whole; or
+        None.
+        """
+        self._check_open()
+        if self._boot is None or self._mount is None:
+            return None
+        try:
+            handle = self._opener(STATE_FILE, os.O_RDONLY)
+            try:
+                return read_state(handle, record, self._boot, self._mount)
+            finally:
+                os.close(handle)
+        except OSError:
+            return None
+
+    def keep(self, record: NodeRecord, entry: Kept, whole: Callable[[], Kept]) -> str:
+        """Write an entry to the state file of the run of this record; it outlives this process when this
+        returns, but not this boot. A file that has grown large is begun anew with ``whole``.
+
+        After an error the file counts for nothing, and nothing more is kept in this run: the answer is a
+        sentence on that, once. Raises StoreError where the file can be neither written nor spoilt: the node
+        must stop.
+        """
+        if not self._keeps:
+            return ""
+        self._check_open()
+        if self._boot is None or self._mount is None:
+            return self._keep_no_more(
+                "it is not on a file system of this machine, or this boot has no number"
+            )
+        try:
+            if self._state is None:
+                self._state = self._new_state(record, entry if entry.whole else whole())
+            elif self._state.full:
+                older, self._state = self._state, self._new_state(record, whole())
+                older.close()
+            else:
+                self._state.add(entry)
+        except OSError as error:
+            return self._keep_no_more(error.strerror or str(error))
+        return ""
+
+    def _new_state(self, record: NodeRecord, whole: Kept) -> StateFile:
+        """A state file in the place of the one there is: that counts until it is replaced."""
+        assert self._boot is not None
+        assert self._mount is not None
+        temporary = STATE_FILE + ".tmp"
+        handle = self._opener(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            state = StateFile(handle, record, self._boot, self._mount, whole)
+            os.replace(temporary, STATE_FILE, src_dir_fd=self._folder_handle, dst_dir_fd=self._folder_handle)
+        except OSError:
+            os.close(handle)
+            raise
+        return state
+
+    def _keep_no_more(self, why: str) -> str:
+        self._keeps = False
+        try:
+            if self._state is not None:
+                self._state.spoil()
+                self._state.close()
+                self._state = None
+            with suppress(FileNotFoundError):
+                os.unlink(STATE_FILE, dir_fd=self._folder_handle)
+        except OSError as error:
+            raise self._write_error(STATE_FILE, error) from error
+        return f"{self.folder / STATE_FILE} is not kept ({why}): killed, this node sits out at its next start"
+
     def close(self) -> None:
         """Unlock the folder. Afterwards every other method raises StoreError; closing again does nothing."""
         if not self._closed:
             self._closed = True
+            if self._state is not None:
+                self._state.close()
+                self._state = None
             os.close(self._lock_handle)
             os.close(self._folder_handle)
 

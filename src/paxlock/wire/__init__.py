@@ -13,6 +13,8 @@ out: packing.py, then sealing.py.
     sealing.py     how the datagrams of one sender are made: header, number, seal
     wills.py       what releases the leases of a session after its death, sealed while it lives
     header.py      the header, and the two kinds of sender
+    channels.py    who speaks to whom: what a sealing key is derived from
+    grants.py      what the key of a client allows, in bytes (the rule is in core/rights.py)
     keyring.py     keys, seals, rotation; the replay window
     cookies.py     what proves that a sender receives at its address
     lives.py       what datagrams of nodes say of lives, in bytes (the rule S15 is in core/lives.py)

@@ -16,6 +16,7 @@ import cbor2
 from paxlock.core import messages as m
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Lease
+from paxlock.core.reasons import Barrier
 from paxlock.wire.schema import (
     ADDRESS,
     ATTEMPTS,
@@ -223,6 +224,7 @@ _BY_KIND: dict[int, Schema] = {
     26: Schema(m.Unwatch, INT, INT),
     27: Schema(m.Waiters, INT, NAME, INT, sequence(nested(_WAITER), SEQUENCE_MAX)),
     28: Schema(m.Names, INT, PREFIX, sequence(NAME, SEQUENCE_MAX), BOOL),
+    31: Schema(m.Forbidden, INT, choice(Barrier)),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(

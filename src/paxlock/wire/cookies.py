@@ -4,6 +4,14 @@ A node issues a keyed hash of the address it writes to. The secret changes every
 is still good, so whoever hears from a node at least that often never has a cookie that is not. A cookie is
 good for twice that time at most, which is less than a tombstone stands: a datagram that was recorded is dead
 before the end of its candidate is forgotten.
+
+``issue`` is what the receiver shall put into ``echo`` of what it sends back. A node issues a
+keyed hash of the address it writes to, under a secret that changes (cookies.py): a right echo proves that the
+other side receives at its address, and that the datagram was made of late and not recorded long ago. Until
+then a node acts on nothing but a Hello, which is padded so that no answer is larger. To everything else it
+answers with an empty datagram, the challenge, which carries the cookie and is never longer than what it
+answers; whoever gets one repeats, sealed anew, what it last sent. A session issues 8 random bytes, and so
+drops answers that were meant for another process which had its port.
 """
 
 from __future__ import annotations

@@ -1,21 +1,10 @@
 """Datagrams <-> (sender, messages), without a socket and without a clock (protocol.md section 8).
 
-One endpoint speaks for one sender: a session, or one run of a node. A datagram is a header, which is
-authenticated, and sealed messages:
-
-    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | members 4 B | sender 16 or 40 B
-    | sequence 8 B | issue 8 B | echo 8 B || lives (of a node) | length 2 B | array of messages | zeros
+One endpoint speaks for one sender: a session, or one run of a node. The layout of a datagram is drawn in
+header.py; what cookies prove, and what is answered without them, is told in cookies.py.
 
 **Members and lives** (lives.py). ``members`` is a digest of the ids of the nodes: who decides with others is
 dropped, and told so by an empty datagram. Every datagram of a node says which lives of the others it knows.
-
-**Cookies.** ``issue`` is what the receiver shall put into ``echo`` of what it sends back. A node issues a
-keyed hash of the address it writes to, under a secret that changes (cookies.py): a right echo proves that the
-other side receives at its address, and that the datagram was made of late and not recorded long ago. Until
-then a node acts on nothing but a Hello, which is padded so that no answer is larger. To everything else it
-answers with an empty datagram, the challenge, which carries the cookie and is never longer than what it
-answers; whoever gets one repeats, sealed anew, what it last sent. A session issues 8 random bytes, and so
-drops answers that were meant for another process which had its port.
 
 What comes from the network is dropped and counted, one reason for each datagram, before anything looks at
 it; nothing about a sender is remembered, its number neither, until its datagram has passed every check.
@@ -30,10 +19,12 @@ from typing import TYPE_CHECKING, NoReturn
 from paxlock.core.durable import incarnation_max
 from paxlock.core.lives import Lives
 from paxlock.core.messages import Greet, Hello, Message, Peer, Welcome
+from paxlock.core.rights import ROOT
 from paxlock.forks import Life
 from paxlock.limits import SEEDS_MAX
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
+from paxlock.wire.grants import owned, rights_of
 from paxlock.wire.header import (
     DATAGRAM_MAX_BYTES,
     LENGTH,
@@ -51,13 +42,14 @@ from paxlock.wire.lanes import Lanes
 from paxlock.wire.lives import LifeTable, Said
 from paxlock.wire.packing import PendingMessages, batches, hello_only_untrusted
 from paxlock.wire.peers import Greeters, KnownNode, KnownSession
-from paxlock.wire.received import Received, from_node
-from paxlock.wire.sealing import Sealing
+from paxlock.wire.received import Received, from_node, from_session
+from paxlock.wire.sealing import ANY_NODE, Sealing
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from paxlock.core.rights import Rights
     from paxlock.wire.keyring import Keyring
     from paxlock.wire.transport import Address
 
@@ -74,8 +66,6 @@ __all__ = [
 SESSIONS_MAX = 65_536
 CHALLENGES_MAX = 1024
 NOWHERE = ("", 0)
-
-_ARRAY_HEADER_MAX_BYTES = 2
 
 
 class Endpoint:
@@ -110,8 +100,7 @@ class Endpoint:
         self._session_issue = self._cookies.of(NOWHERE) if self._node_id is None else 0
         self._wall_offset = wall_offset
         self._incarnation_max = incarnation_max(0.0)
-        self._cell_id, self._epoch, self._configured = NO_CELL, NO_EPOCH, False
-        self._table = LifeTable()
+        self._cell_id, self._epoch, self._configured, self._table = NO_CELL, NO_EPOCH, False, LifeTable()
         self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, KnownNode] = {}
         self._sessions: OrderedDict[bytes, KnownSession] = OrderedDict()
@@ -133,7 +122,6 @@ class Endpoint:
 
     def age(self, now: float) -> None:
         """It is ``now``: before each datagram, and before `flush`, by a clock that does not step back.
-
         Cookies run out, and with them the sessions that have sent none back for so long.
         """
         self._now = now
@@ -182,11 +170,6 @@ class Endpoint:
 
     # Sending.
 
-    def _knows(self, peer: Peer) -> bool:
-        if isinstance(peer, str):
-            return peer in self._nodes
-        return peer in self._sessions or peer in self._greeters
-
     def queue(self, peer: Peer, message: Message) -> None:
         """Put a message into the next datagram for this peer; without an address for it, count and drop it.
 
@@ -195,7 +178,7 @@ class Endpoint:
         encoded = self._sealing.encode(message)
         outbox = self._outboxes.get(peer)
         if outbox is None:
-            if not self._knows(peer):
+            if peer not in self._nodes and peer not in self._sessions and peer not in self._greeters:
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = PendingMessages()
@@ -230,6 +213,7 @@ class Endpoint:
         return datagrams
 
     def _pack(self, peer: Peer, outbox: PendingMessages, datagrams: list[tuple[bytes, Address]]) -> None:
+        receiver: SessionSender | str
         if isinstance(peer, str):
             node = self._nodes.get(peer)
             if node is None:  # left the configuration since
@@ -238,22 +222,24 @@ class Endpoint:
             if node.sent(self._now) and self.look_up is not None:
                 self.look_up(peer, False)
             address, issue, echo = node.address, self._issued(node), node.echo
+            receiver, key_id = peer if self._node_id is not None else ANY_NODE, self._keyring.first
             node.last = outbox
         else:
             session = self._sessions.get(peer)
             if session is not None:
                 address, issue, echo = session.address, self._issued(session), session.echo
+                receiver, key_id = session.sender, session.key_id
             else:
                 greeter = self._greeters.pop(peer)  # one answer to one Hello
                 if greeter is None:
                     self._counts["unknown_peer"] += len(outbox.messages)
                     return
-                address, echo = greeter
+                address, echo, receiver, key_id = greeter
                 issue = self._cookie(address)
-        datagrams.extend(
-            (self._sealing.seal(join(batch), issue, echo, padded=outbox.padded), address)
-            for batch in batches(outbox.messages, self.room)
-        )
+        for batch in batches(outbox.messages, self.room):
+            cookies = issue, echo
+            sealed = self._sealing.seal(join(batch), *cookies, receiver, key_id=key_id, padded=outbox.padded)
+            datagrams.append((sealed, address))
 
     # Receiving.
 
@@ -305,10 +291,8 @@ class Endpoint:
         if self._node_id is None and header.echo != self._session_issue:
             raise Dropped("echo")
         self._strange(other_members(header.sender, address))
-        too_short = len(datagram) < self._table.challenge_bytes + self._sealing.overhead
-        empty = plaintext.endswith(LENGTH.pack(1) + join([]))
-        if self._node_id is not None and not (empty or too_short) and len(self._ready) < CHALLENGES_MAX:
-            self._ready.append((self._sealing.seal(join([]), self._cookie(address), header.issue), address))
+        if self._node_id is not None and not plaintext.endswith(LENGTH.pack(1) + join([])):
+            self._answer_empty(datagram, header, address)
         raise Dropped("members")
 
     def _strange(self, stranger: Stranger) -> None:
@@ -335,20 +319,29 @@ class Endpoint:
             self._nodes[peer].unheard = 0
         else:
             self._sessions.move_to_end(peer)
-        return Received(peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives)
+        return Received(
+            peer, lane.sender, messages, address, self._cell_id, self._epoch, lane.said.lives, lane.rights
+        )
 
     def _keep_lane(
-        self, address: Address, datagram: bytes, header: Header, state: KnownNode | KnownSession, said: Said
+        self,
+        address: Address,
+        datagram: bytes,
+        header: Header,
+        state: KnownNode | KnownSession,
+        said: Said,
+        rights: Rights = ROOT,
     ) -> None:
-        opener = self._keyring.opener(header.key_id, header.sender.identity)
-        self._lanes.keep(address, datagram, header, state, said, opener)
+        opener = self._keyring.opener(header.key_id, self._sealing.channel_from(header.sender))
+        self._lanes.keep(address, datagram, header, state, said, opener, rights)
 
     def _from_session(
         self, datagram: bytes, header: Header, sender: SessionSender, address: Address
     ) -> Received:
-        if self._node_id is None:
+        if self._node_id is None or (sender.grant and not owned(sender.session, sender.grant)):
             raise Dropped("sender")
         payload, said = self._sealing.open_untrusted(datagram, header)
+        rights = rights_of(sender.grant)
         session = self._sessions.get(sender.session)
         if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
@@ -360,21 +353,21 @@ class Endpoint:
             if not messages or (session is not None and session.address != address):
                 self._challenge(datagram, header, address, payload)
             if session is None:
-                self._greeters.remember(sender.session, address, header.issue)
-            return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
+                self._greeters.remember(sender, address, header.issue, header.key_id)
+            return from_session(sender, messages, address, header, rights)
         messages = decode_untrusted(payload)
         if not messages:
             raise Dropped("empty")
         if session is None:
-            session = self._sessions[sender.session] = KnownSession(address)
+            session = self._sessions[sender.session] = KnownSession(address, sender, header.key_id)
             self._greeters.pop(sender.session)
             if len(self._sessions) > SESSIONS_MAX:
                 self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(sender.session)
-        session.prove(address, proved, header.issue, header.sequence)
-        self._keep_lane(address, datagram, header, session, said)
-        return Received(sender.session, sender, messages, address, header.cell_id, header.epoch)
+        session.prove(address, proved, header.issue, header.sequence, header.key_id)
+        self._keep_lane(address, datagram, header, session, said, rights)
+        return from_session(sender, messages, address, header, rights)
 
     def _from_node(
         self, datagram: bytes, header: Header, sender: NodeSender, address: Address
@@ -388,9 +381,8 @@ class Endpoint:
         node = self._nodes.get(sender.node_id)
         if node is None or address not in node.addresses:
             if node is not None and self.look_up is not None:
-                self._sealing.open_untrusted(
-                    datagram, header
-                )  # nobody without the key makes us look anything up
+                # Nobody without the key makes us look anything up.
+                self._sealing.open_untrusted(datagram, header)
                 self.look_up(sender.node_id, True)
             raise Dropped("address")
         payload, said = self._sealing.open_untrusted(datagram, header)
@@ -479,13 +471,21 @@ class Endpoint:
             raise Dropped("cell")
         if payload == join([]):
             raise Dropped("empty")
-        too_short = len(datagram) < self._table.challenge_bytes + self._sealing.overhead
-        if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
+        if not self._answer_empty(datagram, header, address):
             raise Dropped("unproved_unanswered")
-        challenge = self._sealing.seal(join([]), self._cookie(address), header.issue)
-        self._ready.append((challenge, address))
         self._counts["challenges_sent"] += 1
         raise Dropped("unproved")
+
+    def _answer_empty(self, datagram: bytes, header: Header, address: Address) -> bool:
+        """Answer with an empty datagram; False where that would be longer than this one, or one too many."""
+        too_short = len(datagram) < self._table.challenge_bytes + self._sealing.overhead
+        if too_short or len(self._ready) >= CHALLENGES_MAX or self._life.over:
+            return False
+        sender, issue = header.sender, self._cookie(address)
+        receiver = sender if isinstance(sender, SessionSender) else sender.node_id
+        empty = self._sealing.seal(join([]), issue, header.issue, receiver, key_id=header.key_id)
+        self._ready.append((empty, address))
+        return True
 
     def _repeat(self, node_id: str, node: KnownNode) -> None:
         """Queue once more, before anything newer, what was last sent to this node."""

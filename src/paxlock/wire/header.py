@@ -1,7 +1,14 @@
 """The header of a datagram and the two kinds of sender (protocol.md section 8).
 
-The layout is drawn in endpoint.py. Numbers are big-endian. A node's 40 bytes are incarnation (8), run (16)
-and node id (16, padded with zeros).
+A datagram is a header, which is authenticated, and sealed messages:
+
+    version 1 B | key id 1 B | sender kind 1 B | cell id 16 B | epoch 4 B | members 4 B
+    | sender 17 to 177 or 40 B | sequence 8 B | issue 8 B | echo 8 B
+    || lives (of a node) | length 2 B | array of messages | zeros
+
+Numbers are big-endian. A node's 40 bytes are incarnation (8), run (16)
+and node id (16, padded with zeros). A session's 16 bytes are followed by its grant:
+a length of one byte, and as many bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 import attrs
 
 from paxlock.core.value import value
-from paxlock.limits import CELL_ID_BYTES, NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
+from paxlock.limits import CELL_ID_BYTES, GRANT_MAX_BYTES, NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
 from paxlock.wire.codec import PAYLOAD_MAX_BYTES
 from paxlock.wire.schema import is_node_id
 
@@ -36,7 +43,7 @@ __all__ = [
     "payload_of_untrusted",
 ]
 
-VERSION = 2
+VERSION = 3
 DATAGRAM_MAX_BYTES = PAYLOAD_MAX_BYTES
 NO_CELL = bytes(CELL_ID_BYTES)  #: from a session that does not know its cell yet; only with a Hello
 NO_EPOCH = 0
@@ -46,7 +53,7 @@ LENGTH = struct.Struct(">H")  #: of the payload, before it under the seal
 _SESSION_KIND = 1
 _NODE_KIND = 2
 _START = struct.Struct(">BBB")
-_SESSION = struct.Struct(">BBB16sI4s16sQQQ")
+_SESSION = struct.Struct(">BBB16sI4s16sB")  #: up to the length of the grant
 _NODE = struct.Struct(">BBB16sI4s40sQQQ")
 _NODE_SENDER = struct.Struct(">Q16s16s")
 _INCARNATION = struct.Struct(">Q")
@@ -68,23 +75,30 @@ class Dropped(Exception):
 
 
 class SessionSender(NamedTuple):
-    """A session: one client in one process, by its 16 random bytes."""
+    """A session: one client in one process, by its 16 bytes, and the grant of its key: what it may do (empty
+    where it has the root key).
+    """
 
     session: bytes
+    grant: bytes = b""
 
     @property
     def identity(self) -> bytes:
-        """What its sealing key is derived from."""
+        """What tells it from every other sender."""
         return b"\x01" + self.session
 
     def check(self) -> None:
         """Raise ValueError for a session that cannot be written into a header."""
         if len(self.session) != SESSION_BYTES:
             raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(self.session)}")
+        if len(self.grant) > GRANT_MAX_BYTES:
+            raise ValueError(f"a grant has at most {GRANT_MAX_BYTES} bytes, not {len(self.grant)}")
 
     def start_header(self, key_id: int, cell_id: bytes, epoch: int, members: bytes) -> bytes:
         """The header without its last part, which is new for every datagram (`end_header`)."""
-        return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch, members) + self.session
+        return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch, members) + (
+            self.session + bytes((len(self.grant),)) + self.grant
+        )
 
 
 @value
@@ -94,7 +108,7 @@ class NodeSender:
     node_id: str
     incarnation: int
     run: bytes
-    identity: bytes = attrs.field(init=False, eq=False, repr=False)  #: what its key is derived from
+    identity: bytes = attrs.field(init=False, eq=False, repr=False)  #: tells it from every other sender
 
     @identity.default
     def _identity(self) -> bytes:
@@ -135,7 +149,9 @@ class Header(NamedTuple):
 
 def head_bytes(sender: Sender) -> int:
     """How long the headers of this sender are."""
-    return _SESSION.size if isinstance(sender, SessionSender) else _NODE.size
+    if isinstance(sender, SessionSender):
+        return _SESSION.size + len(sender.grant) + _TAIL.size
+    return _NODE.size
 
 
 def payload_of_untrusted(plaintext: bytes, start: int) -> bytes:
@@ -176,8 +192,16 @@ def parse_untrusted(datagram: bytes) -> Header:
     if kind == _SESSION_KIND:
         if len(datagram) < _SESSION.size:
             raise Dropped("length")
-        _, _, _, cell_id, epoch, members, session, *end = _SESSION.unpack_from(datagram)
-        return Header(_SESSION.size, key_id, cell_id, epoch, members, SessionSender(session), *end)
+        _, _, _, cell_id, epoch, members, session, length = _SESSION.unpack_from(datagram)
+        start = _SESSION.size + length
+        if length > GRANT_MAX_BYTES or len(datagram) < start + _TAIL.size:
+            raise Dropped("length")
+        sender = SessionSender(session, datagram[_SESSION.size : start])
+        return Header(
+            start + _TAIL.size,
+            *(key_id, cell_id, epoch, members, sender),
+            *_TAIL.unpack_from(datagram, start),
+        )
     if kind != _NODE_KIND:
         raise Dropped("sender")
     if len(datagram) < _NODE.size:

@@ -1,8 +1,8 @@
 """The cell's keys: sealing, opening, rotation; and the replay window (protocol.md section 8).
 
-Every sender seals with a key of its own, derived from the cell's key and its identity. An identity is unique
-to one process, and a process numbers its datagrams, so the number serves as the nonce of AES-GCM and no pair
-of key and nonce is ever used twice.
+Every datagram is sealed for its receiver, by a key that is derived for one *channel*: who speaks, in which
+direction, and to whom. A process numbers its datagrams over all its channels, and no other process speaks in
+them, so the number serves as the nonce of AES-GCM and no pair of key and nonce is ever used twice.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from paxlock.config.keys import check_key, key_id
+from paxlock.config.keys import check_key, client_key, key_id
 from paxlock.errors import ConfigError
-from paxlock.limits import KEY_BYTES, KEY_ID_MAX
+from paxlock.limits import GRANT_MAX_BYTES, KEY_BYTES, KEY_ID_MAX
+from paxlock.wire.channels import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,7 @@ def _nonce(sequence: int) -> bytes:
 
 @attrs.frozen(eq=False)
 class Sealer:
-    """Seals the datagrams of one sender. ``key_id`` goes into the header, ``overhead`` is in bytes."""
+    """Seals the datagrams of one channel. ``key_id`` goes into the header, ``overhead`` is in bytes."""
 
     key_id: int
     overhead: int
@@ -70,12 +71,14 @@ class Keyring:
     """The keys of a cell by key id: the first seals, all open, so that keys can be changed one by one.
 
     Takes keys of KEY_BYTES by ids from 1 to 255; raises ConfigError for anything else. ``sealed`` is false
-    only for `Keyring.unsealed`.
+    only for `Keyring.unsealed`. With a ``grant`` it is the ring of a client that has no root key: the one key
+    is the client's own, and opens and seals nothing but what this client sends and gets.
     """
 
     _keys: Mapping[int, bytes] = attrs.field(converter=_copy, repr=False)
+    grant: bytes = attrs.field(default=b"", kw_only=True)
     sealed: bool = attrs.field(default=True, kw_only=True)
-    _ciphers: OrderedDict[tuple[int, bytes], AESGCM] = attrs.field(
+    _ciphers: OrderedDict[tuple[int, Channel], AESGCM] = attrs.field(
         init=False, factory=OrderedDict, repr=False
     )
 
@@ -88,6 +91,13 @@ class Keyring:
             if not 1 <= number <= KEY_ID_MAX:
                 raise ConfigError(f"a key id must be from 1 to {KEY_ID_MAX}, not {number}")
             check_key(key)
+        if len(self.grant) > GRANT_MAX_BYTES or (self.grant and len(self._keys) != 1):
+            raise ConfigError("a client's key is one key, with the text that `paxlock grant` gave it")
+
+    @property
+    def first(self) -> int:
+        """The id of the key that seals what nobody has asked for."""
+        return next(iter(self._keys), UNSEALED_KEY_ID)
 
     @classmethod
     def of(cls, keys: Sequence[bytes]) -> Keyring:
@@ -106,17 +116,23 @@ class Keyring:
         """Is there a key with this id (or no seal, for key id 0)?"""
         return number in self._keys if self.sealed else number == UNSEALED_KEY_ID
 
-    def sealer(self, identity: bytes) -> Sealer:
-        """What seals for one sender, with the first key. One per process and identity."""
+    def sealer(self, channel: Channel, number: int | None = None) -> Sealer:
+        """What seals in one channel, by this key or by the first. Raises ConfigError for a channel in which
+        the holder of these keys does not speak.
+        """
         if not self.sealed:
             return Sealer(UNSEALED_KEY_ID, 0, None)
-        number = next(iter(self._keys))
-        return Sealer(number, SEAL_BYTES, self._derive(number, identity))
+        if number is None or number not in self._keys:
+            number = self.first
+        cipher = self._derive(number, channel)
+        if cipher is None:
+            raise ConfigError("a client's key cannot speak for a node, nor for another client")
+        return Sealer(number, SEAL_BYTES, cipher)
 
     def open_untrusted(
-        self, number: int, identity: bytes, sequence: int, sealed: bytes, header: bytes
+        self, number: int, channel: Channel, sequence: int, sealed: bytes, header: bytes
     ) -> bytes | None:
-        """The plaintext, or None where the seal is not that of this sender, number and header.
+        """The plaintext, or None where the seal is not that of this channel, number and header.
 
         Derived keys are remembered, at most SUBKEYS_MAX, and only once they have opened something: whoever
         has no key of the cell cannot fill this memory.
@@ -125,11 +141,13 @@ class Keyring:
             return sealed if number == UNSEALED_KEY_ID else None
         if number not in self._keys:
             return None
-        place = (number, identity)
+        place = (number, channel)
         cipher = self._ciphers.get(place)
         fresh = cipher is None
         if cipher is None:
-            cipher = self._derive(number, identity)
+            cipher = self._derive(number, channel)
+            if cipher is None:
+                return None
         try:
             plaintext = cipher.decrypt(_nonce(sequence), sealed, header)
         except InvalidTag:
@@ -142,13 +160,15 @@ class Keyring:
             self._ciphers.move_to_end(place)
         return plaintext
 
-    def opener(self, number: int, identity: bytes) -> Callable[[bytes, bytes, bytes], bytes | None]:
-        """As `open_untrusted`, for a sender and key that have opened something: takes the 8 bytes of the
+    def opener(self, number: int, channel: Channel) -> Callable[[bytes, bytes, bytes], bytes | None]:
+        """As `open_untrusted`, for a channel and key that have opened something: takes the 8 bytes of the
         sequence number, what is sealed, and the header.
         """
         if not self.sealed:
             return lambda sequence, sealed, header: sealed
-        decrypt = (self._ciphers.get((number, identity)) or self._derive(number, identity)).decrypt
+        cipher = self._ciphers.get((number, channel)) or self._derive(number, channel)
+        assert cipher is not None
+        decrypt = cipher.decrypt
 
         def open_untrusted(sequence: bytes, sealed: bytes, header: bytes) -> bytes | None:
             try:
@@ -158,8 +178,14 @@ class Keyring:
 
         return open_untrusted
 
-    def _derive(self, number: int, identity: bytes) -> AESGCM:
-        subkey = blake2b(identity, key=self._keys[number], digest_size=KEY_BYTES, person=_SUBKEY_PERSON)
+    def _derive(self, number: int, channel: Channel) -> AESGCM | None:
+        key, grant = self._keys[number], channel.grant
+        if self.grant:
+            if grant != self.grant:
+                return None
+        elif grant is not None:
+            key = client_key(key, grant)
+        subkey = blake2b(channel.text, key=key, digest_size=KEY_BYTES, person=_SUBKEY_PERSON)
         return AESGCM(subkey.digest())
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paxlock.core.messages import Peer
+    from paxlock.core.rights import Rights
     from paxlock.wire.header import Header, Sender
     from paxlock.wire.lives import Said
     from paxlock.wire.peers import KnownNode, KnownSession
@@ -32,7 +33,7 @@ class Lane:
     """What the datagrams of one peer from one address have in common.
 
     ``start`` is the header before the sequence number, ``cookies`` what is behind it, ``said`` what a node
-    says of lives; for ``opener`` see `Keyring.opener`.
+    says of lives; for ``opener`` see `Keyring.opener`. ``rights`` are those of its key.
     """
 
     peer: Peer
@@ -43,6 +44,7 @@ class Lane:
     said: Said
     size: int
     opener: Callable[[bytes, bytes, bytes], bytes | None]
+    rights: Rights
 
     @property
     def newest(self) -> bool:
@@ -71,6 +73,7 @@ class Lanes:
         state: KnownSession | KnownNode,
         said: Said,
         opener: Callable[[bytes, bytes, bytes], bytes | None],
+        rights: Rights,
     ) -> None:
         """This datagram has passed every check, and its messages are passed up."""
         if len(self._lanes) >= LANES_MAX:
@@ -79,7 +82,7 @@ class Lanes:
         peer = sender.node_id if isinstance(sender, NodeSender) else sender.session
         cut = size - 3 * SEQUENCE_BYTES
         cookies = datagram[cut + SEQUENCE_BYTES : size]
-        self._lanes[address] = Lane(peer, sender, state, datagram[:cut], cookies, said, size, opener)
+        self._lanes[address] = Lane(peer, sender, state, datagram[:cut], cookies, said, size, opener, rights)
 
     def open_untrusted(self, datagram: bytes, address: Address) -> tuple[Lane, bytes, int] | None:
         """The lane of a datagram, its payload and its number; None for what must go the long way."""

@@ -10,7 +10,7 @@ import attrs
 from paxlock.wire.keyring import ReplayWindow
 
 if TYPE_CHECKING:
-    from paxlock.wire.header import NodeSender
+    from paxlock.wire.header import NodeSender, SessionSender
     from paxlock.wire.packing import PendingMessages
     from paxlock.wire.transport import Address
 
@@ -32,10 +32,12 @@ class KnownSession:
 
     A cookie is bound to an address, and so are the numbers that were taken: whoever proves another address
     in the name of a session does not use up the numbers of the session itself. ``proved`` is the generation
-    of the newest cookie that came back.
+    of the newest cookie that came back, ``key_id`` the key by which it was sealed: so the answers are.
     """
 
     address: Address
+    sender: SessionSender
+    key_id: int
     echo: int = 0
     proved: int = _NEVER
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
@@ -48,7 +50,7 @@ class KnownSession:
         window = self.window if address == self.address else self._elsewhere.get(address)
         return window is not None and not window.is_new(sequence)
 
-    def prove(self, address: Address, generation: int, issue: int, sequence: int) -> None:
+    def prove(self, address: Address, generation: int, issue: int, sequence: int, key_id: int) -> None:
         """A right echo came from this address, with a number that was not seen there."""
         if address != self.address:
             self._elsewhere[self.address] = self.window
@@ -57,7 +59,7 @@ class KnownSession:
                 del self._elsewhere[next(iter(self._elsewhere))]
             self.address, self.issued_in = address, _NEVER
         self.proved = max(self.proved, generation)
-        self.echo = issue
+        self.echo, self.key_id = issue, key_id
         self.window.take(sequence)
 
 
@@ -67,7 +69,7 @@ class Greeters:
     __slots__ = ("_found",)
 
     def __init__(self) -> None:
-        self._found: OrderedDict[bytes, tuple[Address, int]] = OrderedDict()
+        self._found: OrderedDict[bytes, tuple[Address, int, SessionSender, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._found)
@@ -75,15 +77,15 @@ class Greeters:
     def __contains__(self, session: object) -> bool:
         return session in self._found
 
-    def remember(self, session: bytes, address: Address, issue: int) -> None:
+    def remember(self, sender: SessionSender, address: Address, issue: int, key_id: int) -> None:
         """The newest GREETERS_MAX are kept; ``issue`` is the cookie that the session sent along."""
-        self._found[session] = address, issue
-        self._found.move_to_end(session)
+        self._found[sender.session] = address, issue, sender, key_id
+        self._found.move_to_end(sender.session)
         if len(self._found) > GREETERS_MAX:
             self._found.popitem(last=False)
 
-    def pop(self, session: bytes) -> tuple[Address, int] | None:
-        """Take out where the answer goes, and the cookie to send back."""
+    def pop(self, session: bytes) -> tuple[Address, int, SessionSender, int] | None:
+        """Take out where the answer goes, the cookie to send back, for whom and by which key to seal."""
         return self._found.pop(session, None)
 
 

@@ -5,16 +5,15 @@ a lease, it neither promises to nor accepts from any other candidate (``Record.e
 with a line goes to the head at once: its lease is accepted where it stands in line with one and was refreshed
 lately, otherwise the next term is promised to it.
 
-Time is an argument, read once per datagram after it was received. Before anything else, whoever calls a
-handler lets run out what has run out (``run_out``). A handler returns its answer, or None where it has
-none: then the sender repeats.
+Time is an argument, read once per datagram after it was received. Whoever calls a handler first lets run out
+what has run out. A handler returns its answer, or None where it has none: then the sender repeats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from paxlock.core.durable import SnapshotName
+from paxlock.core.durable import KeptRenewal, SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -55,8 +54,8 @@ PUSH_FIRST_WINDOWS = 0.3
 class Acceptor:
     """Promises, leases, renewals, releases and expiry, for every name of one node.
 
-    ``pushes`` collects what is told without having been asked, ``touched`` the names whose state changed:
-    the replica takes both after every event. ``wanted_ceiling`` asks for a durable raise of ``ceiling``.
+    The replica takes after every event ``pushes``, told without having been asked, ``touched``, the names
+    whose state changed, and ``renewals``. ``wanted_ceiling`` asks for a durable raise of ``ceiling``.
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class Acceptor:
         self.names = SortedNames()  #: of all records
         self.pushes: list[tuple[Peer, Promise | Accepted | Refused]] = []
         self.touched: set[str] = set()
+        self.renewals: list[KeptRenewal] = []
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
@@ -184,8 +184,8 @@ class Acceptor:
             return Accepted(message.request, record.name, candidate, term, record.seq)
         if not self._below_ceiling(term):
             return None
-        arrival, window = now - message.age_ms / 1000.0, self._window(message)
-        self._hold(record, lease, term, message.seq, arrival, window, now)
+        arrival = now - message.age_ms / 1000.0
+        self._hold(record, lease, term, message.seq, arrival, self._window(message), now)
         return Accepted(message.request, record.name, candidate, term, record.seq)
 
     def _take(
@@ -233,6 +233,7 @@ class Acceptor:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
         held: list[tuple[int, int]] = []
         missing: list[int] = []
+        rearmed: list[int] = []
         session, seq = message.session, message.seq
         known, max_ttl = self._held, self.max_ttl
         for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
@@ -240,12 +241,9 @@ class Acceptor:
             if record is None or (lease := record.lease) is None:
                 missing.append(attempt)
                 continue
-            if record.tombstones is not None and record.ended(Candidate(session, attempt)):
+            ttl = lease.ttl_ms / 1000.0  # above max_ttl: of before that was lowered; it runs out (the gate)
+            if ttl > max_ttl or (record.tombstones and record.ended(Candidate(session, attempt))):
                 missing.append(attempt)
-                continue
-            ttl = lease.ttl_ms / 1000.0
-            if ttl > max_ttl:
-                missing.append(attempt)  # of before max_ttl was lowered: it runs out (the gate)
                 continue
             if record.repeat:
                 self._heard(record)
@@ -254,9 +252,12 @@ class Acceptor:
                     record.deadline = now + ttl
                 record.sender = sender
                 record.seq = seq
+                rearmed.append(attempt)
             record.confirmed = lease.candidate  # only who is valid renews
             if record.seq == seq:
                 held.append((attempt, record.lease_term))
+        if rearmed:
+            self.renewals.append(KeptRenewal(session, tuple(rearmed), sender, seq, now))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
     def release(self, message: Release, now: float, sender: bytes | None = None) -> Released | Refused | None:
@@ -398,13 +399,13 @@ class Acceptor:
         """Every name as it stands, leases with the time that is left (L8); the learner adds its part."""
         return (record.saved(now) for record in self.records.values())
 
-    def restore(self, saved: SnapshotName, now: float) -> None:
-        """Take up a name where a clean stop left it; a promise without a lease is closed."""
+    def restore(self, saved: SnapshotName, now: float, as_of: float) -> None:
+        """Take up a name as it was at ``as_of``; a promise without a lease is closed."""
         record = self._record(saved.name, now)
         record.term = saved.term
         for stone in saved.tombstones:
             self._sweeper.set_tombstone(record, stone, now)
-        if saved.lease is not None and saved.remaining_ms > 0:
+        if saved.lease is not None and (deadline := as_of + saved.remaining_ms / 1000.0) > now:
             candidate = saved.lease.candidate
             record.lease = saved.lease
             record.lease_term = saved.lease_term
@@ -412,7 +413,7 @@ class Acceptor:
             record.owner = candidate if saved.term == saved.lease_term else None
             record.sender = saved.sender
             record.seq = saved.seq
-            record.deadline = now + saved.remaining_ms / 1000.0
+            record.deadline = deadline
             self._held[candidate] = record
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate

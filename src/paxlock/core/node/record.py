@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import attrs
 
-from paxlock.core.durable import SnapshotName
+from paxlock.core.durable import KeptName, SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Occupancy, Occupant
 from paxlock.core.node.line import Entry, Line
@@ -144,6 +144,27 @@ class Record:
             age, stated = reported_ms(now - head.arrival), reported_ms(head.window)
             return Occupant(head.candidate, Occupancy.HEAD, age, head.label, 0, 0, stated)
         return None
+
+    def kept(self) -> KeptName:
+        """The name as the state file has it: whoever was promised something is forgotten."""
+        lease = self.lease
+        if lease is None:
+            return KeptName(self.name, self.term)
+        (session, attempt), sender = lease.candidate, self.sender
+        return KeptName(
+            self.name,
+            self.term,
+            self.lease_term,
+            session,
+            attempt,
+            lease.ttl_ms,
+            lease.label,
+            lease.data,
+            lease.token,
+            sender,
+            self.seq,
+            self.deadline,
+        )
 
     def saved(self, now: float) -> SnapshotName:
         """The acceptor's part of a snapshot: its lease with the time that is left (L8)."""

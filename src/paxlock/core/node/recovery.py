@@ -97,6 +97,7 @@ class Recovery:
     drift: float
     wall_offset: float
     unconfirmed: bool = False
+    as_of: float | None = None  #: when it began to sit out; None: at its start
     created: int = 0
     mode: NodeMode = attrs.field(init=False, default=NodeMode.STARTING)
     saved: NodeRecord = attrs.field(init=False)
@@ -127,11 +128,18 @@ class Recovery:
             others = len(self.others)
             self.joining = Joining(others, self.needed, self.sits_out, extra, self.drift, blank=blank)
         else:
-            self.serve_at = now + self.sits_out
+            self.serve_at = (now if self.as_of is None else self.as_of) + self.sits_out
             if self.sits_out > 0.0 and self.record.membership is Membership.MEMBER:
                 self.mode = NodeMode.RECOVERING
         self.unconfirmed = self.unconfirmed and self.needed > 0
         self.advance(now)
+
+    @property
+    def remembers_all(self) -> bool:
+        """Whether this node has a memory that counts: it serves, or sits out and joins nobody."""
+        return self.mode is NodeMode.SERVING or (
+            self.joining is None and self.saved.membership is Membership.MEMBER
+        )
 
     def waits_for(self, now: float) -> WaitsFor | None:
         """Why a node that has sat out for long enough does not serve; None where it may."""

@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from random import Random
 
-import attrs
-
-from paxlock.core.durable import Durability, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
@@ -32,7 +30,6 @@ from paxlock.core.messages import (
     Release,
     Released,
     Renew,
-    Renewed,
     Seen,
     Unwatch,
     View,
@@ -42,29 +39,29 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
 from paxlock.core.node.hearsay import DoubtTimer
+from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.notices import Left, PeerAnswered, left_in
+from paxlock.core.node.parts import parts
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
 from paxlock.core.node.starts import Start
-from paxlock.core.node.subscriptions import EventTimer
+from paxlock.core.node.subscriptions import EventTimer, first_version
+from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirmed"]
 
-ATTEMPTS_PER_ANSWER = 100  #: of those held, and of those not held
-ATTEMPTS_PER_ANSWER_BYTES = 950
-EVENTS_PER_LIFE = 1 << 28
 COMPLAINT_S = 60.0
 
 
 @value
 class ReplicaSettings:
     """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, and where a cell begins by the clock, never for a lease. ``created`` is
-    the unix second in which the cell was made, 0 where nobody knows.
+    used only against terms far ahead, for the expiry of keys, and where a cell begins by the clock, never
+    for a lease. ``created`` is the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
@@ -74,6 +71,7 @@ class ReplicaSettings:
     grace_ms: int
     wall_offset: float
     created: int = 0
+    revoked: Revoked = Revoked()
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -132,8 +130,9 @@ class Replica:
             acceptor=self._acceptor,
             timers=self._timers,
             rng=rng,
-            first_version=_first_version(start.record, now + settings.wall_offset),
+            first_version=first_version(start.record, now + settings.wall_offset),
         )
+        self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers)
         self._recovery = Recovery(
             record=start.record,
@@ -141,6 +140,7 @@ class Replica:
             floor=start.floor,
             others=settings.others,
             sits_out=start.sits_out,
+            as_of=start.as_of,
             configured_max_ttl_ms=settings.max_ttl_ms,
             drift=drift,
             wall_offset=settings.wall_offset,
@@ -163,7 +163,7 @@ class Replica:
         if start.snapshot is not None:
             for saved in start.snapshot.names:
                 self._learner.restore(saved)
-                self._acceptor.restore(saved, now)
+                self._acceptor.restore(saved, now, now if start.as_of is None else start.as_of)
         self._recovery.begin(now)
         self._timers.add(now, GreetTimer())
         self._settle(now)
@@ -174,10 +174,11 @@ class Replica:
     def mode(self) -> NodeMode:
         return self._recovery.mode
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
-        """Take one message of one peer, whose seal and address have been checked. ``lives`` is what the
-        datagram of a node says of itself and of the others.
-        """
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN, rights: Rights = ROOT
+    ) -> None:
+        """Take one message whose seal and address have been checked, with what a node says of ``lives``, or
+        with the ``rights`` of a session's key."""
         if self._timers.pending(now):
             self._run_out(now)
         self.counters[type(message).__name__] += 1
@@ -188,7 +189,13 @@ class Replica:
             else:
                 self._from_node(message, peer, now, lives)
         else:
-            self._from_session(message, peer, now)
+            settings = self.settings
+            barrier = refusal(message, peer, rights, settings.revoked, now + settings.wall_offset)
+            if barrier is None:
+                self._from_session(message, peer, now)
+            else:
+                self.counters["not allowed"] += 1
+                self._answer(peer, forbidden(message, barrier))
         self._settle(now)
 
     def tick(self, now: float) -> None:
@@ -206,14 +213,26 @@ class Replica:
         if self._writing is None and self._recovery.unsaved:
             persist = self._writing = self._recovery.record
         lives = self._newer_lives()
-        if persist is None and lives is None and not self._sends and not self._pushes and not self._published:
+        keep = self._keeping.take(self._acceptor, self._recovery)
+        if (
+            keep is None
+            and persist is None
+            and lives is None
+            and not self._sends
+            and not self._pushes
+            and not self._published
+        ):
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
-        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives)
+        effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives, keep)
         self._pushes.clear()
         self._sends.clear()
         self._published.clear()
         return effects
+
+    def kept_whole(self) -> Kept:
+        """All that the state file must know, as of the last ``take_effects``: to begin it anew."""
+        return self._keeping.whole(self._acceptor, self._recovery.serve_at)
 
     def _newer_lives(self) -> Lives | None:
         """What datagrams are to say of lives from now on, where that has changed (rule S15)."""
@@ -261,7 +280,7 @@ class Replica:
         return left_in(self._acceptor.records.values())
 
     def complain(self, complaint: str, now: float) -> None:
-        """Somebody was heard that this node cannot work with: for a while, who asks for its state is told."""
+        """Somebody was heard that this node cannot work with: for a while who asks is told."""
         self._complaint, self._complains_until = complaint, now + COMPLAINT_S
 
     @property
@@ -289,11 +308,12 @@ class Replica:
                 if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     self._answer(session, acceptor.accept(message, now))
             case Renew():
-                for part in _parts(acceptor.renew(message, session, now)):
+                for part in parts(acceptor.renew(message, session, now)):
                     self._answer(session, part)
             case Release():
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
+                    self._keeping.stones.append(KeptStone(message.name, *message.candidate))
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
@@ -423,6 +443,7 @@ class Replica:
         acceptor, learner, recovery = self._acceptor, self._learner, self._recovery
         if acceptor.touched:
             touched, acceptor.touched = acceptor.touched, set()
+            self._keeping.unkept |= touched
             for name in sorted(touched):
                 learner.changed(name, now)
         if acceptor.pushes:
@@ -465,35 +486,3 @@ class Replica:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""
         sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
         return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
-
-
-def _first_version(record: NodeRecord, unix: float) -> int:
-    """Where the versions of events begin: above those of every earlier life of this node.
-
-    Without a disk two lives may have begun within one second, and share the incarnation.
-    """
-    if record.durability is Durability.MEMORY:
-        return int(unix * EVENTS_PER_LIFE)
-    return record.incarnation * EVENTS_PER_LIFE
-
-
-def _parts(answer: Renewed) -> list[Renewed]:
-    """The answer in as many messages as fit into a datagram each; all name the same number."""
-    attempt = _encoded_bytes(max(max(answer.held, default=(0, 0))[0], max(answer.not_held, default=0)))
-    term = _encoded_bytes(max((term for _, term in answer.held), default=0))
-    most = ATTEMPTS_PER_ANSWER_BYTES // (1 + attempt + term + (attempt if answer.not_held else 0))
-    most = min(most, ATTEMPTS_PER_ANSWER)
-    longest = max(len(answer.held), len(answer.not_held), 1)
-    if longest <= most:
-        return [answer]
-    return [
-        attrs.evolve(
-            answer, held=answer.held[start : start + most], not_held=answer.not_held[start : start + most]
-        )
-        for start in range(0, longest, most)
-    ]
-
-
-def _encoded_bytes(number: int) -> int:
-    """How long a number is on the wire."""
-    return 3 if number < 1 << 16 else 5 if number < 1 << 32 else 9

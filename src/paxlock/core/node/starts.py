@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, StartWord
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, SeenNode, Snapshot, StartWord
 from paxlock.core.lease import TERM_MAX, quarantine
 from paxlock.core.node.acceptor import CEILING_STEP_TERMS
+from paxlock.core.node.keeping import recovered
 from paxlock.core.value import value
 from paxlock.errors import ConfigError, StoreError
 
@@ -19,13 +20,15 @@ CREATING_RUNS_MAX = 64
 @value
 class Start:
     """How a node begins: the record to make durable before anything is answered, and what follows from
-    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any.
+    the last stop. ``sits_out`` is 0 where the memory is whole or there never was any. ``as_of`` is when, on
+    the boot clock, what is left was read from a state file; None: it counts from the start of the machine.
     """
 
     record: NodeRecord
     floor: int
     sits_out: float
     snapshot: Snapshot | None
+    as_of: float | None = None
 
 
 def begin(
@@ -43,10 +46,13 @@ def begin(
     sit_out_ms: int = 0,
     run: bytes = b"",
     word: StartWord = StartWord.AUTO,
+    kept: Kept | None = None,
+    now: float = 0.0,
 ) -> Start:
     """Decide from what was found on disk; raise ConfigError or StoreError where the node must not start.
 
     ``sit_out_ms`` is how long a node without memory sits out, where that is longer than ``max_ttl_ms``.
+    ``kept``: what a state file of this very boot and of the last run says, read at ``now`` by the boot clock.
     """
     fresh = NodeRecord(
         cell_id=cell_id,
@@ -76,7 +82,7 @@ def begin(
                 f"node {node_id!r} has a record in its data folder already: start it without --create, which "
                 "would begin the cell anew, and forget every lease, if that folder were lost"
             )
-        return _restart(previous, snapshot, max_ttl_ms, drift, run, sits_out)
+        return _restart(previous, snapshot, max_ttl_ms, drift, run, sits_out, kept, now)
     if word is StartWord.CREATE:
         return Start(_creating(fresh, run), 0, 0.0, None)
     blank = attrs.evolve(fresh, incarnation=unix_seconds, membership=Membership.BLANK)
@@ -123,6 +129,8 @@ def _restart(
     drift: float,
     run: bytes,
     sits_out_blank: float,
+    kept: Kept | None,
+    now: float,
 ) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
     ttl = max(previous.max_ttl_ms, max_ttl_ms)
@@ -136,5 +144,9 @@ def _restart(
         return Start(record, 0, max(sits_out + CLOCK_EXTRA_S, sits_out_blank), None)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
         return Start(record, snapshot.floor, 0.0, snapshot)
+    if kept is not None and kept.serves_at > now:  # it was sitting out, until then
+        return Start(record, kept.floor, kept.serves_at - now, None, now)
+    if kept is not None:
+        return Start(record, kept.floor, 0.0, recovered(kept, previous.incarnation, now), now)
     record = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
     return Start(record, previous.ceiling, sits_out, None)

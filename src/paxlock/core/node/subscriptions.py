@@ -10,13 +10,15 @@ from typing import Generic, NamedTuple, TypeVar
 
 import attrs
 
+from paxlock.core.durable import Durability, NodeRecord
 from paxlock.core.messages import Message, Peer, Seen, Unwatch, View, Watch, WatchEvent, Watching
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import RoundTrip
 from paxlock.core.timers import Timers
 
-__all__ = ["EVENTS_IN_FLIGHT", "EventTimer", "Prefixes", "Subscription", "Subscriptions"]
+__all__ = ["EVENTS_IN_FLIGHT", "EventTimer", "Prefixes", "Subscription", "Subscriptions", "first_version"]
 
+EVENTS_PER_LIFE = 1 << 28
 EVENT_RETRY_MIN_S = 0.02
 EVENT_RETRY_UNKNOWN_S = 0.1
 EVENT_RETRY_MAX_S = 1.0
@@ -301,3 +303,13 @@ class Prefixes(Generic[T]):
         for length in self._lengths:
             if length <= len(name):
                 yield from self._by_prefix.get(name[:length], ())
+
+
+def first_version(record: NodeRecord, unix: float) -> int:
+    """Where the versions of events begin: above those of every earlier life of this node.
+
+    Without a disk two lives may have begun within one second, and share the incarnation.
+    """
+    if record.durability is Durability.MEMORY:
+        return int(unix * EVENTS_PER_LIFE)
+    return record.incarnation * EVENTS_PER_LIFE

@@ -20,6 +20,7 @@ __all__ = [
     "Failed",
     "Granted",
     "HandleOutcome",
+    "KeyRefused",
     "Left",
     "Lost",
     "Mismatch",
@@ -162,6 +163,11 @@ class Mismatch:
     explanation: str
 
 
+@value
+class KeyRefused:
+    """The nodes do not take this session's key: it has expired, was revoked, or is of an older generation."""
+
+
 Event: TypeAlias = (
     Granted
     | Extended
@@ -175,4 +181,5 @@ Event: TypeAlias = (
     | HandleOutcome
     | Changed
     | Mismatch
+    | KeyRefused
 )

@@ -12,9 +12,10 @@ from random import Random
 
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lease import Candidate, Timing
-from paxlock.core.lives import UNKNOWN, Lives
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import (
     Accepted,
+    Forbidden,
     Hello,
     Message,
     Names,
@@ -31,10 +32,13 @@ from paxlock.core.messages import (
     Watching,
     Welcome,
 )
+from paxlock.core.quorum import blocking
+from paxlock.core.reasons import Barrier
+from paxlock.core.rights import ROOT, Rights
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
-from paxlock.core.session.events import Event, Left, Mismatch
+from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.polls import PollQuery
@@ -91,6 +95,7 @@ class Session:
         self._queries = Queries(self._shared)
         self._watches = Watches(self._shared)
         self._unwelcomed = set(self._nodes)
+        self._barred_by: dict[str, Lives] = {}  #: the nodes that do not take our key as a whole
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
 
@@ -230,9 +235,12 @@ class Session:
 
     # The seam
 
-    def receive(self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN) -> None:
+    def receive(
+        self, message: Message, peer: Peer, now: float, lives: Lives = UNKNOWN, rights: Rights = ROOT
+    ) -> None:
         """Take one message of one node, whose seal and address have been checked. ``lives`` is what its
-        datagram says of this node and of the others: votes are counted with it (rule S15).
+        datagram says of this node and of the others: votes are counted with it (rule S15). A node needs
+        no ``rights``.
         """
         if self._timers.pending(now):
             self._run_out(now)
@@ -240,8 +248,9 @@ class Session:
             self.counters["stranger"] += 1
             return
         self.counters[type(message).__name__] += 1
-        if self._shared.recovering and isinstance(message, _SERVING):
+        if isinstance(message, _SERVING):
             self._shared.recovering.pop(peer, None)
+            self._barred_by.pop(peer, None)
         match message:
             case Promise():
                 self._campaigns.candidates.promised(peer, message, now)
@@ -260,6 +269,9 @@ class Session:
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, HelloTimer())
                 self._answered(peer, message, now, lives)
+            case Forbidden():
+                self.counters[f"not allowed: {message.barrier.name.lower()}"] += 1
+                self._not_allowed(peer, message, lives)
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
             case Watching():
@@ -341,6 +353,18 @@ class Session:
                 )
             )
         self._answered(node, message, now, lives)
+
+    def _not_allowed(self, node: str, message: Forbidden, lives: Lives) -> None:
+        """A node does not take this request, and perhaps not our key at all. Once so many say the latter
+        that the others are no quorum, nothing of what this session wants can be had.
+        """
+        if message.barrier is not Barrier.KEY:
+            return
+        self._barred_by[node] = lives
+        gone = outlived(self._barred_by)
+        if sum(node not in gone for node in self._barred_by) >= blocking(len(self._nodes)):
+            self._barred_by.clear()
+            self._out.publish(KeyRefused())
 
     def _run_out(self, now: float) -> None:
         for key in self._timers.due(now):

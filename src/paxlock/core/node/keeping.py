@@ -1,0 +1,152 @@
+"""What must be in the state file of a node before what follows from it is sent, and how a start reads it
+again (protocol.md section 7, "The same boot").
+
+The acceptor notes what has changed in a turn; ``Keeping.take`` makes one entry of it, which the shell writes
+before it sends anything of that turn. A start on the same boot replays the entries (``replay``) and goes on
+from there (``recovered``). Where the file is not whole the shell hands over nothing, and the stop was
+unclean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil
+from typing import Protocol
+
+from paxlock.core.durable import Kept, KeptName, KeptStone, Snapshot, SnapshotName
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.node.acceptor import Acceptor
+
+__all__ = ["Keeping", "recovered", "replay"]
+
+
+class Remembering(Protocol):
+    """What is asked of the way of a node to serving (recovery.py)."""
+
+    serve_at: float
+
+    @property
+    def remembers_all(self) -> bool: ...
+
+
+class Keeping:
+    """Makes the entries of one run. Nothing is kept before the node has a memory that counts, and nothing in
+    memory mode. ``unkept`` are the names that have changed, ``stones`` the tombstones that were set.
+    """
+
+    def __init__(self, *, none: bool) -> None:
+        self._none = none
+        self._begun = False
+        self.unkept: set[str] = set()
+        self.stones: list[KeptStone] = []
+
+    def take(self, acceptor: Acceptor, recovery: Remembering) -> Kept | None:
+        """What the file must know now, or None; the first entry has everything."""
+        if self._none or not recovery.remembers_all:
+            self.forget(acceptor)
+            return None
+        if not self._begun:
+            self._begun = True
+            return self.whole(acceptor, recovery.serve_at)
+        if not self.unkept and not acceptor.renewals and not self.stones:
+            return None
+        records, unkept = acceptor.records, self.unkept
+        entry = Kept(
+            False,
+            acceptor.floor,
+            recovery.serve_at,
+            tuple(acceptor.renewals),
+            tuple([records[name].kept() for name in unkept if name in records]),
+            tuple(self.stones),
+            tuple([name for name in unkept if name not in records]),
+        )
+        self.forget(acceptor)
+        return entry
+
+    def whole(self, acceptor: Acceptor, serves_at: float) -> Kept:
+        """Everything that the file must know: what a file begins with."""
+        self.forget(acceptor)
+        stones = [
+            KeptStone(record.name, session, attempt)
+            for record in acceptor.records.values()
+            for session, (attempt, _) in (record.tombstones or {}).items()
+        ]
+        names = tuple(record.kept() for record in acceptor.records.values())
+        return Kept(True, acceptor.floor, serves_at, (), names, tuple(stones))
+
+    def forget(self, acceptor: Acceptor) -> None:
+        """What was noted is kept, or need not be."""
+        self.unkept.clear()
+        self.stones.clear()
+        acceptor.renewals.clear()
+
+
+def replay(entries: Iterable[Kept]) -> Kept | None:
+    """One entry that is whole, and says the same as these in their order; None if none of them is whole."""
+    names: dict[str, KeptName] = {}
+    held: dict[tuple[bytes, int], str] = {}
+    stones: dict[tuple[str, bytes], int] = {}
+    last: Kept | None = None
+    for entry in entries:
+        if entry.whole:
+            names, held, stones = {}, {}, {}
+        elif last is None:
+            return None
+        for renewal in entry.renewals:
+            for attempt in renewal.attempts:
+                _rearm(names, held.get((renewal.session, attempt)), renewal.sender, renewal.seq, renewal.at)
+        for kept in entry.names:
+            before = names.get(kept.name)
+            if before is not None and held.get((before.session, before.attempt)) == kept.name:
+                del held[before.session, before.attempt]
+            names[kept.name] = kept
+            if kept.session:
+                held[kept.session, kept.attempt] = kept.name
+        for name, session, attempt in entry.stones:
+            stones[name, session] = max(attempt, stones.get((name, session), 0))
+        for name in entry.dropped:
+            names.pop(name, None)
+        last = entry
+    if last is None:
+        return None
+    left = tuple(KeptStone(n, session, attempt) for (n, session), attempt in stones.items() if n in names)
+    return Kept(True, last.floor, last.serves_at, (), tuple(names.values()), left)
+
+
+def _rearm(names: dict[str, KeptName], name: str | None, sender: bytes, seq: int, at: float) -> None:
+    if name is not None:
+        kept = names[name]
+        deadline = max(kept.deadline, at + kept.ttl_ms / 1000.0)
+        names[name] = kept._replace(sender=sender, seq=seq, deadline=deadline)
+
+
+def recovered(kept: Kept, incarnation: int, now: float) -> Snapshot:
+    """What a node takes up that was killed on this boot: leases with the time that is left until their
+    deadline on the boot clock. Those past it are gone, and their terms closed; so is whatever was promised,
+    and the line.
+    """
+    stones: dict[str, list[Candidate]] = {}
+    for name, session, attempt in kept.stones:
+        stones.setdefault(name, []).append(Candidate(session, attempt))
+    names = tuple(_restored(name, tuple(stones.get(name.name, ())), now) for name in kept.names)
+    return Snapshot(incarnation, kept.floor, names)
+
+
+def _restored(kept: KeptName, stones: tuple[Candidate, ...], now: float) -> SnapshotName:
+    left = ceil((kept.deadline - now) * 1000.0) if kept.session else 0  # rounded up, as in a snapshot
+    lease = None
+    if left > 0:
+        lease = Lease(Candidate(kept.session, kept.attempt), kept.ttl_ms, kept.label, kept.data, kept.token)
+    return SnapshotName(
+        name=kept.name,
+        term=kept.term,
+        lease=lease,
+        lease_term=kept.lease_term if lease else 0,
+        sender=kept.sender if lease else b"",
+        seq=kept.seq if lease else 0,
+        remaining_ms=max(0, left),
+        tombstones=stones,
+        chosen=None,
+        chosen_term=0,
+        released=False,
+    )

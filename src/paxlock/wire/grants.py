@@ -1,0 +1,77 @@
+"""What a client's key may do, as the bytes that its datagrams carry (protocol.md section 8).
+
+A grant is a CBOR array of the key's id, verbs, patterns, longest ttl in ms, expiry in unix seconds,
+generation.
+It is read only after the seal has opened, by a key that only the root key can make from exactly these bytes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache
+from hashlib import blake2b
+
+from paxlock.core.rights import ROOT, Rights, Verb
+from paxlock.limits import GRANT_MAX_BYTES, SESSION_BYTES
+from paxlock.wire.codec import Malformed, pack, unpack_untrusted
+
+__all__ = ["grant_of", "new_session", "owned", "rights_of"]
+
+OWNER_BYTES = 6
+GRANTS_REMEMBERED = 1024
+_OWNER_PERSON = b"paxlock session"
+_ALL_VERBS = int(Verb.OBSERVE | Verb.ACQUIRE | Verb.ADMINISTER)
+
+
+def new_session(grant: bytes = b"") -> bytes:
+    """A session that was never before. With a grant its last bytes say to which key it belongs: so no key can
+    speak in the name of a session of another, and what one session has acquired another of the same key may
+    renew and release.
+    """
+    if not grant:
+        return secrets.token_bytes(SESSION_BYTES)
+    start = secrets.token_bytes(SESSION_BYTES - OWNER_BYTES)
+    return start + _owner(start, grant)
+
+
+def owned(session: bytes, grant: bytes) -> bool:
+    """Is this a session of the key with this grant?"""
+    start = session[:-OWNER_BYTES]
+    return session[-OWNER_BYTES:] == _owner(start, grant)
+
+
+def _owner(start: bytes, grant: bytes) -> bytes:
+    return blake2b(start + grant, digest_size=OWNER_BYTES, person=_OWNER_PERSON).digest()
+
+
+def grant_of(rights: Rights) -> bytes:
+    """The bytes of a grant. Raises ValueError for one that is too long."""
+    grant = pack(
+        (
+            rights.key,
+            int(rights.verbs),
+            rights.patterns,
+            rights.ttl_max_ms,
+            rights.expires,
+            rights.generation,
+        )
+    )
+    if len(grant) > GRANT_MAX_BYTES:
+        raise ValueError(f"the names are too many or too long: a key has room for {GRANT_MAX_BYTES} bytes")
+    return grant
+
+
+@lru_cache(maxsize=GRANTS_REMEMBERED)
+def rights_of(grant: bytes) -> Rights:
+    """What a grant allows; raise Malformed where it cannot be read. Without a grant: everything."""
+    if not grant:
+        return ROOT
+    values = unpack_untrusted(grant)
+    if [type(each) for each in values] != [str, int, list, int, int, int]:
+        raise Malformed("not a grant")
+    key, verbs, patterns, ttl_max_ms, expires, generation = values
+    if not all(type(pattern) is str for pattern in patterns) or verbs & ~_ALL_VERBS:
+        raise Malformed("not a grant")
+    return Rights(
+        key, verbs, tuple(patterns), ttl_max_ms, expires, generation, lambda session: owned(session, grant)
+    )

@@ -1,0 +1,1 @@
+"""What somebody could try, from each position (docs/security.md)."""
