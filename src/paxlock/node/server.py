@@ -336,7 +336,7 @@ async def run_service(
     check_families(config)
     environment = environment_of(member.address for member in config.cell.members)
     clock = clock or environment.clock()
-    bound = transport
+    probes = environment.probes and transport is None
     if transport is None:
         transport = await environment.bind(config)
     opened = store
@@ -353,16 +353,8 @@ async def run_service(
         begun = await _in_thread(
             found, lambda: _begin(config, found, previous, durability, run, second, clock, word)
         )
-        service = Service(
-            config,
-            begun,
-            run,
-            opened,
-            transport,
-            clock,
-            report or (lambda _: None),
-            probes=environment.probes and bound is None,
-        )
+        say = report or (lambda _: None)
+        service = Service(config, begun, run, opened, transport, clock, say, probes)
         await service.resolve()
         try:
             service.eyes.starts(transport.address)

@@ -8,7 +8,7 @@ from paxlock.core.messages import NodeMode
 from paxlock.core.node.record import Record
 from paxlock.core.value import value
 
-__all__ = ["Left", "PeerAnswered", "left_in"]
+__all__ = ["LeftBehind", "PeerAnswered", "left_in"]
 
 
 @value
@@ -21,17 +21,17 @@ class PeerAnswered:
 
 
 @value
-class Left:
+class LeftBehind:
     """How many leases are held, and how many candidates wait in line."""
 
     leases: int
     waiters: int
 
 
-def left_in(records: Iterable[Record]) -> Left:
+def left_in(records: Iterable[Record]) -> LeftBehind:
     """What there is in these records."""
     leases = waiters = 0
     for record in records:
         leases += record.lease is not None
         waiters += len(record.line) if record.line is not None else 0
-    return Left(leases, waiters)
+    return LeftBehind(leases, waiters)

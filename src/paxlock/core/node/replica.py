@@ -43,7 +43,7 @@ from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import InquiryTimer, Learner
 from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
-from paxlock.core.node.notices import Left, PeerAnswered, left_in
+from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
 from paxlock.core.node.starts import Start
@@ -275,7 +275,7 @@ class Replica:
         names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
         return Snapshot(self._recovery.record.incarnation, self._acceptor.floor, names)
 
-    def left(self) -> Left:
+    def left(self) -> LeftBehind:
         """What there is at a stop: leases that are held, and candidates that wait for one."""
         return left_in(self._acceptor.records.values())
 
