@@ -298,13 +298,16 @@ async def test_a_node_that_breaks_takes_its_lease_with_it(
 async def test_serve_node_starts_when_bound_and_refuses_with_a_sentence(tmp_path: Path) -> None:
     cell = Cell.new(free_addresses())
     config = NodeConfig(cell, "a", tmp_path / "a")
-    with pytest.raises(StoreError, match="--create"):
-        await serve_node(config)
     async with trio.open_nursery() as nursery:
         service = await nursery.start(lambda **k: serve_node(config, create=True, **k))
         assert not service.serving.is_set()  # the others are missing
         with pytest.raises(ConfigError, match="the port is in use"):
             await serve_node(config)
         nursery.cancel_scope.cancel()
+    alone = NodeConfig(Cell.new({"a": free_addresses()["a"]}), "a", tmp_path / "alone")
+    async with run_service(alone, create=True) as service:
+        await service.serving.wait()
     with pytest.raises(ConfigError, match="has a record"):
-        await serve_node(config, create=True)
+        await serve_node(alone, create=True)
+    with pytest.raises(ConfigError, match="not both"):
+        await serve_node(alone, create=True, join=True)
