@@ -30,7 +30,6 @@ async def take_part(cell_file: str, node_id: str, data_dir: str) -> None:
     """One copy of the program: it is a node of the cell, and it wants to lead."""
     config = paxlock.NodeConfig(cell_file, node_id, data_dir)
     # create=True: this cell is new for sure, so its nodes need not sit out. In earnest leave it away.
-
     async with paxlock.open_node(config, create=True, label=node_id) as node:
         await node.lead("primary", work, ttl=TTL)
 

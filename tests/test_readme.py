@@ -47,10 +47,17 @@ def of(language: str, page: str = "README.md") -> list[str]:
 
 
 def every(language: str) -> pytest.MarkDecorator:
-    """A parameter for each block of this language: the page, and the number on it."""
-    return pytest.mark.parametrize(
-        ("page", "number"), [(page, number) for page in PAGES for number in range(len(of(language, page)))]
-    )
+    """A parameter for each block of this language: the page, and the number on it. A node of a new cell sits
+    out first: one page that shows that is enough for every day.
+    """
+    blocks = [
+        pytest.param(
+            page, number, marks=pytest.mark.slow if "open_node" in block and page != "README.md" else ()
+        )
+        for page in PAGES
+        for number, block in enumerate(of(language, page))
+    ]
+    return pytest.mark.parametrize(("page", "number"), blocks)
 
 
 def commands(block: str) -> list[Block]:

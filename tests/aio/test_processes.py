@@ -145,8 +145,9 @@ def test_sigterm_ends_the_block_and_stops_the_node_cleanly(tmp_path: Path) -> No
 def test_what_a_node_cannot_start_with_comes_out(tmp_path: Path) -> None:
     async def main() -> None:
         cell = cell_of("a", tmp_path)
+        (tmp_path / "file").touch()
         with pytest.raises(StoreError):
-            async with open_node(NodeConfig(cell, "a", tmp_path / "nothing")):
+            async with open_node(NodeConfig(cell, "a", tmp_path / "file")):
                 pass
         host, _, port = cell.members[0].address.rpartition(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.bars import BARS, Bar
 from benchmarks.figures import Figures
+from benchmarks.registry import PEERS
 from benchmarks.report import bars_table, cell, report, rounded, table_of
 from benchmarks.results import Results
 from benchmarks.scenarios.base import Column, Scenario, Table
@@ -124,12 +125,7 @@ def test_every_bar_reads_figures_that_scenarios_have() -> None:
     for bar in BARS:
         asked: set[str] = set()
         everything = Results({}, {}, {})
-        everything.rounds = {
-            bar.scenario: {
-                name: [Asked()]
-                for name in ("paxlock", "paxlock-embedded", "etcd", "zookeeper", "redlock", "redis", "floor")
-            }
-        }
+        everything.rounds = {bar.scenario: {name: [Asked()] for name in (*PEERS, "floor")}}
         bar.judge(everything)
         scenario = next(s for s in SCENARIOS if s.key == bar.scenario)
         known = {column.key for table in scenario.tables for column in table.columns}

@@ -109,8 +109,9 @@ def test_the_child_of_an_embedded_node_leaves_it_alone(tmp_path: Path, run: Run)
 
 def test_what_a_node_cannot_start_with_is_raised_at_once(tmp_path: Path) -> None:
     cell = Cell.new([Member("a", f"127.0.0.1:{free_port()}")], max_ttl=2.0)
+    (tmp_path / "file").touch()
     with pytest.raises(StoreError):
-        open_node(NodeConfig(cell, "a", tmp_path / "nothing"))
+        open_node(NodeConfig(cell, "a", tmp_path / "file"))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         host, _, port = cell.members[0].address.rpartition(":")
         sock.bind((host, int(port)))

@@ -117,6 +117,7 @@ def test_the_name_is_free_again_after_that_time_and_not_before(cell: Cell) -> No
     assert time.monotonic() - began >= 3.0
 
 
+@pytest.mark.slow
 def test_a_command_that_takes_a_while_does_not_prolong_that_time(cell: Cell) -> None:
     """Else the next slot would be missed: a renewal without need lasts a whole ttl from then."""
     done = cell.run("run", "soon", "--ttl", "2s", "--at-least", "8s", "--", "sleep", "4")

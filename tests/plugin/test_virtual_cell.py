@@ -563,8 +563,6 @@ async def test_programs_with_nodes_of_their_own(autojump_clock: MockClock, tmp_p
 async def test_served_nodes_and_their_folders(autojump_clock: MockClock, tmp_path: Path) -> None:
     async with open_virtual_cell(nodes=1, max_ttl=5.0, embedded=True) as cell:
         config = NodeConfig(cell.cell, "a", tmp_path)
-        with pytest.raises(ConfigError, match="create"):
-            await serve_node(config)
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(serve_node, config, create=True))
             async with cell.open_client() as client, client.lock("x", ttl=5.0):

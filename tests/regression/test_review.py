@@ -85,7 +85,7 @@ def fits(message: Message) -> bool:
 
 
 def test_the_answer_to_many_renewals_with_high_terms_fits_into_datagrams() -> None:
-    node = HandReplica(replica_of("a", "a", wall_offset=2e9))
+    node = HandReplica(replica_of("a", "a", wall_offset=4e10))
     term = 1 << 54
     attempts = tuple(range(1 << 33, (1 << 33) + ATTEMPTS_MAX))
     node.receive(Accept(1, "n", term, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)  # raises the ceiling

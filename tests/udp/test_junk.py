@@ -47,6 +47,7 @@ def mutated(rng: random.Random, datagram: bytes) -> bytes:
             return datagram[:start] + noise + datagram[start + 8 :]
 
 
+@pytest.mark.slow
 def test_noise_is_counted_dropped_and_never_answered(tmp_path: Path) -> None:
     rng = random.Random(20)
     with process_cell(tmp_path) as cell, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
