@@ -55,6 +55,12 @@ def test_threads_that_go_on_work_to_their_end(path: str, client: Client, run: Ru
     assert client.poll(how).state is State.FREE
 
 
+def test_a_client_that_begins_when_the_interpreter_ends_leaves_nothing(path: str, run: Run) -> None:
+    code, out, err = run("holder.py", path, "late", "begins_too_late").end()
+    assert (code, err) == (0, "")
+    assert out in ("holds True", "refused True")
+
+
 def test_a_client_without_a_block_begins_anew_in_the_child(path: str, client: Client, run: Run) -> None:
     script = run("holder.py", path, "f1", "forks")
     code, out, err = script.end()

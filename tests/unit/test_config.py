@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -544,7 +545,7 @@ def test_a_cell_file_that_cannot_be_read(tmp_path: Path) -> None:
 # --- key files ---
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610, 0o777])
+@pytest.mark.parametrize("mode", [0o604, 0o660, 0o620, 0o606, 0o777])
 def test_a_key_file_open_to_others_is_refused(cell_path: Path, mode: int) -> None:
     key_path = cell_path.with_suffix(".key")
     key_path.chmod(mode)
@@ -727,3 +728,43 @@ def test_importing_the_configuration_loads_nothing_heavy() -> None:
         timeout=20,
     )
     assert done.stdout == "[]\n"
+
+
+ME = 1000
+
+
+@pytest.mark.parametrize(
+    ("user", "mode", "read_only", "taken"),
+    [
+        (ME, 0o600, False, True),
+        (ME, 0o400, False, True),
+        (ME, 0o440, False, False),
+        (0, 0o400, False, True),
+        (0, 0o440, False, True),  # a secret that is mounted for a group
+        (0, 0o460, False, False),
+        (0, 0o444, False, False),
+        (0, 0o444, True, True),
+        (0, 0o666, True, False),
+        (ME, 0o444, True, False),
+        (ME + 1, 0o600, False, False),
+        (ME + 1, 0o444, True, False),
+    ],
+)
+def test_whose_key_files_are_taken(
+    user: int, mode: int, read_only: bool, taken: bool, cell_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, flags = os.fstat, os.ST_RDONLY if read_only else 0
+
+    def fstat(handle: int) -> os.stat_result:
+        found = shipped(handle)
+        changed = [(found.st_mode & ~0o777) | mode, *found[1:4], user, *found[5:]]
+        return os.stat_result(changed)
+
+    monkeypatch.setattr(os, "geteuid", lambda: ME)
+    monkeypatch.setattr(os, "fstat", fstat)
+    monkeypatch.setattr(os, "fstatvfs", lambda handle: SimpleNamespace(f_flag=flags))
+    if taken:
+        assert Cell.load(cell_path).keys
+    else:
+        with pytest.raises(ConfigError, match=r"belongs to another user|by its owner only"):
+            Cell.load(cell_path)

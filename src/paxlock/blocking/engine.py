@@ -24,7 +24,7 @@ from typing import Protocol
 
 from paxlock.blocking.interrupts import interruptible
 from paxlock.core.session.session import Session
-from paxlock.errors import PaxlockError
+from paxlock.errors import ClosedError, PaxlockError
 from paxlock.forks import dies_in_child
 from paxlock.host.clock import Clock
 from paxlock.host.failures import as_ours
@@ -93,8 +93,15 @@ class Engine(Turn):
         dies_in_child(self)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread. Raises ClosedError where none can be started any more."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._close_bell()
+            raise ClosedError(
+                "the interpreter ends, and no thread can be started any more: use the client once before the "
+                "main thread ends"
+            ) from error
 
     def forked(self) -> None:
         """This is the child of a fork: there is no thread here, and nothing is waited for."""

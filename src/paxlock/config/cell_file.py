@@ -105,6 +105,19 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+def _check_private(what: str, path: StrPath, status: os.stat_result, handle: int) -> None:
+    """Nobody may read it but its owner, or root and a group, as with mounted secrets, or all who can see a
+    read-only file system of root's; and nobody else may write it (contract.md section 1).
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"the {what} {path} belongs to another user: run chown, or start this as that user")
+    of_root = status.st_uid == 0 and not mode & 0o022
+    read_only = bool(os.fstatvfs(handle).f_flag & os.ST_RDONLY)
+    if mode & 0o077 and not (of_root and (read_only or not mode & 0o007)):
+        raise ConfigError(f"the {what} {path} must be readable by its owner only: run chmod 600 {path}")
+
+
 def read_text(path: StrPath, what: str, *, private: bool = False) -> str:
     """Read a small UTF-8 file; with ``private``, refuse one that others may use too. Raises ConfigError."""
     try:
@@ -112,10 +125,8 @@ def read_text(path: StrPath, what: str, *, private: bool = False) -> str:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"the {what} {path} is not a regular file")
-            if private and status.st_mode & 0o077:
-                raise ConfigError(
-                    f"the {what} {path} must be readable by its owner only: run chmod 600 {path}"
-                )
+            if private:
+                _check_private(what, path, status, file.fileno())
             content = file.read(FILE_MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(

@@ -66,9 +66,23 @@ def ends_while_an_executor_works(client: Client, name: str) -> None:
             held.check()
             say("worked", held.term)
 
+    client.poll(name)
     executor = ThreadPoolExecutor(1)
     for _ in range(2):
         executor.submit(work)
+
+
+def begins_too_late(client: Client, name: str) -> None:
+    """From Python 3.12 on no thread can be started once the main thread has ended."""
+
+    def work() -> None:
+        threading.main_thread().join()
+        try:
+            say("holds", client.lock(name).__enter__().valid)
+        except paxlock.ClosedError as error:
+            say("refused", "the interpreter ends" in str(error))
+
+    threading.Thread(target=work).start()
 
 
 def ends_while_a_daemon_waits(client: Client, name: str) -> None:

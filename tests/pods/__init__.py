@@ -1,0 +1,1 @@
+"""Pods that are started, moved and lost: ``python -m tests.pods`` plays it with network namespaces."""
