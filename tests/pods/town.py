@@ -131,6 +131,14 @@ class Town:
         self._numbers = iter(range(10, 250))
 
     def __enter__(self) -> Self:
+        try:
+            self._build()
+        except BaseException:
+            self._undo()
+            raise
+        return self
+
+    def _build(self) -> None:
         self.hosts.parent.mkdir(exist_ok=True)
         self.hosts.write_text("127.0.0.1 localhost\n", encoding="utf-8")
         self.undo.append(self.hosts.unlink)
@@ -138,11 +146,13 @@ class Town:
         self.undo.append(lambda: ip("link", "del", self.name))
         ip("link", "set", self.name, "up")
         self.client = Pod(self, next(self._numbers))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._undo()
+
+    def _undo(self) -> None:
         for step in reversed(self.undo):
             step()
 
