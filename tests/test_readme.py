@@ -27,7 +27,10 @@ import paxlock
 ROOT = Path(__file__).parent.parent
 PAGES = {
     page: (ROOT / page).read_text(encoding="utf-8")
-    for page in ("README.md", "docs/index.md", "docs/asyncio.md")
+    for page in (
+        *("README.md", "docs/index.md", "docs/asyncio.md"),
+        *("docs/blocking.md", "docs/which.md", "docs/metrics.md"),
+    )
 }
 README = PAGES["README.md"]
 TIME_LIMIT_S = 60
@@ -155,7 +158,9 @@ def test_python_block(
     page: str, number: int, cell_file: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     source = of("python", page)[number]
-    for library in re.findall(r"^(?:import|from) (fastapi|uvloop|anyio)\b", source, re.MULTILINE):
+    for library in re.findall(
+        r"^(?:import|from) (fastapi|uvloop|anyio|prometheus_client)\b", source, re.MULTILINE
+    ):
         pytest.importorskip(library)
     if "open_node" in source:
         with other_nodes(tmp_path, environment):

@@ -1,8 +1,8 @@
 """``python -m tests.pods``: what happens to a cell in Kubernetes or Compose, played with network namespaces.
 
-Pods that start empty at once, that all come back with other addresses, that lose one, two and all volumes,
-and one that is started elsewhere while its old process lives. Needs root. Prints a report; ends with 1 where a
-promise was not kept, and with 77 where there are no network namespaces.
+Pods that start empty at once, that all come back with other addresses, that lose one, two and all
+volumes, and one that is started elsewhere while its old process lives. Needs root. Prints a report; ends with
+1 where a promise was not kept, and with 77 where there are no network namespaces.
 """
 
 from __future__ import annotations

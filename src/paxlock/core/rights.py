@@ -1,7 +1,8 @@
 """What the key of a client allows, and the one place where a node looks at it (protocol.md section 8).
 
 A client that has the root key may do everything. Every other key comes with a grant: verbs, patterns of
-names, a longest ttl, an end. `refusal` is asked before any message of a session reaches the acceptor or the learner.
+names, a longest ttl, an end. `refusal` is asked before any message of a session reaches the acceptor or the
+learner.
 """
 
 from __future__ import annotations
