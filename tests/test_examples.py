@@ -81,6 +81,8 @@ def test_the_tests_of_the_report_pass() -> None:
                 "no:cacheprovider",
                 "-p",
                 "no:benchmark",
+                "-p",
+                "no:asyncio",
                 *PLUGIN,
                 "testing_your_code",
             ),
