@@ -159,6 +159,7 @@ def test_addresses_and_the_key_are_enough(cell: Cell) -> None:
     assert json.loads(seeds.output("status", "--json"))["nodes"] == {"up": 3, "total": 3}
 
 
+@pytest.mark.slow
 def test_without_an_answer_it_is_69_and_the_key_is_suspected(cell: Cell, silent: Cell) -> None:
     handle = cell.output("acquire", "unanswered")
     with (

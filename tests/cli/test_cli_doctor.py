@@ -6,9 +6,11 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
 from paxlock_process import Cell, dev_cell, free_port
 
 
+@pytest.mark.slow
 def test_a_cell_is_examined(tmp_path: Path) -> None:
     with dev_cell() as (cell, _):
         done = cell.run("doctor", "--for", "500ms", "--json", "--data-dir", tmp_path)

@@ -109,6 +109,7 @@ def test_of_three_hosts_that_come_at_the_same_time_exactly_one_runs_a_short_comm
         assert [host.wait() for host in hosts] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_name_is_free_again_after_that_time_and_not_before(cell: Cell) -> None:
     began = time.monotonic()
     done = cell.run("run", "kept", "--ttl", "1s", "--at-least", "3s", "--", "sh", "-c", "exit 5")
@@ -229,6 +230,7 @@ def test_the_command_dies_in_time_when_run_is_stopped(cell: Cell, life: Lifeline
         assert "was lost" in run.stderr.rest()
 
 
+@pytest.mark.slow
 def test_the_command_dies_in_time_when_every_node_is_gone(life: Lifeline) -> None:
     with (
         dev_cell("--nodes", "1") as (cell, nodes),

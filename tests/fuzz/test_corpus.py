@@ -19,6 +19,7 @@ CORPUS_MAX_BYTES = 300_000
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+@pytest.mark.slow
 def test_the_kept_corpus_breaks_nothing(target: Target) -> None:
     """With the lines of each datagram counted: the limit of hostile.py holds."""
     inputs = read_corpus(target.name)

@@ -46,6 +46,7 @@ async def test_a_poll_without_a_quorum_ends(autojump_clock: MockClock) -> None:
         assert trio.current_time() - began < 3.0
 
 
+@pytest.mark.slow
 async def test_a_list_of_three_hundred_names_ends_where_answers_take_long(autojump_clock: MockClock) -> None:
     async with open_virtual_cell(latency=0.075) as cell, cell.open_client() as client:
         async with trio.open_nursery() as nursery:

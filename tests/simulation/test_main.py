@@ -71,6 +71,7 @@ def test_no_seed_is_begun_when_the_time_is_over(capsys: pytest.CaptureFixture[st
     assert "the time was over after 1 of 10000 seeds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_failures_are_shown_with_a_smaller_run_that_replays(capsys: pytest.CaptureFixture[str]) -> None:
     seeds = f"{BUGGY.seed}-{BUGGY.seed + 9}"
     with planted(BUGGY):

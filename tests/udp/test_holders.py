@@ -81,6 +81,7 @@ def test_one_node_killed_amid_traffic_fails_no_call(tmp_path: Path) -> None:
             assert len(set(given)) == len(given), "a term was given twice"
 
 
+@pytest.mark.slow
 def test_without_a_quorum_waiting_ends_in_no_quorum_in_time(tmp_path: Path) -> None:
     with process_cell(tmp_path) as cell:
         client = cell.client("client")

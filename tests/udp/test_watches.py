@@ -41,6 +41,7 @@ def test_a_watch_across_a_kill_and_a_stop_of_its_own(tmp_path: Path) -> None:
         assert sleeper.expect("change", state="LED", term=second)["label"] == "two"
 
 
+@pytest.mark.slow
 def test_one_node_that_missed_renewals_does_not_make_a_watch_say_free(tmp_path: Path) -> None:
     with process_cell(tmp_path) as cell:
         holder, watcher = cell.client("holder"), cell.client("watcher")
