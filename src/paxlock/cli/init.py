@@ -60,7 +60,8 @@ def init_command(
         }
         emit(to_json(facts))
     say(
-        f"wrote {path} and {key_path}: copy both to every node and client, keep the key secret, and start "
-        f"each node with 'paxlock serve --cell {path} --node ID --data-dir FOLDER'"
+        f"wrote {path} and {key_path}: copy both to every node, and to clients that may do all (others "
+        f"get a key from 'paxlock grant'), keep the key secret, and start each node with "
+        f"'paxlock serve --cell {path} --node ID --data-dir FOLDER'"
     )
     return ExitCode.DONE
