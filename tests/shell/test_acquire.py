@@ -291,6 +291,28 @@ async def test_detach_leaves_the_lease_to_its_handle(autojump_clock: MockClock) 
             await other.renew_handle(held.handle)
 
 
+async def test_what_a_renewed_handle_has_left_is_asked_again_without_a_quorum(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_virtual_cell(latency=0.1) as cell, cell.open_client() as client:
+        held = await client.acquire("x", ttl=20.0)
+        held.detach()
+        await client.poll("x")
+        async with trio.open_nursery() as nursery:
+            asked: list[float] = []
+
+            async def renew() -> None:
+                asked.append(await client.renew_handle(held.handle))
+
+            nursery.start_soon(renew)
+            await trio.sleep(0.15)
+            cell.partition("a", "b", "c")  # the nodes have renewed it, the client hears so, and asks
+            await trio.sleep(3.0)
+            assert not asked
+            cell.heal()
+        assert asked[0] == pytest.approx(17.0, abs=1.0)
+
+
 async def test_a_detached_lease_runs_out_after_its_ttl(autojump_clock: MockClock) -> None:
     async with (
         open_virtual_cell() as cell,

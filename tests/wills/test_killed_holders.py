@@ -177,7 +177,7 @@ def test_a_lease_whose_handle_was_shown_is_in_no_will(face: str, client: Client,
     guardian = guardian_of(script.process.pid)
     script.process.kill()
     until(lambda: not alive(guardian), "the guardian ends")
-    assert client.renew_handle(handle) > SOON_S
+    assert client.renew_handle(handle) > 0.0
     stays_led(client, name, term)
     client.release_handle(handle)
 

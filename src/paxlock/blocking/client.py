@@ -10,6 +10,7 @@ which leaves nothing behind, and by ``close`` in another thread (ClosedError).
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 import weakref
@@ -24,6 +25,7 @@ from paxlock.blocking.opening import open_session
 from paxlock.blocking.running import Running
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
+from paxlock.client.handle import check_outcome, left_of
 from paxlock.client.standing import Change, Standing
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.core.session.events import NodeStanding, Surveyed
@@ -278,9 +280,13 @@ class Client:
         session = self._session()
         desk = session.desk
         grant = desk.grant(handle)
+        until = math.inf if wait is None else session.now() + wait
         answer = session.answer(lambda to: desk.renew_detached(grant, wait, to))
-        desk.check_outcome(grant, answer, renewed=True)
-        return self.poll(grant.name).remaining
+        check_outcome(grant, answer, renewed=True)
+        while True:
+            left = left_of(grant, self.poll(grant.name), asked_enough=session.now() >= until)
+            if left is not None:
+                return left
 
     def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
@@ -295,7 +301,7 @@ class Client:
         desk = session.desk
         grant = desk.grant(handle)
         answer = session.answer(lambda to: desk.release_detached(grant, wait, to))
-        desk.check_outcome(grant, answer, renewed=False)
+        check_outcome(grant, answer, renewed=False)
 
     # Within
 

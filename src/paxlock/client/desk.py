@@ -33,7 +33,7 @@ from paxlock.core.session.events import (
     NamesFound,
 )
 from paxlock.core.session.session import Session
-from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.errors import ConfigError, LossReason
 from paxlock.forks import INHERITED, Life
 from paxlock.wire.grants import rights_of
 from paxlock.wire.strangers import Stranger
@@ -344,17 +344,6 @@ class Desk:
         """The answer to ``names``."""
         assert isinstance(answer, NamesFound)
         return answer.names
-
-    @staticmethod
-    def check_outcome(grant: Handle, answer: object, *, renewed: bool) -> None:
-        """What became of a detached lease. Raises LeaseLost where one that was to be renewed is over,
-        NotAcquired (NO_QUORUM) where too few nodes have answered.
-        """
-        assert isinstance(answer, HandleOutcome)
-        if renewed and answer.over:
-            raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
-        if not answer.done:
-            raise NotAcquired(grant.name, Reason.NO_QUORUM)
 
     # For the driver, and the end
 

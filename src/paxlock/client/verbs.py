@@ -6,13 +6,14 @@ aio/client.py that of asyncio. Times are seconds.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from paxlock.client.face import Acquisition, Face, PendingReply
-from paxlock.client.handle import Handle
+from paxlock.client.handle import Handle, check_outcome, left_of
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
 from paxlock.core.session.events import NodeStanding, Surveyed
@@ -162,9 +163,14 @@ class AsyncVerbs(Face[A]):
         ``wait``, ConfigError for a handle that is malformed or of another cell.
         """
         grant = self._desk.grant(handle)
+        until = math.inf if wait is None else self.now() + wait
         answer = await self._answer(lambda to: self._desk.renew_detached(grant, wait, to))
-        self._desk.check_outcome(grant, answer, renewed=True)
-        return (await self.poll(grant.name)).remaining
+        check_outcome(grant, answer, renewed=True)
+        while True:
+            standing = await self.poll(grant.name)
+            left = left_of(grant, standing, asked_enough=self.now() >= until)
+            if left is not None:
+                return left
 
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
@@ -177,7 +183,7 @@ class AsyncVerbs(Face[A]):
         """
         grant = self._desk.grant(handle)
         answer = await self._answer(lambda to: self._desk.release_detached(grant, wait, to))
-        self._desk.check_outcome(grant, answer, renewed=False)
+        check_outcome(grant, answer, renewed=False)
 
     # Within
 
