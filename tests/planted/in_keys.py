@@ -7,6 +7,7 @@ from tests.planted.mutations import Edit, Mutation
 __all__ = ["IN_KEYS"]
 
 _TESTS = "tests/security/test_client_keys.py::"
+_ROTATION = "tests/security/test_rotation.py::"
 
 IN_KEYS: tuple[Mutation, ...] = (
     Mutation(
@@ -16,7 +17,7 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.endpoint",
                 "Endpoint._from_session",
-                "(sender.grant and not owned(sender.session, sender.grant))",
+                "not rights.owns(sender.session)",
                 "False",
             ),
         ),
@@ -83,6 +84,38 @@ IN_KEYS: tuple[Mutation, ...] = (
         "section 8: whoever may acquire a name lets go of the leases of every key there",
         (Edit("rights", "Rights.lets_go", "session == sender or self.owns(session)", "True"),),
         test=_TESTS + "test_the_leases_of_another_key_are_for_who_administers",
+    ),
+    Mutation(
+        "dropped-keys-on-the-short-way",
+        "section 8: who was heard by a key before it was dropped goes on being heard",
+        (Edit("paxlock.wire.rekeying", "rekey", "endpoint._lanes.clear()", "pass"),),
+        test=_ROTATION + "test_what_a_dropped_key_seals_is_refused_at_once_also_on_the_short_way",
+    ),
+    Mutation(
+        "answered-by-the-older-grant",
+        "section 8: a session whose key was made anew is answered by the one that it had",
+        (
+            Edit(
+                "paxlock.wire.peers",
+                "KnownSession.prove",
+                "self.sender, self.key_id, self.echo = header.sender, header.key_id, header.issue",
+                "self.key_id, self.echo = header.key_id, header.issue",
+            ),
+        ),
+        test=_ROTATION + "test_a_grant_that_was_made_anew_under_its_id_goes_on_with_its_session",
+    ),
+    Mutation(
+        "last-wills-of-a-dropped-key",
+        "section 11: a last will stays sealed by the key that its session had",
+        (
+            Edit(
+                "paxlock.wire.wills",
+                "Wills.settle_turn",
+                "moved = places != self._places or key_changes != self._key_changes",
+                "moved = places != self._places",
+            ),
+        ),
+        test=_ROTATION + "test_a_last_will_is_sealed_anew_by_the_other_key",
     ),
     Mutation(
         "rights-not-asked",

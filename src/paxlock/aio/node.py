@@ -16,6 +16,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from paxlock.aio.client import Client
@@ -57,6 +58,15 @@ class Node(Client):
         """Wait until this node serves. Raises what has ended it instead."""
         while not self._thread.wait_serving(0.0):  # noqa: ASYNC110 - another thread knows
             await asyncio.sleep(LOOK_AGAIN_S)
+
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> None:
+        """Read the keys of this node and client anew, and which keys of clients the node does not take:
+        from the files that its cell was read from, or from this cell or cell file.
+
+        Nothing else of the cell file is taken before a restart. Raises ConfigError, and goes on as before,
+        for a file that cannot be used.
+        """
+        self.take_keys(self._thread.reload(cell))
 
     def node_statistics(self) -> Mapping[str, int]:
         """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""

@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 from collections.abc import Mapping
+from os import PathLike
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,19 @@ class Node(Client):
     def wait_serving(self, timeout: float | None = None) -> bool:
         """Wait until this node serves; False after ``timeout`` seconds. Raises what has ended it."""
         return self._thread.wait_serving(timeout)
+
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> None:
+        """Read the keys of this node and client anew, and which keys of clients the node does not take:
+        from the files that its cell was read from, or from this cell or cell file.
+
+        Nothing else of the cell file is taken before a restart. Raises ConfigError, and goes on as before,
+        for a file that cannot be used.
+        """
+        taken = self._thread.reload(cell)
+        self._settings = client_settings(taken, environ={})
+        running = self._running
+        if running is not None:
+            running.engine.do(lambda: running.take_keys(taken))
 
     def node_statistics(self) -> Mapping[str, int]:
         """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""

@@ -34,6 +34,7 @@ COMMANDS = {
     "watch": ("watch", "Follow who leads one or more names."),
     "status": ("status", "Show the nodes, or one name."),
     "grant": ("grant", "Make the key of a client from the cell's own key."),
+    "key": ("key", "Make the root keys of a cell, and change them while it runs."),
     "ls": ("status", "List the names in use."),
     "doctor": ("doctor", "Judge the cell, the network and this machine."),
 }

@@ -53,5 +53,6 @@ def cell_told(
                 keys=settings.keys,
                 unsealed=not settings.keys,
                 grant=settings.grant,
+                source=settings.source,
             )
     return None

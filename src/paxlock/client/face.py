@@ -16,6 +16,7 @@ import attrs
 from paxlock.client.desk import Desk, FaceErrors, Receiver
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
+from paxlock.client.key_file import KeyFollower
 from paxlock.config.cell import Cell
 from paxlock.core.session.events import Barred, Failed, Granted
 from paxlock.core.session.session import Session, SessionSettings
@@ -119,6 +120,8 @@ class Face(ABC, Generic[H]):
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)
         self._desk.on_holding = self._settle_sleep
+        self._keys = KeyFollower(cell, endpoint, now=clock.now(), taken=self._desk.take_grant)
+        self._desk.other_key = self._keys.look_now
 
     def statistics(self) -> Statistics:
         """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
@@ -148,6 +151,10 @@ class Face(ABC, Generic[H]):
         self._desk.close(why)
         if self._desk.wills is not None:
             self._desk.wills.close()
+
+    def take_keys(self, cell: Cell) -> None:
+        """Go on with the keys of this cell. Raises ConfigError for those of another client."""
+        self._keys.take((cell.keys, cell.grant))
 
     def will_sockets(self) -> Sequence[int]:
         """The descriptors that a last will is sent from; none where the network is a virtual one."""

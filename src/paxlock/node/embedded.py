@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from os import PathLike
 from types import MappingProxyType
 
 from paxlock.client.client import Client
@@ -18,6 +19,7 @@ from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
 from paxlock.host.clock import Clock
+from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Service, run_service
 from paxlock.observe.statistics import NodeCounters
 from paxlock.runtime.environment import environment_of
@@ -59,6 +61,17 @@ class Node(Client):
         """Wait until this node serves."""
         self.check_process()
         await self._service.serving.wait()
+
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> None:
+        """Read the keys of this node and client anew, and which keys of clients the node does not take:
+        from the files that its cell was read from, or from this cell or cell file.
+
+        Nothing else of the cell file is taken before a restart. Raises ConfigError, and goes on as before,
+        for a file that cannot be used.
+        """
+        self.check_process()
+        found = cell_again(self._service.config, cell)
+        self.take_keys(reload_node(self._service, found))
 
     def node_statistics(self) -> Mapping[str, int]:
         """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""

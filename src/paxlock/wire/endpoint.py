@@ -1,10 +1,8 @@
 """Datagrams <-> (sender, messages), without a socket and without a clock (protocol.md section 8).
 
 One endpoint speaks for one sender: a session, or one run of a node. The layout of a datagram is drawn in
-header.py; what cookies prove, and what is answered without them, is told in cookies.py.
-
-**Members and lives** (lives.py). ``members`` is a digest of the ids of the nodes: who decides with others is
-dropped, and told so by an empty datagram. Every datagram of a node says which lives of the others it knows.
+header.py; what cookies prove, and what is answered without them, is told in cookies.py; what nodes say of
+lives in lives.py. Whoever decides with other members is dropped, and told so by an empty datagram.
 
 What comes from the network is dropped and counted, one reason for each datagram, before anything looks at
 it; nothing about a sender is remembered, its number neither, until its datagram has passed every check.
@@ -24,7 +22,7 @@ from paxlock.forks import Life
 from paxlock.limits import SEEDS_MAX
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
-from paxlock.wire.grants import owned, rights_of
+from paxlock.wire.grants import rights_of
 from paxlock.wire.header import (
     DATAGRAM_MAX_BYTES,
     LENGTH,
@@ -112,6 +110,7 @@ class Endpoint:
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
         self._life = Life()
+        self.key_changes = 0  #: how often (rekeying.py)
         self.refused = ""  #: why the last datagram that was dropped was; whoever looks empties it
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
@@ -225,8 +224,7 @@ class Endpoint:
             receiver, key_id = peer if self._node_id is not None else ANY_NODE, self._keyring.first
             node.last = outbox
         else:
-            session = self._sessions.get(peer)
-            if session is not None:
+            if (session := self._sessions.get(peer)) is not None:
                 address, issue, echo = session.address, self._issued(session), session.echo
                 receiver, key_id = session.sender, session.key_id
             else:
@@ -338,10 +336,12 @@ class Endpoint:
     def _from_session(
         self, datagram: bytes, header: Header, sender: SessionSender, address: Address
     ) -> Received:
-        if self._node_id is None or (sender.grant and not owned(sender.session, sender.grant)):
+        if self._node_id is None:
             raise Dropped("sender")
         payload, said = self._sealing.open_untrusted(datagram, header)
         rights = rights_of(sender.grant)
+        if not rights.owns(sender.session):
+            raise Dropped("sender")
         session = self._sessions.get(sender.session)
         if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
@@ -365,7 +365,7 @@ class Endpoint:
                 self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(sender.session)
-        session.prove(address, proved, header.issue, header.sequence, header.key_id)
+        session.prove(address, proved, header)
         self._keep_lane(address, datagram, header, session, said, rights)
         return from_session(sender, messages, address, header, rights)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from paxlock.wire.header import SessionSender
 from paxlock.wire.keyring import ReplayWindow
 
 if TYPE_CHECKING:
-    from paxlock.wire.header import NodeSender, SessionSender
+    from paxlock.wire.header import Header, NodeSender
     from paxlock.wire.packing import PendingMessages
     from paxlock.wire.transport import Address
 
@@ -50,8 +51,11 @@ class KnownSession:
         window = self.window if address == self.address else self._elsewhere.get(address)
         return window is not None and not window.is_new(sequence)
 
-    def prove(self, address: Address, generation: int, issue: int, sequence: int, key_id: int) -> None:
-        """A right echo came from this address, with a number that was not seen there."""
+    def prove(self, address: Address, generation: int, header: Header) -> None:
+        """A right echo came from this address, with a number that was not seen there. The key may be another
+        one than before, and so may the grant, of the same client.
+        """
+        assert isinstance(header.sender, SessionSender)
         if address != self.address:
             self._elsewhere[self.address] = self.window
             self.window = self._elsewhere.pop(address) if address in self._elsewhere else ReplayWindow()
@@ -59,8 +63,8 @@ class KnownSession:
                 del self._elsewhere[next(iter(self._elsewhere))]
             self.address, self.issued_in = address, _NEVER
         self.proved = max(self.proved, generation)
-        self.echo, self.key_id = issue, key_id
-        self.window.take(sequence)
+        self.sender, self.key_id, self.echo = header.sender, header.key_id, header.issue
+        self.window.take(header.sequence)
 
 
 class Greeters:

@@ -59,9 +59,9 @@ COMPLAINT_S = 60.0
 
 @value
 class ReplicaSettings:
-    """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, for the expiry of keys, and where a cell begins by the clock, never
-    for a lease. ``created`` is the unix second in which the cell was made, 0 where nobody knows.
+    """What a replica is told at its start. ``wall_offset`` is unix time minus the machine's clock then: used
+    only against terms far ahead, for the expiry of keys, and where a cell begins by the clock, never for a
+    lease. ``created`` is the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
@@ -114,6 +114,7 @@ class Replica:
     ) -> None:
         drift = settings.drift_ppm / 1e6
         self.settings = settings
+        self.revoked = settings.revoked  #: which keys of clients are not taken now
         self.counters: Counter[str] = Counter()
         self._timers = Timers()
         self._acceptor = Acceptor(
@@ -190,7 +191,7 @@ class Replica:
                 self._from_node(message, peer, now, lives)
         else:
             settings = self.settings
-            barrier = refusal(message, peer, rights, settings.revoked, now + settings.wall_offset)
+            barrier = refusal(message, peer, rights, self.revoked, now + settings.wall_offset)
             if barrier is None:
                 self._from_session(message, peer, now)
             else:
