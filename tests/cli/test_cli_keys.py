@@ -309,12 +309,9 @@ def test_a_node_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
     """HUP from a terminal that was closed is no wish to read keys."""
     town = Town(tmp_path)
     terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "paxlock", "serve", "--create", "--node", "a"]
     with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "paxlock", "serve", "--create", "--node", "a"),
-            "--data-dir",
-            tmp_path / "a",
-        ],
+        [*command, "--data-dir", tmp_path / "a"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -326,7 +323,10 @@ def test_a_node_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
         while b"starts at" not in said:
             said += os.read(terminal, 4096)
         os.close(terminal)  # which sends HUP
-        assert node.wait(PATIENCE_S) == 0
+        try:
+            assert node.wait(PATIENCE_S) == 0
+        finally:
+            node.kill()
 
 
 def own_terminal() -> None:

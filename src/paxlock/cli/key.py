@@ -62,7 +62,7 @@ def _change(path: Path, change: Callable[[list[KeyLine]], list[KeyLine]], as_jso
     return ExitCode.DONE
 
 
-@click.group("key", invoke_without_command=True)
+@click.group("key", invoke_without_command=True, epilog=epilog(0, 64, 78))
 @click.pass_context
 def key_command(context: click.Context) -> None:
     """Make the root keys of a cell, and change them while it runs.

@@ -41,9 +41,8 @@ async def _open_http(address: str) -> tuple[Any, Any, Any]:
     return Pages(), await listen(address), serve_http
 
 
-async def _reload_at(hups: AsyncIterator[int], service: Service) -> None:
+async def _reload_at(hups: AsyncIterator[int], service: Service, *, had_terminal: bool) -> None:
     """At each HUP read the keys anew. Returns where that one said that our terminal is gone."""
-    had_terminal = os.isatty(STDERR)
     async for _ in hups:
         if had_terminal and not os.isatty(STDERR):
             return
@@ -123,6 +122,8 @@ def serve_command(
         word = start_word(start, create=create, join=join)
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
+    had_terminal = os.isatty(STDERR)
+
     async def serve() -> int:
         with trio.open_signal_receiver(signal.SIGHUP) as hups:
             async with trio.open_nursery() as nursery:
@@ -133,7 +134,7 @@ def serve_command(
                 service = await nursery.start(partial(serve_node, config, start=word))
                 if pages is not None:
                     pages.node = service.eyes.counters
-                await _reload_at(hups, service)
+                await _reload_at(hups, service, had_terminal=had_terminal)
                 nursery.cancel_scope.cancel()
         return ExitCode.DONE
 
