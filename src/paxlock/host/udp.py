@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
+    "RECEIVE_BUFFER_BYTES",
     "TwoSockets",
     "UdpSocket",
     "addresses_of",
@@ -165,6 +167,11 @@ class UdpSocket:
     def statistics(self) -> Mapping[str, int]:
         return MappingProxyType(dict(self._counts))
 
+    def receive_buffer(self) -> int:
+        """How many bytes the kernel lets wait here. (Linux tells twice as much: its own needs are in it.)"""
+        found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return found // 2 if sys.platform == "linux" else found
+
     def fileno(self) -> int:
         """Of the socket, for whoever waits for several; -1 once it is closed."""
         return self._socket.fileno()
@@ -228,6 +235,10 @@ class TwoSockets(Generic[S]):
     def sending_filenos(self) -> Sequence[int]:
         """Of all that is sent from."""
         return [one.fileno() for one in self._both]
+
+    def receive_buffer(self) -> int:
+        """Of the smaller one."""
+        return min(one.receive_buffer() for one in self._both)
 
     def close(self) -> None:
         if self._waiting is not None:

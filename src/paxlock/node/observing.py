@@ -61,12 +61,13 @@ class Observing:
         for line in lines:
             log(LOGGER, line, self.observer.node_id)
 
-    def starts(self, address: Address) -> None:
-        """The node's socket is bound and its record read."""
+    def starts(self, address: Address, warnings: Iterable[LogLine] = ()) -> None:
+        """The node's socket is bound and its record read. The ``warnings`` are for the log alone."""
         incarnation = self._replica.record.incarnation
         where = format_address(address)
         sentence = f"node {self.observer.node_id} starts at {where}: incarnation {incarnation}"
         self._log([LogLine(Level.INFO, "start", sentence, {"address": where, "incarnation": incarnation})])
+        self._log(warnings)
 
     def stops(self, *, clean: bool) -> None:
         """Nothing is answered any more; what is left goes on without this node."""

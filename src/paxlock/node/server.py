@@ -34,6 +34,7 @@ from paxlock.host.families import check_families, out_of_reach
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
 from paxlock.node.observing import Observing
+from paxlock.node.premises import warnings_at_start
 from paxlock.observe.noticing import Level, LogLine
 from paxlock.runtime.background import attended, in_thread
 from paxlock.runtime.driver import Driver
@@ -357,7 +358,7 @@ async def run_service(
         service = Service(config, begun, run, opened, transport, clock, say, probes)
         await service.resolve()
         try:
-            service.eyes.starts(transport.address)
+            service.eyes.starts(transport.address, warnings_at_start(config, transport))
             async with attended(*(service.noting_failure(task) for task in service.tasks)):
                 yield service
         finally:
