@@ -5,7 +5,6 @@ With the plain loop and from the seeds alone: real traffic, in which nothing is 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -26,6 +25,7 @@ from paxlock.wire import codec, cookies, endpoint
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import LENGTH
 from paxlock.wire.keyring import Keyring, ReplayWindow
+from paxlock.wire.peers import KnownSessions
 from paxlock.wire.schema import Schema
 
 from .engine import Crash, Tracer, explore, replay
@@ -83,11 +83,11 @@ def nothing_is_a_replay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReplayWindow, "take", lambda self, sequence: True)
 
 
-class Hoard(OrderedDict[Any, Any]):
+class Hoard(KnownSessions):
     """Gives nothing back."""
 
-    def popitem(self, last: bool = True) -> Any:
-        return next(iter(self.items()))
+    def forget(self, session: bytes) -> None:
+        pass
 
 
 def sessions_without_a_bound(patch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from tests.planted.mutations import Edit, Mutation
 __all__ = ["IN_KEYS"]
 
 _TESTS = "tests/security/test_client_keys.py::"
+_GREEDY = "tests/security/test_greedy_keys.py::"
 _ROTATION = "tests/security/test_rotation.py::"
 
 IN_KEYS: tuple[Mutation, ...] = (
@@ -116,6 +117,90 @@ IN_KEYS: tuple[Mutation, ...] = (
             ),
         ),
         test=_ROTATION + "test_a_last_will_is_sealed_anew_by_the_other_key",
+    ),
+    Mutation(
+        "quotas-not-asked",
+        "section 8: a key may have as much as it likes",
+        (
+            Edit(
+                "paxlock.core.node.replica",
+                "Replica.receive",
+                "if barrier is None and rights is not ROOT:",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_names",
+    ),
+    Mutation(
+        "held-names-do-not-count",
+        "section 8: a name that is renewed for long does not count any more",
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas._tidy",
+                "when + KEPT_S > now or self._holds(name, rights)",
+                "when + KEPT_S > now",
+            ),
+        ),
+        test=_GREEDY + "test_a_name_that_is_held_counts_for_as_long_as_it_is_renewed",
+    ),
+    Mutation(
+        "tombstones-without-bound",
+        "section 8: a key sets as many tombstones as it can make up sessions",
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas.admit",
+                "if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_tombstones",
+    ),
+    Mutation(
+        "any-age-in-line",
+        "section 8: a session that has just come states that it has waited for ever",
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas._in_line",
+                "if message.age_ms > oldest:",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_nobody_has_waited_for_longer_than_he_is_known",
+    ),
+    Mutation(
+        "several-places-in-a-line",
+        "section 5: one session fills a line by its attempts",
+        (Edit("paxlock.core.node.line", "Line.enter", "if before is not None:", "if False:"),),
+        test=_GREEDY + "test_a_session_has_one_place_in_a_line",
+    ),
+    Mutation(
+        "events-without-bound",
+        "section 8: a watch that acknowledges nothing makes a node keep every event",
+        (
+            Edit(
+                "paxlock.core.node.subscriptions",
+                "Subscriptions.publish",
+                "too_many = found.key and self.events[found.key] > EVENTS_PER_KEY",
+                "too_many = False",
+            ),
+        ),
+        test=_GREEDY + "test_events_that_nobody_acknowledges",
+    ),
+    Mutation(
+        "one-key-forgets-the-sessions-of-all",
+        "section 8: a key that proves many sessions makes the node forget those of others",
+        (
+            Edit(
+                "paxlock.wire.peers",
+                "KnownSessions.admit",
+                "if len(mine) >= SESSIONS_PER_KEY:",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_addresses_that_a_key_has_proved",
     ),
     Mutation(
         "rights-not-asked",

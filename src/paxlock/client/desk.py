@@ -31,6 +31,7 @@ from paxlock.core.session.events import (
     Left,
     Mismatch,
     NamesFound,
+    OverQuota,
 )
 from paxlock.core.session.session import Session
 from paxlock.errors import ConfigError, LossReason
@@ -362,6 +363,12 @@ class Desk:
         if isinstance(event, KeyRefused):
             if not self.other_key():
                 raise self._allowed.refused()
+            return
+        if isinstance(event, OverQuota):
+            log.warning(
+                "a node refuses what this client asks for: its key has as much there as one key may have "
+                "(docs/security.md); let go of something, or use another key"
+            )
             return
         if isinstance(event, Stranger):
             if event.members:  # of an older version anybody may say that he is

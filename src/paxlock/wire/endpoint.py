@@ -10,7 +10,7 @@ it; nothing about a sender is remembered, its number neither, until its datagram
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -39,7 +39,7 @@ from paxlock.wire.header import (
 from paxlock.wire.lanes import Lanes
 from paxlock.wire.lives import LifeTable, Said
 from paxlock.wire.packing import PendingMessages, batches, hello_only_untrusted
-from paxlock.wire.peers import Greeters, KnownNode, KnownSession
+from paxlock.wire.peers import SESSIONS_MAX, Greeters, KnownNode, KnownSession, KnownSessions
 from paxlock.wire.received import Received, from_node, from_session
 from paxlock.wire.sealing import ANY_NODE, Sealing
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
@@ -61,7 +61,6 @@ __all__ = [
     "SessionSender",
 ]
 
-SESSIONS_MAX = 65_536
 CHALLENGES_MAX = 1024
 NOWHERE = ("", 0)
 
@@ -101,7 +100,7 @@ class Endpoint:
         self._cell_id, self._epoch, self._configured, self._table = NO_CELL, NO_EPOCH, False, LifeTable()
         self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, KnownNode] = {}
-        self._sessions: OrderedDict[bytes, KnownSession] = OrderedDict()
+        self._sessions = KnownSessions()
         self._greeters = Greeters()
         self._seeds: set[Address] = set()
         self._seed_cookies: dict[tuple[bytes, str], int] = {}
@@ -131,7 +130,7 @@ class Endpoint:
         self._lanes.clear()
         oldest = self._cookies.generation - 1
         for session in [key for key, state in self._sessions.items() if state.proved < oldest]:
-            del self._sessions[session]
+            self._sessions.forget(session)
 
     def configure(self, cell_id: bytes, epoch: int, members: Mapping[str, Sequence[Address]]) -> None:
         """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
@@ -359,10 +358,8 @@ class Endpoint:
         if not messages:
             raise Dropped("empty")
         if session is None:
-            session = self._sessions[sender.session] = KnownSession(address, sender, header.key_id)
+            session = self._sessions.admit(KnownSession(address, sender, header.key_id), rights.key)
             self._greeters.pop(sender.session)
-            if len(self._sessions) > SESSIONS_MAX:
-                self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(sender.session)
         session.prove(address, proved, header)

@@ -70,7 +70,7 @@ def rights_of(grant: bytes) -> Rights:
     if [type(each) for each in values] != [str, int, list, int, int, int]:
         raise Malformed("not a grant")
     key, verbs, patterns, ttl_max_ms, expires, generation = values
-    if not all(type(pattern) is str for pattern in patterns) or verbs & ~_ALL_VERBS:
+    if not key or not all(type(pattern) is str for pattern in patterns) or verbs & ~_ALL_VERBS:
         raise Malformed("not a grant")
     return Rights(
         key, verbs, tuple(patterns), ttl_max_ms, expires, generation, lambda session: owned(session, key)

@@ -45,9 +45,11 @@ from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.node.listing import Listing, ListTimer
 from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
+from paxlock.core.node.quotas import Quotas
 from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
 from paxlock.core.node.starts import Start
 from paxlock.core.node.subscriptions import EventTimer, first_version
+from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
@@ -133,6 +135,8 @@ class Replica:
             rng=rng,
             first_version=first_version(start.record, now + settings.wall_offset),
         )
+        subscriptions = self._learner.subscriptions
+        self._quotas = Quotas(self._acceptor.records, subscriptions, self.counters, now)
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers)
         self._recovery = Recovery(
@@ -192,8 +196,11 @@ class Replica:
         else:
             settings = self.settings
             barrier = refusal(message, peer, rights, self.revoked, now + settings.wall_offset)
+            if barrier is None and rights is not ROOT:
+                admitted = self._quotas.admit(message, peer, rights, now)
+                barrier, message = (admitted, message) if isinstance(admitted, Barrier) else (None, admitted)
             if barrier is None:
-                self._from_session(message, peer, now)
+                self._from_session(message, peer, now, rights.key)
             else:
                 self.counters["not allowed"] += 1
                 self._answer(peer, forbidden(message, barrier))
@@ -291,7 +298,7 @@ class Replica:
 
     # What comes in
 
-    def _from_session(self, message: Message, session: bytes, now: float) -> None:
+    def _from_session(self, message: Message, session: bytes, now: float, key: str = "") -> None:
         if isinstance(message, Hello):
             self._answer(session, self._welcome(message, now))
             return
@@ -328,7 +335,7 @@ class Replica:
             case List():
                 self._answer(session, self._listing.ask(message, session, now))
             case Watch():
-                self._answer(session, learner.subscriptions.watch(message, session, now))
+                self._answer(session, learner.subscriptions.watch(message, session, now, key))
             case Unwatch():
                 learner.subscriptions.unwatch(message, session)
             case Seen():
@@ -486,4 +493,6 @@ class Replica:
     def statistics(self) -> Mapping[str, int]:
         """Counts of messages by kind and of what was dropped, and sizes; a copy."""
         sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
+        if slow := self._learner.subscriptions.too_slow:
+            self.counters["over quota: events"] = slow
         return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}

@@ -26,6 +26,7 @@ __all__ = [
     "Mismatch",
     "NamesFound",
     "NodeStanding",
+    "OverQuota",
     "Surveyed",
 ]
 
@@ -168,6 +169,11 @@ class KeyRefused:
     """The nodes do not take this session's key: it has expired, was revoked, or is of an older generation."""
 
 
+@value
+class OverQuota:
+    """A node refused something because this key has as much there as one key may have."""
+
+
 Event: TypeAlias = (
     Granted
     | Extended
@@ -182,4 +188,5 @@ Event: TypeAlias = (
     | Changed
     | Mismatch
     | KeyRefused
+    | OverQuota
 )

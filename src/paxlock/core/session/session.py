@@ -38,7 +38,7 @@ from paxlock.core.rights import ROOT, Rights
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
-from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch
+from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch, OverQuota
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.polls import PollQuery
@@ -95,6 +95,7 @@ class Session:
         self._queries = Queries(self._shared)
         self._watches = Watches(self._shared)
         self._unwelcomed = set(self._nodes)
+        self._told_of_quota = False
         self._barred_by: dict[str, Lives] = {}  #: the nodes that do not take our key as a whole
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
@@ -358,6 +359,9 @@ class Session:
         """A node does not take this request, and perhaps not our key at all. Once so many say the latter
         that the others are no quorum, nothing of what this session wants can be had.
         """
+        if message.barrier is Barrier.QUOTA and not self._told_of_quota:
+            self._told_of_quota = True
+            self._out.publish(OverQuota())
         if message.barrier is not Barrier.KEY:
             return
         self._barred_by[node] = lives
