@@ -86,8 +86,7 @@ def begin(
             )
         if rebooted and kept is not None:
             kept = _after_a_crash(previous, kept, max_ttl_ms, drift, now)
-        restarted = _restart(previous, snapshot, max_ttl_ms, drift, run, sits_out, kept, now)
-        return attrs.evolve(restarted, record=attrs.evolve(restarted.record, durability=durability))
+        return _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now)
     if word is StartWord.CREATE:
         return Start(_creating(fresh, run), 0, 0.0, None)
     blank = attrs.evolve(fresh, incarnation=unix_seconds, membership=Membership.BLANK)
@@ -130,7 +129,7 @@ def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
 def _after_a_crash(
     previous: NodeRecord, kept: Kept, max_ttl_ms: int, drift: float, now: float
 ) -> Kept | None:
-    """What a state file tells after the machine has crashed: all, if it was on the disk before it was sent."""
+    """What a state file tells after a crash of the machine: all, if it was on the disk before it was sent."""
     if previous.durability is not Durability.SYNC:
         return None
     ttl_ms = max(previous.max_ttl_ms, max_ttl_ms)
@@ -139,8 +138,8 @@ def _after_a_crash(
 
 def _restart(
     previous: NodeRecord,
+    fresh: NodeRecord,
     snapshot: Snapshot | None,
-    max_ttl_ms: int,
     drift: float,
     run: bytes,
     sits_out_blank: float,
@@ -148,8 +147,9 @@ def _restart(
     now: float,
 ) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
-    ttl = max(previous.max_ttl_ms, max_ttl_ms)
+    ttl = max(previous.max_ttl_ms, fresh.max_ttl_ms)
     record = attrs.evolve(previous, incarnation=previous.incarnation + 1, clean=False, max_ttl_ms=ttl)
+    record = attrs.evolve(record, durability=fresh.durability)
     sits_out = quarantine(ttl / 1000.0, drift)
     if previous.membership is Membership.CREATING:
         return Start(_creating(record, run), 0, 0.0, None)  # nothing was ever answered for a name
