@@ -25,7 +25,7 @@ What a node does (core/node):
     acceptor.py        promises, leases, renewals, releases, expiry               section 2
     record.py          one name: who holds it, who may not                        section 2
     line.py            who waits, in which order                                  section 5
-    quotas.py       what one key of a client may have at one node
+    quotas.py          what one key of a client may have here                    section 8
     expiry.py          when a record is to be looked at                           section 2
     forgetting.py      tombstones, and dropping idle names                        section 2, L1
     learner.py         what is chosen                                             section 6

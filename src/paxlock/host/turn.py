@@ -77,6 +77,7 @@ class Turn:
         self._keep = keep
         #: Called with the time before anything is sealed.
         self.before_sending: Callable[[float], None] | None = None
+        self.kept = False  #: an entry was kept in this turn
         #: Called at the end of each turn, once all is sent.
         self.after_sending: Callable[[], None] | None = None
 
@@ -118,6 +119,7 @@ class Turn:
         effects = self.machine.take_effects()
         if effects.keep is not None and self._keep is not None:
             self._keep(effects.keep)  # one write for all of this turn, before any of it is sent
+            self.kept = True
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)
