@@ -163,6 +163,13 @@ def _of_network(
     others = {what: number for what, number in endpoint.items() if not what.startswith(_DROPPED)}
     yield _labelled(f"{part}_datagrams", "Datagrams, by what became of them.", "what", node, others)
     yield _labelled(f"{part}_dropped", "Datagrams that were dropped, by reason.", "reason", node, dropped)
+    lost = CounterMetricFamily(
+        f"paxlock_{part}_kernel_drops",
+        "Datagrams that the kernel has dropped: junk, or because the receive buffer was full.",
+        labels=[] if node is None else ["node"],
+    )
+    lost.add_metric([] if node is None else [node], transport.get("kernel_drops", 0))
+    yield lost
     for direction, prefix in (("send", _SENT), ("receive", _RECEIVED)):
         errors = {
             what.removeprefix(prefix): number for what, number in transport.items() if what.startswith(prefix)

@@ -123,7 +123,8 @@ class Observing:
 
     def _dropped(self) -> int:
         counts = self._driver.endpoint.statistics()
-        return sum(number for what, number in counts.items() if what.startswith("dropped_"))
+        dropped = sum(number for what, number in counts.items() if what.startswith("dropped_"))
+        return dropped + self._driver.transport.statistics().get("kernel_drops", 0)
 
     def counters(self) -> NodeCounters:
         """Frozen counters."""

@@ -31,6 +31,7 @@ from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.host.clock import BootClock, Clock
 from paxlock.host.families import check_families, out_of_reach
+from paxlock.host.socket_filter import keep_junk_away
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
 from paxlock.node.observing import Observing
@@ -363,6 +364,7 @@ async def run_service(
             found, lambda: _begin(config, found, previous, durability, run, second, clock, word)
         )
         say = report or (lambda _: None)
+        keep_junk_away(transport, config.cell.cell_id)
         service = Service(config, begun, run, opened, transport, clock, say, probes)
         await service.resolve()
         try:
