@@ -251,7 +251,8 @@ class TwoSockets(Generic[S]):
 
     def filter(self, program: bytes) -> bool:
         """Of both."""
-        return all([one.filter(program) for one in self._both])
+        first, second = (one.filter(program) for one in self._both)
+        return first and second
 
     def receive_buffer(self) -> int:
         """Of the smaller one."""
