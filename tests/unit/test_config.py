@@ -771,3 +771,17 @@ def test_whose_key_files_are_taken(
     else:
         with pytest.raises(ConfigError, match=r"belongs to another user|by its owner only"):
             Cell.load(cell_path)
+
+
+@pytest.mark.parametrize("number", ["9" * 60_000, "0x" + "f" * 60_000, "-0b1" + "0" * 60_000])
+@pytest.mark.parametrize("key", ["epoch", "generation", "drift"])
+def test_a_number_with_very_many_digits_is_refused_like_any_other(
+    tmp_path: Path, key: str, number: str
+) -> None:
+    path = tmp_path / "cell.toml"
+    Cell.new({"a": "127.0.0.1:7400"}).save(path)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(key)]
+    path.write_text("\n".join([*lines[:2], f"{key} = {number}", *lines[2:]]) + "\n")
+    with pytest.raises(ConfigError) as caught:
+        Cell.load(path)
+    assert len(str(caught.value)) < 500
