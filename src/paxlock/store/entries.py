@@ -3,9 +3,9 @@
     entry:    whole 1 | floor 8 | serves at 8 | number of renewals, names, tombstones, dropped names, 4 each
               | these, in this order
     renewal:  session 16 | at 8 | seq 8 | number of attempts 4 | sender | attempts, 8 each
-    name:     term, lease term, attempt, token, seq, deadline, 8 each | ttl_ms 4 | name | session | sender
-              | label | data
-    stone:    attempt 8 | session 16 | name
+    name:     term, lease term, attempt, token, edition, seq, deadline, 8 each | ttl_ms 4 | name | session
+              | sender | label | data
+    stone:    attempt 8 | session 16 | forced 1 | name
 
 Text and what may be empty has its length before it, in 1 byte, that of data in 2. A node writes one for each
 turn that changes something, before it answers: this costs a quarter of what CBOR does.
@@ -23,8 +23,8 @@ __all__ = ["DamagedEntryError", "decode_entry", "encode_entry"]
 
 ENTRY = struct.Struct(">BQdIIII")
 RENEWAL = struct.Struct(f">{SESSION_BYTES}sdQIB")
-NAME = struct.Struct(">QQQQQdIBBBBH")
-STONE = struct.Struct(f">Q{SESSION_BYTES}sB")
+NAME = struct.Struct(">QQQQQQdIBBBBH")
+STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
 LENGTH = struct.Struct(">B")
 
 
@@ -40,28 +40,29 @@ def encode_entry(entry: Kept) -> bytes:
         parts.append(RENEWAL.pack(session, at, seq, len(attempts), len(sender)))
         parts.append(sender)
         parts.append(struct.pack(f">{len(attempts)}Q", *attempts))
-    for text, term, lease_term, session, attempt, ttl_ms, label, data, token, sender, seq, deadline in names:
-        name, shown = text.encode(), label.encode()
+    for kept in names:
+        name, shown = kept.name.encode(), kept.label.encode()
         parts.append(
             NAME.pack(
-                term,
-                lease_term,
-                attempt,
-                token,
-                seq,
-                deadline,
-                ttl_ms,
+                kept.term,
+                kept.lease_term,
+                kept.attempt,
+                kept.token,
+                kept.edition,
+                kept.seq,
+                kept.deadline,
+                kept.ttl_ms,
                 len(name),
-                len(session),
-                len(sender),
+                len(kept.session),
+                len(kept.sender),
                 len(shown),
-                len(data),
+                len(kept.data),
             )
         )
-        parts.append(name + session + sender + shown + data)
-    for text, session, attempt in stones:
+        parts.append(name + kept.session + kept.sender + shown + kept.data)
+    for text, session, attempt, forced in stones:
         name = text.encode()
-        parts.append(STONE.pack(attempt, session, len(name)) + name)
+        parts.append(STONE.pack(attempt, session, forced, len(name)) + name)
     for text in dropped:
         name = text.encode()
         parts.append(LENGTH.pack(len(name)) + name)
@@ -104,7 +105,7 @@ class _Reader:
         return KeptRenewal(session, self._unpack(struct.Struct(f">{count}Q")), sender, seq, at)
 
     def _name(self) -> KeptName:
-        term, lease_term, attempt, token, seq, deadline, ttl_ms, *lengths = self._unpack(NAME)
+        term, lease_term, attempt, token, edition, seq, deadline, ttl_ms, *lengths = self._unpack(NAME)
         name_length, session_length, sender_length, label_length, data_length = lengths
         name, session, sender = (
             self._text(name_length),
@@ -113,12 +114,13 @@ class _Reader:
         )
         label, data = self._text(label_length), self._bytes(data_length)
         return KeptName(
-            name, term, lease_term, session, attempt, ttl_ms, label, data, token, sender, seq, deadline
+            *(name, term, lease_term, session, attempt, ttl_ms, label, data, token, sender, seq, deadline),
+            edition,
         )
 
     def _stone(self) -> KeptStone:
-        attempt, session, length = self._unpack(STONE)
-        return KeptStone(self._text(length), session, attempt)
+        attempt, session, forced, length = self._unpack(STONE)
+        return KeptStone(self._text(length), session, attempt, forced)
 
     def _unpack(self, shape: struct.Struct) -> tuple[Any, ...]:
         found = shape.unpack_from(self._content, self._at)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, SnapshotName
@@ -30,6 +31,7 @@ RUN_MAX_BYTES = 64
 SESSION_MAX_BYTES = 64
 OCTETS_MAX_BYTES = 65_536
 INTEGER_MAX = (1 << 63) - 1
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class DamagedError(ValueError):
@@ -122,15 +124,20 @@ def _maybe(kind: Kind) -> Kind:
     )
 
 
-def _made(cls: Callable[..., Any], **fields: Kind) -> Kind:
-    """An object of this class, with its fields in the order in which they are written."""
+def _made(cls: Callable[..., Any], rare: Mapping[str, Kind] = NONE, /, **fields: Kind) -> Kind:
+    """An object of this class, with its fields in the order in which they are written. Those that are
+    ``rare`` are not in every file: what is 0 or None is not written, and older versions knew nothing of it.
+    """
 
     def write(value: object) -> dict[str, object]:
-        return {name: kind.write(getattr(value, name)) for name, kind in fields.items()}
+        written = {name: kind.write(getattr(value, name)) for name, kind in fields.items()}
+        found = {name: getattr(value, name) for name in rare}
+        return written | {name: rare[name].write(value) for name, value in found.items() if value}
 
     def read(value: object, key: str) -> object:
-        found = _object(value, fields)
-        return cls(**{name: kind.read(found[name], name) for name, kind in fields.items()})
+        there = {name: kind for name, kind in rare.items() if type(value) is dict and name in value}
+        found = _object(value, fields | there)
+        return cls(**{name: kind.read(found[name], name) for name, kind in (fields | there).items()})
 
     return Kind(write, read)
 
@@ -140,7 +147,10 @@ TEXT, FLAG, NODE_ID = Kind(_same, _read_text), Kind(_same, _read_flag), Kind(_sa
 SESSION = _octets(0, SESSION_MAX_BYTES)
 
 CANDIDATE = _made(Candidate, session=SESSION, attempt=INTEGER)
-LEASE = _maybe(_made(Lease, candidate=CANDIDATE, ttl_ms=INTEGER, label=TEXT, data=_octets(), token=TERM))
+EDITION = {"edition": INTEGER}
+LEASE = _maybe(
+    _made(Lease, EDITION, candidate=CANDIDATE, ttl_ms=INTEGER, label=TEXT, data=_octets(), token=TERM)
+)
 SEEN = _many(_made(SeenNode, node_id=NODE_ID, incarnation=INTEGER, run=_octets(0, RUN_MAX_BYTES)))
 RECORD = _made(
     NodeRecord,
@@ -158,6 +168,7 @@ RECORD = _made(
 )
 NAME = _made(
     SnapshotName,
+    {"revoked": CANDIDATE},
     name=TEXT,
     term=TERM,
     lease=LEASE,

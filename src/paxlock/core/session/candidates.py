@@ -13,6 +13,7 @@ from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, NameSt
 from paxlock.core.session.events import Ended, Extended
 from paxlock.core.session.pacing import ONE_TRY_S, AttemptPacing
 from paxlock.core.session.proposer import Phase, Proposer
+from paxlock.core.session.publications import Publications, PublishTimer
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
 from paxlock.core.session.renewals import Renewals, RenewTimer
 from paxlock.core.session.shared import Shared
@@ -29,6 +30,7 @@ class Candidates:
         self.attempts: dict[int, Attempt] = {}
         self.tenures = Tenures(shared)
         self.releases = Releases(shared)
+        self.publications = Publications(shared)
         self.turns = Turns("attempt", pacing=shared.pacing, timers=shared.timers, quorum=shared.quorum)
         self._shared = shared
         self._session = shared.session
@@ -53,6 +55,8 @@ class Candidates:
                 self._renewals.due(ttl_ms, now, batch)
             case ReleaseTimer(number):
                 self.releases.due(number, now)
+            case PublishTimer(number):
+                self.publications.due(number, now)
             case TurnTimer("attempt"):
                 self._begin_turns(now)
             case TurnTimer("release"):
@@ -195,10 +199,16 @@ class Candidates:
         if tenure.lasts:
             self._renewals.remove(tenure)
 
+    def stop_renewing(self, tenure: Tenure) -> None:
+        """It was ended by force: its lease is counted on until its deadline, and not renewed (section 12)."""
+        tenure.revoked = True
+        self._renewals.remove(tenure)
+
     def _stop_holding(self, attempt: Attempt) -> None:
         """From now on its lease, if it has one, counts as valid no longer."""
         tenure = self.tenures.remove(attempt.number)
         if tenure is not None:
+            self.publications.over(attempt.number)
             self._renewals.remove(tenure)
 
     def meant(self, node: str, name: str, candidate: Candidate, term: int) -> Attempt | None:
@@ -241,7 +251,8 @@ class Candidates:
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
             attempt = self.attempts[tenure.candidate.attempt]
-            if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
+            chosen = attempt.proposer.phase is Phase.CHOSEN
+            if chosen and not tenure.revoked and tenure.may_repair(node, now):
                 attempt.send_accept([node], now)
 
     def release_own(self, node: str, message: Refused) -> None:
