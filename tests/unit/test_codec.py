@@ -127,7 +127,10 @@ GOLDEN: list[tuple[m.Message, str]] = [
         steering.RevokeAnswer(13, "jobs", CANDIDATE, True),
         "8518220d646a6f62738250000102030405060708090a0b0c0d0e0f07f5",
     ),
-    (steering.LetGo(0, "jobs", CANDIDATE), "84182300646a6f62738250000102030405060708090a0b0c0d0e0f07"),
+    (
+        steering.LetGo(0, "jobs", CANDIDATE),
+        "84182300646a6f62738250000102030405060708090a0b0c0d0e0f07",
+    ),
     (
         steering.Published(14, "jobs", CANDIDATE, 3),
         "8518240e646a6f62738250000102030405060708090a0b0c0d0e0f0703",

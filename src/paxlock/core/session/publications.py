@@ -13,11 +13,13 @@ import attrs
 from paxlock.core.lives import Lives, outlived
 from paxlock.core.session.attempt import Attempt
 from paxlock.core.session.events import DataPublished
-from paxlock.core.session.pacing import RETRY_MAX_S
 from paxlock.core.session.shared import Shared
 from paxlock.core.steering import Publish, Published
 
 __all__ = ["Publications", "PublishTimer"]
+
+
+REPEAT_DIVISOR = 8  #: repeated every ttl / 8 at the latest, as Accept is (L3)
 
 
 class PublishTimer(NamedTuple):
@@ -57,7 +59,7 @@ class Publications:
             self._out.request(), attempt.campaign.name, lease.candidate, lease.edition, lease.data
         )
         before = self._pending.get(attempt.number)
-        slowest = max(RETRY_MAX_S, attempt.campaign.timing.renew)
+        slowest = attempt.campaign.timing.ttl / REPEAT_DIVISOR
         pending = PendingData(message, set(shared.nodes), shared.pacing.retry_first(), slowest)
         if before is not None:
             pending.heard, pending.waiting = before.heard, before.waiting
@@ -69,8 +71,8 @@ class Publications:
     def _send(self, attempt: int, pending: PendingData, now: float) -> None:
         self._out.send_all(sorted(pending.open), pending.message)
         self._shared.timers.add(now + self._shared.pacing.jitter(pending.retry), PublishTimer(attempt))
-        # Whoever waits for it is in a hurry. A node that is down is asked as rarely as it is renewed.
-        pending.retry = min(pending.retry * 2.0, RETRY_MAX_S if pending.waiting else pending.slowest)
+        # A node that loses its memory sits out for a ttl at least: until then the others have heard it.
+        pending.retry = min(pending.retry * 2.0, pending.slowest)
 
     def due(self, attempt: int, now: float) -> None:
         """Repeat it where it has not been heard."""
