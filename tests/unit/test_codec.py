@@ -124,8 +124,8 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "8618210e646a6f62738250000102030405060708090a0b0c0d0e0f07034d31302e302e302e383a38303830",
     ),
     (
-        steering.RevokeAnswer(13, "jobs", CANDIDATE, True),
-        "8518220d646a6f62738250000102030405060708090a0b0c0d0e0f07f5",
+        steering.RevokeAnswer(13, "jobs", CANDIDATE, True, False),
+        "8618220d646a6f62738250000102030405060708090a0b0c0d0e0f07f5f4",
     ),
     (
         steering.LetGo(0, "jobs", CANDIDATE),

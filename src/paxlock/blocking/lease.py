@@ -60,11 +60,13 @@ class HeldLease(Holding):
         ttl: float,
         deadline: float,
         engine: Engine,
+        answer: Callable[[Callable[[Reply[object]], int]], object],
         callbacks: Callbacks,
         working: Working,
     ) -> None:
         super().__init__(desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
         self._engine = engine
+        self._answer = answer
         self._callbacks = callbacks
         self._on_lost = working.on_lost
         self._manual = working.renew == "manual"
@@ -100,6 +102,16 @@ class HeldLease(Holding):
         Call it only after the work has ended.
         """
         self._leave(ended=False)
+
+    def publish(self, data: bytes) -> None:
+        """Change the lease's data (up to 512 bytes) within the tenure: watches and polls see them with the
+        same term. Returns once a quorum has them; from then on no poll shows older ones. Of several at one
+        moment the last one called stays.
+
+        Raises LeaseLost if the lease is lost before that, ClosedError if it was released, ConfigError for
+        data that are too long (protocol.md section 12).
+        """
+        self.check_published(self._answer(lambda to: self.begin_publishing(data, to)))
 
     def detach(self) -> None:
         """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.

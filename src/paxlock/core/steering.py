@@ -37,12 +37,15 @@ class Publish:
 
 @value
 class RevokeAnswer:
-    """A Revoke was ``taken``, or it names another grant than the one that is known here."""
+    """A Revoke was ``taken``, or it names another grant than the one that is known here; and whether that
+    candidate's lease is ``held`` here.
+    """
 
     request: int
     name: str
     candidate: Candidate
     taken: bool
+    held: bool
 
 
 @value

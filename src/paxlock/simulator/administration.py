@@ -174,7 +174,7 @@ class Administration:
         self._shown[watch, notice.name] = (notice.term, shown)
 
     def wrong(self, watch: object, name: str, candidate: Candidate, true: float) -> str:
-        """At the end: in which way a watch does not show the last data of a lease that is held, or nothing."""
+        """At the end: in which way a watch does not show the last data of a lease that is held, or ""."""
         data = self._data.get(candidate)
         if data is None or not self._sim.check.exclusion.valid(candidate, true):
             return ""

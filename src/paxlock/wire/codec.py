@@ -229,7 +229,7 @@ _BY_KIND: dict[int, Schema] = {
     31: Schema(m.Forbidden, INT, choice(Barrier)),
     32: Schema(st.Revoke, INT, NAME, CANDIDATE, TERM, BOOL, attrs.evolve(CANDIDATE, nullable=True)),
     33: Schema(st.Publish, INT, NAME, CANDIDATE, INT, DATA),
-    34: Schema(st.RevokeAnswer, INT, NAME, CANDIDATE, BOOL),
+    34: Schema(st.RevokeAnswer, INT, NAME, CANDIDATE, BOOL, BOOL),
     35: Schema(st.LetGo, INT, NAME, CANDIDATE),
     36: Schema(st.Published, INT, NAME, CANDIDATE, INT),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format

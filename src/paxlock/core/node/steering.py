@@ -28,7 +28,7 @@ class Steering:
         """End one grant: by asking its holder, or by force. The lease stays where it is, as it is."""
         name, candidate = message.name, message.candidate
         if self._is_another(message, now):
-            return RevokeAnswer(message.request, name, candidate, taken=False)
+            return RevokeAnswer(message.request, name, candidate, taken=False, held=True)
         acceptor = self._acceptor
         acceptor.remember(name, now)
         record = acceptor.records[name]
@@ -42,17 +42,13 @@ class Steering:
             if message.successor is not None:
                 record.line.put_first(message.successor)
         if record.holds(candidate):
-            acceptor.pushes.append(
-                (
-                    candidate.session,
-                    Refused(
-                        *(0, name, candidate, RefusalReason.REVOKED, record.term, acceptor.floor, None),
-                    )
-                    if message.force
-                    else LetGo(0, name, candidate),
-                )
-            )
-        return RevokeAnswer(message.request, name, candidate, taken=True)
+            told: Refused | LetGo = LetGo(0, name, candidate)
+            if message.force:
+                revoked = RefusalReason.REVOKED
+                told = Refused(0, name, candidate, revoked, record.term, acceptor.floor, None)
+            acceptor.pushes.append((candidate.session, told))
+        held = record.holds(candidate)
+        return RevokeAnswer(message.request, name, candidate, taken=True, held=held)
 
     def _is_another(self, message: Revoke, now: float) -> bool:
         """Whether this is not the grant that is meant, by what is known here of its candidate."""
