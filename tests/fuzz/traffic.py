@@ -149,7 +149,7 @@ class _Cell:
 
 @cache
 def traffic() -> tuple[Sent, ...]:
-    """Everything once: elections, a line, watches, questions, handles, other data, losses of a Commit, a disk."""
+    """Everything once: elections, a line, watches, questions, handles, other data, what is lost."""
     cell = _Cell()
     one, two = cell.sessions.values()
     cell.run(0.5)
