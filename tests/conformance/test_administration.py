@@ -56,6 +56,7 @@ async def test_a_holder_that_is_asked_lets_go_and_the_next_one_has_the_name(face
         await held.release()
 
 
+@pytest.mark.slow
 @conforms
 async def test_a_holder_that_does_not_let_go_keeps_the_name(face: Face, name: str) -> None:
     async with face.open() as client, face.open() as other:
@@ -90,6 +91,7 @@ async def test_a_holder_that_takes_its_time_to_let_go_keeps_others_out(face: Fac
         assert await asked.result() == 0.0
 
 
+@pytest.mark.slow
 @conforms
 async def test_a_holder_that_is_ended_by_force_keeps_others_out_until_its_deadline(
     face: Face, name: str

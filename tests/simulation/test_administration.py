@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from paxlock.simulator.scenario import Scenario
 from paxlock.simulator.simulation import Simulation
 
-MUCH = {"revokes": 0.6, "publishes": 0.6, "polls": 0.2, "watchers": 2, "hold_for_ever": 0.6}
+MUCH: dict[str, Any] = {"revokes": 0.6, "publishes": 0.6, "polls": 0.2, "watchers": 2, "hold_for_ever": 0.6}
 
 
 def test_whoever_is_revoked_lets_go_and_what_was_published_is_shown() -> None:
