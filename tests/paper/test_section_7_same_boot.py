@@ -49,6 +49,14 @@ def again(node: HandReplica, now: float) -> HandReplica:
     return found
 
 
+def test_l1_what_was_released_at_a_node_that_knew_nothing_of_it_stays_released() -> None:
+    """Its Release overtook its Prepare, and nothing else was ever heard of the name."""
+    before = HandReplica(replica_of("a", "abc"))
+    before.receive(Release(1, NAME, BYBLOS, 0), BYBLOS.session, 1.0)
+    (answer,) = again(before, 2.0).receive(prepare_from(BYBLOS.session), BYBLOS.session, 2.0)
+    assert refusal(answer) is RefusalReason.ENDED
+
+
 def test_s7_it_serves_at_once_and_excludes_as_before() -> None:
     node = again(held_by_athens(), 2.0)
     (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 2.0)

@@ -317,6 +317,7 @@ class Replica:
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
                     self._keeping.stones.append(KeptStone(message.name, *message.candidate))
+                    self._keeping.unkept.add(message.name)  # it may be all that is known of it
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
