@@ -43,6 +43,7 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("kill", max_term=1, kills=True),
         Bounds("commit", max_term=1, commits=True),
         Bounds("forced", max_term=1, forced=True),
+        Bounds("forced-kill", max_term=1, kills=True, forced=True),
         Bounds("forced-renew", max_term=1, sendings=2, resends=True, renews=True, forced=True),
         Bounds("renew", max_term=1, sendings=2, resends=True, renews=True),
         Bounds("renew-kill", max_term=1, sendings=2, resends=True, renews=True, kills=True),

@@ -61,6 +61,7 @@ SPACES = (
     Space("kill", 1_372, quick=True),
     Space("refusals", 4_206),
     Space("forced", 609, quick=True),
+    Space("forced-kill", 1_415, quick=True),
     Space("forced-renew", 10_341),
     Space("renew", 3_470, quick=True),
     Space("renew-crash", 7_074),
