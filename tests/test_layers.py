@@ -55,6 +55,7 @@ PURE = {
     "math",
     "operator",
     "random",
+    "types",
     "typing",
 }
 # Of the packages below, all that these two may import.

@@ -472,7 +472,7 @@ def test_s2_only_a_session_itself_proposes_for_its_candidates() -> None:
     assert node.receive(Prepare(1, NAME, 1, ATHENS, 0, 0, 0, ""), BYBLOS.session, 0.0) == []
     assert node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0), BYBLOS.session, 0.0) == []
     assert node.shows() == (0, "-", False)
-    assert node.machine.counters["foreign candidate"] == 2
+    assert node.machine.counters["foreign_candidate"] == 2
 
 
 def test_s2_what_has_run_out_is_seen_before_the_event_not_by_a_timer() -> None:

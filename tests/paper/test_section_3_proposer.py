@@ -391,7 +391,7 @@ def test_s2_the_holder_stops_counting_before_it_says_so() -> None:
     session = HandSession()
     granted = session.to_grant(now=0.0, term=4)
     session.release(granted.ticket, 1.0)
-    assert session.machine.statistics()["leases"] == 0
+    assert session.machine.statistics().leases == 0
     assert session.machine.campaign_of(granted.ticket) is None
 
 

@@ -360,7 +360,7 @@ def test_s6_no_token_is_above_its_term() -> None:
     node.receive(Commit(NAME, 4, lease_of(ROGUE, token=FAR)), "b", 0.1)
     view = view_of(node, 0.2)
     assert (view.lease, view.holds, view.chosen) == (lease_of(ROGUE), True, False)
-    assert node.machine.statistics()["token above its term"] == 3
+    assert node.machine.statistics().messages["token_above_its_term"] == 3
 
 
 # All together

@@ -321,9 +321,9 @@ def test_a_node_that_answers_again_is_no_longer_counted_as_recovering() -> None:
     session.campaign(now=0.0)
     asked = session.sent_to_all(Prepare)
     session.receive("a", Recovering(asked.request, 30_000), 0.0)
-    assert session.machine.statistics()["recovering_nodes"] == 1
+    assert session.machine.statistics().recovering_nodes == 1
     session.receive("a", Promise(asked.request, asked.name, asked.candidate, 1, 0, 0), 1.0)
-    assert session.machine.statistics()["recovering_nodes"] == 0
+    assert session.machine.statistics().recovering_nodes == 0
 
 
 # The shell

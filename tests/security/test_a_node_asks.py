@@ -44,7 +44,7 @@ def test_a_node_answers_what_is_not_allowed_and_does_nothing() -> None:
         node.receive(message, SESSION, 0.0, rights=RIGHTS)
     sends = [message for peer, message in node.take_effects().sends if peer == SESSION]
     assert sends == [Forbidden(request, Barrier.RIGHTS) for request in (7, 8, 9)]
-    assert node.statistics()["names"] == 0 and node.counters["not allowed"] == 3
+    assert node.statistics().names == 0 and node.counters["not_allowed"] == 3
 
 
 def test_a_key_that_is_not_taken_any_more_is_told_who_the_nodes_are_and_nothing_else() -> None:

@@ -94,7 +94,7 @@ def test_what_makes_no_sense_is_counted_and_dropped() -> None:
         node.receive(message, "b", 0.0)
     assert [m for peer, m in node.take_effects().sends if peer == "b" and not isinstance(m, Greet)] == []
     assert node.counters["unexpected"] == 5
-    assert node.statistics()["names"] == 0
+    assert node.statistics().names == 0
 
 
 def test_names_in_use_are_listed_in_order_a_page_at_a_time() -> None:
@@ -199,7 +199,7 @@ def test_one_write_at_a_time_and_what_does_not_rest_on_it_goes_out_meanwhile() -
 def test_statistics_are_a_copy() -> None:
     node = replica()
     hold(node, "n", 1)
-    found = dict(node.statistics())
-    assert (found["names"], found["Accept"], found["ceiling"]) == (1, 1, 5_000)
+    found = node.statistics()
+    assert (found.names, found.messages["accept"], found.ceiling) == (1, 1, 5_000)
     hold(node, "m", 2)
-    assert found["names"] == 1
+    assert (found.names, found.messages["accept"]) == (1, 1)

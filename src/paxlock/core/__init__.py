@@ -16,6 +16,7 @@ What both share:
     durable.py         what is kept on disk                                       section 7
     effects.py         the seam
     round_trips.py     how long each node takes to answer                         section 5
+    statistics.py      what a machine has counted
     timers.py          one heap of timers for a machine
     value.py           the decorator of values
 

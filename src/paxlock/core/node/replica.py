@@ -6,7 +6,6 @@ Bad or forbidden input is counted and dropped. Every event first lets run out wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from random import Random
 
 from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
@@ -49,6 +48,7 @@ from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFo
 from paxlock.core.node.starts import Start
 from paxlock.core.node.subscriptions import EventTimer, first_version
 from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
+from paxlock.core.statistics import ReplicaStatistics, counted
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -194,7 +194,7 @@ class Replica:
             if barrier is None:
                 self._from_session(message, peer, now)
             else:
-                self.counters["not allowed"] += 1
+                self.counters["not_allowed"] += 1
                 self._answer(peer, forbidden(message, barrier))
         self._settle(now)
 
@@ -343,7 +343,7 @@ class Replica:
             case Greet():
                 greeted = recovery.greeted_by(node, message, self._acceptor.highest_term, now)
                 if greeted is None:
-                    self.counters["greeting refused"] += 1
+                    self.counters["greeting_refused"] += 1
                 if greeted is not None and not recovery.remembers(node, message.incarnation):
                     self._after_save.append((message.incarnation, node, greeted))
                 else:
@@ -368,14 +368,14 @@ class Replica:
         """Only a session itself may propose for its candidates."""
         if session == sender:
             return True
-        self.counters["foreign candidate"] += 1
+        self.counters["foreign_candidate"] += 1
         return False
 
     def _may_be(self, message: Accept | Commit) -> bool:
         """A token is the term in which a tenure became valid: none is above the term that a lease is in."""
         if message.lease.token <= message.term:
             return True
-        self.counters["token above its term"] += 1
+        self.counters["token_above_its_term"] += 1
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
@@ -482,7 +482,9 @@ class Replica:
             self._shown_waiting = waiting
             self._published.append(waiting)
 
-    def statistics(self) -> Mapping[str, int]:
-        """Counts of messages by kind and of what was dropped, and sizes; a copy."""
-        sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
-        return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
+    def statistics(self) -> ReplicaStatistics:
+        """Frozen counters."""
+        acceptor = self._acceptor
+        return ReplicaStatistics(
+            len(acceptor.records), acceptor.floor, acceptor.ceiling, counted(self.counters)
+        )

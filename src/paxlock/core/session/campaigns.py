@@ -363,7 +363,7 @@ class Campaigns:
                 self.candidates.prepare(attempt, now)
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
-            self._counters[f"refused: {message.reason.name.lower()}"] += 1
+            self._counters[f"refused_{message.reason.name.lower()}"] += 1
         if not attempt.has_failed(now):
             if proposer.promise_lapsed(node, message):
                 self.candidates.fail(attempt, now)

@@ -7,7 +7,7 @@ watches.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from paxlock.core.effects import NOTHING, Effects
@@ -47,6 +47,7 @@ from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.shared import Shared
 from paxlock.core.session.watches import Watches
+from paxlock.core.statistics import SessionStatistics, counted
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -270,7 +271,7 @@ class Session:
                 self._timers.add(now + self._hello_retry, HelloTimer())
                 self._answered(peer, message, now, lives)
             case Forbidden():
-                self.counters[f"not allowed: {message.barrier.name.lower()}"] += 1
+                self.counters[f"not_allowed_{message.barrier.name.lower()}"] += 1
                 self._not_allowed(peer, message, lives)
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
@@ -305,14 +306,14 @@ class Session:
         """
         return self._out.take_published()
 
-    def statistics(self) -> Mapping[str, int]:
-        """Counts of messages by kind, and how much is held, wanted, being released; a copy."""
-        return {
-            **self.counters,
+    def statistics(self) -> SessionStatistics:
+        """Frozen counters."""
+        return SessionStatistics(
             **self._campaigns.sizes(),
-            "watches": len(self._watches),
-            "recovering_nodes": len(self._shared.recovering),
-        }
+            watches=len(self._watches),
+            recovering_nodes=len(self._shared.recovering),
+            messages=counted(self.counters),
+        )
 
     # Within
 
