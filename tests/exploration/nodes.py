@@ -28,7 +28,7 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node import starts
-from paxlock.core.node.acceptor import CEILING_STEP_TERMS, PushTimer, Record
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Record
 from paxlock.core.node.line import Entry
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.simulator.checkers import CheckFailed
@@ -304,7 +304,8 @@ class ExploredNode:
             raise AssertionError("a path outlasts the tombstones")
         if self.record.term > self.bounds.max_term:
             raise OutOfBounds
-        self.replica._timers.cancel(PushTimer(NAME))  # a push may come again at any time, as it is
+        # A push may come again at any time, as it is.
+        self.replica._timers.cancel(self.replica._acceptor.push_again, NAME)
         sent: list[tuple[int, Message]] = []
         effects = self.replica.take_effects()
         if effects.persist is not None:

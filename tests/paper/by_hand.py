@@ -27,7 +27,7 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.node.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
+from paxlock.core.node.acceptor import Acceptor, Record
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
@@ -97,13 +97,7 @@ class HandAcceptor:
         )
 
     def run_out(self, now: float) -> None:
-        for key in self.timers.due(now):
-            if isinstance(key, RecordTimer):
-                self.acceptor.run_out_all(now)
-            elif isinstance(key, SweepTimer):
-                self.acceptor.sweep(now)
-            elif isinstance(key, PushTimer):
-                self.acceptor.push_again(key.name, now)
+        self.timers.run(now)
 
     def prepare(
         self,

@@ -19,7 +19,6 @@ from hand_cell import HandCell
 from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Accept, Commit, Inquire, Message, Poll, Prepare, Release, View
-from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.session.events import Answered, Changed, Granted
 from paxlock.core.session.judgement import State
 
@@ -69,7 +68,7 @@ def says(node: HandReplica, other: str, view: View, request: int, now: float, li
 
 
 def timers(node: HandReplica) -> int:
-    return sum(isinstance(key, LingerTimer) for key in node.machine._timers._at)
+    return sum(key[0] == node.machine._learner.ask_about_lingering for key in node.machine._timers._at)
 
 
 # When it asks

@@ -105,8 +105,8 @@ IN_RESTARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.replica",
                 "Replica.receive",
-                "self._run_out(now)",
-                'vars(self).pop("_taken", None)\n    self._taken = self.stop(now)\n    self._run_out(now)',
+                "self._timers.run(now)",
+                'vars(self).pop("_taken", None)\n    self._taken = self.stop(now)\n    self._timers.run(now)',
             ),
             Edit(
                 "node.replica",

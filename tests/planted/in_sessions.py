@@ -146,7 +146,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "revived",
         "section 3: a lease that has lapsed is revived by a late answer",
         (
-            Edit("session.tenures", "Tenures.lapse", "return tenure\n", "return None\n"),
+            Edit("session.tenures", "Tenures.look", "self._lapsed(tenure, now)", "return"),
             Edit(
                 "session.tenures",
                 "Tenures.renewed",

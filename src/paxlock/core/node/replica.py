@@ -36,17 +36,15 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
-from paxlock.core.node.hearsay import DoubtTimer
+from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.keeping import Keeping
-from paxlock.core.node.learner import InquiryTimer, Learner
-from paxlock.core.node.lingering import LingerTimer
-from paxlock.core.node.listing import Listing, ListTimer
+from paxlock.core.node.learner import Learner
+from paxlock.core.node.listing import Listing
 from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.recovery import Recovery, WaitsFor
 from paxlock.core.node.starts import Start
-from paxlock.core.node.subscriptions import EventTimer, first_version
+from paxlock.core.node.subscriptions import first_version
 from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
 from paxlock.core.statistics import ReplicaStatistics, counted
 from paxlock.core.timers import Timers
@@ -101,11 +99,6 @@ class MemoryLost:
     explanation: str
 
 
-@value
-class MaxTtlTimer:
-    """A lowered max_ttl may have become the only one that matters."""
-
-
 class Replica:
     """One node of the cell. Driven through ``receive``, ``tick``, ``deadline`` and ``take_effects``."""
 
@@ -133,7 +126,7 @@ class Replica:
             first_version=first_version(start.record, now + settings.wall_offset),
         )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
-        self._listing = Listing(self._acceptor, self._timers)
+        self._listing = Listing(self._acceptor, self._timers, self._answer)
         self._recovery = Recovery(
             record=start.record,
             run=run,
@@ -165,7 +158,7 @@ class Replica:
                 self._learner.restore(saved)
                 self._acceptor.restore(saved, now, now if start.as_of is None else start.as_of)
         self._recovery.begin(now)
-        self._timers.add(now, GreetTimer())
+        self._timers.add(now, self._greet)
         self._settle(now)
 
     # The seam
@@ -180,7 +173,7 @@ class Replica:
         """Take one message whose seal and address have been checked, with what a node says of ``lives``, or
         with the ``rights`` of a session's key."""
         if self._timers.pending(now):
-            self._run_out(now)
+            self._timers.run(now)
         self.counters[type(message).__name__] += 1
         if isinstance(peer, str):
             mine = lives.get(self.settings.node_id, 0)
@@ -200,7 +193,7 @@ class Replica:
 
     def tick(self, now: float) -> None:
         """Do what has come due."""
-        self._run_out(now)
+        self._timers.run(now)
         self._settle(now)
 
     def deadline(self) -> float:
@@ -251,7 +244,7 @@ class Replica:
         assert record == self._writing
         self._writing = None
         self._recovery.saved = record
-        self._run_out(now)
+        self._timers.run(now)
         if record.ceiling > self._acceptor.ceiling:
             self._acceptor.raised(record.ceiling, now)
         waiting, self._after_save = self._after_save, []
@@ -269,7 +262,7 @@ class Replica:
 
         Nothing may be answered after this.
         """
-        self._run_out(now)
+        self._timers.run(now)
         if self.mode is not NodeMode.SERVING:
             return None
         names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
@@ -403,40 +396,16 @@ class Replica:
 
     # Time
 
-    def _run_out(self, now: float) -> None:
-        for key in self._timers.due(now):
-            match key:
-                case RecordTimer():
-                    self._acceptor.run_out_all(now)
-                case PushTimer(name):
-                    self._acceptor.push_again(name, now)
-                case DoubtTimer(name):
-                    self._learner.doubt(name, now)
-                case LingerTimer(name):
-                    self._learner.ask_about_lingering(name, now)
-                case InquiryTimer(""):
-                    self._learner.look_for_unheard(now)
-                case InquiryTimer(name):
-                    self._learner.inquire(name, now)
-                case EventTimer():
-                    self._learner.subscriptions.repeat(key, now)
-                case SweepTimer():
-                    self._acceptor.sweep(now)
-                case ListTimer():
-                    found = self._listing.go_on(now)
-                    if found is not None:
-                        self._answer(*found)
-                case ServeTimer():
-                    self._timers.add(now, GreetTimer())
-                case GreetTimer():
-                    self._recovery.advance(now)
-                    self._sends.extend(self._recovery.greet(now))
-                    self._timers.add(self._recovery.next_greeting(now), GreetTimer())
-                    self._show_waiting(now)
-                case MaxTtlTimer():
-                    self._recovery.settle_max_ttl(now)
-                case _:
-                    raise AssertionError(key)
+    def _look_whether_to_serve(self, now: float) -> None:
+        """The time of sitting out may be over."""
+        self._timers.add(now, self._greet)
+
+    def _greet(self, now: float) -> None:
+        """Take the next step, and greet those that have not answered."""
+        self._recovery.advance(now)
+        self._sends.extend(self._recovery.greet(now))
+        self._timers.add(self._recovery.next_greeting(now), self._greet)
+        self._show_waiting(now)
 
     def _settle(self, now: float) -> None:
         """Carry what one part has done over to the others."""
@@ -455,9 +424,9 @@ class Replica:
         if acceptor.wanted_ceiling > recovery.record.ceiling:
             recovery.raise_ceiling(acceptor.wanted_ceiling)
         if recovery.mode is not NodeMode.SERVING:
-            self._timers.add(recovery.next_greeting(now), GreetTimer())
+            self._timers.add(recovery.next_greeting(now), self._greet)
             if recovery.wakes_at() > now:
-                self._timers.add(recovery.wakes_at(), ServeTimer())
+                self._timers.add(recovery.wakes_at(), self._look_whether_to_serve)
         if recovery.mode is not self._shown_mode:
             self._show_mode(now)
         if recovery.lost_memory and not self._told_lost:
@@ -470,7 +439,7 @@ class Replica:
         if recovery.mode is NodeMode.SERVING:
             acceptor.floor = max(acceptor.floor, recovery.floor)
             acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
-            self._timers.add(recovery.max_ttl_settles_at(), MaxTtlTimer())
+            self._timers.add(recovery.max_ttl_settles_at(), self._recovery.settle_max_ttl)
             if recovery.unconfirmed:
                 self._published.append(Unconfirmed())
         joins = recovery.joining is not None

@@ -49,7 +49,6 @@ from paxlock.core.session.shared import Shared
 from paxlock.core.session.watches import Watches
 from paxlock.core.statistics import SessionStatistics, counted
 from paxlock.core.timers import Timers
-from paxlock.core.value import value
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -61,11 +60,6 @@ FIRST_ROUND_TRIP_GRACES = 1.5
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
 TIMINGS_REMEMBERED = 64
-
-
-@value
-class HelloTimer:
-    """Some node has not yet told its configuration."""
 
 
 class Session:
@@ -244,7 +238,7 @@ class Session:
         no ``rights``.
         """
         if self._timers.pending(now):
-            self._run_out(now)
+            self._timers.run(now)
         if peer not in self._nodes or not isinstance(peer, str):
             self.counters["stranger"] += 1
             return
@@ -268,7 +262,7 @@ class Session:
             case Recovering():
                 self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
-                self._timers.add(now + self._hello_retry, HelloTimer())
+                self._timers.add(now + self._hello_retry, self._greet)
                 self._answered(peer, message, now, lives)
             case Forbidden():
                 self.counters[f"not_allowed_{message.barrier.name.lower()}"] += 1
@@ -286,7 +280,7 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Do what has come due."""
-        self._run_out(now)
+        self._timers.run(now)
 
     def deadline(self) -> float:
         """When ``tick`` is wanted, on the clock of ``now``; infinity if never."""
@@ -329,7 +323,7 @@ class Session:
             self._pacing.asked(request, now)
             self._out.send(node, Hello(request))
         if self._unwelcomed:
-            self._timers.add(now + self._pacing.jitter(self._hello_retry), HelloTimer())
+            self._timers.add(now + self._pacing.jitter(self._hello_retry), self._greet)
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
 
     def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
@@ -366,11 +360,3 @@ class Session:
         if sum(node not in gone for node in self._barred_by) >= blocking(len(self._nodes)):
             self._barred_by.clear()
             self._out.publish(KeyRefused())
-
-    def _run_out(self, now: float) -> None:
-        for key in self._timers.due(now):
-            if isinstance(key, HelloTimer):
-                self._greet(now)
-            else:
-                known = any(part.due(key, now) for part in (self._campaigns, self._queries, self._watches))
-                assert known, key
