@@ -17,7 +17,7 @@ import attrs
 import trio
 
 import paxlock
-from benchmarks.in_memory import NODES, TTL_S
+from benchmarks.in_memory import MAX_TTL_S, NODES, TTL_S
 
 AT_A_TIME = 20
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -85,16 +85,20 @@ async def hold(cell: paxlock.Cell, nodes: list[int], count: int, seconds: float)
 
 
 @contextmanager
-def node_processes() -> Iterator[tuple[paxlock.Cell, list[int]]]:
+def node_processes(
+    durability: str = "record", max_ttl: float = MAX_TTL_S
+) -> Iterator[tuple[paxlock.Cell, list[int]]]:
     """Three nodes of a new cell as processes: the cell, and their process ids."""
     with tempfile.TemporaryDirectory(prefix="paxlock-") as folder, ExitStack() as stack:
-        cell = paxlock.Cell.new(dict(zip(NODES, free_addresses(3), strict=True)))
+        cell = paxlock.Cell.new(dict(zip(NODES, free_addresses(3), strict=True)), max_ttl=max_ttl)
         cell_file = Path(folder) / "cell.toml"
         cell.save(cell_file)
-        serve = [sys.executable, "-m", "paxlock", "-q", "serve", "--cell", str(cell_file), "--create"]
+        serve = [sys.executable, "-m", "paxlock", "-q", "serve", "--cell", str(cell_file)]
+        serve += ["--durability", durability]
         processes = []
         for node in NODES:
-            process = subprocess.Popen([*serve, "--node", node, "--data-dir", f"{folder}/{node}"])
+            place = [] if durability == "memory" else ["--data-dir", f"{folder}/{node}", "--create"]
+            process = subprocess.Popen([*serve, "--node", node, *place])
             processes.append(stack.enter_context(process))
             stack.callback(process.send_signal, signal.SIGTERM)
         yield cell, [process.pid for process in processes]

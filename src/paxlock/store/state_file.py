@@ -1,13 +1,13 @@
 """The state file of one run of a node: what a start on the same boot needs (protocol.md section 7).
 
 A head, which says whose file it is, of which boot, place and run, and how much of it counts; then frames. A
-frame is its length, the checksum, and one entry (``Kept``) in CBOR. Each checksum goes on from the one before
-it, so it is of everything up to there.
+frame is its length, the checksum, and one entry (entries.py). Each checksum goes on from the one before it,
+so it is of everything up to there.
 
     head:   mark 8 | length of the CBOR 4 | committed length 8 | checksum up to there 4
             | checksum of these two 4 | CBOR [format, boot, mount, file number, cell id, epoch, node id,
             incarnation] | checksum 4
-    frame:  length 4 | checksum 4 | CBOR
+    frame:  length 4 | checksum 4 | entry
 
 An entry is written first and committed then, each by one system call, before its effect is sent; nothing
 waits for the disk. So whatever is committed must be whole, and beyond it lies at most one frame, torn or
@@ -23,9 +23,10 @@ from typing import Any
 
 import cbor2
 
-from paxlock.core.durable import Kept, KeptName, KeptRenewal, KeptStone, NodeRecord
+from paxlock.core.durable import Kept, NodeRecord
 from paxlock.core.node.keeping import replay
 from paxlock.store.boot import same_mount
+from paxlock.store.entries import decode_entry, encode_entry
 
 __all__ = ["FORMAT", "GROWS_BY_BYTES", "STATE_MAX_BYTES", "StateFile", "read_state"]
 
@@ -87,7 +88,7 @@ class StateFile:
 
     def add(self, entry: Kept) -> None:
         """Write an entry, and commit it."""
-        content = cbor2.dumps(entry)
+        content = encode_entry(entry)
         checksum = zlib.crc32(content, self._checksum)
         frame = FRAME.pack(len(content), checksum) + content
         _write_all(self._handle, frame, self._end)
@@ -156,7 +157,7 @@ def _read(content: bytes, identity: Identity) -> Kept | None:
         checksum = zlib.crc32(payload, checksum)
         if at > committed or checksum != expected:
             return None
-        entries.append(_entry(cbor2.loads(payload)))
+        entries.append(decode_entry(payload))
     if at != committed or checksum != last_checksum or not _one_frame_at_most(content, at):
         return None
     return replay(entries)
@@ -170,16 +171,3 @@ def _one_frame_at_most(content: bytes, at: int) -> bool:
         return True
     size, _ = FRAME.unpack_from(content, at)
     return bool(at + FRAME.size + size >= len(content))
-
-
-def _entry(found: Any) -> Kept:
-    whole, floor, serves_at, renewals, names, stones, dropped = found
-    return Kept(
-        bool(whole),
-        int(floor),
-        float(serves_at),
-        tuple(KeptRenewal(session, tuple(tries), *rest) for session, tries, *rest in renewals),
-        tuple(KeptName(*name) for name in names),
-        tuple(KeptStone(*stone) for stone in stones),
-        tuple(dropped),
-    )
