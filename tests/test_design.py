@@ -67,6 +67,13 @@ def test_every_marked_rule_has_its_row() -> None:
     assert sorted(row.rule for row in ROWS) == sorted(set(marked))
 
 
+def test_a_test_with_a_mark_in_its_name_is_of_a_rule_and_each_rule_has_one() -> None:
+    """``test_s5_...`` is of the rule S5; of a section is what its file says (paper/test_section_5_...)."""
+    sources = (path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
+    marks = {mark.upper() for source in sources for mark in re.findall(r"def test_([sl]\d+)_", source)}
+    assert marks == {row.rule for row in ROWS}
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.rule))
 def test_what_a_row_names_is_there(row: Row) -> None:
     for module, path in row.places:

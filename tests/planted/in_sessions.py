@@ -154,7 +154,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "tenure is None",
             ),
         ),
-        test="tests/paper/test_section_3_proposer.py::test_s3_a_lapsed_lease_is_over_for_ever",
+        test="tests/paper/test_section_3_proposer.py::test_a_lapsed_lease_is_over_for_ever",
     ),
     Mutation(
         "drift-left-out",

@@ -33,13 +33,13 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         "own-term-not-kept",
         "section 7, the same boot: a node that was killed begins with terms below those it accepted in",
         (Edit("node.keeping", "_restored", "term=kept.term", "term=0"),),
-        test=f"{PAPER}::test_s7_the_own_term_is_at_least_that_of_the_lease",
+        test=f"{PAPER}::test_the_own_term_is_at_least_that_of_the_lease",
     ),
     Mutation(
         "floor-not-kept-with-what-is-dropped",
         "section 7, the same boot: a name is dropped, and the floor above it is written later or never",
         (Edit("node.keeping", "Keeping.take", "acceptor.floor", "0"),),
-        test=f"{PAPER}::test_s7_what_is_dropped_is_below_the_floor_of_the_same_entry",
+        test=f"{PAPER}::test_what_is_dropped_is_below_the_floor_of_the_same_entry",
     ),
     Mutation(
         "tombstones-not-kept",
@@ -51,7 +51,7 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         "sits-out-anew",
         "section 7, the same boot: a node that was sitting out serves at once when it is killed and started",
         (Edit("node.starts", "_restart", "kept.serves_at > now", "False"),),
-        test=f"{PAPER}::test_s7_who_was_sitting_out_sits_on_until_the_same_end",
+        test=f"{PAPER}::test_who_was_sitting_out_sits_on_until_the_same_end",
     ),
     Mutation(
         "time-left-from-the-start",
@@ -64,7 +64,7 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
                 "kept.ttl_ms if kept.session else 0",
             ),
         ),
-        test=f"{PAPER}::test_s7_a_lease_ends_at_its_deadline_on_the_boot_clock",
+        test=f"{PAPER}::test_a_lease_ends_at_its_deadline_on_the_boot_clock",
     ),
     Mutation(
         "file-of-another-run",
