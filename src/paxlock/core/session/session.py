@@ -129,7 +129,8 @@ class Session:
                 self._timings[ttl, kill_after, at_least] = timing
         return timing
 
-    # The other verbs on campaigns are those of Campaigns.
+    # The other verbs on campaigns are explained in Campaigns. They are here all the same: a machine has one
+    # surface, and whoever drives it (the desk, the simulator, the exploration) knows none of its parts.
 
     def release(self, ticket: int, now: float, *, patience: float = RELEASE_PATIENCE_S) -> None:
         self._campaigns.release(ticket, now, patience)
