@@ -175,7 +175,6 @@ def test_without_a_command_the_help_is_talk(capsys: pytest.CaptureFixture[str]) 
         (["serve", "--create", "--join"], "not both"),
         (["serve", "--durability", "never"], "never"),
         (["serve", "--listen", "nowhere"], "not an address"),
-        (["serve", "--durability", "sync"], "sync"),
         (["serve", "--node", "a b"], "not a node id"),
         (["status", "--nodes", "nowhere"], "not an address"),
         (["status", "--nodes", "127.0.0.1:7400,0.0.0.0:7400"], "all addresses of a host"),

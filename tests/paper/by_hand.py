@@ -384,6 +384,7 @@ def start_of(
     create: bool = False,
     join: bool = False,
     kept: Kept | None = None,
+    rebooted: bool = False,
     now: float = 0.0,
     sit_out: float = 0.0,
 ) -> Start:
@@ -402,6 +403,7 @@ def start_of(
         run=session_id(run),
         word=StartWord.CREATE if create else StartWord.JOIN if join else StartWord.AUTO,
         kept=kept,
+        rebooted=rebooted,
         now=now,
     )
 

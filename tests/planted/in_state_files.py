@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.planted.figures import KILLS
+from paxlock.core.durable import Durability
+from tests.planted.figures import KILLS, RESTARTS
 from tests.planted.mutations import Edit, Mutation
 
 __all__ = ["IN_STATE_FILES"]
@@ -10,7 +11,57 @@ __all__ = ["IN_STATE_FILES"]
 FILE = "tests/unit/test_state_file.py"
 PAPER = "tests/paper/test_section_7_same_boot.py"
 
+SYNC = "tests/paper/test_section_7_sync.py"
+
 IN_STATE_FILES: tuple[Mutation, ...] = (
+    Mutation(
+        "synced-leases-forgotten",
+        "section 7, synchronous mode: after a crash of the machine no lease is held",
+        (Edit("node.starts", "_after_a_crash", "rearmed(kept,", "rearmed(kept._replace(names=()),"),),
+        changes={**RESTARTS, "durability": Durability.SYNC},
+    ),
+    Mutation(
+        "synced-time-left",
+        "section 7, synchronous mode: deadlines count on a boot clock that has begun anew",
+        (Edit("node.keeping", "rearmed", "names=names", "names=kept.names"),),
+        test=f"{SYNC}::test_s7_it_serves_at_once_and_excludes_for_a_whole_ttl",
+    ),
+    Mutation(
+        "synced-and-sits-out-no-more",
+        "section 7, synchronous mode: who was sitting out when the machine crashed serves at once",
+        (Edit("node.keeping", "rearmed", "now + sits_out if kept.serves_at else 0.0", "0.0"),),
+        test=f"{SYNC}::test_s7_who_was_sitting_out_sits_out_anew_and_whole",
+    ),
+    Mutation(
+        "not-synced-and-counts",
+        "section 7: a state file counts after a crash of the machine though nothing was synced",
+        (Edit("node.starts", "_after_a_crash", "previous.durability is not Durability.SYNC", "False"),),
+        test=f"{SYNC}::test_s7_the_mode_counts_in_which_it_ran",
+    ),
+    Mutation(
+        "synced-and-committed-at-once",
+        "section 7, synchronous mode: an entry is committed before it is on the disk",
+        (Edit("paxlock.store.state_file", "StateFile.__init__", "self._lags = ", "self._lags = False and "),),
+        test=f"{FILE}::test_whatever_a_crash_of_the_machine_leaves_has_all_that_was_told",
+    ),
+    Mutation(
+        "sent-before-it-is-synced",
+        "section 7, synchronous mode: what follows is sent before it is on the disk",
+        (Edit("paxlock.runtime.driver", "Driver._turn", "await self._sync()", "pass"),),
+        test="tests/shell/test_driver.py::test_in_synchronous_mode_it_is_on_the_disk_before",
+    ),
+    Mutation(
+        "poked-and-not-synced",
+        "section 7, synchronous mode: what a local verb wants sent leaves at once",
+        (Edit("paxlock.runtime.driver", "Driver.poke", " and self._sync is None", ""),),
+        test="tests/shell/test_driver.py::test_in_synchronous_mode_it_is_on_the_disk_before",
+    ),
+    Mutation(
+        "memory-mode-leaves-the-file",
+        "section 7, memory mode: the state file of an earlier run counts after it",
+        (Edit("paxlock.runtime.environment", "_outdate", "store.forget_kept()", "pass"),),
+        test=f"{FILE}::test_a_run_in_memory_outdates_the_state_file",
+    ),
     Mutation(
         "accepted-and-not-kept",
         "section 7, the same boot: what is accepted is not in the state file",
@@ -72,9 +123,9 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         (
             Edit(
                 "paxlock.store.state_file",
-                "Identity.is_of",
-                "(FORMAT, self.boot, self.rest)",
-                "(FORMAT, self.boot, [*self.rest[:-1], rest[-1]])",
+                "Identity.is_of_run",
+                "(FORMAT, self.rest)",
+                "(FORMAT, [*self.rest[:-1], rest[-1]])",
             ),
         ),
         test=f"{FILE}::test_the_file_of_another_run_cell_or_node_counts_for_nothing",
@@ -86,8 +137,8 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.store.state_file",
                 "Identity.is_of",
-                "(FORMAT, self.boot, self.rest)",
-                "(FORMAT, boot, self.rest)",
+                "bool(boot == self.boot) and ",
+                "",
             ),
         ),
         test=f"{FILE}::test_the_file_of_another_boot_counts_for_nothing",
@@ -98,9 +149,9 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         (
             Edit(
                 "paxlock.store.state_file",
-                "Identity.is_of",
-                "(FORMAT, self.boot, self.rest)",
-                "(FORMAT, self.boot, [rest[0], *self.rest[1:]])",
+                "Identity.is_of_run",
+                "(FORMAT, self.rest)",
+                "(FORMAT, [rest[0], *self.rest[1:]])",
             ),
         ),
         test=f"{FILE}::test_a_copied_folder_is_another_place",
@@ -109,8 +160,8 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         "damage-in-the-middle",
         "section 7, the same boot: an entry in the middle counts, whole or not",
         (
-            Edit("paxlock.store.state_file", "_read", "at > committed or checksum != expected", "False"),
-            Edit("paxlock.store.state_file", "_read", "checksum != last_checksum or ", ""),
+            Edit("paxlock.store.state_file", "_frame", " or found != expected", ""),
+            Edit("paxlock.store.state_file", "_read", " or checksum != last_checksum", ""),
         ),
         test=f"{FILE}::test_every_flipped_bit_is_found_or_changes_nothing",
     ),
@@ -120,7 +171,9 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         (
             Edit("paxlock.store.state_file", "_read", "or committed > len(content)", ""),
             Edit("paxlock.store.state_file", "_read", "while at < committed:", "while at < len(content):"),
-            Edit("paxlock.store.state_file", "_read", "at != committed or checksum != last_checksum or ", ""),
+            Edit(
+                "paxlock.store.state_file", "_read", "at != committed or checksum != last_checksum", "False"
+            ),
         ),
         test=f"{FILE}::test_a_dropped_tail_is_found_wherever_it_begins",
     ),

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from paxlock import Cell, Member, NodeConfig, open_client
 from paxlock.core.durable import Kept
@@ -119,13 +119,20 @@ class Keeper:
     def __init__(self) -> None:
         self.done: list[str] = []
         self.sent = trio.Event()
-        self._effects = Effects(sends=(("b", Hello(1)),), keep=Kept(True, 0, 0.0))
+        self._wanted = Effects(sends=(("b", Hello(1)),), keep=Kept(True, 0, 0.0))
+        self._effects = self._wanted
 
     def tick(self, now: float) -> None:
         pass
 
     def deadline(self) -> float:
         return math.inf
+
+    def again(self) -> None:
+        """The same once more."""
+        self.done.clear()
+        self.sent = trio.Event()
+        self._effects = self._wanted
 
     def take_effects(self) -> Effects:
         effects, self._effects = self._effects, NOTHING
@@ -141,7 +148,7 @@ class Keeper:
         pass
 
     def flush(self) -> list[tuple[bytes, Address]]:
-        return [(b"", HERE)] if self.done[-1:] == ["queued"] else []
+        return [(b"", HERE)] if "queued" in self.done and "sent" not in self.done else []
 
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         self.done.append("sent")
@@ -168,6 +175,38 @@ async def test_what_is_sent_is_kept_before() -> None:
             await it.sent.wait()
             nursery.cancel_scope.cancel()
     assert it.done == ["kept", "queued", "sent"]
+
+
+@pytest.mark.parametrize("poked", [False, True])
+async def test_in_synchronous_mode_it_is_on_the_disk_before(poked: bool) -> None:
+    """Also where a local verb makes the driver send at once."""
+    it = Keeper()
+
+    async def sync() -> None:
+        it.done.append("begun")
+        await trio.sleep(0.0)
+        it.done.append("on the disk")
+
+    driver = Driver(
+        cast(Any, it),
+        cast(Endpoint, it),
+        cast(Transport, it),
+        HandClock(),
+        publish=lambda notice: None,
+        keep=lambda entry: it.done.append("kept"),
+        sync=sync,
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run)
+            await it.sent.wait()
+            if poked:
+                await wait_all_tasks_blocked()
+                it.again()
+                driver.poke()
+                await it.sent.wait()
+            nursery.cancel_scope.cancel()
+    assert it.done == ["kept", "queued", "begun", "on the disk", "sent"]
 
 
 async def test_no_term_above_the_ceiling_on_the_disk_is_used_while_a_higher_one_is_being_written(

@@ -597,8 +597,11 @@ def test_node_config(cell_path: Path, tmp_path: Path) -> None:
         (("x", "d"), "'x' is not a node of this cell: its nodes are a, b, c"),
         (("a", None), 'node a needs a folder for its record: give data_dir .* or durability "memory"'),
         (("a", ""), "needs a folder"),
-        (("a", "d", "sync"), '"sync" is not offered in this version: use "record"'),
-        (("a", "d", "none"), 'durability must be "record" or "memory", not \'none\''),
+        (
+            ("a", None, "sync"),
+            'node a needs a folder for its record: give data_dir .* or durability "memory"',
+        ),
+        (("a", "d", "none"), 'durability must be "record", "sync" or "memory", not \'none\''),
         (("a", "d", "record", "7400"), "'7400' is not an address"),
     ],
 )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from paxlock.config.cell import Cell, NodeConfig
 from paxlock.core.durable import Durability, Kept, KeptName, KeptRenewal, KeptStone, Membership, NodeRecord
 from paxlock.core.node.keeping import recovered, replay
 from paxlock.errors import StoreError
+from paxlock.runtime.environment import open_store
 from paxlock.store import boot, folder, state_file
 from paxlock.store.folder import STATE_FILE, Store
 
@@ -42,7 +45,8 @@ def written(tmp_path: Path) -> Path:
 def read(path: Path, record: NodeRecord = RECORD) -> Kept | None:
     store = Store.open(path, create_folder=False)
     try:
-        return store.read_kept(record)
+        found = store.read_kept(record)
+        return found.kept if found is not None else None
     finally:
         store.close()
 
@@ -229,6 +233,158 @@ def test_where_it_cannot_even_be_spoilt_the_node_must_stop(
         store.keep(RECORD, TAKEN, never)
     monkeypatch.undo()
     store.close()
+
+
+# Synchronous mode: what a crash of the machine leaves
+
+SYNCED = attrs.evolve(RECORD, durability=Durability.SYNC)
+PAGE_BYTES = 512  #: what a disk writes whole, or not at all
+
+
+class CrashingDisk:
+    """Notes what was written to the state file since it was last synced."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.unsynced: list[tuple[int, bytes]] = []
+        self.synced: list[int] = []
+        write, sync = os.pwrite, os.fdatasync
+
+        def pwrite(handle: int, content: bytes, at: int) -> int:
+            self.unsynced.append((at, bytes(content)))
+            return write(handle, content, at)
+
+        def fdatasync(handle: int) -> None:
+            sync(handle)
+            self.synced.append(len(self.unsynced))
+            self.unsynced.clear()
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        monkeypatch.setattr(os, "fdatasync", fdatasync)
+
+    def images(self, synced: bytes) -> Iterator[bytes]:
+        """Everything that a crash may leave: of what was not synced, any of its pages."""
+        pieces = []
+        for at, content in self.unsynced:
+            while content:
+                size = PAGE_BYTES - at % PAGE_BYTES
+                pieces.append((at, content[:size]))
+                at, content = at + size, content[size:]
+        for taken in range(1 << len(pieces)):
+            image = bytearray(synced)
+            for number, (at, content) in enumerate(pieces):
+                if taken >> number & 1:
+                    image.extend(bytes(max(0, at + len(content) - len(image))))
+                    image[at : at + len(content)] = content
+            yield bytes(image)
+
+
+def test_whatever_a_crash_of_the_machine_leaves_has_all_that_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path / "data", create_folder=True)
+    path = tmp_path / "data" / STATE_FILE
+    store.keep(SYNCED, BEGUN._replace(floor=0), never)
+    disk = CrashingDisk(monkeypatch)
+    found = []
+    for floor in range(1, 12):
+        before = path.read_bytes()
+        names = (HELD._replace(data=bytes(100 * (floor % 5))),) * (floor % 3 + 1)
+        store.keep(SYNCED, TAKEN._replace(floor=floor, names=names), never)
+        written = path.read_bytes()
+        for image in disk.images(before):
+            path.write_bytes(image)
+            kept = after_a_crash(path.parent, monkeypatch)
+            assert kept is not None, floor
+            assert kept.floor in {floor - 1, floor}  # the last one was not told yet
+            found.append(kept.floor - floor)
+        path.write_bytes(written)
+        store.sync()
+    store.close()
+    assert set(found) == {-1, 0}
+
+
+def after_a_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Kept | None:
+    """What another boot reads there."""
+    handle = os.open(folder / STATE_FILE, os.O_RDONLY)
+    try:
+        found = state_file.read_state(handle, SYNCED, "another boot", "1 2 3")
+    finally:
+        os.close(handle)
+    assert found is None or found.rebooted
+    return found.kept if found is not None else None
+
+
+def test_a_turn_in_synchronous_mode_is_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "data", create_folder=True)
+    store.keep(SYNCED, BEGUN, never)
+    disk = CrashingDisk(monkeypatch)
+    store.keep(SYNCED, TAKEN, never)
+    assert not disk.synced
+    store.sync()
+    assert disk.synced == [2]
+    store.close()
+
+
+def test_a_synced_file_that_is_damaged_or_copied_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path / "data", create_folder=True)
+    for entry in (BEGUN, TAKEN, RENEWED):
+        store.keep(SYNCED, entry, never)
+        store.sync()
+    store.close()
+    path = tmp_path / "data" / STATE_FILE
+    content = path.read_bytes()
+    whole = after_a_crash(path.parent, monkeypatch)
+    assert whole is not None
+    committed, _ = state_file.COMMIT.unpack_from(content, state_file.COMMIT_AT)
+    for at in range(committed):
+        path.write_bytes(content[:at] + bytes((content[at] ^ 1,)) + content[at + 1 :])
+        assert after_a_crash(path.parent, monkeypatch) is None, at
+    path.write_bytes(content)
+    assert after_a_crash(path.parent, monkeypatch) == whole
+    shutil.copytree(path.parent, tmp_path / "copy")
+    assert after_a_crash(tmp_path / "copy", monkeypatch) is None
+
+
+def keep_and_sync(store: Store) -> None:
+    store.keep(SYNCED, TAKEN, never)
+    store.sync()
+
+
+def test_in_synchronous_mode_a_failed_write_or_sync_stops_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call in ("pwrite", "fdatasync"):
+        store = Store.open(tmp_path / call, create_folder=True)
+        store.keep(SYNCED, BEGUN, never)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fails)
+            with pytest.raises(StoreError, match="No space left"):
+                keep_and_sync(store)
+        with pytest.raises(StoreError, match="must stop"):
+            store.sync()
+        store.close()
+
+
+def test_where_nothing_can_be_kept_there_is_no_synchronous_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "mount_identity", lambda handle: None)
+    store = Store.open(tmp_path / "data", create_folder=True)
+    with pytest.raises(StoreError, match="or another data folder"):
+        store.keep(SYNCED, BEGUN, never)
+    store.close()
+
+
+def test_a_run_in_memory_outdates_the_state_file(written: Path) -> None:
+    """What it has told is in no file: an older one must not pass for it."""
+    store = Store.open(written, create_folder=False)
+    store.write_record(RECORD)
+    store.close()
+    cell = Cell.new({"a": "127.0.0.1:7400"})
+    open_store(NodeConfig(cell, "a", written, Durability.MEMORY)).close()
+    assert not (written / STATE_FILE).exists()
 
 
 # Where a file may lie

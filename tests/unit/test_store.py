@@ -279,7 +279,7 @@ RECORD_CHANGES: list[tuple[str, object, str]] = [
     ("ceiling", TERM_MAX + 1, "ceiling is not an integer"),
     ("ceiling", None, "ceiling is not an integer"),
     ("node_id", "", "node_id is not 1 to 16 characters"),
-    ("durability", "sync", "sync"),
+    ("durability", "twice", "twice"),
     ("membership", "guest", "guest"),
     ("clean", 1, "clean is not true or false"),
     ("seen", {}, "seen is not a list"),

@@ -55,10 +55,11 @@ async def _open_http(address: str) -> tuple[Any, Any, Any]:
 @click.option("--join", is_flag=True, help="Short for --start join.")
 @click.option(
     "--durability",
-    type=click.Choice(["record", "memory"]),
+    type=click.Choice(["record", "sync", "memory"]),
     default="record",
     show_default=True,
-    help="What is on disk; memory needs no folder.",
+    help="What is on disk: record has a small record and what a killed process needs, sync has all that is "
+    "told before it is told, memory needs no folder.",
 )
 @click.option(
     "--http",

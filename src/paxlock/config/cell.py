@@ -359,19 +359,19 @@ def _to_folder(data_dir: StrPath | None) -> Path | None:
 
 
 def _to_durability(durability: Durability | str) -> Durability:
-    if durability == "sync":
-        raise ConfigError('durability "sync" is not offered in this version: use "record"')
     try:
         return Durability(durability)
     except ValueError:
-        raise ConfigError(f'durability must be "record" or "memory", not {abbreviate(durability)}') from None
+        raise ConfigError(
+            f'durability must be "record", "sync" or "memory", not {abbreviate(durability)}'
+        ) from None
 
 
 @attrs.frozen
 class NodeConfig:
     """One node of a cell: who it is, and where it keeps its record (contract.md section 2).
 
-    ``cell`` is a Cell or the path of a cell file. ``durability`` is ``"record"`` or ``"memory"``
+    ``cell`` is a Cell or the path of a cell file. ``durability`` is ``"record"``, ``"sync"`` or ``"memory"``
     (protocol.md section 7); only ``"memory"`` needs no ``data_dir``. ``listen`` is the address to bind where
     that is not the node's own one of the cell. Raises ConfigError when built.
     """

@@ -42,7 +42,8 @@ def incarnation_max(unix: float) -> int:
 class Durability(enum.Enum):
     """The mode a node runs in. What counts at a start is the mode in which the node *ran*."""
 
-    RECORD = "record"  #: one small record; an unclean restart sits out max_ttl
+    RECORD = "record"  #: one small record; after a crash of the machine a node sits out max_ttl
+    SYNC = "sync"  #: what is told is on the disk first; nothing is sat out
     MEMORY = "memory"  #: nothing on disk; every start sits out max_ttl
 
 
@@ -163,7 +164,7 @@ class Kept(NamedTuple):
     """An entry of the state file: what must be there before what follows from it is sent (section 7).
 
     Read in this order: renewals, names, tombstones. ``whole``: everything, nothing before it counts. The node
-    answers from ``serves_at`` on, on the boot clock.
+    answers from ``serves_at`` on, on the boot clock; 0.0 once it serves.
     """
 
     whole: bool

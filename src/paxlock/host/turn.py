@@ -75,6 +75,7 @@ class Turn:
         #: Called with the reason for which a datagram was dropped, and where it came from.
         self.refused: Callable[[str, Address], None] | None = None
         self._keep = keep
+        self.kept = False  #: an entry was kept in this turn
         #: Called at the end of each turn, once all is sent.
         self.after_sending: Callable[[], None] | None = None
 
@@ -116,6 +117,7 @@ class Turn:
         effects = self.machine.take_effects()
         if effects.keep is not None and self._keep is not None:
             self._keep(effects.keep)  # one write for all of this turn, before any of it is sent
+            self.kept = True
         if effects.persist is not None:
             assert self._persist is not None
             self._persist(effects.persist)

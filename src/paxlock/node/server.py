@@ -109,6 +109,7 @@ class Service:
             publish=self._publish,
             persist=self._persist,
             keep=self._keep,
+            sync=self._sync if config.durability is Durability.SYNC else None,
         )
         self.eyes = Observing(self.replica, self.driver, clock, report=report, probes=probes)
 
@@ -169,6 +170,12 @@ class Service:
         warning = self._store.keep(self._record, entry, self.replica.kept_whole)
         if warning:
             self._say(Level.WARNING, "state_file", warning)
+
+    async def _sync(self) -> None:
+        """All that was kept is on the disk when this returns; the nodes of a group wait for it once."""
+        since = self._clock.now()
+        await _in_thread(self._store, self._store.sync)
+        self.eyes.wrote(since)
 
     def _publish(self, notice: object) -> None:
         if isinstance(notice, PeerAnswered):
@@ -291,7 +298,7 @@ def _begin(
     assert isinstance(config.cell, Cell)
     cell = config.cell
     snapshot = store.read_snapshot(previous.incarnation) if previous is not None else None
-    kept = store.read_kept(previous) if previous is not None and isinstance(clock, BootClock) else None
+    found = store.read_kept(previous) if previous is not None and isinstance(clock, BootClock) else None
     start = begin(
         previous,
         snapshot,
@@ -306,7 +313,8 @@ def _begin(
         sit_out_ms=cell.sit_out_ms,
         run=run,
         word=word,
-        kept=kept,
+        kept=found.kept if found is not None else None,
+        rebooted=found is not None and found.rebooted,
         now=clock.now(),
     )
     store.write_record(start.record)

@@ -8,7 +8,7 @@ change of tasks, and those after it share the datagrams of its next turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
@@ -27,9 +27,11 @@ __all__ = ["Driver"]
 class Driver(Turn):
     """Runs one machine over one endpoint and one transport.
 
-    What it publishes, and to whom, is told at Turn. ``longest_sleep`` bounds
-    how late a suspend is noticed. In the child of a fork the machine is left alone from the first moment on;
-    ``buried`` is called there, in trio's loop, if that goes on.
+    What it publishes, and to whom, is told at Turn. ``longest_sleep`` bounds how late a suspend is noticed.
+    ``sync``, if it is given, is waited for where something was kept in a turn, before anything of it is sent:
+    it is on the disk then, and what has come meanwhile makes the next turn. In the child of a fork the
+    machine is left alone from the first moment on; ``buried`` is called there, in trio's loop, if that goes
+    on.
 
     Its states, by ``_sleep``, ``_direct`` and ``_poked``:
 
@@ -56,6 +58,7 @@ class Driver(Turn):
         persist: Callable[[object], None] | None = None,
         tell_first: Callable[[], Iterable[object]] | None = None,
         keep: Callable[[Kept], None] | None = None,
+        sync: Callable[[], Awaitable[None]] | None = None,
         jumped: Callable[[float], None] | None = None,
         buried: Callable[[], None] | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class Driver(Turn):
         )
         self.transport = transport
         self.longest_sleep = NEVER
+        self._sync = sync
         self._jumped = jumped
         self._buried = buried
         self._poked = False
@@ -94,7 +98,7 @@ class Driver(Turn):
             pass
         elif sleep is None or self._poked:
             self._poked = True
-        elif self._direct:
+        elif self._direct and self._sync is None:
             self._direct = False
             self.hear()
             if not self.unpublished:
@@ -171,6 +175,12 @@ class Driver(Turn):
         if self.inherited:
             return True
         self.take()
+        if self.kept and self._sync is not None:
+            self.kept = False
+            with trio.CancelScope(shield=True):  # an alarm must not end a turn half-way
+                await self._sync()
+            if self.inherited:
+                return True
         self.flush()
         if self._lot:
             self._lot.unpark_all()

@@ -73,16 +73,17 @@ def open_store(config: NodeConfig) -> StoreLike:
     """The data folder of a node, or what stands for it in memory. Raises StoreError."""
     if config.durability is Durability.MEMORY:
         if config.data_dir is not None and config.data_dir.exists():
-            _invalidate_clean_stop(config.data_dir)
+            _outdate(config.data_dir)
         return MemoryStore()
     assert config.data_dir is not None
     return Store.open(config.data_dir, create_folder=True)
 
 
-def _invalidate_clean_stop(folder: Path) -> None:
-    """A run in memory outdates what a clean stop left on disk: the next start from it must not trust it."""
+def _outdate(folder: Path) -> None:
+    """A run in memory outdates what an earlier one left on disk: the next start must not trust that."""
     store = Store.open(folder, create_folder=False)
     try:
+        store.forget_kept()
         record = store.read_record()
         if record is not None and record.clean:
             store.write_record(attrs.evolve(record, clean=False))

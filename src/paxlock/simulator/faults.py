@@ -81,7 +81,7 @@ class Faults:
         """
         sim, nodes = self._sim, self._sim.nodes
         rng = Random(f"left out {sim.seed}")
-        record = sim.scenario.durability is Durability.RECORD
+        record = sim.scenario.durability is not Durability.MEMORY
         new = [node for node in nodes.all if not (_is_member(node) if record else _serves(node))]
         count = min(sim.scenario.left_out, (len(nodes.all) - 1) // 2)
         if len(new) > count:
@@ -131,7 +131,7 @@ class Faults:
         help.
         """
         sim = self._sim
-        if sim.scenario.durability is not Durability.RECORD:
+        if sim.scenario.durability is Durability.MEMORY:
             return None
         alone = sim.scenario.nodes < 3 or any(
             node.lost_disk or not _is_member(node) for node in sim.nodes.all
@@ -156,7 +156,7 @@ class Faults:
     def _start_a_twin(self, fault: Fault) -> str | None:
         """One at a time, as with lost disks; and nodes without a disk nothing protects (section 7)."""
         sim = self._sim
-        if sim.scenario.nodes < 3 or sim.scenario.durability is not Durability.RECORD:
+        if sim.scenario.nodes < 3 or sim.scenario.durability is Durability.MEMORY:
             return None
         if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
             return None
@@ -171,7 +171,7 @@ class Faults:
 
     def _fail_a_disk(self, fault: Fault) -> str | None:
         node = self._a_node(fault)
-        if node is None or self._sim.scenario.durability is not Durability.RECORD:
+        if node is None or self._sim.scenario.durability is Durability.MEMORY:
             return None
         node.disk.fails_for = fault.lasts
         return node.label

@@ -94,7 +94,10 @@ class SimulatedDisk:
 
     record: NodeRecord | None = None
     snapshot: Snapshot | None = None
-    kept: list[Kept] = attrs.field(factory=list)  #: the state file; empty after a crash of the machine
+    kept: list[Kept] = attrs.field(
+        factory=list
+    )  #: the state file; a crash of the machine leaves a synced one
+    rebooted: bool = False  #: the machine has crashed since it was written
     kept_by: int = 0  #: the incarnation of the run whose file it is
     slow_until: float = -inf  #: in true time
     slow_by: float = 0.0

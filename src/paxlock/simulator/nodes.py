@@ -256,10 +256,12 @@ class Nodes:
                 run=_run_of(node),
                 word=word,
                 kept=replay(node.disk.kept) if same_run else None,
+                rebooted=node.disk.rebooted,
                 now=node.now(sim.true),
             )
         except ConfigError as error:
             raise CheckFailed("start", f"{node.label} does not start: {error}") from error
+        node.disk.rebooted = False
         node.writing = start.record
         sim.tell(node.label, What.STARTED, text=str(start.record))
         self._write(node, self._started, start)
@@ -316,9 +318,13 @@ class Nodes:
 
     def crash(self, node: NodeMachine) -> None:
         """The machine of the node loses everything but its disk; a write under way is done or not."""
+        if self._sim.scenario.durability is Durability.SYNC:
+            node.held_when_killed = dict(node.held)
+            node.disk.rebooted = True
+        else:
+            node.held_when_killed.clear()
+            node.disk.kept = []
         self._die(node)
-        node.disk.kept = []
-        node.held_when_killed.clear()
         self._sim.tell(node.label, What.STOPPED, text="crashed")
 
     def kill(self, node: NodeMachine) -> None:

@@ -214,7 +214,7 @@ class Scenario:
             names=rng.randint(10, 30) if rng.random() < CROWDS else rng.choices((1, 2, 3), (5, 2, 1))[0],
             max_ttl_ms=max_ttl_ms,
             ttls=rng.randint(1, 3),
-            durability=Durability.MEMORY if rng.random() < 0.1 else Durability.RECORD,
+            durability=_durability(rng.random()),
             faulty_for=rng.uniform(0.2, 0.8),
             loss=some.of(0.5, 0.02, 0.3),
             repeated=some.of(0.5, 0.02, 0.3),
@@ -293,6 +293,11 @@ def _with_wills(seed: int, drawn: Scenario) -> Scenario:
     """In some runs clients leave a last will."""
     some = _Some(Random(f"wills {seed}"))
     return attrs.evolve(drawn, wills=some.of(0.3, 0.3, 1.0), daemons=some.of(0.3, 0.5, 5.0))
+
+
+def _durability(drawn: float) -> Durability:
+    """Every tenth cell has no disks, every tenth syncs them."""
+    return Durability.MEMORY if drawn < 0.1 else Durability.SYNC if drawn < 0.2 else Durability.RECORD
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:

@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
-from paxlock.core.durable import Kept, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Kept, NodeRecord, Snapshot
 from paxlock.errors import StoreError
 from paxlock.forks import INHERITED, dies_in_child, same_process
 from paxlock.store.boot import boot_identity, mount_identity
 from paxlock.store.format import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
-from paxlock.store.state_file import StateFile, read_state
+from paxlock.store.state_file import Found, StateFile, read_state
 
 __all__ = ["MemoryStore", "Store", "StoreLike"]
 
@@ -44,8 +44,9 @@ class StoreLike(Protocol):
     def write_record(self, record: NodeRecord) -> None: ...
     def read_snapshot(self, incarnation: int) -> Snapshot | None: ...
     def write_snapshot(self, snapshot: Snapshot) -> None: ...
-    def read_kept(self, record: NodeRecord) -> Kept | None: ...
+    def read_kept(self, record: NodeRecord) -> Found | None: ...
     def keep(self, record: NodeRecord, entry: Kept, whole: Callable[[], Kept]) -> str: ...
+    def sync(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -73,13 +74,16 @@ class MemoryStore:
         """Keep the snapshot."""
         self._snapshot = snapshot
 
-    def read_kept(self, record: NodeRecord) -> Kept | None:
+    def read_kept(self, record: NodeRecord) -> Found | None:
         """None: without a disk there is no state file."""
         return None
 
     def keep(self, record: NodeRecord, entry: Kept, whole: Callable[[], Kept]) -> str:
         """Nothing is kept."""
         return ""
+
+    def sync(self) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -176,9 +180,9 @@ class Store:
         content = _encode_checked(snapshot, encode_snapshot, decode_snapshot)
         self._replace(SNAPSHOT_FILE, content, SNAPSHOT_MAX_BYTES)
 
-    def read_kept(self, record: NodeRecord) -> Kept | None:
-        """What the state file of the run of this record says, if it is of this very boot and whole; or
-        None.
+    def read_kept(self, record: NodeRecord) -> Found | None:
+        """What the state file of the run of this record says, if it is whole, and of this very boot or of a
+        run in synchronous mode; or None.
         """
         self._check_open()
         if self._boot is None or self._mount is None:
@@ -197,16 +201,21 @@ class Store:
         returns, but not this boot. A file that has grown large is begun anew with ``whole``.
 
         After an error the file counts for nothing, and nothing more is kept in this run: the answer is a
-        sentence on that, once. Raises StoreError where the file can be neither written nor spoilt: the node
-        must stop.
+        sentence on that, once. Raises StoreError where the file can be neither written nor spoilt, and in
+        synchronous mode after every error: the node must stop.
         """
         if not self._keeps:
             return ""
         self._check_open()
+        synchronous = record.durability is Durability.SYNC
         if self._boot is None or self._mount is None:
-            return self._keep_no_more(
-                "it is not on a file system of this machine, or this boot has no number"
-            )
+            why = "it is not on a file system of this machine, or this boot has no number"
+            if synchronous:
+                raise StoreError(
+                    f'{self.folder / STATE_FILE} cannot be kept ({why}): use durability "record", '
+                    "or another data folder"
+                )
+            return self._keep_no_more(why)
         try:
             if self._state is None:
                 self._state = self._new_state(record, entry if entry.whole else whole())
@@ -216,8 +225,19 @@ class Store:
             else:
                 self._state.add(entry)
         except OSError as error:
+            if synchronous:
+                raise self._write_error(STATE_FILE, error) from error
             return self._keep_no_more(error.strerror or str(error))
         return ""
+
+    def sync(self) -> None:
+        """Wait until all that was kept is on the disk. Raises StoreError: the node must stop."""
+        self._check_writable()
+        try:
+            if self._state is not None:
+                self._state.sync()
+        except OSError as error:
+            raise self._write_error(STATE_FILE, error) from error
 
     def _new_state(self, record: NodeRecord, whole: Kept) -> StateFile:
         """A state file in the place of the one there is: that counts until it is replaced."""
@@ -227,11 +247,27 @@ class Store:
         handle = self._opener(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             state = StateFile(handle, record, self._boot, self._mount, whole)
+            synchronous = record.durability is Durability.SYNC
+            if synchronous:
+                os.fsync(handle)
             os.replace(temporary, STATE_FILE, src_dir_fd=self._folder_handle, dst_dir_fd=self._folder_handle)
+            if synchronous:
+                os.fsync(self._folder_handle)
         except OSError:
             os.close(handle)
             raise
         return state
+
+    def forget_kept(self) -> None:
+        """A run that keeps nothing follows: the state file counts for nothing any more. Raises StoreError."""
+        self._check_writable()
+        try:
+            os.unlink(STATE_FILE, dir_fd=self._folder_handle)
+            os.fsync(self._folder_handle)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._write_error(STATE_FILE, error) from error
 
     def _keep_no_more(self, why: str) -> str:
         self._keeps = False

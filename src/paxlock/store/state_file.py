@@ -12,6 +12,10 @@ so it is of everything up to there.
 An entry is written first and committed then, each by one system call, before its effect is sent; nothing
 waits for the disk. So whatever is committed must be whole, and beyond it lies at most one frame, torn or
 not, whose effect was not sent. Anything else is damage, and the file counts for nothing.
+
+In synchronous mode the file is on the disk before the effect is sent, and a crash of the machine leaves any
+part of what was not there yet. So an entry is committed only with the next one, when it is surely on the
+disk; beyond what is committed every frame counts that is whole, until one is not: that one was not sent.
 """
 
 from __future__ import annotations
@@ -19,16 +23,16 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import cbor2
 
-from paxlock.core.durable import Kept, NodeRecord
+from paxlock.core.durable import Durability, Kept, NodeRecord
 from paxlock.core.node.keeping import replay
 from paxlock.store.boot import same_mount
 from paxlock.store.entries import decode_entry, encode_entry
 
-__all__ = ["FORMAT", "GROWS_BY_BYTES", "STATE_MAX_BYTES", "StateFile", "read_state"]
+__all__ = ["FORMAT", "GROWS_BY_BYTES", "STATE_MAX_BYTES", "Found", "StateFile", "read_state"]
 
 FORMAT = 1
 MARK = b"paxlock\n"
@@ -59,10 +63,17 @@ class Identity:
 
     def is_of(self, found: Any) -> bool:
         """Whether this is what a head says, seen from now."""
+        if not self.is_of_run(found):
+            return False
+        _, boot, mount, *_ = found
+        return bool(boot == self.boot) and same_mount(mount, self.mount)
+
+    def is_of_run(self, found: Any) -> bool:
+        """The same, of whatever boot."""
         if not isinstance(found, list) or len(found) != 3 + len(self.rest):
             return False
-        form, boot, mount, *rest = found
-        return (form, boot, rest) == (FORMAT, self.boot, self.rest) and same_mount(mount, self.mount)
+        form, _, _, *rest = found
+        return (form, rest) == (FORMAT, self.rest)
 
 
 class StateFile:
@@ -73,12 +84,14 @@ class StateFile:
     def __init__(self, handle: int, record: NodeRecord, boot: str, mount: str, whole: Kept) -> None:
         """Write a head and the first entry, which is whole, into an empty file, and take over its handle."""
         self._handle = handle
+        self._lags = record.durability is Durability.SYNC
         head = Identity(record, boot, mount, os.fstat(handle).st_ino).encode()
         self._checksum = zlib.crc32(head)
         self._end = HEAD_AT + len(head) + CHECK.size
         _write_all(handle, PREFIX.pack(MARK, len(head)), 0)
         _write_all(handle, head + CHECK.pack(self._checksum), HEAD_AT)
-        self.add(whole)
+        self._append(encode_entry(whole))
+        self._commit()
         self._limit = self._end + max(GROWS_BY_BYTES, GROWS_TIMES * self._end)
 
     @property
@@ -87,15 +100,26 @@ class StateFile:
         return self._end > self._limit
 
     def add(self, entry: Kept) -> None:
-        """Write an entry, and commit it."""
-        content = encode_entry(entry)
-        checksum = zlib.crc32(content, self._checksum)
-        frame = FRAME.pack(len(content), checksum) + content
+        """Write an entry, and commit it; in synchronous mode the one before it."""
+        if self._lags:
+            self._commit()
+        self._append(encode_entry(entry))
+        if not self._lags:
+            self._commit()
+
+    def _append(self, content: bytes) -> None:
+        self._checksum = zlib.crc32(content, self._checksum)
+        frame = FRAME.pack(len(content), self._checksum) + content
         _write_all(self._handle, frame, self._end)
-        committed = COMMIT.pack(self._end + len(frame), checksum)
-        _write_all(self._handle, committed + CHECK.pack(zlib.crc32(committed)), COMMIT_AT)
         self._end += len(frame)
-        self._checksum = checksum
+
+    def _commit(self) -> None:
+        committed = COMMIT.pack(self._end, self._checksum)
+        _write_all(self._handle, committed + CHECK.pack(zlib.crc32(committed)), COMMIT_AT)
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
+        os.fdatasync(self._handle)
 
     def spoil(self) -> None:
         """Make sure that it counts for nothing any more."""
@@ -112,16 +136,24 @@ def _write_all(handle: int, content: bytes, at: int) -> None:
             done += os.pwrite(handle, content[done:], at + done)
 
 
-def read_state(handle: int, record: NodeRecord, boot: str, mount: str) -> Kept | None:
-    """All that the state file of the run of this record says, as one entry; None where it is of another run,
-    boot or place, or not whole. Raises OSError.
+class Found(NamedTuple):
+    """All that a state file says, as one entry; ``rebooted``: it is of another boot of the machine."""
+
+    kept: Kept
+    rebooted: bool
+
+
+def read_state(handle: int, record: NodeRecord, boot: str, mount: str) -> Found | None:
+    """What the state file of the run of this record says; None where it is of another run or place, not
+    whole, or of another boot and was not written in synchronous mode. Raises OSError.
     """
     told = os.fstat(handle)
     if told.st_size > STATE_MAX_BYTES:
         return None
     content = _read_all(handle, told.st_size)
     try:
-        return _read(content, Identity(record, boot, mount, told.st_ino))
+        identity = Identity(record, boot, mount, told.st_ino)
+        return _read(content, identity, synchronous=record.durability is Durability.SYNC)
     except (struct.error, cbor2.CBORDecodeError, ValueError, TypeError, RecursionError, OverflowError):
         return None
 
@@ -135,7 +167,7 @@ def _read_all(handle: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _read(content: bytes, identity: Identity) -> Kept | None:
+def _read(content: bytes, identity: Identity, *, synchronous: bool) -> Found | None:
     mark, length = PREFIX.unpack_from(content)
     committed, last_checksum = COMMIT.unpack_from(content, COMMIT_AT)
     (check,) = CHECK.unpack_from(content, COMMIT_AT + COMMIT.size)
@@ -145,22 +177,42 @@ def _read(content: bytes, identity: Identity) -> Kept | None:
     head = content[HEAD_AT : HEAD_AT + length]
     at = HEAD_AT + length
     checksum = zlib.crc32(head)
-    if CHECK.unpack_from(content, at) != (checksum,) or not identity.is_of(cbor2.loads(head)):
+    if CHECK.unpack_from(content, at) != (checksum,):
+        return None
+    whose = cbor2.loads(head)
+    rebooted = not identity.is_of(whose)
+    if rebooted and not (synchronous and identity.is_of_run(whose)):
         return None
     at += CHECK.size
     entries = []
     while at < committed:
-        size, expected = FRAME.unpack_from(content, at)
-        at += FRAME.size
-        payload = content[at : at + size]
-        at += size
-        checksum = zlib.crc32(payload, checksum)
-        if at > committed or checksum != expected:
+        frame = _frame(content, at, checksum)
+        if frame is None:
             return None
+        at, checksum, payload = frame
         entries.append(decode_entry(payload))
-    if at != committed or checksum != last_checksum or not _one_frame_at_most(content, at):
+    if at != committed or checksum != last_checksum:
         return None
-    return replay(entries)
+    if not synchronous and not _one_frame_at_most(content, at):
+        return None
+    while synchronous and (frame := _frame(content, at, checksum)) is not None:
+        at, checksum, payload = frame
+        entries.append(decode_entry(payload))
+    kept = replay(entries)
+    return Found(kept, rebooted) if kept is not None else None
+
+
+def _frame(content: bytes, at: int, checksum: int) -> tuple[int, int, bytes] | None:
+    """The frame that begins here: where it ends, its checksum, what is in it; None if it is not whole."""
+    begin = at + FRAME.size
+    if begin > len(content):
+        return None
+    size, expected = FRAME.unpack_from(content, at)
+    payload = content[begin : begin + size]
+    found = zlib.crc32(payload, checksum)
+    if len(payload) < size or found != expected:
+        return None
+    return begin + size, found, payload
 
 
 def _one_frame_at_most(content: bytes, at: int) -> bool:

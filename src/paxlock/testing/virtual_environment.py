@@ -335,7 +335,7 @@ class VirtualEnvironment(Environment):
     async def open_store(self, config: NodeConfig) -> StoreLike:
         await trio.lowlevel.checkpoint()
         disk = VirtualDisk()
-        if config.data_dir is not None and config.durability is Durability.RECORD:
+        if config.data_dir is not None and config.durability is not Durability.MEMORY:
             key = config.node_id, config.data_dir
             disk = self._disks[key] = self._disks.get(key, disk).again()
         program = program_here.get()

@@ -17,16 +17,16 @@ from paxlock.core.durable import Kept, KeptName, KeptStone, Snapshot, SnapshotNa
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.node.acceptor import Acceptor
 
-__all__ = ["Keeping", "recovered", "replay"]
+__all__ = ["Keeping", "rearmed", "recovered", "replay"]
 
 
 class Remembering(Protocol):
     """What is asked of the way of a node to serving (recovery.py)."""
 
-    serve_at: float
-
     @property
     def remembers_all(self) -> bool: ...
+    @property
+    def kept_serve_at(self) -> float: ...
 
 
 class Keeping:
@@ -37,6 +37,7 @@ class Keeping:
     def __init__(self, *, none: bool) -> None:
         self._none = none
         self._begun = False
+        self._serves_at = 0.0  #: as the file says
         self.unkept: set[str] = set()
         self.stones: list[KeptStone] = []
 
@@ -45,16 +46,18 @@ class Keeping:
         if self._none or not recovery.remembers_all:
             self.forget(acceptor)
             return None
+        serves_at = recovery.kept_serve_at
         if not self._begun:
             self._begun = True
-            return self.whole(acceptor, recovery.serve_at)
-        if not self.unkept and not acceptor.renewals and not self.stones:
+            return self.whole(acceptor, serves_at)
+        if not self.unkept and not acceptor.renewals and not self.stones and serves_at == self._serves_at:
             return None
+        self._serves_at = serves_at
         records, unkept = acceptor.records, self.unkept
         entry = Kept(
             False,
             acceptor.floor,
-            recovery.serve_at,
+            serves_at,
             tuple(acceptor.renewals),
             tuple([records[name].kept() for name in unkept if name in records]),
             tuple(self.stones),
@@ -66,6 +69,7 @@ class Keeping:
     def whole(self, acceptor: Acceptor, serves_at: float) -> Kept:
         """Everything that the file must know: what a file begins with."""
         self.forget(acceptor)
+        self._serves_at = serves_at
         stones = [
             KeptStone(record.name, session, attempt)
             for record in acceptor.records.values()
@@ -118,6 +122,16 @@ def _rearm(names: dict[str, KeptName], name: str | None, sender: bytes, seq: int
         kept = names[name]
         deadline = max(kept.deadline, at + kept.ttl_ms / 1000.0)
         names[name] = kept._replace(sender=sender, seq=seq, deadline=deadline)
+
+
+def rearmed(kept: Kept, now: float, sits_out: float) -> Kept:
+    """The same after the machine has crashed: nobody knows for how long it was off, so every lease has its
+    whole ttl again, and what was sitting out begins anew.
+    """
+    names = tuple(
+        name._replace(deadline=now + name.ttl_ms / 1000.0) if name.session else name for name in kept.names
+    )
+    return kept._replace(serves_at=now + sits_out if kept.serves_at else 0.0, names=names)
 
 
 def recovered(kept: Kept, incarnation: int, now: float) -> Snapshot:

@@ -131,6 +131,11 @@ class Recovery:
             self.joining is None and self.saved.membership is Membership.MEMBER
         )
 
+    @property
+    def kept_serve_at(self) -> float:
+        """From when on it answers, as its state file tells: 0.0 once it serves."""
+        return 0.0 if self.mode is NodeMode.SERVING else self.serve_at
+
     def waits_for(self, now: float) -> WaitsFor | None:
         """Why a node that has sat out for long enough does not serve; None where it may."""
         joining = self.joining

@@ -225,7 +225,7 @@ class Replica:
 
     def kept_whole(self) -> Kept:
         """All that the state file must know, as of the last ``take_effects``: to begin it anew."""
-        return self._keeping.whole(self._acceptor, self._recovery.serve_at)
+        return self._keeping.whole(self._acceptor, self._recovery.kept_serve_at)
 
     def _newer_lives(self) -> Lives | None:
         """What datagrams are to say of lives from now on, where that has changed (rule S15)."""

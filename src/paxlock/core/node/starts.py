@@ -7,7 +7,7 @@ import attrs
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, SeenNode, Snapshot, StartWord
 from paxlock.core.lease import TERM_MAX, quarantine
 from paxlock.core.node.acceptor import CEILING_STEP_TERMS
-from paxlock.core.node.keeping import recovered
+from paxlock.core.node.keeping import rearmed, recovered
 from paxlock.core.value import value
 from paxlock.errors import ConfigError, StoreError
 
@@ -47,12 +47,14 @@ def begin(
     run: bytes = b"",
     word: StartWord = StartWord.AUTO,
     kept: Kept | None = None,
+    rebooted: bool = False,
     now: float = 0.0,
 ) -> Start:
     """Decide from what was found on disk; raise ConfigError or StoreError where the node must not start.
 
     ``sit_out_ms`` is how long a node without memory sits out, where that is longer than ``max_ttl_ms``.
-    ``kept``: what a state file of this very boot and of the last run says, read at ``now`` by the boot clock.
+    ``kept``: what a state file of the last run says, read at ``now`` by the boot clock; ``rebooted``: the
+    machine has crashed since, so that it counts only if it was on the disk before anything was told.
     """
     fresh = NodeRecord(
         cell_id=cell_id,
@@ -82,7 +84,9 @@ def begin(
                 f"node {node_id!r} has a record in its data folder already: start it without --create, which "
                 "would begin the cell anew, and forget every lease, if that folder were lost"
             )
-        return _restart(previous, snapshot, max_ttl_ms, drift, run, sits_out, kept, now)
+        if rebooted and kept is not None:
+            kept = _after_a_crash(previous, kept, max_ttl_ms, drift, now)
+        return _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now)
     if word is StartWord.CREATE:
         return Start(_creating(fresh, run), 0, 0.0, None)
     blank = attrs.evolve(fresh, incarnation=unix_seconds, membership=Membership.BLANK)
@@ -122,10 +126,20 @@ def _check_identity(previous: NodeRecord, wanted: NodeRecord) -> None:
         raise StoreError(f"the data folder is of epoch {previous.epoch}, the cell file of {wanted.epoch}")
 
 
+def _after_a_crash(
+    previous: NodeRecord, kept: Kept, max_ttl_ms: int, drift: float, now: float
+) -> Kept | None:
+    """What a state file tells after a crash of the machine: all, if it was on the disk before it was sent."""
+    if previous.durability is not Durability.SYNC:
+        return None
+    ttl_ms = max(previous.max_ttl_ms, max_ttl_ms)
+    return rearmed(kept, now, quarantine(ttl_ms / 1000.0, drift))
+
+
 def _restart(
     previous: NodeRecord,
+    fresh: NodeRecord,
     snapshot: Snapshot | None,
-    max_ttl_ms: int,
     drift: float,
     run: bytes,
     sits_out_blank: float,
@@ -133,8 +147,9 @@ def _restart(
     now: float,
 ) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
-    ttl = max(previous.max_ttl_ms, max_ttl_ms)
+    ttl = max(previous.max_ttl_ms, fresh.max_ttl_ms)
     record = attrs.evolve(previous, incarnation=previous.incarnation + 1, clean=False, max_ttl_ms=ttl)
+    record = attrs.evolve(record, durability=fresh.durability)
     sits_out = quarantine(ttl / 1000.0, drift)
     if previous.membership is Membership.CREATING:
         return Start(_creating(record, run), 0, 0.0, None)  # nothing was ever answered for a name
