@@ -12,6 +12,7 @@ import enum
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
@@ -66,7 +67,9 @@ class NodeEvent(enum.Enum):
 
 
 def _settings(node: str) -> ReplicaSettings:
-    return ReplicaSettings(node, MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS, wall_offset=0.0)
+    return ReplicaSettings(
+        node, Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS), wall_offset=0.0
+    )
 
 
 def _first_record() -> NodeRecord:

@@ -12,6 +12,7 @@ import enum
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.lease import Timing
 from paxlock.core.messages import (
     Accept,
@@ -109,7 +110,7 @@ class ExploredSession:
 
     @classmethod
     def fresh(cls, identity: int, bounds: Bounds) -> tuple[ExploredSession, list[tuple[str, Message]]]:
-        settings = SessionSettings(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS)
+        settings = SessionSettings(Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS))
         session = Session(settings, session=SESSIONS[identity], now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)

@@ -114,8 +114,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "session.session",
                 "SessionSettings.nodes",
-                "for member in self.members",
-                "for member in self.members[int(self.label[-1]) % len(self.members) :][:1]",
+                "return self.configuration.nodes",
+                "return self.configuration.nodes[int(self.label[-1]) % 3 :][:1]",
             ),
         ),
     ),

@@ -149,7 +149,7 @@ def test_the_longest_configuration_that_is_allowed_can_be_told() -> None:
     assert sum(len(member.address) for member in members) == ADDRESSES_MAX_BYTES
     cell = Cell.new(members, max_ttl=24 * 3600.0, grace=3600.0)
     welcome = Welcome(
-        *(INT_MAX, ids[0], cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms),
+        *(INT_MAX, ids[0], cell.members, cell.max_ttl_ms, cell.configuration.drift_ppm, cell.grace_ms),
         *(NodeMode.RECOVERING, INT_MAX, TERM_MAX, "c" * LABEL_MAX_BYTES),
     )
     assert fits(welcome)

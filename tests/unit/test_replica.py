@@ -7,6 +7,7 @@ from random import Random
 import attrs
 
 from paxlock.config.keys import new_key
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.effects import NOTHING
 from paxlock.core.lease import Candidate, Lease
@@ -46,7 +47,7 @@ MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 
 
 def replica(*, ceiling: int = 5_000) -> Replica:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 42))
+    settings = ReplicaSettings("a", Configuration(MEMBERS, 30_000, 10_000, 50), float(1 << 42))
     record = attrs.evolve(RECORD, ceiling=ceiling)
     found = Replica(settings, Start(record, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
     found.take_effects()

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
@@ -57,7 +58,7 @@ class Client:
     """A session whose effects are caught."""
 
     def __init__(self, *, grace_ms: int = 50) -> None:
-        settings = SessionSettings(MEMBERS, 30_000, 10_000, grace_ms, "me")
+        settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, grace_ms), "me")
         self.machine = Session(settings, session=SESSION, now=0.0, rng=Random(1))
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []

@@ -8,6 +8,7 @@ and told, in which order. core/node and core/session never import each other: th
 What both share:
 
     messages.py        every message, one class each                              sections 2 to 8
+    configuration.py   what a quorum is of, and the times that all keep          section 1, S14
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
     reasons.py         why a node says no                                         sections 2, 8
     rights.py          what the key of a client allows                            section 8

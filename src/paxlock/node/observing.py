@@ -39,9 +39,7 @@ class Observing:
         self, replica: Replica, driver: Driver, clock: Clock, *, report: Callable[[str], None], probes: bool
     ) -> None:
         settings = replica.settings
-        self.observer = Observer(
-            settings.node_id, [member.node_id for member in settings.members], clock.now()
-        )
+        self.observer = Observer(settings.node_id, settings.configuration.nodes, clock.now())
         self._replica = replica
         self._driver = driver
         self._clock = clock
@@ -138,7 +136,7 @@ class Observing:
             cell_quorum_nodes=observer.needed,
             cell_serving_nodes=observer.serving,
             quorum=observer.quorum,
-            max_ttl_seconds=replica.settings.max_ttl_ms / 1000.0,
+            max_ttl_seconds=replica.settings.configuration.max_ttl,
             peers=observer.peers,
             messages=counts.messages,
             endpoint=driver.endpoint.statistics(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import UNKNOWN, Lives
@@ -19,7 +20,6 @@ from paxlock.core.messages import (
     Hello,
     Inquire,
     List,
-    Member,
     Message,
     NodeMode,
     Peer,
@@ -63,17 +63,14 @@ class ReplicaSettings:
     """
 
     node_id: str
-    members: tuple[Member, ...]
-    max_ttl_ms: int
-    drift_ppm: int
-    grace_ms: int
+    configuration: Configuration
     wall_offset: float
     created: int = 0
     revoked: Revoked = Revoked()
 
     @property
     def others(self) -> tuple[str, ...]:
-        return tuple(member.node_id for member in self.members if member.node_id != self.node_id)
+        return tuple(node for node in self.configuration.nodes if node != self.node_id)
 
 
 @value
@@ -105,15 +102,15 @@ class Replica:
     def __init__(
         self, settings: ReplicaSettings, start: Start, *, run: bytes, now: float, rng: Random
     ) -> None:
-        drift = settings.drift_ppm / 1e6
+        configuration = settings.configuration
         self.settings = settings
         self.counters: Counter[str] = Counter()
         self._timers = Timers()
         self._acceptor = Acceptor(
             floor=start.floor,
             ceiling=start.record.ceiling,
-            max_ttl=settings.max_ttl_ms / 1000.0,
-            grace=settings.grace_ms / 1000.0,
+            max_ttl=configuration.max_ttl,
+            grace=configuration.grace,
             timers=self._timers,
             wall_offset=settings.wall_offset,
         )
@@ -134,8 +131,8 @@ class Replica:
             others=settings.others,
             sits_out=start.sits_out,
             as_of=start.as_of,
-            configured_max_ttl_ms=settings.max_ttl_ms,
-            drift=drift,
+            configured_max_ttl_ms=configuration.max_ttl_ms,
+            drift=configuration.drift,
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
             created=settings.created,
@@ -376,14 +373,14 @@ class Replica:
             self._sends.append((peer, message))
 
     def _welcome(self, message: Hello, now: float) -> Welcome:
-        settings = self.settings
+        configuration = self.settings.configuration
         return Welcome(
             request=message.request,
-            node_id=settings.node_id,
-            members=settings.members,
-            max_ttl_ms=settings.max_ttl_ms,
-            drift_ppm=settings.drift_ppm,
-            grace_ms=settings.grace_ms,
+            node_id=self.settings.node_id,
+            members=configuration.members,
+            max_ttl_ms=configuration.max_ttl_ms,
+            drift_ppm=configuration.drift_ppm,
+            grace_ms=configuration.grace_ms,
             mode=self.mode,
             remaining_ms=int(self.sits_out(now) * 1000.0),
             floor=self._acceptor.floor,

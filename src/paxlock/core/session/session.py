@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lives import UNKNOWN, Lives, outlived
@@ -72,9 +73,10 @@ class Session:
         self._nodes = settings.nodes
         self._timers = Timers()
         self._out = Outbox()
-        trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * settings.grace)
-        self._pacing = Pacing(settings.grace, rng, trips)
-        self._numbers = SequenceNumbers(settings.max_ttl_ms / 1000.0)
+        grace = settings.configuration.grace
+        trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * grace)
+        self._pacing = Pacing(grace, rng, trips)
+        self._numbers = SequenceNumbers(settings.configuration.max_ttl)
         self._shared = Shared(
             session=session,
             nodes=settings.nodes,
@@ -121,10 +123,10 @@ class Session:
         """The durations of such a lease. Raises ConfigError where they do not nest."""
         timing = self._timings.get((ttl, kill_after, at_least))
         if timing is None:
-            max_ttl, drift = self.settings.max_ttl_ms / 1000.0, self.settings.drift
-            timing = Timing.for_ttl(ttl, max_ttl=max_ttl, drift=drift, kill_after=kill_after)
+            own = self.settings.configuration
+            timing = Timing.for_ttl(ttl, max_ttl=own.max_ttl, drift=own.drift, kill_after=kill_after)
             if at_least:
-                timing = timing.keeping(at_least, max_ttl=max_ttl, drift=drift, grace=self.settings.grace)
+                timing = timing.keeping(at_least, max_ttl=own.max_ttl, drift=own.drift, grace=own.grace)
             if len(self._timings) < TIMINGS_REMEMBERED:
                 self._timings[ttl, kill_after, at_least] = timing
         return timing
@@ -194,7 +196,9 @@ class Session:
 
     def survey(self, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
         """How are the nodes? Surveyed follows."""
-        query = SurveyQuery(**self._queries.fields(now, patience), members=self.settings.members)
+        query = SurveyQuery(
+            **self._queries.fields(now, patience), members=self.settings.configuration.members
+        )
         return self._queries.ask(query, now)
 
     def renew_detached(self, candidate: Candidate, term: int, now: float, *, patience: float) -> int:
@@ -334,14 +338,7 @@ class Session:
         self._campaigns.candidates.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._shared.recovering.pop(node, None)
-        mine = self.settings
-        theirs = (message.members, message.max_ttl_ms, message.drift_ppm, message.grace_ms)
-        if message.node_id != node or theirs != (
-            mine.members,
-            mine.max_ttl_ms,
-            mine.drift_ppm,
-            mine.grace_ms,
-        ):
+        if message.node_id != node or Configuration.told(message) != self.settings.configuration:
             self._out.publish(
                 Mismatch(
                     f"node {node!r} runs with another configuration than this client: "
