@@ -118,6 +118,18 @@ def test_every_file_that_is_named_exists(path: str) -> None:
     assert (SOURCE / path).exists() or (TESTS.parent / path).exists()
 
 
+def test_each_of_the_ten_questions_has_an_answer_that_is_there() -> None:
+    answers = re.findall(r"^\| .+\? \| (.+) \|$", DESIGN, re.MULTILINE)
+    assert len(answers) == 10
+    for answer in answers:
+        places = re.findall(r"`([\w.]+): ([\w.]+)`", answer)
+        scripts = re.findall(r"`(tests/\S+)`", answer)
+        assert places or scripts
+        assert all((TESTS.parent / script).exists() for script in scripts)
+        for module, name in places:
+            find(module, name)
+
+
 def test_what_has_moved_is_told_with_where_it_is_now() -> None:
     with pytest.raises(AssertionError, match=r"no Proposer\.took; there is one in"):
         find("core.lease", "Proposer.took")
