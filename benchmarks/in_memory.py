@@ -14,6 +14,7 @@ from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Member, Message, NodeMode, Peer
+from paxlock.core.node.recovery import CONFIRM_PATIENCE_S
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Granted
@@ -46,6 +47,7 @@ def replica(node: str, snapshot: Snapshot | None = None) -> Replica:
     )
     start = Start(record, snapshot.floor if snapshot is not None else 0, 0.0, snapshot)
     found = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
+    found.tick(CONFIRM_PATIENCE_S)  # nobody confirms that a snapshot is the newest
     assert found.mode is NodeMode.SERVING
     return found
 

@@ -30,7 +30,8 @@ from paxlock.core.node import line as queue
 from paxlock.core.node import subscriptions
 from paxlock.core.node.replica import Replica
 from paxlock.core.node.starts import begin
-from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.format import decode_record, encode_record
+from paxlock.store.snapshot import decode_snapshot, encode_snapshot
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
 from paxlock.wire.header import LENGTH, head_bytes
@@ -267,7 +268,7 @@ class NodeWorld:
         snapshot: Snapshot | None = old.stop(self.now) if clean else None
         record = old._recovery.saved
         if snapshot is not None:
-            snapshot = decode_snapshot(encode_snapshot(snapshot))
+            snapshot = decode_snapshot(b"".join(encode_snapshot(snapshot)))
             record = attrs.evolve(record, clean=True)
         self.run = bytes((self.restarts,)) * 16
         start = begin(

@@ -22,6 +22,7 @@ from paxlock.core.node.replica import Replica
 from paxlock.core.session import proposer, queries, sequence
 from paxlock.store import folder as store
 from paxlock.store import format as storeformat
+from paxlock.store.damage import DamagedError
 from paxlock.wire import codec, cookies, endpoint
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import LENGTH
@@ -176,7 +177,7 @@ def damage_is_read_as_nothing(patch: pytest.MonkeyPatch) -> None:
     def nothing(content: bytes) -> None:
         try:
             storeformat.decode_record(content)
-        except storeformat.DamagedError:
+        except DamagedError:
             return
 
     patch.setattr(store, "decode_record", nothing)
