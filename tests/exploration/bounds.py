@@ -25,6 +25,7 @@ class Bounds:
     resends: bool = False  #: an Accept that was not answered is sent again under a new number
     renews: bool = False  #: a holder renews, and repairs what a node does not hold (rule L3)
     crashes: bool = False  #: nodes lose their memory, without limit
+    forced: bool = False  #: the lease that a node holds is ended there by force (section 12)
     commits: bool = False  #: Commit is delivered to nodes (it must change nothing, rule S13)
 
     def __attrs_post_init__(self) -> None:
@@ -39,6 +40,8 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("refusals", max_term=1, refusals=True),
         Bounds("crash", max_term=1, crashes=True),
         Bounds("commit", max_term=1, commits=True),
+        Bounds("forced", max_term=1, forced=True),
+        Bounds("forced-renew", max_term=1, sendings=2, resends=True, renews=True, forced=True),
         Bounds("renew", max_term=1, sendings=2, resends=True, renews=True),
         Bounds("renew3", max_term=1, sendings=3, resends=True, renews=True),
         Bounds("renew-crash", max_term=1, sendings=2, resends=True, renews=True, crashes=True),

@@ -58,6 +58,8 @@ SPACES = (
     Space("commit", 596, quick=True),
     Space("crash", 596, quick=True),
     Space("refusals", 4_206),
+    Space("forced", 609, quick=True),
+    Space("forced-renew", 10_341),
     Space("renew", 3_470, quick=True),
     Space("renew-crash", 7_074),
     Space("standing", 338, quick=True),

@@ -22,6 +22,7 @@ from paxlock.core.messages import (
     Message,
     NodeMode,
     Promise,
+    RefusalReason,
     Refused,
     Release,
     Renew,
@@ -32,6 +33,7 @@ from paxlock.core.node import starts
 from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Record
 from paxlock.core.node.line import Entry
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.steering import Revoke
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import (
@@ -52,6 +54,7 @@ from tests.exploration.invariant import check_node
 __all__ = ["ExploredNode", "NodeEvent"]
 
 OLD_S = TTL_S / 4  #: by section 5, not by what the code makes of it
+OPERATOR = bytes(16)  #: whoever may administer the name: no session of those explored
 MEMORY_S = 60.0  #: a tombstone is kept so long; no path may outlast it
 
 
@@ -60,6 +63,7 @@ class NodeEvent(enum.Enum):
 
     EXPIRES = "its lease runs out"
     PASSES_OVER = "its promise lapses after the grace"
+    IS_FORCED = "an operator ends by force whoever holds here"
     CRASHES = "crashes and starts again without its memory"
     SERVES = "has sat out and serves"
     REFRESH_AGES = "the refresh of the place in line is older than a quarter of the ttl"
@@ -143,6 +147,7 @@ class ExploredNode:
             self.armed,
             tuple(sorted((SESSIONS.index(session), attempt) for session, (attempt, _) in stones.items())),
             tuple(sorted(self.ended)),
+            None if record.revoked is None else who(record.revoked),
             tuple(map(self._place, self._line)),
         )
 
@@ -172,6 +177,8 @@ class ExploredNode:
         found = [NodeEvent.CRASHES] if self.bounds.crashes else []
         if self.holder is not None:
             found.append(NodeEvent.EXPIRES)
+            if self.bounds.forced and self.record.revoked is None:
+                found.append(NodeEvent.IS_FORCED)
         elif self.record.owner is not None:
             found.append(NodeEvent.PASSES_OVER)
         # In the last term nobody is taken from the line any more.
@@ -196,6 +203,12 @@ class ExploredNode:
             case NodeEvent.PASSES_OVER:
                 self.now = before.owner_since + GRACE_MS / 1000.0
                 self.replica.tick(self.now)
+            case NodeEvent.IS_FORCED:
+                assert before.lease is not None
+                revoke = Revoke(
+                    0, NAME, before.lease.candidate, before.lease.token or before.lease_term, True, None
+                )
+                self.replica.receive(revoke, OPERATOR, self.now)
             case NodeEvent.CRASHES:
                 self._restart()
             case NodeEvent.SERVES:
@@ -314,7 +327,7 @@ class ExploredNode:
         if effects.persist is not None:
             self.replica.persisted(effects.persist, self.now)
         for peer, message in effects.sends:
-            if isinstance(peer, bytes):
+            if isinstance(peer, bytes) and peer != OPERATOR:
                 normal = self._normal(message, peer)
                 if normal is not None:
                     sent.append((SESSIONS.index(peer), normal))
@@ -329,6 +342,8 @@ class ExploredNode:
                 return attrs.evolve(message, request=min(message.request, 1))  # 0 where it was pushed
             case Renewed():
                 return attrs.evolve(message, request=0)
+            case Refused(reason=RefusalReason.REVOKED) if self.bounds.forced:
+                return attrs.evolve(message, request=0, term=0, occupant=None)
             case Refused() if not self.bounds.refusals:
                 return None
             case Refused(occupant=occupant):

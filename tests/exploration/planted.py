@@ -37,6 +37,7 @@ FOUND_IN: dict[str, str] = {
     "counted-from-the-arrival": "hand-off2",
     "old-refresh-accepted": "hand-off",
     "left-standing-in-line": "hand-off",
+    "force-frees-at-once": "forced",
 }
 
 

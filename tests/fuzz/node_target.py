@@ -327,7 +327,7 @@ class NodeWorld:
         kept = {
             **{f"a record of {name!r}": record for name, record in acceptor.records.items()},
             "held leases": acceptor._held,
-            "tombstones to look at": acceptor._sweeper,
+            "tombstones to look at": acceptor.sweeper,
             "alarms": acceptor._expiry,
             "names in order": acceptor.names,
             "lists in the making": machine._listing,

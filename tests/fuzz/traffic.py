@@ -150,7 +150,7 @@ class _Cell:
 
 @cache
 def traffic() -> tuple[Sent, ...]:
-    """Everything once: elections, a line, watches, questions, handles, a lost Commit, a lost disk."""
+    """Everything once: elections, a line, watches, questions, handles, other data, what is lost."""
     cell = _Cell()
     one, two = cell.sessions.values()
     cell.run(0.5)
@@ -165,6 +165,11 @@ def traffic() -> tuple[Sent, ...]:
     one.names("", cell.now)
     one.survey(cell.now)
     cell.run(2.0)
+    one.publish(held, b"there", cell.now)
+    cell.run(0.2)
+    mine = Candidate(one.session, 1)
+    two.revoke("n", mine, 1, cell.now, force=False, successor=Candidate(two.session, 1))
+    cell.run(0.2)
     one.release(held, cell.now)
     cell.run(0.5)
     two.detach(waits, cell.now)

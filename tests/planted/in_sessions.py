@@ -227,8 +227,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "session.candidates",
                 "Candidates.renewed",
-                "if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):",
-                "if False:",
+                "chosen = attempt.proposer.phase is Phase.CHOSEN",
+                "chosen = False",
             ),
         ),
         seed=16,

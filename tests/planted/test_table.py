@@ -36,6 +36,8 @@ SAMPLE = [
     "goes-on-after-release",
     "gives-up-at-the-first-refusal",
     "sealed-in-the-child",
+    "force-frees-at-once",
+    "older-data-overwrite-newer",
     "clock-read-before-the-datagrams",
 ]
 

@@ -104,7 +104,7 @@ def test_a_name_used_again_and_again_is_looked_at_in_one_place_and_keeps_no_old_
         timers.run(now)
         accept(node, "n", who(number), term=number, now=now)
         node.release(Release(1, "n", who(number), number), now)
-        assert len(node._sweeper) == 1
+        assert len(node.sweeper) == 1
     stones = node.records["n"].tombstones
     assert stones is not None
     kept_s = len(stones) * 0.1

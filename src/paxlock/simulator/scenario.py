@@ -117,6 +117,8 @@ class Scenario:
     detached: float = 0.05
     at_once: float = 0.0  #: the share of grants and losses to which the program does something at once
     released_elsewhere: float = 0.0  #: the share of tenures that somebody else ends by the handle
+    revokes: float = 0.0  #: the share of tenures that somebody revokes
+    publishes: float = 0.0  #: the share of tenures with other data from time to time
     polls: float = 0.05
     burst: int = 0  #: how many further names one client wants at one moment
     watchers: int = 1
@@ -278,7 +280,7 @@ def _with_what_is_rare(drawn: Scenario, rng: Random, some: _Some) -> Scenario:
 
 def _varied(seed: int, drawn: Scenario) -> Scenario:
     """What only some runs have, each drawn by itself."""
-    for vary in (_with_wills, _killed, _many, _far, _slow, _auto):
+    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto):
         drawn = vary(seed, drawn)
     return drawn
 
@@ -293,6 +295,12 @@ def _with_wills(seed: int, drawn: Scenario) -> Scenario:
     """In some runs clients leave a last will."""
     some = _Some(Random(f"wills {seed}"))
     return attrs.evolve(drawn, wills=some.of(0.3, 0.3, 1.0), daemons=some.of(0.3, 0.5, 5.0))
+
+
+def _administered(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs tenures are revoked, or have other data."""
+    some = _Some(Random(f"administered {seed}"))
+    return attrs.evolve(drawn, revokes=some.of(0.3, 0.1, 0.6), publishes=some.of(0.3, 0.2, 1.0))
 
 
 def _durability(drawn: float) -> Durability:

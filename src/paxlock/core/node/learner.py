@@ -27,6 +27,7 @@ from paxlock.core.node.lingering import Finding, Lingering
 from paxlock.core.node.record import Record
 from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
+from paxlock.core.reasons import RefusalReason
 from paxlock.core.timers import Timers
 
 __all__ = ["Learner"]
@@ -158,7 +159,7 @@ class Learner:
         released = known is not None and known.released and known.lease.candidate == message.lease.candidate
         record = self._acceptor.records.get(message.name)
         if record is not None and record.ended(message.lease.candidate):
-            released = True
+            released = released or record.end_of(message.lease.candidate) is RefusalReason.ENDED
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
         confirmed = message.lease.candidate if message.lease.token else None

@@ -48,11 +48,12 @@ class Entry:
 class Line:
     """The waiting candidates of one name, oldest first."""
 
-    __slots__ = ("_entries", "_order")
+    __slots__ = ("_entries", "_first", "_order")
 
     def __init__(self) -> None:
         self._entries: dict[Candidate, Entry] = {}
         self._order: list[tuple[float, Candidate]] = []
+        self._first: Candidate | None = None
 
     def __len__(self) -> int:
         return len(self._order)
@@ -94,11 +95,27 @@ class Line:
         entry = self._entries.pop(candidate, None)
         if entry is not None:
             del self._order[bisect_left(self._order, entry.place)]
+        if candidate == self._first:
+            self._first = None
         return entry
 
+    def put_first(self, candidate: Candidate) -> None:
+        """Somebody who may wants this candidate to be next, if it stands here (section 12)."""
+        if candidate in self._entries:
+            self._first = candidate
+
+    def _put_first(self, now: float) -> Entry | None:
+        entry = self._entries.get(self._first) if self._first is not None else None
+        return entry if entry is not None and entry.lapses_at > now else None
+
     def head(self, now: float) -> Entry | None:
-        """Who is next: of those that came together with the oldest, the smallest candidate."""
+        """Who is next: who was put first, else of those that came together with the oldest the smallest
+        candidate.
+        """
         oldest = self._oldest(now)
+        first = self._put_first(now)
+        if first is not None:
+            return first
         if oldest is None or len(self._order) == 1:
             return oldest
         head = oldest
@@ -113,7 +130,7 @@ class Line:
         head, oldest = self.head(now), self._oldest(now)
         if head is None or oldest is None or head.candidate == candidate:
             return False
-        if candidate in self._entries:
+        if candidate in self._entries or head.candidate == self._first:
             return True
         if arrival < oldest.arrival:
             return head.candidate < candidate and head.arrival <= arrival + TOGETHER_WINDOWS * window

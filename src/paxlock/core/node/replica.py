@@ -44,9 +44,11 @@ from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
 from paxlock.core.node.recovery import Recovery, WaitsFor
 from paxlock.core.node.starts import Start
+from paxlock.core.node.steering import Steering
 from paxlock.core.node.subscriptions import first_version
 from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
 from paxlock.core.statistics import ReplicaStatistics, counted
+from paxlock.core.steering import Publish, Revoke
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
 
@@ -124,6 +126,7 @@ class Replica:
         )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers, self._answer)
+        self._steering = Steering(self._acceptor, self._learner.view, self._keeping.stones)
         self._recovery = Recovery(
             record=start.record,
             run=run,
@@ -310,6 +313,11 @@ class Replica:
                 if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     acceptor.heard(message.lease.candidate)
                     learner.told(message, now)
+            case Revoke():
+                self._answer(session, self._steering.revoke(message, now))
+            case Publish():
+                if self._own(message.candidate.session, session):
+                    self._answer(session, self._steering.publish(message, now))
             case Poll():
                 self._answer(session, learner.view(message.name, now, message.request))
             case Waiting():

@@ -216,9 +216,9 @@ class Subscriptions:
             return
         view = self._view(name, now)
         candidate = view.lease.candidate if view.lease is not None else None
-        token = view.lease.token if view.lease is not None else 0
+        token, edition = (view.lease.token, view.lease.edition) if view.lease is not None else (0, 0)
         term = 0 if view.holds else view.term
-        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
+        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, edition, term)
         if self._shown.get(name) == shows:
             return
         if name in self._records:

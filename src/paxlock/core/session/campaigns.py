@@ -22,12 +22,13 @@ from paxlock.core.messages import (
 )
 from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.candidates import Candidates
-from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, Lost
+from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, LetGoAsked, Lost
 from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.shared import Shared
 from paxlock.core.session.tenures import AfterRefusal, Tenure
+from paxlock.core.steering import LetGo
 from paxlock.errors import LossReason, Reason
 
 __all__ = ["Campaigns"]
@@ -342,10 +343,16 @@ class Campaigns:
             after = self._tenures.refused(tenure, attempt, message, now)
             if after is AfterRefusal.IS_OVER:
                 self._lose(tenure, LossReason.RELEASED, now)
+            elif after is AfterRefusal.IS_REVOKED:
+                self._revoked(tenure, now)
             elif after is AfterRefusal.RAISES:
                 self._counters["raised"] += 1
                 attempt.pace.repeat_soon()
                 self.candidates.prepare(attempt, now)
+            return
+        if message.reason is RefusalReason.REVOKED:  # it does not know that it was chosen, and never will
+            self.candidates.end(attempt, now)
+            self.candidates.begin(attempt.local, attempt.campaign, now, fresh=False)
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
             self._counters[f"refused_{message.reason.name.lower()}"] += 1
@@ -360,10 +367,43 @@ class Campaigns:
                 self.candidates.wait(attempt, now)
 
     def _lapsed(self, tenure: Tenure, now: float) -> None:
-        self._lose(tenure, LossReason.EXPIRED, now)
+        self._lose(tenure, LossReason.REVOKED if tenure.revoked else LossReason.EXPIRED, now)
 
     def _kept(self, tenure: Tenure, now: float) -> None:
         self.release(tenure.ticket, now)
+
+    # What others want of a holder (section 12)
+
+    def asked_to_let_go(self, message: LetGo, now: float) -> None:
+        """Somebody wants this holder to let go: its program is told, and releases when it has ended."""
+        tenure = self._tenures.of(message.candidate.attempt)
+        if tenure is None or (tenure.name, tenure.candidate) != (message.name, message.candidate):
+            return
+        if tenure.kept:  # nobody works under it
+            self.release(tenure.ticket, now)
+        elif not tenure.asked:
+            tenure.asked = True
+            self._out.publish(LetGoAsked(tenure.ticket))
+
+    def _revoked(self, tenure: Tenure, now: float) -> None:
+        """It was ended by force. It is counted on until its deadline, as the nodes do, and renewed no more:
+        its program still works under it, so it is not released before that has ended.
+        """
+        if not tenure.revoked:
+            self._counters["revoked"] += 1
+            self.candidates.stop_renewing(tenure)
+        self.asked_to_let_go(LetGo(0, tenure.name, tenure.candidate), now)
+
+    def publish(self, ticket: int, data: bytes, now: float) -> int | None:
+        """Other data for a lease that is held; gives a ticket, or None where it is not held any more.
+        DataPublished follows.
+        """
+        tenure = self._tenure_of(ticket)
+        if tenure is None or tenure.lapsed(now):
+            return None
+        attempt = self.candidates.attempts[tenure.candidate.attempt]
+        attempt.lease = attempt.lease.with_data(data, attempt.lease.edition + 1)
+        return self.candidates.publications.begin(attempt, now)
 
     def _lose(self, tenure: Tenure, reason: LossReason, now: float) -> None:
         """The lease is over for good: the nodes are sent Release, and the program is told."""

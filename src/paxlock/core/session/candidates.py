@@ -13,6 +13,7 @@ from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.events import Ended, Extended
 from paxlock.core.session.pacing import ONE_TRY_S, AttemptPacing
 from paxlock.core.session.proposer import Phase, Proposer
+from paxlock.core.session.publications import Publications
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases
 from paxlock.core.session.renewals import Renewals
 from paxlock.core.session.shared import Shared
@@ -30,6 +31,7 @@ class Candidates:
         self.attempts: dict[int, Attempt] = {}
         self.tenures = Tenures(shared, lapsed=lapsed, kept=kept)
         self.releases = Releases(shared)
+        self.publications = Publications(shared)
         self.turns = Turns(
             self._begin_turns, pacing=shared.pacing, timers=shared.timers, quorum=shared.quorum
         )
@@ -185,10 +187,16 @@ class Candidates:
         if tenure.lasts:
             self._renewals.remove(tenure)
 
+    def stop_renewing(self, tenure: Tenure) -> None:
+        """It was ended by force: its lease is counted on until its deadline, and not renewed (section 12)."""
+        tenure.revoked = True
+        self._renewals.remove(tenure)
+
     def _stop_holding(self, attempt: Attempt) -> None:
         """From now on its lease, if it has one, counts as valid no longer."""
         tenure = self.tenures.remove(attempt.number)
         if tenure is not None:
+            self.publications.over(attempt.number)
             self._renewals.remove(tenure)
 
     def meant(self, node: str, name: str, candidate: Candidate, term: int) -> Attempt | None:
@@ -231,7 +239,8 @@ class Candidates:
                 self._out.publish(Extended(tenure.ticket, tenure.deadline))
         for tenure in missing:
             attempt = self.attempts[tenure.candidate.attempt]
-            if attempt.proposer.phase is Phase.CHOSEN and tenure.may_repair(node, now):
+            chosen = attempt.proposer.phase is Phase.CHOSEN
+            if chosen and not tenure.revoked and tenure.may_repair(node, now):
                 attempt.send_accept([node], now)
 
     def release_own(self, node: str, message: Refused) -> None:

@@ -47,14 +47,16 @@ from paxlock.core.session.queries import ListQuery, Queries, ReleaseQuery, Renew
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.shared import Shared
+from paxlock.core.session.steering import RevokeQuery
 from paxlock.core.session.watches import Watches
 from paxlock.core.statistics import SessionStatistics, counted
+from paxlock.core.steering import LetGo, Published, RevokeAnswer
 from paxlock.core.timers import Timers
 
 __all__ = ["Session", "SessionSettings"]
 
 # What a node says only while it serves.
-_SERVING = (Promise, Accepted, Refused, Renewed, Released)
+_SERVING = (Promise, Accepted, Refused, Renewed, Released, RevokeAnswer, Published)
 
 QUERY_PATIENCE_S = 1.0
 FIRST_ROUND_TRIP_GRACES = 1.5
@@ -157,6 +159,10 @@ class Session:
                 left.append(Left(ticket, tenure.name, missing))
         return left
 
+    def publish(self, ticket: int, data: bytes, now: float) -> int | None:
+        """Other data for a held lease: a ticket, DataPublished follows; None where it is held no more."""
+        return self._campaigns.publish(ticket, data, now)
+
     def gave_away(self, name: str) -> bool:
         return self._campaigns.gave_away(name)
 
@@ -221,6 +227,24 @@ class Session:
         query = ReleaseQuery(**fields, name=name, candidate=candidate, term=term)
         return self._queries.ask(query, now)
 
+    def revoke(
+        self,
+        name: str,
+        candidate: Candidate,
+        term: int,
+        now: float,
+        *,
+        force: bool,
+        successor: Candidate | None = None,
+        patience: float = QUERY_PATIENCE_S,
+    ) -> int:
+        """Ask the holder of exactly this grant to let go, or end it by force; HandleOutcome follows when a
+        quorum has taken that (section 12).
+        """
+        fields = self._queries.fields(now, patience)
+        wanted = (name, candidate, term, force, successor)
+        return self._queries.ask(RevokeQuery(**fields, wanted=wanted), now)
+
     def forget(self, ticket: int, now: float) -> None:
         """Nobody wants the answer to this question any more: it is not repeated."""
         self._queries.forget(ticket, now)
@@ -264,6 +288,12 @@ class Session:
             case Released():
                 self._campaigns.released(peer, message, now)
                 self._answered(peer, message, now, lives)
+            case RevokeAnswer():
+                self._answered(peer, message, now, lives)
+            case LetGo():
+                self._campaigns.asked_to_let_go(message, now)
+            case Published():
+                self._campaigns.candidates.publications.published(peer, message, lives)
             case Recovering():
                 self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration

@@ -48,6 +48,8 @@ class Tenure:
     repairs_left: int = 1  #: of the look, soon after the first validity, which nodes lack the lease
     keep_until: float = LONG_AGO  #: it is held until then, also if its program has done with it
     kept: bool = False  #: its program has done with it
+    asked: bool = False  #: its program was told to let go
+    revoked: bool = False  #: it was ended by force: it is counted on until its deadline, and never renewed
     next_raise: float = 0.0
     next_repair: dict[str, float] = attrs.field(factory=dict)
 
@@ -104,6 +106,7 @@ class AfterRefusal(enum.Enum):
     STAYS = enum.auto()
     RAISES = enum.auto()  #: it tries a higher term as the same candidate
     IS_OVER = enum.auto()
+    IS_REVOKED = enum.auto()  #: it is over at its deadline (section 12)
 
 
 #: What is done with a tenure whose time is over, and at what time.
@@ -202,9 +205,13 @@ class Tenures:
         """A node will not take the lease in its term: try a higher one as the same candidate (rule L3)."""
         if message.reason is RefusalReason.ENDED:
             return AfterRefusal.IS_OVER
+        if message.reason is RefusalReason.REVOKED:
+            return AfterRefusal.IS_REVOKED
         if attempt.proposer.phase is not Phase.CHOSEN:
             if attempt.has_failed(now):
                 attempt.proposer.stay(tenure.term)
+        elif tenure.revoked:
+            return AfterRefusal.STAYS
         elif message.reason is RefusalReason.STALE and message.term >= tenure.term and tenure.may_raise(now):
             return AfterRefusal.RAISES
         return AfterRefusal.STAYS

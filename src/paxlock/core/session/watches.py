@@ -10,7 +10,7 @@ from itertools import islice
 
 import attrs
 
-from paxlock.core.lease import Candidate
+from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Poll, Seen, Unwatch, View, Watch, WatchEvent, Watching
 from paxlock.core.quorum import blocking
@@ -46,12 +46,22 @@ class Shown:
     """What the watcher was told last of one name."""
 
     state: State = State.UNKNOWN
-    candidate: Candidate | None = None
+    lease: Lease | None = None  #: of the tenure that was shown last, with the newest data heard of it
     term: int = 0
     told: bool = False
     released: Candidate | None = None  #: the last one whose Release was seen: it is over for good
     released_term: int = 0
     before: dict[str, View] = attrs.field(factory=dict)  #: what others than its nodes said when it was told
+
+    @property
+    def candidate(self) -> Candidate | None:
+        return self.lease.candidate if self.lease is not None else None
+
+    def newest(self, lease: Lease) -> Lease:
+        """This lease, unless newer data were shown of it: a watch never goes back (section 12)."""
+        shown = self.lease
+        older = shown is not None and shown.candidate == lease.candidate and shown.edition > lease.edition
+        return shown if shown is not None and older else lease
 
 
 @attrs.define(eq=False)
@@ -234,10 +244,13 @@ class Watcher:
     def _tell(self, name: str, shown: Shown, state: State, judgement: Judgement | None) -> Changed | None:
         lease = judgement.lease if judgement is not None else None
         term = judgement.term if judgement is not None else shown.term
-        if shown.told and shown.state is state and shown.term == term:
+        if lease is not None:
+            lease = shown.newest(lease)
+        same_data = lease is None or (shown.lease is not None and shown.lease.edition == lease.edition)
+        if shown.told and shown.state is state and shown.term == term and same_data:
             return None
         if lease is not None:
-            shown.candidate = lease.candidate
+            shown.lease = lease
         shown.state, shown.term, shown.told = state, term, True
         label, data = (lease.label, lease.data) if lease is not None else ("", b"")
         return Changed(self.ticket, name, state, term, label, data)
