@@ -12,6 +12,7 @@ import enum
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.effects import Effects
 from paxlock.core.lease import Candidate
@@ -31,7 +32,7 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node import starts
-from paxlock.core.node.acceptor import CEILING_STEP_TERMS, PushTimer, Record
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Record
 from paxlock.core.node.keeping import replay
 from paxlock.core.node.line import Entry
 from paxlock.core.node.replica import Replica, ReplicaSettings
@@ -75,7 +76,9 @@ class NodeEvent(enum.Enum):
 
 
 def _settings(node: str) -> ReplicaSettings:
-    return ReplicaSettings(node, MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS, wall_offset=0.0)
+    return ReplicaSettings(
+        node, Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS), wall_offset=0.0
+    )
 
 
 def _first_record() -> NodeRecord:
@@ -362,7 +365,8 @@ class ExploredNode:
             raise AssertionError("a path outlasts the tombstones")
         if self.record.term > self.bounds.max_term:
             raise OutOfBounds
-        self.replica._timers.cancel(PushTimer(NAME))  # a push may come again at any time, as it is
+        # A push may come again at any time, as it is.
+        self.replica._timers.cancel(self.replica._acceptor.push_again, NAME)
         sent: list[tuple[int, Message]] = []
         effects = self.replica.take_effects()
         self._keep(effects)

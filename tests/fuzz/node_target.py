@@ -277,7 +277,7 @@ class NodeWorld:
             cell_id=CELL_ID,
             epoch=EPOCH,
             node_id="a",
-            nodes=len(old.settings.members),
+            nodes=len(old.settings.configuration.members),
             max_ttl_ms=MAX_TTL_MS,
             drift=DRIFT_PPM / 1e6,
             durability=Durability.RECORD,

@@ -8,6 +8,7 @@ from random import Random
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, StartWord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Forbidden, Greeted, Member, Message, NodeMode, Peer, Prepare
@@ -71,13 +72,13 @@ def new_replica(node: str, how: str, *, now: float = 0.0, run: bytes = RUN) -> R
         word=StartWord.CREATE if how in ("alone", "create") else StartWord.JOIN,
     )
     members = MEMBERS[:1] if how == "alone" else MEMBERS
-    settings = ReplicaSettings(node, members, MAX_TTL_MS, DRIFT_PPM, GRACE_MS, float(UNIX_S))
+    settings = ReplicaSettings(node, Configuration(members, MAX_TTL_MS, DRIFT_PPM, GRACE_MS), float(UNIX_S))
     return Replica(settings, start, run=run, now=now, rng=Random(1))
 
 
 def new_session(session: bytes) -> Session:
     """A client's machine."""
-    settings = SessionSettings(MEMBERS, MAX_TTL_MS, DRIFT_PPM, GRACE_MS, "label")
+    settings = SessionSettings(Configuration(MEMBERS, MAX_TTL_MS, DRIFT_PPM, GRACE_MS), "label")
     return Session(settings, session=session, now=0.0, rng=Random(1))
 
 

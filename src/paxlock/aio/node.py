@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from paxlock.core.messages import NodeMode
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["Node", "open_node"]
 
@@ -58,13 +58,9 @@ class Node(Client):
         while not self._thread.wait_serving(0.0):  # noqa: ASYNC110 - another thread knows
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
         return self._thread.statistics()
-
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
-        return self._thread.counters()
 
 
 @contextmanager

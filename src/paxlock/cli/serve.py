@@ -112,7 +112,7 @@ def serve_command(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_http, listeners, pages)
             service = await nursery.start(partial(serve_node, config, start=word))
-            pages.node = service.eyes.counters
+            pages.node = service.eyes.statistics
         return ExitCode.DONE
 
     level = getattr(logging, log_level.upper())

@@ -8,6 +8,7 @@ and told, in which order. core/node and core/session never import each other: th
 What both share:
 
     messages.py        every message, one class each                              sections 2 to 8
+    configuration.py   what a quorum is of, and the times that all keep          section 1, S14
     steering.py        what others want of a holder, and other data               section 12
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
     reasons.py         why a node says no                                         sections 2, 8
@@ -17,6 +18,7 @@ What both share:
     durable.py         what is kept on disk                                       section 7
     effects.py         the seam
     round_trips.py     how long each node takes to answer                         section 5
+    statistics.py      what a machine has counted
     timers.py          one heap of timers for a machine
     value.py           the decorator of values
 

@@ -7,8 +7,7 @@ Only start, stop and a look cross over between the threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -23,7 +22,7 @@ from paxlock.host.failures import as_ours
 from paxlock.node.server import Report, Service, run_service
 
 if TYPE_CHECKING:
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 T = TypeVar("T")
 
@@ -105,14 +104,9 @@ class NodeThread:
         self._running()
         return found
 
-    def statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node: messages by kind, names, datagrams dropped by reason."""
-        found = self._look(lambda service: {**service.replica.statistics(), **service.endpoint.statistics()})
-        return MappingProxyType(dict(found))
-
-    def counters(self) -> NodeCounters:
-        """Frozen counters of the node, each by its name."""
-        return self._look(lambda service: service.eyes.counters())
+    def statistics(self) -> NodeStatistics:
+        """Frozen counters of the node."""
+        return self._look(lambda service: service.eyes.statistics())
 
     def _look(self, read: Callable[[Service], T]) -> T:
         """Read something in the thread of the node."""
