@@ -37,6 +37,7 @@ class LossReason(enum.Enum):
     EXPIRED = "expired"  #: no quorum acknowledged a renewal before the holder's own deadline
     RELEASED = "released"  #: somebody released it by its handle
     CLOSED = "closed"  #: the client, or the node it lives in, was closed underneath the lease
+    REVOKED = "revoked"  #: somebody who may administer the name wants it back (`paxlock revoke`)
     CLOCK_JUMPED = "clock jumped"  #: the machine slept past the deadline
 
 

@@ -125,7 +125,7 @@ def completed(shell: str, words: str, at: int) -> str:
 
 
 def test_the_shell_completes_commands_and_options() -> None:
-    assert completed("bash_complete", "paxlock re", 1) == "plain,renew\nplain,release\n"
+    assert completed("bash_complete", "paxlock re", 1) == "plain,renew\nplain,release\nplain,revoke\n"
     assert completed("bash_complete", "paxlock run --at", 2) == "plain,--at-least\n"
     assert "Renew the lease that a handle names." in completed("zsh_complete", "paxlock re", 1)
 

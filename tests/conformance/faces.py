@@ -51,6 +51,7 @@ class Lease(Protocol):
     def check(self) -> None: ...
     def detach(self) -> None: ...
     def on_extended(self, callback: Callable[[float], None]) -> None: ...
+    async def publish(self, data: bytes) -> None: ...
     async def release(self) -> None: ...
     async def wait_lost(self) -> LossReason: ...
 
@@ -115,6 +116,10 @@ class Client(Protocol):
     def statistics(self) -> Statistics: ...
     async def renew_handle(self, handle: str, wait: float | None = None) -> float: ...
     async def release_handle(self, handle: str, wait: float | None = None) -> None: ...
+    async def revoke(
+        self, name: str, term: int, *, force: bool = False, wait: float | None = None
+    ) -> float: ...
+    async def transfer(self, name: str, *, to: str, wait: float | None = None) -> int: ...
 
 
 # Threads in that shape
@@ -162,6 +167,9 @@ class WrappedLease:
     @property
     def valid(self) -> bool:
         return self._held.valid
+
+    async def publish(self, data: bytes) -> None:
+        await in_thread(self._held.publish, data)
 
     async def release(self) -> None:
         await to_its_end(self._held.release)
@@ -258,6 +266,12 @@ class WrappedClient:
 
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         await in_thread(self._client.release_handle, handle, wait)
+
+    async def revoke(self, name: str, term: int, **how: Any) -> float:
+        return await in_thread(self._client.revoke, name, term, **how)
+
+    async def transfer(self, name: str, *, to: str, wait: float | None = None) -> int:
+        return await in_thread(functools.partial(self._client.transfer, to=to, wait=wait), name)
 
 
 @asynccontextmanager

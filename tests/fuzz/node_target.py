@@ -277,7 +277,7 @@ class NodeWorld:
             cell_id=CELL_ID,
             epoch=EPOCH,
             node_id="a",
-            nodes=len(old.settings.members),
+            nodes=len(old.settings.configuration.members),
             max_ttl_ms=MAX_TTL_MS,
             drift=DRIFT_PPM / 1e6,
             durability=Durability.RECORD,
@@ -327,7 +327,7 @@ class NodeWorld:
         kept = {
             **{f"a record of {name!r}": record for name, record in acceptor.records.items()},
             "held leases": acceptor._held,
-            "tombstones to look at": acceptor._sweeper,
+            "tombstones to look at": acceptor.sweeper,
             "alarms": acceptor._expiry,
             "names in order": acceptor.names,
             "lists in the making": machine._listing,

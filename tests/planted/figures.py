@@ -7,12 +7,14 @@ from typing import Any
 from paxlock.core.durable import Durability
 
 __all__ = [
+    "ADMINISTERED",
     "CALM",
     "CROWD",
     "CUT_OFF",
     "KILLS",
     "LEAVERS",
     "PAUSES",
+    "PUBLISHED",
     "RESTARTS",
     "ROLLING",
     "SPLIT",
@@ -66,4 +68,13 @@ WILLS: dict[str, Any] = {
     **CALM, "clients": 4, "wishes_max": 2, "wills": 1.0, "client_crashes": 6.0, "daemons": 4.0,
     "forks": 0.0, "client_pauses": 2.0, "hold_for_ever": 0.6, "hold_max": 0.5, "max_ttl_ms": 400, "once": 0.0,
     "limited": 0.0, "faulty_for": 1.5, "late": 0.0, "away_max": 0.3, "durability": Durability.RECORD,
+}  # fmt: skip
+ADMINISTERED: dict[str, Any] = {
+    **CALM, "revokes": 1.0, "publishes": 0.3, "hold_for_ever": 1.0, "wishes_max": 2, "max_ttl_ms": 400,
+    "ttl_min_ms": 250, "faulty_for": 2.0, "once": 0.0, "limited": 0.0, "watchers": 2,
+}  # fmt: skip
+PUBLISHED: dict[str, Any] = {
+    **CALM, "publishes": 1.0, "hold_for_ever": 1.0, "max_ttl_ms": 400, "ttl_min_ms": 300, "faulty_for": 1.5,
+    "loss": 0.2, "late": 0.3, "late_max": 0.1, "repeated": 0.3, "polls": 0.5, "watchers": 2, "once": 0.0,
+    "limited": 0.0, "client_pauses": 0.0,
 }  # fmt: skip

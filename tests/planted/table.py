@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from tests.planted.in_administration import IN_ADMINISTRATION
 from tests.planted.in_keys import IN_KEYS
 from tests.planted.in_learning import IN_LEARNING
 from tests.planted.in_lives import IN_LIVES
@@ -35,4 +36,5 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_SHELL,
     *IN_KEYS,
     *IN_WILLS,
+    *IN_ADMINISTRATION,
 )

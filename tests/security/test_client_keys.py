@@ -32,6 +32,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, Verb, refusal
+from paxlock.core.steering import Publish, Revoke
 from paxlock.errors import ConfigError
 from paxlock.limits import GRANT_MAX_BYTES, NODE_ID_MAX_BYTES
 from paxlock.wire.codec import encode, join
@@ -271,6 +272,7 @@ ACQUIRING: list[Callable[[str], Message]] = [
     lambda name: Accept(1, name, 1, lease(), 1, 0),
     lambda name: Commit(name, 1, lease()),
     lambda name: Release(1, name, MINE, 1),
+    lambda name: Publish(1, name, MINE, 1, b""),
 ]
 OBSERVING: list[Callable[[str], Message]] = [
     lambda name: Poll(1, name),
@@ -335,6 +337,16 @@ def test_the_leases_of_another_key_are_for_who_administers(make: Callable[[bytes
     assert verdict(make(STRANGER), key) is Barrier.RIGHTS
     assert verdict(make(STRANGER), rights(Verb.ADMINISTER)) is None
     assert verdict(make(ME), rights(Verb.OBSERVE)) is Barrier.RIGHTS
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_who_may_not_administer_may_not_revoke(force: bool) -> None:
+    """Not even what is its own, politely: a key that is to hold names is to hold those that it was given."""
+    for candidate in (MINE, Candidate(STRANGER, 1)):
+        revoke = Revoke(1, "jobs/1", candidate, 1, force, None)
+        assert verdict(revoke, rights(Verb.ACQUIRE | Verb.OBSERVE)) is Barrier.RIGHTS
+        assert verdict(revoke, rights(Verb.ADMINISTER, "other/*")) is Barrier.RIGHTS
+        assert verdict(revoke, rights(Verb.ADMINISTER, "jobs/*")) is None
 
 
 def test_a_renewal_of_another_key_names_no_name_so_it_needs_all_of_them() -> None:

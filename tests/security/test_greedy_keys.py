@@ -8,6 +8,7 @@ from random import Random
 import attrs
 import pytest
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
@@ -97,12 +98,12 @@ class Node:
         return [entry.candidate.session for entry in answer.entries]
 
     def over(self, what: str) -> int:
-        return self.replica.statistics().get(f"over quota: {what}", 0)
+        return self.replica.statistics().messages.get(f"over_quota_{what}", 0)
 
 
 @pytest.fixture
 def node() -> Node:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, 0.0)
+    settings = ReplicaSettings("a", Configuration(MEMBERS, 30_000, 10_000, 50), 0.0)
     replica = Replica(settings, Start(RECORD, 0, 0.0, None), run=b"r" * 16, now=START, rng=Random(1))
     replica.tick(START)
     for _ in range(8):
@@ -133,7 +134,7 @@ def test_names(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(node.ask(Accept(5, "one-more", 1, lease, 1, 0), greedy)[0])
     assert refused(node.ask(Prepare(6, "one-more", 1, Candidate(greedy, 9), 0, 0, 0, ""), greedy)[0])
     assert refused(node.ask(Release(7, "one-more", Candidate(greedy, 9), 1), greedy)[0])
-    assert node.replica.statistics()["names"] == 3 and node.over("names") == 5
+    assert node.replica.statistics().names == 3 and node.over("names") == 5
     assert isinstance(node.wants("one-more", modest, MODEST), Accepted)
     assert isinstance(node.ask(Renew(8, greedy, 9, (1,)), greedy)[0], Message)
     assert isinstance(node.ask(Release(9, "x", Candidate(greedy, 1), 1), greedy)[0], Released)
@@ -162,7 +163,7 @@ def test_places_in_line(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = sessions(4)
     for one in crowd:
         assert isinstance(node.wants("n", one, refresh_ms=1000), Refused)
-    assert node.line("n") == sorted(crowd[:2]) and node.over("places in line") == 2
+    assert node.line("n") == sorted(crowd[:2]) and node.over("places") == 2
     late = new_session(MODEST)
     node.wants("n", late, MODEST, refresh_ms=1000)
     assert late in node.line("n")
@@ -194,7 +195,7 @@ def test_nobody_has_waited_for_longer_than_he_is_known(node: Node) -> None:
 
 def test_who_has_waited_elsewhere_is_believed_for_a_while_after_a_start(node: Node) -> None:
     """Else each restart of a node would make all who wait the youngest there."""
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, 0.0)
+    settings = ReplicaSettings("a", Configuration(MEMBERS, 30_000, 10_000, 50), 0.0)
     replica = Replica(settings, Start(RECORD, 0, 0.0, None), run=b"r" * 16, now=LATER, rng=Random(1))
     restarted = Node(replica, LATER + quotas.STRANGE_AGES_S / 2)
     restarted.wants("n", new_session(MODEST), MODEST)
@@ -299,7 +300,7 @@ def test_who_has_the_root_key_is_not_bounded(node: Node, monkeypatch: pytest.Mon
     root = b"r" * 16
     for attempt, name in enumerate("xyz", 1):
         assert isinstance(node.wants(name, root, b"", attempt=attempt), Accepted | Promise)
-    assert not any(what.startswith("over quota") for what in node.replica.statistics())
+    assert not any(what.startswith("over_quota") for what in node.replica.statistics().messages)
 
 
 def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +323,9 @@ def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_program_is_told_once_that_its_key_has_used_up_its_quota() -> None:
     session = new_session(GREEDY)
-    machine = Session(SessionSettings(MEMBERS, 30_000, 10_000, 50), session=session, now=0.0, rng=Random(1))
+    machine = Session(
+        SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50)), session=session, now=0.0, rng=Random(1)
+    )
     for node_id in "abca":
         machine.receive(Forbidden(1, Barrier.QUOTA), node_id, 1.0)
     assert [type(event) for event in machine.take_effects().published] == [OverQuota]

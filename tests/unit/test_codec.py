@@ -10,6 +10,7 @@ import cbor2
 import pytest
 
 from paxlock.core import messages as m
+from paxlock.core import steering
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.core.reasons import Barrier
@@ -29,7 +30,7 @@ S1 = bytes(range(16))
 S2 = bytes(range(16, 32))
 RUN = bytes(range(32, 48))
 CANDIDATE = Candidate(S1, 7)
-LEASE = Lease(CANDIDATE, 10_000, "host-1", b"10.0.0.7:8080", 5)
+LEASE = Lease(CANDIDATE, 10_000, "host-1", b"10.0.0.7:8080", 5, 2)
 OCCUPANT = m.Occupant(CANDIDATE, m.Occupancy.PROMISED, 12, "host-1", 900, 10_000, 40)
 VIEW = m.View(9, "jobs", 6, LEASE, 5, True, True, False, 900)
 MEMBERS = (m.Member("a", "10.0.0.7:7400"), m.Member("b", "[::1]:7400"))
@@ -49,11 +50,11 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (
         m.Accept(3, "jobs", 5, LEASE, 8, 1500, 80),
-        "880303646a6f627305858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a3830383005081905dc1850",
+        "880303646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502081905dc1850",
     ),
     (
         m.Commit("jobs", 5, LEASE),
-        "8404646a6f627305858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a3830383005",
+        "8404646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502",
     ),
     (m.Renew(4, S1, 9, (7, 300)), "85050450000102030405060708090a0b0c0d0e0f09820719012c"),
     (m.Release(5, "jobs", CANDIDATE, 5), "850605646a6f62738250000102030405060708090a0b0c0d0e0f0705"),
@@ -78,12 +79,12 @@ GOLDEN: list[tuple[m.Message, str]] = [
     (m.Released(5, "jobs", CANDIDATE, 4), "850f05646a6f62738250000102030405060708090a0b0c0d0e0f0704"),
     (
         VIEW,
-        "8a1009646a6f627306858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300505f5f5f4190384",
+        "8a1009646a6f627306868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a38303830050205f5f5f4190384",
     ),
     (m.Watching(7, 1), "83110701"),
     (
         m.WatchEvent(1, 4, VIEW),
-        "841201048909646a6f627306858250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300505f5f5f4190384",
+        "841201048909646a6f627306868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a38303830050205f5f5f4190384",
     ),
     (
         m.Welcome(1, "a", MEMBERS, 30_000, 10_000, 10, m.NodeMode.SERVING, 0, 1 << 55, "no b"),
@@ -109,6 +110,30 @@ GOLDEN: list[tuple[m.Message, str]] = [
     (
         m.Names(11, "jobs/", ("jobs/a", "jobs/b"), False),
         "85181c0b656a6f62732f82666a6f62732f61666a6f62732f62f4",
+    ),
+    (
+        steering.Revoke(13, "jobs", CANDIDATE, 5, True, None),
+        "8718200d646a6f62738250000102030405060708090a0b0c0d0e0f0705f5f6",
+    ),
+    (
+        steering.Revoke(13, "jobs", CANDIDATE, 5, False, Candidate(S2, 2)),
+        "8718200d646a6f62738250000102030405060708090a0b0c0d0e0f0705f48250101112131415161718191a1b1c1d1e1f02",
+    ),
+    (
+        steering.Publish(14, "jobs", CANDIDATE, 3, b"10.0.0.8:8080"),
+        "8618210e646a6f62738250000102030405060708090a0b0c0d0e0f07034d31302e302e302e383a38303830",
+    ),
+    (
+        steering.RevokeAnswer(13, "jobs", CANDIDATE, True, False),
+        "8618220d646a6f62738250000102030405060708090a0b0c0d0e0f07f5f4",
+    ),
+    (
+        steering.LetGo(0, "jobs", CANDIDATE),
+        "84182300646a6f62738250000102030405060708090a0b0c0d0e0f07",
+    ),
+    (
+        steering.Published(14, "jobs", CANDIDATE, 3),
+        "8518240e646a6f62738250000102030405060708090a0b0c0d0e0f0703",
     ),
 ]
 
@@ -158,12 +183,12 @@ def test_join_is_bounded() -> None:
 
 
 def test_largest_values_pass() -> None:
-    lease = Lease(Candidate(S1, INT_MAX), INT_MAX, "l" * 64, bytes(512), TERM_MAX)
+    lease = Lease(Candidate(S1, INT_MAX), INT_MAX, "l" * 64, bytes(512), TERM_MAX, INT_MAX)
     commit = m.Commit("\N{GREEK SMALL LETTER ALPHA}" * 127 + "x", TERM_MAX, lease)
     renew = m.Renew(0, S1, 1, tuple(range(ATTEMPTS_MAX)))
     prepare = (INT_MAX, commit.name, TERM_MAX, lease.candidate, INT_MAX, INT_MAX, INT_MAX, lease.label)
     standing = m.StandingPrepare(*prepare, lease.ttl_ms, lease.data, INT_MAX)
-    assert standing.lease == attrs.evolve(lease, token=0)
+    assert standing.lease == attrs.evolve(lease, token=0, edition=0)
     assert decode_untrusted(join([encode(standing)])) == (standing,)
     assert decode_untrusted(join([encode(commit)])) == (commit,)
     assert decode_untrusted(join([encode(renew)])) == (renew,)
@@ -200,7 +225,10 @@ REFUSED_MESSAGES: dict[str, bytes] = {
     "candidate of three": raw(6, 1, "n", [S1, 1, 1], 1),
     "candidate null": raw(6, 1, "n", None, 1),
     "label too long": raw(2, 1, "n", 1, [S1, 1], 0, 0, "l" * 65),
-    "data too long": raw(4, "n", 1, [[S1, 1], 1, "", bytes(513), 0]),
+    "data too long": raw(4, "n", 1, [[S1, 1], 1, "", bytes(513), 0, 0]),
+    "published data too long": raw(33, 1, "n", [S1, 1], 1, bytes(513)),
+    "successor of three": raw(32, 1, "n", [S1, 1], 1, False, [S1, 1, 1]),
+    "lease of before it had editions": raw(4, "n", 1, [[S1, 1], 1, "", b"", 0]),
     "lease null": raw(4, "n", 1, None),
     "lease too short": raw(4, "n", 1, [[S1, 1], 1, "", b""]),
     "too many attempts": raw(5, 1, S1, 1, [1] * (ATTEMPTS_MAX + 1)),
@@ -303,7 +331,7 @@ def test_other_names_and_labels_pass(text: str) -> None:
 
 def test_each_enum_value_passes() -> None:
     enums: list[type[enum.IntEnum]] = [m.RefusalReason, m.NodeMode, m.Occupancy]
-    assert [len(enumeration) for enumeration in enums] == [7, 3, 3]
+    assert [len(enumeration) for enumeration in enums] == [8, 3, 3]
     for reason in m.RefusalReason:
         refused = attrs.evolve(GOLDEN_REFUSED, reason=reason, occupant=None)
         assert decode_untrusted(join([encode(refused)])) == (refused,)

@@ -30,12 +30,12 @@ KEPT_NAMES = st.builds(
     KeptName,
     *(NAMES, NUMBERS, NUMBERS, SESSIONS | st.just(b""), NUMBERS, NUMBERS),
     *(text(LABEL_MAX_BYTES), st.binary(max_size=DATA_MAX_BYTES), NUMBERS, SESSIONS | st.just(b"")),
-    *(NUMBERS, TIMES),
+    *(NUMBERS, TIMES, NUMBERS),
 )
 RENEWALS = st.builds(
     KeptRenewal, SESSIONS, st.lists(NUMBERS, max_size=5).map(tuple), SESSIONS, NUMBERS, TIMES
 )
-STONES = st.builds(KeptStone, NAMES, SESSIONS, NUMBERS)
+STONES = st.builds(KeptStone, NAMES, SESSIONS, NUMBERS, st.booleans())
 
 
 def several(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:

@@ -39,7 +39,7 @@ RECORD = NodeRecord(
     clean=True,
     seen=(SeenNode("b", 3, b"\x00\xff" * 4), SeenNode("c", 0, b"")),
 )
-LEASE = Lease(Candidate(b"s" * 16, 4), 10_000, 'a "label" of Zoë', bytes(range(256)), 12)
+LEASE = Lease(Candidate(b"s" * 16, 4), 10_000, 'a "label" of Zoë', bytes(range(256)), 12, 3)
 NAME = SnapshotName(
     name="näme\n",
     term=12,
@@ -52,6 +52,7 @@ NAME = SnapshotName(
     chosen=LEASE,
     chosen_term=11,
     released=False,
+    revoked=Candidate(b"u" * 16, 2),
 )
 EMPTY_NAME = SnapshotName("x", 3, None, 0, b"", 0, 0, (), None, 0, True)
 SNAPSHOT = Snapshot(incarnation=7, floor=3, names=(NAME, EMPTY_NAME))

@@ -64,6 +64,9 @@ class HeldLease(AsyncHolding):
 
     # For the client and the block
 
+    def _reply(self) -> Reply:
+        return Reply()
+
     def open_scope(self, exit_after: float | None) -> None:
         """Have the body of a block, which begins now, end with the lease; and the process, where the body
         then goes on for ``exit_after`` seconds.

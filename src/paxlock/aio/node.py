@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from os import PathLike
@@ -27,7 +27,7 @@ from paxlock.core.messages import NodeMode
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["Node", "open_node"]
 
@@ -68,13 +68,9 @@ class Node(Client):
         """
         self.take_keys(self._thread.reload(cell))
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
         return self._thread.statistics()
-
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
-        return self._thread.counters()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
 from paxlock.blocking.opening import open_session
 from paxlock.blocking.running import Running
+from paxlock.client.administration import revoking, transferring
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
 from paxlock.client.handle import check_outcome, left_of
@@ -302,6 +303,36 @@ class Client:
         grant = desk.grant(handle)
         answer = session.answer(lambda to: desk.release_detached(grant, wait, to))
         check_outcome(grant, answer, renewed=False)
+
+    # The tenures of others
+
+    def revoke(self, name: str, term: int, *, force: bool = False, wait: float | None = None) -> float:
+        """End the tenure of this term, whoever holds it; one that is over already is no error. Gives for how
+        many seconds its lease is still held, at most: 0 where it is over.
+
+        The holder is told at once: its lease is lost as REVOKED, and the next in line gets the name when its
+        program has let go. Without ``force`` that is all: returns when it has. With ``force`` the lease is
+        not renewed any more either, and runs out at its deadline, a ttl later at most: returns when a quorum
+        has taken that. Until then it keeps everybody out (protocol.md section 12).
+
+        Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where the name is led
+        in a term below this one; NotAcquired (NO_QUORUM, or HELD where the holder has not let go) where
+        ``wait`` seconds were not enough.
+        """
+        session = self._session()
+        return session.play(revoking(session.desk, name, term, force=force, wait=wait))
+
+    def transfer(self, name: str, *, to: str, wait: float | None = None) -> int:
+        """A planned hand-over: ask the holder to let go, as ``revoke`` does without ``force``, and have who
+        waits with the label ``to``, of several the one for longest, next in line. Gives its term.
+
+        Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where nobody holds the
+        name, or nobody with this label waits for it; NotAcquired where the holder has not let go within
+        ``wait`` seconds, or another one got the name after all (HELD), where nobody did (CONTENDED), or
+        without a quorum (NO_QUORUM).
+        """
+        session = self._session()
+        return session.play(transferring(session.desk, name, to, wait=wait))
 
     # Within
 

@@ -60,11 +60,13 @@ class HeldLease(Holding):
         ttl: float,
         deadline: float,
         engine: Engine,
+        answer: Callable[[Callable[[Reply[object]], int]], object],
         callbacks: Callbacks,
         working: Working,
     ) -> None:
         super().__init__(desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
         self._engine = engine
+        self._answer = answer
         self._callbacks = callbacks
         self._on_lost = working.on_lost
         self._manual = working.renew == "manual"
@@ -100,6 +102,16 @@ class HeldLease(Holding):
         Call it only after the work has ended.
         """
         self._leave(ended=False)
+
+    def publish(self, data: bytes) -> None:
+        """Change the lease's data (up to 512 bytes) within the tenure: watches and polls see them with the
+        same term. Returns once a quorum has them; from then on no poll shows older ones. Of several at one
+        moment the last one called stays.
+
+        Raises LeaseLost if the lease is lost before that, ClosedError if it was released, ConfigError for
+        data that are too long (protocol.md section 12).
+        """
+        self.check_published(self._answer(lambda to: self.begin_publishing(data, to)))
 
     def detach(self) -> None:
         """Forget the lease without releasing it: it lives on until its ttl, for whoever has the handle.
@@ -148,7 +160,7 @@ class HeldLease(Holding):
     def extended(self, deadline: float) -> bool:
         self._renewed_until = max(self._renewed_until, deadline)
         wanted = min(self._renewed_until, self._working_until)
-        if wanted <= self._deadline:
+        if wanted <= self._deadline and self._reason is None:
             return self._desk.now() < self._deadline
         return super().extended(wanted)
 
@@ -156,9 +168,9 @@ class HeldLease(Holding):
         """With ``renew="manual"``: give up a lease whose worker has not been heard of in time. Gives the end
         of one that goes on.
         """
-        if self._reason is not None or self._let_go:
+        if self._reason not in (None, LossReason.REVOKED) or self._let_go:
             return NEVER
-        if now >= self._working_until:
+        if now >= self._working_until:  # also one that was asked to let go, and does not
             self._desk.lose(self._ticket, LossReason.EXPIRED)
             return NEVER
         return self._working_until

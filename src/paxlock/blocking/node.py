@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
 from os import PathLike
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from paxlock.forks import Life
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["Node", "open_node"]
 
@@ -84,13 +83,9 @@ class Node(Client):
         if running is not None:
             running.engine.do(lambda: running.take_keys(taken))
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
         return self._thread.statistics()
-
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
-        return self._thread.counters()
 
 
 def open_node(

@@ -19,6 +19,7 @@ from paxlock.blocking.interrupts import interruptible
 from paxlock.blocking.lease import HeldLease, Working
 from paxlock.blocking.names import NameKeeper
 from paxlock.blocking.reply import Reply
+from paxlock.client.administration import Script
 from paxlock.client.desk import Desk, FaceErrors
 from paxlock.client.face import Acquisition, Face, Statistics
 from paxlock.client.handle import Handle
@@ -144,6 +145,16 @@ class Running(Face[HeldLease]):
                 self._desk.forget(reply.ticket)
 
         return self._ask_and_wait(reply, ask, forget)
+
+    def play(self, script: Script[T]) -> T:
+        """Ask what a script wants to know, and tell it the answers."""
+        try:
+            ask = next(script)
+            while True:
+                ask = script.send(self.answer(ask))
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     def answers(self, names: tuple[str, ...]) -> list[object]:
         """What all of these names are."""
@@ -272,6 +283,7 @@ class Running(Face[HeldLease]):
             ttl=ttl,
             deadline=deadline,
             engine=self.engine,
+            answer=self.answer,
             callbacks=self._callbacks,
             working=working,
         )

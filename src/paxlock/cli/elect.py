@@ -89,6 +89,7 @@ class Elector:
             self._tell_lost(held)
             say(f"the leadership of {self._name!r} with term {held.term} was lost: {reason.value}")
             await self._hooks.idle()  # whoever still has to clean up does not lead again
+            await held.release()  # where it was revoked, it is held until now
             if once:
                 return ExitCode.LEASE_LOST
 

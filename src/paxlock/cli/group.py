@@ -33,6 +33,8 @@ COMMANDS = {
     "elect": ("elect", "Take part in an election."),
     "watch": ("watch", "Follow who leads one or more names."),
     "status": ("status", "Show the nodes, or one name."),
+    "revoke": ("revoke", "End the tenure of somebody else."),
+    "transfer": ("revoke", "Hand a name over to one who waits for it."),
     "grant": ("grant", "Make the key of a client from the cell's own key."),
     "key": ("key", "Make the root keys of a cell, and change them while it runs."),
     "ls": ("status", "List the names in use."),

@@ -134,7 +134,7 @@ def serve_command(
                     nursery.start_soon(serve_http, listeners, pages)
                 service = await nursery.start(partial(serve_node, config, start=word))
                 if pages is not None:
-                    pages.node = service.eyes.counters
+                    pages.node = service.eyes.statistics
                 await _reload_at(hups, service, had_terminal=had_terminal)
                 nursery.cancel_scope.cancel()
         return ExitCode.DONE

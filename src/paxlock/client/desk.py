@@ -17,6 +17,7 @@ import attrs
 
 from paxlock.client.allowed import Allowed
 from paxlock.client.handle import Handle, parse_handle
+from paxlock.client.leaving import LastRenewal, tell_left_early
 from paxlock.client.standing import Standing, Waiter
 from paxlock.config.cell import Cell, check_data, check_label, check_name
 from paxlock.config.syntax import normal_text
@@ -26,9 +27,7 @@ from paxlock.core.session.events import (
     Answered,
     Ended,
     Granted,
-    HandleOutcome,
     KeyRefused,
-    Left,
     Mismatch,
     NamesFound,
     OverQuota,
@@ -46,8 +45,6 @@ RELEASE_PATIENCE_S = 1.0
 LEAVE_PATIENCE_S = 0.8
 HANDLE_PATIENCE_MIN_S = 1.0
 FOREVER_S = 1e9
-
-log = logging.getLogger("paxlock")
 
 
 class Receiver(Protocol):
@@ -105,7 +102,7 @@ class Desk:
         self._receivers: dict[int, Receiver] = {}
         self._releasing: set[int] = set()
         self._still = False
-        self._allowed = Allowed(rights_of(cell.grant))
+        self.allowed = Allowed(rights_of(cell.grant))
 
     def __len__(self) -> int:
         """How many tickets are open."""
@@ -113,7 +110,7 @@ class Desk:
 
     def take_grant(self, grant: bytes) -> None:
         """The key is another one from now on, with this grant."""
-        self._allowed = Allowed(rights_of(grant))
+        self.allowed = Allowed(rights_of(grant))
 
     @property
     def inherited(self) -> bool:
@@ -143,7 +140,7 @@ class Desk:
         name = check_name(name)
         if self.session.gave_away(name):
             raise self.barred(name)
-        self._allowed.check(Verb.ACQUIRE, name)
+        self.allowed.check(Verb.ACQUIRE, name)
         check_data(data)
         if label is not None:
             label = check_label(label)
@@ -167,7 +164,7 @@ class Desk:
         """Campaign for a name, which is taken in NFC: two ways to write one name would be two locks. Granted
         goes to the receiver, which gives the one that takes what follows; or Failed, or Barred.
         """
-        self._allowed.check_ttl(ttl)
+        self.allowed.check_ttl(ttl)
         ticket = self.session.campaign(
             normal_text(name),
             ttl=ttl,
@@ -250,7 +247,7 @@ class Desk:
         """
         self.check_open()
         pattern, prefix = self.pattern(name)
-        self._allowed.check(Verb.OBSERVE, pattern, prefix=prefix)
+        self.allowed.check(Verb.OBSERVE, pattern, prefix=prefix)
         return self._open(self.session.watch(pattern, prefix, self.now()), receiver)
 
     @staticmethod
@@ -271,13 +268,13 @@ class Desk:
         """What a quorum says of a name; with ``line``, what every node says, and who waits."""
         self.check_open()
         name = check_name(name)
-        self._allowed.check(Verb.POLL, name)
+        self.allowed.check(Verb.POLL, name)
         return self._open(self.session.poll(name, self.now(), line=line), receiver)
 
     def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
         """The same of many names at once."""
         for name in names:
-            self._allowed.check(Verb.POLL, name)
+            self.allowed.check(Verb.POLL, name)
         now = self.now()
         tickets = [self.session.poll(name, now, one_of_many=True) for name in names]
         self._receivers.update(zip(tickets, receivers, strict=True))
@@ -290,7 +287,7 @@ class Desk:
         """
         self.check_open()
         prefix = checked_prefix(prefix)
-        self._allowed.check(Verb.OBSERVE, prefix, prefix=True)
+        self.allowed.check(Verb.OBSERVE, prefix, prefix=True)
         return self._open(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
 
     def survey(self, receiver: Receiver) -> int:
@@ -312,6 +309,33 @@ class Desk:
         )
         return self._open(ticket, receiver)
 
+    def revoke(
+        self,
+        name: str,
+        grant: tuple[Candidate, int],
+        receiver: Receiver,
+        *,
+        force: bool,
+        successor: Candidate | None,
+        wait: float | None,
+    ) -> int:
+        """Ask the holder of this grant, a candidate and its term, to let go, or end it by force;
+        HandleOutcome follows. Who asks has been checked (administration.py).
+        """
+        ticket = self.session.revoke(
+            *(name, *grant, self.now()),
+            force=force,
+            successor=successor,
+            patience=_handle_patience(wait),
+        )
+        return self._open(ticket, receiver)
+
+    def publish_data(self, ticket: int, data: bytes, receiver: Receiver) -> int | None:
+        """Other data for a lease; DataPublished follows. None where the machine does not hold it any more."""
+        check_data(data)
+        told = self.session.publish(ticket, data, self.now())
+        return None if told is None else self._open(told, receiver)
+
     def forget(self, ticket: int) -> None:
         """Nobody waits for this answer any more."""
         self._receivers.pop(ticket, None)
@@ -323,8 +347,8 @@ class Desk:
         grant = parse_handle(handle)
         if grant.cell_id != self.cell.cell_id:
             raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
-        mine = self._allowed.rights.owns(grant.session)
-        self._allowed.check(Verb.ACQUIRE if mine else Verb.ADMINISTER, grant.name)
+        mine = self.allowed.rights.owns(grant.session)
+        self.allowed.check(Verb.ACQUIRE if mine else Verb.ADMINISTER, grant.name)
         return grant
 
     # What answers mean
@@ -362,10 +386,10 @@ class Desk:
             raise ConfigError(event.explanation)
         if isinstance(event, KeyRefused):
             if not self.other_key():
-                raise self._allowed.refused()
+                raise self.allowed.refused()
             return
         if isinstance(event, OverQuota):
-            log.warning(
+            logging.getLogger("paxlock").warning(
                 "a node refuses what this client asks for: its key has as much there as one key may have "
                 "(docs/security.md); let go of something, or use another key"
             )
@@ -408,7 +432,7 @@ class Desk:
             elif ticket not in self.held:
                 receiver.close("this client was closed")  # a watch says so to the nodes
         self.close()
-        self._receivers |= {one.ticket: _LastRenewal(one, self.left_early) for one in left}
+        self._receivers |= {one.ticket: LastRenewal(one, self.left_early) for one in left}
         self._poke()
 
     def close(self, why: str = "this client was closed") -> None:
@@ -449,32 +473,6 @@ class Desk:
             self.wills.drop(ticket)
         if self.held.pop(ticket, None) is not None and not self.held:
             self.on_holding(False)
-
-
-class _LastRenewal:
-    """Takes what has become of the last renewal of a lease that is left behind."""
-
-    def __init__(self, left: Left, left_early: Callable[[str, float], None]) -> None:
-        self._left = left
-        self._left_early = left_early
-
-    def take(self, event: object) -> None:
-        assert isinstance(event, HandleOutcome)
-        if not event.done:
-            self._left_early(self._left.name, self._left.missing)
-
-    def close(self, why: str) -> None:
-        self._left_early(self._left.name, self._left.missing)
-
-
-def tell_left_early(name: str, missing: float) -> None:
-    """What programs are told; the command line has its own words."""
-    log.warning(
-        "the lease of %r could not be renewed when its client was closed: "
-        "it may run out up to %.1f s before at_least has passed",
-        name,
-        missing,
-    )
 
 
 def check_at_least(at_least: float) -> None:

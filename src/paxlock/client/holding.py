@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
-from paxlock.client.desk import Desk
+from paxlock.client.desk import Desk, Receiver
 from paxlock.client.handle import Handle, format_handle
 from paxlock.core.lease import Candidate
-from paxlock.core.session.events import Extended, Lost
+from paxlock.core.session.events import DataPublished, Extended, LetGoAsked, Lost
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.wire.wills import Wills
 
@@ -125,6 +125,11 @@ class Holding:
 
     def take(self, event: object) -> Self | None:
         """What the machine tells of this lease; None where that is the last."""
+        if isinstance(event, LetGoAsked):
+            self._keep = False  # whoever may administer the name wants it back
+            if not self._let_go:
+                self.lost(LossReason.REVOKED)
+            return self  # it is held, until the program has done with it
         if isinstance(event, Extended):
             if self.extended(event.deadline):
                 return self
@@ -147,7 +152,10 @@ class Holding:
     def extended(self, deadline: float) -> bool:
         """The machine moved the deadline. False where the old one had passed by now, although the renewal was
         counted in time: what was over for the program, and a scope that has silently ended, is not revived.
+        Of one that is to let go the deadline stands: it is renewed only for what is left to be done.
         """
+        if self._reason is not None:
+            return True
         now = self._desk.now()
         if now >= self._deadline:
             return False
@@ -158,7 +166,9 @@ class Holding:
         return True
 
     def lost(self, reason: LossReason) -> None:
-        """The machine gave the lease up."""
+        """The machine gave the lease up, or is asked to: for the program it is over, once for all."""
+        if self._reason is not None:
+            return
         self._reason = reason
         self._tell()
         self._stop_work()
@@ -172,6 +182,21 @@ class Holding:
             self._reason = LossReason.EXPIRED
             self._tell()
         return self.loss() if self._reason is not None else None
+
+    def begin_publishing(self, data: bytes, receiver: Receiver) -> int:
+        """Other data for this lease; gives the ticket. Raises as ``check`` does, and ConfigError."""
+        self.check()
+        ticket = self._desk.publish_data(self._ticket, data, receiver)
+        if ticket is None:
+            raise self.loss()
+        return ticket
+
+    def check_published(self, answer: object) -> None:
+        """Raise, as ``check`` does, where the lease was over before a quorum had the data."""
+        assert isinstance(answer, DataPublished)
+        if not answer.done:
+            self.check()
+            raise self.loss()
 
     # What a face does
 

@@ -66,6 +66,9 @@ class HeldLease(AsyncHolding):
 
     # For the client and the block
 
+    def _reply(self) -> Reply:
+        return Reply()
+
     def _end(self) -> None:
         super()._end()
         if self._scope is not None and self._reason is None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
+from paxlock.client.administration import Script, revoking, transferring
 from paxlock.client.face import Acquisition, Face, PendingReply
 from paxlock.client.handle import Handle, check_outcome, left_of
 from paxlock.client.holding import Holding
@@ -38,6 +39,26 @@ class AsyncHolding(ABC, Holding):
 
         Call it only after the work has ended.
         """
+
+    async def publish(self, data: bytes) -> None:
+        """Change the lease's data (up to 512 bytes) within the tenure: watches and polls see them with the
+        same term. Returns once a quorum has them; from then on no poll shows older ones. If cancelled, they
+        are told in the background all the same. Of several at one moment the last one called stays.
+
+        Raises LeaseLost if the lease is lost before that, ClosedError if it was released, ConfigError for
+        data that are too long (protocol.md section 12).
+        """
+        reply = self._reply()
+        ticket = self.begin_publishing(data, reply)
+        try:
+            await reply.wait()
+        finally:
+            self._desk.forget(ticket)
+        self.check_published(reply.result())
+
+    @abstractmethod
+    def _reply(self) -> AsyncReply:
+        """Something that a task of this face can wait for."""
 
     async def leave(self) -> None:
         """At the end of a block: release, where this is not a copy in the child of a fork. There nothing is
@@ -185,7 +206,45 @@ class AsyncVerbs(Face[A]):
         answer = await self._answer(lambda to: self._desk.release_detached(grant, wait, to))
         check_outcome(grant, answer, renewed=False)
 
+    # The tenures of others
+
+    async def revoke(self, name: str, term: int, *, force: bool = False, wait: float | None = None) -> float:
+        """End the tenure of this term, whoever holds it; one that is over already is no error. Gives for how
+        many seconds its lease is still held, at most: 0 where it is over.
+
+        The holder is told at once: its lease is lost as REVOKED, and the next in line gets the name when its
+        program has let go. Without ``force`` that is all: returns when it has. With ``force`` the lease is
+        not renewed any more either, and runs out at its deadline, a ttl later at most: returns when a quorum
+        has taken that. Until then it keeps everybody out (protocol.md section 12).
+
+        Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where the name is led
+        in a term below this one; NotAcquired (NO_QUORUM, or HELD where the holder has not let go) where
+        ``wait`` seconds were not enough.
+        """
+        return await self._play(revoking(self._desk, name, term, force=force, wait=wait))
+
+    async def transfer(self, name: str, *, to: str, wait: float | None = None) -> int:
+        """A planned hand-over: ask the holder to let go, as ``revoke`` does without ``force``, and have who
+        waits with the label ``to``, of several the one for longest, next in line. Gives its term.
+
+        Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where nobody holds the
+        name, or nobody with this label waits for it; NotAcquired where the holder has not let go within
+        ``wait`` seconds, or another one got the name after all (HELD), where nobody did (CONTENDED), or
+        without a quorum (NO_QUORUM).
+        """
+        return await self._play(transferring(self._desk, name, to, wait=wait))
+
     # Within
+
+    async def _play(self, script: Script[T]) -> T:
+        """Ask what a script wants to know, and tell it the answers."""
+        try:
+            ask = next(script)
+            while True:
+                ask = script.send(await self._answer(ask))
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     @abstractmethod
     def campaign(

@@ -43,6 +43,7 @@ from paxlock.config.syntax import (
     split_address,
     split_nodes,
 )
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability
 from paxlock.core.lease import TTL_MIN_S
 from paxlock.core.messages import Member
@@ -253,8 +254,9 @@ class Cell:
         return round(self.grace * 1000)
 
     @property
-    def drift_ppm(self) -> int:
-        return round(self.drift * 1_000_000)
+    def configuration(self) -> Configuration:
+        """What its nodes and clients tell each other, and must agree on."""
+        return Configuration(self.members, self.max_ttl_ms, round(self.drift * 1_000_000), self.grace_ms)
 
     def address_of(self, node_id: str) -> str:
         """The configured address of a node; ConfigError where it is not of this cell."""

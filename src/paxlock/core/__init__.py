@@ -8,6 +8,8 @@ and told, in which order. core/node and core/session never import each other: th
 What both share:
 
     messages.py        every message, one class each                              sections 2 to 8
+    configuration.py   what a quorum is of, and the times that all keep          section 1, S14
+    steering.py        what others want of a holder, and other data               section 12
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
     reasons.py         why a node says no                                         sections 2, 8
     rights.py          what the key of a client allows                            section 8
@@ -16,6 +18,7 @@ What both share:
     durable.py         what is kept on disk                                       section 7
     effects.py         the seam
     round_trips.py     how long each node takes to answer                         section 5
+    statistics.py      what a machine has counted
     timers.py          one heap of timers for a machine
     value.py           the decorator of values
 
@@ -27,6 +30,7 @@ What a node does (core/node):
     line.py            who waits, in which order                                  section 5
     quotas.py          what one key of a client may have here                    section 8
     expiry.py          when a record is to be looked at                           section 2
+    steering.py        revoked leases, published data                             section 12
     forgetting.py      tombstones, and dropping idle names                        section 2, L1
     learner.py         what is chosen                                             section 6
     hearsay.py         what a session says of itself and nobody here can know     section 6
@@ -53,10 +57,12 @@ What a client does (core/session):
     renewals.py        leases that are renewed together                           section 3
     sequence.py        sequence numbers, and when each was sent                   section 3, S4
     shared.py          what all campaigns of a session share
+    publications.py    other data, until every node has them                      section 12
     releases.py        Release, until every node has heard it                     section 3, S2, L1
     turns.py           how much is under way at the same moment                   section 5
     pacing.py          how long to wait before asking again                       section 5
     queries.py         list, survey, and the verbs on a handle                    section 6
+    steering.py        the question by which a tenure is ended                    section 12
     polls.py           the standing of one name                                   section 6
     watches.py         from the events of nodes to led, free, unknown             section 6
     judgement.py       from the views of nodes to a word about the cell           section 6

@@ -99,7 +99,9 @@ class NodeRecord:
 
 @value
 class SnapshotName:
-    """One name of the snapshot: leases with the time that is LEFT (rule L8)."""
+    """One name of the snapshot: leases with the time that is LEFT (rule L8). Of the tombstones that of
+    ``revoked`` was set by force (section 12).
+    """
 
     name: str
     term: int
@@ -112,6 +114,7 @@ class SnapshotName:
     chosen: Lease | None
     chosen_term: int
     released: bool
+    revoked: Candidate | None = None
 
 
 @value
@@ -140,6 +143,7 @@ class KeptName(NamedTuple):
     sender: bytes = b""
     seq: int = 0
     deadline: float = 0.0
+    edition: int = 0
 
 
 class KeptRenewal(NamedTuple):
@@ -153,11 +157,14 @@ class KeptRenewal(NamedTuple):
 
 
 class KeptStone(NamedTuple):
-    """A tombstone: this attempt at the name is over, and those of its session before it."""
+    """A tombstone: this attempt at the name is over, and those of its session before it; ``forced`` where
+    somebody has ended it by force (section 12).
+    """
 
     name: str
     session: bytes
     attempt: int
+    forced: bool = False
 
 
 class Kept(NamedTuple):

@@ -47,13 +47,16 @@ class Candidate(NamedTuple):
 
 @value
 class Lease:
-    """The value of a Paxos round. ``token`` is 0 until the tenure is valid, then its fencing token."""
+    """The value of a Paxos round. ``token`` is 0 until the tenure is valid, then its fencing token.
+    ``edition``: how often its holder has published other data.
+    """
 
     candidate: Candidate
     ttl_ms: int
     label: str
     data: bytes
     token: int = 0
+    edition: int = 0
 
     @property
     def ttl(self) -> float:
@@ -61,7 +64,11 @@ class Lease:
 
     def with_token(self, token: int) -> Lease:
         """The same lease, with this token. (`attrs.evolve` takes five times as long.)"""
-        return Lease(self.candidate, self.ttl_ms, self.label, self.data, token)
+        return Lease(self.candidate, self.ttl_ms, self.label, self.data, token, self.edition)
+
+    def with_data(self, data: bytes, edition: int) -> Lease:
+        """The same lease, with other data."""
+        return Lease(self.candidate, self.ttl_ms, self.label, data, self.token, edition)
 
 
 def quarantine(max_ttl: float, drift: float) -> float:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.reasons import Barrier, RefusalReason
+from paxlock.core.steering import LetGo, Publish, Published, Revoke, RevokeAnswer, Steering  # noqa: F401
 from paxlock.core.value import value
 
 __all__ = [
@@ -492,4 +493,5 @@ Message: TypeAlias = (
     | Greet
     | Greeted
     | Inquire
+    | Steering
 )

@@ -17,6 +17,7 @@ class RefusalReason(enum.IntEnum):
     STALE = 5  #: the term was overtaken
     TTL = 6  #: ttl above max_ttl
     TERM = 7  #: a term too far ahead
+    REVOKED = 8  #: this attempt was ended by force; where its lease is held, it is until its deadline
 
 
 class Barrier(enum.IntEnum):

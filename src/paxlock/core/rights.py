@@ -29,6 +29,7 @@ from paxlock.core.messages import (
     Watch,
 )
 from paxlock.core.reasons import Barrier
+from paxlock.core.steering import Publish, Revoke
 from paxlock.core.value import value
 
 if TYPE_CHECKING:
@@ -121,10 +122,12 @@ def _allowed(message: Message, sender: bytes, rights: Rights) -> bool:
     match message:
         case StandingPrepare():
             return rights.allows(Verb.ACQUIRE, message.name) and rights.allows_ttl(message.ttl_ms)
-        case Prepare():
+        case Prepare() | Publish():
             return rights.allows(Verb.ACQUIRE, message.name)
         case Accept() | Commit():
             return rights.allows(Verb.ACQUIRE, message.name) and rights.allows_ttl(message.lease.ttl_ms)
+        case Revoke():
+            return rights.allows(Verb.ADMINISTER, message.name)
         case Release():
             return rights.lets_go(message.candidate.session, sender, message.name)
         case Renew():

@@ -7,11 +7,10 @@ async with paxlock.open_node(config) as node:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from os import PathLike
-from types import MappingProxyType
 
 from paxlock.client.client import Client
 from paxlock.client.opening import open_as
@@ -21,7 +20,7 @@ from paxlock.core.messages import NodeMode
 from paxlock.host.clock import Clock
 from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Service, run_service
-from paxlock.observe.statistics import NodeCounters
+from paxlock.observe.statistics import NodeStatistics
 from paxlock.runtime.environment import environment_of
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
@@ -73,15 +72,10 @@ class Node(Client):
         found = cell_again(self._service.config, cell)
         self.take_keys(reload_node(self._service, found))
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
         self.check_process()
-        return MappingProxyType({**self._service.replica.statistics(), **self._service.endpoint.statistics()})
-
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
-        self.check_process()
-        return self._service.eyes.counters()
+        return self._service.eyes.statistics()
 
 
 @asynccontextmanager

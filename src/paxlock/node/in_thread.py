@@ -7,9 +7,8 @@ Only start, stop and a look cross over between the threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from os import PathLike
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -25,7 +24,7 @@ from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Report, Service, run_service
 
 if TYPE_CHECKING:
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 T = TypeVar("T")
 
@@ -107,14 +106,9 @@ class NodeThread:
         self._running()
         return found
 
-    def statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node: messages by kind, names, datagrams dropped by reason."""
-        found = self._look(lambda service: {**service.replica.statistics(), **service.endpoint.statistics()})
-        return MappingProxyType(dict(found))
-
-    def counters(self) -> NodeCounters:
-        """Frozen counters of the node, each by its name."""
-        return self._look(lambda service: service.eyes.counters())
+    def statistics(self) -> NodeStatistics:
+        """Frozen counters of the node."""
+        return self._look(lambda service: service.eyes.statistics())
 
     def reload(self, cell: Cell | str | PathLike[str] | None = None) -> Cell:
         """Read the keys of the node anew, and give the cell with them: see `paxlock.Node.reload`."""

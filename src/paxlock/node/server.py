@@ -85,10 +85,7 @@ class Service:
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
             node_id=config.node_id,
-            members=cell.members,
-            max_ttl_ms=cell.max_ttl_ms,
-            drift_ppm=cell.drift_ppm,
-            grace_ms=cell.grace_ms,
+            configuration=cell.configuration,
             wall_offset=time.time() - clock.now(),
             revoked=Revoked(cell.generation, frozenset(cell.denied)),
             created=cell.created,
@@ -309,7 +306,7 @@ def _begin(
         node_id=config.node_id,
         nodes=len(cell.members),
         max_ttl_ms=cell.max_ttl_ms,
-        drift=cell.drift_ppm / 1e6,
+        drift=cell.configuration.drift,
         durability=durability,
         unix_seconds=unix_seconds,
         sit_out_ms=cell.sit_out_ms,

@@ -22,6 +22,7 @@ from paxlock.core.messages import NodeMode
 from paxlock.core.node.replica import Replica
 from paxlock.core.quorum import majority
 from paxlock.core.session.session import Session
+from paxlock.simulator.administration import Administration
 from paxlock.simulator.checkers import CheckFailed, Histories, NodeChecker, Progress
 from paxlock.simulator.children import Children
 from paxlock.simulator.clients import Clients
@@ -106,6 +107,7 @@ class Simulation:
         self.clients = Clients(self)
         self.children = Children(self)
         self.last_wills = LastWills(self)
+        self.administration = Administration(self)
         self.workload = Workload(self)
         self.faults = Faults(self)
 

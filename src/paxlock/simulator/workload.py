@@ -11,16 +11,19 @@ from paxlock.core.session.events import (
     Answered,
     Barred,
     Changed,
+    DataPublished,
     Ended,
     Extended,
     Failed,
     Granted,
     HandleOutcome,
+    LetGoAsked,
     Lost,
     Mismatch,
 )
 from paxlock.errors import LossReason
 from paxlock.simulator.checkers import EPSILON_S, CheckFailed
+from paxlock.simulator.detached import DetachedLeases
 from paxlock.simulator.endurance import check_loss
 from paxlock.simulator.linearizability import OperationKind, OperationOutcome
 from paxlock.simulator.machines import ClientMachine
@@ -33,9 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Workload"]
 
-HANDLE_RENEWALS_MAX = 3
-HANDLE_PATIENCE_S = 0.15  #: or so many round trips, if that is longer:
-HANDLE_ROUND_TRIPS = 4
 HEALED_HOLD_S = 0.03
 BURST_WITHIN = 0.5  #: the part of the time of faults in which a burst begins
 DRAIN_PER_WISH_S = 0.4  #: after a ttl, every open wish is served within so much for each that is open
@@ -56,15 +56,15 @@ class Workload:
         self._ttls = sorted(
             rng.randint(scenario.ttl_min_ms, scenario.max_ttl_ms) / 1000.0 for _ in range(scenario.ttls)
         )
-        self._stage = Stage.FAULTY
+        self.stage = Stage.FAULTY
         self._stage_until = 0.0
         self._wishes: dict[tuple[bytes, int], Wish] = {}
-        self._handles: dict[tuple[bytes, int], tuple[DetachedLease, float]] = {}
+        self._detached = DetachedLeases(simulation, self)
         self._polls: dict[tuple[bytes, int], tuple[str, float]] = {}
         self._rng = rng
         self._watches: list[tuple[ClientMachine, int, list[str]]] = []
         self._labels: dict[bytes, str] = {}
-        self._gave_away: set[tuple[bytes, str]] = set()
+        self.gave_away: set[tuple[bytes, str]] = set()
 
     # The parts of the run
 
@@ -78,11 +78,11 @@ class Workload:
 
     def heal(self) -> None:
         """From now on nobody wants anything new, and nobody holds for long."""
-        self._stage = Stage.DRAINING
+        self.stage = Stage.DRAINING
         sim = self._sim
         for wish in self._open():
             if wish.candidate is not None:
-                sim.at(sim.true + wish.client.rng.random() * HEALED_HOLD_S, self._release, wish)
+                sim.at(sim.true + wish.client.rng.random() * HEALED_HOLD_S, self.release, wish)
 
     def wanted(self) -> set[str]:
         """The names that somebody waits for in line."""
@@ -92,15 +92,15 @@ class Workload:
         """Whether the run has come to its end; called now and then after the heal."""
         if self._sim.healthy_at > true:
             return False
-        if self._stage is Stage.DRAINING:
+        if self.stage is Stage.DRAINING:
             self._drain(true)
-        elif self._stage is Stage.LAST:
+        elif self.stage is Stage.LAST:
             if all(wish.candidate is not None for wish in self._open()):
-                self._stage, self._stage_until = Stage.WATCHING, true + END_S
+                self.stage, self._stage_until = Stage.WATCHING, true + END_S
                 for wish in self._open():
                     if not wish.kept:
-                        self._release(wish)
-        elif self._stage is Stage.WATCHING:
+                        self.release(wish)
+        elif self.stage is Stage.WATCHING:
             return self._watchers_are_right(true)
         return False
 
@@ -116,9 +116,9 @@ class Workload:
             return
         if not self.clients:
             return  # all have vanished; others are about to arrive
-        self._stage = Stage.LAST
+        self.stage = Stage.LAST
         for name in self.names:
-            able = [client for client in self.clients if (client.session, name) not in self._gave_away]
+            able = [client for client in self.clients if (client.session, name) not in self.gave_away]
             if not able:
                 continue  # whoever detached a name does not get it again
             wish = self._campaign(self._rng.choice(able), name, None)
@@ -126,12 +126,18 @@ class Workload:
 
     def _watchers_are_right(self, true: float) -> bool:
         exclusion, watches = self._sim.check.exclusion, self._sim.check.watches
+        administration = self._sim.administration
         wrong = [
             found
             for client, ticket, names in self._watches
             if client.core is not None
             for name in names
             if (found := watches.wrong((client.label, ticket), name, exclusion.newest[name], true))
+            or (
+                found := administration.wrong(
+                    (client.label, ticket), name, exclusion.newest[name].candidate, true
+                )
+            )
         ]
         if wrong and true > self._stage_until:
             raise CheckFailed("watch", f"{END_S} s after the last change: " + "; ".join(wrong))
@@ -150,7 +156,7 @@ class Workload:
         for wish in mine:
             wish.over = True
             if will and wish.candidate is not None and not wish.ended_elsewhere:
-                self._called(client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
+                self.called(client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
             if not works_on:
                 self.ended(wish.candidate)
         delay = client.rng.random() * NEXT_CLIENT_S
@@ -175,16 +181,17 @@ class Workload:
 
     def _act(self, client: ClientMachine) -> None:
         sim, scenario, random = self._sim, self._sim.scenario, client.rng.random
-        if client.core is None or self._stage is not Stage.FAULTY:
+        if client.core is None or self.stage is not Stage.FAULTY:
             return
         if sim.true >= client.paused_until:
             name = client.rng.choice(self.names[: scenario.names])
             if random() < scenario.polls:
                 ticket = client.core.poll(name, client.now(sim.true))
                 self._polls[client.session, ticket] = (name, sim.true)
-                self._called(client, ticket, name, OperationKind.POLL)
+                sim.administration.asks(client, ticket)
+                self.called(client, ticket, name, OperationKind.POLL)
                 sim.clients.turn(client, [])
-            elif (client.session, name) in self._gave_away:
+            elif (client.session, name) in self.gave_away:
                 pass  # a later attempt's tombstone would speak for the detached one as well
             elif sum(1 for wish in self._open() if wish.client is client) < scenario.wishes_max:
                 wait = None
@@ -194,7 +201,7 @@ class Workload:
                     wait = random() * 2.0 * scenario.max_ttl
                 wish = self._campaign(client, name, wait)
                 if random() < scenario.cancelled:
-                    sim.at(sim.true + random() * scenario.max_ttl, self._release, wish)
+                    sim.at(sim.true + random() * scenario.max_ttl, self.release, wish)
         self._think(client)
 
     def _burst(self, rng: Random) -> None:
@@ -223,20 +230,20 @@ class Workload:
         ticket = client.core.campaign(name, ttl=ttl, now=client.now(sim.true), wait=wait)
         wish = Wish(client, ticket, name, ttl, timing, once=wait == 0.0)
         self._wishes[client.session, ticket] = wish
-        self._called(client, ticket, name, OperationKind.ACQUIRE)
+        self.called(client, ticket, name, OperationKind.ACQUIRE)
         return wish
 
-    def _release(self, wish: Wish) -> None:
+    def release(self, wish: Wish) -> None:
         """Leave the wish, waiting or held. A paused client does it when it goes on."""
         sim, core = self._sim, wish.client.core
         if wish.over or core is None:
             return
         if sim.true < wish.client.paused_until:
-            sim.at(wish.client.paused_until + 1e-6, self._release, wish)
+            sim.at(wish.client.paused_until + 1e-6, self.release, wish)
             return
         wish.over = True
         if wish.candidate is not None and not wish.ended_elsewhere:
-            self._called(wish.client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
+            self.called(wish.client, wish.ticket, wish.name, OperationKind.RELEASE, wish.term)
         self.ended(wish.candidate)
         sim.last_wills.drop(wish)
         sim.tell(wish.client.label, What.LEFT, name=wish.name)
@@ -266,20 +273,26 @@ class Workload:
                     check_loss(sim, client, wish.candidate, wish.timing)
                 wish.over = True
                 sim.last_wills.drop(wish)
-                self._lost(client, wish)
+                self.lost(client, wish)
                 sim.look_for_progress()
                 self._try_again(wish)
             case Failed(ticket) | Barred(ticket):
                 self._wishes[client.session, ticket].over = True
-                self._returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
+                self.returned(client, ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
                 sim.look_for_progress()
             case Ended(ticket, heard):
                 outcome = OperationOutcome.OK if heard else OperationOutcome.UNKNOWN
-                self._returned(client, ticket, OperationKind.RELEASE, outcome)
+                self.returned(client, ticket, OperationKind.RELEASE, outcome)
             case HandleOutcome():
-                self._handle_outcome(client, notice)
+                if not sim.administration.outcome(client, notice):
+                    self._detached.outcome(client, notice)
+            case LetGoAsked(ticket):
+                sim.administration.let_go(self._wishes[client.session, ticket])
+            case DataPublished():
+                sim.administration.data_published(client, notice)
             case Changed(ticket, name, state, term):
                 watch = (client.label, ticket)
+                sim.administration.changed(watch, notice)
                 sim.check.watches.changed(watch, name, state, term, sim.check.exclusion, sim.true)
             case Answered():
                 self._polled(client, notice)
@@ -295,31 +308,32 @@ class Workload:
             return  # left in this very turn
         if client.now(sim.true) >= notice.deadline:
             self._too_late(wish)
-            self._returned(client, wish.ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
+            self.returned(client, wish.ticket, OperationKind.ACQUIRE, OperationOutcome.REFUSED)
             return
         wish.candidate, wish.term, wish.deadline = notice.candidate, notice.term, notice.deadline
         sim.last_wills.hold(wish)
+        sim.administration.granted(wish)
         until = client.clock.true(notice.deadline + wish.timing.margin)
         sim.check.nodes.granted(wish.name, notice.term, notice.candidate, sim.scenario.nodes)
         sim.check.exclusion.granted(wish.name, notice.term, notice.candidate, until, sim.true)
         sim.check.nodes.covered(notice.candidate, notice.term, until, sim.scenario.nodes)
         sim.tell(client.label, What.GRANTED, name=wish.name, term=notice.term, until=until)
         told = {"term": notice.term, "until": until - EPSILON_S}
-        self._returned(client, notice.ticket, OperationKind.ACQUIRE, OperationOutcome.OK, **told)
+        self.returned(client, notice.ticket, OperationKind.ACQUIRE, OperationOutcome.OK, **told)
         sim.look_for_progress()
         if wish.kept is not None:
             return
         at_once = client.order.random() < sim.scenario.at_once
-        if self._stage is not Stage.FAULTY:
-            sim.at(sim.true + random() * HEALED_HOLD_S, self._release, wish)
+        if self.stage is not Stage.FAULTY:
+            sim.at(sim.true + random() * HEALED_HOLD_S, self.release, wish)
             return
         if client.order.random() < sim.scenario.released_elsewhere:
             later = sim.true + client.order.random() * wish.timing.ttl
-            sim.at(later, self._release_elsewhere, wish, client.order)
+            sim.at(later, self._detached.release_elsewhere, wish, client.order)
         if random() < sim.scenario.detached:
-            self._soon(random() * 0.02, at_once, self._detach, wish)
+            self._soon(random() * 0.02, at_once, self._detached.detach, wish)
         elif random() >= sim.scenario.hold_for_ever:
-            self._soon(random() * sim.scenario.hold_max, at_once, self._release, wish)
+            self._soon(random() * sim.scenario.hold_max, at_once, self.release, wish)
 
     def _soon(self, delay: float, at_once: bool, action: Callable[[Wish], None], wish: Wish) -> None:
         """After this delay, or in the turn of the grant itself."""
@@ -332,9 +346,9 @@ class Workload:
         """A program may campaign again in the turn in which it is told of a loss."""
         client = wish.client
         if (
-            self._stage is Stage.FAULTY
+            self.stage is Stage.FAULTY
             and client.order.random() < self._sim.scenario.at_once
-            and (client.session, wish.name) not in self._gave_away
+            and (client.session, wish.name) not in self.gave_away
         ):
             self._campaign(client, wish.name, None)
 
@@ -343,10 +357,10 @@ class Workload:
             return  # left in this very turn; or the world knows better, and the holder will be told
         if client.now(self._sim.true) >= wish.deadline:
             self._too_late(wish)
-            self._lost(client, wish)
+            self.lost(client, wish)
             return
         wish.deadline = deadline
-        self._extended(client, wish, client.clock.true(deadline + wish.timing.margin))
+        self.extended(client, wish, client.clock.true(deadline + wish.timing.margin))
 
     def _too_late(self, wish: Wish) -> None:
         """The program hears of it when what it knew has run out: it is over, and nobody shall renew it."""
@@ -359,12 +373,13 @@ class Workload:
         self._sim.clients.turn(client, [])
         self._sim.look_for_progress()
 
-    def _extended(
+    def extended(
         self, client: ClientMachine, holding: Wish | DetachedLease, until: float, *, detached: bool = False
     ) -> None:
         sim, candidate = self._sim, holding.candidate
         assert candidate is not None
         sim.check.exclusion.extended(candidate, until, sim.true, detached=detached)
+        sim.administration.extended(candidate, until)
         sim.check.nodes.covered(candidate, holding.term, until, sim.scenario.nodes)
         sim.tell(client.label, What.EXTENDED, name=holding.name, term=holding.term, until=until)
         sim.calls.told(
@@ -382,96 +397,13 @@ class Workload:
         sim, judgement = self._sim, notice.judgement
         name, asked_at = self._polls.pop((client.session, notice.ticket))
         told = {"term": judgement.term, "state": judgement.state}
-        self._returned(client, notice.ticket, OperationKind.POLL, OperationOutcome.OK, **told)
+        self.returned(client, notice.ticket, OperationKind.POLL, OperationOutcome.OK, **told)
         sim.check.exclusion.polled(name, judgement.state, asked_at, sim.true)
-
-    # Detached leases
-
-    def _detach(self, wish: Wish) -> None:
-        sim, client = self._sim, wish.client
-        if wish.over or client.core is None or sim.true < client.paused_until:
-            return
-        assert wish.candidate is not None
-        if client.now(sim.true) >= wish.deadline or wish.ended_elsewhere:
-            return  # lost, and it will be told
-        sim.last_wills.withdraw(wish)
-        sim.tell(client.label, What.DETACHED, name=wish.name, term=wish.term)
-        wish.over = True
-        client.core.detach(wish.ticket, client.now(sim.true))
-        sim.check.sessions.detached(wish.name, wish.candidate)
-        sim.clients.turn(client, [])
-        self._gave_away.add((client.session, wish.name))
-        left = client.rng.randint(0, HANDLE_RENEWALS_MAX)
-        handle = DetachedLease(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
-        sim.at(sim.true + client.rng.random() * wish.timing.renew, self._use_handle, handle)
-
-    def _use_handle(self, handle: DetachedLease) -> None:
-        """Somebody renews the lease of the handle, releases it, or forgets it."""
-        sim = self._sim
-        able = [client for client in self.clients if sim.true >= client.paused_until]
-        if handle.over or not able:
-            return
-        client = handle.rng.choice(able)
-        patience = self._handle_patience()
-        assert client.core is not None
-        now = client.now(sim.true)
-        if handle.left > 0 and self._stage is Stage.FAULTY:
-            handle.left -= 1
-            ticket = client.core.renew_detached(handle.candidate, handle.term, now, patience=patience)
-            self._handles[client.session, ticket] = (handle, now)
-            sim.at(sim.true + handle.timing.renew, self._use_handle, handle)
-        elif handle.rng.random() < 0.7:
-            handle.over = True
-            self.ended(handle.candidate)
-            ticket = client.core.release_detached(
-                handle.name, handle.candidate, handle.term, now, patience=patience
-            )
-            self._called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
-        sim.clients.turn(client, [])
-
-    def _release_elsewhere(self, wish: Wish, rng: Random) -> None:
-        """Somebody releases, by its handle, what is held and not detached."""
-        sim = self._sim
-        able = [client for client in self.clients if sim.true >= client.paused_until]
-        if wish.over or wish.ended_elsewhere or not able or self._stage is not Stage.FAULTY:
-            return
-        client = rng.choice(able)
-        assert client.core is not None
-        assert wish.candidate is not None
-        wish.ended_elsewhere = True
-        self.ended(wish.candidate)
-        sim.check.sessions.ended_elsewhere(wish.candidate)
-        ticket = client.core.release_detached(
-            wish.name, wish.candidate, wish.term, client.now(sim.true), patience=self._handle_patience()
-        )
-        self._called(client, ticket, wish.name, OperationKind.RELEASE, wish.term)
-        sim.clients.turn(client, [])
-
-    def _handle_patience(self) -> float:
-        return max(HANDLE_PATIENCE_S, HANDLE_ROUND_TRIPS * self._sim.scenario.round_trip)
+        sim.administration.polled(client, notice)
 
     def tickets(self, client: ClientMachine) -> list[int]:
         """What the client's program wants or holds at this moment."""
         return [wish.ticket for wish in self._open() if wish.client is client]
-
-    def _handle_outcome(self, client: ClientMachine, notice: HandleOutcome) -> None:
-        found = self._handles.pop((client.session, notice.ticket), None)
-        if found is None:
-            outcome = OperationOutcome.REFUSED if notice.over else OperationOutcome.UNKNOWN
-            outcome = OperationOutcome.OK if notice.done else outcome
-            self._returned(client, notice.ticket, OperationKind.RELEASE, outcome)
-            return
-        handle, since = found
-        if handle.over:
-            return
-        if notice.done:
-            until = client.clock.true(since + handle.timing.span)
-            if until > self._sim.true:
-                self._extended(client, handle, until, detached=True)
-        elif notice.over:
-            handle.over = True
-            self.ended(handle.candidate)
-            self._lost(client, handle)
 
     # Within
 
@@ -479,17 +411,17 @@ class Workload:
         """The wishes that are not over yet."""
         return [wish for wish in self._wishes.values() if not wish.over]
 
-    def _lost(self, client: ClientMachine, holding: Wish | DetachedLease) -> None:
+    def lost(self, client: ClientMachine, holding: Wish | DetachedLease) -> None:
         sim = self._sim
         sim.calls.told(client.label, holding.name, OperationKind.RENEW, sim.true, holding.term, until=None)
 
-    def _called(
+    def called(
         self, client: ClientMachine, ticket: int, name: str, kind: OperationKind, term: int = 0
     ) -> None:
         key = (client.session, ticket, kind)
         self._sim.calls.called(key, client.label, name, kind, self._sim.true, term=term)
 
-    def _returned(
+    def returned(
         self, client: ClientMachine, ticket: int, kind: OperationKind, outcome: OperationOutcome, **told: Any
     ) -> None:
         self._sim.calls.returned((client.session, ticket, kind), self._sim.true, outcome, **told)

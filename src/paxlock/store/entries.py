@@ -3,9 +3,9 @@
     entry:    whole 1 | floor 8 | serves at 8 | number of renewals, names, tombstones, dropped names, 4 each
               | these, in this order
     renewal:  session 16 | at 8 | seq 8 | number of attempts 4 | sender | attempts, 8 each
-    name:     term, lease term, attempt, token, seq, deadline, ttl_ms, 8 each | name | session | sender
-              | label | data
-    stone:    attempt 8 | session 16 | name
+    name:     term, lease term, attempt, token, edition, seq, deadline, ttl_ms, 8 each | name | session
+              | sender | label | data
+    stone:    attempt 8 | session 16 | forced 1 | name
 
 What has no fixed length has it in the part before, in 1 byte, data in 2. A node writes one for each
 turn that changes something, before it answers: this costs a quarter of what CBOR does.
@@ -24,9 +24,9 @@ __all__ = ["decode_entry", "encode_entry"]
 
 ENTRY = struct.Struct(">BQdIIII")
 RENEWAL = struct.Struct(f">{SESSION_BYTES}sdQIB")
-NAME = struct.Struct(">QQQQQdQBBBBH")
+NAME = struct.Struct(">QQQQQQdQBBBBH")
 LENGTH = struct.Struct(">B")
-STONE = struct.Struct(f">Q{SESSION_BYTES}sB")
+STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
 
 
 def encode_entry(entry: Kept) -> bytes:
@@ -37,28 +37,29 @@ def encode_entry(entry: Kept) -> bytes:
         parts.append(RENEWAL.pack(session, at, seq, len(attempts), len(sender)))
         parts.append(sender)
         parts.append(struct.pack(f">{len(attempts)}Q", *attempts))
-    for text, term, lease_term, session, attempt, ttl_ms, label, data, token, sender, seq, deadline in names:
-        name, shown = text.encode(), label.encode()
+    for kept in names:
+        name, shown = kept.name.encode(), kept.label.encode()
         parts.append(
             NAME.pack(
-                term,
-                lease_term,
-                attempt,
-                token,
-                seq,
-                deadline,
-                ttl_ms,
+                kept.term,
+                kept.lease_term,
+                kept.attempt,
+                kept.token,
+                kept.edition,
+                kept.seq,
+                kept.deadline,
+                kept.ttl_ms,
                 len(name),
-                len(session),
-                len(sender),
+                len(kept.session),
+                len(kept.sender),
                 len(shown),
-                len(data),
+                len(kept.data),
             )
         )
-        parts.append(name + session + sender + shown + data)
-    for text, session, attempt in stones:
+        parts.append(name + kept.session + kept.sender + shown + kept.data)
+    for text, session, attempt, forced in stones:
         name = text.encode()
-        parts.append(STONE.pack(attempt, session, len(name)) + name)
+        parts.append(STONE.pack(attempt, session, forced, len(name)) + name)
     for text in dropped:
         name = text.encode()
         parts.append(LENGTH.pack(len(name)) + name)
@@ -92,7 +93,7 @@ def _renewal(reader: _Reader) -> KeptRenewal:
 
 
 def _name(reader: _Reader) -> KeptName:
-    term, lease_term, attempt, token, seq, deadline, ttl_ms, *lengths = reader.unpack(NAME)
+    term, lease_term, attempt, token, edition, seq, deadline, ttl_ms, *lengths = reader.unpack(NAME)
     name_length, session_length, sender_length, label_length, data_length = lengths
     return KeptName(
         name=reader.text(name_length),
@@ -107,12 +108,13 @@ def _name(reader: _Reader) -> KeptName:
         token=token,
         seq=seq,
         deadline=deadline,
+        edition=edition,
     )
 
 
 def _stone(reader: _Reader) -> KeptStone:
-    attempt, session, length = reader.unpack(STONE)
-    return KeptStone(reader.text(length), session, attempt)
+    attempt, session, forced, length = reader.unpack(STONE)
+    return KeptStone(reader.text(length), session, attempt, forced)
 
 
 class _Reader:

@@ -6,11 +6,12 @@ and is binary, unlike the record, which people may want to read. Integers are bi
     file:   mark 16 | version 4 | incarnation, floor, number of names, 8 each | names
             | SHA-256 of all before it, 32
     name:   term, lease term, seq, remaining_ms, chosen term, 8 each | flags 1 | lengths of name and sender,
-            1 each | number of tombstones 4 | name | sender | tombstones | the lease | the chosen lease
-    lease:  candidate | token, ttl_ms, 8 each | lengths of label, 1, and of data, 2 | label | data
-    candidate, tombstone:  attempt 8 | length of session 1 | session
+            1 each | number of tombstones 4 | name | sender | tombstones | who was revoked | the lease
+            | the chosen lease
+    lease:  candidate | token, edition, ttl_ms, 8 each | lengths of label, 1, and of data, 2 | label | data
+    candidate, tombstone, who was revoked:  attempt 8 | length of session 1 | session
 
-Flags: a lease is held; one is known to be chosen; it is the one that is held; released.
+Flags: a lease is held; one is known to be chosen; it is the one that is held; released; somebody was revoked.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ NAMES_A_PIECE = 1000
 HEAD = struct.Struct(">16sI")
 BEGIN = struct.Struct(">QQQ")
 NAME = struct.Struct(">QQQQQBBBI")
-LEASE = struct.Struct(">QQBH")
+LEASE = struct.Struct(">QQQBH")
 CANDIDATE = struct.Struct(">QB")
-HELD, CHOSEN, SAME, RELEASED = 1, 2, 4, 8
-ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED
+HELD, CHOSEN, SAME, RELEASED, REVOKED = 1, 2, 4, 8, 16
+ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED | REVOKED
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -60,9 +61,8 @@ def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
 def _parts(name: SnapshotName) -> Iterator[bytes]:
     lease, chosen, text = name.lease, name.chosen, name.name.encode()
     same = chosen is not None and chosen == lease
-    flags = (
-        (lease is not None) * HELD | (chosen is not None) * CHOSEN | same * SAME | name.released * RELEASED
-    )
+    flags = (lease is not None) * HELD | (chosen is not None) * CHOSEN | same * SAME
+    flags |= name.released * RELEASED | (name.revoked is not None) * REVOKED
     yield NAME.pack(
         name.term,
         name.lease_term,
@@ -76,6 +76,8 @@ def _parts(name: SnapshotName) -> Iterator[bytes]:
     )
     yield text + name.sender
     yield from map(_pack_candidate, name.tombstones)
+    if name.revoked is not None:
+        yield _pack_candidate(name.revoked)
     if lease is not None:
         yield _pack_lease(lease)
     if chosen is not None and not same:
@@ -84,7 +86,7 @@ def _parts(name: SnapshotName) -> Iterator[bytes]:
 
 def _pack_lease(lease: Lease) -> bytes:
     label = lease.label.encode()
-    sizes = LEASE.pack(lease.token, lease.ttl_ms, len(label), len(lease.data))
+    sizes = LEASE.pack(lease.token, lease.edition, lease.ttl_ms, len(label), len(lease.data))
     return _pack_candidate(lease.candidate) + sizes + label + lease.data
 
 
@@ -130,7 +132,9 @@ def _name(body: bytes, at: int) -> tuple[SnapshotName, int]:
     for _ in range(tombstones):
         stone, at = _candidate(body, at)
         stones.append(stone)
-    lease = chosen = None
+    lease = chosen = revoked = None
+    if flags & REVOKED:
+        revoked, at = _candidate(body, at)
     if flags & HELD:
         lease, at = _lease(body, at)
     if flags & SAME:
@@ -150,6 +154,7 @@ def _name(body: bytes, at: int) -> tuple[SnapshotName, int]:
             chosen,
             _term(chosen_term),
             bool(flags & RELEASED),
+            revoked,
         ),
         at,
     )
@@ -157,11 +162,12 @@ def _name(body: bytes, at: int) -> tuple[SnapshotName, int]:
 
 def _lease(body: bytes, at: int) -> tuple[Lease, int]:
     candidate, at = _candidate(body, at)
-    token, ttl_ms, label_length, data_length = LEASE.unpack_from(body, at)
+    token, edition, ttl_ms, label_length, data_length = LEASE.unpack_from(body, at)
     at += LEASE.size
     data_at = at + label_length
     end = data_at + data_length
-    return Lease(candidate, ttl_ms, body[at:data_at].decode(), body[data_at:end], _term(token)), end
+    label, data = body[at:data_at].decode(), body[data_at:end]
+    return Lease(candidate, ttl_ms, label, data, _term(token), edition), end
 
 
 def _candidate(body: bytes, at: int) -> tuple[Candidate, int]:

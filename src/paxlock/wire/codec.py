@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import cbor2
 
 from paxlock.core import messages as m
+from paxlock.core import steering as st
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Lease
 from paxlock.core.reasons import Barrier
@@ -166,7 +168,7 @@ def unpack_untrusted(payload: bytes) -> list[Any]:
 
 _MODE = choice(m.NodeMode)
 
-_LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM)
+_LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM, INT)
 _OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.WaiterEntry, CANDIDATE, LABEL, INT)
@@ -225,6 +227,11 @@ _BY_KIND: dict[int, Schema] = {
     27: Schema(m.Waiters, INT, NAME, INT, sequence(nested(_WAITER), SEQUENCE_MAX)),
     28: Schema(m.Names, INT, PREFIX, sequence(NAME, SEQUENCE_MAX), BOOL),
     31: Schema(m.Forbidden, INT, choice(Barrier)),
+    32: Schema(st.Revoke, INT, NAME, CANDIDATE, TERM, BOOL, attrs.evolve(CANDIDATE, nullable=True)),
+    33: Schema(st.Publish, INT, NAME, CANDIDATE, INT, DATA),
+    34: Schema(st.RevokeAnswer, INT, NAME, CANDIDATE, BOOL, BOOL),
+    35: Schema(st.LetGo, INT, NAME, CANDIDATE),
+    36: Schema(st.Published, INT, NAME, CANDIDATE, INT),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(

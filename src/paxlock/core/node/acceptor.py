@@ -35,12 +35,13 @@ from paxlock.core.messages import (
 from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
 from paxlock.core.node.line import Line
-from paxlock.core.node.record import PushTimer, Record, RecordTimer, SweepTimer, reported_ms
+from paxlock.core.node.record import Record, reported_ms
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import bounded_window
+from paxlock.core.steering import LetGo
 from paxlock.core.timers import Timers
 
-__all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
+__all__ = ["CEILING_STEP_TERMS", "Acceptor", "Record"]
 
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
@@ -69,14 +70,14 @@ class Acceptor:
         self.grace = grace
         self.records: dict[str, Record] = {}
         self.names = SortedNames()  #: of all records
-        self.pushes: list[tuple[Peer, Promise | Accepted | Refused]] = []
+        self.pushes: list[tuple[Peer, Promise | Accepted | Refused | LetGo]] = []
         self.touched: set[str] = set()
         self.renewals: list[KeptRenewal] = []
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
-        self._sweeper = Sweeper(timers)
-        self._expiry = ExpiryWheel(self.records, timers)
+        self.sweeper = Sweeper(timers, self.sweep, max_ttl)
+        self._expiry = ExpiryWheel(self.records, timers, self.run_out_all)
         self._short_of_terms: set[str] = set()
 
     # Phase 1
@@ -89,7 +90,7 @@ class Acceptor:
         candidate = message.candidate
         record = self._record(message.name, now)
         if record.ended(candidate):
-            return self._refuse(message, record, RefusalReason.ENDED, now)
+            return self._refuse(message, record, record.end_of(candidate), now)
         standing = message if isinstance(message, StandingPrepare) else None
         if standing is not None and standing.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
@@ -169,7 +170,7 @@ class Acceptor:
         candidate = lease.candidate
         record = self._record(message.name, now)
         if record.ended(candidate):
-            return self._refuse(message, record, RefusalReason.ENDED, now)
+            return self._refuse(message, record, record.end_of(candidate), now)
         if lease.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, term, now):
@@ -216,7 +217,7 @@ class Acceptor:
         record.term = record.lease_term = term
         self.highest_term = max(self.highest_term, term)
         record.owner = candidate
-        record.lease = lease
+        record.lease = record.newest(lease)
         record.sender = candidate.session
         record.seq = max(record.seq, seq) if same_sender else seq
         deadline = received_at + lease.ttl
@@ -232,8 +233,7 @@ class Acceptor:
     def renew(self, message: Renew, sender: bytes, now: float) -> Renewed:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
         held: list[tuple[int, int]] = []
-        missing: list[int] = []
-        rearmed: list[int] = []
+        missing, rearmed = list[int](), list[int]()
         session, seq = message.session, message.seq
         known, max_ttl = self._held, self.max_ttl
         for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
@@ -271,7 +271,7 @@ class Acceptor:
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
         if mine and not self._below_ceiling(max(message.term, record.term)):
             return None
-        self._sweeper.set_tombstone(record, candidate, now)
+        self.sweeper.set_tombstone(record, candidate, now)
         if record.line is not None:
             record.line.remove(candidate)
         if mine:
@@ -308,7 +308,7 @@ class Acceptor:
             self._heard(record)
         record.owner = None
         self.touched.add(record.name)
-        self._sweeper.schedule(record, now)
+        self.sweeper.schedule(record, now)
         self._advance(record, now)
 
     def _advance(self, record: Record, now: float) -> None:
@@ -343,7 +343,7 @@ class Acceptor:
         candidate = record.lease.candidate
         accepted = Accepted(0, record.name, candidate, record.lease_term, record.seq)
         self.pushes.append((candidate.session, accepted))
-        self._timers.add(now + record.repeat, PushTimer(record.name))
+        self._timers.add(now + record.repeat, self.push_again, record.name)
         record.repeat *= 2.0
 
     def push_again(self, name: str, now: float) -> None:
@@ -361,7 +361,7 @@ class Acceptor:
     def _heard(self, record: Record) -> None:
         if record.repeat:
             record.repeat = 0.0
-            self._timers.cancel(PushTimer(record.name))
+            self._timers.cancel(self.push_again, record.name)
 
     def raised(self, ceiling: int, now: float) -> None:
         """The durable ceiling is now this high: names that waited for it go on."""
@@ -375,7 +375,7 @@ class Acceptor:
 
     def sweep(self, now: float) -> None:
         """Drop tombstones that have served their time, and names that are idle: ``floor`` rises over them."""
-        for record in self._sweeper.due(now):
+        for record in self.sweeper.due(now):
             if record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
                 self._expiry.forget(record)
@@ -383,7 +383,7 @@ class Acceptor:
                 self.names.remove(record.name)
                 self.touched.add(record.name)
             elif record.lease is None and record.owner is None:
-                self._sweeper.schedule(record, now)
+                self.sweeper.schedule(record, now)
 
     # What others ask
 
@@ -404,7 +404,7 @@ class Acceptor:
         record = self._record(saved.name, now)
         record.term = saved.term
         for stone in saved.tombstones:
-            self._sweeper.set_tombstone(record, stone, now)
+            self.sweeper.set_tombstone(record, stone, now, forced=stone == saved.revoked)
         if saved.lease is not None and (deadline := as_of + saved.remaining_ms / 1000.0) > now:
             candidate = saved.lease.candidate
             record.lease = saved.lease
@@ -418,7 +418,7 @@ class Acceptor:
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate
         self._schedule(record)
-        self._sweeper.schedule(record, now)
+        self.sweeper.schedule(record, now)
         self.touched.add(record.name)
 
     def remember(self, name: str, now: float, *, confirmed: Candidate | None = None) -> None:
@@ -426,7 +426,7 @@ class Acceptor:
         who has told, with its token, that its lease is valid.
         """
         record = self._record(name, now)
-        self._sweeper.schedule(record, now)
+        self.sweeper.schedule(record, now)
         if confirmed is not None:
             record.confirmed = confirmed
 
@@ -446,7 +446,7 @@ class Acceptor:
         if record is None:
             record = self.records[name] = Record(name, self.floor)
             self.names.add(name)
-            self._sweeper.schedule(record, now)
+            self.sweeper.schedule(record, now)
         return record
 
     def _below_ceiling(self, term: int) -> bool:

@@ -9,10 +9,10 @@ that is due; this one may be late, and must not. They share no more than a dict 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from paxlock.core.lease import Candidate
-from paxlock.core.node.record import Record, SweepTimer
+from paxlock.core.node.record import Record
 from paxlock.core.timers import Timers
 
 __all__ = [
@@ -34,21 +34,33 @@ SWEEP_PAUSE_S = 0.001
 class Sweeper:
     """The records that the sweep is to look at, by the step in which it does; behind one timer."""
 
-    __slots__ = ("_steps", "_timers")
+    __slots__ = ("_max_ttl", "_steps", "_sweep", "_timers")
 
-    def __init__(self, timers: Timers) -> None:
+    def __init__(self, timers: Timers, sweep: Callable[[float], None], max_ttl: float) -> None:
+        """``sweep`` is called when a record may be ``due``."""
         self._timers = timers
+        self._sweep = sweep
+        self._max_ttl = max_ttl
         self._steps: dict[int, list[Record]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._steps.values()))
 
-    def set_tombstone(self, record: Record, candidate: Candidate, now: float) -> None:
-        """Set a tombstone for this attempt and those before it."""
+    def set_tombstone(
+        self, record: Record, candidate: Candidate, now: float, *, forced: bool = False
+    ) -> None:
+        """Set a tombstone for this attempt and those before it. One that is ``forced``, set though nobody has
+        said that the candidate is over, stands for a max_ttl longer (section 12).
+        """
         if record.tombstones is None:
             record.tombstones = {}
-        attempt, _ = record.tombstones.pop(candidate.session, (0, 0.0))
-        record.tombstones[candidate.session] = (max(attempt, candidate.attempt), now + TOMBSTONE_S)
+        attempt, until = record.tombstones.pop(candidate.session, (0, 0.0))
+        until = max(until, now + TOMBSTONE_S + (self._max_ttl if forced else 0.0))
+        record.tombstones[candidate.session] = (max(attempt, candidate.attempt), until)
+        if forced:
+            record.revoked = candidate
+        elif record.revoked == candidate:
+            record.revoked = None
         self.schedule(record, now)
 
     def schedule(self, record: Record, now: float) -> None:
@@ -63,7 +75,7 @@ class Sweeper:
         records = self._steps.get(step)
         if records is None:
             records = self._steps[step] = []
-            self._timers.add(step * step_s, SweepTimer())
+            self._timers.add(step * step_s, self._sweep)
         records.append(record)
 
     def due(self, now: float) -> Iterator[Record]:
@@ -88,4 +100,4 @@ class Sweeper:
             del self._steps[step]
         if self._steps:
             # A slice at a time: what is left of a large sweep waits for other work in between.
-            self._timers.add(max(min(self._steps) * step_s, now + SWEEP_PAUSE_S), SweepTimer())
+            self._timers.add(max(min(self._steps) * step_s, now + SWEEP_PAUSE_S), self._sweep)

@@ -71,7 +71,7 @@ class Keeping:
         self.forget(acceptor)
         self._serves_at = serves_at
         stones = [
-            KeptStone(record.name, session, attempt)
+            KeptStone(record.name, session, attempt, record.revoked == (session, attempt))
             for record in acceptor.records.values()
             for session, (attempt, _) in (record.tombstones or {}).items()
         ]
@@ -89,7 +89,7 @@ def replay(entries: Iterable[Kept]) -> Kept | None:
     """One entry that is whole, and says the same as these in their order; None if none of them is whole."""
     names: dict[str, KeptName] = {}
     held: dict[tuple[bytes, int], str] = {}
-    stones: dict[tuple[str, bytes], int] = {}
+    stones: dict[tuple[str, bytes], tuple[int, bool]] = {}
     last: Kept | None = None
     for entry in entries:
         if entry.whole:
@@ -106,14 +106,15 @@ def replay(entries: Iterable[Kept]) -> Kept | None:
             names[kept.name] = kept
             if kept.session:
                 held[kept.session, kept.attempt] = kept.name
-        for name, session, attempt in entry.stones:
-            stones[name, session] = max(attempt, stones.get((name, session), 0))
+        for name, session, attempt, forced in entry.stones:
+            if attempt >= stones.get((name, session), (0, False))[0]:
+                stones[name, session] = attempt, forced
         for name in entry.dropped:
             names.pop(name, None)
         last = entry
     if last is None:
         return None
-    left = tuple(KeptStone(n, session, attempt) for (n, session), attempt in stones.items() if n in names)
+    left = tuple(KeptStone(n, session, *stone) for (n, session), stone in stones.items() if n in names)
     return Kept(True, last.floor, last.serves_at, (), tuple(names.values()), left)
 
 
@@ -139,18 +140,19 @@ def recovered(kept: Kept, incarnation: int, now: float) -> Snapshot:
     deadline on the boot clock. Those past it are gone, and their terms closed; so is whatever was promised,
     and the line.
     """
-    stones: dict[str, list[Candidate]] = {}
-    for name, session, attempt in kept.stones:
-        stones.setdefault(name, []).append(Candidate(session, attempt))
-    names = tuple(_restored(name, tuple(stones.get(name.name, ())), now) for name in kept.names)
+    stones: dict[str, list[KeptStone]] = {}
+    for stone in kept.stones:
+        stones.setdefault(stone.name, []).append(stone)
+    names = tuple(_restored(name, stones.get(name.name, []), now) for name in kept.names)
     return Snapshot(incarnation, kept.floor, names)
 
 
-def _restored(kept: KeptName, stones: tuple[Candidate, ...], now: float) -> SnapshotName:
+def _restored(kept: KeptName, stones: list[KeptStone], now: float) -> SnapshotName:
     left = ceil((kept.deadline - now) * 1000.0) if kept.session else 0  # rounded up, as in a snapshot
     lease = None
     if left > 0:
-        lease = Lease(Candidate(kept.session, kept.attempt), kept.ttl_ms, kept.label, kept.data, kept.token)
+        candidate = Candidate(kept.session, kept.attempt)
+        lease = Lease(candidate, kept.ttl_ms, kept.label, kept.data, kept.token, kept.edition)
     return SnapshotName(
         name=kept.name,
         term=kept.term,
@@ -159,8 +161,9 @@ def _restored(kept: KeptName, stones: tuple[Candidate, ...], now: float) -> Snap
         sender=kept.sender if lease else b"",
         seq=kept.seq if lease else 0,
         remaining_ms=max(0, left),
-        tombstones=stones,
+        tombstones=tuple(Candidate(stone.session, stone.attempt) for stone in stones),
         chosen=None,
         chosen_term=0,
         released=False,
+        revoked=next((Candidate(s.session, s.attempt) for s in stones if s.forced), None),
     )

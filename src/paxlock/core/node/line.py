@@ -48,12 +48,13 @@ class Entry:
 class Line:
     """The waiting candidates of one name, oldest first."""
 
-    __slots__ = ("_by_session", "_entries", "_order")
+    __slots__ = ("_by_session", "_entries", "_first", "_order")
 
     def __init__(self) -> None:
         self._entries: dict[Candidate, Entry] = {}
         self._by_session: dict[bytes, int] = {}  #: the attempt of each session that is in line
         self._order: list[tuple[float, Candidate]] = []
+        self._first: Candidate | None = None
 
     def __len__(self) -> int:
         return len(self._order)
@@ -87,7 +88,10 @@ class Line:
         if before is not None:
             if before > candidate.attempt:
                 return
-            self.remove(Candidate(candidate.session, before))
+            earlier = Candidate(candidate.session, before)
+            was_first = earlier == self._first
+            self.remove(earlier)
+            self._first = candidate if was_first else self._first
         self._by_session[candidate.session] = candidate.attempt
         entry = Entry(candidate, now - age, at_least, label, window, lapses_at, standing, now)
         self._entries[candidate] = entry
@@ -103,11 +107,27 @@ class Line:
         if entry is not None:
             del self._order[bisect_left(self._order, entry.place)]
             del self._by_session[candidate.session]
+        if candidate == self._first:
+            self._first = None
         return entry
 
+    def put_first(self, candidate: Candidate) -> None:
+        """Somebody who may wants this candidate to be next, if it stands here (section 12)."""
+        if candidate in self._entries:
+            self._first = candidate
+
+    def _put_first(self, now: float) -> Entry | None:
+        entry = self._entries.get(self._first) if self._first is not None else None
+        return entry if entry is not None and entry.lapses_at > now else None
+
     def head(self, now: float) -> Entry | None:
-        """Who is next: of those that came together with the oldest, the smallest candidate."""
+        """Who is next: who was put first, else of those that came together with the oldest the smallest
+        candidate.
+        """
         oldest = self._oldest(now)
+        first = self._put_first(now)
+        if first is not None:
+            return first
         if oldest is None or len(self._order) == 1:
             return oldest
         head = oldest
@@ -122,7 +142,7 @@ class Line:
         head, oldest = self.head(now), self._oldest(now)
         if head is None or oldest is None or head.candidate == candidate:
             return False
-        if candidate in self._entries:
+        if candidate in self._entries or head.candidate == self._first:
             return True
         if arrival < oldest.arrival:
             return head.candidate < candidate and head.arrival <= arrival + TOGETHER_WINDOWS * window

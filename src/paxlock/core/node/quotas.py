@@ -106,7 +106,7 @@ class Quotas:
         return message
 
     def _over(self, what: str) -> Barrier:
-        self._counters[f"over quota: {what}"] += 1
+        self._counters[f"over_quota_{what}"] += 1
         return Barrier.QUOTA
 
     def _account(self, rights: Rights, now: float) -> _Account:
@@ -174,13 +174,13 @@ class Quotas:
         if now >= self._believes_until:
             oldest = int((now - heard.first) * 1000.0)
             if message.age_ms > oldest:
-                self._counters["over quota: age"] += 1
+                self._counters["over_quota_age"] += 1
                 message = attrs.evolve(message, age_ms=oldest)
         if not message.refresh_ms:
             return message
         place = (session, message.name)
         if not self._room(account, account.places, place, PLACES_PER_KEY, rights, now):
-            self._over("places in line")
+            self._over("places")
             return attrs.evolve(message, refresh_ms=0)
         account.places[place] = now + LAPSE_REFRESHES * message.refresh_ms / 1000.0
         return message

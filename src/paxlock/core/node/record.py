@@ -1,4 +1,4 @@
-"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again.
+"""What an acceptor keeps of one name (protocol.md section 2).
 
            .------ Accept, standing Prepare, a head of the line that stands ------.
            |                                                                      v
@@ -14,48 +14,29 @@ from __future__ import annotations
 
 from itertools import islice
 from math import ceil
-from typing import NamedTuple
 
 import attrs
 
 from paxlock.core.durable import KeptName, SnapshotName
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Occupancy, Occupant
+from paxlock.core.messages import Occupancy, Occupant, RefusalReason
 from paxlock.core.node.line import Entry, Line
 
-__all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer", "reported_ms"]
+__all__ = ["NEVER", "Record", "reported_ms"]
 
 NEVER = float("inf")
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
-
-
-class RecordTimer(NamedTuple):
-    """Something of some name may have run out."""
-
-    kind: str = "record"
-
-
-class SweepTimer(NamedTuple):
-    """Tombstones may have served their time; idle names may be forgotten."""
-
-    kind: str = "sweep"
-
-
-class PushTimer(NamedTuple):
-    """A pushed Accepted of this name may not have been answered."""
-
-    name: str
-    kind: str = "push"
 
 
 @attrs.define(eq=False)
 class Record:
     """One name at one acceptor. Without an owner the term is closed.
 
-    Only the acceptor writes what is here, but for four fields: ``alarm``, when to look next at what may run
-    out, is the expiry wheel's; ``swept``, whether the sweep is to look, and ``tombstones``, in the order in
-    which they were set, are the sweeper's; ``seen``, whose lease was last seen held here, is the learner's.
-    They lie here and in no table of their own because a node keeps very many names.
+    Only the acceptor writes what is here, but for five fields: ``alarm``, when to look next at what may run
+    out, is the expiry wheel's; ``swept``, whether the sweep is to look, ``tombstones``, in the order in which
+    they were set, and ``revoked``, whose was set by force, are the sweeper's; ``seen``, whose lease was last
+    seen held here, is the learner's. They lie here and in no table of their own because a node keeps very
+    many names.
 
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
     candidate has answered, or had asked. ``confirmed`` is who has said of itself that its lease is valid.
@@ -82,6 +63,7 @@ class Record:
     swept: bool = False
     seen: Candidate | None = None
     confirmed: Candidate | None = None
+    revoked: Candidate | None = None
 
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate
@@ -99,6 +81,17 @@ class Record:
         attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
         return attempt >= candidate.attempt
 
+    def end_of(self, candidate: Candidate) -> RefusalReason:
+        """How a candidate that has a tombstone was ended: by force, or by its Release."""
+        return RefusalReason.REVOKED if self.revoked == candidate else RefusalReason.ENDED
+
+    def newest(self, lease: Lease) -> Lease:
+        """This lease with the newest data that are known of it: an older edition never overwrites them."""
+        held = self.lease
+        if held is None or held.candidate != lease.candidate or held.edition <= lease.edition:
+            return lease
+        return lease.with_data(held.data, held.edition)
+
     def drop_expired(self, now: float, most: int) -> float | None:
         """Drop the line if every entry has lapsed, and up to ``most`` expired tombstones. Returns when the
         oldest remaining tombstone expires; None if none is left, or if ``most`` were dropped and more may be
@@ -112,6 +105,8 @@ class Record:
             if until > now:
                 return until
             del stones[session]
+            if self.revoked is not None and self.revoked.session == session:
+                self.revoked = None
         if not stones:
             self.tombstones = None
         return None
@@ -164,6 +159,7 @@ class Record:
             sender,
             self.seq,
             self.deadline,
+            lease.edition,
         )
 
     def saved(self, now: float) -> SnapshotName:
@@ -183,6 +179,7 @@ class Record:
             chosen=None,
             chosen_term=0,
             released=False,
+            revoked=self.revoked,
         )
 
 

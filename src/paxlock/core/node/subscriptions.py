@@ -18,7 +18,7 @@ from paxlock.core.round_trips import RoundTrip
 from paxlock.core.timers import Timers
 from paxlock.limits import EVENTS_PER_KEY
 
-__all__ = ["EVENTS_IN_FLIGHT", "EventTimer", "Prefixes", "Subscription", "Subscriptions", "first_version"]
+__all__ = ["EVENTS_IN_FLIGHT", "Prefixes", "Subscription", "Subscriptions", "first_version"]
 
 EVENTS_PER_LIFE = 1 << 28
 EVENT_RETRY_MIN_S = 0.02
@@ -29,14 +29,6 @@ SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
 T = TypeVar("T")
-
-
-class EventTimer(NamedTuple):
-    """Events of this subscription may be unacknowledged."""
-
-    session: bytes
-    watch: int
-    kind: str = "event"
 
 
 class _Sent(NamedTuple):
@@ -165,7 +157,7 @@ class Subscriptions:
                 return None
             found = self._subscribe(message, session, now, key)
         found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
-        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
+        self._timers.add(found.lapses_at, self.repeat, session, message.watch)
         return Watching(message.request, message.watch)
 
     def _subscribe(self, message: Watch, session: bytes, now: float, key: str) -> Subscription:
@@ -219,13 +211,13 @@ class Subscriptions:
             self._tell_more(found, acknowledged)
             self._send_events(found, now)
 
-    def repeat(self, key: EventTimer, now: float) -> None:
+    def repeat(self, session: bytes, watch: int, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
-        found = self._subscriptions.get((key.session, key.watch))
+        found = self._subscriptions.get((session, watch))
         if found is None:
             return
         if found.lapses_at <= now:
-            self._drop((key.session, key.watch))
+            self._drop((session, watch))
             return
         for name in found.late(now):
             self._send_event(found, name, self._view(name, now), now)
@@ -242,9 +234,9 @@ class Subscriptions:
             return
         view = self._view(name, now)
         candidate = view.lease.candidate if view.lease is not None else None
-        token = view.lease.token if view.lease is not None else 0
+        token, edition = (view.lease.token, view.lease.edition) if view.lease is not None else (0, 0)
         term = 0 if view.holds else view.term
-        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, term)
+        shows = (candidate, view.lease_term, view.holds, view.chosen, view.released, token, edition, term)
         if self._shown.get(name) == shows:
             return
         if name in self._records:
@@ -263,7 +255,7 @@ class Subscriptions:
                 continue
             if len(found.pending) <= EVENTS_IN_FLIGHT:
                 self._send_event(found, name, view, now)
-            self._timers.add(now + found.retry, EventTimer(*key))
+            self._timers.add(now + found.retry, self.repeat, found.session, found.watch)
 
     def forget(self, name: str) -> None:
         """The node remembers nothing of the name any more."""
@@ -272,7 +264,7 @@ class Subscriptions:
     def _send_events(self, found: Subscription, now: float) -> None:
         for name in found.unsent():
             self._send_event(found, name, self._view(name, now), now)
-        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+        self._timers.add(found.next_look(), self.repeat, found.session, found.watch)
 
     def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
         found.sent(name, now)

@@ -14,6 +14,7 @@ __all__ = [
     "Answered",
     "Barred",
     "Changed",
+    "DataPublished",
     "Ended",
     "Event",
     "Extended",
@@ -22,6 +23,7 @@ __all__ = [
     "HandleOutcome",
     "KeyRefused",
     "Left",
+    "LetGoAsked",
     "Lost",
     "Mismatch",
     "NamesFound",
@@ -97,7 +99,7 @@ class Left:
 
 @value
 class Answered:
-    """The answer to a poll, with the line of the name where it was asked for."""
+    """The answer to a poll, with the line of the name where it was asked for, oldest first."""
 
     ticket: int
     judgement: Judgement
@@ -146,6 +148,23 @@ class HandleOutcome:
 
 
 @value
+class LetGoAsked:
+    """Somebody who may administer the name wants this holder to let go: its program is to stop, and then to
+    release. By force, it is not renewed any more, and lost at its deadline.
+    """
+
+    ticket: int
+
+
+@value
+class DataPublished:
+    """What became of data that the holder published: a quorum has them (``done``), or the tenure is over."""
+
+    ticket: int
+    done: bool
+
+
+@value
 class Changed:
     """A watched name has a new state. ``term`` is the fencing token of the newest tenure known."""
 
@@ -185,6 +204,8 @@ Event: TypeAlias = (
     | NamesFound
     | Surveyed
     | HandleOutcome
+    | LetGoAsked
+    | DataPublished
     | Changed
     | Mismatch
     | KeyRefused

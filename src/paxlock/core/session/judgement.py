@@ -47,6 +47,11 @@ def knows(view: View, candidate: Candidate) -> bool:
     return view.holds or view.chosen
 
 
+def edition_of(view: View) -> int:
+    """Which data the node shows of the lease: the higher, the newer (section 12)."""
+    return view.lease.edition if view.lease is not None else 0
+
+
 def _has_moved_on(view: View) -> bool:
     """Whether the node holds nothing and has closed a higher term than that of what it knows to be chosen."""
     return not view.holds and view.term > view.lease_term
@@ -125,7 +130,7 @@ def _overtaken(views: Mapping[str, View], candidate: Candidate, term: int) -> bo
 
 
 def _led(speaking: list[View], holding: list[View], term: int, nodes: int) -> Judgement:
-    newest = max(speaking, key=lambda view: (view.chosen, view.lease_term))
+    newest = max(speaking, key=lambda view: (edition_of(view), view.chosen, view.lease_term))
     left = sorted((view.remaining_ms / 1000.0 for view in holding), reverse=True)
     quorum = majority(nodes)
     remaining = left[quorum - 1] if len(left) >= quorum else 0.0

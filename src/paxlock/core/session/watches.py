@@ -10,7 +10,7 @@ from itertools import islice
 
 import attrs
 
-from paxlock.core.lease import Candidate
+from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Poll, Seen, Unwatch, View, Watch, WatchEvent, Watching
 from paxlock.core.quorum import blocking
@@ -18,15 +18,12 @@ from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import Judgement, State, judge, knows, over
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.shared import Shared
-from paxlock.core.value import value
 
 __all__ = [
     "LOOK_PAUSE_S",
     "WATCH_LAPSE_S",
     "WATCH_REFRESH_S",
-    "LookTimer",
     "SeenEvents",
-    "WatchTimer",
     "Watcher",
     "Watches",
 ]
@@ -44,31 +41,27 @@ SEEN_BYTES = 900
 SEEN_EACH_BYTES = 12  #: what a version and its frame take at most
 
 
-@value
-class LookTimer:
-    """More names are to be looked at again."""
-
-    ticket: int
-
-
-@value
-class WatchTimer:
-    """The subscription wants refreshing, or a node has not been heard for too long."""
-
-    ticket: int
-
-
 @attrs.define(eq=False)
 class Shown:
     """What the watcher was told last of one name."""
 
     state: State = State.UNKNOWN
-    candidate: Candidate | None = None
+    lease: Lease | None = None  #: of the tenure that was shown last, with the newest data heard of it
     term: int = 0
     told: bool = False
     released: Candidate | None = None  #: the last one whose Release was seen: it is over for good
     released_term: int = 0
     before: dict[str, View] = attrs.field(factory=dict)  #: what others than its nodes said when it was told
+
+    @property
+    def candidate(self) -> Candidate | None:
+        return self.lease.candidate if self.lease is not None else None
+
+    def newest(self, lease: Lease) -> Lease:
+        """This lease, unless newer data were shown of it: a watch never goes back (section 12)."""
+        shown = self.lease
+        older = shown is not None and shown.candidate == lease.candidate and shown.edition > lease.edition
+        return shown if shown is not None and older else lease
 
 
 @attrs.define(eq=False)
@@ -251,10 +244,13 @@ class Watcher:
     def _tell(self, name: str, shown: Shown, state: State, judgement: Judgement | None) -> Changed | None:
         lease = judgement.lease if judgement is not None else None
         term = judgement.term if judgement is not None else shown.term
-        if shown.told and shown.state is state and shown.term == term:
+        if lease is not None:
+            lease = shown.newest(lease)
+        same_data = lease is None or (shown.lease is not None and shown.lease.edition == lease.edition)
+        if shown.told and shown.state is state and shown.term == term and same_data:
             return None
         if lease is not None:
-            shown.candidate = lease.candidate
+            shown.lease = lease
         shown.state, shown.term, shown.told = state, term, True
         label, data = (lease.label, lease.data) if lease is not None else ("", b"")
         return Changed(self.ticket, name, state, term, label, data)
@@ -320,17 +316,6 @@ class Watches:
             for node in self._nodes:
                 self._out.send(node, Unwatch(self._out.request(), ticket))
 
-    def due(self, key: object, now: float) -> bool:
-        """Do what has come due; False for a timer that is not of a watch."""
-        match key:
-            case LookTimer(ticket):
-                self._look_on(ticket, now)
-            case WatchTimer(ticket):
-                self._refresh(ticket, now)
-            case _:
-                return False
-        return True
-
     def acknowledge(self) -> None:
         """Tell the nodes which events have come in this turn."""
         if self._seen:
@@ -366,6 +351,7 @@ class Watches:
             self._out.publish(changed)
 
     def _refresh(self, ticket: int, now: float) -> None:
+        """The subscription wants refreshing, or a node has not been heard for too long."""
         watcher = self._watchers.get(ticket)
         if watcher is None:
             return
@@ -381,7 +367,7 @@ class Watches:
             watcher.check(poll.request, name)
             for node in nodes:
                 self._out.send(node, poll)
-        self._timers.add(now + watcher.next_refresh(), WatchTimer(ticket))
+        self._timers.add(now + watcher.next_refresh(), self._refresh, ticket)
 
     def _look_on(self, ticket: int, now: float) -> None:
         """Look at some of many names, and at the others after what else there is to do."""
@@ -391,7 +377,7 @@ class Watches:
         for changed in watcher.look_on(now):
             self._out.publish(changed)
         if watcher.to_look_at:
-            self._timers.add(now + LOOK_PAUSE_S, LookTimer(ticket))
+            self._timers.add(now + LOOK_PAUSE_S, self._look_on, ticket)
 
     def _forget_checks(self, watcher: Watcher) -> None:
         for request in watcher.checks:

@@ -75,7 +75,7 @@ class _Program(Workload):
         return self._campaign(client, name, wait).ticket
 
     def leave(self, client: ClientMachine, ticket: int) -> None:
-        self._release(self._wishes[client.session, ticket])
+        self.release(self._wishes[client.session, ticket])
 
     def poll(self, client: ClientMachine, name: str) -> None:
         assert client.core is not None

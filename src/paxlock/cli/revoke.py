@@ -1,0 +1,118 @@
+"""``paxlock revoke`` and ``transfer``: an operator ends the tenure of somebody else, or hands a name over
+(contract.md section 3, protocol.md section 12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from paxlock.cli.exits import ExitCode, Failure, epilog
+from paxlock.cli.options import DURATION, LABEL, NAME, CellOptions, client_options, json_option
+from paxlock.cli.output import emit, name_facts, say, seconds, to_json
+from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.core.lease import TERM_MAX
+from paxlock.errors import NotAcquired, Reason
+
+__all__ = ["revoke_command", "transfer_command"]
+
+WAIT = "10s"
+wait_option = click.option(
+    "--wait",
+    type=DURATION,
+    default=WAIT,
+    show_default=True,
+    help="How long to wait at most, for a quorum and for the holder to let go.",
+)
+
+
+@contextmanager
+def _told(name: str, done: str, advice: str) -> Iterator[None]:
+    """Say what was not done where no quorum answered, or where the holder has not let go."""
+    try:
+        with typed_values():
+            yield
+    except NotAcquired as error:
+        if error.reason is Reason.NO_QUORUM:
+            sentence = f"{name!r} was not {done}: no quorum answered; are the nodes running, and is this "
+            raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
+        holder = f", held by {error.holder!r}," if error.holder else ""
+        raise Failure(
+            ExitCode.HELD, f"{name!r}{holder} was not {done} in time: {error.detail}{advice}"
+        ) from error
+
+
+@click.command(
+    "revoke",
+    epilog=epilog("0 done, or over already", 64, 69, "75 its holder has not let go", 77, 78, durations=True),
+)
+@click.argument("name", type=NAME)
+@click.argument("term", type=click.IntRange(1, TERM_MAX))
+@click.option("--polite", "how", flag_value="polite", help="Ask the holder to let go.")
+@click.option(
+    "--force",
+    "how",
+    flag_value="force",
+    help="Refuse its renewals too: it holds until its deadline, a ttl at most, and nobody else does.",
+)
+@wait_option
+@json_option
+@client_options
+def revoke_command(
+    options: CellOptions, name: str, term: int, how: str | None, wait: float, as_json: bool
+) -> int:
+    """End the tenure of somebody else.
+
+    The grant is named by its term, which 'paxlock status NAME' shows; one that is over already is fine.
+    The holder is told at once: a block's body is cancelled, the command of 'paxlock run' gets TERM. The
+    next in line gets the name when its program, or that command, has ended. Needs a key that may
+    administer the name.
+    """
+    if how is None:
+        raise click.UsageError("say how: --polite, or --force")
+    settings = options.settings()
+
+    async def revoke() -> int:
+        async with connect(settings, wait=wait) as client:
+            with _told(name, "revoked", "; --force ends its renewals"):
+                left = await client.revoke(name, term, force=how == "force", wait=wait)
+        if as_json:
+            facts = name_facts(name, "led" if left else "unknown", term=term, remaining=left)
+            emit(to_json(facts))
+        after = f"; its lease is held for {seconds(left)} more at most" if left else ", and it is over"
+        say(f"revoked {name!r} of term {term}{after}")
+        return ExitCode.DONE
+
+    return run_async(revoke)
+
+
+@click.command(
+    "transfer",
+    epilog=epilog("0 handed over", "64 bad usage, or nobody to hand over to", 69, 75, 77, 78, durations=True),
+)
+@click.argument("name", type=NAME)
+@click.option("--to", "to", type=LABEL, required=True, help="The label of one who waits for the name.")
+@wait_option
+@json_option
+@client_options
+def transfer_command(options: CellOptions, name: str, to: str, wait: float, as_json: bool) -> int:
+    """Hand a name over to one who waits for it.
+
+    The holder is asked to let go, as by 'paxlock revoke --polite'; the one with this label, of several the
+    one who has waited for longest, gets the name before all others in line. 'paxlock status NAME' shows
+    who waits. Needs a key that may administer the name.
+    """
+    settings = options.settings()
+
+    async def transfer() -> int:
+        async with connect(settings, wait=wait) as client:
+            with _told(name, f"handed over to {to!r}", ""):
+                term = await client.transfer(name, to=to, wait=wait)
+        if as_json:
+            emit(to_json(name_facts(name, "led", term=term, label=to)))
+        say(f"handed {name!r} over to {to!r}, with term {term}")
+        return ExitCode.DONE
+
+    return run_async(transfer)

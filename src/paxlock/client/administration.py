@@ -1,0 +1,133 @@
+"""The verbs on the tenures of others, written once for every face (protocol.md section 12).
+
+Each is a script: it yields what is to be asked, and is sent the answer. The exact grant is found by a poll,
+so whoever asks names it as people see it: a name and a term. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from paxlock.client.desk import Desk, Receiver
+from paxlock.config.cell import check_label, check_name
+from paxlock.config.syntax import normal_text
+from paxlock.core.lease import Candidate, Lease
+from paxlock.core.rights import Verb
+from paxlock.core.session.events import Answered, HandleOutcome
+from paxlock.core.session.judgement import State
+from paxlock.errors import ConfigError, NotAcquired, Reason
+
+__all__ = ["Ask", "Script", "revoking", "transferring"]
+
+TAKES_OVER_S = 2.0  #: the next holder is there a round trip after the one before it has let go
+
+T = TypeVar("T")
+Ask: TypeAlias = Callable[[Receiver], int]
+Script: TypeAlias = Generator[Ask, object, T]
+
+
+def _administered(desk: Desk, name: str) -> str:
+    desk.check_open()
+    name = check_name(name)
+    desk.allowed.check(Verb.ADMINISTER, name)
+    return name
+
+
+def _poll(desk: Desk, name: str, receiver: Receiver) -> int:
+    return desk.poll(name, receiver, line=False)
+
+
+def _inspect(desk: Desk, name: str, receiver: Receiver) -> int:
+    return desk.poll(name, receiver, line=True)
+
+
+def _revoke(
+    desk: Desk,
+    name: str,
+    grant: tuple[Candidate, int],
+    force: bool,
+    successor: Candidate | None,
+    until: float,
+    receiver: Receiver,
+) -> int:
+    wait = None if until == math.inf else max(0.0, until - desk.now())
+    return desk.revoke(name, grant, receiver, force=force, successor=successor, wait=wait)
+
+
+def _standing(desk: Desk, name: str, until: float, *, line: bool = False) -> Script[Answered]:
+    """What the name is, by a quorum. Raises NotAcquired (NO_QUORUM) where there is none in time."""
+    while True:
+        answer = yield partial(_inspect if line else _poll, desk, name)
+        assert isinstance(answer, Answered)
+        if answer.judgement.state is not State.UNKNOWN:
+            return answer
+        if desk.now() >= until:
+            raise NotAcquired(name, Reason.NO_QUORUM)
+
+
+def revoking(desk: Desk, name: str, term: int, *, force: bool, wait: float | None) -> Script[float]:
+    """End the tenure of this term; gives for how many seconds its lease is still held, at most."""
+    name = _administered(desk, name)
+    until = math.inf if wait is None else desk.now() + wait
+    done = False
+    while True:
+        judgement = (yield from _standing(desk, name, until)).judgement
+        lease = judgement.lease
+        if lease is None or judgement.term > term:
+            return 0.0  # it is over
+        if judgement.term < term:
+            raise ConfigError(
+                f"{name!r} is led in term {judgement.term}, by {lease.label!r}, and not in term {term}: "
+                "give the term that `paxlock status` shows"
+            )
+        if done and force:
+            return judgement.remaining
+        if desk.now() >= until:
+            raise _not_revoked(name, lease, force)
+        answer = yield partial(_revoke, desk, name, (lease.candidate, term), force, None, until)
+        assert isinstance(answer, HandleOutcome)
+        done = answer.done
+
+
+def _not_revoked(name: str, lease: Lease, force: bool) -> NotAcquired:
+    if force:
+        return NotAcquired(name, Reason.NO_QUORUM)
+    return NotAcquired(name, Reason.HELD, lease.label, "its holder was asked, and has not let go")
+
+
+def transferring(desk: Desk, name: str, to: str, *, wait: float | None) -> Script[int]:
+    """Hand a name over to the one with this label who waits for it; gives the term of the new holder."""
+    name, to = _administered(desk, name), normal_text(check_label(to))
+    until = math.inf if wait is None else desk.now() + wait
+    found = yield from _standing(desk, name, until, line=True)
+    judgement, lease = found.judgement, found.judgement.lease
+    waiting = [waiter.candidate for waiter in found.waiters if waiter.label == to]
+    if lease is None:
+        raise ConfigError(f"nobody holds {name!r}: there is nothing to hand over")
+    if not waiting:
+        there = ", ".join(repr(waiter.label) for waiter in found.waiters) or "nobody"
+        raise ConfigError(f"nobody with the label {to!r} waits for {name!r}: in line is {there}")
+    grant, successor = (lease.candidate, judgement.term), waiting[0]
+    answer = yield partial(_revoke, desk, name, grant, False, successor, until)
+    assert isinstance(answer, HandleOutcome)
+    settled = desk.now() + TAKES_OVER_S
+    while True:
+        judgement = (yield from _standing(desk, name, max(until, settled))).judgement
+        lease = judgement.lease
+        if lease is not None and lease.candidate == successor:
+            return judgement.term
+        if lease is not None and judgement.term > grant[1]:
+            raise NotAcquired(name, Reason.HELD, lease.label, f"{to!r} did not stand first everywhere")
+        if desk.now() >= (settled if lease is None else until):
+            break
+        if lease is not None:
+            yield partial(_revoke, desk, name, grant, False, successor, until)
+            settled = desk.now() + TAKES_OVER_S
+    if lease is None:
+        raise NotAcquired(
+            name, Reason.CONTENDED, None, f"its holder has let go, and {to!r} does not wait any more"
+        )
+    raise _not_revoked(name, lease, False)
