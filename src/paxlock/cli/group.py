@@ -37,6 +37,8 @@ COMMANDS = {
     "transfer": ("revoke", "Hand a name over to one who waits for it."),
     "grant": ("grant", "Make the key of a client from the cell's own key."),
     "ls": ("status", "List the names in use."),
+    "explain": ("explain", "Tell what happened to a name."),
+    "audit": ("explain", "Check by the journals of all nodes that no two grants overlapped."),
     "doctor": ("doctor", "Judge the cell, the network and this machine."),
 }
 
