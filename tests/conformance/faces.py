@@ -20,7 +20,7 @@ import anyio.to_thread
 import paxlock
 import paxlock.aio
 import paxlock.blocking
-from paxlock import Cell, Change, LossReason, NodeStanding, Standing, Statistics
+from paxlock import Cell, Change, LossReason, NodeJournal, NodeStanding, Standing, Statistics
 from paxlock.blocking import Changes as ThreadChanges
 from paxlock.blocking import Client as ThreadClient
 from paxlock.blocking import HeldLease as ThreadLease

@@ -112,17 +112,18 @@ def test_it_is_bounded_for_a_name_and_says_how_far_back_it_is_whole() -> None:
         term = acquire(a, candidate, 100.0 + attempt)
         a.release(Release(5, "n", candidate, term), 100.5 + attempt, ATHENS.session)
     told = entries(a, 200.0)
-    assert len(told) == ENTRIES_PER_NAME + REFUSED_PER_NAME == len(a.journal)
+    assert ENTRIES_PER_NAME <= len(told) - REFUSED_PER_NAME <= 2 * ENTRIES_PER_NAME
+    assert len(told) == len(a.journal)
     reach = a.journal.page(Recall(7, "n", 0), a.records["n"], 200.0).reach_ms
     oldest = max(e.age_ms for e in told if e.what is not WHAT.REFUSED)
     assert oldest <= reach <= oldest + 1_000
 
 
-def test_the_name_that_is_idle_for_longest_is_forgotten_first(monkeypatch: object) -> None:
+def test_the_name_that_is_idle_for_longest_is_forgotten_first() -> None:
     a = node()
     names = [f"name{number}" for number in range(20_000)]
     for number, name in enumerate(names):
-        acquire(a, Candidate(ATHENS.session, number + 1), 100.0 + number / 1000.0, name=name)
+        acquire(a, Candidate(ATHENS.session, number + 1), 100.0 + number / 1000.0, 30_000, name)
         if number == 10_000:
             a.release(Release(5, names[0], Candidate(ATHENS.session, 1), 0), 110.0, ATHENS.session)
     assert len(a.journal) <= 32_768

@@ -13,7 +13,7 @@ import enum
 from typing import TypeAlias
 
 from paxlock.core.durable import SeenNode
-from paxlock.core.journal import Recollection
+from paxlock.core.journal import Recall, Recalled, Recollection  # noqa: F401
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.reasons import Barrier, RefusalReason
 from paxlock.core.steering import LetGo, Publish, Published, Revoke, RevokeAnswer, Steering  # noqa: F401
