@@ -77,7 +77,7 @@ async def echo(node: str, cell: paxlock.Cell) -> None:
         node_id=node,
         members=cell.members,
         max_ttl_ms=cell.max_ttl_ms,
-        drift_ppm=cell.drift_ppm,
+        drift_ppm=cell.configuration.drift_ppm,
         grace_ms=cell.grace_ms,
         mode=paxlock.NodeMode.SERVING,
         remaining_ms=0,

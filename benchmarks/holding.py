@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -86,15 +86,15 @@ async def hold(cell: paxlock.Cell, nodes: list[int], count: int, seconds: float)
 
 @contextmanager
 def node_processes(
-    durability: str = "record", max_ttl: float = MAX_TTL_S
+    durability: str = "record", max_ttl: float = MAX_TTL_S, program: Sequence[str] = ("-m", "paxlock")
 ) -> Iterator[tuple[paxlock.Cell, list[int]]]:
-    """Three nodes of a new cell as processes: the cell, and their process ids."""
+    """Three nodes of a new cell as processes: the cell, and their process ids. ``program``: what is run."""
     with tempfile.TemporaryDirectory(prefix="paxlock-") as folder, ExitStack() as stack:
         cell = paxlock.Cell.new(dict(zip(NODES, free_addresses(3), strict=True)), max_ttl=max_ttl)
         cell_file = Path(folder) / "cell.toml"
         cell.save(cell_file)
-        serve = [sys.executable, "-m", "paxlock", "-q", "serve", "--cell", str(cell_file)]
-        serve += ["--durability", durability]
+        serve = [sys.executable, *program, "-q", "serve", "--cell", str(cell_file)]
+        serve += ["--durability", durability, "--log-level", "error"]
         processes = []
         for node in NODES:
             place = [] if durability == "memory" else ["--data-dir", f"{folder}/{node}", "--create"]

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from random import Random
 
 import paxlock
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Member, Message, NodeMode, Peer
+from paxlock.core.node.recovery import CONFIRM_PATIENCE_S
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Granted
@@ -40,15 +42,20 @@ def replica(node: str, snapshot: Snapshot | None = None) -> Replica:
     record = NodeRecord(
         b"c" * 16, 1, node, 3, FAR, Durability.RECORD, Membership.MEMBER, int(MAX_TTL_S * 1000), clean=False
     )
-    settings = ReplicaSettings(node, MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000), 0.0)
+    settings = ReplicaSettings(
+        node, Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)), 0.0
+    )
     start = Start(record, snapshot.floor if snapshot is not None else 0, 0.0, snapshot)
     found = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
+    found.tick(CONFIRM_PATIENCE_S)  # nobody confirms that a snapshot is the newest
     assert found.mode is NodeMode.SERVING
     return found
 
 
 def session(number: int, now: float) -> Session:
-    settings = SessionSettings(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000), "benchmark")
+    settings = SessionSettings(
+        Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)), "benchmark"
+    )
     return Session(settings, session=session_id(number), now=now, rng=Random(number))
 
 

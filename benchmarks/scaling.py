@@ -206,7 +206,7 @@ def renewals(count: int) -> Renewals:
     seconds = 3 * TTL_S
     world.run(seconds)
     gc.unfreeze()
-    assert client.statistics()["leases"] == count
+    assert client.statistics().leases == count
     return Renewals(
         world.used["nodes"] / seconds,
         world.used["client"] / seconds,
@@ -281,7 +281,7 @@ def sweep(count: int) -> tuple[float, float, int]:
     gc.collect()
     with short_pauses():
         longest, whole = pass_time(node, world.now + 150.0)
-    return longest, whole, node.statistics()["names"]
+    return longest, whole, node.statistics().names
 
 
 def collector_pause(count: int, keep: Callable[[], AbstractContextManager[None]]) -> float:
@@ -358,7 +358,7 @@ def memory(count: int) -> Memory:
         figures.append((tracemalloc.get_traced_memory()[0] - before) / count)
     finally:
         tracemalloc.stop()
-    assert node.statistics()["names"] == 0
+    assert node.statistics().names == 0
     return Memory(*figures)
 
 

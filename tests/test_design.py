@@ -67,6 +67,13 @@ def test_every_marked_rule_has_its_row() -> None:
     assert sorted(row.rule for row in ROWS) == sorted(set(marked))
 
 
+def test_a_test_with_a_mark_in_its_name_is_of_a_rule_and_each_rule_has_one() -> None:
+    """``test_s5_...`` is of the rule S5; of a section is what its file says (paper/test_section_5_...)."""
+    sources = (path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py"))
+    marks = {mark.upper() for source in sources for mark in re.findall(r"def test_([sl]\d+)_", source)}
+    assert marks == {row.rule for row in ROWS}
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.rule))
 def test_what_a_row_names_is_there(row: Row) -> None:
     for module, path in row.places:
@@ -109,6 +116,18 @@ def test_the_map_of_a_room_has_every_file_of_it(room: str) -> None:
 @pytest.mark.parametrize("path", re.findall(r"`(?:paxlock/)?((?:\w+/)+\w+\.py)`", DESIGN))
 def test_every_file_that_is_named_exists(path: str) -> None:
     assert (SOURCE / path).exists() or (TESTS.parent / path).exists()
+
+
+def test_each_of_the_ten_questions_has_an_answer_that_is_there() -> None:
+    answers = re.findall(r"^\| .+\? \| (.+) \|$", DESIGN, re.MULTILINE)
+    assert len(answers) == 10
+    for answer in answers:
+        places = re.findall(r"`([\w.]+): ([\w.]+)`", answer)
+        scripts = re.findall(r"`(tests/\S+)`", answer)
+        assert places or scripts
+        assert all((TESTS.parent / script).exists() for script in scripts)
+        for module, name in places:
+            find(module, name)
 
 
 def test_what_has_moved_is_told_with_where_it_is_now() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -55,6 +55,7 @@ PURE = {
     "math",
     "operator",
     "random",
+    "types",
     "typing",
 }
 # Of the packages below, all that these two may import.
@@ -111,13 +112,18 @@ def package(module: str) -> str:
     return ".".join(parts[:2]) if ".".join(parts[:2]) in LEVELS else parts[0]
 
 
+def within(module: str) -> str:
+    """The name of a module of paxlock within paxlock."""
+    return module.partition("paxlock")[2].lstrip(".")
+
+
 def upward(found: Import) -> bool:
     """Whether this import goes up, or across where nothing may cross."""
     if found.module.startswith("."):
         return True  # relative: not the style of the house, and not understood here
     if found.module.partition(".")[0] != "paxlock":
         return False
-    module = found.module.partition("paxlock")[2].lstrip(".")
+    module = within(found.module)
     source, target = package(found.importer), package(module)
     if source == target:
         return False
@@ -150,6 +156,29 @@ def every_import() -> list[Import]:
 
 def test_imports_go_down_only() -> None:
     assert [str(found) for found in every_import() if upward(found)] == []
+
+
+def circles(imports: Iterable[tuple[str, str]]) -> list[str]:
+    """The modules that import themselves by way of others: what is left when all that imports nothing of the
+    rest is taken away, again and again, and then all that nothing of the rest imports.
+    """
+    pairs = {(importer, module) for importer, module in imports if importer != module}
+    before = -1
+    while len(pairs) != before:
+        before = len(pairs)
+        importing, imported = {one for one, _ in pairs}, {module for _, module in pairs}
+        pairs = {pair for pair in pairs if pair[0] in imported and pair[1] in importing}
+    return sorted({importer for importer, _ in pairs})
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    found = ((one.importer, within(one.module)) for one in every_import() if one.module.startswith("paxlock"))
+    assert circles(found) == []
+
+
+def test_a_planted_circle_is_caught() -> None:
+    assert circles([("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("e", "d")]) == ["b", "c"]
+    assert circles([("a", "b"), ("b", "c"), ("a", "c"), ("a", "a")]) == []
 
 
 def test_every_package_has_its_place() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Accepted, Member, Message, Prepare, Promise, Release, Released
 from paxlock.core.node.acceptor import Acceptor
@@ -59,7 +60,7 @@ class Cell:
     def __init__(self) -> None:
         self._clock = Clock()
         self._nodes = {member.node_id: acceptor() for member in MEMBERS}
-        settings = SessionSettings(MEMBERS, 30_000, 10_000, 10, "w")
+        settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 10), "w")
         self._session = Session(settings, session=SESSION, now=0.0, rng=Random(1))
 
     def acquire(self) -> int:

@@ -8,21 +8,21 @@ All names and labels are in docs/metrics.md. What is collected is read at each s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol, cast
 
+import attrs
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector as _Collector
 
 from paxlock.client.face import Statistics
 from paxlock.core.messages import NodeMode
+from paxlock.core.statistics import SessionStatistics
 from paxlock.errors import PaxlockError
-from paxlock.observe.statistics import NodeCounters
+from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["Collector"]
 
-_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+")
 #: Told from the start, as 0: of a series that begins with 1 Prometheus sees no increase.
 _REASONS = (
     "address",
@@ -39,8 +39,26 @@ _REASONS = (
     "sender",
 )
 _DROPPED, _SENT, _RECEIVED = "dropped_", "send_errors_", "receive_errors_"
-#: Of a session's counters those that are sizes, and go down too.
-_SIZES = ("leases", "campaigns", "releases", "watches", "recovering_nodes")
+#: Fields of NodeStatistics: a metric has the name of its field.
+_GAUGES = {
+    "sits_out_seconds": "For how long this node still sits out.",
+    "incarnation": "Which life of this node this is.",
+    "names": "Names that this node has a record of.",
+    "max_ttl_seconds": "The longest ttl of the cell.",
+    "cell_nodes": "Nodes of the cell.",
+    "cell_quorum_nodes": "How many nodes must serve.",
+    "cell_serving_nodes": "How many nodes serve, as this one sees them.",
+    "record_write_seconds_max": "The longest write since the start.",
+    "late_seconds_max": "The longest time that it did not run.",
+}
+_COUNTERS = {
+    "record_writes": "Writes of the record.",
+    "record_write_seconds": "Time spent writing the record.",
+    "record_slow_writes": "Writes that took more than 0.25 s.",
+    "late_turns": "How often the process did not run for 0.25 s.",
+    "floods": "Floods of datagrams that had to be dropped.",
+}
+_Family = GaugeMetricFamily | CounterMetricFamily
 
 
 class ClientSource(Protocol):
@@ -52,12 +70,7 @@ class ClientSource(Protocol):
 class NodeSource(Protocol):
     """A node of any face."""
 
-    def node_counters(self) -> NodeCounters: ...
-
-
-def _word(name: str) -> str:
-    """``StandingPrepare`` and ``token above its term`` as words of a metric: lower case, with underscores."""
-    return _WORDS.sub("_", name).lower()
+    def node_statistics(self) -> NodeStatistics: ...
 
 
 class Collector(_Collector):
@@ -83,47 +96,33 @@ class Collector(_Collector):
 
     def _families(self) -> Iterator[Metric]:
         source = self._source
-        if hasattr(source, "node_counters"):
-            yield from _of_node(cast(NodeSource, source).node_counters())
+        if hasattr(source, "node_statistics"):
+            yield from _of_node(cast(NodeSource, source).node_statistics())
         if hasattr(source, "statistics"):
             yield from _of_client(cast(ClientSource, source).statistics())
 
 
-def _of_node(found: NodeCounters) -> Iterator[Metric]:
+def _of_node(found: NodeStatistics) -> Iterator[Metric]:
     node = found.node_id
-
-    def gauge(name: str, text: str, number: float) -> Metric:
-        family = GaugeMetricFamily(f"paxlock_node_{name}", text, labels=["node"])
-        family.add_metric([node], number)
-        return family
-
-    def counter(name: str, text: str, number: float) -> Metric:
-        family = CounterMetricFamily(f"paxlock_node_{name}", text, labels=["node"])
-        family.add_metric([node], number)
-        return family
-
-    yield gauge("serving", "1 where this node serves.", found.mode is NodeMode.SERVING)
-    yield gauge("starting", "1 where this node waits for others.", found.mode is NodeMode.STARTING)
-    yield gauge("sits_out_seconds", "For how long this node still sits out.", found.sits_out)
-    yield gauge("incarnation", "Which life of this node this is.", found.incarnation)
-    yield gauge("names", "Names that this node has a record of.", found.names)
-    yield gauge("max_ttl_seconds", "The longest ttl of the cell.", found.max_ttl)
-    yield gauge("cell_nodes", "Nodes of the cell.", found.nodes)
-    yield gauge("cell_quorum_nodes", "How many nodes must serve.", found.needed)
-    yield gauge("cell_serving_nodes", "How many nodes serve, as this one sees them.", found.serving)
-    yield counter("record_writes", "Writes of the record.", found.writes)
-    yield counter("record_write_seconds", "Time spent writing the record.", found.write_seconds)
-    yield gauge("record_write_seconds_max", "The longest write since the start.", found.longest_write)
-    yield counter("record_slow_writes", "Writes that took more than 0.25 s.", found.slow_writes)
-    yield counter("late_turns", "How often the process did not run for 0.25 s.", found.late_turns)
-    yield gauge("late_seconds_max", "The longest time that it did not run.", found.longest_late)
-    yield counter("floods", "Floods of datagrams that had to be dropped.", found.floods)
+    serves, starts = found.mode is NodeMode.SERVING, found.mode is NodeMode.STARTING
+    yield _of_one(GaugeMetricFamily, node, "serving", "1 where this node serves.", serves)
+    yield _of_one(GaugeMetricFamily, node, "starting", "1 where this node waits for others.", starts)
+    for name, text in _GAUGES.items():
+        yield _of_one(GaugeMetricFamily, node, name, text, getattr(found, name))
+    for name, text in _COUNTERS.items():
+        yield _of_one(CounterMetricFamily, node, name, text, getattr(found, name))
     yield _labelled("node_messages", "Messages received and events, by kind.", "kind", node, found.messages)
     yield from _of_peers(found)
     yield from _of_network("node", node, found.endpoint, found.transport)
 
 
-def _of_peers(found: NodeCounters) -> Iterator[Metric]:
+def _of_one(kind: type[_Family], node: str, name: str, text: str, number: float) -> Metric:
+    family = kind(f"paxlock_node_{name}", text, labels=["node"])
+    family.add_metric([node], number)
+    return family
+
+
+def _of_peers(found: NodeStatistics) -> Iterator[Metric]:
     labels = ["node", "peer"]
     up = GaugeMetricFamily("paxlock_peer_up", "1 where the peer answers.", labels=labels)
     serving = GaugeMetricFamily("paxlock_peer_serving", "1 where the peer serves.", labels=labels)
@@ -142,14 +141,12 @@ def _of_peers(found: NodeCounters) -> Iterator[Metric]:
 
 
 def _of_client(found: Statistics) -> Iterator[Metric]:
-    for name in _SIZES:
-        if name in found.session:
-            yield GaugeMetricFamily(f"paxlock_client_{name}", f"{name} at this moment.", found.session[name])
-    counts = {what: number for what, number in found.session.items() if what not in _SIZES}
-    family = CounterMetricFamily("paxlock_client_messages", "Messages and events, by kind.", labels=["kind"])
-    for what, number in sorted(counts.items()):
-        family.add_metric([_word(what)], number)
-    yield family
+    for field in attrs.fields(SessionStatistics):
+        size = getattr(found.session, field.name)
+        if isinstance(size, int):
+            yield GaugeMetricFamily(f"paxlock_client_{field.name}", f"{field.name} at this moment.", size)
+    kinds = found.session.messages
+    yield _labelled("client_messages", "Messages received and events, by kind.", "kind", None, kinds)
     yield from _of_network("client", None, found.endpoint, found.transport)
 
 
@@ -163,6 +160,13 @@ def _of_network(
     others = {what: number for what, number in endpoint.items() if not what.startswith(_DROPPED)}
     yield _labelled(f"{part}_datagrams", "Datagrams, by what became of them.", "what", node, others)
     yield _labelled(f"{part}_dropped", "Datagrams that were dropped, by reason.", "reason", node, dropped)
+    lost = CounterMetricFamily(
+        f"paxlock_{part}_kernel_drops",
+        "Datagrams that the kernel has dropped: junk, or because the receive buffer was full.",
+        labels=[] if node is None else ["node"],
+    )
+    lost.add_metric([] if node is None else [node], transport.get("kernel_drops", 0))
+    yield lost
     for direction, prefix in (("send", _SENT), ("receive", _RECEIVED)):
         errors = {
             what.removeprefix(prefix): number for what, number in transport.items() if what.startswith(prefix)
@@ -173,10 +177,6 @@ def _of_network(
 def _labelled(name: str, text: str, label: str, node: str | None, counts: Mapping[str, int]) -> Metric:
     labels = [label] if node is None else ["node", label]
     family = CounterMetricFamily(f"paxlock_{name}", text, labels=labels)
-    for what, number in _sorted_words(counts.items(), plain=label == "errno"):
+    for what, number in sorted(counts.items()):
         family.add_metric([what] if node is None else [node, what], number)
     return family
-
-
-def _sorted_words(counts: Iterable[tuple[str, int]], *, plain: bool) -> list[tuple[str, int]]:
-    return sorted((what if plain else _word(what), number) for what, number in counts)

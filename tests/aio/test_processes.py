@@ -112,7 +112,7 @@ def test_three_nodes_of_one_program(tmp_path: Path) -> None:
             async with nodes[0].lock("x") as held:
                 assert (await nodes[1].poll("x")).term == held.term
             assert nodes[2].node_id == "c"
-            assert nodes[2].node_statistics()["names"] >= 0
+            assert nodes[2].node_statistics().names >= 0
         with pytest.raises(ClosedError):
             await nodes[0].poll("x")
         for node in nodes:

@@ -191,6 +191,14 @@ def test_a_worker_that_hangs_loses_in_time_and_the_slot_stays_taken(client: Clie
         assert time.monotonic() - began >= 2.95
 
 
+def test_a_worker_that_hangs_does_not_keep_what_is_wanted_back(client: Client, other: Client) -> None:
+    held = client.acquire("wanted", ttl=1.0, renew="manual")
+    assert other.revoke("wanted", held.term, wait=30.0) == 0.0  # nobody has released it
+    assert held.wait_lost() is LossReason.REVOKED
+    with pytest.raises(LeaseLost):
+        held.heartbeat()
+
+
 # What nobody has any more
 
 

@@ -138,7 +138,7 @@ def test_three_nodes_of_one_program(tmp_path: Path) -> None:
         assert [node.mode for node in nodes] == [NodeMode.SERVING] * 3
         with nodes[0].lock("x", ttl=1.0) as held:
             assert nodes[1].poll("x").term == held.term
-        assert nodes[2].node_statistics()["names"] >= 0
+        assert nodes[2].node_statistics().names >= 0
     with pytest.raises(ClosedError):
         nodes[0].wait_serving()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -153,7 +153,7 @@ def test_watch_forever_goes_on_until_the_client_is_closed(cell: Cell) -> None:
 def test_questions(client: Client, other: Client) -> None:
     with client.lock("q/a"), client.lock("q/b"):
         assert [standing.name for standing in other.list("q/")] == ["q/a", "q/b"]
-        assert client.statistics().session["leases"] == 2
+        assert client.statistics().session.leases == 2
     assert {node.mode for node in other.survey()} == {NodeMode.SERVING}
     assert other.list("none/") == []
 

@@ -17,7 +17,7 @@ from random import Random
 
 import attrs
 
-from .cluster import Child, Cluster, boot_time
+from .cluster import Child, Cluster, Failed, boot_time
 from .relay import Weather
 
 __all__ = ["Episode", "FaultKind", "Nemesis", "Pulse", "drawn_kinds"]
@@ -27,6 +27,7 @@ RECOVERY_PATIENCE_S = 30.0
 LOOK_S = 0.05
 PULSE_S = 0.02
 FULL_BYTES = 64  #: less than any record: the next write fails
+FULL_PATIENCE_S = 3.0
 CONFIG_EXIT = 78  # docs of the command line: an unusable data folder
 STORM = Weather(delay=0.001, spread=0.01, tail=0.1, tail_mean=0.1, loss=0.25, repeat=0.15)
 SLOW = Weather(delay=0.02, spread=0.06, tail=0.2, tail_mean=0.25, loss=0.02, repeat=0.05)
@@ -48,6 +49,8 @@ class FaultKind(enum.Enum):
     CLEAN_ALL = "clean restart of all nodes"
     DISK_FULL = "disk full"
     DISK_LOST = "disk lost, joined"
+    STATE_DAMAGED = "SIGKILL, and the state file damaged"
+    STATE_FULL = "no room for the state file, then SIGKILL"
     STORM = "storm of loss and repetition"
     SLOW = "slow network"
 
@@ -60,6 +63,7 @@ LONG = frozenset(
         FaultKind.CLEAN_ALL,
         FaultKind.DISK_FULL,
         FaultKind.DISK_LOST,
+        FaultKind.STATE_FULL,
     }
 )
 
@@ -130,6 +134,7 @@ class Nemesis:
         self._sleep = threading.Event().wait
         self._joining: set[str] = set()  #: to be started with --join
         self._lost: set[str] = set()  #: see _yet_to_join
+        self._forgetful: set[str] = set()  #: whose state file counts for nothing: they must sit out
         self._faults: dict[FaultKind, Callable[[], int]] = {
             FaultKind.KILL_NODES: self._kill_nodes,
             FaultKind.KILL_ALL: self._kill_all,
@@ -144,6 +149,8 @@ class Nemesis:
             FaultKind.CLEAN_ALL: self._clean_all,
             FaultKind.DISK_FULL: self._disk_full,
             FaultKind.DISK_LOST: self._disk_lost,
+            FaultKind.STATE_DAMAGED: self._state_damaged,
+            FaultKind.STATE_FULL: self._state_full,
             FaultKind.STORM: lambda: self._weather(STORM),
             FaultKind.SLOW: lambda: self._weather(SLOW),
         }
@@ -213,6 +220,10 @@ class Nemesis:
             started.append(self.cluster.start_node(node, *how))
         for child in started:
             child.wait_says("serves", "sits out")
+        for node, child in zip(nodes, started, strict=True):
+            if node in self._forgetful and not child.has_said("sits out"):
+                raise Failed(f"{child.name} did not sit out, though its state file was damaged")
+            self._forgetful.discard(node)
 
     def _yet_to_join(self) -> set[str]:
         """The nodes that have lost their disk and do not serve with the new one, as far as is known."""
@@ -306,6 +317,49 @@ class Nemesis:
             self._joining.add(node)
             self._lost.add(node)
         return len(chosen)
+
+    def _state_damaged(self) -> int:
+        """What a killed node wrote is gone, cut off, or has a wrong bit: it must not go on from there.
+
+        Not in the second half: an entry that was not told yet may be torn.
+        """
+        serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
+        chosen = self._some(serving, self.cluster.layout.minority)
+        for node in chosen:
+            self.cluster.nodes[node].kill()
+            path = self.cluster.data_dir(node) / "state"
+            content = bytearray(path.read_bytes())
+            place = self._rng.randrange(len(content) // 2)
+            match self._rng.randrange(3):
+                case 0:
+                    path.unlink()
+                case 1:
+                    path.write_bytes(content[:place])
+                case _:
+                    content[place] ^= 1 << self._rng.randrange(8)
+                    path.write_bytes(content)
+            self._forgetful.add(node)
+        return len(chosen)
+
+    def _state_full(self) -> int:
+        """No room for what a node tells others: it says so, and goes on; killed then, it must sit out.
+
+        One that is asked for nothing meanwhile is none of these, and one that must write its record stops.
+        """
+        count = 0
+        serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
+        for node in self._some(serving, 1) if serving else []:
+            child = self.cluster.nodes[node]
+            child.expected.add(CONFIG_EXIT)
+            child.limit_files(FULL_BYTES)
+            until = boot_time() + FULL_PATIENCE_S
+            while not child.has_said("is not kept") and child.running and boot_time() < until:
+                self._sleep(LOOK_S)
+            child.kill()
+            if child.has_said("is not kept"):
+                self._forgetful.add(node)
+                count += 1
+        return count
 
     # Clients
 

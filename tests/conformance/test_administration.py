@@ -56,6 +56,7 @@ async def test_a_holder_that_is_asked_lets_go_and_the_next_one_has_the_name(face
         await held.release()
 
 
+@pytest.mark.slow
 @conforms
 async def test_a_holder_that_does_not_let_go_keeps_the_name(face: Face, name: str) -> None:
     async with face.open() as client, face.open() as other:
@@ -73,6 +74,24 @@ async def test_a_holder_that_does_not_let_go_keeps_the_name(face: Face, name: st
             pass
 
 
+@pytest.mark.slow
+@conforms
+async def test_a_holder_that_takes_its_time_to_let_go_keeps_others_out(face: Face, name: str) -> None:
+    async with face.open() as client, face.open() as other, anyio.create_task_group() as group:
+        held = await client.acquire(name, ttl=1.0)
+        known = held.deadline
+        asked = Call(group, lambda: other.revoke(name, held.term))
+        await held.wait_lost()
+        while BootClock().now() < known + 1.5 * held.ttl:  # it has something left to do
+            assert (await other.poll(name)).term == held.term
+        assert held.deadline - known < held.ttl  # the program's own deadline stands
+        with pytest.raises(NotAcquired):
+            await other.acquire(name, wait=0.0)
+        await held.release()
+        assert await asked.result() == 0.0
+
+
+@pytest.mark.slow
 @conforms
 async def test_a_holder_that_is_ended_by_force_keeps_others_out_until_its_deadline(
     face: Face, name: str

@@ -28,7 +28,7 @@ async def until_campaigning(client: Client, count: int) -> None:
     """Wait until a client has so many campaigns and leases. What waits for a lease of the same client stands
     in no line of a node (protocol.md, L7).
     """
-    while client.statistics().session["campaigns"] != count:  # noqa: ASYNC110 - no event tells
+    while client.statistics().session.campaigns != count:  # noqa: ASYNC110 - no event tells
         await anyio.sleep(0.001)
 
 

@@ -214,8 +214,8 @@ async def test_statistics_have_three_parts(face: Face, name: str) -> None:
     async with face.open() as client, client.lock(name):
         counters = client.statistics()
         assert isinstance(counters, Statistics)
-        assert counters.session["leases"] == 1
-        for part in (counters.session, counters.endpoint, counters.transport):
+        assert counters.session.leases == 1
+        for part in (counters.session.messages, counters.endpoint, counters.transport):
             assert all(isinstance(count, int) for count in part.values())
             with pytest.raises(TypeError):
                 part["leases"] = 0  # type: ignore[index]

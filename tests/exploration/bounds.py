@@ -25,6 +25,8 @@ class Bounds:
     resends: bool = False  #: an Accept that was not answered is sent again under a new number
     renews: bool = False  #: a holder renews, and repairs what a node does not hold (rule L3)
     crashes: bool = False  #: nodes lose their memory, without limit
+    forced: bool = False  #: the lease that a node holds is ended there by force (section 12)
+    kills: bool = False  #: nodes start again on the same boot, with their state file, without limit
     commits: bool = False  #: Commit is delivered to nodes (it must change nothing, rule S13)
 
     def __attrs_post_init__(self) -> None:
@@ -38,8 +40,13 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("small", max_term=1),
         Bounds("refusals", max_term=1, refusals=True),
         Bounds("crash", max_term=1, crashes=True),
+        Bounds("kill", max_term=1, kills=True),
         Bounds("commit", max_term=1, commits=True),
+        Bounds("forced", max_term=1, forced=True),
+        Bounds("forced-kill", max_term=1, kills=True, forced=True),
+        Bounds("forced-renew", max_term=1, sendings=2, resends=True, renews=True, forced=True),
         Bounds("renew", max_term=1, sendings=2, resends=True, renews=True),
+        Bounds("renew-kill", max_term=1, sendings=2, resends=True, renews=True, kills=True),
         Bounds("renew3", max_term=1, sendings=3, resends=True, renews=True),
         Bounds("renew-crash", max_term=1, sendings=2, resends=True, renews=True, crashes=True),
         Bounds("renew-terms2", max_term=2, sendings=2, resends=True, renews=True),
@@ -47,9 +54,11 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("terms2", max_term=2, sendings=2),
         Bounds("terms2-resend", max_term=2, sendings=2, resends=True),
         Bounds("terms2-crash", max_term=2, sendings=2, crashes=True),
+        Bounds("terms2-kill", max_term=2, sendings=2, kills=True),
         Bounds("again", max_term=2, sendings=2, attempts=2, crashes=True),
         Bounds("standing", max_term=1, standing=True),
         Bounds("standing-crash", max_term=1, standing=True, crashes=True),
+        Bounds("standing-kill", max_term=1, standing=True, kills=True),
         Bounds("standing2", max_term=1, sendings=2, standing=True),
         Bounds("standing-renew", max_term=1, sendings=2, standing=True, resends=True, renews=True),
         Bounds("hand-off", max_term=2, standing=True),

@@ -12,15 +12,19 @@ import enum
 
 import attrs
 
-from paxlock.core.durable import Durability, Membership, NodeRecord
+from paxlock.core.configuration import Configuration
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
+from paxlock.core.effects import Effects
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
     Accepted,
     Commit,
+    Greeted,
     Message,
     NodeMode,
     Promise,
+    RefusalReason,
     Refused,
     Release,
     Renew,
@@ -28,9 +32,11 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node import starts
-from paxlock.core.node.acceptor import CEILING_STEP_TERMS, PushTimer, Record
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Record
+from paxlock.core.node.keeping import replay
 from paxlock.core.node.line import Entry
 from paxlock.core.node.replica import Replica, ReplicaSettings
+from paxlock.core.steering import Revoke
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import (
@@ -51,6 +57,8 @@ from tests.exploration.invariant import check_node
 __all__ = ["ExploredNode", "NodeEvent"]
 
 OLD_S = TTL_S / 4  #: by section 5, not by what the code makes of it
+OPERATOR = bytes(16)  #: whoever may administer the name: no session of those explored
+ROUNDED_S = 0.001001  #: what is left of a lease is told in whole milliseconds
 MEMORY_S = 60.0  #: a tombstone is kept so long; no path may outlast it
 
 
@@ -59,14 +67,18 @@ class NodeEvent(enum.Enum):
 
     EXPIRES = "its lease runs out"
     PASSES_OVER = "its promise lapses after the grace"
+    IS_FORCED = "an operator ends by force whoever holds here"
     CRASHES = "crashes and starts again without its memory"
+    IS_KILLED = "is killed and starts again with its state file"
     SERVES = "has sat out and serves"
     REFRESH_AGES = "the refresh of the place in line is older than a quarter of the ttl"
     PLACE_LAPSES = "the place in line is not refreshed any more"
 
 
 def _settings(node: str) -> ReplicaSettings:
-    return ReplicaSettings(node, MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS, wall_offset=0.0)
+    return ReplicaSettings(
+        node, Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS), wall_offset=0.0
+    )
 
 
 def _first_record() -> NodeRecord:
@@ -99,12 +111,13 @@ class ExploredNode:
     armed: tuple[int, int, int] | None = None
     ended: frozenset[tuple[int, int]] = frozenset()
     received: dict[tuple[int, int], float] = attrs.field(factory=dict)
+    kept: Kept | None = None  #: the state file, as one entry
 
     @classmethod
     def fresh(cls, bounds: Bounds) -> ExploredNode:
         start = starts.Start(_first_record(), 0, 0.0, None)
         node = cls(Replica(_settings(NODES[0]), start, run=bytes(16), now=0.0, rng=Steady()), bounds)
-        node.replica.take_effects()
+        node._keep(node.replica.take_effects())
         return node
 
     @property
@@ -140,8 +153,19 @@ class ExploredNode:
             self.armed,
             tuple(sorted((SESSIONS.index(session), attempt) for session, (attempt, _) in stones.items())),
             tuple(sorted(self.ended)),
+            None if record.revoked is None else who(record.revoked),
             tuple(map(self._place, self._line)),
+            self._kept_key() if self.bounds.kills else None,
         )
+
+    def _kept_key(self) -> tuple[object, ...]:
+        """The state file, without times: does it let go of the lease when the node does?"""
+        assert self.kept is not None
+        names = tuple(
+            (kept._replace(deadline=0.0), kept.session != b"" and kept.deadline == self.record.deadline)
+            for kept in self.kept.names
+        )
+        return self.kept.floor, names, tuple(sorted(self.kept.stones))
 
     @property
     def _line(self) -> list[Entry]:
@@ -167,8 +191,12 @@ class ExploredNode:
         if not self.serving:
             return [NodeEvent.SERVES]
         found = [NodeEvent.CRASHES] if self.bounds.crashes else []
+        if self.bounds.kills:
+            found.append(NodeEvent.IS_KILLED)
         if self.holder is not None:
             found.append(NodeEvent.EXPIRES)
+            if self.bounds.forced and self.record.revoked is None:
+                found.append(NodeEvent.IS_FORCED)
         elif self.record.owner is not None:
             found.append(NodeEvent.PASSES_OVER)
         # In the last term nobody is taken from the line any more.
@@ -188,13 +216,22 @@ class ExploredNode:
                 self.record.deadline = self.now
                 self.replica._acceptor._schedule(self.record)
                 self.replica.tick(self.now)
-                if self.record.owner == before.owner and self.record.term == before.term:
+                stays = before.owner is not None and self.record.owner == before.owner
+                if stays and self.record.term == before.term:
                     raise CheckFailed("expiry", f"the lease ran out and term {before.term} is still open")
             case NodeEvent.PASSES_OVER:
                 self.now = before.owner_since + GRACE_MS / 1000.0
                 self.replica.tick(self.now)
+            case NodeEvent.IS_FORCED:
+                assert before.lease is not None
+                revoke = Revoke(
+                    0, NAME, before.lease.candidate, before.lease.token or before.lease_term, True, None
+                )
+                self.replica.receive(revoke, OPERATOR, self.now)
             case NodeEvent.CRASHES:
                 self._restart()
+            case NodeEvent.IS_KILLED:
+                self._start_again(before)
             case NodeEvent.SERVES:
                 self.now = self.replica._recovery.serve_at
                 self.replica.tick(self.now)
@@ -204,9 +241,9 @@ class ExploredNode:
             case NodeEvent.PLACE_LAPSES:
                 for entry in self._line:
                     entry.lapses_at = min(entry.lapses_at, self.now)
-        crashed = event is NodeEvent.CRASHES
-        self._check_term(before, crashed=crashed)
-        if not crashed:
+        if event is not NodeEvent.IS_KILLED:  # what it only promised is gone
+            self._check_term(before, crashed=event is NodeEvent.CRASHES)
+        if event is not NodeEvent.CRASHES:
             self._check_held(before, None, old, ended=event is NodeEvent.EXPIRES)
         self._look()
         return self._sent()
@@ -245,7 +282,30 @@ class ExploredNode:
         """Without memory. Its durable ceiling is the lowest that the rules allow: the highest term used."""
         replica = self.replica
         ceiling = max(replica._acceptor.highest_term, replica._acceptor.floor)
-        record = attrs.evolve(_first_record(), ceiling=ceiling)
+        self.ended = frozenset()
+        self._start(attrs.evolve(_first_record(), ceiling=ceiling), None)
+
+    def _start_again(self, before: Record) -> None:
+        """With what the state file says: everything but promises and the line. In whole milliseconds a lease
+        may have a little more time than was left of it.
+        """
+        assert self.kept is not None
+        for kept in self.kept.names:
+            if before.lease is not None and kept.session and kept.deadline < before.deadline:
+                raise CheckFailed("kept", "the state file does not know until when the lease is held")
+        self._start(_first_record(), self.kept)
+        life = (self.replica.record.incarnation, bytes(16))
+        confirmed = Greeted(
+            *(0, *life, life[0] - 1, bytes(16), 1, bytes(16), 0, NodeMode.SERVING),
+            *(True, False, round(TTL_S * 1000), 0, 0, ()),
+        )
+        self.replica.receive(confirmed, NODES[1], self.now)
+        after = self.record
+        if after.lease is not None and before.deadline <= after.deadline <= before.deadline + ROUNDED_S:
+            after.deadline = before.deadline
+            self.replica._acceptor._schedule(after)
+
+    def _start(self, record: NodeRecord, kept: Kept | None) -> None:
         start = starts.begin(
             record,
             None,
@@ -257,8 +317,9 @@ class ExploredNode:
             drift=DRIFT,
             durability=Durability.RECORD,
             unix_seconds=0,
+            kept=kept,
+            now=self.now,
         )
-        self.ended = frozenset()
         self.replica = Replica(_settings(NODES[0]), start, run=bytes(16), now=self.now, rng=Steady())
 
     def _check_term(self, before: Record, *, crashed: bool = False) -> None:
@@ -304,17 +365,23 @@ class ExploredNode:
             raise AssertionError("a path outlasts the tombstones")
         if self.record.term > self.bounds.max_term:
             raise OutOfBounds
-        self.replica._timers.cancel(PushTimer(NAME))  # a push may come again at any time, as it is
+        # A push may come again at any time, as it is.
+        self.replica._timers.cancel(self.replica._acceptor.push_again, NAME)
         sent: list[tuple[int, Message]] = []
         effects = self.replica.take_effects()
+        self._keep(effects)
         if effects.persist is not None:
             self.replica.persisted(effects.persist, self.now)
         for peer, message in effects.sends:
-            if isinstance(peer, bytes):
+            if isinstance(peer, bytes) and peer != OPERATOR:
                 normal = self._normal(message, peer)
                 if normal is not None:
                     sent.append((SESSIONS.index(peer), normal))
         return sent
+
+    def _keep(self, effects: Effects) -> None:
+        if effects.keep is not None:
+            self.kept = replay([effects.keep] if self.kept is None else [self.kept, effects.keep])
 
     def _normal(self, message: Message, session: bytes) -> Message | None:
         """Without what a session only reports, or needs against repetitions of other questions."""
@@ -325,6 +392,8 @@ class ExploredNode:
                 return attrs.evolve(message, request=min(message.request, 1))  # 0 where it was pushed
             case Renewed():
                 return attrs.evolve(message, request=0)
+            case Refused(reason=RefusalReason.REVOKED) if self.bounds.forced:
+                return attrs.evolve(message, request=0, term=0, occupant=None)
             case Refused() if not self.bounds.refusals:
                 return None
             case Refused(occupant=occupant):

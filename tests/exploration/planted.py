@@ -37,11 +37,19 @@ FOUND_IN: dict[str, str] = {
     "counted-from-the-arrival": "hand-off2",
     "old-refresh-accepted": "hand-off",
     "left-standing-in-line": "hand-off",
+    "force-frees-at-once": "forced",
+    "accepted-and-not-kept": "kill",
+    "renewed-and-not-kept": "renew-kill",
+    "renewals-read-and-not-counted": "renew-kill",
+    "tombstones-not-kept": "kill",
+    "own-term-not-kept": "terms2-kill",
 }
 
 
 # Finding the classes of the others takes long.
-AMONG_CLASSES = tuple(name for name, bounds in FOUND_IN.items() if bounds not in ("terms2", "hand-off2"))
+AMONG_CLASSES = tuple(
+    name for name, bounds in FOUND_IN.items() if bounds not in ("terms2", "hand-off2", "terms2-kill")
+)
 
 FOUND_IN_LIVES: dict[str, str] = {
     "two-lives-never-told-apart": "lives",

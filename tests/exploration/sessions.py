@@ -12,6 +12,7 @@ import enum
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.lease import Timing
 from paxlock.core.messages import (
     Accept,
@@ -24,13 +25,12 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, NameState
+from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.candidates import Candidates
 from paxlock.core.session.outbox import SessionSettings
 from paxlock.core.session.proposer import Phase, Proposer
-from paxlock.core.session.renewals import RenewTimer
 from paxlock.core.session.session import Session
-from paxlock.core.session.tenures import LapseTimer, Tenure
+from paxlock.core.session.tenures import Tenure
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import (
@@ -110,7 +110,7 @@ class ExploredSession:
 
     @classmethod
     def fresh(cls, identity: int, bounds: Bounds) -> tuple[ExploredSession, list[tuple[str, Message]]]:
-        settings = SessionSettings(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS)
+        settings = SessionSettings(Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS))
         session = Session(settings, session=SESSIONS[identity], now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
@@ -156,6 +156,7 @@ class ExploredSession:
             proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
             tenure.repairs_left if tenure is not None and self.bounds.renews else 1,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),
+            tenure is not None and tenure.revoked,
         )  # fmt: skip
         held = tenure.validity.sent if tenure is not None else {}
         return common, {
@@ -250,12 +251,12 @@ class ExploredSession:
             case SessionEvent.ENDS:
                 campaigns.release(self.ticket, self.now)
             case SessionEvent.RENEWS:
-                campaigns.due(RenewTimer(round(TTL_S * 1000)), self.now)
+                campaigns.candidates._renewals.due(round(TTL_S * 1000), 0, self.now)
             case SessionEvent.REPEATS | SessionEvent.LOSES_PATIENCE:
                 assert attempt is not None
                 if event is SessionEvent.LOSES_PATIENCE:
                     attempt.proposer.started = self.now - PATIENCE_S
-                campaigns.due(AttemptTimer(attempt.number), self.now)
+                campaigns.candidates.due(attempt.number, self.now)
         return self._sent(was_valid)
 
     def takes(self, message: Message, node: str) -> list[tuple[str, Message]]:
@@ -320,9 +321,9 @@ class ExploredSession:
 
     def _leave_timers_to_the_explorer(self) -> None:
         """Only the lapse is kept: it lies exactly where the clock jumps."""
-        timers = self.session._timers
-        for key in [key for key in timers._at if not isinstance(key, LapseTimer)]:
-            timers.cancel(key)
+        timers, look = self.session._timers, self.session._campaigns.candidates.tenures.look
+        for key in [key for key in timers._at if key[0] != look]:
+            timers.cancel(*key)
         timers._heap = [entry for entry in timers._heap if timers._at.get(entry[2]) == entry[0]]
         campaigns, attempt, tenure = self.session._campaigns, self.attempt, self.tenure
         campaigns.candidates.releases.clear()  # a Release once sent may be delivered at any time, and again

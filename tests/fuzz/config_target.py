@@ -10,8 +10,10 @@ from typing import TypeVar
 from paxlock.client.handle import Handle, format_handle, parse_handle
 from paxlock.config.cell import Cell
 from paxlock.config.cell_file import parse_cell_file
+from paxlock.config.cell_text import cell_text
 from paxlock.config.durations import format_duration, parse_duration
 from paxlock.config.keys import format_key, parse_key
+from paxlock.config.sources import Source
 from paxlock.config.syntax import check_label, check_name, check_node_id, normal_address, split_address
 from paxlock.errors import ConfigError
 
@@ -36,12 +38,12 @@ def reread(read: Callable[[str], Read], text: str) -> Read:
 def cell_of(text: str) -> Cell:
     table = parse_cell_file(text)
     table.pop("key_file", None)  # another file, of another form
-    return Cell._from_table(table | {"insecure": True}, Path(), ((), b""))
+    return Cell._from_table(table | {"insecure": True}, Path(), ((), b""), Source())
 
 
 def cell_file(text: str) -> None:
     cell = cell_of(text)
-    check(reread(cell_of, cell._to_toml("")) == cell, "a cell file reads back differently")
+    check(reread(cell_of, cell_text(cell, "")) == cell, "a cell file reads back differently")
 
 
 def handle(text: str) -> None:
@@ -93,7 +95,7 @@ def seeds() -> list[bytes]:
     cell = Cell(cell_id=CELL_ID, epoch=3, members=MEMBERS, insecure=True, unsealed=True)
     texts: dict[Callable[[str], object], list[str]] = {
         cell_file: [
-            cell._to_toml("cell.key"),
+            cell_text(cell, "cell.key"),
             '[cell]\nid="00112233445566778899aabbccddeeff"\nepoch=1\nnodes=[{id="a",address="h:1"}]\n',
         ],
         handle: [format_handle(Handle(CELL_ID, "n", b"S" * 16, 1, 7))],

@@ -15,8 +15,10 @@ import attrs
 
 from paxlock.core.durable import NodeRecord, Snapshot
 from paxlock.errors import StoreError
+from paxlock.store.damage import DamagedError
 from paxlock.store.folder import RECORD_FILE, SNAPSHOT_FILE, Store
-from paxlock.store.format import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.format import decode_record, encode_record
+from paxlock.store.snapshot import DIGEST_BYTES, decode_snapshot, encode_snapshot
 
 from .engine import Target, check
 from .script import SESSIONS
@@ -63,7 +65,8 @@ def read_snapshot(content: bytes) -> None:
     store = folder()
     (store.folder / SNAPSHOT_FILE).write_bytes(content)
     if store.read_snapshot(1) is not None:
-        check(sealed_rightly(content), "a snapshot with a wrong checksum is read")
+        digest = hashlib.sha256(content[:-DIGEST_BYTES]).digest()
+        check(digest == content[-DIGEST_BYTES:], "a snapshot with a wrong checksum is read")
 
 
 def decode_sealed_record(body: bytes) -> None:
@@ -76,10 +79,12 @@ def decode_sealed_record(body: bytes) -> None:
 
 def decode_sealed_snapshot(body: bytes) -> None:
     try:
-        snapshot = decode_snapshot(seal(body))
+        snapshot = decode_snapshot(body + hashlib.sha256(body).digest())
     except DamagedError:
         return
-    check(decode_snapshot(encode_snapshot(snapshot)) == snapshot, "a snapshot reads back differently")
+    check(
+        decode_snapshot(b"".join(encode_snapshot(snapshot))) == snapshot, "a snapshot reads back differently"
+    )
 
 
 READERS = (read_record, read_snapshot, decode_sealed_record, decode_sealed_snapshot)
@@ -140,10 +145,10 @@ def seeds() -> list[bytes]:
         json.dumps({"format": "paxlock record", "version": version, "record": 0}).encode()
         for version in (1, 2)
     ]
-    contents = [(RECORD, encode_record(record)), (SNAPSHOT, encode_snapshot(snapshot))]
-    empty = encode_snapshot(Snapshot(1, 0, ()))
-    contents += [(kind + 2, content[:-72]) for kind, content in (*contents, (SNAPSHOT, empty))]
-    contents += [(RECORD, b""), (SNAPSHOT, b""), (SNAPSHOT, empty)]
+    whole, empty = (b"".join(encode_snapshot(found)) for found in (snapshot, Snapshot(1, 0, ())))
+    contents = [(RECORD, encode_record(record)), (SEALED_RECORD, encode_record(record)[:-72]), (RECORD, b"")]
+    contents += [(SNAPSHOT, content) for content in (whole, empty, b"")]
+    contents += [(SEALED_SNAPSHOT, content[:-DIGEST_BYTES]) for content in (whole, empty)]
     contents += [(RECORD, seal(body)) for body in bodies]
     return [bytes((kind,)) + content for kind, content in contents]
 

@@ -19,6 +19,7 @@ from paxlock.limits import SEEDS_MAX
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import keyring as keyring_module
 from paxlock.wire import peers
+from paxlock.wire import peers as peers_module
 from paxlock.wire.channels import channel_of
 from paxlock.wire.cookies import Cookies
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, SessionSender
@@ -54,7 +55,7 @@ PLACES: tuple[Address, ...] = (*HOMES, *ADDRESSES.values(), ("6.6.6.6", 6))
 LINES_PER_DATAGRAM_MAX = 50_000  #: MESSAGES_MAX of up to 200 lines each
 
 _TABLES = (
-    (endpoint_module, "SESSIONS_MAX", 3),
+    (peers_module, "SESSIONS_MAX", 3),
     (peers, "GREETERS_MAX", 2),
     (endpoint_module, "CHALLENGES_MAX", 2),
     (keyring_module, "SUBKEYS_MAX", 4),
@@ -226,7 +227,7 @@ class Gate:
 
 def check_endpoint(endpoint: Endpoint) -> None:
     """The named maxima hold, and every datagram is counted once."""
-    check(len(endpoint._sessions) <= endpoint_module.SESSIONS_MAX, "too many sessions")
+    check(len(endpoint._sessions) <= peers_module.SESSIONS_MAX, "too many sessions")
     check(len(endpoint._greeters) <= peers.GREETERS_MAX, "too many greeters")
     check(len(endpoint._ready) <= endpoint_module.CHALLENGES_MAX, "too many challenges")
     check(len(endpoint._keyring._ciphers) <= keyring_module.SUBKEYS_MAX, "too many derived keys")

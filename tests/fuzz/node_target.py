@@ -30,7 +30,8 @@ from paxlock.core.node import line as queue
 from paxlock.core.node import subscriptions
 from paxlock.core.node.replica import Replica
 from paxlock.core.node.starts import begin
-from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.format import decode_record, encode_record
+from paxlock.store.snapshot import decode_snapshot, encode_snapshot
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
 from paxlock.wire.header import LENGTH, head_bytes
@@ -267,7 +268,7 @@ class NodeWorld:
         snapshot: Snapshot | None = old.stop(self.now) if clean else None
         record = old._recovery.saved
         if snapshot is not None:
-            snapshot = decode_snapshot(encode_snapshot(snapshot))
+            snapshot = decode_snapshot(b"".join(encode_snapshot(snapshot)))
             record = attrs.evolve(record, clean=True)
         self.run = bytes((self.restarts,)) * 16
         start = begin(
@@ -276,7 +277,7 @@ class NodeWorld:
             cell_id=CELL_ID,
             epoch=EPOCH,
             node_id="a",
-            nodes=len(old.settings.members),
+            nodes=len(old.settings.configuration.members),
             max_ttl_ms=MAX_TTL_MS,
             drift=DRIFT_PPM / 1e6,
             durability=Durability.RECORD,

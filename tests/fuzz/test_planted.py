@@ -5,7 +5,6 @@ With the plain loop and from the seeds alone: real traffic, in which nothing is 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -22,10 +21,12 @@ from paxlock.core.node.replica import Replica
 from paxlock.core.session import proposer, queries, sequence
 from paxlock.store import folder as store
 from paxlock.store import format as storeformat
+from paxlock.store.damage import DamagedError
 from paxlock.wire import codec, cookies, endpoint
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import LENGTH
 from paxlock.wire.keyring import Keyring, ReplayWindow
+from paxlock.wire.peers import KnownSessions
 from paxlock.wire.schema import Schema
 
 from .engine import Crash, Tracer, explore, replay
@@ -83,11 +84,11 @@ def nothing_is_a_replay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReplayWindow, "take", lambda self, sequence: True)
 
 
-class Hoard(OrderedDict[Any, Any]):
+class Hoard(KnownSessions):
     """Gives nothing back."""
 
-    def popitem(self, last: bool = True) -> Any:
-        return next(iter(self.items()))
+    def forget(self, session: bytes) -> None:
+        pass
 
 
 def sessions_without_a_bound(patch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ def damage_is_read_as_nothing(patch: pytest.MonkeyPatch) -> None:
     def nothing(content: bytes) -> None:
         try:
             storeformat.decode_record(content)
-        except storeformat.DamagedError:
+        except DamagedError:
             return
 
     patch.setattr(store, "decode_record", nothing)

@@ -8,6 +8,7 @@ from random import Random
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, StartWord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Forbidden, Greeted, Member, Message, NodeMode, Peer, Prepare
@@ -71,13 +72,13 @@ def new_replica(node: str, how: str, *, now: float = 0.0, run: bytes = RUN) -> R
         word=StartWord.CREATE if how in ("alone", "create") else StartWord.JOIN,
     )
     members = MEMBERS[:1] if how == "alone" else MEMBERS
-    settings = ReplicaSettings(node, members, MAX_TTL_MS, DRIFT_PPM, GRACE_MS, float(UNIX_S))
+    settings = ReplicaSettings(node, Configuration(members, MAX_TTL_MS, DRIFT_PPM, GRACE_MS), float(UNIX_S))
     return Replica(settings, start, run=run, now=now, rng=Random(1))
 
 
 def new_session(session: bytes) -> Session:
     """A client's machine."""
-    settings = SessionSettings(MEMBERS, MAX_TTL_MS, DRIFT_PPM, GRACE_MS, "label")
+    settings = SessionSettings(Configuration(MEMBERS, MAX_TTL_MS, DRIFT_PPM, GRACE_MS), "label")
     return Session(settings, session=session, now=0.0, rng=Random(1))
 
 
@@ -149,7 +150,7 @@ class _Cell:
 
 @cache
 def traffic() -> tuple[Sent, ...]:
-    """Everything once: elections, a line, watches, questions, handles, a lost Commit, a lost disk."""
+    """Everything once: elections, a line, watches, questions, handles, other data, what is lost."""
     cell = _Cell()
     one, two = cell.sessions.values()
     cell.run(0.5)
@@ -164,6 +165,11 @@ def traffic() -> tuple[Sent, ...]:
     one.names("", cell.now)
     one.survey(cell.now)
     cell.run(2.0)
+    one.publish(held, b"there", cell.now)
+    cell.run(0.2)
+    mine = Candidate(one.session, 1)
+    two.revoke("n", mine, 1, cell.now, force=False, successor=Candidate(two.session, 1))
+    cell.run(0.2)
     one.release(held, cell.now)
     cell.run(0.5)
     two.detach(waits, cell.now)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, Snapshot, StartWord
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
@@ -27,7 +28,7 @@ from paxlock.core.messages import (
     Renewed,
     StandingPrepare,
 )
-from paxlock.core.node.acceptor import Acceptor, PushTimer, Record, RecordTimer, SweepTimer
+from paxlock.core.node.acceptor import Acceptor, Record
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
@@ -97,13 +98,7 @@ class HandAcceptor:
         )
 
     def run_out(self, now: float) -> None:
-        for key in self.timers.due(now):
-            if isinstance(key, RecordTimer):
-                self.acceptor.run_out_all(now)
-            elif isinstance(key, SweepTimer):
-                self.acceptor.sweep(now)
-            elif isinstance(key, PushTimer):
-                self.acceptor.push_again(key.name, now)
+        self.timers.run(now)
 
     def prepare(
         self,
@@ -204,7 +199,9 @@ def accepted(answer: object) -> Accepted:
 
 
 def settings_for(nodes: str) -> SessionSettings:
-    return SessionSettings(members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
+    return SessionSettings(
+        Configuration(members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
+    )
 
 
 class SteadyTrips(RoundTrips):
@@ -427,7 +424,7 @@ def replica_of(
 ) -> Replica:
     """A replica; without ``start``, one that has been serving and remembers everything."""
     bounds = (round(max_ttl * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
-    settings = ReplicaSettings(node, members_of(nodes), *bounds, wall_offset, created)
+    settings = ReplicaSettings(node, Configuration(members_of(nodes), *bounds), wall_offset, created)
     if start is None:
         start = Start(member_record(node), 0, 0.0, None)
     return Replica(settings, start, run=session_id(run), now=now, rng=Random(7))

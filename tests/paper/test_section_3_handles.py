@@ -38,7 +38,7 @@ def released_by(who: str, cell: HandCell, granted: Granted) -> None:
 # Released by another session
 
 
-def test_s3_a_holder_is_told_at_once_that_another_has_released_its_lease() -> None:
+def test_a_holder_is_told_at_once_that_another_has_released_its_lease() -> None:
     cell, granted = held_by_athens("byblos")
     released_by("byblos", cell, granted)
     cell.run(SOON_S)
@@ -46,7 +46,7 @@ def test_s3_a_holder_is_told_at_once_that_another_has_released_its_lease() -> No
     assert [outcome.done for outcome in cell.told("byblos", HandleOutcome)] == [True]
 
 
-def test_s3_the_word_of_one_node_is_enough_and_reaches_the_others_by_the_holders_own_release() -> None:
+def test_the_word_of_one_node_is_enough_and_reaches_the_others_by_the_holders_own_release() -> None:
     """The tombstone is there because somebody who has the handle wants the grant ended: the safe side."""
     cell, granted = held_by_athens("byblos")
     released_by("byblos", cell, granted)
@@ -57,7 +57,7 @@ def test_s3_the_word_of_one_node_is_enough_and_reaches_the_others_by_the_holders
     assert [cell.shows(node)[2] for node in "abc"] == [False] * 3
 
 
-def test_s3_where_the_push_is_lost_the_next_renewal_tells_it() -> None:
+def test_where_the_push_is_lost_the_next_renewal_tells_it() -> None:
     cell, granted = held_by_athens("byblos")
 
     def pushed(sender: str, to: str, message: Message) -> bool:
@@ -70,7 +70,7 @@ def test_s3_where_the_push_is_lost_the_next_renewal_tells_it() -> None:
         assert cell.now < told_at + TTL / 3 + 0.02, "later than the next renewal"
 
 
-def test_s3_the_holder_does_not_go_to_a_higher_term_first() -> None:
+def test_the_holder_does_not_go_to_a_higher_term_first() -> None:
     session = HandSession()
     session.to_grant(now=0.0, term=4)
     session.run_until(TTL / 3)
@@ -84,7 +84,7 @@ def test_s3_the_holder_does_not_go_to_a_higher_term_first() -> None:
     assert {node for node, _ in session.sent(Release)} == set("abc")
 
 
-def test_s3_a_holder_that_tries_a_higher_term_hears_it_too() -> None:
+def test_a_holder_that_tries_a_higher_term_hears_it_too() -> None:
     session = HandSession()
     session.to_grant(now=0.0, term=4)
     session.run_until(TTL / 3)
@@ -97,7 +97,7 @@ def test_s3_a_holder_that_tries_a_higher_term_hears_it_too() -> None:
     assert [lost.reason for lost in session.told(Lost)] == [LossReason.RELEASED]
 
 
-def test_s3_nobody_is_told_who_released_it_itself_and_nobody_who_does_not_hold_it() -> None:
+def test_nobody_is_told_who_released_it_itself_and_nobody_who_does_not_hold_it() -> None:
     cell, granted = held_by_athens("byblos")
     cell.sessions["athens"].release(granted.ticket, cell.now)
     cell.collect()
@@ -108,7 +108,7 @@ def test_s3_nobody_is_told_who_released_it_itself_and_nobody_who_does_not_hold_i
     assert answers == []
 
 
-def test_s3_a_push_to_one_that_holds_no_more_is_nothing() -> None:
+def test_a_push_to_one_that_holds_no_more_is_nothing() -> None:
     session = HandSession()
     session.receive("a", Refused(0, NAME, ATHENS, RefusalReason.ENDED, 4, 0, None), 0.1)
     assert session.told(Lost) == []
@@ -177,7 +177,7 @@ def test_l1_those_who_wait_in_a_session_that_detaches_the_name_are_barred() -> N
     assert cell.told("athens", Granted)
 
 
-def test_s2_detached_in_the_turn_of_its_grant_it_is_known_to_all_and_released_by_nobody() -> None:
+def test_detached_in_the_turn_of_its_grant_it_is_known_to_all_and_released_by_nobody() -> None:
     """The program may detach before the Commit has left."""
     session = HandSession()
     accept = session.to_accept(now=0.0, term=4)

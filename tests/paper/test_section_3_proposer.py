@@ -39,7 +39,7 @@ from paxlock.errors import LossReason, Reason
 # Phase 1
 
 
-def test_s3_at_least_is_one_above_everything_seen() -> None:
+def test_at_least_is_one_above_everything_seen() -> None:
     session = HandSession()
     session.campaign(now=0.0, name="other")
     other = session.sent_to_all(Prepare)
@@ -50,7 +50,7 @@ def test_s3_at_least_is_one_above_everything_seen() -> None:
     assert session.sent_to_all(Prepare).at_least == 501
 
 
-def test_s3_repetitions_of_a_prepare_carry_the_same_at_least_and_request() -> None:
+def test_repetitions_of_a_prepare_carry_the_same_at_least_and_request() -> None:
     session = HandSession()
     session.campaign(now=0.0)
     first = session.sent_to_all(Prepare)
@@ -61,7 +61,7 @@ def test_s3_repetitions_of_a_prepare_carry_the_same_at_least_and_request() -> No
     assert {(m.at_least, m.request) for m in repeated} == {(first.at_least, first.request)}
 
 
-def test_s3_the_term_is_the_highest_among_the_promises_of_a_quorum() -> None:
+def test_the_term_is_the_highest_among_the_promises_of_a_quorum() -> None:
     session = HandSession(nodes="abcde")
     session.campaign(now=0.0)
     asked = session.sent_to_all(Prepare)
@@ -134,14 +134,14 @@ def test_s14_a_promise_for_another_session_is_a_strangers() -> None:
 # Phases 2 and 3
 
 
-def test_s3_the_commit_goes_to_all_nodes_and_carries_the_token() -> None:
+def test_the_commit_goes_to_all_nodes_and_carries_the_token() -> None:
     session = HandSession()
     session.to_grant(now=0.0, term=4)
     commit = session.sent_to_all(Commit)
     assert (commit.term, commit.lease.token, commit.lease.candidate) == (4, 4, ATHENS)
 
 
-def test_s3_a_term_whose_phase_2_failed_is_not_tried_again_but_the_candidate_goes_on() -> None:
+def test_a_term_whose_phase_2_failed_is_not_tried_again_but_the_candidate_goes_on() -> None:
     session = HandSession()
     asked = session.to_accept(now=0.0, term=4)
     session.refused("b", asked, RefusalReason.STALE, now=0.01, term=7)
@@ -177,7 +177,7 @@ def test_s3_the_first_validity_needs_a_quorum_within_one_term() -> None:
 # Validity
 
 
-def test_s3_validity_is_the_quorum_th_largest_sending_time_plus_the_span() -> None:
+def test_validity_is_the_quorum_th_largest_sending_time_plus_the_span() -> None:
     validity = Validity(nodes=5, span=SPAN)
     for node, sent_at in zip("abcd", (4.0, 1.0, 3.0, 2.0), strict=True):
         assert validity.until() == float("-inf") or node == "d"
@@ -189,13 +189,13 @@ def test_s3_validity_is_the_quorum_th_largest_sending_time_plus_the_span() -> No
     assert validity.until() == pytest.approx(3.0 + SPAN)
 
 
-def test_s3_the_span_is_the_ttl_less_the_drift_of_both_clocks() -> None:
+def test_the_span_is_the_ttl_less_the_drift_of_both_clocks() -> None:
     timing = Timing.for_ttl(TTL, max_ttl=MAX_TTL, drift=DRIFT)
     assert timing.span == pytest.approx(TTL * (1 - DRIFT) / (1 + DRIFT))
     assert timing.margin == pytest.approx(TTL / 10)
 
 
-def test_s3_the_program_is_told_a_margin_earlier_from_before_the_sending() -> None:
+def test_the_program_is_told_a_margin_earlier_from_before_the_sending() -> None:
     session = HandSession()
     asked = session.to_accept(now=2.0)
     session.accepted("a", asked, now=2.1)
@@ -205,7 +205,7 @@ def test_s3_the_program_is_told_a_margin_earlier_from_before_the_sending() -> No
 
 
 @pytest.mark.parametrize("ttl", [0.3337, 1.0005, 10.0, 29.9996])
-def test_s3_an_acceptor_holds_no_shorter_than_the_holder_counts(ttl: float) -> None:
+def test_an_acceptor_holds_no_shorter_than_the_holder_counts(ttl: float) -> None:
     session = HandSession()
     asked = session.to_accept(now=0.0, ttl=ttl)
     session.accepted("a", asked, now=0.0)
@@ -252,7 +252,7 @@ def test_s4_a_renewal_counts_from_its_sending_however_late_the_answer() -> None:
     assert extended.deadline > granted.deadline
 
 
-def test_s3_an_unknown_number_counts_for_nothing() -> None:
+def test_an_unknown_number_counts_for_nothing() -> None:
     session = HandSession()
     asked = session.to_accept(now=0.0)
     session.accepted("a", asked, now=0.0)
@@ -260,7 +260,7 @@ def test_s3_an_unknown_number_counts_for_nothing() -> None:
     assert session.told(Granted) == []
 
 
-def test_s3_an_answer_counts_only_for_its_sender_and_number() -> None:
+def test_an_answer_counts_only_for_its_sender_and_number() -> None:
     session = HandSession()
     session.to_grant(now=0.0, term=4)
     session.run_until(TTL / 3)
@@ -304,7 +304,7 @@ def test_s3_an_acceptance_below_the_token_is_no_renewal() -> None:
     assert len(session.told(Extended)) == 1
 
 
-def test_s3_an_answer_for_the_handle_of_another_session_is_none_for_an_own_attempt() -> None:
+def test_an_answer_for_the_handle_of_another_session_is_none_for_an_own_attempt() -> None:
     """The lease of a handle has the number of an attempt of this session."""
     session = HandSession()
     session.to_grant(now=0.0, term=4)
@@ -317,7 +317,7 @@ def test_s3_an_answer_for_the_handle_of_another_session_is_none_for_an_own_attem
     assert [outcome.done for outcome in session.told(HandleOutcome)] == [True]
 
 
-def test_s3_a_lapsed_lease_is_over_for_ever() -> None:
+def test_a_lapsed_lease_is_over_for_ever() -> None:
     session = HandSession()
     granted = session.to_grant(now=0.0, term=4)
     session.run_until(TTL / 3)
@@ -333,7 +333,7 @@ def test_s3_a_lapsed_lease_is_over_for_ever() -> None:
     assert session.told(Extended) == [] == session.told(Granted)
 
 
-def test_s3_a_choice_that_is_heard_too_late_is_no_lease() -> None:
+def test_a_choice_that_is_heard_too_late_is_no_lease() -> None:
     session = HandSession()
     asked = session.to_accept(now=0.0, ttl=0.2)
     late = SPAN / TTL * 0.2 - 0.02
@@ -344,7 +344,7 @@ def test_s3_a_choice_that_is_heard_too_late_is_no_lease() -> None:
     assert session.sent(Prepare)[-1][1].candidate == candidate("athens", 2)
 
 
-def test_s3_acceptances_that_come_while_it_backs_off_still_choose_the_lease() -> None:
+def test_acceptances_that_come_while_it_backs_off_still_choose_the_lease() -> None:
     session = HandSession()
     asked = session.to_accept(now=0.0, term=4)
     session.accepted("a", asked, now=0.01)
@@ -391,7 +391,7 @@ def test_s2_the_holder_stops_counting_before_it_says_so() -> None:
     session = HandSession()
     granted = session.to_grant(now=0.0, term=4)
     session.release(granted.ticket, 1.0)
-    assert session.machine.statistics()["leases"] == 0
+    assert session.machine.statistics().leases == 0
     assert session.machine.campaign_of(granted.ticket) is None
 
 

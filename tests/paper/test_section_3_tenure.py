@@ -159,7 +159,7 @@ def test_l3_without_a_quorum_the_tenure_lapses() -> None:
     assert cell.told("athens", Lost) == [Lost(granted.ticket, LossReason.EXPIRED)]
 
 
-def test_s3_ended_tells_the_holder_that_its_lease_was_released_by_its_handle() -> None:
+def test_ended_tells_the_holder_that_its_lease_was_released_by_its_handle() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
     cell.run(1.0)
@@ -173,7 +173,7 @@ def test_s3_ended_tells_the_holder_that_its_lease_was_released_by_its_handle() -
 # Detached leases
 
 
-def test_s3_a_detached_lease_is_renewed_by_another_session_and_outlives_its_maker() -> None:
+def test_a_detached_lease_is_renewed_by_another_session_and_outlives_its_maker() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
     cell.run(1.0)

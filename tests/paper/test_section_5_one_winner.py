@@ -67,7 +67,7 @@ def outcome(cell: HandCell) -> tuple[list[str], list[tuple[Reason, str | None]]]
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 @pytest.mark.parametrize("split", ["abc", "bca", "cab"])
-def test_s5_of_several_that_try_at_one_moment_exactly_one_wins_and_the_others_know_who(
+def test_of_several_that_try_at_one_moment_exactly_one_wins_and_the_others_know_who(
     count: int, split: str
 ) -> None:
     cell = HandCell("abc", WHO[:count])
@@ -77,7 +77,7 @@ def test_s5_of_several_that_try_at_one_moment_exactly_one_wins_and_the_others_kn
     assert told == [(Reason.HELD, f"{winners[0]}'s")] * (count - 1)
 
 
-def test_s5_one_that_tries_alone_has_the_name_after_one_round_trip() -> None:
+def test_one_that_tries_alone_has_the_name_after_one_round_trip() -> None:
     cell = HandCell("abc", ["athens"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, wait=0.0)
     cell.collect()
@@ -102,7 +102,7 @@ def test_s5_one_that_tries_alone_has_the_name_after_one_round_trip() -> None:
         ([occupant(ATHENS, Occupancy.HEAD)] * 2, False),
     ],
 )
-def test_s5_held_is_told_where_a_quorum_names_one_that_holds_by_its_own_word(
+def test_held_is_told_where_a_quorum_names_one_that_holds_by_its_own_word(
     named: list[Occupant], known: bool
 ) -> None:
     session = HandSession("byblos")
@@ -115,7 +115,7 @@ def test_s5_held_is_told_where_a_quorum_names_one_that_holds_by_its_own_word(
     assert bool(session.sent(Release)) is known
 
 
-def test_s5_no_quorum_is_told_after_one_second_and_only_where_none_has_answered() -> None:
+def test_no_quorum_is_told_after_one_second_and_only_where_none_has_answered() -> None:
     session = HandSession("byblos")
     ticket = session.campaign(now=0.0, wait=0.0)
     asked = session.sent_to_all(Prepare)
@@ -126,7 +126,7 @@ def test_s5_no_quorum_is_told_after_one_second_and_only_where_none_has_answered(
     assert session.told(Failed) == [Failed(ticket, Reason.NO_QUORUM, None, "1 of 3 nodes answered")]
 
 
-def test_s5_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own() -> None:
+def test_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own() -> None:
     """Two dead candidates, say, that share the nodes between them."""
     cell = HandCell("abc", ["athens", "byblos", "cyrene"])
     for who, node in (("athens", "a"), ("byblos", "b")):
@@ -144,7 +144,7 @@ def test_s5_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own() -> Non
     assert "nobody is known to hold it" in failed.detail
 
 
-def test_s5_one_that_tries_stands_in_no_line_where_the_name_is_held() -> None:
+def test_one_that_tries_stands_in_no_line_where_the_name_is_held() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="the holder")
     cell.run(0.5)
@@ -158,7 +158,7 @@ def test_s5_one_that_tries_stands_in_no_line_where_the_name_is_held() -> None:
         assert [f.holder for f in cell.told("byblos", Failed)] == ["the holder"]
 
 
-def test_s5_one_that_tries_does_not_come_before_those_who_stand_in_line() -> None:
+def test_one_that_tries_does_not_come_before_those_who_stand_in_line() -> None:
     cell = HandCell("abc", ["athens", "byblos", "cyrene"])
     ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
     cell.run(0.1)
@@ -171,7 +171,7 @@ def test_s5_one_that_tries_does_not_come_before_those_who_stand_in_line() -> Non
     assert [f.reason for f in cell.told("byblos", Failed)] == [Reason.HELD]
 
 
-def test_s5_a_vote_taken_in_vain_is_given_back_to_the_holder() -> None:
+def test_a_vote_taken_in_vain_is_given_back_to_the_holder() -> None:
     """The node that the holder lacks is left to it (L3)."""
     cell = HandCell("abc", ["athens", "byblos"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="the holder")
@@ -214,7 +214,7 @@ def holding_node() -> HandReplica:
         (Accept(2, NAME, TOKEN + 1, lease_of(ATHENS), 2, 0), False),
     ],
 )
-def test_s5_a_node_says_that_a_holder_is_valid_by_its_own_word_only(
+def test_a_node_says_that_a_holder_is_valid_by_its_own_word_only(
     heard: Message | None, confirmed: bool
 ) -> None:
     """A Commit without the token comes from somebody who found out: its candidate may not know, and go."""
@@ -224,7 +224,7 @@ def test_s5_a_node_says_that_a_holder_is_valid_by_its_own_word_only(
     assert refusal(node).confirmed is confirmed
 
 
-def test_s5_a_holder_of_whom_no_word_has_come_is_asked_for_it() -> None:
+def test_a_holder_of_whom_no_word_has_come_is_asked_for_it() -> None:
     """All its Commits were lost. It would give its word by its first renewal, a third of the ttl later."""
     cell = HandCell("abc", ["athens", "byblos"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="the holder")
@@ -237,7 +237,7 @@ def test_s5_a_holder_of_whom_no_word_has_come_is_asked_for_it() -> None:
     assert [(f.reason, f.holder) for f in cell.told("byblos", Failed)] == [(Reason.HELD, "the holder")]
 
 
-def test_s5_the_word_of_an_earlier_holder_is_not_that_of_this_one() -> None:
+def test_the_word_of_an_earlier_holder_is_not_that_of_this_one() -> None:
     node = holding_node()
     node.receive(Commit(NAME, TOKEN, lease_of(ATHENS, token=TOKEN)), ATHENS.session, 0.1)
     node.receive(Release(3, NAME, ATHENS, TOKEN), ATHENS.session, 0.2)
@@ -246,7 +246,7 @@ def test_s5_the_word_of_an_earlier_holder_is_not_that_of_this_one() -> None:
     assert (named.candidate, named.confirmed) == (CYRENE, False)
 
 
-def test_s5_what_a_holder_has_said_outlives_a_clean_stop() -> None:
+def test_what_a_holder_has_said_outlives_a_clean_stop() -> None:
     node = holding_node()
     node.receive(Commit(NAME, TOKEN, lease_of(ATHENS, token=TOKEN)), ATHENS.session, 0.1)
     snapshot = node.machine.stop(0.2)
@@ -386,7 +386,7 @@ def test_l2_one_that_tries_gives_way_to_anybody_in_the_end() -> None:
     assert {m.candidate.session for _, m in session.sent(Release)} == {session_id("agora")}
 
 
-def test_s5_one_that_tries_without_a_vote_keeps_out_of_the_way() -> None:
+def test_one_that_tries_without_a_vote_keeps_out_of_the_way() -> None:
     session = HandSession("byblos")
     session.campaign(now=0.0, wait=0.0)
     asked = session.sent_to_all(StandingPrepare)

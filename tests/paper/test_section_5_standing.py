@@ -71,7 +71,7 @@ def byblos_is_taken(*, refreshed: float = 1.0, released: float = 2.0) -> HandAcc
 # The acceptor: a free name
 
 
-def test_s5_a_free_name_is_accepted_in_the_next_term_in_one_round_trip() -> None:
+def test_a_free_name_is_accepted_in_the_next_term_in_one_round_trip() -> None:
     node = HandAcceptor(floor=4)
     answer = accepted(node.stand(BYBLOS, 7, now=1.0))
     assert (answer.request, answer.candidate, answer.term, answer.seq) == (1, BYBLOS, 5, 7)
@@ -81,11 +81,11 @@ def test_s5_a_free_name_is_accepted_in_the_next_term_in_one_round_trip() -> None
     assert node.pushed() == []  # it was asked
 
 
-def test_s5_the_term_is_no_less_than_was_asked_for() -> None:
+def test_the_term_is_no_less_than_was_asked_for() -> None:
     assert accepted(HandAcceptor().stand(BYBLOS, 1, at_least=40, now=0.0)).term == 40
 
 
-def test_s5_what_is_promised_to_this_candidate_is_accepted_in_that_term() -> None:
+def test_what_is_promised_to_this_candidate_is_accepted_in_that_term() -> None:
     node = HandAcceptor()
     assert promise(node.prepare(BYBLOS, now=0.0)).term == 1
     assert accepted(node.stand(BYBLOS, 1, now=0.01)).term == 1
@@ -101,7 +101,7 @@ def test_s5_repeated_it_is_answered_again_and_re_arms_nothing() -> None:
     assert node.record.deadline == TTL
 
 
-def test_s5_one_that_has_gone_on_to_a_higher_term_is_promised_it_and_keeps_its_deadline() -> None:
+def test_one_that_has_gone_on_to_a_higher_term_is_promised_it_and_keeps_its_deadline() -> None:
     node = HandAcceptor()
     accepted(node.stand(BYBLOS, 3, now=0.0))
     answer = promise(node.stand(BYBLOS, 4, at_least=6, now=1.0))
@@ -111,7 +111,7 @@ def test_s5_one_that_has_gone_on_to_a_higher_term_is_promised_it_and_keeps_its_d
     assert node.record.deadline == 1.5 + TTL
 
 
-def test_s5_a_lease_re_armed_by_another_sender_is_not_answered_with_its_number() -> None:
+def test_a_lease_re_armed_by_another_sender_is_not_answered_with_its_number() -> None:
     node = HandAcceptor()
     accepted(node.stand(BYBLOS, 3, now=0.0))
     node.renew(BYBLOS, seq=900, now=0.1, sender="cli")
@@ -119,7 +119,7 @@ def test_s5_a_lease_re_armed_by_another_sender_is_not_answered_with_its_number()
 
 
 @pytest.mark.parametrize("ttl", [MAX_TTL, MAX_TTL + 0.001])
-def test_s2_a_ttl_above_max_ttl_is_refused_and_never_clamped(ttl: float) -> None:
+def test_a_ttl_above_max_ttl_is_refused_and_never_clamped(ttl: float) -> None:
     node = HandAcceptor()
     answer = node.stand(BYBLOS, 1, ttl=ttl, now=0.0)
     if ttl > MAX_TTL:
@@ -129,7 +129,7 @@ def test_s2_a_ttl_above_max_ttl_is_refused_and_never_clamped(ttl: float) -> None
         accepted(answer)
 
 
-def test_s2_a_term_far_ahead_is_refused() -> None:
+def test_a_term_far_ahead_is_refused() -> None:
     assert refusal(HandAcceptor().stand(BYBLOS, 1, at_least=1 << 40, now=0.0)) is RefusalReason.TERM
 
 
@@ -139,7 +139,7 @@ def test_l1_after_its_release_it_is_refused() -> None:
     assert refusal(node.stand(BYBLOS, 1, now=0.1)) is RefusalReason.ENDED
 
 
-def test_s2_a_held_name_is_refused_and_a_promised_one_until_the_grace_is_over() -> None:
+def test_a_held_name_is_refused_and_a_promised_one_until_the_grace_is_over() -> None:
     node = HandAcceptor()
     node.prepare(ATHENS, now=0.0)
     assert refusal(node.stand(BYBLOS, 1, now=0.0, refresh=0.0)) is RefusalReason.PROMISED
@@ -148,7 +148,7 @@ def test_s2_a_held_name_is_refused_and_a_promised_one_until_the_grace_is_over() 
     assert node.record.line is None
 
 
-def test_s2_a_term_above_the_ceiling_waits_until_it_is_durable() -> None:
+def test_a_term_above_the_ceiling_waits_until_it_is_durable() -> None:
     node = HandAcceptor(ceiling=10)
     assert node.stand(BYBLOS, 1, at_least=11, now=0.0) is None
     assert node.shows() == (0, "-", False)
@@ -156,7 +156,7 @@ def test_s2_a_term_above_the_ceiling_waits_until_it_is_durable() -> None:
     assert accepted(node.stand(BYBLOS, 2, at_least=11, now=0.2)).term == 11
 
 
-def test_s5_a_newcomer_queues_behind_those_who_wait() -> None:
+def test_a_newcomer_queues_behind_those_who_wait() -> None:
     node = held_by_athens(ceiling=1)
     node.stand(BYBLOS, 1, now=1.0, age=0.5)
     node.release(ATHENS, 1, now=1.1)  # free, but short of terms
@@ -168,7 +168,7 @@ def test_s5_a_newcomer_queues_behind_those_who_wait() -> None:
 # The acceptor: the line
 
 
-def test_s5_an_acceptor_that_becomes_free_accepts_the_head_and_pushes_in_the_same_step() -> None:
+def test_an_acceptor_that_becomes_free_accepts_the_head_and_pushes_in_the_same_step() -> None:
     node = byblos_is_taken()
     (pushed,) = node.pushed()
     assert isinstance(pushed, Accepted)
@@ -176,7 +176,7 @@ def test_s5_an_acceptor_that_becomes_free_accepts_the_head_and_pushes_in_the_sam
     assert node.shows() == (2, "byblos", True)
 
 
-def test_s5_its_deadline_is_the_receipt_of_the_refresh_plus_ttl() -> None:
+def test_its_deadline_is_the_receipt_of_the_refresh_plus_ttl() -> None:
     node = byblos_is_taken(refreshed=1.0, released=2.0)
     assert node.record.deadline == 1.0 + TTL
     node.run_out(1.0 + TTL - 0.001)
@@ -185,7 +185,7 @@ def test_s5_its_deadline_is_the_receipt_of_the_refresh_plus_ttl() -> None:
     assert node.shows() == (2, "-", False)
 
 
-def test_s5_the_same_at_the_deadline_of_the_lease_before() -> None:
+def test_the_same_at_the_deadline_of_the_lease_before() -> None:
     node = held_by_athens()
     node.stand(BYBLOS, 7, now=TTL - 1.0, refresh=REFRESH)
     node.run_out(TTL)
@@ -193,7 +193,7 @@ def test_s5_the_same_at_the_deadline_of_the_lease_before() -> None:
     assert node.record.deadline == TTL - 1.0 + TTL
 
 
-def test_s5_of_several_refreshes_the_newest_number_and_its_receipt_count() -> None:
+def test_of_several_refreshes_the_newest_number_and_its_receipt_count() -> None:
     node = held_by_athens()
     for seq, now in ((7, 1.0), (9, 1.4), (8, 1.8)):  # the last one is late
         node.stand(BYBLOS, seq, now=now, refresh=REFRESH)
@@ -204,7 +204,7 @@ def test_s5_of_several_refreshes_the_newest_number_and_its_receipt_count() -> No
     assert node.record.deadline == 1.4 + TTL
 
 
-def test_s5_a_late_refresh_does_not_lower_the_term_that_is_asked_for() -> None:
+def test_a_late_refresh_does_not_lower_the_term_that_is_asked_for() -> None:
     node = held_by_athens()
     node.stand(BYBLOS, 9, now=1.0, at_least=30)
     node.stand(BYBLOS, 8, now=1.1, at_least=2)
@@ -212,7 +212,7 @@ def test_s5_a_late_refresh_does_not_lower_the_term_that_is_asked_for() -> None:
     assert [m.term for m in node.pushed()] == [30]
 
 
-def test_s5_the_oldest_is_accepted_whoever_came_first() -> None:
+def test_the_oldest_is_accepted_whoever_came_first() -> None:
     node = held_by_athens()
     node.stand(CYRENE, 1, now=1.0, age=0.2)
     node.stand(BYBLOS, 1, now=1.1, age=0.9)
@@ -223,7 +223,7 @@ def test_s5_the_oldest_is_accepted_whoever_came_first() -> None:
 
 
 @pytest.mark.parametrize(("late", "kind"), [(0.0, Accepted), (0.001, Promise)])
-def test_s5_a_refresh_older_than_a_quarter_of_the_ttl_gets_a_promise(late: float, kind: type[object]) -> None:
+def test_a_refresh_older_than_a_quarter_of_the_ttl_gets_a_promise(late: float, kind: type[object]) -> None:
     node = held_by_athens()
     node.stand(BYBLOS, 7, now=1.0, refresh=1.0)
     node.release(ATHENS, 1, now=1.0 + SOON + late)
@@ -232,7 +232,7 @@ def test_s5_a_refresh_older_than_a_quarter_of_the_ttl_gets_a_promise(late: float
     assert node.record.holds(BYBLOS) is (kind is Accepted)
 
 
-def test_s5_one_that_waits_without_its_lease_gets_a_promise() -> None:
+def test_one_that_waits_without_its_lease_gets_a_promise() -> None:
     node = held_by_athens()
     node.prepare(BYBLOS, now=1.0, refresh=REFRESH)
     node.release(ATHENS, 1, now=1.1)
@@ -264,7 +264,7 @@ def test_l1_the_release_of_a_later_attempt_ends_the_earlier_one_in_line_too(stan
     assert [(type(m), m.candidate) for m in node.pushed()] == [(Accepted, CYRENE)]
 
 
-def test_s2_the_line_waits_for_the_ceiling_and_counts_from_the_refresh_all_the_same() -> None:
+def test_the_line_waits_for_the_ceiling_and_counts_from_the_refresh_all_the_same() -> None:
     node = held_by_athens(ceiling=1)
     node.stand(BYBLOS, 7, now=1.0)
     node.release(ATHENS, 1, now=1.1)
@@ -289,7 +289,7 @@ def test_l6_a_promised_head_that_is_passed_over_is_followed_by_one_that_stands()
 # The acceptor: pushes
 
 
-def test_s5_a_push_is_repeated_ever_later_with_the_number_it_was_taken_with() -> None:
+def test_a_push_is_repeated_ever_later_with_the_number_it_was_taken_with() -> None:
     node = byblos_is_taken(released=2.0)
     node.pushed()
     at, wait = 2.0, PUSH_FIRST_WINDOWS * GRACE
@@ -307,7 +307,7 @@ def test_s5_a_push_is_repeated_ever_later_with_the_number_it_was_taken_with() ->
 
 
 @pytest.mark.parametrize("answer", ["accept", "renew", "release", "commit"])
-def test_s5_a_push_is_not_repeated_after_the_candidate_has_answered(answer: str) -> None:
+def test_a_push_is_not_repeated_after_the_candidate_has_answered(answer: str) -> None:
     node = byblos_is_taken(released=2.0)
     node.pushed()
     match answer:
@@ -323,7 +323,7 @@ def test_s5_a_push_is_not_repeated_after_the_candidate_has_answered(answer: str)
     assert node.pushed() == []
 
 
-def test_s5_a_push_is_not_repeated_when_the_lease_is_gone() -> None:
+def test_a_push_is_not_repeated_when_the_lease_is_gone() -> None:
     node = byblos_is_taken(refreshed=1.0, released=2.0)
     while (due := node.timers.deadline()) < 1.0 + TTL:
         node.run_out(due)
@@ -332,7 +332,7 @@ def test_s5_a_push_is_not_repeated_when_the_lease_is_gone() -> None:
     assert node.pushed() == []
 
 
-def test_s5_the_next_holder_is_told_by_pushes_of_its_own() -> None:
+def test_the_next_holder_is_told_by_pushes_of_its_own() -> None:
     node = byblos_is_taken(released=2.0)
     node.stand(CYRENE, 1, now=2.005)
     node.pushed()
@@ -344,7 +344,7 @@ def test_s5_the_next_holder_is_told_by_pushes_of_its_own() -> None:
     assert [m.candidate for m in node.pushed()] == [CYRENE]
 
 
-def test_s5_a_commit_answers_a_push() -> None:
+def test_a_commit_answers_a_push() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
     node.receive(Commit(NAME, 1, lease_of(ATHENS, token=1)), ATHENS.session, 0.1)
@@ -369,7 +369,7 @@ def standing(who: Candidate, seq: int, *, refresh: float = REFRESH) -> StandingP
 # The acceptor: restarts
 
 
-def test_s5_a_standing_lease_outlives_a_clean_stop_with_the_time_and_the_number_it_had() -> None:
+def test_a_standing_lease_outlives_a_clean_stop_with_the_time_and_the_number_it_had() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(standing(BYBLOS, 7), BYBLOS.session, 1.0)
     snapshot = node.machine.stop(3.0)
@@ -382,7 +382,7 @@ def test_s5_a_standing_lease_outlives_a_clean_stop_with_the_time_and_the_number_
     assert again.machine._acceptor.records[NAME].deadline == pytest.approx(TTL - 2.0, abs=0.002)
 
 
-def test_s5_the_line_and_its_leases_are_forgotten_at_a_clean_stop() -> None:
+def test_the_line_and_its_leases_are_forgotten_at_a_clean_stop() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
     node.receive(standing(BYBLOS, 7), BYBLOS.session, 1.0)
@@ -395,7 +395,7 @@ def test_s5_the_line_and_its_leases_are_forgotten_at_a_clean_stop() -> None:
     assert again.shows() == (1, "-", False)
 
 
-def test_s7_a_node_that_sits_out_takes_no_standing_prepare() -> None:
+def test_a_node_that_sits_out_takes_no_standing_prepare() -> None:
     start = Start(member_record("a", incarnation=2), 1000, 30.0, None)
     node = HandReplica(replica_of("a", "abc", start))
     node.receive(standing(BYBLOS, 7), BYBLOS.session, 1.0)
@@ -406,7 +406,7 @@ def test_s7_a_node_that_sits_out_takes_no_standing_prepare() -> None:
 # The candidate: one round trip
 
 
-def test_s5_a_candidate_that_waits_sends_its_lease_with_a_new_number_in_every_refresh() -> None:
+def test_a_candidate_that_waits_sends_its_lease_with_a_new_number_in_every_refresh() -> None:
     session = HandSession("byblos")
     session.campaign(now=0.0)
     first = session.sent_to_all(StandingPrepare)
@@ -419,7 +419,7 @@ def test_s5_a_candidate_that_waits_sends_its_lease_with_a_new_number_in_every_re
     assert {message.request for message in again} == {first.request}
 
 
-def test_s5_numbers_are_of_the_one_counter_of_accept_and_renew() -> None:
+def test_numbers_are_of_the_one_counter_of_accept_and_renew() -> None:
     session = HandSession("byblos")
     granted = session.to_grant(now=0.0)
     session.campaign(now=0.1, name="other")
@@ -429,7 +429,7 @@ def test_s5_numbers_are_of_the_one_counter_of_accept_and_renew() -> None:
     assert min(renewed) > number > 1
 
 
-def test_s5_a_quorum_that_took_it_in_one_term_makes_it_the_holder_at_once() -> None:
+def test_a_quorum_that_took_it_in_one_term_makes_it_the_holder_at_once() -> None:
     session = HandSession("byblos")
     session.campaign(now=0.0)
     asked = session.sent_to_all(Prepare)
@@ -489,7 +489,7 @@ def test_s3_acceptances_of_different_terms_are_never_counted_together(nodes: str
     assert session.told(Granted) == []
 
 
-def test_s5_if_the_terms_differ_it_sends_accept_at_the_highest() -> None:
+def test_if_the_terms_differ_it_sends_accept_at_the_highest() -> None:
     session = HandSession("byblos")
     session.campaign(now=0.0)
     asked = session.sent_to_all(Prepare)
@@ -505,7 +505,7 @@ def test_s5_if_the_terms_differ_it_sends_accept_at_the_highest() -> None:
     assert granted.deadline == pytest.approx(SPAN - MARGIN)
 
 
-def test_s5_a_promise_and_a_standing_accept_together_lead_to_accept_at_the_highest() -> None:
+def test_a_promise_and_a_standing_accept_together_lead_to_accept_at_the_highest() -> None:
     session = HandSession("byblos")
     session.campaign(now=0.0)
     asked = session.sent_to_all(Prepare)
@@ -541,7 +541,7 @@ def test_s3_a_higher_term_that_comes_together_while_it_accepts_becomes_the_token
     assert granted.term == 8
 
 
-def test_s5_a_term_that_one_node_has_left_behind_fails_and_a_higher_one_follows() -> None:
+def test_a_term_that_one_node_has_left_behind_fails_and_a_higher_one_follows() -> None:
     """a has it in 5; b and c took it in 8 and 9 meanwhile, and will not go back."""
     session = HandSession("byblos")
     session.campaign(now=0.0)
@@ -573,7 +573,7 @@ def test_s3_an_acceptance_below_what_it_asks_for_is_not_counted() -> None:
     assert session.told(Granted) == []
 
 
-def test_s5_a_number_too_old_to_be_of_use_is_worth_a_promise() -> None:
+def test_a_number_too_old_to_be_of_use_is_worth_a_promise() -> None:
     session = HandSession("byblos")
     first, second = two_refreshes(session)
     late = sent_at(session, first) + SOON + 0.001
@@ -589,7 +589,7 @@ def test_s5_a_number_too_old_to_be_of_use_is_worth_a_promise() -> None:
     assert granted.deadline == pytest.approx(sent_at(session, second) + SPAN - MARGIN)
 
 
-def test_s5_renewal_is_due_a_third_of_the_ttl_after_the_sending_that_it_rests_on() -> None:
+def test_renewal_is_due_a_third_of_the_ttl_after_the_sending_that_it_rests_on() -> None:
     session = HandSession("byblos")
     first, _ = two_refreshes(session)
     for node in "ab":
@@ -631,7 +631,7 @@ def test_s3_a_node_that_holds_it_in_a_term_below_the_token_is_asked_to_accept_th
 # The candidate: pushes
 
 
-def test_s5_a_push_makes_it_ask_the_others_soon() -> None:
+def test_a_push_makes_it_ask_the_others_soon() -> None:
     session = HandSession("byblos")
     _, asked = two_refreshes(session)
     session.took("a", asked, 5, now=1.0, push=True)
@@ -639,7 +639,7 @@ def test_s5_a_push_makes_it_ask_the_others_soon() -> None:
     assert {node for node, _ in session.sent(Prepare)} == set("abc")
 
 
-def test_s5_a_holder_answers_a_push_with_its_commit_and_a_repeated_one_with_another() -> None:
+def test_a_holder_answers_a_push_with_its_commit_and_a_repeated_one_with_another() -> None:
     session = HandSession("byblos")
     _, asked = two_refreshes(session)
     for node in "abc":
@@ -676,7 +676,7 @@ def test_s2_a_detached_lease_is_not_released_because_of_a_push() -> None:
     assert session.sent(Release) == []
 
 
-def test_s5_a_refusal_from_before_it_was_accepted_changes_nothing() -> None:
+def test_a_refusal_from_before_it_was_accepted_changes_nothing() -> None:
     session = HandSession("byblos")
     _, asked = two_refreshes(session)
     session.took("a", asked, 5, now=1.0, push=True)
@@ -687,7 +687,7 @@ def test_s5_a_refusal_from_before_it_was_accepted_changes_nothing() -> None:
     assert granted.term == 5
 
 
-def test_s5_a_refusal_from_after_it_was_accepted_takes_the_acceptance_back() -> None:
+def test_a_refusal_from_after_it_was_accepted_takes_the_acceptance_back() -> None:
     session = HandSession("byblos")
     _, asked = two_refreshes(session)
     session.took("a", asked, 5, now=1.0, push=True)
@@ -885,7 +885,7 @@ def waiting(cell: HandCell, *who: str) -> int:
     return ticket
 
 
-def test_s5_a_free_name_costs_one_message_out_and_one_in_for_each_node() -> None:
+def test_a_free_name_costs_one_message_out_and_one_in_for_each_node() -> None:
     cell = HandCell("abc", ["byblos"])
     cell.lose()
     cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=0.0)
@@ -900,7 +900,7 @@ def test_s5_a_free_name_costs_one_message_out_and_one_in_for_each_node() -> None
     assert len(cell.told("byblos", Granted)) == 1
 
 
-def test_s5_a_hand_over_costs_one_message_from_the_old_holder_and_one_to_the_new() -> None:
+def test_a_hand_over_costs_one_message_from_the_old_holder_and_one_to_the_new() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     ticket = waiting(cell, "athens", "byblos")
     cell.sessions["athens"].release(ticket, cell.now)
@@ -911,7 +911,7 @@ def test_s5_a_hand_over_costs_one_message_from_the_old_holder_and_one_to_the_new
     assert len(cell.told("byblos", Granted)) == 1
 
 
-def test_s5_lost_pushes_are_repeated() -> None:
+def test_lost_pushes_are_repeated() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     ticket = waiting(cell, "athens", "byblos")
     cell.sessions["athens"].release(ticket, cell.now)
@@ -928,7 +928,7 @@ def test_s5_lost_pushes_are_repeated() -> None:
     assert len(cell.told("byblos", Granted)) == 1
 
 
-def test_s5_a_hand_over_at_three_different_terms_ends_in_the_highest() -> None:
+def test_a_hand_over_at_three_different_terms_ends_in_the_highest() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     ticket = waiting(cell, "athens", "byblos")
     for node, term in zip("abc", (3, 5, 9), strict=True):
@@ -942,7 +942,7 @@ def test_s5_a_hand_over_at_three_different_terms_ends_in_the_highest() -> None:
     assert cell.told("byblos", Lost) == []
 
 
-def test_s5_a_waiter_that_dies_at_the_head_costs_no_more_than_a_ttl() -> None:
+def test_a_waiter_that_dies_at_the_head_costs_no_more_than_a_ttl() -> None:
     cell = HandCell("abc", ["athens", "cyrene", "byblos"])
     ticket = waiting(cell, "athens", "cyrene", "byblos")
     cell.dies("cyrene")
@@ -955,7 +955,7 @@ def test_s5_a_waiter_that_dies_at_the_head_costs_no_more_than_a_ttl() -> None:
     assert cell.now - died < TTL + 2 * GRACE
 
 
-def test_s5_two_waiters_that_die_together_cost_no_more_than_one_ttl() -> None:
+def test_two_waiters_that_die_together_cost_no_more_than_one_ttl() -> None:
     cell = HandCell("abc", ["athens", "cyrene", "delphi", "byblos"])
     ticket = waiting(cell, "athens", "cyrene", "delphi", "byblos")
     cell.dies("cyrene")
@@ -965,7 +965,7 @@ def test_s5_two_waiters_that_die_together_cost_no_more_than_one_ttl() -> None:
     assert len(cell.told("byblos", Granted)) == 1
 
 
-def test_s5_a_cancelled_waiter_that_a_push_is_on_its_way_to_gives_the_name_on_at_once() -> None:
+def test_a_cancelled_waiter_that_a_push_is_on_its_way_to_gives_the_name_on_at_once() -> None:
     cell = HandCell("abc", ["athens", "byblos", "cyrene"])
     holder = waiting(cell, "athens")
     leaver = cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now)
@@ -982,7 +982,7 @@ def test_s5_a_cancelled_waiter_that_a_push_is_on_its_way_to_gives_the_name_on_at
     assert len(cell.told("cyrene", Granted)) == 1
 
 
-def test_s5_a_release_that_comes_before_the_old_holders_leaves_nothing_to_push() -> None:
+def test_a_release_that_comes_before_the_old_holders_leaves_nothing_to_push() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     holder = waiting(cell, "athens")
     leaver = cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now)
@@ -995,7 +995,7 @@ def test_s5_a_release_that_comes_before_the_old_holders_leaves_nothing_to_push()
     assert {cell.shows(node)[2] for node in "abc"} == {False}
 
 
-def test_s5_a_node_that_restarts_between_a_push_and_its_answer_holds_nobody_up() -> None:
+def test_a_node_that_restarts_between_a_push_and_its_answer_holds_nobody_up() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     ticket = waiting(cell, "athens", "byblos")
     cell.sessions["athens"].release(ticket, cell.now)
@@ -1010,7 +1010,7 @@ def test_s5_a_node_that_restarts_between_a_push_and_its_answer_holds_nobody_up()
     assert len(cell.told("byblos", Granted)) == 1
 
 
-def test_s5_an_accept_and_standing_accepts_of_one_candidate_do_not_disturb_each_other() -> None:
+def test_an_accept_and_standing_accepts_of_one_candidate_do_not_disturb_each_other() -> None:
     """b is free late: it takes byblos in its own next term while byblos is accepting in another."""
     cell = HandCell("abcde", ["athens", "byblos"])
     ticket = waiting(cell, "athens", "byblos")

@@ -156,8 +156,8 @@ def test_what_ends_before_its_turn_tells_no_node() -> None:
     cell.run(2.0, lost=lost)
     assert set(heard) == set(numbered(MANY)[:TURNS_FIRST])
     assert {notice.ticket for notice in cell.told("me", Ended)} == set(tickets)
-    assert cell.sessions["me"].statistics()["campaigns"] == 0
-    assert cell.sessions["me"].statistics()["releases"] == 0
+    assert cell.sessions["me"].statistics().campaigns == 0
+    assert cell.sessions["me"].statistics().releases == 0
 
 
 def test_many_are_released_in_turns() -> None:

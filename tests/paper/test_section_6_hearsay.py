@@ -97,7 +97,7 @@ def node_a(nodes: str = "abc") -> HandReplica:
 # A node that holds nothing
 
 
-def test_s6_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it() -> None:
+def test_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it() -> None:
     node = node_a()
     claims(node, BYBLOS, 4, 0.0)
     assert view_of(node, 0.0) == View(1, NAME, 0, lease_of(BYBLOS), 4, False, False, False, 0)
@@ -124,7 +124,7 @@ def test_s6_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it()
     ],
     ids=["two terms", "two leases", "one", "another's hearsay"],
 )
-def test_s6_less_than_a_quorum_that_holds_in_one_term_confirms_nothing(views: list[View]) -> None:
+def test_less_than_a_quorum_that_holds_in_one_term_confirms_nothing(views: list[View]) -> None:
     node = node_a()
     claims(node, BYBLOS, 4, 0.0)
     request = questions(node, SOON)
@@ -133,7 +133,7 @@ def test_s6_less_than_a_quorum_that_holds_in_one_term_confirms_nothing(views: li
     assert not view_of(node, 0.12).chosen
 
 
-def test_s6_the_same_node_twice_is_no_quorum() -> None:
+def test_the_same_node_twice_is_no_quorum() -> None:
     node = node_a("abcde")
     claims(node, BYBLOS, 4, 0.0)
     request = questions(node, SOON)
@@ -144,7 +144,7 @@ def test_s6_the_same_node_twice_is_no_quorum() -> None:
     assert view_of(node, 0.13).chosen
 
 
-def test_s6_nodes_that_have_not_reached_the_term_refute_it_and_its_session_is_not_believed_again() -> None:
+def test_nodes_that_have_not_reached_the_term_refute_it_and_its_session_is_not_believed_again() -> None:
     node = node_a()
     claims(node, ROGUE, FAR, 0.0)
     says(node, "b", standing_at(7), questions(node, SOON), 0.11)
@@ -153,7 +153,7 @@ def test_s6_nodes_that_have_not_reached_the_term_refute_it_and_its_session_is_no
     assert view_of(node, 1.0).lease is None
 
 
-def test_s6_nobody_is_asked_for_ever() -> None:
+def test_nobody_is_asked_for_ever() -> None:
     node = node_a()
     claims(node, BYBLOS, 4, 0.0)
     node.tick(600.0)
@@ -161,7 +161,7 @@ def test_s6_nobody_is_asked_for_ever() -> None:
     assert NAME not in node.machine._learner._hearsay
 
 
-def test_s6_a_commit_that_overtakes_its_accept_counts_as_soon_as_that_comes() -> None:
+def test_a_commit_that_overtakes_its_accept_counts_as_soon_as_that_comes() -> None:
     node = node_a()
     claims(node, BYBLOS, 4, 0.0)
     takes(node, BYBLOS, 4, 0.01)
@@ -170,7 +170,7 @@ def test_s6_a_commit_that_overtakes_its_accept_counts_as_soon_as_that_comes() ->
     assert questions(node, 5.0) == 0
 
 
-def test_s6_hearsay_is_not_in_the_snapshot() -> None:
+def test_hearsay_is_not_in_the_snapshot() -> None:
     node = node_a()
     claims(node, ROGUE, FAR, 0.0)
     claims(node, BYBLOS, 4, 0.1)
@@ -180,7 +180,7 @@ def test_s6_hearsay_is_not_in_the_snapshot() -> None:
 
 
 @pytest.mark.parametrize("nodes", ["a", "abc"])
-def test_s6_hearsay_beyond_the_gate_is_not_even_asked_about(nodes: str) -> None:
+def test_hearsay_beyond_the_gate_is_not_even_asked_about(nodes: str) -> None:
     """In a cell of one node there is nobody to ask: it holds what is chosen."""
     node = node_a(nodes)
     claims(node, ROGUE, 4 if nodes == "a" else TERM_JUMP_MAX + 1, 0.0)
@@ -188,7 +188,7 @@ def test_s6_hearsay_beyond_the_gate_is_not_even_asked_about(nodes: str) -> None:
     assert view_of(node, 5.0).lease is None
 
 
-def test_s6_what_is_asked_about_is_bounded() -> None:
+def test_what_is_asked_about_is_bounded() -> None:
     node = node_a()
     for number in range(CLAIMS_MAX + 4):
         claims(node, candidate(f"rogue-{number}"), FAR, 0.0)
@@ -201,7 +201,7 @@ def test_s6_what_is_asked_about_is_bounded() -> None:
     assert len(node.machine._acceptor.records) == 0  # nothing is remembered of what is only heard
 
 
-def test_s6_of_whom_there_is_talk_is_not_said_to_be_over() -> None:
+def test_of_whom_there_is_talk_is_not_said_to_be_over() -> None:
     """The others cannot confirm it: one of them has lost its disk. An old view of the third does not make an
     end of the tenure together with this node, which only does not know.
     """
@@ -220,7 +220,7 @@ def test_s6_of_whom_there_is_talk_is_not_said_to_be_over() -> None:
     assert over({"a": view_of(node, 30.1), "b": standing_at(9)}, 3, BYBLOS, 4)
 
 
-def test_s6_what_ran_out_here_is_over_whatever_was_heard_of_it_before() -> None:
+def test_what_ran_out_here_is_over_whatever_was_heard_of_it_before() -> None:
     node = node_a()
     claims(node, BYBLOS, 4, 0.0)
     takes(node, BYBLOS, 4, 0.1)
@@ -231,7 +231,7 @@ def test_s6_what_ran_out_here_is_over_whatever_was_heard_of_it_before() -> None:
 # A node that holds the lease of another
 
 
-def test_s6_a_claim_of_another_leaves_what_is_held_and_known() -> None:
+def test_a_claim_of_another_leaves_what_is_held_and_known() -> None:
     node = node_a()
     held_by(node, ATHENS, 3)
     claims(node, ROGUE, 3, 0.1)
@@ -240,7 +240,7 @@ def test_s6_a_claim_of_another_leaves_what_is_held_and_known() -> None:
     assert (view.lease, view.holds, view.chosen) == (lease_of(ATHENS, token=3), True, True)
 
 
-def test_s6_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nobody() -> None:
+def test_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nobody() -> None:
     node = node_a()
     held_by(node, ATHENS, 3)
     claims(node, ROGUE, FAR, 0.1)
@@ -254,7 +254,7 @@ def test_s6_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nob
     assert decode_untrusted(join([encode(view)])) == (view,)
 
 
-def test_s6_a_later_tenure_that_cannot_have_been_is_out_of_the_world_with_one_answer() -> None:
+def test_a_later_tenure_that_cannot_have_been_is_out_of_the_world_with_one_answer() -> None:
     node = node_a()
     held_by(node, ATHENS, 3)
     claims(node, ROGUE, FAR, 0.1)
@@ -265,7 +265,7 @@ def test_s6_a_later_tenure_that_cannot_have_been_is_out_of_the_world_with_one_an
     assert questions(node, 5.0) == 0
 
 
-def test_s6_what_was_said_before_a_claim_does_not_refute_it() -> None:
+def test_what_was_said_before_a_claim_does_not_refute_it() -> None:
     """b and c take byblos after they have answered: terms grow."""
     node = node_a()
     held_by(node, ATHENS, 3)
@@ -281,7 +281,7 @@ def test_s6_what_was_said_before_a_claim_does_not_refute_it() -> None:
     assert view_of(node, 0.51).lease == lease_of(BYBLOS, token=4)
 
 
-def test_s6_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_the_earlier_one() -> None:
+def test_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_the_earlier_one() -> None:
     """The Release of athens was lost here. Another node, that missed it too, may take athens from its line:
     the two shall not make a quorum for a tenure of long ago.
     """
@@ -301,7 +301,7 @@ def test_s6_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_
     assert NAME not in node.machine._learner._hearsay
 
 
-def test_s6_a_term_that_is_promised_may_have_been_accepted_before() -> None:
+def test_a_term_that_is_promised_may_have_been_accepted_before() -> None:
     """b holds in term 3, and has promised 9 to the same candidate: that it has not accepted 8 is not seen."""
     node = node_a()
     held_by(node, ATHENS, 3)
@@ -313,7 +313,7 @@ def test_s6_a_term_that_is_promised_may_have_been_accepted_before() -> None:
     assert view_of(node, 0.22).lease == lease_of(ATHENS, token=3)
 
 
-def test_s6_those_who_watch_a_node_are_told_of_its_doubt_and_of_its_end() -> None:
+def test_those_who_watch_a_node_are_told_of_its_doubt_and_of_its_end() -> None:
     node = node_a()
     held_by(node, ATHENS, 3)
     node.receive(Watch(1, 7, NAME, False, 3_500), DELPHI, 0.0)
@@ -329,7 +329,7 @@ def test_s6_those_who_watch_a_node_are_told_of_its_doubt_and_of_its_end() -> Non
 # A node that holds the lease itself
 
 
-def test_s6_the_holder_is_believed_as_far_as_the_node_has_accepted() -> None:
+def test_the_holder_is_believed_as_far_as_the_node_has_accepted() -> None:
     node = node_a()
     takes(node, ATHENS, 6, 0.0)
     claims(node, ATHENS, 9, 0.1, token=4)  # it went to a higher term, and keeps its token
@@ -337,7 +337,7 @@ def test_s6_the_holder_is_believed_as_far_as_the_node_has_accepted() -> None:
     assert (view.lease, view.lease_term, view.chosen) == (lease_of(ATHENS, token=4), 6, True)
 
 
-def test_s6_a_token_above_what_the_node_has_accepted_is_asked_about() -> None:
+def test_a_token_above_what_the_node_has_accepted_is_asked_about() -> None:
     """Chosen first in a term that this node has missed; or a lie, by which it would outrank everybody."""
     node = node_a()
     takes(node, ATHENS, 6, 0.0)
@@ -351,7 +351,7 @@ def test_s6_a_token_above_what_the_node_has_accepted_is_asked_about() -> None:
     assert (view.lease, view.lease_term, view.chosen) == (lease_of(ATHENS, token=9), 9, True)
 
 
-def test_s6_no_token_is_above_its_term() -> None:
+def test_no_token_is_above_its_term() -> None:
     node = node_a()
     takes(node, ROGUE, 4, 0.0, token=FAR)
     assert node.sent(Accepted) == []
@@ -360,7 +360,7 @@ def test_s6_no_token_is_above_its_term() -> None:
     node.receive(Commit(NAME, 4, lease_of(ROGUE, token=FAR)), "b", 0.1)
     view = view_of(node, 0.2)
     assert (view.lease, view.holds, view.chosen) == (lease_of(ROGUE), True, False)
-    assert node.machine.statistics()["token above its term"] == 3
+    assert node.machine.statistics().messages["token_above_its_term"] == 3
 
 
 # All together
@@ -389,7 +389,7 @@ def polled(cell: HandCell) -> Answered:
 
 @pytest.mark.parametrize("release", [False, True], ids=["committed", "committed and released"])
 @pytest.mark.parametrize("nodes", ["abc", "abcde"])
-def test_s6_a_holder_is_led_whatever_a_rogue_commits(nodes: str, release: bool) -> None:
+def test_a_holder_is_led_whatever_a_rogue_commits(nodes: str, release: bool) -> None:
     cell = HandCell(nodes, ["athens", "delphi", "corinth"])
     cell.sessions["corinth"].watch(NAME, False, 0.0)
     cell.run(0.5)
@@ -406,7 +406,7 @@ def test_s6_a_holder_is_led_whatever_a_rogue_commits(nodes: str, release: bool) 
     assert told == [(State.FREE, ""), (State.LED, "athens")]
 
 
-def test_s6_a_name_that_nobody_holds_is_free_whatever_a_rogue_commits() -> None:
+def test_a_name_that_nobody_holds_is_free_whatever_a_rogue_commits() -> None:
     cell = HandCell("abc", ["delphi", "corinth"])
     cell.sessions["corinth"].watch(NAME, False, 0.0)
     cell.run(0.5)
@@ -419,7 +419,7 @@ def test_s6_a_name_that_nobody_holds_is_free_whatever_a_rogue_commits() -> None:
     assert {change.state for change in cell.told("corinth", Changed)} == {State.FREE}
 
 
-def test_s6_a_rogue_that_holds_one_node_is_not_named_because_of_what_it_says() -> None:
+def test_a_rogue_that_holds_one_node_is_not_named_because_of_what_it_says() -> None:
     cell = HandCell("abc", ["athens", "delphi"])
     rogue = ROGUE
     cell.replicas["c"].receive(Accept(1, NAME, 90, lease_of(rogue, token=90), 1, 0), rogue.session, 0.0)
@@ -432,7 +432,7 @@ def test_s6_a_rogue_that_holds_one_node_is_not_named_because_of_what_it_says() -
     assert lease is None or lease.label == "athens"
 
 
-def test_s6_after_a_clean_restart_of_all_nodes_nothing_of_a_rogue_is_left() -> None:
+def test_after_a_clean_restart_of_all_nodes_nothing_of_a_rogue_is_left() -> None:
     cell = HandCell("abc", ["athens", "delphi"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="athens")
     cell.run(0.5)
@@ -449,7 +449,7 @@ def test_s6_after_a_clean_restart_of_all_nodes_nothing_of_a_rogue_is_left() -> N
     assert answered.judgement.lease is not None and answered.judgement.lease.label == "athens"
 
 
-def test_s6_right_after_an_acquisition_one_round_of_questions_is_enough() -> None:
+def test_right_after_an_acquisition_one_round_of_questions_is_enough() -> None:
     cell = HandCell("abc", ["athens", "delphi"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="athens")
     cell.run(0.001)

@@ -58,7 +58,7 @@ def accept_by_athens(node: HandReplica, now: float, term: int = 4) -> None:
     node.receive(Accept(1, NAME, term, lease_of(ATHENS), 1, 0), ATHENS.session, now)
 
 
-def test_s6_a_node_that_hears_no_commit_asks_the_others() -> None:
+def test_a_node_that_hears_no_commit_asks_the_others() -> None:
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0)
     assert node.sent(Inquire) == []
@@ -66,7 +66,7 @@ def test_s6_a_node_that_hears_no_commit_asks_the_others() -> None:
     assert {to for to, _ in node.sent(Inquire)} == {"b", "c"}
 
 
-def test_s6_a_commit_ends_the_asking() -> None:
+def test_a_commit_ends_the_asking() -> None:
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0)
     node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.1)
@@ -74,7 +74,7 @@ def test_s6_a_commit_ends_the_asking() -> None:
     assert node.sent(Inquire) == []
 
 
-def test_s6_a_node_that_knows_only_a_lower_term_to_be_chosen_asks_the_others() -> None:
+def test_a_node_that_knows_only_a_lower_term_to_be_chosen_asks_the_others() -> None:
     """The candidate was not told and went on; then its own Commit was lost, or it died before."""
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0, term=1)
@@ -86,7 +86,7 @@ def test_s6_a_node_that_knows_only_a_lower_term_to_be_chosen_asks_the_others() -
     assert {m.term for _, m in node.sent(Commit)} == {4}
 
 
-def test_s6_a_node_that_knows_the_token_does_not_ask_because_of_a_higher_term() -> None:
+def test_a_node_that_knows_the_token_does_not_ask_because_of_a_higher_term() -> None:
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0, term=1)
     node.receive(Commit(NAME, 1, lease_of(ATHENS, token=1)), ATHENS.session, 0.1)
@@ -95,7 +95,7 @@ def test_s6_a_node_that_knows_the_token_does_not_ask_because_of_a_higher_term() 
     assert node.sent(Inquire) == []
 
 
-def test_s6_a_quorum_in_one_term_is_chosen_and_whoever_finds_out_sends_the_commit() -> None:
+def test_a_quorum_in_one_term_is_chosen_and_whoever_finds_out_sends_the_commit() -> None:
     node = HandReplica(replica_of("a", "abcde"))
     accept_by_athens(node, 0.0)
     node.receive(holds(ATHENS, 4), "b", 0.5)
@@ -113,7 +113,7 @@ def test_s6_a_quorum_in_one_term_is_chosen_and_whoever_finds_out_sends_the_commi
     [holds(ATHENS, 5), holds(BYBLOS, 4), knows(ATHENS, 4), closed(4)],
     ids=lambda view: repr(view)[:40],
 )
-def test_s6_another_term_or_lease_or_one_not_held_is_no_vote(view: View) -> None:
+def test_another_term_or_lease_or_one_not_held_is_no_vote(view: View) -> None:
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0)
     node.receive(view, "b", 0.5)
@@ -121,7 +121,7 @@ def test_s6_another_term_or_lease_or_one_not_held_is_no_vote(view: View) -> None
     assert node.sent(Commit) == []
 
 
-def test_s6_what_was_heard_of_an_older_term_is_no_vote_for_a_newer_one() -> None:
+def test_what_was_heard_of_an_older_term_is_no_vote_for_a_newer_one() -> None:
     node = HandReplica(replica_of("a", "abcde"))
     accept_by_athens(node, 0.0, term=4)
     node.receive(holds(ATHENS, 4), "b", 0.5)
@@ -132,7 +132,7 @@ def test_s6_what_was_heard_of_an_older_term_is_no_vote_for_a_newer_one() -> None
     assert {m.term for _, m in node.sent(Commit)} == {6}
 
 
-def test_s6_commit_arms_no_timer_that_excludes() -> None:
+def test_commit_arms_no_timer_that_excludes() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(Commit(NAME, 4, lease_of(ATHENS)), "b", 0.0)
     acceptor = node.machine._acceptor
@@ -169,17 +169,17 @@ def test_s6_commit_arms_no_timer_that_excludes() -> None:
         pytest.param([closed(0)], 1, State.FREE, id="a-cell-of-one-free"),
     ],
 )
-def test_s6_poll_judges_by_enough_nodes_together(views: list[View], nodes: int, state: State) -> None:
+def test_poll_judges_by_enough_nodes_together(views: list[View], nodes: int, state: State) -> None:
     assert judge(dict(zip("abcde", views, strict=False)), nodes).state is state
 
 
-def test_s6_poll_shows_the_token_not_the_term() -> None:
+def test_poll_shows_the_token_not_the_term() -> None:
     views = {"a": holds(ATHENS, 9, token=4), "b": holds(ATHENS, 9, token=4), "c": closed(0)}
     judgement = judge(views, 3)
     assert (judgement.state, judgement.term) == (State.LED, 4)
 
 
-def test_s6_poll_asks_on_until_it_is_decided_or_out_of_time() -> None:
+def test_poll_asks_on_until_it_is_decided_or_out_of_time() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     asked = session.sent_to_all(Poll)
@@ -192,7 +192,7 @@ def test_s6_poll_asks_on_until_it_is_decided_or_out_of_time() -> None:
     assert (answered.judgement.state, answered.nodes_up) == (State.UNKNOWN, 1)
 
 
-def test_s6_free_needs_the_same_word_twice() -> None:
+def test_free_needs_the_same_word_twice() -> None:
     """a says "neither" and accepts afterwards (L3); c held the lease until then and says "neither" now. The
     name was led throughout, by b and c and then by a and b.
     """
@@ -212,7 +212,7 @@ def test_s6_free_needs_the_same_word_twice() -> None:
     assert answered.judgement.state is State.LED
 
 
-def test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second() -> None:
+def test_answers_of_the_first_round_that_come_late_do_not_make_a_second() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     first = session.sent_to_all(Poll)
@@ -228,7 +228,7 @@ def test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second() -> 
     assert answered.judgement.state is State.FREE
 
 
-def test_s6_a_term_that_is_promised_is_not_closed() -> None:
+def test_a_term_that_is_promised_is_not_closed() -> None:
     """a and b are promised term 5. Between the two rounds both hold the lease in it, and let go of it again.
     Had they told term 5 both times, the name would be "free", though it was led by a and b in between.
     """
@@ -254,7 +254,7 @@ def test_s6_a_term_that_is_promised_is_not_closed() -> None:
     assert session.told(Answered) == []
 
 
-def test_s6_a_first_answer_that_comes_late_is_the_first_word_of_that_node() -> None:
+def test_a_first_answer_that_comes_late_is_the_first_word_of_that_node() -> None:
     """c answers the first question when the second is under way already: with a, which says it twice, it has
     said so at no one moment, until it says it again.
     """
@@ -277,7 +277,7 @@ def test_s6_a_first_answer_that_comes_late_is_the_first_word_of_that_node() -> N
     assert answered.judgement.state is State.FREE
 
 
-def test_s6_a_late_answer_to_the_second_question_counts() -> None:
+def test_a_late_answer_to_the_second_question_counts() -> None:
     """Each round does not need the answers of its own: a and b say so twice, whatever c says in between."""
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
@@ -294,7 +294,7 @@ def test_s6_a_late_answer_to_the_second_question_counts() -> None:
     assert answered.judgement.state is State.FREE
 
 
-def test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree() -> None:
+def test_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     asked = session.sent_to_all(Poll)
@@ -311,7 +311,7 @@ def test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree() -> None:
     assert (answered.judgement.state, answered.judgement.term) == (State.LED, 5)
 
 
-def test_s6_a_node_that_was_started_again_has_not_said_it_twice() -> None:
+def test_a_node_that_was_started_again_has_not_said_it_twice() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     first = session.sent_to_all(Poll)
@@ -332,7 +332,7 @@ def test_s6_a_node_that_was_started_again_has_not_said_it_twice() -> None:
     assert answered.judgement.state is State.FREE
 
 
-def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:
+def test_free_is_told_when_two_rounds_agree_and_not_before() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     for term in (4, 6, 6):  # something happened between the first two
@@ -344,7 +344,7 @@ def test_s6_free_is_told_when_two_rounds_agree_and_not_before() -> None:
     assert (answered.judgement.state, answered.nodes_up) == (State.FREE, 2)
 
 
-def test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together() -> None:
+def test_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together() -> None:
     """A late standing Prepare of a candidate that is over is taken at a and released there, and then at c,
     which stood still: neither is wrong, and the name was led by athens all the while.
     """
@@ -363,7 +363,7 @@ def test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_toget
     assert (answered.judgement.state, answered.judgement.term) == (State.LED, 1)
 
 
-def test_s6_what_a_quorum_says_twice_is_led_although_nobody_knows_it_to_be_chosen() -> None:
+def test_what_a_quorum_says_twice_is_led_although_nobody_knows_it_to_be_chosen() -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     for term in (4, 6, 6):  # it went on to a higher term between the first two
@@ -376,7 +376,7 @@ def test_s6_what_a_quorum_says_twice_is_led_although_nobody_knows_it_to_be_chose
 
 
 @pytest.mark.parametrize(("chosen", "token"), [(True, 0), (False, 4)])
-def test_s6_what_one_node_knows_to_be_chosen_is_led_at_once(chosen: bool, token: int) -> None:
+def test_what_one_node_knows_to_be_chosen_is_led_at_once(chosen: bool, token: int) -> None:
     session = HandSession("delphi")
     session.machine.poll(NAME, 0.0, patience=1.0)
     asked = session.sent_to_all(Poll)
@@ -390,7 +390,7 @@ def answer(asked: Poll, term: int) -> View:
     return View(asked.request, NAME, term, None, 0, False, False, False, 0)
 
 
-def test_s6_poll_of_a_held_name_and_of_a_released_one() -> None:
+def test_poll_of_a_held_name_and_of_a_released_one() -> None:
     cell = HandCell("abc", ["athens", "delphi"])
     ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, label="athens")
     cell.run(0.5)
@@ -412,7 +412,7 @@ def view_of(node: HandReplica, now: float) -> View:
     return node.sent(View)[-1][1]
 
 
-def test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds() -> None:
+def test_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds() -> None:
     """The Release of athens was lost on its way here, and byblos has held since, and left."""
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0, term=3)
@@ -444,7 +444,7 @@ def test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_
         pytest.param(3, 0, id="whoever-found-out-does-not-know-that-it-was-valid"),
     ],
 )
-def test_s6_what_it_holds_is_shown_where_that_may_be_a_tenure(term: int, token: int) -> None:
+def test_what_it_holds_is_shown_where_that_may_be_a_tenure(term: int, token: int) -> None:
     node = HandReplica(replica_of("a", "abc"))
     accept_by_athens(node, 0.0, term=term)
     node.receive(Commit(NAME, 4, lease_of(BYBLOS, token=token)), "b", 0.02)
@@ -467,7 +467,7 @@ def test_s6_what_it_holds_is_shown_where_that_may_be_a_tenure(term: int, token: 
         pytest.param([holds(ATHENS, 6), holds(ATHENS, 6), closed(9)], False, id="the-same-in-a-higher-term"),
     ],
 )
-def test_s6_a_tenure_is_over_by_release_or_enough_nodes(views: list[View], ended: bool) -> None:
+def test_a_tenure_is_over_by_release_or_enough_nodes(views: list[View], ended: bool) -> None:
     assert over(dict(zip("abc", views, strict=False)), 3, ATHENS, 4) is ended
 
 
@@ -485,7 +485,7 @@ def states(session: HandSession) -> list[tuple[State, int]]:
     return [(changed.state, changed.term) for changed in session.told(Changed)]
 
 
-def test_s6_a_watch_subscribes_everywhere_and_refreshes() -> None:
+def test_a_watch_subscribes_everywhere_and_refreshes() -> None:
     session = watching()
     asked = session.sent_to_all(Watch)
     for node in "abc":
@@ -496,7 +496,7 @@ def test_s6_a_watch_subscribes_everywhere_and_refreshes() -> None:
     assert asked.lapse_ms == round(WATCH_LAPSE_S * 1000)
 
 
-def test_s6_the_first_state_comes_once_enough_nodes_have_spoken() -> None:
+def test_the_first_state_comes_once_enough_nodes_have_spoken() -> None:
     session = watching()
     event(session, "a", 1, closed(0), 0.01)
     assert states(session) == []
@@ -506,7 +506,7 @@ def test_s6_the_first_state_comes_once_enough_nodes_have_spoken() -> None:
     assert states(session) == []
 
 
-def test_s6_events_are_acknowledged_and_older_versions_change_nothing() -> None:
+def test_events_are_acknowledged_and_older_versions_change_nothing() -> None:
     session = watching()
     event(session, "a", 9, holds(ATHENS, 4, chosen=True), 0.01)
     event(session, "b", 9, holds(ATHENS, 4, chosen=True), 0.02)
@@ -522,7 +522,7 @@ def test_s6_events_are_acknowledged_and_older_versions_change_nothing() -> None:
     assert [node for node, _ in session.sent(Seen)] == ["a", "b", "c"]
 
 
-def test_s6_a_node_that_does_not_hold_the_lease_does_not_report_its_end() -> None:
+def test_a_node_that_does_not_hold_the_lease_does_not_report_its_end() -> None:
     session = watching()
     event(session, "a", 1, holds(ATHENS, 4, chosen=True), 0.01)
     event(session, "b", 1, holds(ATHENS, 4, chosen=True), 0.02)
@@ -533,7 +533,7 @@ def test_s6_a_node_that_does_not_hold_the_lease_does_not_report_its_end() -> Non
     assert states(session) == [(State.FREE, 4)]
 
 
-def test_s6_one_release_is_the_end_and_stale_views_do_not_bring_it_back() -> None:
+def test_one_release_is_the_end_and_stale_views_do_not_bring_it_back() -> None:
     session = watching()
     for node in "abc":
         event(session, node, 1, holds(ATHENS, 4, chosen=True), 0.01)
@@ -544,7 +544,7 @@ def test_s6_one_release_is_the_end_and_stale_views_do_not_bring_it_back() -> Non
     assert states(session) == []
 
 
-def test_s6_a_watch_shows_nobody_whose_lease_is_not_known_to_be_chosen() -> None:
+def test_a_watch_shows_nobody_whose_lease_is_not_known_to_be_chosen() -> None:
     """Views of different moments: byblos was over at a when c took it. Its term would hide athens."""
     session = watching()
     event(session, "b", 1, holds(ATHENS, 1, chosen=True, token=1), 0.01)
@@ -555,7 +555,7 @@ def test_s6_a_watch_shows_nobody_whose_lease_is_not_known_to_be_chosen() -> None
     assert states(session) == [(State.LED, 1)]
 
 
-def test_s6_a_higher_term_of_the_same_candidate_is_the_same_tenure() -> None:
+def test_a_higher_term_of_the_same_candidate_is_the_same_tenure() -> None:
     session = watching()
     for node in "abc":
         event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
@@ -565,7 +565,7 @@ def test_s6_a_higher_term_of_the_same_candidate_is_the_same_tenure() -> None:
     assert states(session) == []
 
 
-def test_s6_states_may_be_skipped_but_never_run_backwards() -> None:
+def test_states_may_be_skipped_but_never_run_backwards() -> None:
     session = watching()
     for node in "ab":
         event(session, node, 5, holds(BYBLOS, 7, chosen=True, token=7), 0.01)
@@ -574,7 +574,7 @@ def test_s6_states_may_be_skipped_but_never_run_backwards() -> None:
     assert states(session) == []
 
 
-def test_s6_what_a_node_said_before_a_tenure_was_shown_does_not_end_it() -> None:
+def test_what_a_node_said_before_a_tenure_was_shown_does_not_end_it() -> None:
     """c stands higher than the token, is out of reach, and may hold the lease by now."""
     session = watching()
     event(session, "c", 1, holds(BYBLOS, 7), 0.01)
@@ -588,7 +588,7 @@ def test_s6_what_a_node_said_before_a_tenure_was_shown_does_not_end_it() -> None
     assert states(session) == [(State.FREE, 6)]
 
 
-def test_s6_without_enough_nodes_the_state_is_unknown() -> None:
+def test_without_enough_nodes_the_state_is_unknown() -> None:
     session = watching()
     for node in "abc":
         event(session, node, 1, closed(0), 0.01)
@@ -598,7 +598,7 @@ def test_s6_without_enough_nodes_the_state_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("nodes", ["abc", "abcde"])
-def test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led(nodes: str) -> None:
+def test_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led(nodes: str) -> None:
     """Those that it does not hear any more may have heard the Release, and hold for another."""
     session = HandSession("delphi", nodes)
     session.machine.watch(NAME, False, 0.0)
@@ -615,7 +615,7 @@ def test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led(nodes: str
         assert states(session) == shown
 
 
-def test_s6_a_prefix_is_watched_and_other_names_are_not_taken() -> None:
+def test_a_prefix_is_watched_and_other_names_are_not_taken() -> None:
     session = watching(prefix=True, pattern="ag")
     for node in "ab":
         event(session, node, 1, holds(ATHENS, 4, chosen=True), 0.01)
@@ -628,7 +628,7 @@ def test_s6_a_prefix_is_watched_and_other_names_are_not_taken() -> None:
     assert session.sent(Seen) == []
 
 
-def test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again() -> None:
+def test_a_tenure_whose_release_was_seen_is_not_shown_as_led_again() -> None:
     """Nodes that are out of reach go on showing the old lease, and the one that saw the Release moves on."""
     session = watching()
     for node in "abc":
@@ -646,7 +646,7 @@ def asked_again(session: HandSession) -> dict[str, int]:
     return {node: poll.request for node, poll in session.sent(Poll)}
 
 
-def test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever() -> None:
+def test_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever() -> None:
     """It has restarted, or was out of touch for longer than it remembers: no event comes of that name."""
     session = watching(prefix=True, pattern="ag")
     for node in "abc":
@@ -662,7 +662,7 @@ def test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader
     assert states(session) == [(State.FREE, 4)]
 
 
-def test_s6_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
+def test_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
     session = watching(prefix=True, pattern="ag")
     for name in ("agenor", "agora"):
         for node in "abc":
@@ -677,7 +677,7 @@ def test_s6_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
     assert times.count("agenor") >= 2 and times.count("agora") >= 2
 
 
-def test_s6_of_many_names_that_are_to_be_asked_for_again_each_has_its_turn() -> None:
+def test_of_many_names_that_are_to_be_asked_for_again_each_has_its_turn() -> None:
     session = watching(prefix=True, pattern="n")
     names = [f"n{number:02}" for number in range(40)]
     for name in names:
@@ -696,7 +696,7 @@ def test_s6_of_many_names_that_are_to_be_asked_for_again_each_has_its_turn() -> 
     assert len(asked) <= 4 * 17
 
 
-def test_s6_an_answer_that_an_event_has_overtaken_is_not_taken() -> None:
+def test_an_answer_that_an_event_has_overtaken_is_not_taken() -> None:
     session = watching(prefix=True, pattern="ag")
     for node in "abc":
         event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
@@ -710,7 +710,7 @@ def test_s6_an_answer_that_an_event_has_overtaken_is_not_taken() -> None:
     assert states(session) == [(State.LED, 4)]
 
 
-def test_s6_one_name_is_not_asked_for_again() -> None:
+def test_one_name_is_not_asked_for_again() -> None:
     """A subscription to one name begins with its state, also where nothing is known of it."""
     session = watching()
     for node in "abc":
@@ -720,7 +720,7 @@ def test_s6_one_name_is_not_asked_for_again() -> None:
     assert session.sent(Poll) == []
 
 
-def test_s6_an_event_nobody_wants_ends_the_subscription() -> None:
+def test_an_event_nobody_wants_ends_the_subscription() -> None:
     session = watching()
     session.machine.unwatch(1)
     assert {node for node, _ in session.sent(Unwatch)} == {"a", "b", "c"}
@@ -740,13 +740,13 @@ def subscribed(pattern: str = NAME, prefix: bool = False, lapse: float = 3.5) ->
     return node
 
 
-def test_s6_a_subscription_begins_with_the_present_state() -> None:
+def test_a_subscription_begins_with_the_present_state() -> None:
     node = subscribed()
     ((to, first),) = node.sent(WatchEvent)
     assert (to, first.watch, first.view.name, first.view.lease) == (DELPHI, 7, NAME, None)
 
 
-def test_s6_an_event_is_repeated_until_it_is_acknowledged() -> None:
+def test_an_event_is_repeated_until_it_is_acknowledged() -> None:
     node = subscribed()
     ((_, first),) = node.sent(WatchEvent)
     node.tick(0.5)
@@ -757,7 +757,7 @@ def test_s6_an_event_is_repeated_until_it_is_acknowledged() -> None:
     assert node.sent(WatchEvent) == []
 
 
-def test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one() -> None:
+def test_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one() -> None:
     node = subscribed()
     ((_, first),) = node.sent(WatchEvent)
     accept_by_athens(node, 0.01)
@@ -769,7 +769,7 @@ def test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one(
     assert {m.version for _, m in node.sent(WatchEvent)} == {second.version}
 
 
-def test_s6_a_subscription_lapses_unless_it_is_refreshed() -> None:
+def test_a_subscription_lapses_unless_it_is_refreshed() -> None:
     node = subscribed(lapse=2.0)
     node.tick(1.0)
     node.receive(Watch(2, 7, NAME, False, 2000), DELPHI, 1.0)
@@ -783,7 +783,7 @@ def test_s6_a_subscription_lapses_unless_it_is_refreshed() -> None:
     assert node.sent(WatchEvent) == []
 
 
-def test_s6_a_watcher_is_told_of_acceptance_commit_and_release() -> None:
+def test_a_watcher_is_told_of_acceptance_commit_and_release() -> None:
     node = subscribed(pattern="ag", prefix=True)
     accept_by_athens(node, 0.01)
     ((_, taken),) = node.sent(WatchEvent)
@@ -796,7 +796,7 @@ def test_s6_a_watcher_is_told_of_acceptance_commit_and_release() -> None:
     assert (views[-1].holds, views[-1].released) == (False, True)
 
 
-def test_s6_a_renewal_is_no_event() -> None:
+def test_a_renewal_is_no_event() -> None:
     node = subscribed()
     accept_by_athens(node, 0.01)
     node.receive(Commit(NAME, 4, lease_of(ATHENS, token=4)), ATHENS.session, 0.02)
@@ -810,7 +810,7 @@ def test_s6_a_renewal_is_no_event() -> None:
 # All together
 
 
-def test_s6_a_watch_sees_the_whole_story_of_a_name_in_order() -> None:
+def test_a_watch_sees_the_whole_story_of_a_name_in_order() -> None:
     cell = HandCell("abc", ["athens", "byblos", "delphi"])
     cell.sessions["delphi"].watch(NAME, False, 0.0)
     cell.run(0.5)
@@ -832,7 +832,7 @@ def test_s6_a_watch_sees_the_whole_story_of_a_name_in_order() -> None:
     assert second.term > first.term
 
 
-def test_s6_a_watch_with_a_node_down_still_ends_at_the_last_state() -> None:
+def test_a_watch_with_a_node_down_still_ends_at_the_last_state() -> None:
     cell = HandCell("abc", ["athens", "delphi"])
     cell.sessions["delphi"].watch(NAME, False, 0.0)
 

@@ -19,7 +19,6 @@ from hand_cell import HandCell
 from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Accept, Commit, Inquire, Message, Poll, Prepare, Release, View
-from paxlock.core.node.lingering import LingerTimer
 from paxlock.core.session.events import Answered, Changed, Granted
 from paxlock.core.session.judgement import State
 
@@ -69,27 +68,27 @@ def says(node: HandReplica, other: str, view: View, request: int, now: float, li
 
 
 def timers(node: HandReplica) -> int:
-    return sum(isinstance(key, LingerTimer) for key in node.machine._timers._at)
+    return sum(key[0] == node.machine._learner.ask_about_lingering for key in node.machine._timers._at)
 
 
 # When it asks
 
 
-def test_s6_what_is_chosen_and_not_held_is_asked_about_after_its_ttl() -> None:
+def test_what_is_chosen_and_not_held_is_asked_about_after_its_ttl() -> None:
     node = told()
     assert asked(node, TTL - 0.01) == 0
     node.tick(DUE)
     assert {to for to, _ in node.sent(Inquire)} == {"b", "c"}
 
 
-def test_s6_another_word_of_a_node_puts_the_question_off() -> None:
+def test_another_word_of_a_node_puts_the_question_off() -> None:
     node = told()
     node.receive(Commit(NAME, 4, lease_of(ATHENS)), "c", TTL / 2)
     assert asked(node, DUE) == 0
     assert asked(node, DUE + TTL / 2) > 0
 
 
-def test_s6_the_word_of_the_session_itself_does_not() -> None:
+def test_the_word_of_the_session_itself_does_not() -> None:
     """It may go on with it although its lease is long gone."""
     node = told()
     for now in range(1, int(TTL)):
@@ -97,7 +96,7 @@ def test_s6_the_word_of_the_session_itself_does_not() -> None:
     assert asked(node, DUE) > 0
 
 
-def test_s6_what_is_held_or_released_is_not_asked_about_and_costs_no_timer() -> None:
+def test_what_is_held_or_released_is_not_asked_about_and_costs_no_timer() -> None:
     node = HandReplica(replica_of("a", "abc"))
     for attempt in range(1, 4):
         athens = ATHENS._replace(attempt=attempt)
@@ -113,7 +112,7 @@ def test_s6_what_is_held_or_released_is_not_asked_about_and_costs_no_timer() -> 
     assert asked(node, 3 * TTL) == 0
 
 
-def test_s6_whoever_comes_to_hold_it_or_hears_its_release_asks_no_more() -> None:
+def test_whoever_comes_to_hold_it_or_hears_its_release_asks_no_more() -> None:
     node = told()
     node.receive(Accept(1, NAME, 4, lease_of(ATHENS), 1, 0), ATHENS.session, 1.0)
     assert asked(node, DUE) == 0
@@ -127,7 +126,7 @@ def test_s6_whoever_comes_to_hold_it_or_hears_its_release_asks_no_more() -> None
 
 
 @pytest.mark.parametrize("says_no", [closed(4), closed(0), holds(BYBLOS, 5), knows(ATHENS, 4)])
-def test_s6_it_is_over_once_enough_nodes_have_said_twice_that_they_do_not_hold_it(says_no: View) -> None:
+def test_it_is_over_once_enough_nodes_have_said_twice_that_they_do_not_hold_it(says_no: View) -> None:
     node = told()
     first = asked(node, DUE)
     says(node, "b", says_no, first, DUE + 0.01)
@@ -138,7 +137,7 @@ def test_s6_it_is_over_once_enough_nodes_have_said_twice_that_they_do_not_hold_i
     assert view_of(node, DUE + 0.02) == attrs.evolve(closed(4), request=1)
 
 
-def test_s6_it_gives_the_term_of_what_is_over_to_nobody() -> None:
+def test_it_gives_the_term_of_what_is_over_to_nobody() -> None:
     """Those who watch are told by terms: a late Accept must not bring back what they have seen end."""
     node = told()
     first = asked(node, DUE)
@@ -148,7 +147,7 @@ def test_s6_it_gives_the_term_of_what_is_over_to_nobody() -> None:
     assert not view_of(node, DUE).holds
 
 
-def test_s6_what_a_quorum_holds_is_kept_and_asked_about_a_ttl_later() -> None:
+def test_what_a_quorum_holds_is_kept_and_asked_about_a_ttl_later() -> None:
     node = told()
     request = asked(node, DUE)
     for other in "bc":
@@ -158,7 +157,7 @@ def test_s6_what_a_quorum_holds_is_kept_and_asked_about_a_ttl_later() -> None:
     assert asked(node, DUE + TTL + 0.1) > request
 
 
-def test_s6_without_enough_answers_it_is_kept_and_asked_about_again() -> None:
+def test_without_enough_answers_it_is_kept_and_asked_about_again() -> None:
     node = told("abcde")
     request = asked(node, DUE)
     says(node, "b", closed(4), request, DUE)
@@ -169,14 +168,14 @@ def test_s6_without_enough_answers_it_is_kept_and_asked_about_again() -> None:
     assert view_of(node, DUE + 0.2).chosen
 
 
-def test_s6_a_node_in_doubt_counts_for_neither() -> None:
+def test_a_node_in_doubt_counts_for_neither() -> None:
     node = told()
     for now in (DUE, DUE + 0.2, DUE + 0.5, DUE + 1.0):
         says(node, "b", IN_DOUBT, asked(node, now), now)
     assert view_of(node, DUE + 1.0).chosen
 
 
-def test_s6_an_answer_to_an_earlier_round_does_not_count() -> None:
+def test_an_answer_to_an_earlier_round_does_not_count() -> None:
     node = told()
     first = asked(node, DUE)
     says(node, "b", closed(4), first, DUE)
@@ -235,7 +234,7 @@ def test_s15_an_old_life_of_a_node_does_not_count() -> None:
     assert not view_of(node, now).chosen
 
 
-def test_s7_the_term_is_closed_only_below_the_durable_ceiling() -> None:
+def test_the_term_is_closed_only_below_the_durable_ceiling() -> None:
     node = HandReplica(replica_of("a", "abc"))
     far = 10_000
     node.receive(Commit(NAME, far, lease_of(ATHENS)), "b", 0.0)
@@ -272,7 +271,7 @@ def cell_with_a_witness(nodes: str, away: str) -> tuple[HandCell, Granted]:
 
 
 @pytest.mark.parametrize(("nodes", "away"), [("abc", "c"), ("abcde", "de")])
-def test_s6_a_dead_holder_is_free_although_a_node_has_only_heard_of_it(nodes: str, away: str) -> None:
+def test_a_dead_holder_is_free_although_a_node_has_only_heard_of_it(nodes: str, away: str) -> None:
     cell, granted = cell_with_a_witness(nodes, away)
     cell.dies("athens")
     cell.run(2.5 * TTL)
@@ -284,7 +283,7 @@ def test_s6_a_dead_holder_is_free_although_a_node_has_only_heard_of_it(nodes: st
 
 
 @pytest.mark.parametrize(("nodes", "away"), [("abc", ""), ("abcde", "e")])
-def test_s6_a_holder_that_lives_is_led_all_the_time(nodes: str, away: str) -> None:
+def test_a_holder_that_lives_is_led_all_the_time(nodes: str, away: str) -> None:
     cell, granted = cell_with_a_witness(nodes, away)
 
     def misses(sender: str, to: str, _message: Message) -> bool:

@@ -103,7 +103,7 @@ def test_s7_an_answer_to_a_greeting_of_before_does_not_count_after() -> None:
     assert request != 1
 
 
-def test_s7_the_joined_floor_is_durable_before_it_serves() -> None:
+def test_the_joined_floor_is_durable_before_it_serves() -> None:
     node = note(joining("abcde"), "bcd")
     machine, end = node.machine, NOTED + SITS_OUT
     request = asks(node, end + 0.5)
@@ -121,7 +121,7 @@ def test_s7_the_joined_floor_is_durable_before_it_serves() -> None:
     assert mode_of(machine) is NodeMode.SERVING
 
 
-def test_s7_a_join_that_was_interrupted_begins_again() -> None:
+def test_a_join_that_was_interrupted_begins_again() -> None:
     start = start_of("a", None, join=True)
     again = start_of("a", start.record)
     assert again.record.membership is Membership.JOINING
@@ -233,7 +233,7 @@ def test_s15_nobody_is_greeted_under_an_incarnation_that_is_not_durable() -> Non
     assert after.lives == {"a": UNIX_S + INCARNATION_STEP}
 
 
-def test_s7_a_joining_node_is_above_any_earlier_incarnation() -> None:
+def test_a_joining_node_is_above_any_earlier_incarnation() -> None:
     start = start_of("a", member_record("a", incarnation=40), join=True, unix_seconds=12)
     assert start.record.incarnation == 41
     assert start_of("a", None, join=True, unix_seconds=12).record.incarnation == 12
@@ -280,7 +280,7 @@ def test_s15_the_lives_that_others_know_are_taken_over() -> None:
 # A max_ttl that was lowered
 
 
-def test_s7_a_joining_node_sits_out_a_max_ttl_that_was_lowered_while_it_still_matters() -> None:
+def test_a_joining_node_sits_out_a_max_ttl_that_was_lowered_while_it_still_matters() -> None:
     """The cell ran with 100 s; b and c were started anew with 30 s, 60 s ago."""
     node = joining()
     for other in "bc":
@@ -310,7 +310,7 @@ def test_s7_an_old_max_ttl_heard_of_with_the_ceilings_is_waited_for_and_the_ceil
     assert node.disk.max_ttl_ms == 100_000  # for others that join: it still matters to this node
 
 
-def test_s7_a_node_tells_the_old_max_ttl_and_what_is_left_of_it() -> None:
+def test_a_node_tells_the_old_max_ttl_and_what_is_left_of_it() -> None:
     lowered = 5.0
     node = serve(start_of("a", member_record("a"), max_ttl=lowered), max_ttl=lowered)
     answer = greet(node, "b", 9, SECOND, 10.0)
@@ -321,7 +321,7 @@ def test_s7_a_node_tells_the_old_max_ttl_and_what_is_left_of_it() -> None:
     assert (answer.max_ttl_ms, answer.old_max_ttl_ms, answer.old_left_ms) == (5_000, 0, 0)
 
 
-def test_s7_the_others_tell_their_durable_ceiling() -> None:
+def test_the_others_tell_their_durable_ceiling() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(prepare_from(BYBLOS.session, at_least=900), BYBLOS.session, 0.0)
     answer = greet(node, "b", 9, SECOND, 0.1)
@@ -340,7 +340,7 @@ def in_memory(nodes: str = "abc", *, noted: bool = True) -> HandReplica:
     return note(node, nodes[1:], at=0.0) if noted else node
 
 
-def test_s7_without_a_disk_every_start_sits_out_and_a_second_more() -> None:
+def test_without_a_disk_every_start_sits_out_and_a_second_more() -> None:
     node = in_memory()
     assert mode_of(node.machine) is NodeMode.RECOVERING
     assert asks(node, MEMORY_SITS_OUT - 0.001) == 1
@@ -367,14 +367,14 @@ def test_s15_without_a_disk_whoever_starts_has_noted() -> None:
     assert answer.member and answer.mode is NodeMode.STARTING
 
 
-def test_s7_the_only_node_of_its_cell_needs_no_disk_and_nobody() -> None:
+def test_the_only_node_of_its_cell_needs_no_disk_and_nobody() -> None:
     node = in_memory("a")
     node.tick(MEMORY_SITS_OUT + 0.1)
     assert mode_of(node.machine) is NodeMode.SERVING
 
 
 @pytest.mark.parametrize("above", [True, False])
-def test_s7_without_a_disk_the_floor_is_of_the_clock_and_of_the_others(above: bool) -> None:
+def test_without_a_disk_the_floor_is_of_the_clock_and_of_the_others(above: bool) -> None:
     node = in_memory()
     request = asks(node, MEMORY_SITS_OUT + 0.5)
     by_clock = int(UNIX_S + MEMORY_SITS_OUT + 0.5) << 20
@@ -386,14 +386,14 @@ def test_s7_without_a_disk_the_floor_is_of_the_clock_and_of_the_others(above: bo
     assert term == ceiling + 1 if above else term > by_clock - (1 << 20)
 
 
-def test_s7_without_a_disk_and_without_the_others_the_clock_must_do() -> None:
+def test_without_a_disk_and_without_the_others_the_clock_must_do() -> None:
     node = in_memory()
     node.tick(MEMORY_SITS_OUT + 10.0)
     assert mode_of(node.machine) is NodeMode.SERVING
     assert first_promise(node, MEMORY_SITS_OUT + 10.0).term > UNIX_S << 20
 
 
-def test_s7_a_node_without_a_disk_tells_the_floor_it_took() -> None:
+def test_a_node_without_a_disk_tells_the_floor_it_took() -> None:
     node = in_memory()
     node.tick(MEMORY_SITS_OUT + 10.0)
     floor = node.machine._acceptor.floor

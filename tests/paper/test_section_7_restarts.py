@@ -52,26 +52,26 @@ from paxlock.store.format import encode_record
 # Creating a cell
 
 
-def test_s7_a_word_that_does_not_fit_the_cell_is_refused() -> None:
+def test_a_word_that_does_not_fit_the_cell_is_refused() -> None:
     with pytest.raises(ConfigError, match="already"):
         start_of("a", member_record("a"), nodes=1, create=True)
     with pytest.raises(ConfigError, match="cannot be joined"):
         start_of("a", None, nodes=1, join=True)
 
 
-def test_s7_create_is_an_ordinary_start_once_there_is_a_record() -> None:
+def test_create_is_an_ordinary_start_once_there_is_a_record() -> None:
     assert start_of("a", member_record("a"), create=True) == start_of("a", member_record("a"))
 
 
 @pytest.mark.parametrize("change", [{"cell_id": b"x" * 16}, {"node_id": "b"}, {"epoch": 2}])
-def test_s7_the_record_must_be_this_nodes(change: dict[str, object]) -> None:
+def test_the_record_must_be_this_nodes(change: dict[str, object]) -> None:
     with pytest.raises(StoreError):
         start_of("a", member_record("a", **change))
     assert member_record("a").cell_id == CELL_ID
 
 
 @pytest.mark.parametrize(("nodes", "needed"), [("a", 0), ("abc", 2), ("abcde", 3), ("abcdefg", 4)])
-def test_s7_create_serves_once_enough_others_never_saw_it(nodes: str, needed: int) -> None:
+def test_create_serves_once_enough_others_never_saw_it(nodes: str, needed: int) -> None:
     node = serve(start_of("a", None, nodes=len(nodes), create=True), nodes)
     for count, other in enumerate(nodes[1:]):
         assert (mode_of(node.machine) is NodeMode.SERVING) is (count >= needed)
@@ -90,7 +90,7 @@ def test_s10_one_node_that_answers_twice_is_one_answer() -> None:
     assert node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 0.2) == [Recovering(1, 0)]
 
 
-def test_s7_it_is_a_member_durably_before_it_serves() -> None:
+def test_it_is_a_member_durably_before_it_serves() -> None:
     machine = replica_of("a", "abc", start_of("a", None, create=True), run="second")
     machine.take_effects()
     machine.receive(greeted(), "b", 0.1)
@@ -103,7 +103,7 @@ def test_s7_it_is_a_member_durably_before_it_serves() -> None:
 
 
 @pytest.mark.parametrize("seen", [(1, session_id("first")), (4, session_id("first")), (4, SECOND)])
-def test_s7_a_second_create_must_join(seen: tuple[int, bytes]) -> None:
+def test_a_second_create_must_join(seen: tuple[int, bytes]) -> None:
     node = serve(start_of("a", None, create=True))
     node.receive(greeted(seen=seen), "b", 0.1)
     node.receive(greeted(), "c", 0.2)
@@ -113,7 +113,7 @@ def test_s7_a_second_create_must_join(seen: tuple[int, bytes]) -> None:
     assert mode_of(node.machine) is NodeMode.STARTING
 
 
-def test_s7_a_second_create_that_was_refused_does_not_pass_at_the_next_start() -> None:
+def test_a_second_create_that_was_refused_does_not_pass_at_the_next_start() -> None:
     refused = start_of("a", None, create=True, run="second")
     again = start_of("a", refused.record, run="third")
     node = HandReplica(replica_of("a", "abc", again, run="third"))
@@ -124,7 +124,7 @@ def test_s7_a_second_create_that_was_refused_does_not_pass_at_the_next_start() -
     assert mode_of(node.machine) is NodeMode.STARTING
 
 
-def test_s7_a_restart_while_the_cell_is_being_created_is_no_lost_memory() -> None:
+def test_a_restart_while_the_cell_is_being_created_is_no_lost_memory() -> None:
     begun = start_of("a", None, create=True, run="second")
     again = start_of("a", begun.record, run="third")
     node = HandReplica(replica_of("a", "abc", again, run="third"))
@@ -134,7 +134,7 @@ def test_s7_a_restart_while_the_cell_is_being_created_is_no_lost_memory() -> Non
     assert mode_of(node.machine) is NodeMode.SERVING
 
 
-def test_s7_its_own_greeting_remembered_is_no_lost_memory() -> None:
+def test_its_own_greeting_remembered_is_no_lost_memory() -> None:
     node = serve(start_of("a", None, create=True))
     for other in "bc":
         node.receive(greeted(seen=(1, SECOND)), other, 0.1)
@@ -148,14 +148,14 @@ def restored(*, confirmed: bool = False) -> HandReplica:
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_s7_a_restored_backup_is_found_out(confirmed: bool) -> None:
+def test_a_restored_backup_is_found_out(confirmed: bool) -> None:
     node = restored(confirmed=confirmed)
     assert mode_of(node.machine) is (NodeMode.SERVING if confirmed else NodeMode.STARTING)
     node.receive(greeted(to=(4, SECOND), seen=(9, session_id("first"))), "c", 0.1)
     assert any(isinstance(notice, MemoryLost) for notice in node.notices)
 
 
-def test_s7_a_restored_backup_does_not_serve_before_it_is_found_out() -> None:
+def test_a_restored_backup_does_not_serve_before_it_is_found_out() -> None:
     node = restored()
     node.receive(greeted(to=(4, SECOND), seen=(9, session_id("first"))), "b", 0.1)
     node.receive(greeted(to=(4, SECOND), seen=(3, session_id("first"))), "c", 0.2)
@@ -163,7 +163,7 @@ def test_s7_a_restored_backup_does_not_serve_before_it_is_found_out() -> None:
     assert mode_of(node.machine) is NodeMode.STARTING
 
 
-def test_s7_a_clean_restart_serves_once_another_member_has_answered() -> None:
+def test_a_clean_restart_serves_once_another_member_has_answered() -> None:
     node = restored()
     assert node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 0.2) == [Recovering(1, 0)]
     node.receive(greeted(to=(4, SECOND), seen=(3, session_id("first"))), "c", 0.3)
@@ -171,7 +171,7 @@ def test_s7_a_clean_restart_serves_once_another_member_has_answered() -> None:
     assert not any(isinstance(notice, Unconfirmed) for notice in node.notices)
 
 
-def test_s7_a_clean_restart_that_nobody_answers_serves_after_a_while_and_says_so() -> None:
+def test_a_clean_restart_that_nobody_answers_serves_after_a_while_and_says_so() -> None:
     node = restored()
     node.tick(0.999)
     assert mode_of(node.machine) is NodeMode.STARTING
@@ -180,14 +180,14 @@ def test_s7_a_clean_restart_that_nobody_answers_serves_after_a_while_and_says_so
     assert sum(isinstance(notice, Unconfirmed) for notice in node.notices) == 1
 
 
-def test_s7_the_only_node_of_its_cell_has_nobody_to_wait_for() -> None:
+def test_the_only_node_of_its_cell_has_nobody_to_wait_for() -> None:
     previous = member_record("a", incarnation=3, clean=True)
     node = serve(start_of("a", previous, Snapshot(3, 0, ()), nodes=1), "a", confirmed=False)
     assert mode_of(node.machine) is NodeMode.SERVING
     assert not any(isinstance(notice, Unconfirmed) for notice in node.notices)
 
 
-def test_s7_however_often_a_new_cell_is_started_the_record_can_be_written() -> None:
+def test_however_often_a_new_cell_is_started_the_record_can_be_written() -> None:
     start = start_of("a", None, create=True, run="run 0")
     for number in range(1, 1000):
         start = start_of("a", start.record, run=f"run {number}")
@@ -199,7 +199,7 @@ def test_s7_however_often_a_new_cell_is_started_the_record_can_be_written() -> N
     assert mode_of(node.machine) is NodeMode.SERVING
 
 
-def test_s7_nodes_greet_at_start_until_all_have_answered() -> None:
+def test_nodes_greet_at_start_until_all_have_answered() -> None:
     node = serve(start_of("a", None, create=True))
     node.tick(0.0)
     sent = node.sent(Greet)
@@ -212,7 +212,7 @@ def test_s7_nodes_greet_at_start_until_all_have_answered() -> None:
     assert node.sent(Greet) == []
 
 
-def test_s7_a_node_that_has_only_now_come_up_is_greeted_at_once() -> None:
+def test_a_node_that_has_only_now_come_up_is_greeted_at_once() -> None:
     node = serve(start_of("a", None, create=True))
     node.tick(0.0)
     node.receive(greeted(), "c", 0.01)
@@ -230,7 +230,7 @@ def test_s7_a_node_that_has_only_now_come_up_is_greeted_at_once() -> None:
     assert node.sent(Greet) == []
 
 
-def test_s7_greetings_are_answered_even_before_serving_and_only_once_remembered() -> None:
+def test_greetings_are_answered_even_before_serving_and_only_once_remembered() -> None:
     machine = replica_of("a", "abc", start_of("a", None, create=True), run="second")
     machine.take_effects()
     machine.receive(Greet(1, 3, session_id("b-run")), "b", 0.0)
@@ -244,7 +244,7 @@ def test_s7_greetings_are_answered_even_before_serving_and_only_once_remembered(
     assert (answer.seen_incarnation, answer.seen_run, answer.mode) == (0, NO_RUN, NodeMode.STARTING)
 
 
-def test_s7_an_earlier_life_of_another_member_does_not_replace_a_later_one() -> None:
+def test_an_earlier_life_of_another_member_does_not_replace_a_later_one() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(Greet(1, 5, session_id("later")), "b", 0.0)
     for incarnation in (4, 5):
@@ -295,7 +295,7 @@ def test_l8_clean_restarts_more_frequent_than_the_ttl_do_not_keep_a_dead_lease()
     assert [name.lease for name in snapshot.names] == [None]
 
 
-def test_s7_the_time_left_is_rounded_up() -> None:
+def test_the_time_left_is_rounded_up() -> None:
     node = HandReplica(replica_of("a", "abc"))
     node.receive(Accept(1, NAME, 7, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
     snapshot = node.machine.stop(4.0004)
@@ -303,7 +303,7 @@ def test_s7_the_time_left_is_rounded_up() -> None:
     assert snapshot.names[0].remaining_ms == 6000
 
 
-def test_s7_a_clean_stop_keeps_terms_numbers_tombstones_and_what_is_chosen() -> None:
+def test_a_clean_stop_keeps_terms_numbers_tombstones_and_what_is_chosen() -> None:
     old, snapshot = stopped_cleanly()
     clean = attrs.evolve(old.machine.record, clean=True)
     node = serve(start_of("a", clean, snapshot))
@@ -317,14 +317,14 @@ def test_s7_a_clean_stop_keeps_terms_numbers_tombstones_and_what_is_chosen() -> 
     assert (view.chosen, view.lease is not None and view.lease.token) == (True, 7)
 
 
-def test_s7_a_clean_stop_keeps_the_floor() -> None:
+def test_a_clean_stop_keeps_the_floor() -> None:
     old, _ = stopped_cleanly()
     clean = attrs.evolve(old.machine.record, clean=True)
     node = serve(start_of("a", clean, Snapshot(1, 300, ())))
     assert first_promise(node, 0.0).term == 301
 
 
-def test_s7_a_promise_without_a_lease_is_closed_by_a_clean_stop() -> None:
+def test_a_promise_without_a_lease_is_closed_by_a_clean_stop() -> None:
     old = HandReplica(replica_of("a", "abc"))
     old.receive(Prepare(1, NAME, 5, ATHENS, 0, 0, 0, ""), ATHENS.session, 0.0)
     snapshot = old.machine.stop(GRACE / 2)
@@ -367,14 +367,14 @@ def test_s12_marked_clean_without_a_snapshot_is_unclean() -> None:
     assert start_of("a", member_record("a", clean=True), None).sits_out == pytest.approx(SITS_OUT)
 
 
-def test_s7_a_clean_stop_while_still_sitting_out_does_not_count_as_clean() -> None:
+def test_a_clean_stop_while_still_sitting_out_does_not_count_as_clean() -> None:
     node = serve(start_of("a", member_record("a")))
     assert node.machine.stop(SITS_OUT / 2) is None
     again = start_of("a", node.machine.record)
     assert again.sits_out == pytest.approx(SITS_OUT)
 
 
-def test_s7_a_clean_stop_while_still_creating_does_not_count_as_clean() -> None:
+def test_a_clean_stop_while_still_creating_does_not_count_as_clean() -> None:
     node = serve(start_of("a", None, create=True))
     assert node.machine.stop(1.0) is None
 
@@ -382,7 +382,7 @@ def test_s7_a_clean_stop_while_still_creating_does_not_count_as_clean() -> None:
 # Unclean stop
 
 
-def test_s7_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_ceiling() -> None:
+def test_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_ceiling() -> None:
     previous = member_record("a", incarnation=3, ceiling=5000)
     start = start_of("a", previous)
     assert start.floor == 5000
@@ -398,7 +398,7 @@ def test_s7_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_cei
     assert first_promise(node, SITS_OUT).term == 5001
 
 
-def test_s7_while_sitting_out_it_answers_recovering_and_nothing_else() -> None:
+def test_while_sitting_out_it_answers_recovering_and_nothing_else() -> None:
     node = serve(start_of("a", member_record("a")))
     requests: list[Message] = [
         Prepare(9, NAME, 1, ATHENS, 0, 50, 0, ""),
@@ -416,7 +416,7 @@ def test_s7_while_sitting_out_it_answers_recovering_and_nothing_else() -> None:
     assert NAME not in node.machine._acceptor.records
 
 
-def test_s7_while_sitting_out_it_says_hello_and_greets() -> None:
+def test_while_sitting_out_it_says_hello_and_greets() -> None:
     node = serve(start_of("a", member_record("a")))
     (welcome,) = node.receive(Hello(1), ATHENS.session, 10.0)
     assert isinstance(welcome, Welcome)
@@ -425,7 +425,7 @@ def test_s7_while_sitting_out_it_says_hello_and_greets() -> None:
     assert answer.mode is NodeMode.RECOVERING
 
 
-def test_s7_the_mode_is_published_with_the_time_it_sits_out() -> None:
+def test_the_mode_is_published_with_the_time_it_sits_out() -> None:
     node = serve(start_of("a", member_record("a")))
     node.tick(SITS_OUT)
     modes = [notice for notice in node.notices if isinstance(notice, ModeChanged)]
@@ -433,7 +433,7 @@ def test_s7_the_mode_is_published_with_the_time_it_sits_out() -> None:
     assert [change.sits_out for change in modes] == pytest.approx([SITS_OUT, 0.0])
 
 
-def test_s7_a_lowered_max_ttl_counts_only_once_the_old_one_has_passed() -> None:
+def test_a_lowered_max_ttl_counts_only_once_the_old_one_has_passed() -> None:
     lowered = 5.0
     start = start_of("a", member_record("a"), max_ttl=lowered)
     assert start.sits_out == pytest.approx(SITS_OUT)
@@ -447,19 +447,19 @@ def test_s7_a_lowered_max_ttl_counts_only_once_the_old_one_has_passed() -> None:
     assert again.sits_out == pytest.approx(lowered * (1 + DRIFT) / (1 - DRIFT))
 
 
-def test_s7_a_lowered_max_ttl_is_not_forgotten_by_a_clean_restart() -> None:
+def test_a_lowered_max_ttl_is_not_forgotten_by_a_clean_restart() -> None:
     start = start_of("a", member_record("a", clean=True), Snapshot(1, 0, ()), max_ttl=5.0)
     assert start.sits_out == 0.0
     assert start.record.max_ttl_ms == round(MAX_TTL * 1000)
 
 
-def test_s7_a_raised_max_ttl_counts_at_once() -> None:
+def test_a_raised_max_ttl_counts_at_once() -> None:
     start = start_of("a", member_record("a", max_ttl_ms=5000), max_ttl=MAX_TTL)
     assert start.sits_out == pytest.approx(SITS_OUT)
     assert start.record.max_ttl_ms == round(MAX_TTL * 1000)
 
 
-def test_s7_restarts_never_give_a_term_twice() -> None:
+def test_restarts_never_give_a_term_twice() -> None:
     """A node promises, crashes, sits out, promises, stops cleanly, promises: terms only grow."""
     node = HandReplica(replica_of("a", "abc"))
     terms = [first_promise(node, 0.0).term]
@@ -480,7 +480,7 @@ def test_s7_restarts_never_give_a_term_twice() -> None:
     assert terms == sorted(set(terms))
 
 
-def test_s7_the_ceiling_is_raised_ahead_of_need() -> None:
+def test_the_ceiling_is_raised_ahead_of_need() -> None:
     node = HandReplica(replica_of("a", "abc"))
     before = node.disk.ceiling
     (answer,) = node.receive(Accept(1, NAME, before - 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)

@@ -49,14 +49,22 @@ def again(node: HandReplica, now: float) -> HandReplica:
     return found
 
 
-def test_s7_it_serves_at_once_and_excludes_as_before() -> None:
+def test_l1_what_was_released_at_a_node_that_knew_nothing_of_it_stays_released() -> None:
+    """Its Release overtook its Prepare, and nothing else was ever heard of the name."""
+    before = HandReplica(replica_of("a", "abc"))
+    before.receive(Release(1, NAME, BYBLOS, 0), BYBLOS.session, 1.0)
+    (answer,) = again(before, 2.0).receive(prepare_from(BYBLOS.session), BYBLOS.session, 2.0)
+    assert refusal(answer) is RefusalReason.ENDED
+
+
+def test_it_serves_at_once_and_excludes_as_before() -> None:
     node = again(held_by_athens(), 2.0)
     (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 2.0)
     assert refusal(answer) is RefusalReason.HELD
     assert node.machine.record.incarnation == member_record("a").incarnation + 1
 
 
-def test_s7_a_lease_ends_at_its_deadline_on_the_boot_clock() -> None:
+def test_a_lease_ends_at_its_deadline_on_the_boot_clock() -> None:
     late = 1.0 + TTL - 0.25
     node = again(held_by_athens(), late)
     (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, late)
@@ -65,14 +73,14 @@ def test_s7_a_lease_ends_at_its_deadline_on_the_boot_clock() -> None:
     assert first_promise(node, 1.0 + TTL + 0.002).term == 6
 
 
-def test_s7_what_ran_out_meanwhile_is_gone_and_its_term_closed() -> None:
+def test_what_ran_out_meanwhile_is_gone_and_its_term_closed() -> None:
     node = again(held_by_athens(), 1.0 + TTL)
     late = node.receive(accept(), ATHENS.session, 1.0 + TTL)
     assert refusal(late[0]) is RefusalReason.STALE
     assert first_promise(node, 1.0 + TTL).term == 6
 
 
-def test_s7_what_was_renewed_goes_on_until_then() -> None:
+def test_what_was_renewed_goes_on_until_then() -> None:
     node = held_by_athens()
     answers = node.receive(Renew(2, ATHENS.session, 7, (ATHENS.attempt,)), ATHENS.session, 1.0 + TTL / 2)
     assert any(isinstance(answer, Renewed) for answer in answers)
@@ -83,13 +91,13 @@ def test_s7_what_was_renewed_goes_on_until_then() -> None:
     assert (record.sender, record.seq) == (ATHENS.session, 7)
 
 
-def test_s7_the_own_term_is_at_least_that_of_the_lease() -> None:
+def test_the_own_term_is_at_least_that_of_the_lease() -> None:
     node = held_by_athens(term=700)
     node.receive(Release(2, NAME, ATHENS, 700), ATHENS.session, 1.5)
     assert first_promise(again(node, 2.0), 2.0).term == 701
 
 
-def test_s7_a_promise_is_gone() -> None:
+def test_a_promise_is_gone() -> None:
     node = HandReplica(replica_of("a", "abc"))
     promise(node.receive(prepare_from(ATHENS.session), ATHENS.session, 1.0)[0])
     assert refusal(node.receive(prepare_from(BYBLOS.session), BYBLOS.session, 1.0)[0]) is (
@@ -105,7 +113,7 @@ def test_l1_what_was_released_stays_released() -> None:
     assert refusal(answer) is RefusalReason.ENDED
 
 
-def test_s7_what_is_dropped_is_below_the_floor_of_the_same_entry() -> None:
+def test_what_is_dropped_is_below_the_floor_of_the_same_entry() -> None:
     node = held_by_athens(term=700)
     node.receive(Release(2, NAME, ATHENS, 700), ATHENS.session, 1.5)
     for step in range(1, 40):
@@ -116,7 +124,7 @@ def test_s7_what_is_dropped_is_below_the_floor_of_the_same_entry() -> None:
     assert first_promise(again(node, 300.0), 300.0).term == 701
 
 
-def test_s7_every_entry_comes_with_the_effects_of_its_turn() -> None:
+def test_every_entry_comes_with_the_effects_of_its_turn() -> None:
     """What is accepted and re-armed is in the file before the answer leaves: they come together."""
     machine = replica_of("a", "abc")
     machine.take_effects()
@@ -134,7 +142,7 @@ def test_s7_every_entry_comes_with_the_effects_of_its_turn() -> None:
     assert [kind for _, kind in effects.sends if isinstance(kind, Renewed)] != []
 
 
-def test_s7_who_was_sitting_out_sits_on_until_the_same_end() -> None:
+def test_who_was_sitting_out_sits_on_until_the_same_end() -> None:
     node = serve(start_of("a", member_record("a", ceiling=4_000)), now=10.0)
     assert mode_of(node.machine) is NodeMode.RECOVERING
     start = start_after(node, 10.0 + SITS_OUT / 2, ceiling=5_000)
@@ -146,25 +154,25 @@ def test_s7_who_was_sitting_out_sits_on_until_the_same_end() -> None:
     assert first_promise(found, 10.0 + SITS_OUT + 0.001).term == 4_001
 
 
-def test_s7_without_a_whole_file_it_sits_out() -> None:
+def test_without_a_whole_file_it_sits_out() -> None:
     found = serve(start_of("a", member_record("a"), kept=None, now=2.0), now=2.0)
     assert mode_of(found.machine) is NodeMode.RECOVERING
 
 
-def test_s7_who_joins_keeps_nothing_before_it_serves() -> None:
+def test_who_joins_keeps_nothing_before_it_serves() -> None:
     """What it does not know yet it must not be taken to know."""
     node = HandReplica(replica_of("a", "abc", start_of("a", None, join=True)))
     assert mode_of(node.machine) is NodeMode.STARTING
     assert node.kept == []
 
 
-def test_s7_who_yet_has_to_join_does_so_whatever_a_file_says() -> None:
+def test_who_yet_has_to_join_does_so_whatever_a_file_says() -> None:
     kept = Kept(True, 3, 0.0, (), (KeptName(NAME, 3),))
     start = start_of("a", member_record("a", membership=Membership.JOINING), kept=kept, now=5.0)
     assert (start.snapshot, start.sits_out) == (None, SITS_OUT)
 
 
-def test_s7_in_memory_mode_nothing_is_kept_and_nothing_counts() -> None:
+def test_in_memory_mode_nothing_is_kept_and_nothing_counts() -> None:
     kept = Kept(True, 3, 0.0, (), (KeptName(NAME, 3),))
     start = start_of("a", None, durability=Durability.MEMORY, kept=kept, now=5.0)
     assert start.snapshot is None

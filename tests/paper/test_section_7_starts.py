@@ -42,7 +42,7 @@ def asks(node: HandReplica, at: float) -> int:
     return node.sent(Greet)[-1][1].request
 
 
-def test_s7_the_first_nodes_of_a_cell_sit_out_and_begin_by_the_clock() -> None:
+def test_the_first_nodes_of_a_cell_sit_out_and_begin_by_the_clock() -> None:
     node = blank()
     assert mode_of(node.machine) is NodeMode.STARTING
     answer(node, "bc", NOTED)
@@ -69,7 +69,7 @@ def test_s7_a_lost_disk_is_found_out_by_the_others() -> None:
     assert first_promise(node, END + 0.6).term == 9001
 
 
-def test_s7_with_two_disks_lost_the_floor_is_above_the_ceiling_that_is_left() -> None:
+def test_with_two_disks_lost_the_floor_is_above_the_ceiling_that_is_left() -> None:
     node = blank()
     answer(node, "b", NOTED)
     answer(node, "c", NOTED, is_blank=False)
@@ -83,7 +83,7 @@ def test_s7_with_two_disks_lost_the_floor_is_above_the_ceiling_that_is_left() ->
 
 
 @pytest.mark.parametrize("others", ["b", ""])
-def test_s7_it_begins_by_the_clock_only_once_every_other_has_answered(others: str) -> None:
+def test_it_begins_by_the_clock_only_once_every_other_has_answered(others: str) -> None:
     node = blank()
     answer(node, "bc", NOTED)
     request = asks(node, END + 0.01)
@@ -95,7 +95,7 @@ def test_s7_it_begins_by_the_clock_only_once_every_other_has_answered(others: st
     assert waits == WaitsFor(tuple(sorted(set("bc") - set(others))), clock_is_set=True)
 
 
-def test_s7_a_node_that_sits_out_with_its_memory_is_waited_for() -> None:
+def test_a_node_that_sits_out_with_its_memory_is_waited_for() -> None:
     """It remembers, and will serve: its ceiling counts."""
     node = blank()
     answer(node, "bc", NOTED)
@@ -146,7 +146,7 @@ def test_s15_answers_that_do_not_count_together_are_not_of_everybody() -> None:
     assert mode_of(node.machine) is NodeMode.RECOVERING
 
 
-def test_s7_alone_in_its_cell_a_node_waits_for_nobody() -> None:
+def test_alone_in_its_cell_a_node_waits_for_nobody() -> None:
     node = blank("a")
     assert mode_of(node.machine) is NodeMode.RECOVERING
     node.tick(SITS_OUT - 0.01)
@@ -157,7 +157,7 @@ def test_s7_alone_in_its_cell_a_node_waits_for_nobody() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "created"), [(1_000, 0), (UNIX_S, UNIX_S + 3_600)])
-def test_s7_a_clock_before_the_cell_was_made_does_not_do(seconds: int, created: int) -> None:
+def test_a_clock_before_the_cell_was_made_does_not_do(seconds: int, created: int) -> None:
     node = blank("a", unix_seconds=seconds, created=created)
     for waited in range(100):
         node.tick(SITS_OUT + waited)
@@ -165,7 +165,7 @@ def test_s7_a_clock_before_the_cell_was_made_does_not_do(seconds: int, created: 
     assert WaitsFor((), clock_is_set=False) in node.notices
 
 
-def test_s7_until_it_is_a_member_every_start_begins_anew() -> None:
+def test_until_it_is_a_member_every_start_begins_anew() -> None:
     start = start_of("a", None, unix_seconds=UNIX_S)
     assert start.record.membership is Membership.BLANK
     again = start_of("a", start.record, unix_seconds=UNIX_S + 5)
@@ -174,7 +174,7 @@ def test_s7_until_it_is_a_member_every_start_begins_anew() -> None:
     assert again.sits_out == pytest.approx(SITS_OUT)
 
 
-def test_s7_the_floor_by_the_clock_is_durable_before_it_serves() -> None:
+def test_the_floor_by_the_clock_is_durable_before_it_serves() -> None:
     node = blank("a")
     node.machine.tick(SITS_OUT + 0.01)
     effects = node.machine.take_effects()
@@ -186,14 +186,14 @@ def test_s7_the_floor_by_the_clock_is_durable_before_it_serves() -> None:
     assert mode_of(node.machine) is NodeMode.SERVING
 
 
-def test_s7_the_configuration_may_name_a_longer_time_of_sitting_out() -> None:
+def test_the_configuration_may_name_a_longer_time_of_sitting_out() -> None:
     """Nobody remembers a larger max_ttl that was lowered."""
     start = start_of("a", None, sit_out=100.0)
     assert start.sits_out == pytest.approx(quarantine(100.0, DRIFT) + 1.0)
     assert start_of("a", start.record, sit_out=100.0).sits_out == start.sits_out
 
 
-def test_s7_a_blank_node_says_so_and_is_no_member() -> None:
+def test_a_blank_node_says_so_and_is_no_member() -> None:
     told = greet(blank(), "b", 9, session_id("b-run"), 0.5)
     assert told.blank and not told.member
     member = greet(HandReplica(replica_of("b", "abc")), "a", 9, SECOND, 0.1)

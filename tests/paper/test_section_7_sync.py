@@ -50,34 +50,34 @@ def again(node: HandReplica) -> HandReplica:
     return found
 
 
-def test_s7_it_serves_at_once_and_excludes_for_a_whole_ttl() -> None:
+def test_it_serves_at_once_and_excludes_for_a_whole_ttl() -> None:
     node = again(held_by_athens())
     late = BOOT_LATER + TTL - 0.1
     (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, late)
     assert refusal(answer) is RefusalReason.HELD
 
 
-def test_s7_after_that_ttl_the_name_is_free_and_its_term_closed() -> None:
+def test_after_that_ttl_the_name_is_free_and_its_term_closed() -> None:
     node = again(held_by_athens(term=5))
     (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, BOOT_LATER + TTL + 0.1)
     assert promise(answer).term > 5
 
 
-def test_s7_what_was_released_is_free_at_once() -> None:
+def test_what_was_released_is_free_at_once() -> None:
     before = held_by_athens()
     before.receive(Release(2, NAME, ATHENS, 5), ATHENS.session, 2.0)
     (answer,) = again(before).receive(prepare_from(BYBLOS.session), BYBLOS.session, BOOT_LATER)
     assert promise(answer).term > 5
 
 
-def test_s7_the_floor_is_read_and_not_the_ceiling() -> None:
+def test_the_floor_is_read_and_not_the_ceiling() -> None:
     start = start_after(replay(held_by_athens(term=5).kept))
     assert start.floor < start.record.ceiling == member_record("a").ceiling
     assert start.sits_out == 0.0
 
 
 @pytest.mark.parametrize("wanted", [Durability.RECORD, Durability.SYNC])
-def test_s7_the_mode_counts_in_which_it_ran(wanted: Durability) -> None:
+def test_the_mode_counts_in_which_it_ran(wanted: Durability) -> None:
     kept = replay(held_by_athens().kept)
     assert start_after(kept, Durability.SYNC, wanted=wanted).sits_out == 0.0
     unclean = start_after(kept, Durability.RECORD, wanted=wanted)
@@ -88,7 +88,7 @@ def test_s7_the_mode_counts_in_which_it_ran(wanted: Durability) -> None:
         assert start_after(kept, ran, wanted=wanted).record.durability is wanted
 
 
-def test_s7_who_was_sitting_out_sits_out_anew_and_whole() -> None:
+def test_who_was_sitting_out_sits_out_anew_and_whole() -> None:
     """Nobody knows how much of its time had passed."""
     first = start_of("a", member_record("a", durability=Durability.SYNC), durability=Durability.SYNC)
     assert first.sits_out == pytest.approx(SITS_OUT)
@@ -100,7 +100,7 @@ def test_s7_who_was_sitting_out_sits_out_anew_and_whole() -> None:
     assert second.sits_out == pytest.approx(SITS_OUT)
 
 
-def test_s7_who_has_sat_out_and_serves_does_not_sit_out_again() -> None:
+def test_who_has_sat_out_and_serves_does_not_sit_out_again() -> None:
     """Though it was asked for nothing: the file tells that it serves."""
     first = start_of("a", member_record("a", durability=Durability.SYNC), durability=Durability.SYNC)
     node = serve(first)
@@ -109,5 +109,5 @@ def test_s7_who_has_sat_out_and_serves_does_not_sit_out_again() -> None:
     assert start_after(replay(node.kept)).sits_out == 0.0
 
 
-def test_s7_without_a_whole_file_it_sits_out() -> None:
+def test_without_a_whole_file_it_sits_out() -> None:
     assert start_after(None).sits_out == pytest.approx(SITS_OUT)

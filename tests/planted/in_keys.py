@@ -7,6 +7,8 @@ from tests.planted.mutations import Edit, Mutation
 __all__ = ["IN_KEYS"]
 
 _TESTS = "tests/security/test_client_keys.py::"
+_GREEDY = "tests/security/test_greedy_keys.py::"
+_ROTATION = "tests/security/test_rotation.py::"
 
 IN_KEYS: tuple[Mutation, ...] = (
     Mutation(
@@ -16,7 +18,7 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.endpoint",
                 "Endpoint._from_session",
-                "(sender.grant and not owned(sender.session, sender.grant))",
+                "not rights.owns(sender.session)",
                 "False",
             ),
         ),
@@ -83,6 +85,122 @@ IN_KEYS: tuple[Mutation, ...] = (
         "section 8: whoever may acquire a name lets go of the leases of every key there",
         (Edit("rights", "Rights.lets_go", "session == sender or self.owns(session)", "True"),),
         test=_TESTS + "test_the_leases_of_another_key_are_for_who_administers",
+    ),
+    Mutation(
+        "dropped-keys-on-the-short-way",
+        "section 8: who was heard by a key before it was dropped goes on being heard",
+        (Edit("paxlock.wire.rekeying", "rekey", "endpoint._lanes.clear()", "pass"),),
+        test=_ROTATION + "test_what_a_dropped_key_seals_is_refused_at_once_also_on_the_short_way",
+    ),
+    Mutation(
+        "answered-by-the-older-grant",
+        "section 8: a session whose key was made anew is answered by the one that it had",
+        (
+            Edit(
+                "paxlock.wire.peers",
+                "KnownSession.prove",
+                "self.sender, self.key_id, self.echo = header.sender, header.key_id, header.issue",
+                "self.key_id, self.echo = header.key_id, header.issue",
+            ),
+        ),
+        test=_ROTATION + "test_a_grant_that_was_made_anew_under_its_id_goes_on_with_its_session",
+    ),
+    Mutation(
+        "last-wills-of-a-dropped-key",
+        "section 11: a last will stays sealed by the key that its session had",
+        (
+            Edit(
+                "paxlock.wire.wills",
+                "Wills.settle_turn",
+                "moved = places != self._places or key_changes != self._key_changes",
+                "moved = places != self._places",
+            ),
+        ),
+        test=_ROTATION + "test_a_last_will_is_sealed_anew_by_the_other_key",
+    ),
+    Mutation(
+        "quotas-not-asked",
+        "section 8: a key may have as much as it likes",
+        (
+            Edit(
+                "paxlock.core.node.replica",
+                "Replica.receive",
+                "if barrier is None and rights is not ROOT:",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_names",
+    ),
+    Mutation(
+        "held-names-do-not-count",
+        "section 8: a name that is renewed for long does not count any more",
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas._tidy",
+                "when + KEPT_S > now or self._holds(name, rights)",
+                "when + KEPT_S > now",
+            ),
+        ),
+        test=_GREEDY + "test_a_name_that_is_held_counts_for_as_long_as_it_is_renewed",
+    ),
+    Mutation(
+        "tombstones-without-bound",
+        "section 8: a key sets as many tombstones as it can make up sessions",
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas.admit",
+                "if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_tombstones",
+    ),
+    Mutation(
+        "any-age-in-line",
+        "section 8: a session that has just come states that it has waited for ever",
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas._in_line",
+                "if message.age_ms > oldest:",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_nobody_has_waited_for_longer_than_he_is_known",
+    ),
+    Mutation(
+        "several-places-in-a-line",
+        "section 5: one session fills a line by its attempts",
+        (Edit("paxlock.core.node.line", "Line.enter", "if before is not None:", "if False:"),),
+        test=_GREEDY + "test_a_session_has_one_place_in_a_line",
+    ),
+    Mutation(
+        "events-without-bound",
+        "section 8: a watch that acknowledges nothing makes a node keep every event",
+        (
+            Edit(
+                "paxlock.core.node.subscriptions",
+                "Subscriptions.publish",
+                "too_many = found.key and self.events[found.key] > EVENTS_PER_KEY",
+                "too_many = False",
+            ),
+        ),
+        test=_GREEDY + "test_events_that_nobody_acknowledges",
+    ),
+    Mutation(
+        "one-key-forgets-the-sessions-of-all",
+        "section 8: a key that proves many sessions makes the node forget those of others",
+        (
+            Edit(
+                "paxlock.wire.peers",
+                "KnownSessions.admit",
+                "if len(mine) >= SESSIONS_PER_KEY:",
+                "if False:",
+            ),
+        ),
+        test=_GREEDY + "test_addresses_that_a_key_has_proved",
     ),
     Mutation(
         "rights-not-asked",

@@ -14,7 +14,7 @@ IN_LEARNING: tuple[Mutation, ...] = (
         "section 6: a node shows as chosen what a session says of itself",
         (Edit("node.learner", "Learner.told", "certain = first_hand(message, record)", "certain = message"),),
         test="tests/paper/test_section_6_hearsay.py"
-        "::test_s6_a_name_that_nobody_holds_is_free_whatever_a_rogue_commits",
+        "::test_a_name_that_nobody_holds_is_free_whatever_a_rogue_commits",
     ),
     Mutation(
         "believed-beyond-what-was-accepted",
@@ -28,58 +28,58 @@ IN_LEARNING: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/paper/test_section_6_hearsay.py"
-        "::test_s6_a_token_above_what_the_node_has_accepted_is_asked_about",
+        "::test_a_token_above_what_the_node_has_accepted_is_asked_about",
     ),
     Mutation(
         "later-tenure-ignored",
         "section 6: a node speaks for what it holds while a later tenure may have been",
         (Edit("node.hearsay", "Hearsay.outranks", "claim.token > term and", "False and"),),
         test="tests/paper/test_section_6_hearsay.py"
-        "::test_s6_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_the_earlier_one",
+        "::test_a_later_tenure_that_may_have_been_and_gone_silences_what_is_left_of_the_earlier_one",
     ),
     Mutation(
         "refuted-by-old-views",
         "section 6: what was said before a claim speaks against it",
         (Edit("node.hearsay", "Hearsay._is_refuted", "if view.request > claim.after", "if True"),),
-        test="tests/paper/test_section_6_hearsay.py::test_s6_what_was_said_before_a_claim_does_not_refute_it",
+        test="tests/paper/test_section_6_hearsay.py::test_what_was_said_before_a_claim_does_not_refute_it",
     ),
     Mutation(
         "refuted-by-one",
         "section 6: one node that has not reached a term refutes it",
         (Edit("node.hearsay", "Hearsay._is_refuted", "below >= blocking(self._nodes)", "below >= 1"),),
         test="tests/paper/test_section_6_hearsay.py"
-        "::test_s6_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it",
+        "::test_what_a_session_says_of_itself_is_shown_only_once_a_quorum_holds_it",
     ),
     Mutation(
         "confirmed-by-one",
         "section 6: one other node that holds the lease confirms what a session says",
         (Edit("node.hearsay", "Hearsay._quorum", "if len(leases) >= majority(self._nodes):", "if leases:"),),
-        test="tests/paper/test_section_6_hearsay.py::test_s6_the_same_node_twice_is_no_quorum",
+        test="tests/paper/test_section_6_hearsay.py::test_the_same_node_twice_is_no_quorum",
     ),
     Mutation(
         "doubt-ends-a-tenure",
         "section 6: nodes in doubt speak against the tenure that they hold",
         (Edit("session.judgement", "in_doubt", "view.holds and view.lease is None", "False"),),
         test="tests/paper/test_section_6_hearsay.py"
-        "::test_s6_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nobody",
+        "::test_while_a_later_tenure_is_claimed_it_speaks_for_nobody_and_against_nobody",
     ),
     Mutation(
         "token-above-its-term",
         "section 6: a token above the term of its lease outranks everybody",
         (Edit("node.replica", "Replica._may_be", "message.lease.token <= message.term", "True"),),
-        test="tests/paper/test_section_6_hearsay.py::test_s6_no_token_is_above_its_term",
+        test="tests/paper/test_section_6_hearsay.py::test_no_token_is_above_its_term",
     ),
     Mutation(
         "hearsay-for-ever",
         "section 6: the other nodes are asked without end of what nobody confirms",
         (Edit("node.hearsay", "Hearsay.weary", "doubt.rounds < DOUBT_ROUNDS", "True"),),
-        test="tests/paper/test_section_6_hearsay.py::test_s6_nobody_is_asked_for_ever",
+        test="tests/paper/test_section_6_hearsay.py::test_nobody_is_asked_for_ever",
     ),
     Mutation(
         "shown-until-forgotten",
         "section 6: nobody is asked about what is known to be chosen and not held",
         (Edit("node.lingering", "Lingering.note", "now + lease.ttl", "NEVER"),),
-        test=f"{LINGERING}test_s6_a_dead_holder_is_free_although_a_node_has_only_heard_of_it",
+        test=f"{LINGERING}test_a_dead_holder_is_free_although_a_node_has_only_heard_of_it",
     ),
     Mutation(
         "over-after-one-round",
@@ -124,13 +124,13 @@ IN_LEARNING: tuple[Mutation, ...] = (
         "doubt-denies",
         "section 6: a node in doubt denies what it may hold",
         (Edit("node.lingering", "Lingering.answered", "- holding - in_doubt", "- holding"),),
-        test=f"{LINGERING}test_s6_a_node_in_doubt_counts_for_neither",
+        test=f"{LINGERING}test_a_node_in_doubt_counts_for_neither",
     ),
     Mutation(
         "over-and-its-term-left-open",
         "section 6: a term that is known to be over is still given to its candidate",
         (Edit("node.acceptor", "Acceptor.close", "record.term = max(term, record.term)", "pass"),),
-        test=f"{LINGERING}test_s6_it_gives_the_term_of_what_is_over_to_nobody",
+        test=f"{LINGERING}test_it_gives_the_term_of_what_is_over_to_nobody",
     ),
     Mutation(
         "incarnations-from-the-future",
@@ -156,13 +156,13 @@ IN_LEARNING: tuple[Mutation, ...] = (
                 "knows(view, candidate)",
             ),
         ),
-        test="tests/paper/test_section_6_hearsay.py::test_s6_of_whom_there_is_talk_is_not_said_to_be_over",
+        test="tests/paper/test_section_6_hearsay.py::test_of_whom_there_is_talk_is_not_said_to_be_over",
     ),
     Mutation(
         "ended-by-views-of-before",
         "section 6: what nodes said before a tenure was shown ends it for those who watch",
         (Edit("session.watches", "Watcher._look", "if shown.before.get(node) != view", "if True"),),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_what_a_node_said_before_a_tenure_was_shown_does_not_end_it",
+        "::test_what_a_node_said_before_a_tenure_was_shown_does_not_end_it",
     ),
 )

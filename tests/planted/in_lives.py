@@ -166,7 +166,7 @@ IN_LIVES: tuple[Mutation, ...] = (
                 "confirmed = True or",
             ),
         ),
-        test=f"{RESTART_TESTS}::test_s7_a_restored_backup_does_not_serve_before_it_is_found_out",
+        test=f"{RESTART_TESTS}::test_a_restored_backup_does_not_serve_before_it_is_found_out",
     ),
     Mutation(
         "longer-max-ttl-not-heard",
@@ -179,13 +179,13 @@ IN_LIVES: tuple[Mutation, ...] = (
         "section 7: a joining node does not wait for a max_ttl that was lowered a moment ago",
         (Edit("node.joining", "Joining.heard", "if message.old_max_ttl_ms:", "if False:"),),
         test=f"{JOINING_TESTS}"
-        "::test_s7_a_joining_node_sits_out_a_max_ttl_that_was_lowered_while_it_still_matters",
+        "::test_a_joining_node_sits_out_a_max_ttl_that_was_lowered_while_it_still_matters",
     ),
     Mutation(
         "lowered-max-ttl-not-told",
         "section 7: a node whose max_ttl was lowered does not tell the old one",
         (Edit("node.recovery", "Recovery.greeted_by", "lowered = now < settles < NEVER", "lowered = False"),),
-        test=f"{JOINING_TESTS}::test_s7_a_node_tells_the_old_max_ttl_and_what_is_left_of_it",
+        test=f"{JOINING_TESTS}::test_a_node_tells_the_old_max_ttl_and_what_is_left_of_it",
     ),
     Mutation(
         "old-ceilings-after-a-longer-wait",
@@ -201,6 +201,6 @@ IN_LIVES: tuple[Mutation, ...] = (
             Edit("node.starts", "begin", "/ 1000.0, drift) + CLOCK_EXTRA_S", "/ 1000.0, drift)"),
             Edit("node.recovery", "Recovery.begin", "extra = CLOCK_EXTRA_S", "extra = 0.0"),
         ),
-        test=f"{JOINING_TESTS}::test_s7_without_a_disk_every_start_sits_out_and_a_second_more",
+        test=f"{JOINING_TESTS}::test_without_a_disk_every_start_sits_out_and_a_second_more",
     ),
 )

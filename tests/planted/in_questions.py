@@ -29,14 +29,14 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "free-after-one-round",
         "section 6: views of one round say free",
         (Edit("session.polls", "PollQuery.result", "not self._confirmed(judgement)", "False"),),
-        test="tests/paper/test_section_6_learning.py::test_s6_free_needs_the_same_word_twice",
+        test="tests/paper/test_section_6_learning.py::test_free_needs_the_same_word_twice",
     ),
     Mutation(
         "led-after-one-round",
         "section 6: views of one round say led, though nobody knows the lease to be chosen",
         (Edit("session.polls", "PollQuery._confirmed", "if judgement.chosen:", "if who is not None:"),),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
+        "::test_what_nobody_knows_to_be_chosen_is_led_only_if_a_quorum_held_it_together",
     ),
     Mutation(
         "shown-as-chosen-in-a-higher-term",
@@ -57,7 +57,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "section 6: a node speaks for a lease in a lower term than the token of another that it knows",
         (Edit("node.learner", "Chosen.ends", "self.lease.token > term and", "False and"),),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds",
+        "::test_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds",
     ),
     Mutation(
         "poll-of-stale-views",
@@ -71,7 +71,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_answers_of_the_first_round_that_come_late_do_not_make_a_second",
+        "::test_answers_of_the_first_round_that_come_late_do_not_make_a_second",
     ),
     Mutation(
         "poll-of-two-lives",
@@ -85,7 +85,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_a_node_that_was_started_again_has_not_said_it_twice",
+        "::test_a_node_that_was_started_again_has_not_said_it_twice",
     ),
     Mutation(
         "poll-that-gives-up",
@@ -99,7 +99,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree",
+        "::test_a_poll_goes_on_asking_while_nodes_answer_and_do_not_agree",
     ),
     Mutation(
         "list-without-patience",
@@ -132,7 +132,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         (Edit("session.watches", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
         # A watch lapses after 3.5 s without a word: longer than the faults of a run last.
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
+        "::test_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
     ),
     Mutation(
         "lowest-chosen-term",
@@ -145,14 +145,14 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "section 6: old views bring back a tenure whose Release was seen",
         (Edit("session.watches", "Watcher._look", "lease.candidate != shown.released", "True"),),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_a_tenure_whose_release_was_seen_is_not_shown_as_led_again",
+        "::test_a_tenure_whose_release_was_seen_is_not_shown_as_led_again",
     ),
     Mutation(
         "never-asked-again",
         "section 6: what a node has forgotten counts for ever with those who watch a prefix",
         (Edit("session.watches", "Watcher.doubtful", "if not self.prefix or not self._led:", "if True:"),),
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
+        "::test_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
     ),
     Mutation(
         "newer-event-dropped",
@@ -167,7 +167,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         ),
         # In a run the last states come after the heal, when no event is lost any more.
         test="tests/paper/test_section_6_learning.py"
-        "::test_s6_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one",
+        "::test_an_acknowledgement_of_an_older_version_does_not_silence_a_newer_one",
     ),
     Mutation(
         "promised-taken-for-closed",
@@ -180,6 +180,6 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
                 "record.term",
             ),
         ),
-        test="tests/paper/test_section_6_learning.py::test_s6_a_term_that_is_promised_is_not_closed",
+        test="tests/paper/test_section_6_learning.py::test_a_term_that_is_promised_is_not_closed",
     ),
 )

@@ -105,8 +105,8 @@ IN_RESTARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.replica",
                 "Replica.receive",
-                "self._run_out(now)",
-                'vars(self).pop("_taken", None)\n    self._taken = self.stop(now)\n    self._run_out(now)',
+                "self._timers.run(now)",
+                'vars(self).pop("_taken", None)\n    self._taken = self.stop(now)\n    self._timers.run(now)',
             ),
             Edit(
                 "node.replica",
@@ -130,14 +130,14 @@ IN_RESTARTS: tuple[Mutation, ...] = (
         ),
         # The endpoint has a second guard: a new run drops what was sent to the last one.
         test="tests/paper/test_section_7_restarts.py"
-        "::test_s7_a_clean_stop_keeps_terms_numbers_tombstones_and_what_is_chosen",
+        "::test_a_clean_stop_keeps_terms_numbers_tombstones_and_what_is_chosen",
     ),
     Mutation(
         "sits-out-without-the-drift",
         "section 7: a node that lost its memory sits out the bare ttl",
         (Edit("node.starts", "_restart", "quarantine(ttl / 1000.0, drift)", "ttl / 1000.0"),),
         test="tests/paper/test_section_7_restarts.py"
-        "::test_s7_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_ceiling",
+        "::test_after_an_unclean_stop_the_node_sits_out_and_starts_above_its_old_ceiling",
     ),
     Mutation(
         "serves-before-durable",

@@ -114,8 +114,8 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "session.session",
                 "SessionSettings.nodes",
-                "for member in self.members",
-                "for member in self.members[int(self.label[-1]) % len(self.members) :][:1]",
+                "return self.configuration.nodes",
+                "return self.configuration.nodes[int(self.label[-1]) % 3 :][:1]",
             ),
         ),
     ),
@@ -146,7 +146,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "revived",
         "section 3: a lease that has lapsed is revived by a late answer",
         (
-            Edit("session.tenures", "Tenures.lapse", "return tenure\n", "return None\n"),
+            Edit("session.tenures", "Tenures.look", "self._lapsed(tenure, now)", "return"),
             Edit(
                 "session.tenures",
                 "Tenures.renewed",
@@ -154,7 +154,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
                 "tenure is None",
             ),
         ),
-        test="tests/paper/test_section_3_proposer.py::test_s3_a_lapsed_lease_is_over_for_ever",
+        test="tests/paper/test_section_3_proposer.py::test_a_lapsed_lease_is_over_for_ever",
     ),
     Mutation(
         "drift-left-out",

@@ -40,7 +40,7 @@ IN_STARTS: tuple[Mutation, ...] = (
                 "if False:",
             ),
         ),
-        test=f"{START_TESTS}::test_s7_until_it_is_a_member_every_start_begins_anew",
+        test=f"{START_TESTS}::test_until_it_is_a_member_every_start_begins_anew",
     ),
     Mutation(
         "begins-by-answers-of-before",
@@ -54,7 +54,7 @@ IN_STARTS: tuple[Mutation, ...] = (
             ),
             Edit("node.joining", "Joining.asks", "self._answers.clear()", "pass"),
         ),
-        test=f"{START_TESTS}::test_s7_it_begins_by_the_clock_only_once_every_other_has_answered",
+        test=f"{START_TESTS}::test_it_begins_by_the_clock_only_once_every_other_has_answered",
     ),
     Mutation(
         "one-ceiling-is-enough",
@@ -93,7 +93,7 @@ IN_STARTS: tuple[Mutation, ...] = (
                 "return by_clock",
             ),
         ),
-        test=f"{START_TESTS}::test_s7_with_two_disks_lost_the_floor_is_above_the_ceiling_that_is_left",
+        test=f"{START_TESTS}::test_with_two_disks_lost_the_floor_is_above_the_ceiling_that_is_left",
     ),
     Mutation(
         "clock-read-at-the-start",
@@ -106,7 +106,7 @@ IN_STARTS: tuple[Mutation, ...] = (
                 "int(max(0.0, self.started_at + self.wall_offset)",
             ),
         ),
-        test=f"{START_TESTS}::test_s7_the_first_nodes_of_a_cell_sit_out_and_begin_by_the_clock",
+        test=f"{START_TESTS}::test_the_first_nodes_of_a_cell_sit_out_and_begin_by_the_clock",
     ),
     Mutation(
         "not-everybody-has-answered",
@@ -119,13 +119,13 @@ IN_STARTS: tuple[Mutation, ...] = (
                 "len(self.answered()) >= self.needed - 1",
             ),
         ),
-        test=f"{START_TESTS}::test_s7_it_begins_by_the_clock_only_once_every_other_has_answered",
+        test=f"{START_TESTS}::test_it_begins_by_the_clock_only_once_every_other_has_answered",
     ),
     Mutation(
         "who-sits-out-counts-as-blank",
         "section 7: a node that has its memory, and sits out, counts among those without",
         (Edit("node.joining", "Joining.heard", "elif message.blank:", "else:"),),
-        test=f"{START_TESTS}::test_s7_a_node_that_sits_out_with_its_memory_is_waited_for",
+        test=f"{START_TESTS}::test_a_node_that_sits_out_with_its_memory_is_waited_for",
     ),
     Mutation(
         "by-the-clock-before-all-have-noted",
@@ -164,6 +164,6 @@ IN_STARTS: tuple[Mutation, ...] = (
                 "return True",
             ),
         ),
-        test=f"{START_TESTS}::test_s7_a_clock_before_the_cell_was_made_does_not_do",
+        test=f"{START_TESTS}::test_a_clock_before_the_cell_was_made_does_not_do",
     ),
 )

@@ -24,19 +24,19 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         "synced-time-left",
         "section 7, synchronous mode: deadlines count on a boot clock that has begun anew",
         (Edit("node.keeping", "rearmed", "names=names", "names=kept.names"),),
-        test=f"{SYNC}::test_s7_it_serves_at_once_and_excludes_for_a_whole_ttl",
+        test=f"{SYNC}::test_it_serves_at_once_and_excludes_for_a_whole_ttl",
     ),
     Mutation(
         "synced-and-sits-out-no-more",
         "section 7, synchronous mode: who was sitting out when the machine crashed serves at once",
         (Edit("node.keeping", "rearmed", "now + sits_out if kept.serves_at else 0.0", "0.0"),),
-        test=f"{SYNC}::test_s7_who_was_sitting_out_sits_out_anew_and_whole",
+        test=f"{SYNC}::test_who_was_sitting_out_sits_out_anew_and_whole",
     ),
     Mutation(
         "not-synced-and-counts",
         "section 7: a state file counts after a crash of the machine though nothing was synced",
         (Edit("node.starts", "_after_a_crash", "previous.durability is not Durability.SYNC", "False"),),
-        test=f"{SYNC}::test_s7_the_mode_counts_in_which_it_ran",
+        test=f"{SYNC}::test_the_mode_counts_in_which_it_ran",
     ),
     Mutation(
         "synced-and-committed-at-once",
@@ -84,13 +84,13 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         "own-term-not-kept",
         "section 7, the same boot: a node that was killed begins with terms below those it accepted in",
         (Edit("node.keeping", "_restored", "term=kept.term", "term=0"),),
-        test=f"{PAPER}::test_s7_the_own_term_is_at_least_that_of_the_lease",
+        test=f"{PAPER}::test_the_own_term_is_at_least_that_of_the_lease",
     ),
     Mutation(
         "floor-not-kept-with-what-is-dropped",
         "section 7, the same boot: a name is dropped, and the floor above it is written later or never",
         (Edit("node.keeping", "Keeping.take", "acceptor.floor", "0"),),
-        test=f"{PAPER}::test_s7_what_is_dropped_is_below_the_floor_of_the_same_entry",
+        test=f"{PAPER}::test_what_is_dropped_is_below_the_floor_of_the_same_entry",
     ),
     Mutation(
         "tombstones-not-kept",
@@ -102,7 +102,7 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         "sits-out-anew",
         "section 7, the same boot: a node that was sitting out serves at once when it is killed and started",
         (Edit("node.starts", "_restart", "kept.serves_at > now", "False"),),
-        test=f"{PAPER}::test_s7_who_was_sitting_out_sits_on_until_the_same_end",
+        test=f"{PAPER}::test_who_was_sitting_out_sits_on_until_the_same_end",
     ),
     Mutation(
         "time-left-from-the-start",
@@ -115,7 +115,7 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
                 "kept.ttl_ms if kept.session else 0",
             ),
         ),
-        test=f"{PAPER}::test_s7_a_lease_ends_at_its_deadline_on_the_boot_clock",
+        test=f"{PAPER}::test_a_lease_ends_at_its_deadline_on_the_boot_clock",
     ),
     Mutation(
         "file-of-another-run",

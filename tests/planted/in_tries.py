@@ -7,8 +7,8 @@ from tests.planted.mutations import Edit, Mutation
 __all__ = ["IN_TRIES"]
 
 TESTS = "tests/paper/test_section_5_one_winner.py::"
-KNOWN = f"{TESTS}test_s5_held_is_told_where_a_quorum_names_one_that_holds_by_its_own_word"
-OWN_WORD = f"{TESTS}test_s5_a_node_says_that_a_holder_is_valid_by_its_own_word_only"
+KNOWN = f"{TESTS}test_held_is_told_where_a_quorum_names_one_that_holds_by_its_own_word"
+OWN_WORD = f"{TESTS}test_a_node_says_that_a_holder_is_valid_by_its_own_word_only"
 
 IN_TRIES: tuple[Mutation, ...] = (
     Mutation(
@@ -60,7 +60,7 @@ IN_TRIES: tuple[Mutation, ...] = (
                 "self.confirmed is not None",
             ),
         ),
-        test=f"{TESTS}test_s5_the_word_of_an_earlier_holder_is_not_that_of_this_one",
+        test=f"{TESTS}test_the_word_of_an_earlier_holder_is_not_that_of_this_one",
     ),
     Mutation(
         "renewals-confirm-nothing",
@@ -108,7 +108,7 @@ IN_TRIES: tuple[Mutation, ...] = (
                 "waits",
             ),
         ),
-        test=f"{TESTS}test_s5_one_that_tries_stands_in_no_line_where_the_name_is_held",
+        test=f"{TESTS}test_one_that_tries_stands_in_no_line_where_the_name_is_held",
     ),
     Mutation(
         "split-for-ever",
@@ -127,12 +127,12 @@ IN_TRIES: tuple[Mutation, ...] = (
         "no-quorum-though-it-answers",
         "section 5: a try that a quorum answers is over after one second, whether a holder is known or not",
         (Edit("session.attempt", "Attempt.patience_of_try", "< self.shared.quorum", '< float("inf")'),),
-        test=f"{TESTS}test_s5_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own",
+        test=f"{TESTS}test_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own",
     ),
     Mutation(
         "never-asked-for-its-word",
         "section 6: a holder whose Commits were lost is not told that nobody has heard of it",
         (Edit("node.learner", "Learner.inquire", "record.lease is not None", "False"),),
-        test=f"{TESTS}test_s5_a_holder_of_whom_no_word_has_come_is_asked_for_it",
+        test=f"{TESTS}test_a_holder_of_whom_no_word_has_come_is_asked_for_it",
     ),
 )

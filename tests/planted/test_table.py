@@ -20,7 +20,7 @@ from tests.planted.table import PLANTED_BUGS
 PROTOCOL = SOURCE_TREE / "docs" / "protocol.md"
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
 RULES_MARKED = 18
-BLIND = "tests/paper/test_section_2_acceptor.py::test_s2_a_name_not_remembered_starts_closed_at_the_floor"
+BLIND = "tests/paper/test_section_2_acceptor.py::test_a_name_not_remembered_starts_closed_at_the_floor"
 
 # Quick ones of each module of the table: of those that the simulator catches, and of those that a test does.
 SAMPLE = [

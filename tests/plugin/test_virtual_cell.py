@@ -263,7 +263,7 @@ async def test_one_way_is_enough_to_lose_a_lease(autojump_clock: MockClock, way:
         held = await client.acquire("x", ttl=5.0)
         cell.partition(held, way=way)  # type: ignore[arg-type]
         await held.wait_lost()
-        assert ("Renew" in cell.nodes.lives["a"].service.replica.statistics()) is (way == "in")
+        assert ("renew" in cell.nodes.lives["a"].service.replica.statistics().messages) is (way == "in")
 
 
 async def test_a_group_that_is_cut_off_stays_together(autojump_clock: MockClock) -> None:

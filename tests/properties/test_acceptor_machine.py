@@ -18,7 +18,7 @@ from paxlock.core.messages import (
     Renew,
     StandingPrepare,
 )
-from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
+from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.timers import Timers
 
 NAME = "agora"
@@ -54,13 +54,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         """Time goes on; what has run out by then runs out, whether or not anybody has ticked."""
         self.look_at_pushes()  # those of the last message, which have left
         self.now += pause
-        for key in self.timers.due(self.now):
-            if isinstance(key, RecordTimer):
-                self.acceptor.run_out_all(self.now)
-            elif isinstance(key, SweepTimer):
-                self.acceptor.sweep(self.now)
-            elif isinstance(key, PushTimer):
-                self.acceptor.push_again(key.name, self.now)
+        self.timers.run(self.now)
         self.look(None)
         self.look_at_pushes()
 

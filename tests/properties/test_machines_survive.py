@@ -17,13 +17,15 @@ from hypothesis import strategies as st
 
 from paxlock.core import lease as core_lease
 from paxlock.core import messages as m
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, StartWord
 from paxlock.core.effects import Effects
 from paxlock.core.lease import TERM_MAX, Candidate
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import begin
 from paxlock.core.session.session import Session, SessionSettings
-from paxlock.store.format import decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.format import decode_record, encode_record
+from paxlock.store.snapshot import decode_snapshot, encode_snapshot
 from paxlock.wire.codec import INT_MAX, decode_untrusted, encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender
 from paxlock.wire.keyring import Keyring
@@ -180,7 +182,7 @@ def replica_in(how: str) -> Replica:
         word=StartWord.CREATE if how in ("alone", "create") else StartWord.JOIN,
     )
     members = MEMBERS[:1] if how == "alone" else MEMBERS
-    found = ReplicaSettings("a", members, 30_000, 10_000, 10, 0.0)
+    found = ReplicaSettings("a", Configuration(members, 30_000, 10_000, 10), 0.0)
     return Replica(found, start, run=b"r" * 16, now=0.0, rng=Random(1))
 
 
@@ -209,7 +211,7 @@ def test_a_node_survives_every_message(how: str) -> None:
             settle_replica(machine, now)
         snapshot = machine.stop(now)
         if snapshot is not None:
-            assert decode_snapshot(encode_snapshot(snapshot)) == snapshot
+            assert decode_snapshot(b"".join(encode_snapshot(snapshot))) == snapshot
 
     check()
 
@@ -219,7 +221,7 @@ def test_a_node_survives_every_message(how: str) -> None:
 def test_a_client_survives_every_message(
     steps: list[tuple[float, m.Peer, m.Message]], released: bool
 ) -> None:
-    outbox = SessionSettings(MEMBERS, 30_000, 10_000, 10)
+    outbox = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 10))
     machine, now = Session(outbox, session=SESSIONS[0], now=0.0, rng=Random(1)), 0.0
     tickets = [machine.campaign(name, ttl=10.0, now=now, wait=wait) for name in "nm" for wait in (None, 0, 5)]
     machine.watch("n", False, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
@@ -33,7 +34,9 @@ RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.M
 
 
 def replica(revoked: Revoked) -> Replica:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 38), revoked=revoked)
+    settings = ReplicaSettings(
+        "a", Configuration(MEMBERS, 30_000, 10_000, 50), float(1 << 38), revoked=revoked
+    )
     return Replica(settings, Start(RECORD, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
 
 
@@ -44,7 +47,7 @@ def test_a_node_answers_what_is_not_allowed_and_does_nothing() -> None:
         node.receive(message, SESSION, 0.0, rights=RIGHTS)
     sends = [message for peer, message in node.take_effects().sends if peer == SESSION]
     assert sends == [Forbidden(request, Barrier.RIGHTS) for request in (7, 8, 9)]
-    assert node.statistics()["names"] == 0 and node.counters["not allowed"] == 3
+    assert node.statistics().names == 0 and node.counters["not_allowed"] == 3
 
 
 def test_a_key_that_is_not_taken_any_more_is_told_who_the_nodes_are_and_nothing_else() -> None:
@@ -58,7 +61,7 @@ def test_a_key_that_is_not_taken_any_more_is_told_who_the_nodes_are_and_nothing_
 
 def test_a_session_ends_once_so_many_refuse_its_key_that_the_others_are_no_quorum() -> None:
     """One node alone may have a clock that is ahead, or a newer cell file."""
-    settings = SessionSettings(MEMBERS, 30_000, 10_000, 50)
+    settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50))
     session = Session(settings, session=SESSION, now=0.0, rng=Random(1))
 
     def told() -> list[object]:

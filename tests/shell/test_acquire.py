@@ -374,7 +374,7 @@ async def test_what_does_not_fit_is_refused_with_a_sentence(
     async with open_virtual_cell() as cell, cell.open_client() as client:
         with pytest.raises(ConfigError, match=sentence):
             await client.acquire("x", **arguments)  # type: ignore[arg-type]
-        assert client.statistics().session["campaigns"] == 0
+        assert client.statistics().session.campaigns == 0
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256])

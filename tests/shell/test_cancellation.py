@@ -36,7 +36,7 @@ async def nothing_is_left(cell: VirtualCell, client: Client, other: Client, name
     assert (await other.inspect(name)).waiters == (), name
     await held.release()
     session = client.statistics().session
-    assert (session["leases"], session["campaigns"]) == (0, 0), name
+    assert (session.leases, session.campaigns) == (0, 0), name
     assert len(client._desk) == 0
     assert client._desk.held == {}
     assert name not in [standing.name for standing in await other.list()], name
@@ -146,7 +146,7 @@ async def test_cancelled_local_waiters_do_not_hold_up_those_behind_them(autojump
             await trio.sleep(2.0)
             await held.release()
         assert order == ["second", "fourth"]
-        assert client.statistics().session["campaigns"] == 0
+        assert client.statistics().session.campaigns == 0
 
 
 async def test_release_cancelled_still_tells_the_nodes(autojump_clock: MockClock) -> None:

@@ -246,7 +246,7 @@ async def test_the_name_is_free_as_soon_as_the_block_is_left(autojump_clock: Moc
         async with client.lock("x"):
             pass
         assert (await other.poll("x")).state is State.FREE
-        assert client.statistics().session["leases"] == 0
+        assert client.statistics().session.leases == 0
 
 
 async def test_leaving_without_a_quorum_is_bounded_in_time(autojump_clock: MockClock) -> None:

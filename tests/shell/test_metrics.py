@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
+import attrs
 import trio
 from prometheus_client import CollectorRegistry, generate_latest
 
 import paxlock
 from paxlock.metrics import Collector
+from paxlock.observe.statistics import NodeStatistics
 
 ROWS = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text().splitlines()
 DOCUMENTED = {match[1]: match[2] for row in ROWS if (match := re.match(r"\| `(\w+)` \| (\w+) \|", row))}
@@ -58,6 +60,16 @@ def kinds(text: str) -> dict[str, str]:
     return dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
 
 
+def test_a_field_of_the_statistics_and_its_metric_have_one_name() -> None:
+    """But for what is the value of a label, and how the node and its cell are."""
+    labels = {"node_id", "mode", "quorum", "peers", "messages", "endpoint", "transport"}
+    fields = {field.name for field in attrs.fields(NodeStatistics)} - labels
+    metrics = {n.removeprefix("paxlock_node_").removesuffix("_total") for n in DOCUMENTED if "_node_" in n}
+    words = {"serving", "starting", "messages", "datagrams", "dropped"}
+    words |= {"send_errors", "receive_errors", "kernel_drops"}  # of ``transport``
+    assert fields == metrics - words
+
+
 async def test_a_client_tells_its_leases_and_every_name_is_documented() -> None:
     with trio.fail_after(60):
         async with paxlock.open_dev_cell(3) as cell, paxlock.open_client(cell) as client:
@@ -85,7 +97,7 @@ async def test_an_embedded_node_tells_of_itself_of_its_peers_and_as_a_client(tmp
                 paxlock.open_node(paxlock.NodeConfig(cell, "b", tmp_path / "b"), create=True)
             )
             await peer_up.wait()
-            seen = a.node_counters().peers
+            seen = a.node_statistics().peers
             assert seen["b"].up and seen["b"].answered and not seen["c"].up and seen["c"].asked > 0
             text = scrape(a)
             await stack.aclose()

@@ -130,7 +130,7 @@ async def test_restarts_clean_and_unclean(autojump_clock: MockClock) -> None:
             assert running["a"][0].replica.mode is NodeMode.RECOVERING
             await running["a"][0].serving.wait()
             assert trio.current_time() - began == pytest.approx(SITS_OUT_S, abs=0.1)
-            assert running["a"][0].replica.statistics()["floor"] >= record.ceiling
+            assert running["a"][0].replica.statistics().floor >= record.ceiling
             held.check()
             await held.release()
         nursery.cancel_scope.cancel()
@@ -256,10 +256,10 @@ async def test_embedded_nodes_elect_among_themselves(tmp_path: Path) -> None:
                 led.append((node_id, held.term))
                 if len(led) == len(NODE_IDS):
                     everybody.set()
-            counts = node.node_statistics()
-            assert counts["StandingPrepare"] > 0
+            counts = node.node_statistics().messages
+            assert counts["standing_prepare"] > 0
             with pytest.raises(TypeError):
-                counts["Prepare"] = 0  # type: ignore[index]
+                counts["prepare"] = 0  # type: ignore[index]
             await everybody.wait()
 
     everybody = trio.Event()

@@ -7,7 +7,6 @@ import trio
 from trio.testing import MockClock
 
 from paxlock import State
-from paxlock.core.messages import Names
 from paxlock.testing import open_virtual_cell
 
 # How long a datagram takes, at least and at most: round trips of up to 300 ms, and of three times that.
@@ -57,5 +56,5 @@ async def test_a_list_of_three_hundred_names_ends_where_answers_take_long(autoju
         assert [standing.name for standing in standings] == [f"name-{n:03}" for n in range(300)]
         assert {standing.state for standing in standings} == {State.LED}
         assert trio.current_time() - began < 3.0
-        pages = client.statistics().session[Names.__name__]
+        pages = client.statistics().session.messages["names"]
         assert pages <= 3 * 4, "each page is told once by each node"

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord, Snapshot, StartWord
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Member, Message, Prepare, Release, Renew
@@ -135,7 +136,7 @@ def a_node(ceiling: int = 100) -> NodeMachine:
         run=b"r" * 16,
         word=StartWord.CREATE,
     )
-    settings = ReplicaSettings("a", (Member("a", "127.0.0.1:1"),), 300, 10_000, 10, 0.0)
+    settings = ReplicaSettings("a", Configuration((Member("a", "127.0.0.1:1"),), 300, 10_000, 10), 0.0)
     node = NodeMachine("a", ("127.0.0.1", 1), SimulatedClock(0.0, 1.0), rng=Random(1))
     node.core = Replica(settings, start, run=b"r" * 16, now=0.0, rng=Random(1))
     node.disk.record = NodeRecord(

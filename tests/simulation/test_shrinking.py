@@ -127,7 +127,7 @@ def test_every_figure_is_read_as_it_is_written() -> None:
         ("loss=nan", "loss is a number, 0 or more, not 'nan'"),
         ("clients=1.5", "clients is a whole number, 0 or more, not '1.5'"),
         ("nodes=2", "nodes is one of 1, 3, 5, 7, not '2'"),
-        ("durability=disk", "durability is one of record, memory, not 'disk'"),
+        ("durability=disk", "durability is one of record, sync, memory, not 'disk'"),
         ("sealed=maybe", "sealed is one of True, False, not 'maybe'"),
     ],
 )

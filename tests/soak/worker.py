@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,7 @@ import attrs
 import paxlock.aio
 import paxlock.blocking
 from paxlock import LeaseLost, NotAcquired
+from paxlock.core.statistics import SessionStatistics
 from tests.soak.scales import Weight
 
 NAMES = 120
@@ -199,12 +200,15 @@ class Tasks:
                 held.check()
 
 
-async def until_calm(*statistics: Callable[[], Mapping[str, int]]) -> list[str]:
+async def until_calm(*statistics: Callable[[], SessionStatistics]) -> list[str]:
     """Wait until nothing is held, wanted, released or watched; what is left after too long."""
     end = time.monotonic() + CALM_S
     while True:
         left = [
-            f"{key}: {found[key]}" for read in statistics for found in [read()] for key in OVER if found[key]
+            f"{what}: {size}"
+            for read in statistics
+            for what, size in attrs.asdict(read()).items()
+            if what in OVER and size
         ]
         if not left or time.monotonic() > end:
             return left

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import assert_type
@@ -35,7 +35,9 @@ from paxlock import (
 )
 from paxlock.core.messages import NodeMode
 from paxlock.core.session.events import NodeStanding
+from paxlock.core.statistics import SessionStatistics
 from paxlock.node.server import Service
+from paxlock.observe.statistics import NodeStatistics
 from paxlock.runtime.udp import UdpTransport
 from paxlock.wire.transport import format_address
 
@@ -87,7 +89,7 @@ async def test_looking() -> None:
         assert_type(nodes, tuple[NodeStanding, ...])
         assert_type(nodes[0].mode, NodeMode | None)
         assert_type(client.statistics(), Statistics)
-        assert_type(client.statistics().session, Mapping[str, int])
+        assert_type(client.statistics().session, SessionStatistics)
         async with trio.open_nursery() as nursery:
             await nursery.start(client.watch_forever, "x", on_change)
             nursery.cancel_scope.cancel()
@@ -113,7 +115,7 @@ async def test_opening(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
-def of_a_node(node: Node) -> tuple[str, NodeMode, Mapping[str, int], LeaseBlock]:
+def of_a_node(node: Node) -> tuple[str, NodeMode, NodeStatistics, LeaseBlock]:
     """A node is a client too."""
     as_client: Client = node
     return node.node_id, node.mode, node.node_statistics(), as_client.lock("x")
@@ -137,5 +139,5 @@ def test_functions_have_the_types_that_callers_rely_on() -> None:
     opener: Callable[[NodeConfig], AbstractAsyncContextManager[Node]] = open_node
     server: Callable[[NodeConfig], Awaitable[None]] = serve_node
     maker: Callable[[int], AbstractAsyncContextManager[Cell]] = open_dev_cell
-    nodes: Callable[[Node], tuple[str, NodeMode, Mapping[str, int], LeaseBlock]] = of_a_node
+    nodes: Callable[[Node], tuple[str, NodeMode, NodeStatistics, LeaseBlock]] = of_a_node
     assert [opener, server, maker, nodes] == [open_node, serve_node, open_dev_cell, of_a_node]

@@ -118,7 +118,7 @@ def test_the_child_of_a_node_writes_nothing_and_leaves_it_awake(tmp_path: Path, 
         ended = parent.expect("child ended")
         assert ended["status"] == ENDS[how.removeprefix("c ")]
         folder = cell.data_dir("a")
-        assert not (folder / "snapshot.json").exists()
+        assert not (folder / "snapshot").exists()
         assert not decode_record((folder / "record.json").read_bytes()).clean
         # Node c dies: from here on every quorum has node a, which must hear what comes, at once.
         cell.nodes["c"].kill()

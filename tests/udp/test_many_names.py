@@ -37,5 +37,5 @@ async def _all_at_once(cell: Path) -> None:
             async with trio.open_nursery() as nursery:
                 for lease in held.values():
                     nursery.start_soon(lease.release)
-            assert client.statistics().session["leases"] == 0
+            assert client.statistics().session.leases == 0
             assert (await client.poll(f"name-{NAMES - 1}")).state.value == "free"

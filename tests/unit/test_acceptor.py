@@ -7,7 +7,7 @@ import pytest
 from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Accepted, Prepare, Promise, Refused, Release, Waiting
-from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Acceptor, RecordTimer, SweepTimer
+from paxlock.core.node.acceptor import CEILING_STEP_TERMS, Acceptor
 from paxlock.core.node.forgetting import (
     SWEEP_DIVISOR,
     SWEEP_PAUSE_S,
@@ -42,14 +42,6 @@ def prepare(
     return node.prepare(Prepare(1, name, at_least, candidate, age, 5_000, 0, "w"), now)
 
 
-def run(node: Acceptor, timers: Timers, now: float) -> None:
-    for key in timers.due(now):
-        if isinstance(key, RecordTimer):
-            node.run_out_all(now)
-        elif isinstance(key, SweepTimer):
-            node.sweep(now)
-
-
 def test_names_are_independent() -> None:
     node, _ = acceptor()
     accept(node, "one", who(1), term=5)
@@ -79,11 +71,11 @@ def test_memory_is_bounded_by_what_is_in_use() -> None:
         node.release(Release(1, f"name-{number}", candidate, number + 1), 0.1)
     accept(node, "used", who(7), term=3, now=55.0)
     for slices in range(40):  # a slice at a time, so that no sweep holds up other work
-        run(node, timers, 64.0 + slices / 100)
+        timers.run(64.0 + slices / 100)
     assert set(node.records) == {"used"}
     assert node.floor == 1_000
     assert node.records["used"].term == 3
-    run(node, timers, 500.0)
+    timers.run(500.0)
     assert node.records == {}
 
 
@@ -96,7 +88,7 @@ def test_a_sweep_of_very_many_names_takes_small_steps() -> None:
     while node.records:
         now = timers.deadline()
         before = len(node.records)
-        run(node, timers, now)
+        timers.run(now)
         assert before - len(node.records) <= SWEEP_SLICE_RECORDS
         assert timers.deadline() >= now + SWEEP_PAUSE_S or not node.records
     assert now < 60.1 + 2 * TOMBSTONE_S / SWEEP_DIVISOR + 1.0
@@ -109,7 +101,7 @@ def test_a_name_used_again_and_again_is_looked_at_in_one_place_and_keeps_no_old_
     now = 0.0
     for number in range(1, 2_001):
         now += 0.1
-        run(node, timers, now)
+        timers.run(now)
         accept(node, "n", who(number), term=number, now=now)
         node.release(Release(1, "n", who(number), number), now)
         assert len(node.sweeper) == 1
@@ -125,12 +117,12 @@ def test_very_many_tombstones_of_one_name_go_in_steps() -> None:
     count = 10 * SWEEP_SLICE_STONES
     for number in range(1, count + 1):
         node.release(Release(1, "n", who(number), 1), 0.0)
-    run(node, timers, 59.9)
+    timers.run(59.9)
     stones = node.records["n"].tombstones
     assert stones is not None and len(stones) == count
     while stones:
         before = len(stones)
-        run(node, timers, timers.deadline())
+        timers.run(timers.deadline())
         assert before - len(stones) == SWEEP_SLICE_STONES
     assert node.records == {}
     assert timers.deadline() == float("inf")
@@ -140,9 +132,9 @@ def test_a_name_only_asked_for_is_forgotten_too() -> None:
     node, timers = acceptor()
     accept(node, "n", who(1))
     prepare(node, "n", who(2), 1.0)
-    run(node, timers, 1_000.0)
+    timers.run(1_000.0)
     assert node.records == {}
-    run(node, timers, 2_000.0)
+    timers.run(2_000.0)
     assert timers.deadline() == float("inf")
 
 
@@ -166,7 +158,7 @@ def test_restoring_takes_up_a_lease_and_its_promise() -> None:
     (again,) = node.snapshot(101.0)
     assert (again.term, again.lease, again.seq, again.remaining_ms) == (5, lease, 9, 3_000)
     assert again.tombstones == (who(3),)
-    run(node, timers, 104.0)
+    timers.run(104.0)
     assert node.records["n"].lease is None
 
 

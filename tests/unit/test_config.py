@@ -288,7 +288,7 @@ def test_a_new_cell() -> None:
         Member("c", "10.0.0.9:7400"),
     )
     assert (cell.epoch, cell.quorum, cell.node_ids) == (1, 2, ("a", "b", "c"))
-    assert (cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms) == (30_000, 10_000, 200)
+    assert (cell.max_ttl_ms, cell.configuration.drift_ppm, cell.grace_ms) == (30_000, 10_000, 200)
     assert not cell.unsealed
     [(number, key)] = cell.keys
     assert len(cell.cell_id) == 16 and len(key) == 32 and number == key_id(key)
@@ -371,8 +371,8 @@ def test_a_cell_is_checked_as_a_whole(changes: dict[str, Any], message: str) -> 
 
 def test_the_bounds_themselves_are_allowed() -> None:
     cell = Cell.new(THREE, max_ttl=0.2, drift=0.1, grace=0.001, key=KEY)
-    assert (cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms) == (200, 100_000, 1)
-    assert Cell.new(THREE, max_ttl=86400, drift=0, key=KEY).drift_ppm == 0
+    assert (cell.max_ttl_ms, cell.configuration.drift_ppm, cell.grace_ms) == (200, 100_000, 1)
+    assert Cell.new(THREE, max_ttl=86400, drift=0, key=KEY).configuration.drift_ppm == 0
 
 
 def test_a_short_key_is_refused_by_new() -> None:
@@ -771,3 +771,17 @@ def test_whose_key_files_are_taken(
     else:
         with pytest.raises(ConfigError, match=r"belongs to another user|by its owner only"):
             Cell.load(cell_path)
+
+
+@pytest.mark.parametrize("number", ["9" * 60_000, "0x" + "f" * 60_000, "-0b1" + "0" * 60_000])
+@pytest.mark.parametrize("key", ["epoch", "generation", "drift"])
+def test_a_number_with_very_many_digits_is_refused_like_any_other(
+    tmp_path: Path, key: str, number: str
+) -> None:
+    path = tmp_path / "cell.toml"
+    Cell.new({"a": "127.0.0.1:7400"}).save(path)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(key)]
+    path.write_text("\n".join([*lines[:2], f"{key} = {number}", *lines[2:]]) + "\n")
+    with pytest.raises(ConfigError) as caught:
+        Cell.load(path)
+    assert len(str(caught.value)) < 500

@@ -574,7 +574,7 @@ def test_senders_are_checked(sender: SessionSender | NodeSender) -> None:
 
 
 def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_module, "SESSIONS_MAX", 3)
+    monkeypatch.setattr(peers_module, "SESSIONS_MAX", 3)
     monkeypatch.setattr(peers_module, "GREETERS_MAX", 2)
     node = new_node()
     for number in range(6):

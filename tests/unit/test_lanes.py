@@ -8,6 +8,7 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accepted, Poll, View
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import lanes as lanes_module
+from paxlock.wire import peers as peers_module
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.keyring import Keyring
 from paxlock.wire.transport import Address
@@ -180,7 +181,7 @@ def test_a_late_datagram_of_an_earlier_address_leads_answers_back_there(pair: Pa
 
 
 def test_a_forgotten_session_is_judged_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_module, "SESSIONS_MAX", 1)
+    monkeypatch.setattr(peers_module, "SESSIONS_MAX", 1)
     pair.another(b"t" * 16, ELSEWHERE)
     received = pair.node.receive_untrusted(pair.request(), HOME)
     assert received is not None and received.peer == SESSION
@@ -189,7 +190,7 @@ def test_a_forgotten_session_is_judged_anew(pair: Pair, monkeypatch: pytest.Monk
 def test_one_that_goes_the_short_way_is_not_the_one_to_be_forgotten(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint_module, "SESSIONS_MAX", 2)
+    monkeypatch.setattr(peers_module, "SESSIONS_MAX", 2)
     silent = pair.another(b"t" * 16, ELSEWHERE).sender
     assert isinstance(silent, SessionSender)
     pair.node.receive_untrusted(pair.request(), HOME)

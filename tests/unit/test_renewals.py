@@ -11,10 +11,10 @@ from paxlock.core.messages import Renew, Renewed
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
-from paxlock.core.session.renewals import ATTEMPTS_PER_RENEW, TOGETHER_MAX, Renewals, RenewTimer
+from paxlock.core.session.renewals import ATTEMPTS_PER_RENEW, TOGETHER_MAX, Renewals
 from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.tenures import LapseTimer, Tenure, Tenures
+from paxlock.core.session.tenures import Tenure, Tenures
 from paxlock.core.timers import Timers
 
 SESSION = b"athens".ljust(16, b".")
@@ -29,7 +29,11 @@ class Holder:
         self.numbers = SequenceNumbers(30.0)
         self.pacing = Pacing(0.2, Random(1), RoundTrips(("a", "b", "c")))
         shared = Shared(SESSION, ("a", "b", "c"), self.out, self.pacing, self.numbers, self.timers)
-        self.tenures, self.renewals = Tenures(shared), Renewals(shared)
+        self.renewals = Renewals(shared)
+        self.lapsed: list[Tenure] = []
+        self.tenures = Tenures(
+            shared, lapsed=lambda tenure, _: self.lapsed.append(tenure), kept=lambda *_: pytest.fail("kept")
+        )
 
     def take(self) -> list[tuple[str, Renew]]:
         return [(str(node), sent) for node, sent in self.out.take_sends() if isinstance(sent, Renew)]
@@ -54,11 +58,7 @@ class Holder:
 
     def due(self, now: float) -> None:
         """Renew whatever is due."""
-        for key in self.timers.due(now):
-            if isinstance(key, RenewTimer):
-                self.renewals.due(key.ttl_ms, now, key.batch)
-            elif isinstance(key, LapseTimer):
-                assert self.tenures.lapse(key.attempt, now) is None
+        self.timers.run(now)
 
     def answer(self, node: str, asked: Renew, now: float) -> list[Tenure]:
         held = tuple((attempt, 4) for attempt in asked.attempts)
@@ -84,7 +84,7 @@ def test_leases_of_one_ttl_are_renewed_together_and_datagrams_are_bounded() -> N
     for attempt in range(1, ATTEMPTS_PER_RENEW + 3):
         holder.hold(attempt)
     holder.hold(9_000, ttl=20.0)
-    holder.renewals.due(1_234, 3.0)  # no such ttl: nothing
+    holder.renewals.due(1_234, 0, 3.0)  # no such ttl: nothing
     assert holder.take() == []
     holder.due(3.0)
     sent = [message for node, message in holder.take() if node == "a"]
@@ -133,18 +133,18 @@ def test_what_is_left_of_two_batches_becomes_one() -> None:
 def test_a_quorum_that_answered_is_not_asked_again_in_this_round() -> None:
     holder = Holder()
     tenure = holder.hold(1)
-    holder.renewals.due(9_000, 3.0)
+    holder.renewals.due(9_000, 0, 3.0)
     asked = dict(holder.take())
-    holder.renewals.due(9_000, 3.1)
+    holder.renewals.due(9_000, 0, 3.1)
     assert [node for node, _ in holder.take()] == ["a", "b", "c"]
     assert holder.answer("a", asked["a"], 3.2) == []  # one node moves nothing
-    holder.renewals.due(9_000, 3.3)
+    holder.renewals.due(9_000, 0, 3.3)
     again = dict(holder.take())
     assert set(again) == {"b", "c"}
     before = tenure.deadline
     assert holder.answer("b", asked["b"], 3.4) == [tenure]
     assert tenure.deadline == pytest.approx(before + 3.0)
-    holder.renewals.due(9_000, 3.5)
+    holder.renewals.due(9_000, 0, 3.5)
     assert holder.take() == []
 
 
@@ -154,7 +154,7 @@ def test_a_removed_lease_is_neither_renewed_nor_timed() -> None:
     assert holder.remove(1) is tenure
     assert holder.remove(1) is None
     assert holder.timers.deadline() == float("inf")
-    holder.renewals.due(9_000, 3.0)
+    holder.renewals.due(9_000, 0, 3.0)
     assert holder.take() == []
 
 
@@ -162,19 +162,22 @@ def test_the_lapse_timer_follows_a_deadline_that_moved() -> None:
     holder = Holder()
     tenure = holder.hold(1)
     first = tenure.deadline
-    holder.renewals.due(9_000, 3.0)
+    holder.renewals.due(9_000, 0, 3.0)
     for node, asked in holder.take():
         holder.answer(node, asked, 3.0)
-    assert LapseTimer(1) in set(holder.timers.due(first))
-    assert holder.tenures.lapse(1, first) is None
-    assert holder.tenures.lapse(1, tenure.deadline) is tenure
-    assert holder.tenures.lapse(2, 0.0) is None
+    holder.due(first)
+    assert holder.lapsed == []
+    while (now := holder.timers.deadline()) < tenure.deadline:
+        holder.due(now)
+    assert holder.lapsed == []
+    holder.due(now)
+    assert (holder.lapsed, now) == ([tenure], tenure.deadline)
 
 
 def test_a_lapsed_tenure_takes_no_answer() -> None:
     holder = Holder()
     tenure = holder.hold(1)
-    holder.renewals.due(9_000, 3.0)
+    holder.renewals.due(9_000, 0, 3.0)
     asked = dict(holder.take())
     for node in "abc":
         assert holder.answer(node, asked[node], tenure.deadline) == []
@@ -184,13 +187,12 @@ def test_a_lapsed_tenure_takes_no_answer() -> None:
 def test_the_next_round_is_a_third_of_the_ttl_later() -> None:
     holder = Holder()
     holder.hold(1)
-    assert RenewTimer(9_000) in set(holder.timers.due(3.0))
-    holder.renewals.due(9_000, 3.0)
+    holder.due(3.0)
     for node, asked in holder.take():
         holder.answer(node, asked, 3.0)
-    holder.renewals.due(9_000, 5.9)
+    holder.renewals.due(9_000, 0, 5.9)
     assert holder.take() == []
-    holder.renewals.due(9_000, 6.0)
+    holder.renewals.due(9_000, 0, 6.0)
     assert [node for node, _ in holder.take()] == ["a", "b", "c"]
 
 

@@ -7,6 +7,7 @@ from random import Random
 import attrs
 
 from paxlock.config.keys import new_key
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.effects import NOTHING
 from paxlock.core.lease import Candidate, Lease
@@ -46,7 +47,7 @@ MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 
 
 def replica(*, ceiling: int = 5_000) -> Replica:
-    settings = ReplicaSettings("a", MEMBERS, 30_000, 10_000, 50, float(1 << 42))
+    settings = ReplicaSettings("a", Configuration(MEMBERS, 30_000, 10_000, 50), float(1 << 42))
     record = attrs.evolve(RECORD, ceiling=ceiling)
     found = Replica(settings, Start(record, 0, 0.0, None), run=b"r" * 16, now=0.0, rng=Random(1))
     found.take_effects()
@@ -94,7 +95,7 @@ def test_what_makes_no_sense_is_counted_and_dropped() -> None:
         node.receive(message, "b", 0.0)
     assert [m for peer, m in node.take_effects().sends if peer == "b" and not isinstance(m, Greet)] == []
     assert node.counters["unexpected"] == 5
-    assert node.statistics()["names"] == 0
+    assert node.statistics().names == 0
 
 
 def test_names_in_use_are_listed_in_order_a_page_at_a_time() -> None:
@@ -199,7 +200,7 @@ def test_one_write_at_a_time_and_what_does_not_rest_on_it_goes_out_meanwhile() -
 def test_statistics_are_a_copy() -> None:
     node = replica()
     hold(node, "n", 1)
-    found = dict(node.statistics())
-    assert (found["names"], found["Accept"], found["ceiling"]) == (1, 1, 5_000)
+    found = node.statistics()
+    assert (found.names, found.messages["accept"], found.ceiling) == (1, 1, 5_000)
     hold(node, "m", 2)
-    assert found["names"] == 1
+    assert (found.names, found.messages["accept"]) == (1, 1)

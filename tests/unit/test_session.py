@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import pytest
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
@@ -57,7 +58,7 @@ class Client:
     """A session whose effects are caught."""
 
     def __init__(self, *, grace_ms: int = 50) -> None:
-        settings = SessionSettings(MEMBERS, 30_000, 10_000, grace_ms, "me")
+        settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, grace_ms), "me")
         self.machine = Session(settings, session=SESSION, now=0.0, rng=Random(1))
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
@@ -130,7 +131,7 @@ def test_a_ttl_that_does_not_nest_is_refused_and_leaves_nothing_behind(ttl: floa
     client = Client()
     with pytest.raises(ConfigError):
         client.machine.campaign("n", ttl=ttl, now=0.0)
-    assert client.machine.statistics()["campaigns"] == 0
+    assert client.machine.statistics().campaigns == 0
     assert client.sent(Prepare) == []
 
 
@@ -198,7 +199,7 @@ def test_releasing_a_wish_in_the_session_line_ends_it_at_once() -> None:
     client.machine.release(second, 0.2)
     client.machine.release(999, 0.2)
     assert client.told(Ended) == []
-    assert client.machine.statistics()["campaigns"] == 1
+    assert client.machine.statistics().campaigns == 1
 
 
 def test_it_is_releasing_until_a_quorum_has_heard() -> None:
@@ -218,7 +219,7 @@ def test_a_release_that_nobody_hears_ends_too() -> None:
     client.machine.release(ticket, 0.1)
     client.run_until(10.0)
     assert client.told(Ended) == [Ended(ticket, heard=False)]
-    assert client.machine.statistics()["releases"] == 0
+    assert client.machine.statistics().releases == 0
 
 
 def test_names_are_collected_page_by_page_from_all_nodes() -> None:
@@ -345,7 +346,7 @@ def test_strangers_and_nonsense_are_counted_and_dropped() -> None:
     client.machine.receive(Hello(1), "a", 0.1)
     client.machine.receive(Released(1, "n", Candidate(SESSION, 1), 0), "x", 0.1)
     client.machine.receive(Released(1, "n", Candidate(SESSION, 1), 0), b"y" * 16, 0.1)
-    counts = client.machine.statistics()
+    counts = client.machine.statistics().messages
     assert (counts["unexpected"], counts["stranger"]) == (1, 2)
     assert client.sent(object) == []
 
@@ -358,7 +359,7 @@ def test_an_unwatched_ticket_is_told_nothing_more() -> None:
     assert [node for node, _ in client.sent(Unwatch)] == ["a", "b", "c"]
     client.run_until(10.0)
     assert client.told(Changed) == []
-    assert client.machine.statistics()["watches"] == 0
+    assert client.machine.statistics().watches == 0
 
 
 def test_a_clock_that_jumped_within_the_deadline_loses_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.pacing import Pacing
-from paxlock.core.session.turns import TURNS_FIRST, TURNS_MAX, TURNS_MIN, Turns, TurnTimer
+from paxlock.core.session.turns import TURNS_FIRST, TURNS_MAX, TURNS_MIN, Turns
 from paxlock.core.timers import Timers
 
 ROUND_TRIP_S = 0.01
@@ -20,11 +20,13 @@ class Scene:
     pacing: Pacing
     timers: Timers
     turns: Turns
+    room: list[float]  #: when there was some
 
     @classmethod
     def new(cls) -> Scene:
         pacing, timers = Pacing(0.01, Random(1), RoundTrips(("a", "b", "c"))), Timers()
-        return cls(pacing, timers, Turns("test", pacing=pacing, timers=timers, quorum=2))
+        room: list[float] = []
+        return cls(pacing, timers, Turns(room.append, pacing=pacing, timers=timers, quorum=2), room)
 
     def fill(self, count: int, now: float = 0.0, *, brief: bool = False, first: int = 0) -> list[int]:
         """So many ask; gives those that may go at once."""
@@ -52,7 +54,9 @@ def test_where_one_is_done_the_first_in_line_follows_with_a_timer() -> None:
     assert not scene.turns.ask(late, 0.0, rank=late)
     assert not scene.turns.ask(early, 0.0, rank=early)
     scene.turns.done(3, 1.0)
-    assert list(scene.timers.due(1.0)) == [TurnTimer("test")]
+    assert scene.room == []
+    scene.timers.run(1.0)
+    assert scene.room == [1.0]
     assert list(scene.turns.begin(1.0)) == [early]
     scene.turns.done(4, 2.0)
     assert list(scene.turns.begin(2.0)) == [late]

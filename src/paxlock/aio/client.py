@@ -68,6 +68,7 @@ class Client(AsyncVerbs[HeldLease]):
             failed=failed,
             buried=lambda: self._close(INHERITED),
         )
+        self._driver.before_sending = self._keys.look
         if last_will:
             self._leave_a_will(self._driver)
         self._driver.start()

@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from paxlock.aio.client import Client
@@ -26,7 +27,7 @@ from paxlock.core.messages import NodeMode
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["Node", "open_node"]
 
@@ -58,13 +59,18 @@ class Node(Client):
         while not self._thread.wait_serving(0.0):  # noqa: ASYNC110 - another thread knows
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
-        return self._thread.statistics()
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> None:
+        """Read the keys of this node and client anew, and which keys of clients the node does not take:
+        from the files that its cell was read from, or from this cell or cell file.
 
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
-        return self._thread.counters()
+        Nothing else of the cell file is taken before a restart. Raises ConfigError, and goes on as before,
+        for a file that cannot be used.
+        """
+        self.take_keys(self._thread.reload(cell))
+
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
+        return self._thread.statistics()
 
 
 @contextmanager

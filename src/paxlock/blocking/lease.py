@@ -160,7 +160,7 @@ class HeldLease(Holding):
     def extended(self, deadline: float) -> bool:
         self._renewed_until = max(self._renewed_until, deadline)
         wanted = min(self._renewed_until, self._working_until)
-        if wanted <= self._deadline:
+        if wanted <= self._deadline and self._reason is None:
             return self._desk.now() < self._deadline
         return super().extended(wanted)
 
@@ -168,9 +168,9 @@ class HeldLease(Holding):
         """With ``renew="manual"``: give up a lease whose worker has not been heard of in time. Gives the end
         of one that goes on.
         """
-        if self._reason is not None or self._let_go:
+        if self._reason not in (None, LossReason.REVOKED) or self._let_go:
             return NEVER
-        if now >= self._working_until:
+        if now >= self._working_until:  # also one that was asked to let go, and does not
             self._desk.lose(self._ticket, LossReason.EXPIRED)
             return NEVER
         return self._working_until

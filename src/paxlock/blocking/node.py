@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
+from os import PathLike
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from paxlock.forks import Life
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["Node", "open_node"]
 
@@ -70,13 +70,22 @@ class Node(Client):
         """Wait until this node serves; False after ``timeout`` seconds. Raises what has ended it."""
         return self._thread.wait_serving(timeout)
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
-        return self._thread.statistics()
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> None:
+        """Read the keys of this node and client anew, and which keys of clients the node does not take:
+        from the files that its cell was read from, or from this cell or cell file.
 
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
-        return self._thread.counters()
+        Nothing else of the cell file is taken before a restart. Raises ConfigError, and goes on as before,
+        for a file that cannot be used.
+        """
+        taken = self._thread.reload(cell)
+        self._settings = client_settings(taken, environ={})
+        running = self._running
+        if running is not None:
+            running.engine.do(lambda: running.take_keys(taken))
+
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
+        return self._thread.statistics()
 
 
 def open_node(

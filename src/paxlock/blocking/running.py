@@ -72,6 +72,7 @@ class Running(Face[HeldLease]):
         self.engine = Engine(
             self._session, endpoint, transport, clock, publish=self._desk.publish, alarms=self
         )
+        self.engine.before_sending = self._keys.look
         if last_will:
             self._leave_a_will(self.engine)
         self._names = NameKeeper(whereabouts, do=self.engine.do)

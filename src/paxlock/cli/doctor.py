@@ -109,7 +109,7 @@ async def _examine(settings: ClientSettings, ttl: float, duration: float, folder
             nursery.cancel_scope.cancel()
         cell = client.cell
         return Examination(
-            nodes, cell.max_ttl, cell.drift_ppm / 1e6, ttl, pauses.longest, fsync, _buffer_bytes()
+            nodes, cell.max_ttl, cell.configuration.drift, ttl, pauses.longest, fsync, _buffer_bytes()
         )
 
 

@@ -21,7 +21,7 @@ from paxlock.metrics import Collector
 from paxlock.wire.transport import format_address, split_address
 
 if TYPE_CHECKING:
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 __all__ = ["CONNECTIONS_MAX", "CONNECTION_S", "HEADER_MAX_BYTES", "Pages", "listen", "serve_http"]
 
@@ -40,12 +40,12 @@ class Pages:
     """What there is to read. ``node`` is set once the node has been started."""
 
     def __init__(self) -> None:
-        self.node: Callable[[], NodeCounters] | None = None
+        self.node: Callable[[], NodeStatistics] | None = None
         self._registry = CollectorRegistry()
         self._registry.register(Collector(self))
         self._made_at, self._metrics = -PAGE_S, b""
 
-    def node_counters(self) -> NodeCounters:
+    def node_statistics(self) -> NodeStatistics:
         """For the collector. Raises RuntimeError while there is no node."""
         if self.node is None:
             raise RuntimeError("the node has not been started")
@@ -70,7 +70,7 @@ class Pages:
             found = self.node()
             facts = {"ready": found.mode is NodeMode.SERVING, "state": STATES[found.mode]}
             if found.mode is NodeMode.RECOVERING:
-                facts["sits_out_ms"] = int(found.sits_out * 1000)
+                facts["sits_out_ms"] = int(found.sits_out_seconds * 1000)
         return (200 if facts["ready"] else 503), JSON, json.dumps(facts).encode() + b"\n"
 
 

@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -38,22 +39,23 @@ def not_ignored(*signums: signal.Signals) -> list[signal.Signals]:
     return [signum for signum in signums if signal.getsignal(signum) is not signal.SIG_IGN]
 
 
-def ending_signals() -> list[signal.Signals]:
-    """The signals that end a command in an orderly way."""
-    return not_ignored(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+def ending_signals(*, hup: bool = True) -> list[signal.Signals]:
+    """The signals that end a command in an orderly way; with or without HUP."""
+    return not_ignored(signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hup else ()))
 
 
 async def scope_until_signal(
     scope: trio.CancelScope,
     heard: list[int],
     *,
+    hup: bool = True,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Cancel ``scope`` at the first signal that ends a command, and note it in ``heard``.
 
     The second one does what it does by default: it ends the process on the spot.
     """
-    signums = ending_signals()
+    signums = ending_signals(hup=hup)
     if not signums:
         task_status.started()
         return
@@ -65,17 +67,18 @@ async def scope_until_signal(
             return
 
 
-def run_async(command: Callable[[], Awaitable[int]], *, stopped: int | None = None) -> int:
+def run_async(command: Callable[[], Awaitable[int]], *, stopped: int | None = None, hup: bool = True) -> int:
     """Run the command to its end and return its exit code.
 
     INT, TERM and HUP cancel it; then the exit code is ``stopped`` if given, else 128 + the signal's number.
+    Without ``hup`` the command itself takes HUP.
     """
     heard: list[int] = []
 
     async def until_signal() -> int:
         code: int | None = None
         async with trio.open_nursery() as nursery:
-            await nursery.start(scope_until_signal, nursery.cancel_scope, heard)
+            await nursery.start(partial(scope_until_signal, nursery.cancel_scope, heard, hup=hup))
             code = await command()
             nursery.cancel_scope.cancel()
         if code is not None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -17,12 +20,15 @@ from paxlock.cli.runtime import run_async, typed_values
 from paxlock.config.cell import check_address, check_node_id, node_settings
 from paxlock.config.starts import StartWord, start_word
 from paxlock.errors import ConfigError
-from paxlock.node.server import serve_node
+from paxlock.node.reloading import cell_again, reload_node, say_failed
+from paxlock.node.server import Service, serve_node
 from paxlock.observe.logs import logging_to_stderr
+from paxlock.runtime.background import in_thread
 
 __all__ = ["serve_command"]
 
 ADDRESS = Checked("address", check_address)
+STDERR = 2
 NODE_ID = Checked("node id", check_node_id)
 
 
@@ -33,6 +39,18 @@ async def _open_http(address: str) -> tuple[Any, Any, Any]:
     except ImportError as error:
         raise ConfigError(f"--http needs {error.name}: install it by pip install 'paxlock[http]'") from error
     return Pages(), await listen(address), serve_http
+
+
+async def _reload_at(hups: AsyncIterator[int], service: Service, *, had_terminal: bool) -> None:
+    """At each HUP read the keys anew. Returns where that one said that our terminal is gone."""
+    async for _ in hups:
+        if had_terminal and not os.isatty(STDERR):
+            return
+        try:
+            found = await in_thread(partial(cell_again, service.config))
+            reload_node(service, found)
+        except ConfigError as error:
+            say_failed(service, error)
 
 
 @click.command("serve", epilog=epilog("0 stopped", 64, 77, 78))
@@ -98,25 +116,31 @@ def serve_command(
 ) -> int:
     """Run one node of a cell.
 
-    Stops cleanly on TERM and INT: the leases that it knows survive a quick restart.
+    Stops cleanly on TERM and INT: the leases that it knows survive a quick restart. On HUP it reads its
+    keys anew, and 'generation' and 'denied' of the cell file; what cannot be read changes nothing.
     """
     with typed_values():
         word = start_word(start, create=create, join=join)
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
+    had_terminal = os.isatty(STDERR)
+
     async def serve() -> int:
-        if http is None:
-            await serve_node(config, start=word)
-            return ExitCode.DONE
-        pages, listeners, serve_http = await _open_http(http)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve_http, listeners, pages)
-            service = await nursery.start(partial(serve_node, config, start=word))
-            pages.node = service.eyes.counters
+        with trio.open_signal_receiver(signal.SIGHUP) as hups:
+            async with trio.open_nursery() as nursery:
+                pages: Any = None
+                if http is not None:
+                    pages, listeners, serve_http = await _open_http(http)
+                    nursery.start_soon(serve_http, listeners, pages)
+                service = await nursery.start(partial(serve_node, config, start=word))
+                if pages is not None:
+                    pages.node = service.eyes.statistics
+                await _reload_at(hups, service, had_terminal=had_terminal)
+                nursery.cancel_scope.cancel()
         return ExitCode.DONE
 
     level = getattr(logging, log_level.upper())
     if voice.quiet:
         level = max(level, logging.WARNING)
     with short_pauses(), logging_to_stderr(log_form, level):
-        return run_async(serve, stopped=ExitCode.DONE)
+        return run_async(serve, stopped=ExitCode.DONE, hup=False)

@@ -85,6 +85,7 @@ class Client(AsyncVerbs[HeldLease]):
             jumped=self._session.clock_jumped,
             buried=lambda: self.close(INHERITED),
         )
+        self.driver.before_sending = self._keys.look
         if last_will:
             self._leave_a_will(self.driver)
 

@@ -8,6 +8,7 @@ face of paxlock (that of trio is client.py) puts its own way of waiting on top, 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -29,6 +30,7 @@ from paxlock.core.session.events import (
     KeyRefused,
     Mismatch,
     NamesFound,
+    OverQuota,
 )
 from paxlock.core.session.session import Session
 from paxlock.errors import ConfigError, LossReason
@@ -92,6 +94,8 @@ class Desk:
         self.wills: Wills | None = None  #: what is said of leases where this process dies
         #: Called with name and seconds where a lease that is left behind could not be renewed a last time.
         self.left_early: Callable[[str, float], None] = tell_left_early
+        #: Called where the nodes do not take the key any more: whether there is another one to go on with.
+        self.other_key: Callable[[], bool] = lambda: False
         self._poke = poke
         self.errors = errors
         self._life = Life()
@@ -103,6 +107,10 @@ class Desk:
     def __len__(self) -> int:
         """How many tickets are open."""
         return len(self._receivers)
+
+    def take_grant(self, grant: bytes) -> None:
+        """The key is another one from now on, with this grant."""
+        self.allowed = Allowed(rights_of(grant))
 
     @property
     def inherited(self) -> bool:
@@ -384,7 +392,15 @@ class Desk:
         if isinstance(event, Mismatch):
             raise ConfigError(event.explanation)
         if isinstance(event, KeyRefused):
-            raise self.allowed.refused()
+            if not self.other_key():
+                raise self.allowed.refused()
+            return
+        if isinstance(event, OverQuota):
+            logging.getLogger("paxlock").warning(
+                "a node refuses what this client asks for: its key has as much there as one key may have "
+                "(docs/security.md); let go of something, or use another key"
+            )
+            return
         if isinstance(event, Stranger):
             if event.members:  # of an older version anybody may say that he is
                 raise ConfigError(event.explanation)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from paxlock.config.cell import Cell, ClientSettings, client_settings
 from paxlock.config.cell_file import given_keys
+from paxlock.core.configuration import Configuration
 from paxlock.core.messages import Welcome
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Address
@@ -43,15 +44,17 @@ def cell_told(
     received = endpoint.receive_untrusted(*found) if found is not None else None
     for message in received.messages if received is not None else ():
         if isinstance(message, Welcome) and received is not None:
+            told = Configuration.told(message)
             return Cell(
                 cell_id=received.cell_id,
                 epoch=received.epoch,
-                members=message.members,
-                max_ttl=message.max_ttl_ms / 1000.0,
-                drift=message.drift_ppm / 1e6,
-                grace=message.grace_ms / 1000.0,
+                members=told.members,
+                max_ttl=told.max_ttl,
+                drift=told.drift,
+                grace=told.grace,
                 keys=settings.keys,
                 unsealed=not settings.keys,
                 grant=settings.grant,
+                source=settings.source,
             )
     return None

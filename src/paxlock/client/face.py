@@ -8,7 +8,6 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -16,9 +15,11 @@ import attrs
 from paxlock.client.desk import Desk, FaceErrors, Receiver
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
+from paxlock.client.key_file import KeyFollower
 from paxlock.config.cell import Cell
 from paxlock.core.session.events import Barred, Failed, Granted
 from paxlock.core.session.session import Session, SessionSettings
+from paxlock.core.statistics import SessionStatistics
 from paxlock.errors import NotAcquired
 from paxlock.host.clock import Clock
 from paxlock.host.guardian import guardian_for
@@ -43,9 +44,9 @@ class PendingReply(Receiver, Protocol):
 
 @attrs.frozen
 class Statistics:
-    """Counters at one moment: of messages, of datagrams, of the socket."""
+    """Counters at one moment: of leases and messages, of datagrams, of the socket."""
 
-    session: Mapping[str, int]
+    session: SessionStatistics
     endpoint: Mapping[str, int]
     transport: Mapping[str, int]
 
@@ -115,18 +116,18 @@ class Face(ABC, Generic[H]):
         self._clock = clock
         self._endpoint = endpoint
         self._transport = transport
-        settings = SessionSettings(cell.members, cell.max_ttl_ms, cell.drift_ppm, cell.grace_ms, label)
+        settings = SessionSettings(cell.configuration, label)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)
         self._desk.on_holding = self._settle_sleep
+        self._keys = KeyFollower(cell, endpoint, now=clock.now(), taken=self._desk.take_grant)
+        self._desk.other_key = self._keys.look_now
 
     def statistics(self) -> Statistics:
         """Frozen counters: messages by kind, datagrams dropped by reason, trouble of the socket."""
         self._desk.check_process()
         return Statistics(
-            MappingProxyType(dict(self._session.statistics())),
-            self._endpoint.statistics(),
-            self._transport.statistics(),
+            self._session.statistics(), self._endpoint.statistics(), self._transport.statistics()
         )
 
     def now(self) -> float:
@@ -148,6 +149,10 @@ class Face(ABC, Generic[H]):
         self._desk.close(why)
         if self._desk.wills is not None:
             self._desk.wills.close()
+
+    def take_keys(self, cell: Cell) -> None:
+        """Go on with the keys of this cell. Raises ConfigError for those of another client."""
+        self._keys.take((cell.keys, cell.grant))
 
     def will_sockets(self) -> Sequence[int]:
         """The descriptors that a last will is sent from; none where the network is a virtual one."""

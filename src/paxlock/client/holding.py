@@ -152,7 +152,10 @@ class Holding:
     def extended(self, deadline: float) -> bool:
         """The machine moved the deadline. False where the old one had passed by now, although the renewal was
         counted in time: what was over for the program, and a scope that has silently ended, is not revived.
+        Of one that is to let go the deadline stands: it is renewed only for what is left to be done.
         """
+        if self._reason is not None:
+            return True
         now = self._desk.now()
         if now >= self._deadline:
             return False

@@ -38,7 +38,9 @@ class Standing:
 
 @attrs.frozen
 class Change:
-    """A new state of a watched name. ``skipped`` states were replaced before anybody took them."""
+    """A new state of a watched name, or other data of the same tenure: then ``term`` is the same. ``skipped``
+    states were replaced before anybody took them.
+    """
 
     name: str
     state: State

@@ -19,19 +19,18 @@ from paxlock.config.cell_file import (
     Keys,
     StrPath,
     duration_of,
-    format_moment,
     given_keys,
     identified,
     key_given,
     moment_of,
     parse_cell_file,
-    read_key_file,
     read_text,
-    toml_string,
     write_new,
 )
+from paxlock.config.cell_text import cell_text
 from paxlock.config.durations import abbreviate, format_duration, parse_duration
 from paxlock.config.keys import format_key, new_key
+from paxlock.config.sources import Source
 from paxlock.config.syntax import (
     check_address,
     check_data,
@@ -44,6 +43,7 @@ from paxlock.config.syntax import (
     split_address,
     split_nodes,
 )
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability
 from paxlock.core.lease import TTL_MIN_S
 from paxlock.core.messages import Member
@@ -106,12 +106,12 @@ class Cell:
     ``max_ttl`` and ``grace`` are seconds, rounded to whole milliseconds; ``drift`` is a fraction, rounded to
     whole millionths. ``created`` is the unix second in which the cell was made (0: not known), and
     ``sit_out`` how many seconds a node without any memory sits out where a larger max_ttl was lowered; no
-    less than ``max_ttl`` counts. ``keys``
-    are (key id, key): the first seals, all open. A cell without keys must say ``unsealed``, and, unless all
-    its addresses are loopback, ``insecure``. Where a client has no key of the cell but its own, that one is
-    in ``keys``, and ``grant`` is what it comes with. Keys of clients of a ``generation`` below this one, and
-    those whose ids are ``denied``, are not taken by the nodes. Raises ConfigError when built from anything
-    that does not fit together.
+    less than ``max_ttl`` counts. ``keys`` are (key id, key): the first seals, all open. A cell without keys
+    must say ``unsealed``, and, unless all its addresses are loopback, ``insecure``. Where a client has no key
+    of the cell but its own, that one is in ``keys``, and ``grant`` is what it comes with. Keys of clients of
+    a ``generation`` below this one, and those whose ids are ``denied``, are not taken by the nodes.
+    ``source`` is where all this was read from. Raises ConfigError when built from anything that does not fit
+    together.
     """
 
     cell_id: bytes
@@ -130,6 +130,7 @@ class Cell:
     denied: tuple[str, ...] = ()
     created: int = 0
     sit_out: float = attrs.field(default=0.0, converter=_to_millis)
+    source: Source | None = attrs.field(default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if type(self.cell_id) is not bytes or len(self.cell_id) != CELL_ID_BYTES:
@@ -184,16 +185,18 @@ class Cell:
         """
         text = read_text(path, "cell file")
         keys = given_keys(key_file, key)
+        source = Source(path, key_file, key, key_given=key_file is not None or key is not None)
         try:
-            return cls._from_table(parse_cell_file(text), Path(path).parent, keys)
+            return cls._from_table(parse_cell_file(text), Path(path).parent, keys, source)
         except ConfigError as error:
             raise ConfigError(f"cell file {path}: {error}") from error
 
     @classmethod
-    def _from_table(cls, table: dict[str, Any], folder: Path, given: Keys) -> Cell:
+    def _from_table(cls, table: dict[str, Any], folder: Path, given: Keys, source: Source) -> Cell:
         keys, grant = given
         if "key_file" in table and not keys:
-            keys, grant = read_key_file(folder / table["key_file"])
+            source = attrs.evolve(source, key_file=folder / table["key_file"])
+            keys, grant = source.keys()
         return cls(
             cell_id=bytes.fromhex(table["id"]),
             epoch=table["epoch"],
@@ -209,6 +212,7 @@ class Cell:
             denied=tuple(table.get("denied", ())),
             created=moment_of(table, "created"),
             sit_out=duration_of(table, "sit_out", 0.0),
+            source=source,
         )
 
     def save(self, path: StrPath) -> None:
@@ -223,34 +227,11 @@ class Cell:
         if self.keys:
             write_new(key_path, "".join(format_key(key).strip() + "\n" for _, key in self.keys), 0o600)
         try:
-            write_new(path, self._to_toml(key_path.name), 0o644)
+            write_new(path, cell_text(self, key_path.name), 0o644)
         except ConfigError:
             if self.keys:
                 key_path.unlink(missing_ok=True)
             raise
-
-    def _to_toml(self, key_name: str) -> str:
-        nodes = (
-            f"    {{id = {toml_string(member.node_id)}, address = {toml_string(member.address)}}},\n"
-            for member in self.members
-        )
-        key_line = f"key_file = {toml_string(key_name)}\n" if self.keys else ""
-        return (
-            "# One cell of paxlock: the same file on every node and client.\n"
-            "[cell]\n"
-            f'id = "{self.cell_id.hex()}"\n'
-            f"epoch = {self.epoch}\n"
-            + (f"created = {format_moment(self.created)}\n" if self.created else "")
-            + f'max_ttl = "{format_duration(self.max_ttl)}"\n'
-            + (f'sit_out = "{format_duration(self.sit_out)}"\n' if self.sit_out else "")
-            + f"drift = {self.drift!r}\n"
-            f'grace = "{format_duration(self.grace)}"\n'
-            + key_line
-            + ("insecure = true\n" if self.insecure else "")
-            + (f"generation = {self.generation}\n" if self.generation else "")
-            + (f"denied = [{', '.join(map(toml_string, self.denied))}]\n" if self.denied else "")
-            + f"nodes = [\n{''.join(nodes)}]\n"
-        )
 
     @property
     def quorum(self) -> int:
@@ -273,8 +254,9 @@ class Cell:
         return round(self.grace * 1000)
 
     @property
-    def drift_ppm(self) -> int:
-        return round(self.drift * 1_000_000)
+    def configuration(self) -> Configuration:
+        """What its nodes and clients tell each other, and must agree on."""
+        return Configuration(self.members, self.max_ttl_ms, round(self.drift * 1_000_000), self.grace_ms)
 
     def address_of(self, node_id: str) -> str:
         """The configured address of a node; ConfigError where it is not of this cell."""
@@ -446,6 +428,7 @@ class ClientSettings:
     key: bytes | None = attrs.field(repr=False)
     keys: tuple[tuple[int, bytes], ...] = attrs.field(repr=False)
     grant: bytes = b""
+    source: Source | None = attrs.field(default=None, eq=False, repr=False)
 
     @keys.default
     def _default_keys(self) -> tuple[tuple[int, bytes], ...]:
@@ -484,13 +467,17 @@ def client_settings(
         )
     whole = None if cell is None else _cell_with_keys(cell, key_file, key)
     keys, grant = given_keys(key_file, key) if whole is None else (whole.keys, whole.grant)
+    source = Source(None, key_file, key, key_given=True) if whole is None else whole.source
     if whole is not None:
         seeds = seeds or tuple(member.address for member in whole.members)
-    return ClientSettings(whole, seeds, keys[0][1] if keys else None, keys, grant)
+    return ClientSettings(whole, seeds, keys[0][1] if keys else None, keys, grant, source)
 
 
 def _cell_with_keys(cell: Cell | StrPath, key_file: StrPath | None, key: str | None) -> Cell:
     if not isinstance(cell, Cell):
         return Cell.load(cell, key_file=key_file, key=key)
     keys, grant = given_keys(key_file, key)
-    return attrs.evolve(cell, keys=keys, grant=grant, unsealed=False) if keys else cell
+    if not keys:
+        return cell
+    source = attrs.evolve(cell.source or Source(), key_file=key_file, key=key, key_given=True)
+    return attrs.evolve(cell, keys=keys, grant=grant, unsealed=False, source=source)

@@ -34,6 +34,7 @@ __all__ = [
 
 KEYS_MAX = 8
 FILE_MAX_BYTES = 65_536
+INTEGER_MAX_BITS = 64  #: as TOML has them
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Keys: TypeAlias = tuple[tuple[tuple[int, bytes], ...], bytes]  #: (key id, key)..., and a client's grant
@@ -208,6 +209,9 @@ def _checked_table(table: object, kinds: _Kinds, where: str) -> dict[str, Any]:
 
             near = difflib.get_close_matches(key, kinds, n=1, cutoff=0.0)
             raise ConfigError(f"unknown key {abbreviate(key)} in {where}; did you mean {near[0]!r}?")
+    for key, value in table.items():
+        if type(value) is int and value.bit_length() > INTEGER_MAX_BITS:
+            raise ConfigError(f"{key} in {where} has too many digits: {abbreviate(value)}")
     for key, allowed in kinds.items():
         if key in table and type(table[key]) not in allowed:
             kind = _DENIED if key == "denied" else _KIND_NAMES[allowed[0]]
@@ -227,7 +231,7 @@ def parse_cell_file(text: str) -> dict[str, Any]:
 
     try:
         file = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # plain ValueError: a number with too many digits
         raise ConfigError(f"this is not TOML: {error}") from error
     table = _checked_table(_checked_table(file, _FILE_KEYS, "the file")["cell"], _CELL_KEYS, "[cell]")
     if re.fullmatch(r"[0-9a-fA-F]{32}", table["id"]) is None:

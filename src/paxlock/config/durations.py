@@ -77,5 +77,8 @@ def _advice(text: str) -> str:
 
 def abbreviate(value: object) -> str:
     """The value as shown in an error message: its repr, cut to a bounded length."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number with more than some thousand digits
+        return "a number with very many digits"
     return text if len(text) <= TEXT_SHOWN_MAX_CHARS else text[: TEXT_SHOWN_MAX_CHARS - 3] + "..."

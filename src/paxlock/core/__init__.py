@@ -8,6 +8,7 @@ and told, in which order. core/node and core/session never import each other: th
 What both share:
 
     messages.py        every message, one class each                              sections 2 to 8
+    configuration.py   what a quorum is of, and the times that all keep          section 1, S14
     steering.py        what others want of a holder, and other data               section 12
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
     journal.py         what a node remembers of a name, and the question for it   section 6
@@ -18,6 +19,7 @@ What both share:
     durable.py         what is kept on disk                                       section 7
     effects.py         the seam
     round_trips.py     how long each node takes to answer                         section 5
+    statistics.py      what a machine has counted
     timers.py          one heap of timers for a machine
     value.py           the decorator of values
 
@@ -27,6 +29,7 @@ What a node does (core/node):
     acceptor.py        promises, leases, renewals, releases, expiry               section 2
     record.py          one name: who holds it, who may not                        section 2
     line.py            who waits, in which order                                  section 5
+    quotas.py          what one key of a client may have here                    section 8
     expiry.py          when a record is to be looked at                           section 2
     steering.py        revoked leases, published data                             section 12
     forgetting.py      tombstones, and dropping idle names                        section 2, L1

@@ -25,3 +25,4 @@ class Barrier(enum.IntEnum):
 
     KEY = 1  #: the key as a whole: it has expired, was revoked, or is of an older generation
     RIGHTS = 2  #: it does not allow this
+    QUOTA = 3  #: it has as much here as one key may have

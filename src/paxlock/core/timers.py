@@ -1,33 +1,39 @@
 """One heap of timers for a machine.
 
-A timer is a key and a time. Moving a timer later is lazy: the old entry comes due, its owner looks at its
-own data and sets the timer again. What is due is a fact of the data, never of the order of this heap
+A timer is a time and what is to be done then: a method, and whom it is about. What that means is decided
+where the timer is set. Moving a timer later is lazy: the old entry comes due, its owner looks at its own data
+and sets the timer again. What is due is a fact of the data, never of the order of this heap
 (protocol.md section 2: "nothing relies on the order in which timers fire").
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable
+from typing import Any, TypeVarTuple
 
 __all__ = ["Timers"]
 
 NEVER = float("inf")
 STALE_MIN_ENTRIES = 64
 
+Ts = TypeVarTuple("Ts")
+Key = tuple[Any, ...]  #: the action and its arguments: bound methods of one object are equal, and hash fast
+
 
 class Timers:
-    """At most one live entry per key: the earliest time that was asked for."""
+    """At most one live entry per action with the same arguments: the earliest time that was asked for."""
 
     __slots__ = ("_at", "_count", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Hashable]] = []
-        self._at: dict[Hashable, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._at: dict[Key, float] = {}
         self._count = 0
 
-    def add(self, when: float, key: Hashable) -> None:
-        """Make sure that ``key`` comes due at ``when`` or earlier."""
+    def add(self, when: float, action: Callable[[*Ts, float], object], *arguments: *Ts) -> None:
+        """Make sure that ``action(*arguments, now)`` is called at ``when`` or earlier."""
+        key = (action, *arguments)
         if when == NEVER or self._at.get(key, NEVER) <= when:
             return
         self._at[key] = when
@@ -38,9 +44,9 @@ class Timers:
             heapq.heapify(self._heap)
         heapq.heappush(self._heap, (when, self._count, key))
 
-    def cancel(self, key: Hashable) -> None:
-        """Forget the timer of ``key``, if there is one."""
-        self._at.pop(key, None)
+    def cancel(self, action: Callable[[*Ts, float], object], *arguments: *Ts) -> None:
+        """Forget the timer of this action with these arguments, if there is one."""
+        self._at.pop((action, *arguments), None)
 
     def deadline(self) -> float:
         """When the next timer comes due; infinity if none does."""
@@ -57,9 +63,10 @@ class Timers:
         heap = self._heap
         return bool(heap) and heap[0][0] <= now
 
-    def due(self, now: float) -> Iterator[Hashable]:
-        """Take out, in order, every key whose time has come; also those added while iterating."""
+    def run(self, now: float) -> None:
+        """Do, in order, all whose time has come; also what is added meanwhile."""
         while self.deadline() <= now:
             _, _, key = heapq.heappop(self._heap)
             del self._at[key]
-            yield key
+            action, *arguments = key
+            action(*arguments, now)

@@ -75,6 +75,8 @@ class Turn:
         #: Called with the reason for which a datagram was dropped, and where it came from.
         self.refused: Callable[[str, Address], None] | None = None
         self._keep = keep
+        #: Called with the time before anything is sealed.
+        self.before_sending: Callable[[float], None] | None = None
         self.kept = False  #: an entry was kept in this turn
         #: Called at the end of each turn, once all is sent.
         self.after_sending: Callable[[], None] | None = None
@@ -128,7 +130,10 @@ class Turn:
         self.unpublished.extend(effects.published)
 
     def flush(self) -> None:
-        self.endpoint.age(self.clock.now())
+        now = self.clock.now()
+        self.endpoint.age(now)
+        if self.before_sending is not None:
+            self.before_sending(now)
         for datagram, address in self.endpoint.flush():
             self._transport.send_nowait(datagram, address)
         if self.after_sending is not None:

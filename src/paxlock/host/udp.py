@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from paxlock.errors import ClosedError, ConfigError
 from paxlock.forks import INHERITED, dies_in_child
+from paxlock.host.socket_filter import attach, kernel_drops
 from paxlock.wire.transport import Address, format_address, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
+    "RECEIVE_BUFFER_BYTES",
     "TwoSockets",
     "UdpSocket",
     "addresses_of",
@@ -86,7 +89,13 @@ class UdpSocket:
         self._socket = sock
         self._address = _address(sock.getsockname())
         self._plain = sock.family == socket.AF_INET
-        self._counts: dict[str, int] = {"sent": 0, "received": 0, "send_errors": 0, "receive_errors": 0}
+        self._counts: dict[str, int] = {
+            "sent": 0,
+            "received": 0,
+            "send_errors": 0,
+            "receive_errors": 0,
+            "kernel_drops": 0,
+        }
         self._inherited = False
         dies_in_child(self)
 
@@ -163,7 +172,18 @@ class UdpSocket:
         self._socket.close()
 
     def statistics(self) -> Mapping[str, int]:
+        if self._socket.fileno() >= 0:
+            self._counts["kernel_drops"] = kernel_drops(self._socket)
         return MappingProxyType(dict(self._counts))
+
+    def filter(self, program: bytes) -> bool:
+        """Have the kernel drop what this program does not let pass; False where it cannot."""
+        return attach(self._socket, program)
+
+    def receive_buffer(self) -> int:
+        """How many bytes the kernel lets wait here. (Linux tells twice as much: its own needs are in it.)"""
+        found = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return found // 2 if sys.platform == "linux" else found
 
     def fileno(self) -> int:
         """Of the socket, for whoever waits for several; -1 once it is closed."""
@@ -228,6 +248,15 @@ class TwoSockets(Generic[S]):
     def sending_filenos(self) -> Sequence[int]:
         """Of all that is sent from."""
         return [one.fileno() for one in self._both]
+
+    def filter(self, program: bytes) -> bool:
+        """Of both."""
+        first, second = (one.filter(program) for one in self._both)
+        return first and second
+
+    def receive_buffer(self) -> int:
+        """Of the smaller one."""
+        return min(one.receive_buffer() for one in self._both)
 
     def close(self) -> None:
         if self._waiting is not None:

@@ -7,10 +7,10 @@ async with paxlock.open_node(config) as node:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from types import MappingProxyType
+from os import PathLike
 
 from paxlock.client.client import Client
 from paxlock.client.opening import open_as
@@ -18,8 +18,9 @@ from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
 from paxlock.host.clock import Clock
+from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Service, run_service
-from paxlock.observe.statistics import NodeCounters
+from paxlock.observe.statistics import NodeStatistics
 from paxlock.runtime.environment import environment_of
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
@@ -60,15 +61,21 @@ class Node(Client):
         self.check_process()
         await self._service.serving.wait()
 
-    def node_statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node itself: messages by kind, names, datagrams dropped by reason."""
-        self.check_process()
-        return MappingProxyType({**self._service.replica.statistics(), **self._service.endpoint.statistics()})
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> None:
+        """Read the keys of this node and client anew, and which keys of clients the node does not take:
+        from the files that its cell was read from, or from this cell or cell file.
 
-    def node_counters(self) -> NodeCounters:
-        """Frozen counters of the node itself, each by its name, with what it sees of the others."""
+        Nothing else of the cell file is taken before a restart. Raises ConfigError, and goes on as before,
+        for a file that cannot be used.
+        """
         self.check_process()
-        return self._service.eyes.counters()
+        found = cell_again(self._service.config, cell)
+        self.take_keys(reload_node(self._service, found))
+
+    def node_statistics(self) -> NodeStatistics:
+        """Frozen counters of the node itself, with what it sees of the others."""
+        self.check_process()
+        return self._service.eyes.statistics()
 
 
 @asynccontextmanager

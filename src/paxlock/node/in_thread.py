@@ -7,23 +7,24 @@ Only start, stop and a look cross over between the threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
+from os import PathLike
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from paxlock.config.cell import NodeConfig
+from paxlock.config.cell import Cell, NodeConfig
 from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
 from paxlock.errors import ClosedError, PaxlockError
 from paxlock.forks import INHERITED, Life
 from paxlock.host.at_exit import ends_at_exit
 from paxlock.host.failures import as_ours
+from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Report, Service, run_service
 
 if TYPE_CHECKING:
-    from paxlock.observe.statistics import NodeCounters
+    from paxlock.observe.statistics import NodeStatistics
 
 T = TypeVar("T")
 
@@ -105,14 +106,15 @@ class NodeThread:
         self._running()
         return found
 
-    def statistics(self) -> Mapping[str, int]:
-        """Frozen counters of the node: messages by kind, names, datagrams dropped by reason."""
-        found = self._look(lambda service: {**service.replica.statistics(), **service.endpoint.statistics()})
-        return MappingProxyType(dict(found))
+    def statistics(self) -> NodeStatistics:
+        """Frozen counters of the node."""
+        return self._look(lambda service: service.eyes.statistics())
 
-    def counters(self) -> NodeCounters:
-        """Frozen counters of the node, each by its name."""
-        return self._look(lambda service: service.eyes.counters())
+    def reload(self, cell: Cell | str | PathLike[str] | None = None) -> Cell:
+        """Read the keys of the node anew, and give the cell with them: see `paxlock.Node.reload`."""
+        service = self._running()
+        found = cell_again(service.config, cell)
+        return self._look(lambda service: reload_node(service, found))
 
     def _look(self, read: Callable[[Service], T]) -> T:
         """Read something in the thread of the node."""

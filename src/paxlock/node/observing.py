@@ -18,7 +18,7 @@ from paxlock.core.node.notices import PeerAnswered
 from paxlock.core.node.replica import Replica
 from paxlock.observe.logs import log
 from paxlock.observe.noticing import Level, LogLine, Observer
-from paxlock.observe.statistics import NodeCounters
+from paxlock.observe.statistics import NodeStatistics
 from paxlock.wire.transport import format_address
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ class Observing:
         self, replica: Replica, driver: Driver, clock: Clock, *, report: Callable[[str], None], probes: bool
     ) -> None:
         settings = replica.settings
-        self.observer = Observer(
-            settings.node_id, [member.node_id for member in settings.members], clock.now()
-        )
+        self.observer = Observer(settings.node_id, settings.configuration.nodes, clock.now())
         self._replica = replica
         self._driver = driver
         self._clock = clock
@@ -61,12 +59,13 @@ class Observing:
         for line in lines:
             log(LOGGER, line, self.observer.node_id)
 
-    def starts(self, address: Address) -> None:
-        """The node's socket is bound and its record read."""
+    def starts(self, address: Address, warnings: Iterable[LogLine] = ()) -> None:
+        """The node's socket is bound and its record read. The ``warnings`` are for the log alone."""
         incarnation = self._replica.record.incarnation
         where = format_address(address)
         sentence = f"node {self.observer.node_id} starts at {where}: incarnation {incarnation}"
         self._log([LogLine(Level.INFO, "start", sentence, {"address": where, "incarnation": incarnation})])
+        self._log(warnings)
 
     def stops(self, *, clean: bool) -> None:
         """Nothing is answered any more; what is left goes on without this node."""
@@ -122,33 +121,33 @@ class Observing:
 
     def _dropped(self) -> int:
         counts = self._driver.endpoint.statistics()
-        return sum(number for what, number in counts.items() if what.startswith("dropped_"))
+        dropped = sum(number for what, number in counts.items() if what.startswith("dropped_"))
+        return dropped + self._driver.transport.statistics().get("kernel_drops", 0)
 
-    def counters(self) -> NodeCounters:
+    def statistics(self) -> NodeStatistics:
         """Frozen counters."""
         observer, replica, driver = self.observer, self._replica, self._driver
         counts = replica.statistics()
-        sizes = ("names", "floor", "ceiling")
-        return NodeCounters(
+        return NodeStatistics(
             node_id=observer.node_id,
             incarnation=replica.record.incarnation,
             mode=replica.mode,
-            sits_out=replica.sits_out(self._clock.now()),
-            names=counts["names"],
-            nodes=observer.nodes,
-            needed=observer.needed,
-            serving=observer.serving,
+            sits_out_seconds=replica.sits_out(self._clock.now()),
+            names=counts.names,
+            cell_nodes=observer.nodes,
+            cell_quorum_nodes=observer.needed,
+            cell_serving_nodes=observer.serving,
             quorum=observer.quorum,
-            max_ttl=replica.settings.max_ttl_ms / 1000.0,
+            max_ttl_seconds=replica.settings.configuration.max_ttl,
             peers=observer.peers,
-            messages={what: number for what, number in counts.items() if what not in sizes},
+            messages=counts.messages,
             endpoint=driver.endpoint.statistics(),
             transport=driver.transport.statistics(),
-            writes=observer.writes,
-            write_seconds=observer.write_seconds,
-            longest_write=observer.longest_write,
-            slow_writes=observer.slow_writes,
+            record_writes=observer.writes,
+            record_write_seconds=observer.write_seconds,
+            record_write_seconds_max=observer.longest_write,
+            record_slow_writes=observer.slow_writes,
             late_turns=observer.late_turns,
-            longest_late=observer.longest_late,
+            late_seconds_max=observer.longest_late,
             floods=observer.floods,
         )

@@ -31,9 +31,11 @@ from paxlock.errors import StoreError
 from paxlock.forks import Life
 from paxlock.host.clock import BootClock, Clock
 from paxlock.host.families import check_families, out_of_reach
+from paxlock.host.socket_filter import keep_junk_away
 from paxlock.host.whereabouts import Whereabouts, keyring_of
 from paxlock.limits import RUN_BYTES
 from paxlock.node.observing import Observing
+from paxlock.node.premises import warnings_at_start
 from paxlock.observe.noticing import Level, LogLine
 from paxlock.runtime.background import attended, in_thread
 from paxlock.runtime.driver import Driver
@@ -83,10 +85,7 @@ class Service:
         sender = NodeSender(config.node_id, start.record.incarnation, run)
         settings = ReplicaSettings(
             node_id=config.node_id,
-            members=cell.members,
-            max_ttl_ms=cell.max_ttl_ms,
-            drift_ppm=cell.drift_ppm,
-            grace_ms=cell.grace_ms,
+            configuration=cell.configuration,
             wall_offset=time.time() - clock.now(),
             revoked=Revoked(cell.generation, frozenset(cell.denied)),
             created=cell.created,
@@ -307,7 +306,7 @@ def _begin(
         node_id=config.node_id,
         nodes=len(cell.members),
         max_ttl_ms=cell.max_ttl_ms,
-        drift=cell.drift_ppm / 1e6,
+        drift=cell.configuration.drift,
         durability=durability,
         unix_seconds=unix_seconds,
         sit_out_ms=cell.sit_out_ms,
@@ -362,10 +361,11 @@ async def run_service(
             found, lambda: _begin(config, found, previous, durability, run, second, clock, word)
         )
         say = report or (lambda _: None)
+        keep_junk_away(transport, config.cell.cell_id)
         service = Service(config, begun, run, opened, transport, clock, say, probes)
         await service.resolve()
         try:
-            service.eyes.starts(transport.address)
+            service.eyes.starts(transport.address, warnings_at_start(config, transport))
             async with attended(*(service.noting_failure(task) for task in service.tasks)):
                 yield service
         finally:

@@ -1,4 +1,4 @@
-"""Frozen counters of a node, under one spelling each, fit as names of metrics."""
+"""What a node tells of itself: frozen counters, under words that are fit to be names of metrics."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ import attrs
 from paxlock.core.messages import NodeMode
 from paxlock.observe.noticing import PeerSeen
 
-__all__ = ["NodeCounters"]
+__all__ = ["NodeStatistics"]
 
 
 @attrs.frozen
-class NodeCounters:
-    """What a node has counted since its start; times in seconds. The peers, ``serving`` and ``quorum`` (None:
-    not known yet) are as this node sees them, from a probe a second.
+class NodeStatistics:
+    """What a node has counted since its start: what its metrics tell (docs/metrics.md), under the same words.
+
+    The ``peers``, ``cell_serving_nodes`` and ``quorum`` (None: not known yet) are as this node sees them,
+    from a probe a second.
     """
 
     node_id: str
     incarnation: int
     mode: NodeMode
-    sits_out: float
+    sits_out_seconds: float
     names: int
-    nodes: int
-    needed: int
-    serving: int
+    cell_nodes: int
+    cell_quorum_nodes: int
+    cell_serving_nodes: int
     quorum: bool | None
-    max_ttl: float
+    max_ttl_seconds: float
     peers: Mapping[str, PeerSeen]
     messages: Mapping[str, int]
     endpoint: Mapping[str, int]
     transport: Mapping[str, int]
-    writes: int
-    write_seconds: float
-    longest_write: float
-    slow_writes: int
+    record_writes: int
+    record_write_seconds: float
+    record_write_seconds_max: float
+    record_slow_writes: int
     late_turns: int
-    longest_late: float
+    late_seconds_max: float
     floods: int

@@ -30,7 +30,7 @@ class Clients:
 
     def begin(self, slot: int, life: int) -> ClientMachine:
         """A session that begins now, at the address of its slot: the port of a dead one is used again."""
-        sim, scenario = self._sim, self._sim.scenario
+        sim = self._sim
         label = f"client {slot}.{life}" if life else f"client {slot}"
         rng = Random(f"client {sim.seed} {label}")
         session = rng.randbytes(16)
@@ -46,13 +46,7 @@ class Clients:
             endpoint=sim.endpoint(SessionSender(session), sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
-        settings = SessionSettings(
-            members=sim.nodes.members,
-            max_ttl_ms=scenario.max_ttl_ms,
-            drift_ppm=scenario.drift_ppm,
-            grace_ms=scenario.grace_ms,
-            label=label,
-        )
+        settings = SessionSettings(sim.nodes.configuration, label)
         sim.tell(label, What.STARTED, text=f"session {session.hex()}")
         client.core = Session(settings, session=session, now=client.now(sim.true), rng=rng)
         sim.last_wills.begin(client)

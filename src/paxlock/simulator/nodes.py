@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, NodeRecord, SeenNode, Snapshot, StartWord
 from paxlock.core.messages import Member, Message, NodeMode, Release, Released
 from paxlock.core.node.keeping import replay
@@ -44,6 +45,10 @@ class Nodes:
         self.members = tuple(
             Member(node_id, f"127.0.0.1:{FIRST_PORT + at}")
             for at, node_id in enumerate("abcdefg"[: sim.scenario.nodes])
+        )
+        scenario = sim.scenario
+        self.configuration = Configuration(
+            self.members, scenario.max_ttl_ms, scenario.drift_ppm, scenario.grace_ms
         )
         self.addresses = {
             member.node_id: (("127.0.0.1", FIRST_PORT + at),) for at, member in enumerate(self.members)
@@ -284,7 +289,7 @@ class Nodes:
         return off if self._sim.scenario.auto else 0.0
 
     def _started(self, node: NodeMachine, start: Start) -> None:
-        sim, scenario = self._sim, self._sim.scenario
+        sim = self._sim
         node.disk.record = start.record
         self._noted.update((node.label, seen) for seen in start.record.seen)
         node.writing = None
@@ -292,10 +297,7 @@ class Nodes:
         now = node.now(sim.true)
         settings = ReplicaSettings(
             node_id=node.node_id,
-            members=self.members,
-            max_ttl_ms=scenario.max_ttl_ms,
-            drift_ppm=scenario.drift_ppm,
-            grace_ms=scenario.grace_ms,
+            configuration=self.configuration,
             wall_offset=UNIX_S + sim.true - now + self._clock_off(node),
         )
         node.forget()

@@ -23,6 +23,7 @@ from random import Random
 
 import attrs
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Membership, NodeRecord
 from paxlock.core.messages import Member, Message
 from paxlock.core.node.replica import Replica, ReplicaSettings
@@ -137,14 +138,16 @@ class Round:
             False,
         )
         offset = self._rng.random() * OFFSET_MAX_S
-        settings = ReplicaSettings(node_id, members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms, 0.0)
+        settings = ReplicaSettings(
+            node_id, Configuration(members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms), 0.0
+        )
         rng, run = Random(self._rng.random()), self._rng.randbytes(16)
         return _Node(
             node_id, Replica(settings, Start(record, 0, 0.0, None), run=run, now=offset, rng=rng), offset
         )
 
     def _process(self, at: int, members: tuple[Member, ...]) -> _Process:
-        settings = SessionSettings(members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms)
+        settings = SessionSettings(Configuration(members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms))
         offset = self._rng.random() * OFFSET_MAX_S
         session, rng = self._rng.randbytes(16), Random(self._rng.random())
         return _Process(f"process {at}", Session(settings, session=session, now=offset, rng=rng), offset)

@@ -3,11 +3,11 @@
     entry:    whole 1 | floor 8 | serves at 8 | number of renewals, names, tombstones, dropped names, 4 each
               | these, in this order
     renewal:  session 16 | at 8 | seq 8 | number of attempts 4 | sender | attempts, 8 each
-    name:     term, lease term, attempt, token, edition, seq, deadline, 8 each | ttl_ms 4 | name | session
+    name:     term, lease term, attempt, token, edition, seq, deadline, ttl_ms, 8 each | name | session
               | sender | label | data
     stone:    attempt 8 | session 16 | forced 1 | name
 
-Text and what may be empty has its length before it, in 1 byte, that of data in 2. A node writes one for each
+What has no fixed length has it in the part before, in 1 byte, data in 2. A node writes one for each
 turn that changes something, before it answers: this costs a quarter of what CBOR does.
 """
 
@@ -18,18 +18,15 @@ from typing import Any
 
 from paxlock.core.durable import Kept, KeptName, KeptRenewal, KeptStone
 from paxlock.limits import SESSION_BYTES
+from paxlock.store.damage import DamagedError
 
-__all__ = ["DamagedEntryError", "decode_entry", "encode_entry"]
+__all__ = ["decode_entry", "encode_entry"]
 
 ENTRY = struct.Struct(">BQdIIII")
 RENEWAL = struct.Struct(f">{SESSION_BYTES}sdQIB")
-NAME = struct.Struct(">QQQQQQdIBBBBH")
-STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
+NAME = struct.Struct(">QQQQQQdQBBBBH")
 LENGTH = struct.Struct(">B")
-
-
-class DamagedEntryError(ValueError):
-    """These bytes are no entry."""
+STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
 
 
 def encode_entry(entry: Kept) -> bytes:
@@ -70,70 +67,89 @@ def encode_entry(entry: Kept) -> bytes:
 
 
 def decode_entry(content: bytes) -> Kept:
-    """The entry that these bytes are. Raises DamagedEntryError for others."""
+    """The entry that these bytes are. Raises DamagedError for others."""
+    reader = _Reader(content)
     try:
-        return _Reader(content).entry()
-    except (struct.error, UnicodeDecodeError) as error:
-        raise DamagedEntryError(str(error)) from error
-
-
-class _Reader:
-    """Takes the parts of an entry from its bytes, one after the other."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._at = 0
-
-    def entry(self) -> Kept:
-        whole, floor, serves_at, renewals, names, stones, dropped = self._unpack(ENTRY)
+        whole, floor, serves_at, renewals, names, stones, dropped = reader.unpack(ENTRY)
         found = Kept(
             bool(whole),
             floor,
             serves_at,
-            tuple([self._renewal() for _ in range(renewals)]),
-            tuple([self._name() for _ in range(names)]),
-            tuple([self._stone() for _ in range(stones)]),
-            tuple([self._text(*self._unpack(LENGTH)) for _ in range(dropped)]),
+            tuple([_renewal(reader) for _ in range(renewals)]),
+            tuple([_name(reader) for _ in range(names)]),
+            tuple([_stone(reader) for _ in range(stones)]),
+            tuple([reader.short_text() for _ in range(dropped)]),
         )
-        if self._at != len(self._content):
-            raise DamagedEntryError("there is more than the entry says")
-        return found
+    except (struct.error, UnicodeDecodeError) as error:
+        raise DamagedError(str(error)) from error
+    reader.end()
+    return found
 
-    def _renewal(self) -> KeptRenewal:
-        session, at, seq, count, length = self._unpack(RENEWAL)
-        sender = self._bytes(length)
-        return KeptRenewal(session, self._unpack(struct.Struct(f">{count}Q")), sender, seq, at)
 
-    def _name(self) -> KeptName:
-        term, lease_term, attempt, token, edition, seq, deadline, ttl_ms, *lengths = self._unpack(NAME)
-        name_length, session_length, sender_length, label_length, data_length = lengths
-        name, session, sender = (
-            self._text(name_length),
-            self._bytes(session_length),
-            self._bytes(sender_length),
-        )
-        label, data = self._text(label_length), self._bytes(data_length)
-        return KeptName(
-            *(name, term, lease_term, session, attempt, ttl_ms, label, data, token, sender, seq, deadline),
-            edition,
-        )
+def _renewal(reader: _Reader) -> KeptRenewal:
+    session, at, seq, count, length = reader.unpack(RENEWAL)
+    sender = reader.take(length)
+    return KeptRenewal(session, reader.unpack(struct.Struct(f">{count}Q")), sender, seq, at)
 
-    def _stone(self) -> KeptStone:
-        attempt, session, forced, length = self._unpack(STONE)
-        return KeptStone(self._text(length), session, attempt, forced)
 
-    def _unpack(self, shape: struct.Struct) -> tuple[Any, ...]:
+def _name(reader: _Reader) -> KeptName:
+    term, lease_term, attempt, token, edition, seq, deadline, ttl_ms, *lengths = reader.unpack(NAME)
+    name_length, session_length, sender_length, label_length, data_length = lengths
+    return KeptName(
+        name=reader.text(name_length),
+        session=reader.take(session_length),
+        sender=reader.take(sender_length),
+        label=reader.text(label_length),
+        data=reader.take(data_length),
+        term=term,
+        lease_term=lease_term,
+        attempt=attempt,
+        ttl_ms=ttl_ms,
+        token=token,
+        seq=seq,
+        deadline=deadline,
+        edition=edition,
+    )
+
+
+def _stone(reader: _Reader) -> KeptStone:
+    attempt, session, forced, length = reader.unpack(STONE)
+    return KeptStone(reader.text(length), session, attempt, forced)
+
+
+class _Reader:
+    """Takes the parts of some content, one after the other. Each method raises DamagedError, or an error of
+    struct or of Unicode, where the content is another one.
+    """
+
+    def __init__(self, content: bytes, at: int = 0) -> None:
+        self._content = content
+        self._at = at
+
+    def unpack(self, shape: struct.Struct) -> tuple[Any, ...]:
+        """Values of this shape."""
         found = shape.unpack_from(self._content, self._at)
         self._at += shape.size
         return found
 
-    def _bytes(self, length: int) -> bytes:
+    def take(self, length: int) -> bytes:
+        """So many bytes."""
         end = self._at + length
         if end > len(self._content):
-            raise DamagedEntryError("it ends early")
+            raise DamagedError("it ends early")
         found = self._content[self._at : end]
         self._at = end
         return found
 
-    def _text(self, length: int) -> str:
-        return self._bytes(length).decode()
+    def text(self, length: int) -> str:
+        """Text of so many bytes."""
+        return self.take(length).decode()
+
+    def short_text(self) -> str:
+        """Text with its length before it."""
+        return self.text(*self.unpack(LENGTH))
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self._at != len(self._content):
+            raise DamagedError("there is more than it says")

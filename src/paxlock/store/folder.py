@@ -9,28 +9,29 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias
 
 from paxlock.core.durable import Durability, Kept, NodeRecord, Snapshot
 from paxlock.errors import StoreError
 from paxlock.forks import INHERITED, dies_in_child, same_process
 from paxlock.store.boot import boot_identity, mount_identity
-from paxlock.store.format import DamagedError, decode_record, decode_snapshot, encode_record, encode_snapshot
+from paxlock.store.damage import DamagedError
+from paxlock.store.format import decode_record, encode_record
+from paxlock.store.snapshot import decode_snapshot, encode_snapshot
 from paxlock.store.state_file import Found, StateFile, read_state
 
 __all__ = ["MemoryStore", "Store", "StoreLike"]
 
 RECORD_FILE = "record.json"
-SNAPSHOT_FILE = "snapshot.json"
+SNAPSHOT_FILE = "snapshot"
 STATE_FILE = "state"
 LOCK_FILE = "lock"
 RECORD_MAX_BYTES = 65_536
 SNAPSHOT_MAX_BYTES = 256 * 1024 * 1024
 
-_Kept = TypeVar("_Kept", NodeRecord, Snapshot)
 StrPath: TypeAlias = str | os.PathLike[str]
 
 
@@ -158,7 +159,7 @@ class Store:
 
     def write_record(self, record: NodeRecord) -> None:
         """Replace the record; it is on the disk when this returns. Raises StoreError."""
-        self._replace(RECORD_FILE, _encode_checked(record, encode_record, decode_record), RECORD_MAX_BYTES)
+        self._replace(RECORD_FILE, [_encode_checked(record)], RECORD_MAX_BYTES)
 
     def read_snapshot(self, incarnation: int) -> Snapshot | None:
         """The snapshot of the node's run ``incarnation``, or None.
@@ -176,9 +177,11 @@ class Store:
         return snapshot if snapshot.incarnation == incarnation else None
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot; it is on the disk when this returns. Raises StoreError."""
-        content = _encode_checked(snapshot, encode_snapshot, decode_snapshot)
-        self._replace(SNAPSHOT_FILE, content, SNAPSHOT_MAX_BYTES)
+        """Replace the snapshot; it is on the disk when this returns. Raises StoreError.
+
+        It is not read back first: one that cannot be read counts as none, and so does the one before it.
+        """
+        self._replace(SNAPSHOT_FILE, encode_snapshot(snapshot), SNAPSHOT_MAX_BYTES)
 
     def read_kept(self, record: NodeRecord) -> Found | None:
         """What the state file of the run of this record says, if it is whole, and of this very boot or of a
@@ -330,22 +333,26 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.folder / name} cannot be read: {error.strerror or error}") from error
 
-    def _replace(self, name: str, content: bytes, max_bytes: int) -> None:
+    def _replace(self, name: str, pieces: Iterable[bytes], max_bytes: int) -> None:
         self._check_writable()
-        if len(content) > max_bytes:
-            raise StoreError(
-                f"{self.folder / name} would be {len(content)} bytes, above the limit of {max_bytes}"
-            )
         temporary = name + ".tmp"
+        written = 0
         try:
             with open(temporary, "wb", opener=self._opener) as file:
-                file.write(content)
+                for piece in pieces:
+                    written += file.write(piece)
+                    if written > max_bytes:
+                        raise StoreError(
+                            f"{self.folder / name} would be above the limit of {max_bytes} bytes"
+                        )
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, name, src_dir_fd=self._folder_handle, dst_dir_fd=self._folder_handle)
             os.fsync(self._folder_handle)
         except OSError as error:
             raise self._write_error(name, error) from error
+        except ValueError as error:
+            raise StoreError(f"{self.folder / name} cannot be written: {error}") from error
 
 
 def _make_folder(path: Path) -> None:
@@ -385,15 +392,13 @@ def _lock(path: Path, folder_handle: int) -> int:
     return handle
 
 
-def _encode_checked(
-    value: _Kept, encode: Callable[[_Kept], bytes], decode: Callable[[bytes], _Kept]
-) -> bytes:
+def _encode_checked(record: NodeRecord) -> bytes:
     """Encode, and read back before the disk is touched: what cannot be read must never replace what can."""
     try:
-        content = encode(value)
-        if decode(content) == value:
+        content = encode_record(record)
+        if decode_record(content) == record:
             return content
         detail = "it would read back differently"
     except ValueError as error:
         detail = str(error)
-    raise StoreError(f"a {type(value).__name__} that cannot be stored: {detail}")
+    raise StoreError(f"a record that cannot be stored: {detail}")

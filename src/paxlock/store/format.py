@@ -1,4 +1,4 @@
-"""The text form of a node's record and snapshot: format version 1 (protocol.md section 7).
+"""The text form of a node's record: format version 1 (protocol.md section 7).
 
 A file is JSON in ASCII, then one line ``sha256 HEX`` over everything before it; bytes are written as hex.
 Reading is strict: exactly the fields that are written, each with its type and range, as the tables below say.
@@ -9,33 +9,20 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, SnapshotName
-from paxlock.core.lease import TERM_MAX, Candidate, Lease
+from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode
+from paxlock.core.lease import TERM_MAX
 from paxlock.limits import CELL_ID_BYTES, NODE_ID_MAX_BYTES
+from paxlock.store.damage import DamagedError
 
-__all__ = [
-    "FORMAT_VERSION",
-    "DamagedError",
-    "decode_record",
-    "decode_snapshot",
-    "encode_record",
-    "encode_snapshot",
-]
+__all__ = ["FORMAT_VERSION", "decode_record", "encode_record"]
 
 FORMAT_VERSION = 1
 RUN_MAX_BYTES = 64
-SESSION_MAX_BYTES = 64
 OCTETS_MAX_BYTES = 65_536
 INTEGER_MAX = (1 << 63) - 1
-NONE: Mapping[str, Any] = MappingProxyType({})
-
-
-class DamagedError(ValueError):
-    """What was read is not what a store writes."""
 
 
 class Kind(NamedTuple):
@@ -117,40 +104,22 @@ def _many(kind: Kind) -> Kind:
     return Kind(lambda values: [kind.write(value) for value in values], read)
 
 
-def _maybe(kind: Kind) -> Kind:
-    return Kind(
-        lambda value: None if value is None else kind.write(value),
-        lambda value, key: None if value is None else kind.read(value, key),
-    )
-
-
-def _made(cls: Callable[..., Any], rare: Mapping[str, Kind] = NONE, /, **fields: Kind) -> Kind:
-    """An object of this class, with its fields in the order in which they are written. Those that are
-    ``rare`` are not in every file: what is 0 or None is not written, and older versions knew nothing of it.
-    """
+def _made(cls: Callable[..., Any], **fields: Kind) -> Kind:
+    """An object of this class, with its fields in the order in which they are written."""
 
     def write(value: object) -> dict[str, object]:
-        written = {name: kind.write(getattr(value, name)) for name, kind in fields.items()}
-        found = {name: getattr(value, name) for name in rare}
-        return written | {name: rare[name].write(value) for name, value in found.items() if value}
+        return {name: kind.write(getattr(value, name)) for name, kind in fields.items()}
 
     def read(value: object, key: str) -> object:
-        there = {name: kind for name, kind in rare.items() if type(value) is dict and name in value}
-        found = _object(value, fields | there)
-        return cls(**{name: kind.read(found[name], name) for name, kind in (fields | there).items()})
+        found = _object(value, fields)
+        return cls(**{name: kind.read(found[name], name) for name, kind in fields.items()})
 
     return Kind(write, read)
 
 
 INTEGER, TERM = _integer(), _integer(TERM_MAX)
 TEXT, FLAG, NODE_ID = Kind(_same, _read_text), Kind(_same, _read_flag), Kind(_same, _read_node_id)
-SESSION = _octets(0, SESSION_MAX_BYTES)
 
-CANDIDATE = _made(Candidate, session=SESSION, attempt=INTEGER)
-EDITION = {"edition": INTEGER}
-LEASE = _maybe(
-    _made(Lease, EDITION, candidate=CANDIDATE, ttl_ms=INTEGER, label=TEXT, data=_octets(), token=TERM)
-)
 SEEN = _many(_made(SeenNode, node_id=NODE_ID, incarnation=INTEGER, run=_octets(0, RUN_MAX_BYTES)))
 RECORD = _made(
     NodeRecord,
@@ -166,22 +135,6 @@ RECORD = _made(
     seen=SEEN,
     creating_runs=SEEN,
 )
-NAME = _made(
-    SnapshotName,
-    {"revoked": CANDIDATE},
-    name=TEXT,
-    term=TERM,
-    lease=LEASE,
-    lease_term=TERM,
-    sender=SESSION,
-    seq=INTEGER,
-    remaining_ms=INTEGER,
-    tombstones=_many(CANDIDATE),
-    chosen=LEASE,
-    chosen_term=TERM,
-    released=FLAG,
-)
-SNAPSHOT = _made(Snapshot, incarnation=INTEGER, floor=TERM, names=_many(NAME))
 
 
 def _seal(body: str) -> bytes:
@@ -226,18 +179,3 @@ def decode_record(content: bytes) -> NodeRecord:
     """Read what encode_record wrote; DamagedError for anything else."""
     record: NodeRecord = RECORD.read(_unseal(content, "record"), "record")
     return record
-
-
-def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """The content of a snapshot file: one line for each name, for there may be very many."""
-    names = ",\n".join(json.dumps(NAME.write(entry)) for entry in snapshot.names)
-    return _seal(
-        f'{{"format": "paxlock snapshot", "version": {FORMAT_VERSION}, "snapshot": {{\n'
-        f'"incarnation": {snapshot.incarnation:d}, "floor": {snapshot.floor:d}, "names": [\n{names}\n]}}}}\n'
-    )
-
-
-def decode_snapshot(content: bytes) -> Snapshot:
-    """Read what encode_snapshot wrote; DamagedError for anything else."""
-    snapshot: Snapshot = SNAPSHOT.read(_unseal(content, "snapshot"), "snapshot")
-    return snapshot

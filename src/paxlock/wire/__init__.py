@@ -16,6 +16,7 @@ out: packing.py, then sealing.py.
     channels.py    who speaks to whom: what a sealing key is derived from
     grants.py      what the key of a client allows, in bytes (the rule is in core/rights.py)
     keyring.py     keys, seals, rotation; the replay window
+    rekeying.py    other keys for an endpoint that goes on
     cookies.py     what proves that a sender receives at its address
     lives.py       what datagrams of nodes say of lives, in bytes (the rule S15 is in core/lives.py)
     peers.py       what is remembered of those it talks to

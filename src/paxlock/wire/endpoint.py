@@ -1,10 +1,8 @@
 """Datagrams <-> (sender, messages), without a socket and without a clock (protocol.md section 8).
 
 One endpoint speaks for one sender: a session, or one run of a node. The layout of a datagram is drawn in
-header.py; what cookies prove, and what is answered without them, is told in cookies.py.
-
-**Members and lives** (lives.py). ``members`` is a digest of the ids of the nodes: who decides with others is
-dropped, and told so by an empty datagram. Every datagram of a node says which lives of the others it knows.
+header.py; what cookies prove, and what is answered without them, is told in cookies.py; what nodes say of
+lives in lives.py. Whoever decides with other members is dropped, and told so by an empty datagram.
 
 What comes from the network is dropped and counted, one reason for each datagram, before anything looks at
 it; nothing about a sender is remembered, its number neither, until its datagram has passed every check.
@@ -12,7 +10,7 @@ it; nothing about a sender is remembered, its number neither, until its datagram
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,7 +22,7 @@ from paxlock.forks import Life
 from paxlock.limits import SEEDS_MAX
 from paxlock.wire.codec import Malformed, decode_untrusted, encode, join
 from paxlock.wire.cookies import Cookies
-from paxlock.wire.grants import owned, rights_of
+from paxlock.wire.grants import rights_of
 from paxlock.wire.header import (
     DATAGRAM_MAX_BYTES,
     LENGTH,
@@ -41,7 +39,7 @@ from paxlock.wire.header import (
 from paxlock.wire.lanes import Lanes
 from paxlock.wire.lives import LifeTable, Said
 from paxlock.wire.packing import PendingMessages, batches, hello_only_untrusted
-from paxlock.wire.peers import Greeters, KnownNode, KnownSession
+from paxlock.wire.peers import SESSIONS_MAX, Greeters, KnownNode, KnownSession, KnownSessions
 from paxlock.wire.received import Received, from_node, from_session
 from paxlock.wire.sealing import ANY_NODE, Sealing
 from paxlock.wire.strangers import STRANGERS_MAX, Stranger, other_members, other_version
@@ -63,7 +61,6 @@ __all__ = [
     "SessionSender",
 ]
 
-SESSIONS_MAX = 65_536
 CHALLENGES_MAX = 1024
 NOWHERE = ("", 0)
 
@@ -103,7 +100,7 @@ class Endpoint:
         self._cell_id, self._epoch, self._configured, self._table = NO_CELL, NO_EPOCH, False, LifeTable()
         self.strangers: list[Stranger] = []  #: newly heard of; whoever looks takes them out
         self._nodes: dict[str, KnownNode] = {}
-        self._sessions: OrderedDict[bytes, KnownSession] = OrderedDict()
+        self._sessions = KnownSessions()
         self._greeters = Greeters()
         self._seeds: set[Address] = set()
         self._seed_cookies: dict[tuple[bytes, str], int] = {}
@@ -112,6 +109,7 @@ class Endpoint:
         self._lanes = Lanes()
         self._counts: Counter[str] = Counter()
         self._life = Life()
+        self.key_changes = 0  #: how often (rekeying.py)
         self.refused = ""  #: why the last datagram that was dropped was; whoever looks empties it
         if cell_id is not None:
             self.configure(cell_id, epoch, members or {})
@@ -132,7 +130,7 @@ class Endpoint:
         self._lanes.clear()
         oldest = self._cookies.generation - 1
         for session in [key for key, state in self._sessions.items() if state.proved < oldest]:
-            del self._sessions[session]
+            self._sessions.forget(session)
 
     def configure(self, cell_id: bytes, epoch: int, members: Mapping[str, Sequence[Address]]) -> None:
         """Fix the configuration, or its addresses anew; what is known of the nodes that stay is kept."""
@@ -225,8 +223,7 @@ class Endpoint:
             receiver, key_id = peer if self._node_id is not None else ANY_NODE, self._keyring.first
             node.last = outbox
         else:
-            session = self._sessions.get(peer)
-            if session is not None:
+            if (session := self._sessions.get(peer)) is not None:
                 address, issue, echo = session.address, self._issued(session), session.echo
                 receiver, key_id = session.sender, session.key_id
             else:
@@ -338,10 +335,12 @@ class Endpoint:
     def _from_session(
         self, datagram: bytes, header: Header, sender: SessionSender, address: Address
     ) -> Received:
-        if self._node_id is None or (sender.grant and not owned(sender.session, sender.grant)):
+        if self._node_id is None:
             raise Dropped("sender")
         payload, said = self._sealing.open_untrusted(datagram, header)
         rights = rights_of(sender.grant)
+        if not rights.owns(sender.session):
+            raise Dropped("sender")
         session = self._sessions.get(sender.session)
         if session is not None and session.seen(address, header.sequence):
             raise Dropped("replay")
@@ -359,13 +358,11 @@ class Endpoint:
         if not messages:
             raise Dropped("empty")
         if session is None:
-            session = self._sessions[sender.session] = KnownSession(address, sender, header.key_id)
+            session = self._sessions.admit(KnownSession(address, sender, header.key_id), rights.key)
             self._greeters.pop(sender.session)
-            if len(self._sessions) > SESSIONS_MAX:
-                self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(sender.session)
-        session.prove(address, proved, header.issue, header.sequence, header.key_id)
+        session.prove(address, proved, header)
         self._keep_lane(address, datagram, header, session, said, rights)
         return from_session(sender, messages, address, header, rights)
 

@@ -24,24 +24,24 @@ _ALL_VERBS = int(Verb.OBSERVE | Verb.ACQUIRE | Verb.ADMINISTER)
 
 
 def new_session(grant: bytes = b"") -> bytes:
-    """A session that was never before. With a grant its last bytes say to which key it belongs: so no key can
-    speak in the name of a session of another, and what one session has acquired another of the same key may
-    renew and release.
+    """A session that was never before. With a grant its last bytes say to the key of which id it belongs: so
+    no key can speak in the name of a session of another, and what one session has acquired another of the
+    same key may renew and release. A client whose key is made anew, under the same id, goes on.
     """
     if not grant:
         return secrets.token_bytes(SESSION_BYTES)
     start = secrets.token_bytes(SESSION_BYTES - OWNER_BYTES)
-    return start + _owner(start, grant)
+    return start + _owner(start, rights_of(grant).key)
 
 
-def owned(session: bytes, grant: bytes) -> bool:
-    """Is this a session of the key with this grant?"""
+def owned(session: bytes, key: str) -> bool:
+    """Is this a session of the key with this id?"""
     start = session[:-OWNER_BYTES]
-    return session[-OWNER_BYTES:] == _owner(start, grant)
+    return session[-OWNER_BYTES:] == _owner(start, key)
 
 
-def _owner(start: bytes, grant: bytes) -> bytes:
-    return blake2b(start + grant, digest_size=OWNER_BYTES, person=_OWNER_PERSON).digest()
+def _owner(start: bytes, key: str) -> bytes:
+    return blake2b(start + key.encode(), digest_size=OWNER_BYTES, person=_OWNER_PERSON).digest()
 
 
 def grant_of(rights: Rights) -> bytes:
@@ -70,8 +70,8 @@ def rights_of(grant: bytes) -> Rights:
     if [type(each) for each in values] != [str, int, list, int, int, int]:
         raise Malformed("not a grant")
     key, verbs, patterns, ttl_max_ms, expires, generation = values
-    if not all(type(pattern) is str for pattern in patterns) or verbs & ~_ALL_VERBS:
+    if not key or not all(type(pattern) is str for pattern in patterns) or verbs & ~_ALL_VERBS:
         raise Malformed("not a grant")
     return Rights(
-        key, verbs, tuple(patterns), ttl_max_ms, expires, generation, lambda session: owned(session, grant)
+        key, verbs, tuple(patterns), ttl_max_ms, expires, generation, lambda session: owned(session, key)
     )

@@ -31,6 +31,7 @@ __all__ = [
     "NO_CELL",
     "NO_EPOCH",
     "SEQUENCE_BYTES",
+    "SESSION_BYTES_MIN",
     "VERSION",
     "Dropped",
     "Header",
@@ -59,6 +60,7 @@ _NODE_SENDER = struct.Struct(">Q16s16s")
 _INCARNATION = struct.Struct(">Q")
 _CELL = struct.Struct(">BBB16sI4s")
 _TAIL = struct.Struct(">QQQ")
+SESSION_BYTES_MIN = _SESSION.size + _TAIL.size  #: the shortest header there is
 _RUNS_REMEMBERED = 256
 _U64_MAX = (1 << 64) - 1
 

@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from paxlock.limits import SESSIONS_PER_KEY
+from paxlock.wire.header import SessionSender
 from paxlock.wire.keyring import ReplayWindow
 
 if TYPE_CHECKING:
-    from paxlock.wire.header import NodeSender, SessionSender
+    from paxlock.wire.header import Header, NodeSender
     from paxlock.wire.packing import PendingMessages
     from paxlock.wire.transport import Address
 
-__all__ = ["OUTDATED_RUNS_MAX", "RETIRED_RUNS_MAX", "Greeters", "KnownNode", "KnownSession"]
+__all__ = [
+    "OUTDATED_RUNS_MAX",
+    "RETIRED_RUNS_MAX",
+    "SESSIONS_MAX",
+    "Greeters",
+    "KnownNode",
+    "KnownSession",
+    "KnownSessions",
+]
+
+SESSIONS_MAX = 65_536
 
 RETIRED_RUNS_MAX = 64
 OUTDATED_RUNS_MAX = 16
@@ -43,6 +55,7 @@ class KnownSession:
     window: ReplayWindow = attrs.field(factory=ReplayWindow)
     issue: int = 0
     issued_in: int = _NEVER
+    key: str = ""
     _elsewhere: dict[Address, ReplayWindow] = attrs.field(factory=dict)
 
     def seen(self, address: Address, sequence: int) -> bool:
@@ -50,8 +63,11 @@ class KnownSession:
         window = self.window if address == self.address else self._elsewhere.get(address)
         return window is not None and not window.is_new(sequence)
 
-    def prove(self, address: Address, generation: int, issue: int, sequence: int, key_id: int) -> None:
-        """A right echo came from this address, with a number that was not seen there."""
+    def prove(self, address: Address, generation: int, header: Header) -> None:
+        """A right echo came from this address, with a number that was not seen there. The key may be another
+        one than before, and so may the grant, of the same client.
+        """
+        assert isinstance(header.sender, SessionSender)
         if address != self.address:
             self._elsewhere[self.address] = self.window
             self.window = self._elsewhere.pop(address) if address in self._elsewhere else ReplayWindow()
@@ -59,8 +75,41 @@ class KnownSession:
                 del self._elsewhere[next(iter(self._elsewhere))]
             self.address, self.issued_in = address, _NEVER
         self.proved = max(self.proved, generation)
-        self.echo, self.key_id = issue, key_id
-        self.window.take(sequence)
+        self.sender, self.key_id, self.echo = header.sender, header.key_id, header.issue
+        self.window.take(header.sequence)
+
+
+class KnownSessions(OrderedDict[bytes, KnownSession]):
+    """The sessions that have proved their addresses, the one heard last at the end: at most SESSIONS_MAX, and
+    of one key of a client SESSIONS_PER_KEY, of which the first to come goes first. One that was forgotten
+    need only prove its address again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_key: dict[str, dict[bytes, None]] = {}
+
+    def admit(self, state: KnownSession, key: str) -> KnownSession:
+        """One that has just proved its address, of the key with this id (none: the root key)."""
+        session, state.key = state.sender.session, key
+        if key:
+            mine = self._of_key.setdefault(key, {})
+            if len(mine) >= SESSIONS_PER_KEY:
+                self.forget(next(iter(mine)))
+            self._of_key.setdefault(key, mine)[session] = None
+        self[session] = state
+        if len(self) > SESSIONS_MAX:
+            self.forget(next(iter(self)))
+        return state
+
+    def forget(self, session: bytes) -> None:
+        """It is known no longer."""
+        key = self.pop(session).key
+        if key:
+            mine = self._of_key[key]
+            del mine[session]
+            if not mine:
+                del self._of_key[key]
 
 
 class Greeters:

@@ -3,8 +3,8 @@ section 11).
 
 A process that was killed says nothing any more. So while it lives it deposits with a guardian, outside of it,
 the datagrams that end its leases, each sealed for one node with the cookie which that node has issued, under
-a number that nothing else is sealed with. They are deposited anew when a cookie or an address changes, and
-when a lease comes or goes. What the guardian does with them is last_will.py's.
+a number that nothing else is sealed with. They are deposited anew when a cookie, an address or the key
+changes, and when a lease comes or goes. What the guardian does with them is last_will.py's.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Wills:
         self._page_of: dict[int, int] = {}
         self._number = FIRST_NUMBER
         self._places: tuple[tuple[Address, int], ...] = ()
+        self._key_changes = endpoint.key_changes
         self._closed = False
         self._unsettled = False  #: a lease was withdrawn, and the guardian may not know it
 
@@ -123,7 +124,9 @@ class Wills:
             return
         nodes = self._endpoint._nodes  # noqa: SLF001 - the other half of the endpoint
         places = tuple((node.address, node.echo) for node in nodes.values())
-        moved, self._places = places != self._places, places
+        key_changes = self._endpoint.key_changes
+        moved = places != self._places or key_changes != self._key_changes
+        self._places, self._key_changes = places, key_changes
         if not moved and not any(page.changed for page in self._pages):
             return
         for at, page in enumerate(self._pages):

@@ -18,7 +18,7 @@ def main() -> None:
     config = NodeConfig(Cell.load(path), node_id, folder)
     with open_node(config, create="create" in rest) as node:
         node.wait_serving(60.0)
-        say(node.node_id, node.mode.name, node.node_statistics()["names"] >= 0)
+        say(node.node_id, node.mode.name, node.node_statistics().names >= 0)
         with node.campaign("primary", ttl=1.0) as held:
             say("leads", held.term)
             if "fork" in rest:

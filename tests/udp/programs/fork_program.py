@@ -106,7 +106,7 @@ async def main(cell: str, name: str, how: str, node_id: str = "", data_dir: str 
     async with opened(cell, node_id, data_dir) as client, trio.open_nursery() as nursery:
         async with client.lock(name, ttl=TTL_S) as held:
             nursery.start_soon(waits, client, name)
-            while not client.statistics().session["campaigns"] > 1:
+            while not client.statistics().session.campaigns > 1:
                 await trio.lowlevel.checkpoint()
             say("acquired", term=held.term)
             pid = fork(how)

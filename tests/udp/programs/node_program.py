@@ -30,7 +30,7 @@ async def answer_questions(service: Service) -> None:
                     "counters",
                     endpoint=dict(service.endpoint.statistics()),
                     transport=dict(service.transport.statistics()),
-                    replica=dict(service.replica.statistics()),
+                    replica=dict(service.replica.statistics().messages),
                     holds=[
                         name
                         for name, record in service.replica._acceptor.records.items()

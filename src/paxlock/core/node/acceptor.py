@@ -36,13 +36,13 @@ from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
 from paxlock.core.node.journal import Journal
 from paxlock.core.node.line import Line
-from paxlock.core.node.record import PushTimer, Record, RecordTimer, SweepTimer, waiters_page
+from paxlock.core.node.record import Record, waiters_page
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import bounded_window
 from paxlock.core.steering import LetGo
 from paxlock.core.timers import Timers
 
-__all__ = ["CEILING_STEP_TERMS", "Acceptor", "PushTimer", "Record", "RecordTimer", "SweepTimer"]
+__all__ = ["CEILING_STEP_TERMS", "Acceptor", "Record"]
 
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
@@ -77,8 +77,8 @@ class Acceptor:
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
-        self.sweeper = Sweeper(timers, max_ttl)
-        self._expiry = ExpiryWheel(self.records, timers)
+        self.sweeper = Sweeper(timers, self.sweep, max_ttl)
+        self._expiry = ExpiryWheel(self.records, timers, self.run_out_all)
         self._short_of_terms: set[str] = set()
 
     # Phase 1
@@ -349,7 +349,7 @@ class Acceptor:
         candidate = record.lease.candidate
         accepted = Accepted(0, record.name, candidate, record.lease_term, record.seq)
         self.pushes.append((candidate.session, accepted))
-        self._timers.add(now + record.repeat, PushTimer(record.name))
+        self._timers.add(now + record.repeat, self.push_again, record.name)
         record.repeat *= 2.0
 
     def push_again(self, name: str, now: float) -> None:
@@ -367,7 +367,7 @@ class Acceptor:
     def _heard(self, record: Record) -> None:
         if record.repeat:
             record.repeat = 0.0
-            self._timers.cancel(PushTimer(record.name))
+            self._timers.cancel(self.push_again, record.name)
 
     def raised(self, ceiling: int, now: float) -> None:
         """The durable ceiling is now this high: names that waited for it go on."""

@@ -10,9 +10,9 @@ sorted. The time of an alarm is kept in the record, so that a hundred thousand o
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from paxlock.core.node.record import NEVER, Record, RecordTimer
+from paxlock.core.node.record import NEVER, Record
 from paxlock.core.timers import Timers
 
 __all__ = ["ExpiryWheel"]
@@ -24,10 +24,12 @@ STALE_MIN_ALARMS = 64
 class ExpiryWheel:
     """At most one live alarm for each record: the earliest time asked for, or the start of its step."""
 
-    __slots__ = ("_begun", "_heap", "_live", "_records", "_size", "_steps", "_timers")
+    __slots__ = ("_begun", "_heap", "_live", "_look", "_records", "_size", "_steps", "_timers")
 
-    def __init__(self, records: Mapping[str, Record], timers: Timers) -> None:
+    def __init__(self, records: Mapping[str, Record], timers: Timers, look: Callable[[float], None]) -> None:
+        """``look`` is called when a record may be ``due``."""
         self._records = records
+        self._look = look
         self._timers = timers
         self._heap: list[tuple[float, str]] = []
         self._steps: dict[int, tuple[float, list[Record]]] = {}  #: with the time at which each begins
@@ -59,12 +61,12 @@ class ExpiryWheel:
         if number <= self._begun:
             heapq.heappush(self._heap, (record.alarm, record.name))
             if self._heap[0][1] == record.name:
-                self._timers.add(record.alarm, RecordTimer())
+                self._timers.add(record.alarm, self._look)
             return
         step = self._steps.get(number)
         if step is None:
             step = self._steps[number] = (number * STEP_S, [])
-            self._timers.add(step[0], RecordTimer())
+            self._timers.add(step[0], self._look)
         record.alarm = step[0]
         step[1].append(record)
 
@@ -94,4 +96,4 @@ class ExpiryWheel:
                 yield found
         times = [begins for begins, _ in self._steps.values()]
         if self._heap or times:
-            self._timers.add(min([*times, *(when for when, _ in self._heap[:1])]), RecordTimer())
+            self._timers.add(min([*times, *(when for when, _ in self._heap[:1])]), self._look)

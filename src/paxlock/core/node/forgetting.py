@@ -9,10 +9,10 @@ that is due; this one may be late, and must not. They share no more than a dict 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from paxlock.core.lease import Candidate
-from paxlock.core.node.record import Record, SweepTimer
+from paxlock.core.node.record import Record
 from paxlock.core.timers import Timers
 
 __all__ = [
@@ -34,10 +34,12 @@ SWEEP_PAUSE_S = 0.001
 class Sweeper:
     """The records that the sweep is to look at, by the step in which it does; behind one timer."""
 
-    __slots__ = ("_max_ttl", "_steps", "_timers")
+    __slots__ = ("_max_ttl", "_steps", "_sweep", "_timers")
 
-    def __init__(self, timers: Timers, max_ttl: float) -> None:
+    def __init__(self, timers: Timers, sweep: Callable[[float], None], max_ttl: float) -> None:
+        """``sweep`` is called when a record may be ``due``."""
         self._timers = timers
+        self._sweep = sweep
         self._max_ttl = max_ttl
         self._steps: dict[int, list[Record]] = {}
 
@@ -73,7 +75,7 @@ class Sweeper:
         records = self._steps.get(step)
         if records is None:
             records = self._steps[step] = []
-            self._timers.add(step * step_s, SweepTimer())
+            self._timers.add(step * step_s, self._sweep)
         records.append(record)
 
     def due(self, now: float) -> Iterator[Record]:
@@ -98,4 +100,4 @@ class Sweeper:
             del self._steps[step]
         if self._steps:
             # A slice at a time: what is left of a large sweep waits for other work in between.
-            self._timers.add(max(min(self._steps) * step_s, now + SWEEP_PAUSE_S), SweepTimer())
+            self._timers.add(max(min(self._steps) * step_s, now + SWEEP_PAUSE_S), self._sweep)

@@ -16,7 +16,6 @@ it holds nor against it: the claim may be true, and then what it holds is no par
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import attrs
 
@@ -25,7 +24,7 @@ from paxlock.core.messages import Commit, View
 from paxlock.core.node.record import Record
 from paxlock.core.quorum import blocking, majority
 
-__all__ = ["CLAIMS_MAX", "DOUBTS_MAX", "DoubtTimer", "Hearsay"]
+__all__ = ["CLAIMS_MAX", "DOUBTS_MAX", "Hearsay"]
 
 DOUBT_FIRST_S = 0.05  #: nearly always what is missing here, an Accept or a Release, comes before
 DOUBT_MAX_S = 4.0
@@ -33,13 +32,6 @@ DOUBT_ROUNDS = 6  #: so often the others are asked of what would only be shown i
 DOUBTS_MAX = 4096  #: names
 CLAIMS_MAX = 8  #: for each name: more are not taken, and are told again if they are true
 LIARS_MAX = 1024
-
-
-class DoubtTimer(NamedTuple):
-    """The other nodes are to be asked whether the open claims of this name are true."""
-
-    name: str
-    kind: str = "doubt"
 
 
 @attrs.define(eq=False)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from random import Random
-from typing import NamedTuple
 
 import attrs
 
@@ -23,26 +22,19 @@ from paxlock.core.messages import (
     View,
 )
 from paxlock.core.node.acceptor import Acceptor
-from paxlock.core.node.hearsay import DoubtTimer, Hearsay, first_hand
-from paxlock.core.node.lingering import Finding, Lingering, LingerTimer
+from paxlock.core.node.hearsay import Hearsay, first_hand
+from paxlock.core.node.lingering import Finding, Lingering
 from paxlock.core.node.record import Record
 from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
 from paxlock.core.reasons import RefusalReason
 from paxlock.core.timers import Timers
 
-__all__ = ["InquiryTimer", "Learner"]
+__all__ = ["Learner"]
 
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-
-
-class InquiryTimer(NamedTuple):
-    """A lease is held here and no Commit has come: ask the others. Without a name: look which are due."""
-
-    name: str = ""
-    kind: str = "inquiry"
 
 
 @attrs.define(eq=False)
@@ -138,7 +130,7 @@ class Learner:
             return
         before = self.view(name, now)
         if self._hearsay.claim(message, record):
-            self._timers.add(now + self._hearsay.pause(name), DoubtTimer(name))
+            self._timers.add(now + self._hearsay.pause(name), self.doubt, name)
         if self.view(name, now) != before:
             self.subscriptions.publish(name, now)
 
@@ -148,7 +140,7 @@ class Learner:
         request = self._hearsay.question(name)
         if request:
             self.sends.extend((node, Inquire(request, name)) for node in self._others)
-            self._timers.add(now + self._hearsay.pause(name) * self._rng.uniform(0.8, 1.2), DoubtTimer(name))
+            self._timers.add(now + self._hearsay.pause(name) * self._rng.uniform(0.8, 1.2), self.doubt, name)
 
     def commit(self, message: Commit, now: float) -> None:
         """Somebody who knows tells that this lease was chosen in this term."""
@@ -218,7 +210,7 @@ class Learner:
         known = self._chosen.get(name)
         if lease is None and known is not None and not known.released:
             self._lingering.note(name, known.lease, now)
-            self._timers.add(self._lingering.due(name), LingerTimer(name))
+            self._timers.add(self._lingering.due(name), self.ask_about_lingering, name)
         elif self._lingering.checks:
             self._lingering.drop(name)
         if lease is None:
@@ -273,7 +265,7 @@ class Learner:
         if inquiry is None or inquiry.candidate != candidate:
             self._inquiries.pop(name, None)
             if not self._unheard:
-                self._timers.add(now + self._first_wait, InquiryTimer())
+                self._timers.add(now + self._first_wait, self.look_for_unheard)
             self._unheard.append((now + self._first_wait, name, candidate))
         elif inquiry.term != term:
             inquiry.term = term
@@ -293,7 +285,7 @@ class Learner:
                 self._inquiries[name] = Inquiry(candidate, record.lease_term)
                 self.inquire(name, now)
         if self._unheard:
-            self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), InquiryTimer())
+            self._timers.add(max(self._unheard[0][0], now + INQUIRY_PAUSE_S), self.look_for_unheard)
 
     def inquire(self, name: str, now: float) -> None:
         """Ask the other nodes what they hold; repeated while the lease is held and no Commit comes. The
@@ -311,7 +303,7 @@ class Learner:
             self.sends.append((node, Inquire(0, name)))
         self._judge_inquiry(name, inquiry, now)
         inquiry.wait = min(inquiry.wait * 2.0, INQUIRY_MAX_S)
-        self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), InquiryTimer(name))
+        self._timers.add(now + inquiry.wait * self._rng.uniform(0.8, 1.2), self.inquire, name)
 
     def answered(self, node: str, view: View, now: float, lives: Lives = UNKNOWN) -> None:
         """Another node's view has come."""
@@ -360,7 +352,7 @@ class Learner:
         request = self._lingering.question(name, now, hurried)
         if request:
             self.sends.extend((node, Inquire(request, name)) for node in self._others)
-        self._timers.add(self._lingering.due(name), LingerTimer(name))
+        self._timers.add(self._lingering.due(name), self.ask_about_lingering, name)
 
     def _end(self, name: str, now: float) -> None:
         """No quorum can hold the lease that is known to be chosen, and none will again in its term."""

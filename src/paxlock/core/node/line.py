@@ -48,10 +48,11 @@ class Entry:
 class Line:
     """The waiting candidates of one name, oldest first."""
 
-    __slots__ = ("_entries", "_first", "_order")
+    __slots__ = ("_by_session", "_entries", "_first", "_order")
 
     def __init__(self) -> None:
         self._entries: dict[Candidate, Entry] = {}
+        self._by_session: dict[bytes, int] = {}  #: the attempt of each session that is in line
         self._order: list[tuple[float, Candidate]] = []
         self._first: Candidate | None = None
 
@@ -70,7 +71,9 @@ class Line:
         window: float = 0.0,
         standing: StandingPrepare | None = None,
     ) -> None:
-        """Join the line, or refresh the place held there. A full line drops its youngest."""
+        """Join the line, or refresh the place held there. A session has one place: that of its latest
+        attempt (rule L7). A full line drops its youngest.
+        """
         entry = self._entries.get(candidate)
         lapses_at = now + LAPSE_REFRESHES * refresh
         if entry is not None:
@@ -81,20 +84,29 @@ class Line:
                 entry.standing = standing
                 entry.received_at = now
             return
+        before = self._by_session.get(candidate.session)
+        if before is not None:
+            if before > candidate.attempt:
+                return
+            earlier = Candidate(candidate.session, before)
+            was_first = earlier == self._first
+            self.remove(earlier)
+            self._first = candidate if was_first else self._first
+        self._by_session[candidate.session] = candidate.attempt
         entry = Entry(candidate, now - age, at_least, label, window, lapses_at, standing, now)
         self._entries[candidate] = entry
         insort(self._order, entry.place)
         if len(self._order) > LINE_MAX_ENTRIES:
             self._drop_lapsed(now)
         if len(self._order) > LINE_MAX_ENTRIES:
-            _, youngest = self._order.pop()
-            del self._entries[youngest]
+            self.remove(self._order[-1][1])
 
     def remove(self, candidate: Candidate) -> Entry | None:
         """Take a candidate out, with its place."""
         entry = self._entries.pop(candidate, None)
         if entry is not None:
             del self._order[bisect_left(self._order, entry.place)]
+            del self._by_session[candidate.session]
         if candidate == self._first:
             self._first = None
         return entry

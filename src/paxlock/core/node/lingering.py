@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple
 
 import attrs
 
@@ -25,17 +24,10 @@ from paxlock.core.messages import View
 from paxlock.core.node.record import NEVER
 from paxlock.core.quorum import blocking, majority
 
-__all__ = ["Finding", "LingerTimer", "Lingering"]
+__all__ = ["Finding", "Lingering"]
 
 ASK_FIRST_S = 0.1
 ASK_MAX_S = 4.0
-
-
-class LingerTimer(NamedTuple):
-    """The other nodes may have to be asked about the lease of this name."""
-
-    name: str
-    kind: str = "linger"
 
 
 class Finding(enum.Enum):

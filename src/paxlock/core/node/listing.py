@@ -6,14 +6,15 @@ comes later, after further steps with other work in between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from paxlock.core.messages import List, Names, Peer
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.timers import Timers
-from paxlock.core.value import value
 
-__all__ = ["ListTimer", "Listing"]
+__all__ = ["Listing"]
 
 NAMES_PER_ANSWER_BYTES = 900
 NAMES_PER_ANSWER = 100
@@ -22,11 +23,6 @@ LIST_PAUSE_S = 0.001
 PAGES_PER_QUESTION = 16
 WALKS_MAX = 1024
 WALKS_PER_PEER = 4
-
-
-@value
-class ListTimer:
-    """Continue an unfinished listing."""
 
 
 @attrs.define(eq=False)
@@ -45,8 +41,10 @@ _Place = tuple[Peer, str, str]
 class Listing:
     """Walks through the names of an acceptor for those who ask."""
 
-    def __init__(self, acceptor: Acceptor, timers: Timers) -> None:
+    def __init__(self, acceptor: Acceptor, timers: Timers, answer: Callable[[Peer, Names], None]) -> None:
+        """``answer`` is called with the pages that come later."""
         self._acceptor = acceptor
+        self._answer = answer
         self._timers = timers
         self._walks: dict[_Place, Walk] = {}
 
@@ -54,7 +52,7 @@ class Listing:
         return len(self._walks)
 
     def ask(self, question: List, peer: Peer, now: float) -> Names | None:
-        """The first page, or None where it is not found yet; ``go_on`` brings what follows.
+        """The first page, or None where it is not found yet; what follows comes later.
 
         A repeated question goes on where the first one is, unless a page has been told already: then that may
         be lost. Of many questions of one peer only the newest are answered in full.
@@ -72,15 +70,16 @@ class Listing:
                 del self._walks[mine[0]]
         return page
 
-    def go_on(self, now: float) -> tuple[Peer, Names] | None:
+    def _go_on(self, now: float) -> None:
         """Another step for the one who has waited longest: the answer, if it is found now."""
         if not self._walks:
-            return None
+            return
         place = next(iter(self._walks))
         page = self._step(self._walks.pop(place), place, now)
         if self._walks:
-            self._timers.add(now + LIST_PAUSE_S, ListTimer())
-        return (place[0], page) if page is not None else None
+            self._timers.add(now + LIST_PAUSE_S, self._go_on)
+        if page is not None:
+            self._answer(place[0], page)
 
     def _step(self, walk: Walk, place: _Place, now: float) -> Names | None:
         page = self._look(walk)
@@ -89,7 +88,7 @@ class Listing:
             walk.after = max(page.names, default=walk.after)
         if (page is None or (page.more and walk.left > 0)) and len(self._walks) < WALKS_MAX:
             self._walks[place] = walk
-            self._timers.add(now + LIST_PAUSE_S, ListTimer())
+            self._timers.add(now + LIST_PAUSE_S, self._go_on)
         return page
 
     def _look(self, walk: Walk) -> Names | None:

@@ -1,4 +1,4 @@
-"""What an acceptor keeps of one name (protocol.md section 2), and the timers by which it looks again.
+"""What an acceptor keeps of one name (protocol.md section 2).
 
            .------ Accept, standing Prepare, a head of the line that stands ------.
            |                                                                      v
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from itertools import islice
 from math import ceil
-from typing import NamedTuple
 
 import attrs
 
@@ -23,30 +22,11 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, WaiterEntry, Waiters, Waiting
 from paxlock.core.node.line import Entry, Line
 
-__all__ = ["NEVER", "PushTimer", "Record", "RecordTimer", "SweepTimer", "reported_ms", "waiters_page"]
+__all__ = ["NEVER", "Record", "reported_ms", "waiters_page"]
 
 NEVER = float("inf")
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
-
-
-class RecordTimer(NamedTuple):
-    """Something of some name may have run out."""
-
-    kind: str = "record"
-
-
-class SweepTimer(NamedTuple):
-    """Tombstones may have served their time; idle names may be forgotten."""
-
-    kind: str = "sweep"
-
-
-class PushTimer(NamedTuple):
-    """A pushed Accepted of this name may not have been answered."""
-
-    name: str
-    kind: str = "push"
 
 
 @attrs.define(eq=False)

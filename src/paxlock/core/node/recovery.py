@@ -47,7 +47,7 @@ from paxlock.core.node.starts import CLOCK_EXTRA_S
 from paxlock.core.quorum import blocking
 from paxlock.core.value import value
 
-__all__ = ["GreetTimer", "Recovery", "ServeTimer", "WaitsFor"]
+__all__ = ["Recovery", "WaitsFor"]
 
 GREET_RETRY_FIRST_S = 0.05
 GREET_RETRY_MAX_S = 1.0
@@ -57,16 +57,6 @@ WAITS_AFTER_S = 2.0  #: so long does a node ask before it says that it waits
 BEGINS_ANEW_MAX = 8  #: two that join as one node would outbid each other until no incarnation is believed
 NEVER = float("inf")
 NO_RUN = b"\0" * 16
-
-
-@value
-class ServeTimer:
-    """The time of sitting out may be over."""
-
-
-@value
-class GreetTimer:
-    """Somebody may not have answered our greeting."""
 
 
 @value

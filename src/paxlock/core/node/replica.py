@@ -6,9 +6,9 @@ Bad or forbidden input is counted and dropped. Every event first lets run out wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from random import Random
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.journal import Recall
@@ -21,7 +21,6 @@ from paxlock.core.messages import (
     Hello,
     Inquire,
     List,
-    Member,
     Message,
     NodeMode,
     Peer,
@@ -38,19 +37,20 @@ from paxlock.core.messages import (
     Watch,
     Welcome,
 )
-from paxlock.core.node.acceptor import Acceptor, PushTimer, RecordTimer, SweepTimer
-from paxlock.core.node.hearsay import DoubtTimer
+from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.keeping import Keeping
-from paxlock.core.node.learner import InquiryTimer, Learner
-from paxlock.core.node.lingering import LingerTimer
-from paxlock.core.node.listing import Listing, ListTimer
+from paxlock.core.node.learner import Learner
+from paxlock.core.node.listing import Listing
 from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
-from paxlock.core.node.recovery import GreetTimer, Recovery, ServeTimer, WaitsFor
+from paxlock.core.node.quotas import Quotas
+from paxlock.core.node.recovery import Recovery, WaitsFor
 from paxlock.core.node.starts import Start
 from paxlock.core.node.steering import Steering
-from paxlock.core.node.subscriptions import EventTimer, first_version
+from paxlock.core.node.subscriptions import first_version
+from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
+from paxlock.core.statistics import ReplicaStatistics, counted
 from paxlock.core.steering import Publish, Revoke
 from paxlock.core.timers import Timers
 from paxlock.core.value import value
@@ -62,23 +62,20 @@ COMPLAINT_S = 60.0
 
 @value
 class ReplicaSettings:
-    """What a replica is told once. ``wall_offset`` is unix time minus the machine's clock at the start:
-    used only against terms far ahead, for the expiry of keys, and where a cell begins by the clock, never
-    for a lease. ``created`` is the unix second in which the cell was made, 0 where nobody knows.
+    """What a replica is told at its start. ``wall_offset`` is unix time minus the machine's clock then: used
+    only against terms far ahead, for the expiry of keys, and where a cell begins by the clock, never for a
+    lease. ``created`` is the unix second in which the cell was made, 0 where nobody knows.
     """
 
     node_id: str
-    members: tuple[Member, ...]
-    max_ttl_ms: int
-    drift_ppm: int
-    grace_ms: int
+    configuration: Configuration
     wall_offset: float
     created: int = 0
     revoked: Revoked = Revoked()
 
     @property
     def others(self) -> tuple[str, ...]:
-        return tuple(member.node_id for member in self.members if member.node_id != self.node_id)
+        return tuple(node for node in self.configuration.nodes if node != self.node_id)
 
 
 @value
@@ -104,26 +101,22 @@ class MemoryLost:
     explanation: str
 
 
-@value
-class MaxTtlTimer:
-    """A lowered max_ttl may have become the only one that matters."""
-
-
 class Replica:
     """One node of the cell. Driven through ``receive``, ``tick``, ``deadline`` and ``take_effects``."""
 
     def __init__(
         self, settings: ReplicaSettings, start: Start, *, run: bytes, now: float, rng: Random
     ) -> None:
-        drift = settings.drift_ppm / 1e6
+        configuration = settings.configuration
         self.settings = settings
+        self.revoked = settings.revoked  #: which keys of clients are not taken now
         self.counters: Counter[str] = Counter()
         self._timers = Timers()
         self._acceptor = Acceptor(
             floor=start.floor,
             ceiling=start.record.ceiling,
-            max_ttl=settings.max_ttl_ms / 1000.0,
-            grace=settings.grace_ms / 1000.0,
+            max_ttl=configuration.max_ttl,
+            grace=configuration.grace,
             timers=self._timers,
             wall_offset=settings.wall_offset,
         )
@@ -135,8 +128,10 @@ class Replica:
             rng=rng,
             first_version=first_version(start.record, now + settings.wall_offset),
         )
+        subscriptions = self._learner.subscriptions
+        self._quotas = Quotas(self._acceptor.records, subscriptions, self.counters, now)
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
-        self._listing = Listing(self._acceptor, self._timers)
+        self._listing = Listing(self._acceptor, self._timers, self._answer)
         self._steering = Steering(self._acceptor, self._learner.view, self._keeping.stones)
         self._recovery = Recovery(
             record=start.record,
@@ -145,8 +140,8 @@ class Replica:
             others=settings.others,
             sits_out=start.sits_out,
             as_of=start.as_of,
-            configured_max_ttl_ms=settings.max_ttl_ms,
-            drift=drift,
+            configured_max_ttl_ms=configuration.max_ttl_ms,
+            drift=configuration.drift,
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
             created=settings.created,
@@ -170,7 +165,7 @@ class Replica:
                 self._learner.restore(saved)
                 self._acceptor.restore(saved, now, now if start.as_of is None else start.as_of)
         self._recovery.begin(now)
-        self._timers.add(now, GreetTimer())
+        self._timers.add(now, self._greet)
         self._settle(now)
 
     # The seam
@@ -185,7 +180,7 @@ class Replica:
         """Take one message whose seal and address have been checked, with what a node says of ``lives``, or
         with the ``rights`` of a session's key."""
         if self._timers.pending(now):
-            self._run_out(now)
+            self._timers.run(now)
         self.counters[type(message).__name__] += 1
         if isinstance(peer, str):
             mine = lives.get(self.settings.node_id, 0)
@@ -195,17 +190,20 @@ class Replica:
                 self._from_node(message, peer, now, lives)
         else:
             settings = self.settings
-            barrier = refusal(message, peer, rights, settings.revoked, now + settings.wall_offset)
+            barrier = refusal(message, peer, rights, self.revoked, now + settings.wall_offset)
+            if barrier is None and rights is not ROOT:
+                admitted = self._quotas.admit(message, peer, rights, now)
+                barrier, message = (admitted, message) if isinstance(admitted, Barrier) else (None, admitted)
             if barrier is None:
-                self._from_session(message, peer, now)
+                self._from_session(message, peer, now, rights.key)
             else:
-                self.counters["not allowed"] += 1
+                self.counters["not_allowed"] += 1
                 self._answer(peer, forbidden(message, barrier))
         self._settle(now)
 
     def tick(self, now: float) -> None:
         """Do what has come due."""
-        self._run_out(now)
+        self._timers.run(now)
         self._settle(now)
 
     def deadline(self) -> float:
@@ -256,7 +254,7 @@ class Replica:
         assert record == self._writing
         self._writing = None
         self._recovery.saved = record
-        self._run_out(now)
+        self._timers.run(now)
         if record.ceiling > self._acceptor.ceiling:
             self._acceptor.raised(record.ceiling, now)
         waiting, self._after_save = self._after_save, []
@@ -274,7 +272,7 @@ class Replica:
 
         Nothing may be answered after this.
         """
-        self._run_out(now)
+        self._timers.run(now)
         if self.mode is not NodeMode.SERVING:
             return None
         names = tuple(self._learner.save(saved) for saved in self._acceptor.snapshot(now))
@@ -295,7 +293,7 @@ class Replica:
 
     # What comes in
 
-    def _from_session(self, message: Message, session: bytes, now: float) -> None:
+    def _from_session(self, message: Message, session: bytes, now: float, key: str = "") -> None:
         if isinstance(message, Hello):
             self._answer(session, self._welcome(message, now))
             return
@@ -319,6 +317,7 @@ class Replica:
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
                     self._keeping.stones.append(KeptStone(message.name, *message.candidate))
+                    self._keeping.unkept.add(message.name)  # it may be all that is known of it
                     learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
@@ -339,7 +338,7 @@ class Replica:
             case List():
                 self._answer(session, self._listing.ask(message, session, now))
             case Watch():
-                self._answer(session, learner.subscriptions.watch(message, session, now))
+                self._answer(session, learner.subscriptions.watch(message, session, now, key))
             case Unwatch():
                 learner.subscriptions.unwatch(message, session)
             case Seen():
@@ -355,7 +354,7 @@ class Replica:
             case Greet():
                 greeted = recovery.greeted_by(node, message, self._acceptor.highest_term, now)
                 if greeted is None:
-                    self.counters["greeting refused"] += 1
+                    self.counters["greeting_refused"] += 1
                 if greeted is not None and not recovery.remembers(node, message.incarnation):
                     self._after_save.append((message.incarnation, node, greeted))
                 else:
@@ -380,14 +379,14 @@ class Replica:
         """Only a session itself may propose for its candidates."""
         if session == sender:
             return True
-        self.counters["foreign candidate"] += 1
+        self.counters["foreign_candidate"] += 1
         return False
 
     def _may_be(self, message: Accept | Commit) -> bool:
         """A token is the term in which a tenure became valid: none is above the term that a lease is in."""
         if message.lease.token <= message.term:
             return True
-        self.counters["token above its term"] += 1
+        self.counters["token_above_its_term"] += 1
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
@@ -395,14 +394,14 @@ class Replica:
             self._sends.append((peer, message))
 
     def _welcome(self, message: Hello, now: float) -> Welcome:
-        settings = self.settings
+        configuration = self.settings.configuration
         return Welcome(
             request=message.request,
-            node_id=settings.node_id,
-            members=settings.members,
-            max_ttl_ms=settings.max_ttl_ms,
-            drift_ppm=settings.drift_ppm,
-            grace_ms=settings.grace_ms,
+            node_id=self.settings.node_id,
+            members=configuration.members,
+            max_ttl_ms=configuration.max_ttl_ms,
+            drift_ppm=configuration.drift_ppm,
+            grace_ms=configuration.grace_ms,
             mode=self.mode,
             remaining_ms=int(self.sits_out(now) * 1000.0),
             floor=self._acceptor.floor,
@@ -415,40 +414,16 @@ class Replica:
 
     # Time
 
-    def _run_out(self, now: float) -> None:
-        for key in self._timers.due(now):
-            match key:
-                case RecordTimer():
-                    self._acceptor.run_out_all(now)
-                case PushTimer(name):
-                    self._acceptor.push_again(name, now)
-                case DoubtTimer(name):
-                    self._learner.doubt(name, now)
-                case LingerTimer(name):
-                    self._learner.ask_about_lingering(name, now)
-                case InquiryTimer(""):
-                    self._learner.look_for_unheard(now)
-                case InquiryTimer(name):
-                    self._learner.inquire(name, now)
-                case EventTimer():
-                    self._learner.subscriptions.repeat(key, now)
-                case SweepTimer():
-                    self._acceptor.sweep(now)
-                case ListTimer():
-                    found = self._listing.go_on(now)
-                    if found is not None:
-                        self._answer(*found)
-                case ServeTimer():
-                    self._timers.add(now, GreetTimer())
-                case GreetTimer():
-                    self._recovery.advance(now)
-                    self._sends.extend(self._recovery.greet(now))
-                    self._timers.add(self._recovery.next_greeting(now), GreetTimer())
-                    self._show_waiting(now)
-                case MaxTtlTimer():
-                    self._recovery.settle_max_ttl(now)
-                case _:
-                    raise AssertionError(key)
+    def _look_whether_to_serve(self, now: float) -> None:
+        """The time of sitting out may be over."""
+        self._timers.add(now, self._greet)
+
+    def _greet(self, now: float) -> None:
+        """Take the next step, and greet those that have not answered."""
+        self._recovery.advance(now)
+        self._sends.extend(self._recovery.greet(now))
+        self._timers.add(self._recovery.next_greeting(now), self._greet)
+        self._show_waiting(now)
 
     def _settle(self, now: float) -> None:
         """Carry what one part has done over to the others."""
@@ -467,9 +442,9 @@ class Replica:
         if acceptor.wanted_ceiling > recovery.record.ceiling:
             recovery.raise_ceiling(acceptor.wanted_ceiling)
         if recovery.mode is not NodeMode.SERVING:
-            self._timers.add(recovery.next_greeting(now), GreetTimer())
+            self._timers.add(recovery.next_greeting(now), self._greet)
             if recovery.wakes_at() > now:
-                self._timers.add(recovery.wakes_at(), ServeTimer())
+                self._timers.add(recovery.wakes_at(), self._look_whether_to_serve)
         if recovery.mode is not self._shown_mode:
             self._show_mode(now)
         if recovery.lost_memory and not self._told_lost:
@@ -482,7 +457,7 @@ class Replica:
         if recovery.mode is NodeMode.SERVING:
             acceptor.floor = max(acceptor.floor, recovery.floor)
             acceptor.highest_term = max(acceptor.highest_term, acceptor.floor)
-            self._timers.add(recovery.max_ttl_settles_at(), MaxTtlTimer())
+            self._timers.add(recovery.max_ttl_settles_at(), self._recovery.settle_max_ttl)
             if recovery.unconfirmed:
                 self._published.append(Unconfirmed())
         joins = recovery.joining is not None
@@ -494,7 +469,11 @@ class Replica:
             self._shown_waiting = waiting
             self._published.append(waiting)
 
-    def statistics(self) -> Mapping[str, int]:
-        """Counts of messages by kind and of what was dropped, and sizes; a copy."""
-        sizes = {"names": len(self._acceptor.records), "floor": self._acceptor.floor}
-        return {**self.counters, **sizes, "ceiling": self._acceptor.ceiling}
+    def statistics(self) -> ReplicaStatistics:
+        """Frozen counters."""
+        acceptor = self._acceptor
+        if slow := self._learner.subscriptions.too_slow:
+            self.counters["over_quota_events"] = slow
+        return ReplicaStatistics(
+            len(acceptor.records), acceptor.floor, acceptor.ceiling, counted(self.counters)
+        )

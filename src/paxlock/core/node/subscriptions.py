@@ -4,6 +4,7 @@ section 6).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
@@ -15,8 +16,9 @@ from paxlock.core.messages import Message, Peer, Seen, Unwatch, View, Watch, Wat
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import RoundTrip
 from paxlock.core.timers import Timers
+from paxlock.limits import EVENTS_PER_KEY
 
-__all__ = ["EVENTS_IN_FLIGHT", "EventTimer", "Prefixes", "Subscription", "Subscriptions", "first_version"]
+__all__ = ["EVENTS_IN_FLIGHT", "Prefixes", "Subscription", "Subscriptions", "first_version"]
 
 EVENTS_PER_LIFE = 1 << 28
 EVENT_RETRY_MIN_S = 0.02
@@ -27,14 +29,6 @@ SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
 T = TypeVar("T")
-
-
-class EventTimer(NamedTuple):
-    """Events of this subscription may be unacknowledged."""
-
-    session: bytes
-    watch: int
-    kind: str = "event"
 
 
 class _Sent(NamedTuple):
@@ -58,6 +52,7 @@ class Subscription:
     pattern: str
     prefix: bool
     lapses_at: float
+    key: str = ""  #: the id of the client's key; none for the root key
     pending: dict[str, int] = attrs.field(factory=dict)
     told_to: str | None = None  #: while the present state is being told: the last name that is under way
     retry: float = EVENT_RETRY_UNKNOWN_S  #: after how long an event is repeated, in seconds
@@ -146,31 +141,39 @@ class Subscriptions:
         self._by_name: dict[str, set[tuple[bytes, int]]] = {}
         self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
         self._shown: dict[str, tuple[object, ...]] = {}
+        self.counts: Counter[bytes | str] = Counter()  #: of subscriptions, by session and by key
+        self.events: Counter[str] = Counter()  #: that are not acknowledged, by key
+        self.too_slow = 0  #: subscriptions that were dropped because their events were not acknowledged
 
-    def watch(self, message: Watch, session: bytes, now: float) -> Watching | None:
+    def known(self, session: bytes, watch: int) -> bool:
+        """Is this a subscription that is to be refreshed?"""
+        return (session, watch) in self._subscriptions
+
+    def watch(self, message: Watch, session: bytes, now: float, key: str = "") -> Watching | None:
         """Subscribe or refresh; a new subscription is told the present state of all its names."""
-        key = (session, message.watch)
-        found = self._subscriptions.get(key)
+        found = self._subscriptions.get((session, message.watch))
         if found is None:
             if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
                 return None
-            found = self._subscribe(message, session, now)
+            found = self._subscribe(message, session, now, key)
         found.lapses_at = now + min(message.lapse_ms / 1000.0, LAPSE_MAX_S)
-        self._timers.add(found.lapses_at, EventTimer(session, message.watch))
+        self._timers.add(found.lapses_at, self.repeat, session, message.watch)
         return Watching(message.request, message.watch)
 
-    def _subscribe(self, message: Watch, session: bytes, now: float) -> Subscription:
-        key = (session, message.watch)
-        found = Subscription(session, message.watch, message.pattern, message.prefix, now)
-        self._subscriptions[key] = found
+    def _subscribe(self, message: Watch, session: bytes, now: float, key: str) -> Subscription:
+        place = (session, message.watch)
+        found = Subscription(session, message.watch, message.pattern, message.prefix, now, key)
+        self._subscriptions[place] = found
+        self.counts[session] += 1
+        self.counts[key] += 1
         if message.prefix:
-            self._prefixes.add(message.pattern, key)
+            self._prefixes.add(message.pattern, place)
             found.told_to = ""
             self._tell_more(found, EVENTS_IN_FLIGHT)
         else:
-            self._by_name.setdefault(message.pattern, set()).add(key)
+            self._by_name.setdefault(message.pattern, set()).add(place)
             self._version += 1
-            found.queue(message.pattern, self._version)
+            self._queue(found, message.pattern)
         self._send_events(found, now)
         return found
 
@@ -185,8 +188,14 @@ class Subscriptions:
             found.told_to = name
             if name not in found.pending:
                 self._version += 1
-                found.queue(name, self._version)
+                self._queue(found, name)
         found.told_to = None
+
+    def _queue(self, found: Subscription, name: str) -> bool:
+        """An event of this name, of the present version; True where it took the place of an older one."""
+        replaced = found.queue(name, self._version)
+        self.events[found.key] += not replaced
+        return replaced
 
     def unwatch(self, message: Unwatch, session: bytes) -> None:
         self._drop((session, message.watch))
@@ -197,17 +206,18 @@ class Subscriptions:
         if found is None:
             return
         acknowledged = found.seen(message.versions, now)
+        self.events[found.key] -= acknowledged
         if acknowledged:
             self._tell_more(found, acknowledged)
             self._send_events(found, now)
 
-    def repeat(self, key: EventTimer, now: float) -> None:
+    def repeat(self, session: bytes, watch: int, now: float) -> None:
         """Repeat what was not acknowledged; drop a subscription that has lapsed."""
-        found = self._subscriptions.get((key.session, key.watch))
+        found = self._subscriptions.get((session, watch))
         if found is None:
             return
         if found.lapses_at <= now:
-            self._drop((key.session, key.watch))
+            self._drop((session, watch))
             return
         for name in found.late(now):
             self._send_event(found, name, self._view(name, now), now)
@@ -236,11 +246,16 @@ class Subscriptions:
         self._version += 1
         for key in sorted(keys):
             found = self._subscriptions[key]
-            if found.queue(name, self._version):
+            if self._queue(found, name):
                 self._tell_more(found, 1)  # names that change again and again step back behind the others
+            too_many = found.key and self.events[found.key] > EVENTS_PER_KEY
+            if too_many and len(found.pending) > EVENTS_IN_FLIGHT:
+                self.too_slow += 1
+                self._drop(key)  # its next refresh begins anew, as after a restart of this node
+                continue
             if len(found.pending) <= EVENTS_IN_FLIGHT:
                 self._send_event(found, name, view, now)
-            self._timers.add(now + found.retry, EventTimer(*key))
+            self._timers.add(now + found.retry, self.repeat, found.session, found.watch)
 
     def forget(self, name: str) -> None:
         """The node remembers nothing of the name any more."""
@@ -249,7 +264,7 @@ class Subscriptions:
     def _send_events(self, found: Subscription, now: float) -> None:
         for name in found.unsent():
             self._send_event(found, name, self._view(name, now), now)
-        self._timers.add(found.next_look(), EventTimer(found.session, found.watch))
+        self._timers.add(found.next_look(), self.repeat, found.session, found.watch)
 
     def _send_event(self, found: Subscription, name: str, view: View, now: float) -> None:
         found.sent(name, now)
@@ -259,6 +274,13 @@ class Subscriptions:
         found = self._subscriptions.pop(key, None)
         if found is None:
             return
+        for counted in (found.session, found.key):
+            self.counts[counted] -= 1
+            if not self.counts[counted]:
+                del self.counts[counted]
+        self.events[found.key] -= len(found.pending)
+        if not self.events[found.key]:
+            del self.events[found.key]
         if found.prefix:
             self._prefixes.discard(found.pattern, key)
         keys = self._by_name.get(found.pattern)

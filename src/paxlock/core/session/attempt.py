@@ -19,8 +19,7 @@ states are those of its proposer, which counts the votes. Release is in releases
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -39,23 +38,9 @@ from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.shared import Shared
 from paxlock.errors import Reason
 
-__all__ = ["Attempt", "AttemptTimer", "Campaign", "CampaignTimer", "NameState"]
+__all__ = ["Attempt", "Campaign", "NameState"]
 
 NOBODY_YET = "several want it at this moment and nobody is known to hold it yet: try again"
-
-
-class AttemptTimer(NamedTuple):
-    """This attempt has something to repeat."""
-
-    attempt: int
-    kind: str = "attempt"  #: timers are compared as tuples, so that setting one costs little
-
-
-class CampaignTimer(NamedTuple):
-    """The time given to a campaign may be over."""
-
-    ticket: int
-    kind: str = "campaign"
 
 
 @attrs.define(eq=False)
@@ -89,6 +74,7 @@ class Attempt:
     proposer: Proposer
     shared: Shared
     pace: AttemptPacing
+    due: Callable[[int, float], None]  #: called with its number when it may have something to do
     fresh: bool = True  #: the first one of its campaign: while it waits for its turn, no node knows of it
     queues: bool = False  #: whether the last Prepare asked for a place in line
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
@@ -107,7 +93,7 @@ class Attempt:
         self.proposer.prepare(at_least, self.shared.out.request(), now)
         self.asked_at = now
         self.send_prepare(now, waits=waits)
-        self.shared.timers.add(now + self.pace.interval(), AttemptTimer(self.number))
+        self.wake_by(now + self.pace.interval())
 
     def accept(self, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2). A standing accept in
@@ -162,17 +148,25 @@ class Attempt:
             for node in proposer.unanswered():
                 given_up = proposer.started + self._patience_with(node)
                 again = min(again, given_up) if now < given_up else again
-        self.shared.timers.add(again, AttemptTimer(self.number))
+        self.wake_by(again)
 
     def repeat_soon(self, now: float) -> None:
         """One node has pushed its answer: the pushes of the others may be lost."""
         self.pace.repeat_soon()
-        self.shared.timers.add(now + self.pace.interval(), AttemptTimer(self.number))
+        self.wake_by(now + self.pace.interval())
 
     def wake_at(self, when: float) -> None:
         """Look again then, and no sooner."""
-        self.shared.timers.cancel(AttemptTimer(self.number))
-        self.shared.timers.add(when, AttemptTimer(self.number))
+        self.sleep()
+        self.wake_by(when)
+
+    def wake_by(self, when: float) -> None:
+        """Look again then, or sooner."""
+        self.shared.timers.add(when, self.due, self.number)
+
+    def sleep(self) -> None:
+        """Look again no more."""
+        self.shared.timers.cancel(self.due, self.number)
 
     # What it knows
 

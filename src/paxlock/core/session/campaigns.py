@@ -20,14 +20,14 @@ from paxlock.core.messages import (
     Refused,
     Released,
 )
-from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, CampaignTimer, NameState
+from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.candidates import Candidates
 from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, LetGoAsked, Lost
 from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.tenures import AfterRefusal, KeepTimer, LapseTimer, Tenure
+from paxlock.core.session.tenures import AfterRefusal, Tenure
 from paxlock.core.steering import LetGo
 from paxlock.errors import LossReason, Reason
 
@@ -46,7 +46,7 @@ class Campaigns:
         self._timers = shared.timers
         self._numbers = shared.numbers
         self._counters = shared.counters
-        self.candidates = Candidates(shared)
+        self.candidates = Candidates(shared, lapsed=self._lapsed, kept=self._kept)
         self._tenures = self.candidates.tenures
         self._names: dict[str, NameState] = {}
         self._campaigns: dict[int, Campaign] = {}
@@ -82,7 +82,7 @@ class Campaigns:
             return campaign.ticket
         self._campaigns[campaign.ticket] = campaign
         if campaign.until < NEVER:
-            self._timers.add(campaign.until, CampaignTimer(campaign.ticket))
+            self._timers.add(campaign.until, self._campaign_due, campaign.ticket)
         if local.attempt is None and not local.campaigns:
             self.candidates.begin(local, campaign, now)
         else:
@@ -90,7 +90,7 @@ class Campaigns:
             self._next_campaign(local, now)
             ahead = local.attempt
             if once and ahead is not None and ahead.proposer.phase is Phase.PREPARING:
-                self._timers.add(now, AttemptTimer(ahead.number))  # who holds it is to be known soon
+                ahead.wake_by(now)  # who holds it is to be known soon
         return campaign.ticket
 
     def release(self, ticket: int, now: float, patience: float = RELEASE_PATIENCE_S) -> None:
@@ -173,25 +173,6 @@ class Campaigns:
             if tenure.lapsed(now):
                 self._lose(tenure, LossReason.CLOCK_JUMPED, now)
 
-    def due(self, key: object, now: float) -> bool:
-        """Do what has come due; False for a timer that is not of this side."""
-        match key:
-            case LapseTimer(number):
-                tenure = self._tenures.lapse(number, now)
-                if tenure is not None:
-                    reason = LossReason.REVOKED if tenure.revoked else LossReason.EXPIRED
-                    self._lose(tenure, reason, now)
-            case KeepTimer(number):
-                tenure = self._tenures.of(number)
-                if tenure is not None:
-                    self.release(tenure.ticket, now)
-            case CampaignTimer(ticket):
-                if ticket in self._campaigns:
-                    self._campaign_due(self._campaigns[ticket], now)
-            case _:
-                return self.candidates.due(key, now)
-        return True
-
     def sizes(self) -> dict[str, int]:
         """How much is held, wanted, being released."""
         return {
@@ -210,10 +191,13 @@ class Campaigns:
             return
         self.candidates.begin(local, local.campaigns.popleft(), now)
 
-    def _campaign_due(self, campaign: Campaign, now: float) -> None:
+    def _campaign_due(self, ticket: int, now: float) -> None:
         """The campaign's time may be over. One that tries once has its time from its turn on, and waits for
         its turn while a quorum answers others. If a quorum answers it, it has more time, to hear of a holder.
         """
+        campaign = self._campaigns.get(ticket)
+        if campaign is None:
+            return
         attempt = self._names[campaign.name].attempt
         if campaign.once and attempt is not None:
             if self._turns.waits(attempt.number):
@@ -223,7 +207,7 @@ class Campaigns:
                 patience = attempt.patience_of_try(campaign.since)
             campaign.until = max(campaign.until, campaign.tried_at + patience)
         if now < campaign.until:
-            self._timers.add(campaign.until, CampaignTimer(campaign.ticket))
+            self._timers.add(campaign.until, self._campaign_due, campaign.ticket)
         else:
             self._give_up(campaign, now)
 
@@ -252,7 +236,7 @@ class Campaigns:
     ) -> None:
         """This campaign has failed, whether it had an attempt of its own or waited behind another."""
         del self._campaigns[campaign.ticket]
-        self._timers.cancel(CampaignTimer(campaign.ticket))
+        self._timers.cancel(self._campaign_due, campaign.ticket)
         if local.attempt is not None and local.attempt.campaign is campaign:
             self.candidates.end(local.attempt, now)
         else:
@@ -336,7 +320,7 @@ class Campaigns:
         self.candidates.hold(tenure)
         self._turns.done(attempt.number, now, answered=True)
         if campaign.until < NEVER:
-            self._timers.cancel(CampaignTimer(campaign.ticket))
+            self._timers.cancel(self._campaign_due, campaign.ticket)
         attempt.send_commit(tenure.term, self._nodes)
         attempt.wake_at(now + self._pacing.jitter(self._pacing.repair_first()))
         self._out.publish(Granted(campaign.ticket, attempt.candidate, proposer.term, deadline))
@@ -371,7 +355,7 @@ class Campaigns:
             self.candidates.begin(attempt.local, attempt.campaign, now, fresh=False)
             return
         if message.reason in (RefusalReason.ENDED, RefusalReason.TTL, RefusalReason.TERM):
-            self._counters[f"refused: {message.reason.name.lower()}"] += 1
+            self._counters[f"refused_{message.reason.name.lower()}"] += 1
         if not attempt.has_failed(now):
             if proposer.promise_lapsed(node, message):
                 self.candidates.fail(attempt, now)
@@ -381,6 +365,12 @@ class Campaigns:
                 self.candidates.fail(attempt, now)
             elif proposer.phase is Phase.PREPARING:
                 self.candidates.wait(attempt, now)
+
+    def _lapsed(self, tenure: Tenure, now: float) -> None:
+        self._lose(tenure, LossReason.REVOKED if tenure.revoked else LossReason.EXPIRED, now)
+
+    def _kept(self, tenure: Tenure, now: float) -> None:
+        self.release(tenure.ticket, now)
 
     # What others want of a holder (section 12)
 

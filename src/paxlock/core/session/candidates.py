@@ -9,16 +9,16 @@ from math import ceil
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Promise, Refused, Release, Renewed
-from paxlock.core.session.attempt import Attempt, AttemptTimer, Campaign, NameState
+from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.events import Ended, Extended
 from paxlock.core.session.pacing import ONE_TRY_S, AttemptPacing
 from paxlock.core.session.proposer import Phase, Proposer
-from paxlock.core.session.publications import Publications, PublishTimer
-from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases, ReleaseTimer
-from paxlock.core.session.renewals import Renewals, RenewTimer
+from paxlock.core.session.publications import Publications
+from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases
+from paxlock.core.session.renewals import Renewals
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.tenures import Tenure, Tenures
-from paxlock.core.session.turns import Turns, TurnTimer
+from paxlock.core.session.tenures import Tenure, TenureOver, Tenures
+from paxlock.core.session.turns import Turns
 
 __all__ = ["Candidates"]
 
@@ -26,44 +26,26 @@ __all__ = ["Candidates"]
 class Candidates:
     """The live attempts, by number, with their turns and tenures, and the Releases of the others."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, *, lapsed: TenureOver, kept: TenureOver) -> None:
+        """``lapsed`` and ``kept``: see Tenures."""
         self.attempts: dict[int, Attempt] = {}
-        self.tenures = Tenures(shared)
+        self.tenures = Tenures(shared, lapsed=lapsed, kept=kept)
         self.releases = Releases(shared)
         self.publications = Publications(shared)
-        self.turns = Turns("attempt", pacing=shared.pacing, timers=shared.timers, quorum=shared.quorum)
+        self.turns = Turns(
+            self._begin_turns, pacing=shared.pacing, timers=shared.timers, quorum=shared.quorum
+        )
         self._shared = shared
         self._session = shared.session
         self._nodes = shared.nodes
         self._quorum = shared.quorum
         self._out = shared.out
         self._pacing = shared.pacing
-        self._timers = shared.timers
         self._counters = shared.counters
         self._renewals = Renewals(shared)
         self._detached: set[int] = set()
         self._floor = 0
         self._last_attempt = 0
-
-    def due(self, key: object, now: float) -> bool:
-        """Do what has come due; False for a timer that is not of a candidate."""
-        match key:
-            case AttemptTimer(number):
-                if number in self.attempts:
-                    self._attempt_due(self.attempts[number], now)
-            case RenewTimer(ttl_ms, batch):
-                self._renewals.due(ttl_ms, now, batch)
-            case ReleaseTimer(number):
-                self.releases.due(number, now)
-            case PublishTimer(number):
-                self.publications.due(number, now)
-            case TurnTimer("attempt"):
-                self._begin_turns(now)
-            case TurnTimer("release"):
-                self.releases.begin_turns(now)
-            case _:
-                return False
-        return True
 
     def learn_floor(self, floor: int) -> None:
         """A node's floor, of any name: the next term is to be above it (section 3, step 1)."""
@@ -84,7 +66,7 @@ class Candidates:
         local.attempt = attempt
         if after is not None:
             # It stands in no line meanwhile, and nobody tells it when the name falls free.
-            self._timers.add(now + attempt.pace.pause_after(after.pace), AttemptTimer(attempt.number))
+            attempt.wake_by(now + attempt.pace.pause_after(after.pace))
         elif self.turns.ask(attempt.number, now, rank=campaign.ticket, brief=campaign.once):
             self.prepare(attempt, now)
 
@@ -97,7 +79,9 @@ class Candidates:
         proposer = Proposer(candidate, self._nodes, highest=highest)
         pace = AttemptPacing(self._pacing, tries=campaign.once, eager=after is None)
         heard = after.heard if after is not None else {}
-        return Attempt(local, campaign, lease, proposer, self._shared, pace, fresh=fresh, heard=heard)
+        return Attempt(
+            local, campaign, lease, proposer, self._shared, pace, self.due, fresh=fresh, heard=heard
+        )
 
     def _begin_turns(self, now: float) -> None:
         for number in self.turns.begin(now):
@@ -114,7 +98,11 @@ class Candidates:
         at_least = 1 + max(attempt.proposer.highest, self._floor)
         attempt.prepare(at_least, now, waits=not self.tenures.holds(attempt.number))
 
-    def _attempt_due(self, attempt: Attempt, now: float) -> None:
+    def due(self, number: int, now: float) -> None:
+        """This attempt may have something to do, if it is not over."""
+        attempt = self.attempts.get(number)
+        if attempt is None:
+            return
         tenure, proposer = self.tenures.of(attempt.number), attempt.proposer
         if tenure is not None:
             self.tenures.due(tenure, attempt, now)
@@ -170,7 +158,7 @@ class Candidates:
         self._stop_holding(attempt)
         self._out.over(attempt.number)
         del self.attempts[attempt.number]
-        self._timers.cancel(AttemptTimer(attempt.number))
+        attempt.sleep()
         attempt.local.attempt = None
         unheard_of = attempt.fresh and self.turns.waits(attempt.number)
         self.turns.done(attempt.number, now)

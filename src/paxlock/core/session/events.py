@@ -31,6 +31,7 @@ __all__ = [
     "NamesFound",
     "NodeJournal",
     "NodeStanding",
+    "OverQuota",
     "Surveyed",
 ]
 
@@ -211,6 +212,11 @@ class KeyRefused:
     """The nodes do not take this session's key: it has expired, was revoked, or is of an older generation."""
 
 
+@value
+class OverQuota:
+    """A node refused something because this key has as much there as one key may have."""
+
+
 Event: TypeAlias = (
     Granted
     | Extended
@@ -228,4 +234,5 @@ Event: TypeAlias = (
     | Changed
     | Mismatch
     | KeyRefused
+    | OverQuota
 )

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import attrs
 
-from paxlock.core.messages import Commit, Member, Message, Peer
+from paxlock.core.configuration import Configuration
+from paxlock.core.messages import Commit, Message, Peer
 from paxlock.core.session.events import Event
 from paxlock.core.value import value
 
@@ -15,25 +16,14 @@ __all__ = ["Outbox", "SessionSettings"]
 
 @value
 class SessionSettings:
-    """The configuration that a session counts votes in."""
+    """The configuration that a session counts votes in, and its label."""
 
-    members: tuple[Member, ...]
-    max_ttl_ms: int
-    drift_ppm: int
-    grace_ms: int
+    configuration: Configuration
     label: str = ""
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(member.node_id for member in self.members)
-
-    @property
-    def drift(self) -> float:
-        return self.drift_ppm / 1e6
-
-    @property
-    def grace(self) -> float:
-        return self.grace_ms / 1000.0
+        return self.configuration.nodes
 
 
 @attrs.define(eq=False)

@@ -6,8 +6,6 @@ the lease gets the data with it, in the holder's next Accept.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import attrs
 
 from paxlock.core.lives import Lives, outlived
@@ -16,17 +14,10 @@ from paxlock.core.session.events import DataPublished
 from paxlock.core.session.shared import Shared
 from paxlock.core.steering import Publish, Published
 
-__all__ = ["Publications", "PublishTimer"]
+__all__ = ["Publications"]
 
 
 REPEAT_DIVISOR = 8  #: repeated every ttl / 8 at the latest, as Accept is (L3)
-
-
-class PublishTimer(NamedTuple):
-    """Data may not have been heard everywhere."""
-
-    attempt: int
-    kind: str = "publish"
 
 
 @attrs.define(eq=False)
@@ -70,7 +61,7 @@ class Publications:
 
     def _send(self, attempt: int, pending: PendingData, now: float) -> None:
         self._out.send_all(sorted(pending.open), pending.message)
-        self._shared.timers.add(now + self._shared.pacing.jitter(pending.retry), PublishTimer(attempt))
+        self._shared.timers.add(now + self._shared.pacing.jitter(pending.retry), self.due, attempt)
         # A node that loses its memory sits out for a ttl at least: until then the others have heard it.
         pending.retry = min(pending.retry * 2.0, pending.slowest)
 
@@ -114,4 +105,4 @@ class Publications:
 
     def _forget(self, attempt: int) -> None:
         del self._pending[attempt]
-        self._shared.timers.cancel(PublishTimer(attempt))
+        self._shared.timers.cancel(self.due, attempt)

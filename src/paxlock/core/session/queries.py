@@ -31,14 +31,12 @@ from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.events import Event, HandleOutcome, NamesFound, NodeStanding, Surveyed
 from paxlock.core.session.pacing import RETRY_MAX_S
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.turns import Turns, TurnTimer
-from paxlock.core.value import value
+from paxlock.core.session.turns import Turns
 
 __all__ = [
     "ListQuery",
     "Queries",
     "Query",
-    "QueryTimer",
     "ReleaseQuery",
     "RenewQuery",
     "SurveyQuery",
@@ -48,13 +46,6 @@ PATIENCE_ROUND_TRIPS = 8.0
 REPETITIONS_WITHIN_PATIENCE = 4.0  #: at least, however many were in vain
 PAGES_AHEAD = 8
 REQUESTS_PER_QUESTION = 64  #: of so many repetitions the answers count
-
-
-@value
-class QueryTimer:
-    """A question may want repeating, or its time may be over."""
-
-    ticket: int
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -266,7 +257,7 @@ class Queries:
         self._timers = shared.timers
         self._open: dict[int, Query] = {}
         self._asked: dict[int, int] = {}  #: by request, the ticket of its question
-        self._turns = Turns("poll", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
+        self._turns = Turns(self._begin_turns, pacing=self._pacing, timers=self._timers, quorum=self._quorum)
 
     def fields(self, now: float, patience: float) -> dict[str, Any]:
         """What every kind of question is made with."""
@@ -290,7 +281,7 @@ class Queries:
         if self._turns.ask(query.ticket, now, rank=query.ticket, brief=brief):
             return self.ask(query, now)
         self._open[query.ticket] = query
-        self._timers.add(query.until, QueryTimer(query.ticket))
+        self._timers.add(query.until, self._due, query.ticket)
         return query.ticket
 
     def goes_on(self, ticket: int) -> bool:
@@ -303,25 +294,21 @@ class Queries:
         if query is not None:
             for request in query.requests:
                 del self._asked[request]
-            self._timers.cancel(QueryTimer(ticket))
+            self._timers.cancel(self._due, ticket)
             self._turns.done(ticket, now)
 
-    def due(self, key: object, now: float) -> bool:
-        """Do what has come due; False for a timer that is not of a question."""
-        match key:
-            case QueryTimer(ticket):
-                query = self._open.get(ticket)
-                if query is not None and not self._waits_for_its_turn(query, now):
-                    self._turns.late(ticket, now)
-                    self._repeat(query, now)
-            case TurnTimer("poll"):
-                for ticket in self._turns.begin(now):
-                    query = self._open[ticket]
-                    query.began = now
-                    self._repeat(query, now)
-            case _:
-                return False
-        return True
+    def _due(self, ticket: int, now: float) -> None:
+        """A question may want repeating, or its time may be over."""
+        query = self._open.get(ticket)
+        if query is not None and not self._waits_for_its_turn(query, now):
+            self._turns.late(ticket, now)
+            self._repeat(query, now)
+
+    def _begin_turns(self, now: float) -> None:
+        for ticket in self._turns.begin(now):
+            query = self._open[ticket]
+            query.began = now
+            self._repeat(query, now)
 
     def _waits_for_its_turn(self, query: Query, now: float) -> bool:
         """A question that was not asked yet has its patience while others are answered."""
@@ -330,7 +317,7 @@ class Queries:
         query.began = max(query.began, self._pacing.heard_by(self._quorum))
         if now >= query.until:
             return False
-        self._timers.add(query.until, QueryTimer(query.ticket))
+        self._timers.add(query.until, self._due, query.ticket)
         return True
 
     def _repeat(self, query: Query, now: float) -> None:
@@ -340,7 +327,7 @@ class Queries:
         for node in sorted(query.owing):
             for message in query.ask(node, request, now):
                 self._out.send(node, message)
-        self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), QueryTimer(query.ticket))
+        self._timers.add(min(query.until, now + self._pacing.jitter(query.retry)), self._due, query.ticket)
         longest = min(RETRY_MAX_S, query.patience / REPETITIONS_WITHIN_PATIENCE)
         query.retry = min(query.retry * 2.0, max(longest, query.round_trips.timeout(0.0)))
 

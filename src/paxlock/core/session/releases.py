@@ -6,8 +6,6 @@ runs out with the ttl.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import attrs
 
 from paxlock.core.lease import Candidate
@@ -18,16 +16,9 @@ from paxlock.core.session.pacing import RETRY_MAX_S
 from paxlock.core.session.shared import Shared
 from paxlock.core.session.turns import Turns
 
-__all__ = ["RELEASE_PATIENCE_S", "PendingRelease", "ReleaseTimer", "Releases"]
+__all__ = ["RELEASE_PATIENCE_S", "PendingRelease", "Releases"]
 
 RELEASE_PATIENCE_S = 2.0
-
-
-class ReleaseTimer(NamedTuple):
-    """A Release may not have been heard everywhere."""
-
-    attempt: int
-    kind: str = "release"
 
 
 @attrs.define(eq=False)
@@ -99,7 +90,7 @@ class Releases:
             self._begin(pending, now)
         else:
             self._unsent[pending.name] = number
-            self._timers.add(min(pending.patient_until, pending.until), ReleaseTimer(number))
+            self._timers.add(min(pending.patient_until, pending.until), self.due, number)
 
     def hasten(self, name: str, now: float) -> None:
         """Another attempt at the name begins: a Release that waits for its turn goes first (rule L7)."""
@@ -120,7 +111,7 @@ class Releases:
         again = now + self._pacing.jitter(pending.retry)
         if not pending.told:
             again = min(again, pending.patient_until)
-        self._timers.add(again, ReleaseTimer(pending.candidate.attempt))
+        self._timers.add(again, self.due, pending.candidate.attempt)
         pending.retry = min(pending.retry * 2.0, RETRY_MAX_S)
 
     def _release(self, pending: PendingRelease) -> Release:
@@ -144,7 +135,7 @@ class Releases:
             self._forget(pending, now)
         elif waits:
             again = pending.until if pending.told else min(pending.until, pending.patient_until)
-            self._timers.add(again, ReleaseTimer(attempt))
+            self._timers.add(again, self.due, attempt)
         else:
             self._turns.late(attempt, now)
             self._send(pending, now)
@@ -161,10 +152,10 @@ class Releases:
         del self._releases[pending.candidate.attempt]
         if self._unsent.get(pending.name) == pending.candidate.attempt:
             del self._unsent[pending.name]
-        self._timers.cancel(ReleaseTimer(pending.candidate.attempt))
+        self._timers.cancel(self.due, pending.candidate.attempt)
         self._turns.done(pending.candidate.attempt, now)
 
-    def begin_turns(self, now: float) -> None:
+    def _begin_turns(self, now: float) -> None:
         """Others have been heard: there is room for some more."""
         for number in self._turns.begin(now):
             self._begin(self._releases[number], now)
@@ -190,4 +181,4 @@ class Releases:
         self._untold = 0
 
     def _no_turns(self) -> Turns:
-        return Turns("release", pacing=self._pacing, timers=self._timers, quorum=self._quorum)
+        return Turns(self._begin_turns, pacing=self._pacing, timers=self._timers, quorum=self._quorum)

@@ -7,8 +7,6 @@ in tenures.py.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import attrs
 
 from paxlock.core.lease import Timing
@@ -17,7 +15,7 @@ from paxlock.core.session.pacing import LONG_AGO, NEVER
 from paxlock.core.session.shared import Shared
 from paxlock.core.session.tenures import Tenure
 
-__all__ = ["RenewTimer", "Renewals"]
+__all__ = ["Renewals"]
 
 ATTEMPTS_PER_RENEW = 100
 RENEW_CHECK_S = 0.05
@@ -28,14 +26,6 @@ TOGETHER_DIVISOR = 20  #: a batch that comes due within this part of a round is 
 SPREAD = 0.125  #: by how much of its time a round may come early
 #: Its multiples, modulo 1, are spread evenly however many there are (a low-discrepancy sequence; Weyl 1916).
 GOLDEN_RATIO = 0.6180339887498949
-
-
-class RenewTimer(NamedTuple):
-    """A batch of leases of this ttl wants renewing, or a look whether the last renewal was heard."""
-
-    ttl_ms: int
-    batch: int = 0
-    kind: str = "renew"
 
 
 @attrs.define(eq=False)
@@ -110,7 +100,7 @@ class Renewals:
         batch.next_round = min(batch.next_round, due)
         if len(batch.tenures) >= ATTEMPTS_PER_RENEW:
             self._with_room[ttl_ms].pop(number, None)
-        self._timers.add(batch.next_round, RenewTimer(ttl_ms, number))
+        self._timers.add(batch.next_round, self.due, ttl_ms, number)
 
     def remove(self, tenure: Tenure) -> None:
         """Stop renewing this lease."""
@@ -126,13 +116,13 @@ class Renewals:
     def _drop(self, key: tuple[int, int]) -> None:
         ttl_ms, number = key
         del self._batches[key]
-        self._timers.cancel(RenewTimer(ttl_ms, number))
+        self._timers.cancel(self.due, ttl_ms, number)
         room = self._with_room[ttl_ms]
         room.pop(number, None)
         if not room and not any(ttl == ttl_ms for ttl, _ in self._batches):
             del self._with_room[ttl_ms]
 
-    def due(self, ttl_ms: int, now: float, number: int = 0) -> None:
+    def due(self, ttl_ms: int, number: int, now: float) -> None:
         """Renew every lease of this batch, or repeat the renewals that no quorum has acknowledged."""
         batch = self._batches.get((ttl_ms, number))
         if batch is None or (now >= batch.next_round and self._merge(ttl_ms, number, now)):
@@ -149,7 +139,7 @@ class Renewals:
             self._send_renewals(node, lagging.get(node, []), now)
         # The nearer the end, the more each answer counts: so repetitions do not become rarer than that.
         batch.check = max(batch.check, min(batch.check * 2.0, batch.longest_check))
-        self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(ttl_ms, number))
+        self._timers.add(min(batch.next_round, now + batch.check), self.due, ttl_ms, number)
 
     def _begin_round(self, key: tuple[int, int], now: float) -> None:
         batch = self._batches[key]
@@ -158,7 +148,7 @@ class Renewals:
         batch.check = min(max(RENEW_CHECK_S, self._pacing.retry_first()), batch.timing.renew / 4.0)
         for node in self._nodes:
             self._send_renewals(node, list(batch.tenures), now)
-        self._timers.add(min(batch.next_round, now + batch.check), RenewTimer(*key))
+        self._timers.add(min(batch.next_round, now + batch.check), self.due, *key)
 
     def _due_soon(self, ttl_ms: int, now: float) -> list[int]:
         """A few batches that come due next: to wake the nodes for each costs more than to renew it."""

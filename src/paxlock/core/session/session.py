@@ -7,9 +7,10 @@ watches.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 
+from paxlock.core.configuration import Configuration
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.journal import Recalled
 from paxlock.core.lease import Candidate, Timing
@@ -39,7 +40,7 @@ from paxlock.core.rights import ROOT, Rights
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
-from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch
+from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch, OverQuota
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.polls import PollQuery
@@ -50,9 +51,9 @@ from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.shared import Shared
 from paxlock.core.session.steering import RevokeQuery
 from paxlock.core.session.watches import Watches
+from paxlock.core.statistics import SessionStatistics, counted
 from paxlock.core.steering import LetGo, Published, RevokeAnswer
 from paxlock.core.timers import Timers
-from paxlock.core.value import value
 
 __all__ = ["Session", "SessionSettings"]
 
@@ -66,11 +67,6 @@ HELLO_MAX_S = 5.0
 TIMINGS_REMEMBERED = 64
 
 
-@value
-class HelloTimer:
-    """Some node has not yet told its configuration."""
-
-
 class Session:
     """One running client. Driven through ``receive``, ``tick``, ``deadline`` and ``take_effects``."""
 
@@ -81,9 +77,10 @@ class Session:
         self._nodes = settings.nodes
         self._timers = Timers()
         self._out = Outbox()
-        trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * settings.grace)
-        self._pacing = Pacing(settings.grace, rng, trips)
-        self._numbers = SequenceNumbers(settings.max_ttl_ms / 1000.0)
+        grace = settings.configuration.grace
+        trips = RoundTrips(settings.nodes, first_max=FIRST_ROUND_TRIP_GRACES * grace)
+        self._pacing = Pacing(grace, rng, trips)
+        self._numbers = SequenceNumbers(settings.configuration.max_ttl)
         self._shared = Shared(
             session=session,
             nodes=settings.nodes,
@@ -99,6 +96,7 @@ class Session:
         self._queries = Queries(self._shared)
         self._watches = Watches(self._shared)
         self._unwelcomed = set(self._nodes)
+        self._told_of_quota = False
         self._barred_by: dict[str, Lives] = {}  #: the nodes that do not take our key as a whole
         self._hello_retry = HELLO_FIRST_S
         self._greet(now)
@@ -130,15 +128,16 @@ class Session:
         """The durations of such a lease. Raises ConfigError where they do not nest."""
         timing = self._timings.get((ttl, kill_after, at_least))
         if timing is None:
-            max_ttl, drift = self.settings.max_ttl_ms / 1000.0, self.settings.drift
-            timing = Timing.for_ttl(ttl, max_ttl=max_ttl, drift=drift, kill_after=kill_after)
+            own = self.settings.configuration
+            timing = Timing.for_ttl(ttl, max_ttl=own.max_ttl, drift=own.drift, kill_after=kill_after)
             if at_least:
-                timing = timing.keeping(at_least, max_ttl=max_ttl, drift=drift, grace=self.settings.grace)
+                timing = timing.keeping(at_least, max_ttl=own.max_ttl, drift=own.drift, grace=own.grace)
             if len(self._timings) < TIMINGS_REMEMBERED:
                 self._timings[ttl, kill_after, at_least] = timing
         return timing
 
-    # The other verbs on campaigns are those of Campaigns.
+    # The other verbs on campaigns are explained in Campaigns. They are here all the same: a machine has one
+    # surface, and whoever drives it (the desk, the simulator, the exploration) knows none of its parts.
 
     def release(self, ticket: int, now: float, *, patience: float = RELEASE_PATIENCE_S) -> None:
         self._campaigns.release(ticket, now, patience)
@@ -206,7 +205,9 @@ class Session:
 
     def survey(self, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
         """How are the nodes? Surveyed follows."""
-        query = SurveyQuery(**self._queries.fields(now, patience), members=self.settings.members)
+        query = SurveyQuery(
+            **self._queries.fields(now, patience), members=self.settings.configuration.members
+        )
         return self._queries.ask(query, now)
 
     def journal(self, name: str, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
@@ -273,7 +274,7 @@ class Session:
         no ``rights``.
         """
         if self._timers.pending(now):
-            self._run_out(now)
+            self._timers.run(now)
         if peer not in self._nodes or not isinstance(peer, str):
             self.counters["stranger"] += 1
             return
@@ -303,10 +304,10 @@ class Session:
             case Recovering():
                 self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
-                self._timers.add(now + self._hello_retry, HelloTimer())
+                self._timers.add(now + self._hello_retry, self._greet)
                 self._answered(peer, message, now, lives)
             case Forbidden():
-                self.counters[f"not allowed: {message.barrier.name.lower()}"] += 1
+                self.counters[f"not_allowed_{message.barrier.name.lower()}"] += 1
                 self._not_allowed(peer, message, lives)
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
@@ -321,7 +322,7 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Do what has come due."""
-        self._run_out(now)
+        self._timers.run(now)
 
     def deadline(self) -> float:
         """When ``tick`` is wanted, on the clock of ``now``; infinity if never."""
@@ -341,14 +342,14 @@ class Session:
         """
         return self._out.take_published()
 
-    def statistics(self) -> Mapping[str, int]:
-        """Counts of messages by kind, and how much is held, wanted, being released; a copy."""
-        return {
-            **self.counters,
+    def statistics(self) -> SessionStatistics:
+        """Frozen counters."""
+        return SessionStatistics(
             **self._campaigns.sizes(),
-            "watches": len(self._watches),
-            "recovering_nodes": len(self._shared.recovering),
-        }
+            watches=len(self._watches),
+            recovering_nodes=len(self._shared.recovering),
+            messages=counted(self.counters),
+        )
 
     # Within
 
@@ -364,7 +365,7 @@ class Session:
             self._pacing.asked(request, now)
             self._out.send(node, Hello(request))
         if self._unwelcomed:
-            self._timers.add(now + self._pacing.jitter(self._hello_retry), HelloTimer())
+            self._timers.add(now + self._pacing.jitter(self._hello_retry), self._greet)
             self._hello_retry = min(self._hello_retry * 2.0, HELLO_MAX_S)
 
     def _welcome(self, node: str, message: Welcome, now: float, lives: Lives) -> None:
@@ -374,14 +375,7 @@ class Session:
         self._campaigns.candidates.learn_floor(message.floor)
         if message.mode is NodeMode.SERVING:
             self._shared.recovering.pop(node, None)
-        mine = self.settings
-        theirs = (message.members, message.max_ttl_ms, message.drift_ppm, message.grace_ms)
-        if message.node_id != node or theirs != (
-            mine.members,
-            mine.max_ttl_ms,
-            mine.drift_ppm,
-            mine.grace_ms,
-        ):
+        if message.node_id != node or Configuration.told(message) != self.settings.configuration:
             self._out.publish(
                 Mismatch(
                     f"node {node!r} runs with another configuration than this client: "
@@ -394,6 +388,9 @@ class Session:
         """A node does not take this request, and perhaps not our key at all. Once so many say the latter
         that the others are no quorum, nothing of what this session wants can be had.
         """
+        if message.barrier is Barrier.QUOTA and not self._told_of_quota:
+            self._told_of_quota = True
+            self._out.publish(OverQuota())
         if message.barrier is not Barrier.KEY:
             return
         self._barred_by[node] = lives
@@ -401,11 +398,3 @@ class Session:
         if sum(node not in gone for node in self._barred_by) >= blocking(len(self._nodes)):
             self._barred_by.clear()
             self._out.publish(KeyRefused())
-
-    def _run_out(self, now: float) -> None:
-        for key in self._timers.due(now):
-            if isinstance(key, HelloTimer):
-                self._greet(now)
-            else:
-                known = any(part.due(key, now) for part in (self._campaigns, self._queries, self._watches))
-                assert known, key

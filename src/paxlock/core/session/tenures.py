@@ -16,36 +16,21 @@ from the first sending of the number that it names (rule S4).
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 import attrs
 
 from paxlock.core.lease import Candidate, Lease, Timing, Validity
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import RefusalReason, Refused, Renewed
-from paxlock.core.session.attempt import Attempt, AttemptTimer
+from paxlock.core.session.attempt import Attempt
 from paxlock.core.session.pacing import LONG_AGO
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.shared import Shared
 
-__all__ = ["AfterRefusal", "KeepTimer", "LapseTimer", "Tenure", "Tenures"]
+__all__ = ["AfterRefusal", "Tenure", "TenureOver", "Tenures"]
 
 REPAIR_DIVISOR = 8
-
-
-class KeepTimer(NamedTuple):
-    """The time is over for which a lease was kept."""
-
-    attempt: int
-    kind: str = "keep"
-
-
-class LapseTimer(NamedTuple):
-    """This lease may have lapsed."""
-
-    attempt: int
-    kind: str = "lapse"
 
 
 @attrs.define(eq=False)
@@ -124,10 +109,17 @@ class AfterRefusal(enum.Enum):
     IS_REVOKED = enum.auto()  #: it is over at its deadline (section 12)
 
 
+#: What is done with a tenure whose time is over, and at what time.
+TenureOver = Callable[[Tenure, float], None]
+
+
 class Tenures:
     """The leases that one session holds, by attempt."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, *, lapsed: TenureOver, kept: TenureOver) -> None:
+        """``lapsed`` is called with a lease that has run out, ``kept`` with one that was kept long enough."""
+        self._lapsed = lapsed
+        self._kept = kept
         self._shared = shared
         self._session = shared.session
         self._timers = shared.timers
@@ -152,31 +144,37 @@ class Tenures:
         """A lease has become valid: watch its deadline from now on."""
         attempt = tenure.candidate.attempt
         self._tenures[attempt] = tenure
-        self._timers.add(tenure.deadline, LapseTimer(attempt))
+        self._timers.add(tenure.deadline, self.look, attempt)
 
     def remove(self, attempt: int) -> Tenure | None:
         """Stop counting the lease as valid."""
         tenure = self._tenures.pop(attempt, None)
         if tenure is not None:
-            self._timers.cancel(LapseTimer(attempt))
+            self._timers.cancel(self.look, attempt)
             if tenure.kept:
-                self._timers.cancel(KeepTimer(attempt))
+                self._timers.cancel(self._kept_until, attempt)
         return tenure
 
     def keep(self, tenure: Tenure) -> None:
         """Hold it for no program, until the time is over for which it was wanted."""
         tenure.keep()
-        self._timers.add(tenure.keep_until, KeepTimer(tenure.candidate.attempt))
+        self._timers.add(tenure.keep_until, self._kept_until, tenure.candidate.attempt)
 
-    def lapse(self, attempt: int, now: float) -> Tenure | None:
-        """The tenure if it has lapsed by now; otherwise its timer is set again."""
+    def look(self, attempt: int, now: float) -> None:
+        """The lease may have run out; otherwise it is looked at again."""
         tenure = self._tenures.get(attempt)
         if tenure is None:
-            return None
+            return
         if tenure.lapsed(now):
-            return tenure
-        self._timers.add(tenure.deadline, LapseTimer(attempt))
-        return None
+            self._lapsed(tenure, now)
+        else:
+            self._timers.add(tenure.deadline, self.look, attempt)
+
+    def _kept_until(self, attempt: int, now: float) -> None:
+        """The time is over for which a lease was kept."""
+        tenure = self._tenures.get(attempt)
+        if tenure is not None:
+            self._kept(tenure, now)
 
     def renewed(
         self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN
@@ -236,4 +234,4 @@ class Tenures:
         else:
             attempt.send_accept(proposer.unanswered(), now)
         attempt.pace.slow_down()
-        self._timers.add(now + attempt.pace.interval(), AttemptTimer(attempt.number))
+        attempt.wake_by(now + attempt.pace.interval())

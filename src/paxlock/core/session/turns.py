@@ -9,13 +9,12 @@ safety rests on it.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 from paxlock.core.session.pacing import HEARD_OF_LATE_S, LONG_AGO, NEVER, RETRY_MAX_S, Pacing
 from paxlock.core.timers import Timers
 
-__all__ = ["TurnTimer", "Turns"]
+__all__ = ["Turns"]
 
 TURNS_FIRST = 64
 TURNS_MIN = 16
@@ -23,13 +22,6 @@ TURNS_MAX = 1024
 TURN_MAX_S = 1.0
 TURN_MAX_ROUND_TRIPS = 8.0
 QUEUEING = 2.0  #: an answer that took so many times the shortest has waited somewhere on its way
-
-
-class TurnTimer(NamedTuple):
-    """There is room for some that wait for their turn, of this kind."""
-
-    of: str
-    kind: str = "turn"
 
 
 class Turns:
@@ -43,13 +35,14 @@ class Turns:
     """
 
     __slots__ = (
-        *("_began", "_brief_next", "_key", "_lines", "_pacing", "_quorum", "_shortest", "_shrunk_at"),
+        *("_began", "_brief_next", "_lines", "_pacing", "_quorum", "_room", "_shortest", "_shrunk_at"),
         *("_timers", "_waiting", "size"),
     )
 
-    def __init__(self, of: str, *, pacing: Pacing, timers: Timers, quorum: int) -> None:
+    def __init__(self, room: Callable[[float], None], *, pacing: Pacing, timers: Timers, quorum: int) -> None:
+        """``room`` is called when there is room for some that wait: they ``begin``."""
         self.size = TURNS_FIRST
-        self._key = TurnTimer(of)
+        self._room = room
         self._timers = timers
         self._pacing = pacing
         self._quorum = quorum
@@ -110,7 +103,7 @@ class Turns:
             if took <= self._shortest * QUEUEING:
                 self.size = min(self.size + 1, TURNS_MAX)
         if self._waiting:
-            self._timers.add(now, self._key)
+            self._timers.add(now, self._room)
 
     def late(self, number: int, now: float) -> bool:
         """It is repeated. Where it has been under way for longer than answers take, too much is: once for all

@@ -18,15 +18,12 @@ from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import Judgement, State, judge, knows, over
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.shared import Shared
-from paxlock.core.value import value
 
 __all__ = [
     "LOOK_PAUSE_S",
     "WATCH_LAPSE_S",
     "WATCH_REFRESH_S",
-    "LookTimer",
     "SeenEvents",
-    "WatchTimer",
     "Watcher",
     "Watches",
 ]
@@ -42,20 +39,6 @@ LOOKED_AT_ONCE = 256
 LOOK_PAUSE_S = 0.002
 SEEN_BYTES = 900
 SEEN_EACH_BYTES = 12  #: what a version and its frame take at most
-
-
-@value
-class LookTimer:
-    """More names are to be looked at again."""
-
-    ticket: int
-
-
-@value
-class WatchTimer:
-    """The subscription wants refreshing, or a node has not been heard for too long."""
-
-    ticket: int
 
 
 @attrs.define(eq=False)
@@ -333,17 +316,6 @@ class Watches:
             for node in self._nodes:
                 self._out.send(node, Unwatch(self._out.request(), ticket))
 
-    def due(self, key: object, now: float) -> bool:
-        """Do what has come due; False for a timer that is not of a watch."""
-        match key:
-            case LookTimer(ticket):
-                self._look_on(ticket, now)
-            case WatchTimer(ticket):
-                self._refresh(ticket, now)
-            case _:
-                return False
-        return True
-
     def acknowledge(self) -> None:
         """Tell the nodes which events have come in this turn."""
         if self._seen:
@@ -379,6 +351,7 @@ class Watches:
             self._out.publish(changed)
 
     def _refresh(self, ticket: int, now: float) -> None:
+        """The subscription wants refreshing, or a node has not been heard for too long."""
         watcher = self._watchers.get(ticket)
         if watcher is None:
             return
@@ -394,7 +367,7 @@ class Watches:
             watcher.check(poll.request, name)
             for node in nodes:
                 self._out.send(node, poll)
-        self._timers.add(now + watcher.next_refresh(), WatchTimer(ticket))
+        self._timers.add(now + watcher.next_refresh(), self._refresh, ticket)
 
     def _look_on(self, ticket: int, now: float) -> None:
         """Look at some of many names, and at the others after what else there is to do."""
@@ -404,7 +377,7 @@ class Watches:
         for changed in watcher.look_on(now):
             self._out.publish(changed)
         if watcher.to_look_at:
-            self._timers.add(now + LOOK_PAUSE_S, LookTimer(ticket))
+            self._timers.add(now + LOOK_PAUSE_S, self._look_on, ticket)
 
     def _forget_checks(self, watcher: Watcher) -> None:
         for request in watcher.checks:

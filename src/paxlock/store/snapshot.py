@@ -1,0 +1,182 @@
+"""The snapshot of a node that stopped cleanly as bytes: format version 2 (protocol.md section 7).
+
+There may be very many names, and a restart waits for both writing and reading. So it is written in pieces,
+and is binary, unlike the record, which people may want to read. Integers are big-endian.
+
+    file:   mark 16 | version 4 | incarnation, floor, number of names, 8 each | names
+            | SHA-256 of all before it, 32
+    name:   term, lease term, seq, remaining_ms, chosen term, 8 each | flags 1 | lengths of name and sender,
+            1 each | number of tombstones 4 | name | sender | tombstones | who was revoked | the lease
+            | the chosen lease
+    lease:  candidate | token, edition, ttl_ms, 8 each | lengths of label, 1, and of data, 2 | label | data
+    candidate, tombstone, who was revoked:  attempt 8 | length of session 1 | session
+
+Flags: a lease is held; one is known to be chosen; it is the one that is held; released; somebody was revoked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+
+from paxlock.core.durable import Snapshot, SnapshotName
+from paxlock.core.lease import TERM_MAX, Candidate, Lease
+from paxlock.store.damage import DamagedError
+
+__all__ = ["SNAPSHOT_VERSION", "decode_snapshot", "encode_snapshot"]
+
+SNAPSHOT_VERSION = 2  #: 1 was JSON
+MARK = b"paxlock snapshot"
+NAMES_A_PIECE = 1000
+HEAD = struct.Struct(">16sI")
+BEGIN = struct.Struct(">QQQ")
+NAME = struct.Struct(">QQQQQBBBI")
+LEASE = struct.Struct(">QQQBH")
+CANDIDATE = struct.Struct(">QB")
+HELD, CHOSEN, SAME, RELEASED, REVOKED = 1, 2, 4, 8, 16
+ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED | REVOKED
+DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def encode_snapshot(snapshot: Snapshot) -> Iterator[bytes]:
+    """The content of a snapshot file in pieces. Raises ValueError for what cannot be written."""
+    digest = hashlib.sha256()
+    for piece in _pieces(snapshot):
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
+
+
+def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
+    names = snapshot.names
+    try:
+        yield HEAD.pack(MARK, SNAPSHOT_VERSION) + BEGIN.pack(snapshot.incarnation, snapshot.floor, len(names))
+        for begin in range(0, len(names), NAMES_A_PIECE):
+            yield b"".join([part for name in names[begin : begin + NAMES_A_PIECE] for part in _parts(name)])
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+
+
+def _parts(name: SnapshotName) -> Iterator[bytes]:
+    lease, chosen, text = name.lease, name.chosen, name.name.encode()
+    same = chosen is not None and chosen == lease
+    flags = (lease is not None) * HELD | (chosen is not None) * CHOSEN | same * SAME
+    flags |= name.released * RELEASED | (name.revoked is not None) * REVOKED
+    yield NAME.pack(
+        name.term,
+        name.lease_term,
+        name.seq,
+        name.remaining_ms,
+        name.chosen_term,
+        flags,
+        len(text),
+        len(name.sender),
+        len(name.tombstones),
+    )
+    yield text + name.sender
+    yield from map(_pack_candidate, name.tombstones)
+    if name.revoked is not None:
+        yield _pack_candidate(name.revoked)
+    if lease is not None:
+        yield _pack_lease(lease)
+    if chosen is not None and not same:
+        yield _pack_lease(chosen)
+
+
+def _pack_lease(lease: Lease) -> bytes:
+    label = lease.label.encode()
+    sizes = LEASE.pack(lease.token, lease.edition, lease.ttl_ms, len(label), len(lease.data))
+    return _pack_candidate(lease.candidate) + sizes + label + lease.data
+
+
+def _pack_candidate(candidate: Candidate) -> bytes:
+    session, attempt = candidate
+    return CANDIDATE.pack(attempt, len(session)) + session
+
+
+def decode_snapshot(content: bytes) -> Snapshot:
+    """Read what `encode_snapshot` wrote; DamagedError for anything else."""
+    body = content[:-DIGEST_BYTES]
+    if hashlib.sha256(body).digest() != content[-DIGEST_BYTES:]:
+        raise DamagedError("it is torn, or its checksum is wrong")
+    try:
+        mark, version = HEAD.unpack_from(body)
+        if mark != MARK or version != SNAPSHOT_VERSION:
+            raise DamagedError(f"it is not a paxlock snapshot of format version {SNAPSHOT_VERSION}")
+        incarnation, floor, count = BEGIN.unpack_from(body, HEAD.size)
+        at = HEAD.size + BEGIN.size
+        names = []
+        for _ in range(count):
+            name, at = _name(body, at)
+            names.append(name)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise DamagedError(str(error)) from error
+    if at != len(body):  # a part that is cut off is read as a short one
+        raise DamagedError("it is longer or shorter than it says")
+    return Snapshot(incarnation, _term(floor), tuple(names))
+
+
+def _name(body: bytes, at: int) -> tuple[SnapshotName, int]:
+    """The name that begins here, and where it ends."""
+    found = NAME.unpack_from(body, at)
+    term, lease_term, seq, remaining_ms, chosen_term, flags, name_length, sender_length, tombstones = found
+    if flags & ~ALL_FLAGS or (flags & SAME and not (flags & HELD and flags & CHOSEN)):
+        raise DamagedError("there are no such flags")
+    at += NAME.size
+    sender_at = at + name_length
+    name = body[at:sender_at].decode()
+    at = sender_at + sender_length
+    sender = body[sender_at:at]
+    stones = []
+    for _ in range(tombstones):
+        stone, at = _candidate(body, at)
+        stones.append(stone)
+    lease = chosen = revoked = None
+    if flags & REVOKED:
+        revoked, at = _candidate(body, at)
+    if flags & HELD:
+        lease, at = _lease(body, at)
+    if flags & SAME:
+        chosen = lease
+    elif flags & CHOSEN:
+        chosen, at = _lease(body, at)
+    return (
+        SnapshotName(
+            name,
+            _term(term),
+            lease,
+            _term(lease_term),
+            sender,
+            seq,
+            remaining_ms,
+            tuple(stones),
+            chosen,
+            _term(chosen_term),
+            bool(flags & RELEASED),
+            revoked,
+        ),
+        at,
+    )
+
+
+def _lease(body: bytes, at: int) -> tuple[Lease, int]:
+    candidate, at = _candidate(body, at)
+    token, edition, ttl_ms, label_length, data_length = LEASE.unpack_from(body, at)
+    at += LEASE.size
+    data_at = at + label_length
+    end = data_at + data_length
+    label, data = body[at:data_at].decode(), body[data_at:end]
+    return Lease(candidate, ttl_ms, label, data, _term(token), edition), end
+
+
+def _candidate(body: bytes, at: int) -> tuple[Candidate, int]:
+    attempt, length = CANDIDATE.unpack_from(body, at)
+    at += CANDIDATE.size
+    return Candidate(body[at : at + length], attempt), at + length
+
+
+def _term(value: int) -> int:
+    if value > TERM_MAX:
+        raise DamagedError(f"a term is not above {TERM_MAX}")
+    return value
