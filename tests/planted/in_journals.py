@@ -50,13 +50,16 @@ IN_JOURNALS: tuple[Mutation, ...] = (
         test=AUDIT + "test_a_node_that_lets_go_too_early_is_found",
     ),
     Mutation(
-        "audit-by-one-clock-alone",
-        "section 6: an overlap that no node shows alone is overlooked",
+        "audit-that-overlooks-what-was-restored",
+        "section 6: the audit does not count what a node held already when it started",
         (
             Edit(
-                "paxlock.observe.auditing", "audit", "combinations(grants, 2)", "combinations(grants[:1], 2)"
+                "paxlock.observe.auditing",
+                "_promises",
+                "if entry.what in HELD:",
+                "if entry.what is Happening.ACCEPTED:",
             ),
         ),
-        test=AUDIT + "test_what_no_node_shows_alone_is_found_between_nodes",
+        test=AUDIT + "test_what_is_not_known_is_no_overlap",
     ),
 )

@@ -15,7 +15,7 @@ from paxlock.client.standing import Standing
 from paxlock.core.quorum import majority
 from paxlock.core.session.events import NodeJournal
 from paxlock.core.session.judgement import State
-from paxlock.observe.auditing import Audit, Grant, Overlap, audit
+from paxlock.observe.auditing import Audit, Grant, Overlap, Promised, audit
 from paxlock.observe.explaining import Episode, episodes, sentence
 
 __all__ = ["audit_command", "explain_command"]
@@ -108,41 +108,40 @@ def explain_command(options: CellOptions, name: str, as_json: bool) -> int:
 # --- many names ------------------------------------------------------------------------------------------
 
 
-def _who(grant: Grant) -> str:
-    return f"{grant.label or 'session ' + grant.candidate.session.hex()[:8]} (term {grant.term})"
+def _who(promised: Promised) -> str:
+    return f"{promised.label or 'session ' + promised.candidate.session.hex()[:8]} (term {promised.term})"
 
 
 def _overlap_sentence(name: str, overlap: Overlap) -> str:
-    by = f"node {overlap.node_id}" if overlap.node_id is not None else "the nodes together"
-    first, second = _who(overlap.first), _who(overlap.second)
-    began = f"{seconds(overlap.second.began)} ago"
-    before = f"{overlap.seconds:.3f} s before {first} was over"
-    return f"OVERLAP of {name!r}: {second} began {began}, {before}, by {by}"
+    first, second = overlap.first, overlap.second
+    took = f"node {second.node_id} took {_who(second)} {seconds(second.began)} ago"
+    return (
+        f"OVERLAP of {name!r}: {took}, {overlap.seconds:.3f} s before its promise to {_who(first)} was over"
+    )
 
 
-def _grant_facts(grant: Grant) -> Facts:
+def _grant_facts(grant: Grant | Promised, ended: float) -> Facts:
     return {
         "term": grant.term,
         "label": grant.label,
         "session": grant.candidate.session.hex()[:8],
         "attempt": grant.candidate.attempt,
         "began_ms": round(grant.began * 1000),
-        "ended_ms": round(grant.ended * 1000),
-        "error_ms": round(grant.error * 1000, 3),
+        "ended_ms": round(ended * 1000),
     }
 
 
 def _audit_facts(name: str, found: Audit) -> Facts:
     return {
         "name": name,
-        "grants": [_grant_facts(grant) for grant in found.grants],
+        "grants": [_grant_facts(grant, grant.ended) for grant in found.grants],
         "not_judged": found.not_judged,
         "overlaps": [
             {
-                "first": _grant_facts(overlap.first),
-                "second": _grant_facts(overlap.second),
+                "first": _grant_facts(overlap.first, overlap.first.until),
+                "second": _grant_facts(overlap.second, overlap.second.until),
                 "overlap_ms": round(overlap.seconds * 1000, 3),
-                "node": overlap.node_id,
+                "node": overlap.first.node_id,
             }
             for overlap in found.overlaps
         ],
@@ -174,7 +173,7 @@ def audit_command(options: CellOptions, prefix: str, as_json: bool) -> int:
                 for standing in await client.list(prefix):
                     journals = await client.journal(standing.name)
                     told = min(told, _told_by(journals))
-                    found[standing.name] = audit(journals, client.cell.drift_ppm / 1e6)
+                    found[standing.name] = audit(journals)
         overlaps = sum(len(each.overlaps) for each in found.values())
         if as_json:
             names = [_audit_facts(name, each) for name, each in found.items()]

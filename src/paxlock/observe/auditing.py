@@ -1,10 +1,10 @@
-"""Did two grants of one name overlap, by what the nodes remember? Judged from their merged journals.
+"""Did two grants of one name overlap, by what the nodes remember? Judged from the journals of all nodes.
 
-A node that accepts a lease promises to hold it until its deadline, or until it is released. Two things are
-looked for. On one node, by its own clock and in its own order: another candidate was accepted before that
-promise had run out. Between nodes, with their clocks compared by the round trips of the asking and the
-drift that the cell allows: the time for which a quorum had promised to hold one lease, and that of another.
-A grant of which no quorum remembers the acceptance (a node was restarted, or has forgotten it) is not judged.
+A node that accepts a lease promises to hold it until its deadline, or until it is released. Two quorums share
+a node, so two grants at one time show at one node at least: it accepted another candidate before its promise
+to the first was over. That is told by the node's own clock and in its own order; clocks of different nodes
+are never compared. Only where the node that two quorums share has forgotten, because it was restarted or the
+journal is full, nothing shows: a candidate that no quorum remembers to have accepted is counted, not judged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from paxlock.core.journal import Happening
 from paxlock.core.lease import Candidate
@@ -27,7 +27,7 @@ HELD = (Happening.ACCEPTED, Happening.RESTORED)
 @frozen
 class Promised:
     """What one node has promised to one candidate: to hold its lease from the moment ``began`` to ``until``,
-    both in seconds before the asking; ``error`` is what is not known of them.
+    both in seconds before the asking.
     """
 
     node_id: str
@@ -36,42 +36,42 @@ class Promised:
     label: str
     began: float
     until: float
-    released: bool
-    error: float
 
 
 @frozen
 class Grant:
-    """One candidate that a quorum has accepted: ``began`` and ``ended`` are seconds before the asking."""
+    """One candidate that a quorum has accepted: ``began`` and ``ended`` are seconds before the asking, 0
+    where it is held.
+    """
 
     candidate: Candidate
     term: int
     label: str
     began: float
     ended: float
-    error: float
 
 
 @frozen
 class Overlap:
-    """Two grants at one time: for so many ``seconds``, by what one node says (``node_id``) or by all."""
+    """A node accepted the ``second`` so many ``seconds`` before its promise to the ``first`` was over."""
 
-    first: Grant
-    second: Grant
+    first: Promised
+    second: Promised
     seconds: float
-    node_id: str | None
 
 
 @frozen
 class Audit:
-    """The grants that a quorum remembers, oldest first, those that are not judged, and what overlapped."""
+    """The grants that a quorum remembers, oldest first, how many candidates are not judged, and what
+    overlapped.
+    """
 
     grants: tuple[Grant, ...]
     not_judged: int
     overlaps: tuple[Overlap, ...]
 
 
-def _promises(journal: NodeJournal, drift: float) -> list[Promised]:
+def _promises(journal: NodeJournal) -> list[Promised]:
     """What this node has promised, in its own order; a candidate that was accepted again comes again."""
     found: list[Promised] = []
     newest: dict[Candidate, int] = {}
@@ -84,22 +84,14 @@ def _promises(journal: NodeJournal, drift: float) -> list[Promised]:
         at = newest.get(candidate)
         if entry.what in HELD:
             newest[candidate] = len(found)
-            error = 2.0 * journal.error + ago * drift
-            found.append(
-                Promised(journal.node_id, candidate, entry.term, entry.label, ago, until, False, error)
-            )
+            found.append(Promised(journal.node_id, candidate, entry.term, entry.label, ago, until))
         elif at is None:
             continue
         elif entry.what is Happening.RENEWED:
-            found[at] = _until(found[at], min(found[at].until, until), released=found[at].released)
+            found[at] = evolve(found[at], until=min(found[at].until, until))
         elif entry.what is Happening.RELEASED:
-            found[at] = _until(found[at], max(found[at].until, ago), released=True)
+            found[at] = evolve(found[at], until=max(found[at].until, ago))
     return found
-
-
-def _until(promised: Promised, until: float, *, released: bool) -> Promised:
-    p = promised
-    return Promised(p.node_id, p.candidate, p.term, p.label, p.began, until, released, p.error)
 
 
 def _grants(promises: Sequence[Promised], quorum: int) -> tuple[list[Grant], int]:
@@ -114,37 +106,29 @@ def _grants(promises: Sequence[Promised], quorum: int) -> tuple[list[Grant], int
             continue
         began = sorted((each.began for each in mine), reverse=True)[quorum - 1]
         ended = sorted(each.until for each in mine)[quorum - 1]
-        releases = [each.until for each in mine if each.released]
-        ended = max(ended, *releases) if releases else ended  # its own last word
         newest = max(mine, key=lambda each: each.term)
-        error = max(each.error for each in mine)
-        grants.append(Grant(candidate, newest.term, newest.label, began, max(0.0, ended), error))
+        grants.append(Grant(candidate, newest.term, newest.label, began, max(0.0, ended)))
     return sorted(grants, key=lambda grant: -grant.began), not_judged
 
 
-def _broken(mine: Sequence[Promised], error: float) -> list[tuple[Candidate, Candidate, float]]:
+def _broken(mine: Sequence[Promised], error: float) -> list[Overlap]:
     """Where one node has accepted another candidate while it had promised to hold the lease of the first."""
     return [
-        (first.candidate, second.candidate, second.began - first.until)
+        Overlap(first, second, second.began - first.until)
         for first, second in combinations(mine, 2)
         if second.candidate != first.candidate and second.began - first.until > error
     ]
 
 
-def audit(journals: Sequence[NodeJournal], drift: float) -> Audit:
-    """Judge the journals of one name, of all nodes of the cell. ``drift`` is a fraction, that of the cell."""
-    promises = {journal.node_id: _promises(journal, drift) for journal in journals}
-    together = [promised for mine in promises.values() for promised in mine]
-    grants, not_judged = _grants(together, majority(len(journals)))
-    known = {grant.candidate: grant for grant in grants}
-    overlaps: list[Overlap] = []
-    for journal in journals:
-        for first, second, seconds in _broken(promises[journal.node_id], 2.0 * journal.error):
-            if first in known and second in known:
-                overlaps.append(Overlap(known[first], known[second], seconds, journal.node_id))
-    for one, other in combinations(grants, 2):
-        seconds = min(one.began, other.began) - max(one.ended, other.ended)
-        told = any({o.first, o.second} == {one, other} for o in overlaps)
-        if seconds > one.error + other.error and not told:
-            overlaps.append(Overlap(one, other, seconds, None))
+def audit(journals: Sequence[NodeJournal]) -> Audit:
+    """Judge the journals of one name, of all nodes of the cell. What overlaps by less than the time that is
+    not known of a journal's pages, twice its ``error``, is not told.
+    """
+    promises = [_promises(journal) for journal in journals]
+    grants, not_judged = _grants([each for mine in promises for each in mine], majority(len(journals)))
+    overlaps = [
+        overlap
+        for journal, mine in zip(journals, promises, strict=True)
+        for overlap in _broken(mine, 2.0 * journal.error)
+    ]
     return Audit(tuple(grants), not_judged, tuple(overlaps))
