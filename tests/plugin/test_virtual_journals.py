@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
 import trio
+from trio.testing import MockClock
 
 from paxlock.core.journal import Happening
 from paxlock.observe.auditing import audit
 from paxlock.observe.explaining import episodes, sentence
 from paxlock.testing import open_virtual_cell
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-
-async def test_a_holder_that_is_killed_and_the_one_after_it() -> None:
+async def test_a_holder_that_is_killed_and_the_one_after_it(autojump_clock: MockClock) -> None:
     async with open_virtual_cell() as cell:
         async with cell.open_client("corfu") as corfu:
             async with trio.open_nursery() as nursery:
