@@ -37,6 +37,7 @@ COMMANDS = {
     "transfer": ("revoke", "Hand a name over to one who waits for it."),
     "grant": ("grant", "Make the key of a client from the cell's own key."),
     "key": ("key", "Make the root keys of a cell, and change them while it runs."),
+    "member": ("member", "Show the nodes of a cell, and move one."),
     "ls": ("status", "List the names in use."),
     "explain": ("explain", "Tell what happened to a name."),
     "audit": ("explain", "Check by the journals of all nodes that no two grants overlapped."),

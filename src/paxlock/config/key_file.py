@@ -7,8 +7,6 @@ step, so whoever reads it meanwhile sees the old keys or the new ones.
 from __future__ import annotations
 
 import os
-import secrets
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import attrs
 
 from paxlock.config.cell_file import KEYS_MAX, StrPath, parse_keys, read_text
 from paxlock.config.keys import CLIENT_PREFIX, key_id, parse_key
+from paxlock.config.replacing import replace_text
 from paxlock.errors import ConfigError
 
 __all__ = ["KeyLine", "added", "change_keys", "dropped", "key_lines", "promoted"]
@@ -100,31 +99,7 @@ def change_keys(path: StrPath, change: Callable[[list[KeyLine]], list[KeyLine]])
     if changed != keys:
         lines = [line for key in changed for line in (*key.above, key.line)] + end
         try:
-            _replace(real, "".join(line + "\n" for line in lines))
+            replace_text(real, "".join(line + "\n" for line in lines))
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
     return changed
-
-
-def _replace(path: Path, text: str) -> None:
-    """In one step; after a crash either the old file is there or the new one."""
-    status = path.stat()
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(handle, status.st_uid, status.st_gid)
-            os.fchmod(handle, stat.S_IMODE(status.st_mode))
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
