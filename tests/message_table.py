@@ -16,6 +16,7 @@ from typing import Any
 
 from paxlock.core import messages
 from paxlock.core.durable import SeenNode
+from paxlock.core.journal import Happened
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.node.replica import Replica
 from paxlock.core.session.session import Session
@@ -30,6 +31,7 @@ INSIDE: tuple[type, ...] = (
     messages.Occupant,
     messages.Member,
     messages.WaiterEntry,
+    Happened,
     SeenNode,
 )
 

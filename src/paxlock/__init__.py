@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from paxlock.client.standing import Change, Standing, State, Waiter
     from paxlock.config.cell import Cell, NodeConfig
     from paxlock.core.messages import Member, NodeMode
-    from paxlock.core.session.events import NodeStanding
+    from paxlock.core.session.events import NodeJournal, NodeStanding
     from paxlock.node.dev_cell import open_dev_cell
     from paxlock.node.embedded import Node, open_node
     from paxlock.node.server import serve_node
@@ -65,6 +65,7 @@ __all__ = [
     "Member",
     "Node",
     "NodeConfig",
+    "NodeJournal",
     "NodeMode",
     "NodeStanding",
     "NotAcquired",
@@ -95,6 +96,7 @@ _LAZY = {
     "Node": "paxlock.node.embedded",
     "NodeConfig": "paxlock.config.cell",
     "NodeMode": "paxlock.core.messages",
+    "NodeJournal": "paxlock.core.session.events",
     "NodeStanding": "paxlock.core.session.events",
     "Standing": "paxlock.client.standing",
     "State": "paxlock.client.standing",

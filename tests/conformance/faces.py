@@ -20,7 +20,7 @@ import anyio.to_thread
 import paxlock
 import paxlock.aio
 import paxlock.blocking
-from paxlock import Cell, Change, LossReason, NodeStanding, Standing, Statistics
+from paxlock import Cell, Change, LossReason, NodeJournal, NodeStanding, Standing, Statistics
 from paxlock.blocking import Changes as ThreadChanges
 from paxlock.blocking import Client as ThreadClient
 from paxlock.blocking import HeldLease as ThreadLease
@@ -113,6 +113,8 @@ class Client(Protocol):
     async def inspect(self, name: str) -> Standing: ...
     async def list(self, prefix: str = "") -> list[Standing]: ...
     async def survey(self) -> tuple[NodeStanding, ...]: ...
+
+    async def journal(self, name: str) -> tuple[NodeJournal, ...]: ...
     def statistics(self) -> Statistics: ...
     async def renew_handle(self, handle: str, wait: float | None = None) -> float: ...
     async def release_handle(self, handle: str, wait: float | None = None) -> None: ...
@@ -260,6 +262,9 @@ class WrappedClient:
 
     async def survey(self) -> tuple[NodeStanding, ...]:
         return await in_thread(self._client.survey)
+
+    async def journal(self, name: str) -> tuple[NodeJournal, ...]:
+        return await in_thread(self._client.journal, name)
 
     async def renew_handle(self, handle: str, wait: float | None = None) -> float:
         return await in_thread(self._client.renew_handle, handle, wait)

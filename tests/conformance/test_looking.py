@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from paxlock import BusyError, Change, ClosedError, NodeMode, State, Statistics
+from paxlock.core.journal import Happening
 from tests.blocking.cells import ThreadCell
 from tests.conformance.faces import Call, Changes, Face, conforms
 
@@ -170,6 +171,19 @@ async def test_list_gives_the_names_in_use_in_order(face: Face, name: str) -> No
             assert found[1].data == b"B"
             assert {standing.name for standing in found} <= {one.name for one in await other.list()}
         assert await other.list(name + "/none") == []
+
+
+@conforms
+async def test_every_node_remembers_what_happened_to_a_name(face: Face, name: str) -> None:
+    async with face.open(label="who") as client:
+        async with client.lock(name) as held:
+            term = held.term
+        journals = await client.journal(name)
+    assert [journal.answered for journal in journals] == [True] * 3
+    told = [[(e.what, e.label) for e in journal.entries] for journal in journals]
+    done = [(Happening.ACCEPTED, "who"), (Happening.RELEASED, "who")]
+    assert sum(entries[-2:] == done for entries in told) >= 2
+    assert max(e.term for journal in journals for e in journal.entries) == term
 
 
 @conforms

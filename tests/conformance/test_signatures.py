@@ -17,7 +17,18 @@ FACES: dict[str, ModuleType] = {"trio": paxlock, "asyncio": paxlock.aio, "blocki
 IN_ALL = {"Changes", "Client", "HeldLease", "LeaseBlock", "open_client"}
 
 VERBS = [
-    *("acquire", "campaign", "inspect", "lead", "list", "lock", "poll", "release_handle", "renew_handle"),
+    *(
+        "acquire",
+        "campaign",
+        "inspect",
+        "journal",
+        "lead",
+        "list",
+        "lock",
+        "poll",
+        "release_handle",
+        "renew_handle",
+    ),
     *("statistics", "survey", "watch", "watch_forever"),
 ]
 OF_LEASES = [

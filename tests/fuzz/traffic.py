@@ -164,6 +164,7 @@ def traffic() -> tuple[Sent, ...]:
     two.poll("n", cell.now, line=True)
     one.names("", cell.now)
     one.survey(cell.now)
+    one.journal("n", cell.now)
     cell.run(2.0)
     one.publish(held, b"there", cell.now)
     cell.run(0.2)

@@ -149,7 +149,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.run_out",
-                "self._close(record, now)  # whoever",
+                "self._close(record, now, Happening.EXPIRED)  # whoever",
                 "record.lease = self._held.pop(record.lease.candidate) and None; "
                 "record.owner_since = now  # whoever",
             ),
@@ -177,8 +177,8 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor._advance",
-                "head.window, head.received_at)",
-                "head.window, head.arrival)",
+                "head.window, head.received_at, now)",
+                "head.window, head.arrival, now)",
             ),
         ),
         changes=STANDING,
@@ -236,7 +236,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.run_out",
-                "self._close(record, now)  # the candidate is passed over (L6)",
+                "self._close(record, now, Happening.EXPIRED)  # the candidate is passed over (L6)",
                 "record.owner_since = now",
             ),
         ),

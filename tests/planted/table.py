@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from tests.planted.in_administration import IN_ADMINISTRATION
+from tests.planted.in_journals import IN_JOURNALS
 from tests.planted.in_keys import IN_KEYS
 from tests.planted.in_learning import IN_LEARNING
 from tests.planted.in_lives import IN_LIVES
@@ -37,4 +38,5 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_KEYS,
     *IN_WILLS,
     *IN_ADMINISTRATION,
+    *IN_JOURNALS,
 )

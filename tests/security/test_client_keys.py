@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from paxlock.config.keys import client_key, format_client_key, parse_client_key
+from paxlock.core.journal import Recall
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -277,6 +278,7 @@ ACQUIRING: list[Callable[[str], Message]] = [
 OBSERVING: list[Callable[[str], Message]] = [
     lambda name: Poll(1, name),
     lambda name: Waiting(1, name, 0),
+    lambda name: Recall(1, name, 0),
     lambda name: Watch(1, 1, name, False, 1000),
 ]
 LETTING_GO: list[Callable[[bytes], Message]] = [
@@ -308,7 +310,7 @@ def test_observing_is_for_its_names_and_its_verb(make: Callable[[str], Message])
     assert verdict(make("jobs/1"), key) is verdict(make("one"), key) is None
     assert verdict(make("other"), key) is verdict(make("one/more"), key) is Barrier.RIGHTS
     acquires = rights(Verb.ACQUIRE, "jobs/*")
-    asks = not isinstance(make("n"), Watch)
+    asks = not isinstance(make("n"), (Watch, Recall))
     assert verdict(make("jobs/1"), acquires) is (None if asks else Barrier.RIGHTS)
     assert verdict(make("other"), acquires) is Barrier.RIGHTS
 

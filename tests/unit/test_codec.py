@@ -9,8 +9,8 @@ import attrs
 import cbor2
 import pytest
 
+from paxlock.core import journal, steering
 from paxlock.core import messages as m
-from paxlock.core import steering
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.core.reasons import Barrier
@@ -134,6 +134,18 @@ GOLDEN: list[tuple[m.Message, str]] = [
     (
         steering.Published(14, "jobs", CANDIDATE, 3),
         "8518240e646a6f62738250000102030405060708090a0b0c0d0e0f0703",
+    ),
+    (journal.Recall(15, "jobs", 3), "8418250f646a6f627303"),
+    (
+        journal.Recalled(
+            *(15, "jobs", 3, 60_000, False),
+            (
+                journal.Happened(
+                    *(4, journal.Happening.ACCEPTED, 250, CANDIDATE, 9, "athens", 10_000, None, 1)
+                ),
+            ),
+        ),
+        "8718260f646a6f62730319ea60f48189040218fa8250000102030405060708090a0b0c0d0e0f070966617468656e73192710f601",
     ),
 ]
 

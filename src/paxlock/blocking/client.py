@@ -29,7 +29,7 @@ from paxlock.client.face import Statistics
 from paxlock.client.handle import check_outcome, left_of
 from paxlock.client.standing import Change, Standing
 from paxlock.config.cell import Cell, ClientSettings, check_label
-from paxlock.core.session.events import NodeStanding, Surveyed
+from paxlock.core.session.events import JournalRead, NodeJournal, NodeStanding, Surveyed
 from paxlock.errors import ClosedError, LeaseLost, NotAcquired, Reason
 from paxlock.forks import INHERITED, dies_in_child, same_process
 
@@ -259,6 +259,17 @@ class Client:
         session = self._session()
         found = session.answer(session.desk.survey)
         assert isinstance(found, Surveyed)
+        return found.nodes
+
+    def journal(self, name: str) -> tuple[NodeJournal, ...]:
+        """What every node remembers of what happened to a name: promises, leases, refusals, their ends.
+
+        For people, and in memory alone: it decides nothing, and begins with each start of a node. Needs a key
+        that may observe the name: raises NotAllowed. A node that does not answer within 1 s has no entries.
+        """
+        session = self._session()
+        found = session.answer(lambda to: session.desk.journal(name, to))
+        assert isinstance(found, JournalRead)
         return found.nodes
 
     def statistics(self) -> Statistics:

@@ -295,6 +295,13 @@ class Desk:
         self.check_open()
         return self._open(self.session.survey(self.now()), receiver)
 
+    def journal(self, name: str, receiver: Receiver) -> int:
+        """What every node remembers of a name; JournalRead follows."""
+        self.check_open()
+        name = check_name(name)
+        self.allowed.check(Verb.OBSERVE, name)
+        return self._open(self.session.journal(name, self.now()), receiver)
+
     def renew_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
         """Renew a detached lease by its whole ttl; HandleOutcome follows."""
         candidate, patience = Candidate(grant.session, grant.attempt), _handle_patience(wait)

@@ -17,7 +17,7 @@ from paxlock.client.face import Acquisition, Face, PendingReply
 from paxlock.client.handle import Handle, check_outcome, left_of
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
-from paxlock.core.session.events import NodeStanding, Surveyed
+from paxlock.core.session.events import JournalRead, NodeJournal, NodeStanding, Surveyed
 from paxlock.errors import LeaseLost, NotAcquired, Reason
 
 __all__ = ["AsyncHolding", "AsyncReply", "AsyncVerbs"]
@@ -173,6 +173,16 @@ class AsyncVerbs(Face[A]):
         """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
         found = await self._answer(self._desk.survey)
         assert isinstance(found, Surveyed)
+        return found.nodes
+
+    async def journal(self, name: str) -> tuple[NodeJournal, ...]:
+        """What every node remembers of what happened to a name: promises, leases, refusals, their ends.
+
+        For people, and in memory alone: it decides nothing, and begins with each start of a node. Needs a key
+        that may observe the name: raises NotAllowed. A node that does not answer within 1 s has no entries.
+        """
+        found = await self._answer(lambda to: self._desk.journal(name, to))
+        assert isinstance(found, JournalRead)
         return found.nodes
 
     # Detached leases

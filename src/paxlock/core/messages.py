@@ -13,6 +13,7 @@ import enum
 from typing import TypeAlias
 
 from paxlock.core.durable import SeenNode
+from paxlock.core.journal import Recall, Recalled, Recollection  # noqa: F401
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.reasons import Barrier, RefusalReason
 from paxlock.core.steering import LetGo, Publish, Published, Revoke, RevokeAnswer, Steering  # noqa: F401
@@ -494,4 +495,5 @@ Message: TypeAlias = (
     | Greeted
     | Inquire
     | Steering
+    | Recollection
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from paxlock.core.journal import Recall
 from paxlock.core.messages import (
     Accept,
     Commit,
@@ -137,6 +138,8 @@ def _allowed(message: Message, sender: bytes, rights: Rights) -> bool:
             return rights.allows_prefix(Verb.ADMINISTER, "")
         case Poll() | Waiting():
             return rights.allows(Verb.POLL, message.name)
+        case Recall():
+            return rights.allows(Verb.OBSERVE, message.name)
         case List():
             return rights.allows_prefix(Verb.OBSERVE, message.prefix)
         case Watch():

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import cbor2
 
+from paxlock.core import journal as j
 from paxlock.core import messages as m
 from paxlock.core import steering as st
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Lease
-from paxlock.core.reasons import Barrier
+from paxlock.core.reasons import Barrier, RefusalReason
 from paxlock.wire.schema import (
     ADDRESS,
     ATTEMPTS,
@@ -172,6 +173,11 @@ _LEASE = Schema(Lease, CANDIDATE, INT, LABEL, DATA, TERM, INT)
 _OCCUPANT = Schema(m.Occupant, CANDIDATE, choice(m.Occupancy), INT, LABEL, INT, INT, INT, BOOL)
 _MEMBER = Schema(m.Member, NODE, ADDRESS)
 _WAITER = Schema(m.WaiterEntry, CANDIDATE, LABEL, INT)
+_HAPPENED = Schema(
+    j.Happened,
+    *(INT, choice(j.Happening), INT, attrs.evolve(CANDIDATE, nullable=True), TERM, LABEL, INT),
+    *(attrs.evolve(choice(RefusalReason), nullable=True), INT),
+)
 _SEEN = Schema(SeenNode, NODE, INT, RUN)
 _LEASE_FIELD = nested(_LEASE)
 _VIEW = Schema(
@@ -232,6 +238,8 @@ _BY_KIND: dict[int, Schema] = {
     34: Schema(st.RevokeAnswer, INT, NAME, CANDIDATE, BOOL, BOOL),
     35: Schema(st.LetGo, INT, NAME, CANDIDATE),
     36: Schema(st.Published, INT, NAME, CANDIDATE, INT),
+    37: Schema(j.Recall, INT, NAME, INT),
+    38: Schema(j.Recalled, INT, NAME, INT, INT, BOOL, sequence(nested(_HAPPENED), SEQUENCE_MAX)),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paxlock.core.durable import KeptRenewal, SnapshotName
+from paxlock.core.journal import Happening
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
@@ -28,14 +29,14 @@ from paxlock.core.messages import (
     Renew,
     Renewed,
     StandingPrepare,
-    WaiterEntry,
     Waiters,
     Waiting,
 )
 from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
+from paxlock.core.node.journal import Journal
 from paxlock.core.node.line import Line
-from paxlock.core.node.record import Record, reported_ms
+from paxlock.core.node.record import Record, waiters_page
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.round_trips import bounded_window
 from paxlock.core.steering import LetGo
@@ -46,7 +47,6 @@ __all__ = ["CEILING_STEP_TERMS", "Acceptor", "Record"]
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 20  #: a token fits into a double until the year 2242
-WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
 PUSH_FIRST_WINDOWS = 0.3
@@ -73,6 +73,7 @@ class Acceptor:
         self.pushes: list[tuple[Peer, Promise | Accepted | Refused | LetGo]] = []
         self.touched: set[str] = set()
         self.renewals: list[KeptRenewal] = []
+        self.journal = Journal()
         self._timers = timers
         self._wall_offset = wall_offset
         self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
@@ -154,6 +155,7 @@ class Acceptor:
             record.owner_arrival = arrival
             record.owner_label = label
             record.window = window
+            self.journal.promised(record, now)
         self._schedule(record)
         return True
 
@@ -186,7 +188,7 @@ class Acceptor:
         if not self._below_ceiling(term):
             return None
         arrival = now - message.age_ms / 1000.0
-        self._hold(record, lease, term, message.seq, arrival, self._window(message), now)
+        self._hold(record, lease, term, message.seq, arrival, self._window(message), now, now)
         return Accepted(message.request, record.name, candidate, term, record.seq)
 
     def _take(
@@ -195,7 +197,7 @@ class Acceptor:
         """Accept by a standing Prepare that came just now; None where the ceiling must be raised first."""
         if not self._below_ceiling(term):
             return None
-        self._hold(record, message.lease, term, message.seq, arrival, self._window(message), now)
+        self._hold(record, message.lease, term, message.seq, arrival, self._window(message), now, now)
         return Accepted(message.request, record.name, message.candidate, term, record.seq)
 
     def _hold(
@@ -207,6 +209,7 @@ class Acceptor:
         arrival: float,
         window: float,
         received_at: float,
+        now: float,
     ) -> None:
         """Take term, owner and lease; the deadline counts from the receipt of this number."""
         candidate = lease.candidate
@@ -225,6 +228,8 @@ class Acceptor:
         if record.line is not None:
             record.line.remove(candidate)
         self._held[candidate] = record
+        if not renewed:
+            self.journal.accepted(record, now)
         self._schedule(record)
         self.touched.add(record.name)
 
@@ -294,12 +299,13 @@ class Acceptor:
         """Let run out what has run out: a lease at its deadline, a promise after its window."""
         if record.lease is not None:
             if record.deadline <= now:
-                self._close(record, now)  # whoever owns the term
+                self._close(record, now, Happening.EXPIRED)  # whoever owns the term
         elif record.owner is not None and record.owner_since + record.window <= now:
-            self._close(record, now)  # the candidate is passed over (L6)
+            self._close(record, now, Happening.EXPIRED)  # the candidate is passed over (L6)
         self._schedule(record)
 
-    def _close(self, record: Record, now: float) -> None:
+    def _close(self, record: Record, now: float, how: Happening = Happening.RELEASED) -> None:
+        self.journal.closes(record, how, now)
         if record.lease is not None:
             candidate = record.lease.candidate
             if self._held.get(candidate) is record:  # unless a client used one candidate for two names
@@ -326,7 +332,7 @@ class Acceptor:
             term = self._next_term(record, head.at_least)
             if self._below_ceiling(term):
                 lease, seq = standing.lease, standing.seq
-                self._hold(record, lease, term, seq, head.arrival, head.window, head.received_at)
+                self._hold(record, lease, term, seq, head.arrival, head.window, head.received_at, now)
                 record.repeat = PUSH_FIRST_WINDOWS * head.window
                 self._push(record, now)
                 return
@@ -379,6 +385,7 @@ class Acceptor:
             if record.idle and record.term <= self.ceiling:
                 self.floor = max(self.floor, record.term)
                 self._expiry.forget(record)
+                self.journal.dropped(record, now)
                 del self.records[record.name]
                 self.names.remove(record.name)
                 self.touched.add(record.name)
@@ -391,9 +398,7 @@ class Acceptor:
         """The line of a name, in order, a page at a time."""
         record = self.records.get(message.name)
         line = record.line.entries(now) if record is not None and record.line is not None else []
-        page = line[message.start : message.start + WAITERS_PER_ANSWER]
-        entries = tuple(WaiterEntry(e.candidate, e.label, reported_ms(now - e.arrival)) for e in page)
-        return Waiters(message.request, message.name, len(line), entries)
+        return waiters_page(line, message, now)
 
     def snapshot(self, now: float) -> Iterable[SnapshotName]:
         """Every name as it stands, leases with the time that is left (L8); the learner adds its part."""
@@ -406,15 +411,9 @@ class Acceptor:
         for stone in saved.tombstones:
             self.sweeper.set_tombstone(record, stone, now, forced=stone == saved.revoked)
         if saved.lease is not None and (deadline := as_of + saved.remaining_ms / 1000.0) > now:
-            candidate = saved.lease.candidate
-            record.lease = saved.lease
-            record.lease_term = saved.lease_term
-            record.lease_arrival = now
-            record.owner = candidate if saved.term == saved.lease_term else None
-            record.sender = saved.sender
-            record.seq = saved.seq
-            record.deadline = deadline
-            self._held[candidate] = record
+            record.restored(saved, saved.lease, deadline, now)
+            self._held[saved.lease.candidate] = record
+            self.journal.accepted(record, now, Happening.RESTORED)
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate
         self._schedule(record)
@@ -489,6 +488,7 @@ class Acceptor:
         self, message: Prepare | Accept | Release, record: Record, reason: RefusalReason, now: float
     ) -> Refused:
         candidate = message.lease.candidate if isinstance(message, Accept) else message.candidate
+        self.journal.refused(record, message, candidate, reason, now)
         return Refused(
             request=message.request,
             name=record.name,

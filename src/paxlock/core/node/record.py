@@ -19,12 +19,13 @@ import attrs
 
 from paxlock.core.durable import KeptName, SnapshotName
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Occupancy, Occupant, RefusalReason
+from paxlock.core.messages import Occupancy, Occupant, RefusalReason, WaiterEntry, Waiters, Waiting
 from paxlock.core.node.line import Entry, Line
 
-__all__ = ["NEVER", "Record", "reported_ms"]
+__all__ = ["NEVER", "Record", "reported_ms", "waiters_page"]
 
 NEVER = float("inf")
+WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 
@@ -162,6 +163,16 @@ class Record:
             lease.edition,
         )
 
+    def restored(self, saved: SnapshotName, lease: Lease, deadline: float, now: float) -> None:
+        """Hold the lease of a snapshot again."""
+        self.lease = lease
+        self.lease_term = saved.lease_term
+        self.lease_arrival = now
+        self.owner = lease.candidate if saved.term == saved.lease_term else None
+        self.sender = saved.sender
+        self.seq = saved.seq
+        self.deadline = deadline
+
     def saved(self, now: float) -> SnapshotName:
         """The acceptor's part of a snapshot: its lease with the time that is left (L8)."""
         stones = self.tombstones or {}
@@ -186,3 +197,10 @@ class Record:
 def reported_ms(seconds: float) -> int:
     """A time in whole milliseconds, for a message."""
     return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)
+
+
+def waiters_page(line: list[Entry], message: Waiting, now: float) -> Waiters:
+    """A page of the line of a name, for people."""
+    page = line[message.start : message.start + WAITERS_PER_ANSWER]
+    entries = tuple(WaiterEntry(e.candidate, e.label, reported_ms(now - e.arrival)) for e in page)
+    return Waiters(message.request, message.name, len(line), entries)

@@ -11,6 +11,7 @@ from random import Random
 from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.journal import Recall
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
@@ -158,6 +159,7 @@ class Replica:
         self._begin(start, now)
 
     def _begin(self, start: Start, now: float) -> None:
+        self._acceptor.journal.whole_from = now
         if start.snapshot is not None:
             for saved in start.snapshot.names:
                 self._learner.restore(saved)
@@ -331,6 +333,8 @@ class Replica:
                 self._answer(session, learner.view(message.name, now, message.request))
             case Waiting():
                 self._answer(session, acceptor.waiters(message, now))
+            case Recall():
+                self._answer(session, acceptor.journal.page(message, acceptor.records.get(message.name), now))
             case List():
                 self._answer(session, self._listing.ask(message, session, now))
             case Watch():

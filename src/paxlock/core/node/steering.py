@@ -36,6 +36,7 @@ class Steering:
             acceptor.sweeper.set_tombstone(record, candidate, now, forced=True)
             self._stones.append(KeptStone(name, *candidate, forced=True))
             acceptor.touched.add(name)
+            acceptor.journal.revoked(record, candidate, now)
         if record.line is not None:
             if message.force:
                 record.line.remove(candidate)

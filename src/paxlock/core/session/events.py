@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from paxlock.core.journal import Happened
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import NodeMode, WaiterEntry
 from paxlock.core.session.judgement import Judgement, State
@@ -21,12 +22,14 @@ __all__ = [
     "Failed",
     "Granted",
     "HandleOutcome",
+    "JournalRead",
     "KeyRefused",
     "Left",
     "LetGoAsked",
     "Lost",
     "Mismatch",
     "NamesFound",
+    "NodeJournal",
     "NodeStanding",
     "OverQuota",
     "Surveyed",
@@ -139,6 +142,27 @@ class Surveyed:
 
 
 @value
+class NodeJournal:
+    """What one node remembers of a name, in order, and for how many seconds back nothing is missing. The
+    ages are of the moment of the answer, alike for all nodes, and known up to ``error`` seconds.
+    """
+
+    node_id: str
+    answered: bool
+    reach: float = 0.0
+    error: float = 0.0
+    entries: tuple[Happened, ...] = ()
+
+
+@value
+class JournalRead:
+    """What every node remembers of a name, or that it has not answered."""
+
+    ticket: int
+    nodes: tuple[NodeJournal, ...]
+
+
+@value
 class HandleOutcome:
     """A detached lease was renewed or released (``done``), is over, or no quorum answered (both false)."""
 
@@ -203,6 +227,7 @@ Event: TypeAlias = (
     | Answered
     | NamesFound
     | Surveyed
+    | JournalRead
     | HandleOutcome
     | LetGoAsked
     | DataPublished

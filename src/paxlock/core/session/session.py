@@ -12,6 +12,7 @@ from random import Random
 
 from paxlock.core.configuration import Configuration
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.journal import Recalled
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import (
@@ -44,6 +45,7 @@ from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.polls import PollQuery
 from paxlock.core.session.queries import ListQuery, Queries, ReleaseQuery, RenewQuery, SurveyQuery
+from paxlock.core.session.recalls import RecallQuery
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.shared import Shared
@@ -208,6 +210,10 @@ class Session:
         )
         return self._queries.ask(query, now)
 
+    def journal(self, name: str, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
+        """What has happened to this name at each node? JournalRead follows. The patience is for each page."""
+        return self._queries.ask(RecallQuery(**self._queries.fields(now, patience), name=name), now)
+
     def renew_detached(self, candidate: Candidate, term: int, now: float, *, patience: float) -> int:
         """Renew the detached lease of a handle once; HandleOutcome follows."""
         query = RenewQuery(
@@ -309,7 +315,7 @@ class Session:
                 self._watches.stands(peer, message, now)
             case Welcome():
                 self._welcome(peer, message, now, lives)
-            case View() | Waiters() | Names():
+            case View() | Waiters() | Names() | Recalled():
                 self._answered(peer, message, now, lives)
             case _:
                 self.counters["unexpected"] += 1
