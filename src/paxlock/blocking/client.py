@@ -295,10 +295,12 @@ class Client:
         until = math.inf if wait is None else session.now() + wait
         answer = session.answer(lambda to: desk.renew_detached(grant, wait, to))
         check_outcome(grant, answer, renewed=True)
+        standing, asked_all = self.poll(grant.name), False
         while True:
-            left = left_of(grant, self.poll(grant.name), asked_enough=session.now() >= until)
+            left = left_of(grant, standing, asked_all=asked_all, asked_enough=session.now() >= until)
             if left is not None:
                 return left
+            standing, asked_all = self.inspect(grant.name), True
 
     def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.

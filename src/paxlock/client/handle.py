@@ -100,10 +100,11 @@ def check_outcome(grant: Handle, answer: object, *, renewed: bool) -> None:
         raise NotAcquired(grant.name, Reason.NO_QUORUM)
 
 
-def left_of(grant: Handle, standing: Standing, *, asked_enough: bool) -> float | None:
-    """The seconds that a grant has left which was renewed just now; None where the poll after it had no
-    quorum, and is to be repeated. Raises LeaseLost where the grant has ended meanwhile, NotAcquired
-    (NO_QUORUM) where it was asked for often enough.
+def left_of(grant: Handle, standing: Standing, *, asked_all: bool, asked_enough: bool) -> float | None:
+    """The seconds that a grant has left which was renewed just now; None where it is to be asked for again:
+    there was no quorum, or those who answered do not all hold it, and not all nodes were asked. Raises
+    LeaseLost where the grant has ended meanwhile, NotAcquired (NO_QUORUM) where it was asked for often
+    enough.
     """
     if standing.state is State.UNKNOWN:
         if asked_enough:
@@ -111,4 +112,4 @@ def left_of(grant: Handle, standing: Standing, *, asked_enough: bool) -> float |
         return None
     if (standing.state, standing.term) != (State.LED, grant.term):
         raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
-    return standing.remaining
+    return standing.remaining or (0.0 if asked_all else None)

@@ -197,11 +197,12 @@ class AsyncVerbs(Face[A]):
         until = math.inf if wait is None else self.now() + wait
         answer = await self._answer(lambda to: self._desk.renew_detached(grant, wait, to))
         check_outcome(grant, answer, renewed=True)
+        standing, asked_all = await self.poll(grant.name), False
         while True:
-            standing = await self.poll(grant.name)
-            left = left_of(grant, standing, asked_enough=self.now() >= until)
+            left = left_of(grant, standing, asked_all=asked_all, asked_enough=self.now() >= until)
             if left is not None:
                 return left
+            standing, asked_all = await self.inspect(grant.name), True
 
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
