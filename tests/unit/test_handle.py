@@ -8,7 +8,9 @@ import re
 import cbor2
 import pytest
 
-from paxlock.client.handle import Handle, format_handle, parse_handle
+from paxlock import LeaseLost, NotAcquired, State
+from paxlock.client.handle import Handle, format_handle, left_of, parse_handle
+from paxlock.client.standing import Standing
 from paxlock.core.lease import TERM_MAX
 from paxlock.errors import ConfigError
 
@@ -77,3 +79,20 @@ def test_the_whole_word_is_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_handle(TEXT + "A")
     assert TEXT[:12] in str(caught.value) and TEXT[:14] not in str(caught.value)
+
+
+def standing(state: State, term: int = 12, remaining: float = 0.0) -> Standing:
+    return Standing("jobs/nightly", state, term, remaining=remaining)
+
+
+def test_what_is_left_of_a_renewed_grant_is_asked_for_until_it_is_known() -> None:
+    held_by_one = standing(State.LED)  # of the two that answered, and a third was not asked
+    assert left_of(HANDLE, standing(State.LED, remaining=9.5), asked_all=False, asked_enough=False) == 9.5
+    assert left_of(HANDLE, held_by_one, asked_all=False, asked_enough=False) is None
+    assert left_of(HANDLE, held_by_one, asked_all=True, asked_enough=False) == 0.0
+    assert left_of(HANDLE, standing(State.UNKNOWN), asked_all=True, asked_enough=False) is None
+    with pytest.raises(NotAcquired):
+        left_of(HANDLE, standing(State.UNKNOWN), asked_all=True, asked_enough=True)
+    for over in (standing(State.FREE), standing(State.LED, term=13)):
+        with pytest.raises(LeaseLost):
+            left_of(HANDLE, over, asked_all=False, asked_enough=False)
