@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from paxlock.cli.output import (
@@ -34,7 +35,7 @@ LED = Standing(
     nodes_total=3,
 )
 NODES = (
-    NodeStanding("a", "10.0.0.7:7400", NodeMode.SERVING, 0.0, round_trip=0.00123),
+    NodeStanding("a", "10.0.0.7:7400", NodeMode.SERVING, 0.0, round_trip=0.00123, incarnation=7),
     NodeStanding("b", "10.0.0.8:7400", NodeMode.RECOVERING, 12.34),
     NodeStanding("c", "10.0.0.9:7400", None, 0.0),
 )
@@ -125,12 +126,21 @@ def test_a_watch_ends_at_the_state_asked_for() -> None:
 
 def test_the_table_of_nodes() -> None:
     assert format_cell(NODES).split("\n") == [
-        "NODE  ADDRESS        STATE                   ROUND TRIP",
-        "a     10.0.0.7:7400  serving                 1.2 ms",
-        "b     10.0.0.8:7400  sitting out for 12.3 s  -",
-        "c     10.0.0.9:7400  no answer               -",
+        "NODE  ADDRESS        STATE                   ROUND TRIP  INCARNATION",
+        "a     10.0.0.7:7400  serving                 1.2 ms      7",
+        "b     10.0.0.8:7400  sitting out for 12.3 s  -           -",
+        "c     10.0.0.9:7400  no answer               -           -",
         "quorum: no (1 of 3 serve, 2 needed)",
     ]
+
+
+def test_an_old_process_of_a_node_is_told_and_not_counted() -> None:
+    old = attrs.evolve(NODES[0], outlived=True)
+    table = format_cell((old, *NODES[1:]))
+    assert "a     10.0.0.7:7400  outlived" in table
+    assert "a is an old process, and nobody counts it" in table
+    assert "quorum: no (0 of 3 serve, 2 needed)" in table
+    assert cell_facts((old, *NODES[1:]))["members"][0]["outlived"] is True
 
 
 def test_the_json_of_a_cell() -> None:
@@ -138,6 +148,7 @@ def test_the_json_of_a_cell() -> None:
     assert facts["quorum"] is False
     assert facts["nodes"] == {"up": 1, "total": 3}
     assert facts["members"][0]["round_trip_ms"] == 1.23
+    assert facts["members"][0]["incarnation"] == 7
     assert facts["members"][1] == {
         "id": "b",
         "address": "10.0.0.8:7400",

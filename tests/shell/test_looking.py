@@ -262,6 +262,12 @@ async def test_survey_tells_of_every_node(autojump_clock: MockClock) -> None:
         assert [(node.node_id, node.mode) for node in await client.survey()] == [
             (node_id, NodeMode.SERVING) for node_id in ("a", "b", "c")
         ]
+        lives = [(node.incarnation, node.outlived) for node in await client.survey()]
+        assert lives == [(1, False)] * 3
+        await cell.stop_node("c")
+        await cell.start_node("c")
+        await cell.wait_serving()
+        assert [node.incarnation for node in await client.survey()] == [1, 1, 2]
         cell.partition("b")
         assert [(node.node_id, node.mode) for node in await client.survey()] == [
             ("a", NodeMode.SERVING),

@@ -317,6 +317,19 @@ def test_a_survey_shows_every_node_and_those_that_are_silent() -> None:
     ]
 
 
+def test_a_survey_tells_which_node_another_has_outlived() -> None:
+    """Its old process goes on somewhere, and answers those who have its old address."""
+    client = Client()
+    client.sent(Hello)
+    client.machine.survey(0.0, patience=0.5)
+    asked = dict(client.sent(Hello))
+    for node, lives in (("a", {"a": 3, "b": 5, "c": 1}), ("b", {"a": 4, "b": 5, "c": 1})):
+        client.machine.receive(welcome(node, asked[node].request), node, 0.1, lives)
+    client.run_until(1.0)
+    (surveyed,) = client.told(Surveyed)
+    assert [(n.incarnation, n.outlived) for n in surveyed.nodes] == [(3, True), (5, False), (0, False)]
+
+
 def test_a_handle_is_released_by_a_quorum_or_out_of_time() -> None:
     client = Client()
     handle = Candidate(b"other" + bytes(11), 3)

@@ -48,8 +48,8 @@ MODES = {
 
 
 def nodes_serving(nodes: Sequence[NodeStanding]) -> int:
-    """How many of the nodes serve."""
-    return sum(1 for node in nodes if node.mode is NodeMode.SERVING)
+    """How many of the nodes serve, and count."""
+    return sum(1 for node in nodes if node.mode is NodeMode.SERVING and not node.outlived)
 
 
 def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
@@ -62,6 +62,10 @@ def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
             member["sits_out_ms"] = int(node.sits_out * 1000)
         if node.round_trip is not None:
             member["round_trip_ms"] = round(node.round_trip * 1000, 3)
+        if node.incarnation:
+            member["incarnation"] = node.incarnation
+        if node.outlived:
+            member["outlived"] = True
         if node.complaint:
             member["complaint"] = node.complaint
         members.append(member)
@@ -80,14 +84,21 @@ def format_cell(nodes: Sequence[NodeStanding]) -> str:
         state = MODES[node.mode]
         if node.mode is NodeMode.RECOVERING:
             state += f" for {seconds(node.sits_out)}"
+        if node.outlived:
+            state = "outlived"
         trip = f"{node.round_trip * 1000:.1f} ms" if node.round_trip is not None else "-"
-        rows.append((node.node_id, node.address, state, trip))
+        rows.append((node.node_id, node.address, state, trip, str(node.incarnation or "-")))
     serving, needed = nodes_serving(nodes), majority(len(nodes))
     word = "yes" if serving >= needed else "no"
     summary = f"quorum: {paint(word)} ({serving} of {len(nodes)} serve, {needed} needed)"
-    table = format_table(("NODE", "ADDRESS", "STATE", "ROUND TRIP"), rows, painted=2)
+    table = format_table(("NODE", "ADDRESS", "STATE", "ROUND TRIP", "INCARNATION"), rows, painted=2)
     complaints = [
         f"{node.node_id} complains: {printable(node.complaint)}" for node in nodes if node.complaint
+    ]
+    complaints += [
+        f"{node.node_id} is an old process, and nobody counts it: the node was started elsewhere; end it"
+        for node in nodes
+        if node.outlived
     ]
     return "\n".join([table, *complaints, summary])
 

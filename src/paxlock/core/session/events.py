@@ -123,6 +123,8 @@ class NamesFound:
 class NodeStanding:
     """One node as it describes itself; ``mode`` is None where it did not answer. ``complaint``: of whom it
     hears and cannot work with, or nothing. ``round_trip`` is in seconds, None where nothing was heard.
+    ``incarnation`` is the life in which it answered, 0 where nothing was heard; it is ``outlived`` where
+    another node knows of a later one: then nobody counts what it says, and its process should be ended.
     """
 
     node_id: str
@@ -131,6 +133,8 @@ class NodeStanding:
     sits_out: float
     complaint: str = ""
     round_trip: float | None = None
+    incarnation: int = 0
+    outlived: bool = False
 
 
 @value

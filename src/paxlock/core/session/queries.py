@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from paxlock.core.lease import Candidate
-from paxlock.core.lives import Lives, outlived
+from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import (
     Hello,
     List,
@@ -167,6 +167,7 @@ class SurveyQuery(Query):
     def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, Welcome):
             self.found[node] = message
+            self.lives[node] = lives
             asked = self._asked.get((node, message.request))
             if asked is not None:
                 self._took.setdefault(node, now - asked)
@@ -176,13 +177,20 @@ class SurveyQuery(Query):
         if not self.over(now):
             return None
         rows = []
+        gone = outlived(self.lives)
         for member in self.members:
             hello = self.found.get(member.node_id)
             mode = hello.mode if hello is not None else None
             sits_out = hello.remaining_ms / 1000.0 if hello is not None else 0.0
             complaint = hello.complaint if hello is not None else ""
-            took = self._took.get(member.node_id)
-            rows.append(NodeStanding(member.node_id, member.address, mode, sits_out, complaint, took))
+            rows.append(
+                NodeStanding(
+                    *(member.node_id, member.address, mode, sits_out, complaint),
+                    round_trip=self._took.get(member.node_id),
+                    incarnation=self.lives.get(member.node_id, UNKNOWN).get(member.node_id, 0),
+                    outlived=member.node_id in gone,
+                )
+            )
         return Surveyed(self.ticket, tuple(rows))
 
 
