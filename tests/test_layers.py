@@ -32,6 +32,7 @@ LEVELS = {
     "client": 7,
     "node": 8,
     "metrics": 9,
+    "opentelemetry": 10,
     "aio": 9,
     "blocking": 9,
     "": 10,

@@ -30,6 +30,7 @@ USED_FROM_OUTSIDE = {
     "paxlock.fencing.django.apps.FencingConfig": "Django",
     "paxlock.fencing.django.migrations.0001_initial.Migration": "Django",
     "paxlock.fencing.django.models.Fence": "Django",
+    "paxlock.opentelemetry.instrument": "programs that export by OpenTelemetry",
     "paxlock.testing.pytest_plugin.pytest_configure": "pytest",
     "paxlock.testing.pytest_plugin.pytest_itemcollected": "pytest",
 }
