@@ -116,7 +116,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "Replica._from_session",
                 "learner.told(message, now)",
                 "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
-                "0.01, now)",
+                "0.01, now, now)",
             ),
         ),
         seed=1,
