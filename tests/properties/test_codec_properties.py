@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paxlock.core import journal as core_journal
 from paxlock.core import lease as core_lease
 from paxlock.core import messages as m
 from paxlock.core.lease import TERM_MAX, Candidate
@@ -53,6 +54,8 @@ BY_NAME: dict[str, Strategy] = {
 def values_of(hint: Any, name: str) -> Strategy:
     if name == "prefix" and hint is str:
         return BY_NAME["prefix_text"]
+    if name == "after" and hint is int:
+        return st.integers(0, INT_MAX)
     if hint in (int, str, bytes) and name in BY_NAME:
         return BY_NAME[name]
     if hint is int:
@@ -83,7 +86,7 @@ def tuples_of(options: tuple[Any, ...], name: str) -> Strategy:
 
 
 def instances_of(cls: Any) -> Strategy:
-    hints = typing.get_type_hints(cls, {**vars(core_lease), **vars(m)})
+    hints = typing.get_type_hints(cls, {**vars(core_journal), **vars(core_lease), **vars(m)})
     return st.builds(
         cls, **{field.name: values_of(hints[field.name], field.name) for field in attrs.fields(cls)}
     )

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paxlock.core import journal as core_journal
 from paxlock.core import lease as core_lease
 from paxlock.core import messages as m
 from paxlock.core.configuration import Configuration
@@ -78,6 +79,8 @@ BY_NAME: dict[str, Strategy] = {
 def values_of(hint: Any, name: str) -> Strategy:
     if name == "prefix" and hint is str:
         return NAMES | st.just("")
+    if name == "after" and hint is int:
+        return NUMBERS
     if hint in (int, str, bytes) and name in BY_NAME:
         return BY_NAME[name]
     if hint is int:
@@ -109,7 +112,7 @@ def tuples_of(options: tuple[Any, ...], name: str) -> Strategy:
 
 
 def instances_of(cls: Any) -> Strategy:
-    hints = typing.get_type_hints(cls, {**vars(core_lease), **vars(m)})
+    hints = typing.get_type_hints(cls, {**vars(core_journal), **vars(core_lease), **vars(m)})
     return st.builds(
         cls, **{field.name: values_of(hints[field.name], field.name) for field in attrs.fields(cls)}
     )
