@@ -50,13 +50,11 @@ def of(language: str, page: str = "README.md") -> list[str]:
 
 
 def every(language: str) -> pytest.MarkDecorator:
-    """A parameter for each block of this language: the page, and the number on it. A node of a new cell sits
-    out first: one page that shows that is enough for every day.
+    """A parameter for each block of this language: the page, and the number on it. Those of other pages than
+    the README take long together: every day it stands for them.
     """
     blocks = [
-        pytest.param(
-            page, number, marks=pytest.mark.slow if "open_node" in block and page != "README.md" else ()
-        )
+        pytest.param(page, number, marks=pytest.mark.slow if page != "README.md" else ())
         for page in PAGES
         for number, block in enumerate(of(language, page))
     ]
@@ -187,6 +185,7 @@ asyncio.run(serve())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_first_program_can_be_started_twice(
     cell_file: Path, environment: dict[str, str], tmp_path: Path

@@ -62,6 +62,7 @@ def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert key.read_bytes() == before[1]
 
 
+@pytest.mark.slow
 def test_a_node_starts_by_itself(single: Cell) -> None:
     """Twice by the same command: first it sits out, since nobody can tell that the cell is new."""
     for said in ("sits out", "serves"):
@@ -74,6 +75,7 @@ def test_a_node_starts_by_itself(single: Cell) -> None:
             assert node.wait() == 0
 
 
+@pytest.mark.slow
 def test_serve_from_the_first_start_to_the_next(single: Cell) -> None:
     with single.start("serve", "--create") as node:
         while "serves" not in node.stderr.line():

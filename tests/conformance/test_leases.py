@@ -311,6 +311,7 @@ async def test_a_lease_outlives_its_block_where_it_is_wanted_for_longer(face: Fa
             assert time.monotonic() - began >= 1.95
 
 
+@pytest.mark.slow
 @conforms
 async def test_a_client_that_is_closed_leaves_such_a_lease_behind(face: Face, name: str) -> None:
     async with face.open() as other:

@@ -101,7 +101,13 @@ def in_blocking_code(cell_file: Path, step: Callable[[int], None]) -> None:
                 pass
 
 
-@pytest.mark.parametrize("face", [in_trio, in_asyncio, in_blocking_code])
+@pytest.mark.parametrize(
+    "face",
+    [
+        in_trio,
+        *(pytest.param(face, marks=pytest.mark.slow) for face in (in_asyncio, in_blocking_code)),
+    ],
+)
 def test_a_node_and_the_client_in_it_go_on_with_the_keys_that_the_file_has(
     cell_file: Path, face: Callable[[Path, Callable[[int], None]], None], caplog: pytest.LogCaptureFixture
 ) -> None:
