@@ -71,7 +71,7 @@ class Observing:
         """Nothing is answered any more; what is left goes on without this node."""
         left = self._replica.left()
         sentence = (
-            f"node {self.observer.node_id} stops; left here: {left.leases} leases, {left.waiters} waiters"
+            f"node {self.observer.node_id} stops; left here: leases {left.leases}, waiters {left.waiters}"
         )
         if not clean:
             sentence += "; it did not serve, so its next start is as after a crash"
