@@ -158,6 +158,12 @@ IN_KEYS: tuple[Mutation, ...] = (
         test=_GREEDY + "test_tombstones",
     ),
     Mutation(
+        "forced-ends-do-not-count",
+        "section 8: a key that may administer sets as many tombstones as it can make up candidates",
+        (Edit("paxlock.core.node.quotas", "Quotas.admit", "case Release() | Revoke():", "case Release():"),),
+        test=_GREEDY + "test_tombstones_of_forced_ends",
+    ),
+    Mutation(
         "any-age-in-line",
         "section 8: a session that has just come states that it has waited for ever",
         (

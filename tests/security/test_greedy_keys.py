@@ -41,6 +41,7 @@ from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.core.session.events import OverQuota
 from paxlock.core.session.session import Session, SessionSettings
+from paxlock.core.steering import Revoke
 from paxlock.wire import peers
 from paxlock.wire.grants import grant_of, new_session, rights_of
 from paxlock.wire.header import SessionSender
@@ -214,6 +215,28 @@ def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert node.over("tombstones") == 2
     node.now += 61.0
     assert isinstance(node.ask(Release(9, "n", Candidate(greedy, 1), 1), greedy)[0], Released)
+
+
+def test_tombstones_of_forced_ends(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that may administer makes up candidates. These stand for max_ttl longer, and so do the names."""
+    monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
+    steward = grant_of(Rights("steward", Verb.ADMINISTER, ("*",), 0, 0, 0, ROOT.owns))
+    mine = new_session(steward)
+    crowd = iter(sessions(20))
+
+    def forced(name: str) -> bool:
+        (answer,) = node.ask(Revoke(1, name, Candidate(next(crowd), 1), 1, True, None), mine, steward)
+        return refused(answer)
+
+    assert [forced("n") for _ in range(5)] == [False] * 3 + [True] * 2
+    assert node.over("tombstones") == 2
+    node.now += 61.0
+    assert forced("n")
+    node.now += 30.0
+    assert not forced("n")
+    monkeypatch.setattr(quotas, "NAMES_PER_KEY", 2)
+    assert [forced(name) for name in ("x", "y")] == [False, True]
+    assert node.over("names") == 1
 
 
 def test_sessions(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

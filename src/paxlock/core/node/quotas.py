@@ -16,6 +16,7 @@ import attrs
 from paxlock.core.messages import Accept, Commit, Hello, Prepare, Release, StandingPrepare, Watch
 from paxlock.core.node.forgetting import TOMBSTONE_S
 from paxlock.core.reasons import Barrier
+from paxlock.core.steering import Revoke
 from paxlock.limits import (
     NAMES_PER_KEY,
     PLACES_PER_KEY,
@@ -52,8 +53,8 @@ class _Heard:
 
 @attrs.define(eq=False)
 class _Account:
-    """What one key has here: sessions; names by when it spoke of them last; until when a session has a place
-    in the line of a name, and until when a tombstone of a session stands there.
+    """What one key has here: sessions; names by when it spoke of them last, or will stop to count; until when
+    a session has a place in the line of a name, and until when a tombstone of a session stands there.
     """
 
     sessions: dict[bytes, _Heard] = attrs.field(factory=dict)
@@ -71,11 +72,13 @@ class Quotas:
         records: Mapping[str, Record],
         subscriptions: Subscriptions,
         counters: Counter[str],
+        max_ttl: float,
         now: float,
     ) -> None:
         self._records = records
         self._subscriptions = subscriptions
         self._counters = counters
+        self._max_ttl = max_ttl
         self._believes_until = now + STRANGE_AGES_S
         self._accounts: dict[str, _Account] = {}
 
@@ -90,13 +93,17 @@ class Quotas:
         match message:
             case Watch():
                 return self._watch(message, session, rights)
-            case Release():
-                if not self._name(account, message.name, rights, now):
+            case Release() | Revoke():
+                forced = isinstance(message, Revoke) and message.force
+                longer = self._max_ttl if forced else 0.0  # so much longer it stands (section 12)
+                if not self._name(account, message.name, rights, now, longer):
                     return self._over("names")
+                if isinstance(message, Revoke) and not forced:
+                    return message
                 stone = (message.candidate.session, message.name)
                 if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):
                     return self._over("tombstones")
-                account.stones[stone] = now + TOMBSTONE_S
+                account.stones[stone] = now + TOMBSTONE_S + longer
             case Accept() | Commit():
                 return message if self._name(account, message.name, rights, now) else self._over("names")
             case Prepare() | StandingPrepare():
@@ -136,13 +143,15 @@ class Quotas:
         heard = account.sessions[session] = _Heard(now, now)
         return heard
 
-    def _name(self, account: _Account, name: str, rights: Rights, now: float) -> bool:
-        """May this key make the node remember this name, or go on with it?"""
+    def _name(self, account: _Account, name: str, rights: Rights, now: float, longer: float = 0.0) -> bool:
+        """May this key make the node remember this name, or go on with it? ``longer`` than for its usual
+        time, if need be.
+        """
         if name not in account.names and len(account.names) >= NAMES_PER_KEY:
             self._tidy(account, rights, now)
             if len(account.names) >= NAMES_PER_KEY:
                 return False
-        account.names[name] = now
+        account.names[name] = max(now + longer, account.names.get(name, now))
         return True
 
     def _room(

@@ -129,7 +129,9 @@ class Replica:
             first_version=first_version(start.record, now + settings.wall_offset),
         )
         subscriptions = self._learner.subscriptions
-        self._quotas = Quotas(self._acceptor.records, subscriptions, self.counters, now)
+        self._quotas = Quotas(
+            self._acceptor.records, subscriptions, self.counters, configuration.max_ttl, now
+        )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers, self._answer)
         self._steering = Steering(self._acceptor, self._learner.view, self._keeping.stones)
