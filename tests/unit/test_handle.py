@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any, cast
 
 import cbor2
 import pytest
 
 from paxlock import LeaseLost, NotAcquired, State
-from paxlock.client.handle import Handle, format_handle, left_of, parse_handle
-from paxlock.client.standing import Standing
+from paxlock.client.detached import renewing
+from paxlock.client.handle import Handle, format_handle, parse_handle
 from paxlock.core.lease import TERM_MAX
+from paxlock.core.session.events import Answered, HandleOutcome
+from paxlock.core.session.judgement import Judgement
 from paxlock.errors import ConfigError
 
 CELL = bytes(range(16))
@@ -81,18 +84,68 @@ def test_the_whole_word_is_not_shown() -> None:
     assert TEXT[:12] in str(caught.value) and TEXT[:14] not in str(caught.value)
 
 
-def standing(state: State, term: int = 12, remaining: float = 0.0) -> Standing:
-    return Standing("jobs/nightly", state, term, remaining=remaining)
+class Desk:
+    """What the script asks of a desk; nothing is sent."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def grant(self, handle: str) -> Handle:
+        return parse_handle(handle)
+
+    def now(self) -> float:
+        return self.time
+
+    def renew_detached(self, grant: Handle, wait: float | None, receiver: object) -> int:
+        raise AssertionError("asked by whoever plays the script")
+
+    def poll(self, name: str, receiver: object, *, line: bool) -> int:
+        raise AssertionError("asked by whoever plays the script")
 
 
-def test_what_is_left_of_a_renewed_grant_is_asked_for_until_it_is_known() -> None:
-    held_by_one = standing(State.LED)  # of the two that answered, and a third was not asked
-    assert left_of(HANDLE, standing(State.LED, remaining=9.5), asked_all=False, asked_enough=False) == 9.5
-    assert left_of(HANDLE, held_by_one, asked_all=False, asked_enough=False) is None
-    assert left_of(HANDLE, held_by_one, asked_all=True, asked_enough=False) == 0.0
-    assert left_of(HANDLE, standing(State.UNKNOWN), asked_all=True, asked_enough=False) is None
+def renewed(wait: float | None = None) -> tuple[Any, Desk, Any]:
+    """A script whose renewal has been done, its desk, and what it asks next."""
+    desk = Desk()
+    script = renewing(cast(Any, desk), TEXT, wait)
+    next(script)
+    return script, desk, script.send(HandleOutcome(1, done=True, over=False))
+
+
+def answered(state: State, term: int = 12, remaining: float = 0.0) -> Answered:
+    return Answered(2, Judgement(state, term, None, remaining), (), 2)
+
+
+def left(script: Any, answer: Answered) -> float:
+    """What the script gives for this answer."""
+    with pytest.raises(StopIteration) as end:
+        script.send(answer)
+    return cast(float, end.value.value)
+
+
+def test_what_is_left_of_a_renewed_grant_is_what_a_quorum_holds() -> None:
+    script, _, ask = renewed()
+    assert ask.keywords == {"line": False}
+    assert left(script, answered(State.LED, remaining=9.5)) == 9.5
+
+
+@pytest.mark.parametrize("first", [answered(State.LED), answered(State.UNKNOWN)])
+def test_it_is_asked_again_of_all_nodes_where_too_few_have_told(first: Answered) -> None:
+    """Of the two that have answered one does not hold it, and the third was not asked."""
+    script, _, _ = renewed()
+    assert script.send(first).keywords == {"line": True}
+    assert left(script, answered(State.LED)) == 0.0  # nobody knows more
+
+
+def test_without_a_quorum_it_is_asked_until_the_time_is_over() -> None:
+    script, desk, _ = renewed(wait=2.0)
+    script.send(answered(State.UNKNOWN))
+    desk.time = 2.0
     with pytest.raises(NotAcquired):
-        left_of(HANDLE, standing(State.UNKNOWN), asked_all=True, asked_enough=True)
-    for over in (standing(State.FREE), standing(State.LED, term=13)):
-        with pytest.raises(LeaseLost):
-            left_of(HANDLE, over, asked_all=False, asked_enough=False)
+        script.send(answered(State.UNKNOWN))
+
+
+@pytest.mark.parametrize("over", [answered(State.FREE), answered(State.LED, term=13)])
+def test_a_grant_that_has_ended_since_is_lost(over: Answered) -> None:
+    script, _, _ = renewed()
+    with pytest.raises(LeaseLost):
+        script.send(over)

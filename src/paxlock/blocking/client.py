@@ -10,7 +10,6 @@ which leaves nothing behind, and by ``close`` in another thread (ClosedError).
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 import weakref
@@ -24,9 +23,9 @@ from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
 from paxlock.blocking.opening import open_session
 from paxlock.blocking.running import Running
 from paxlock.client.administration import revoking, transferring
+from paxlock.client.detached import releasing, renewing
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
-from paxlock.client.handle import check_outcome, left_of
 from paxlock.client.standing import Change, Standing
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.core.session.events import JournalRead, NodeJournal, NodeStanding, Surveyed
@@ -290,17 +289,7 @@ class Client:
         ``wait``, ConfigError for a handle that is malformed or of another cell.
         """
         session = self._session()
-        desk = session.desk
-        grant = desk.grant(handle)
-        until = math.inf if wait is None else session.now() + wait
-        answer = session.answer(lambda to: desk.renew_detached(grant, wait, to))
-        check_outcome(grant, answer, renewed=True)
-        standing, asked_all = self.poll(grant.name), False
-        while True:
-            left = left_of(grant, standing, asked_all=asked_all, asked_enough=session.now() >= until)
-            if left is not None:
-                return left
-            standing, asked_all = self.inspect(grant.name), True
+        return session.play(renewing(session.desk, handle, wait))
 
     def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
@@ -312,10 +301,7 @@ class Client:
         Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
         """
         session = self._session()
-        desk = session.desk
-        grant = desk.grant(handle)
-        answer = session.answer(lambda to: desk.release_detached(grant, wait, to))
-        check_outcome(grant, answer, renewed=False)
+        session.play(releasing(session.desk, handle, wait))
 
     # The tenures of others
 

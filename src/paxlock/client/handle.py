@@ -11,16 +11,13 @@ import binascii
 
 import attrs
 
-from paxlock.client.standing import Standing
 from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX
-from paxlock.core.session.events import HandleOutcome
-from paxlock.core.session.judgement import State
 from paxlock.core.value import value
-from paxlock.errors import ConfigError, LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.errors import ConfigError
 from paxlock.limits import CELL_ID_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 
-__all__ = ["Handle", "check_outcome", "format_handle", "left_of", "parse_handle"]
+__all__ = ["Handle", "format_handle", "parse_handle"]
 
 HANDLE_MAX_BYTES = 1024
 SHORT_CHARACTERS = 12
@@ -87,29 +84,3 @@ def _parse(word: str) -> Handle | None:
         and format_handle(handle) == word
     )
     return handle if sound else None
-
-
-def check_outcome(grant: Handle, answer: object, *, renewed: bool) -> None:
-    """What became of a detached lease. Raises LeaseLost where one that was to be renewed is over,
-    NotAcquired (NO_QUORUM) where too few nodes have answered.
-    """
-    assert isinstance(answer, HandleOutcome)
-    if renewed and answer.over:
-        raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
-    if not answer.done:
-        raise NotAcquired(grant.name, Reason.NO_QUORUM)
-
-
-def left_of(grant: Handle, standing: Standing, *, asked_all: bool, asked_enough: bool) -> float | None:
-    """The seconds that a grant has left which was renewed just now; None where it is to be asked for again:
-    there was no quorum, or those who answered do not all hold it, and not all nodes were asked. Raises
-    LeaseLost where the grant has ended meanwhile, NotAcquired (NO_QUORUM) where it was asked for often
-    enough.
-    """
-    if standing.state is State.UNKNOWN:
-        if asked_enough:
-            raise NotAcquired(grant.name, Reason.NO_QUORUM)
-        return None
-    if (standing.state, standing.term) != (State.LED, grant.term):
-        raise LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
-    return standing.remaining or (0.0 if asked_all else None)

@@ -6,15 +6,15 @@ aio/client.py that of asyncio. Times are seconds.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from paxlock.client.administration import Script, revoking, transferring
+from paxlock.client.detached import releasing, renewing
 from paxlock.client.face import Acquisition, Face, PendingReply
-from paxlock.client.handle import Handle, check_outcome, left_of
+from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
 from paxlock.core.session.events import JournalRead, NodeJournal, NodeStanding, Surveyed
@@ -193,16 +193,7 @@ class AsyncVerbs(Face[A]):
         Raises LeaseLost where the grant is over, NotAcquired (NO_QUORUM) where no quorum answered within
         ``wait``, ConfigError for a handle that is malformed or of another cell.
         """
-        grant = self._desk.grant(handle)
-        until = math.inf if wait is None else self.now() + wait
-        answer = await self._answer(lambda to: self._desk.renew_detached(grant, wait, to))
-        check_outcome(grant, answer, renewed=True)
-        standing, asked_all = await self.poll(grant.name), False
-        while True:
-            left = left_of(grant, standing, asked_all=asked_all, asked_enough=self.now() >= until)
-            if left is not None:
-                return left
-            standing, asked_all = await self.inspect(grant.name), True
+        return await self._play(renewing(self._desk, handle, wait))
 
     async def release_handle(self, handle: str, wait: float | None = None) -> None:
         """Release exactly the grant of a handle; one that is over already is no error.
@@ -213,9 +204,7 @@ class AsyncVerbs(Face[A]):
 
         Raises NotAcquired (NO_QUORUM) where no quorum answered within ``wait``, ConfigError as above.
         """
-        grant = self._desk.grant(handle)
-        answer = await self._answer(lambda to: self._desk.release_detached(grant, wait, to))
-        check_outcome(grant, answer, renewed=False)
+        await self._play(releasing(self._desk, handle, wait))
 
     # The tenures of others
 
