@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from paxlock.core.journal import Happened, Happening, Recall
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Accepted, Prepare, Promise, RefusalReason, Refused, Release, Renew
+from paxlock.core.node import journal
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.journal import ENTRIES_PER_NAME, REFUSED_PER_NAME, Journal
 from paxlock.core.timers import Timers
@@ -140,3 +143,18 @@ def test_who_is_ended_by_force_is_noted_once() -> None:
     for now in (101.0, 102.0):
         journal.revoked(a.records["n"], ATHENS, now)
     assert [what for what, _, _ in story(a, 103.0)].count(WHAT.REVOKED) == 1
+
+
+def test_of_very_many_leases_at_a_start_as_many_are_told_as_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = node()
+    for number in range(5):
+        acquire(before, Candidate(b"S" * 16, number + 1), 100.0, name=f"n{number}")
+    monkeypatch.setattr(journal, "ENTRIES_MAX", 3)
+    after = node()
+    for saved in before.snapshot(101.0):
+        after.restore(saved, 101.0, 101.0)
+    assert len(after.journal) == 3
+    assert [len(story(after, 102.0, f"n{number}")) for number in range(5)] == [1, 1, 1, 0, 0]
+    assert all(record.lease is not None for record in after.records.values())

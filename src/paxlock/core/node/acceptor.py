@@ -413,7 +413,7 @@ class Acceptor:
         if saved.lease is not None and (deadline := as_of + saved.remaining_ms / 1000.0) > now:
             record.restored(saved, saved.lease, deadline, now)
             self._held[saved.lease.candidate] = record
-            self.journal.accepted(record, now, Happening.RESTORED)
+            self.journal.restored(record, now)
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate
         self._schedule(record)

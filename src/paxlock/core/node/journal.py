@@ -83,6 +83,13 @@ class Journal:
         if size > ENTRIES_MAX or len(book.entries) == 2 * ENTRIES_PER_NAME:
             self._bound(book)
 
+    def restored(self, record: Record, now: float) -> None:
+        """The lease of this record was held when the node started. Of very many it tells as many as there is
+        room for: a start waits for this.
+        """
+        if self._size < ENTRIES_MAX:
+            self.accepted(record, now, Happening.RESTORED)
+
     def closes(self, record: Record, how: Happening, now: float) -> None:
         """The lease of this record, or the promise, is over from now on."""
         lease = record.lease
