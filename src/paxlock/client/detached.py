@@ -1,0 +1,56 @@
+"""The verbs on detached leases, written once for every face: scripts, as in administration.py."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from paxlock.client.administration import Script
+from paxlock.client.desk import Desk
+from paxlock.client.handle import Handle
+from paxlock.core.session.events import Answered, HandleOutcome
+from paxlock.core.session.judgement import State
+from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
+
+__all__ = ["releasing", "renewing"]
+
+
+def renewing(desk: Desk, handle: str, wait: float | None) -> Script[float]:
+    """Renew the lease of a handle; gives the seconds it has left."""
+    grant = desk.grant(handle)
+    until = math.inf if wait is None else desk.now() + wait
+    outcome = yield partial(desk.renew_detached, grant, wait)
+    assert isinstance(outcome, HandleOutcome)
+    if outcome.over:
+        raise _over(grant)
+    _check_done(grant, outcome)
+    asked_all = False
+    while True:
+        answer = yield partial(desk.poll, grant.name, line=asked_all)
+        assert isinstance(answer, Answered)
+        judgement = answer.judgement
+        if judgement.state is State.UNKNOWN:
+            if desk.now() >= until:
+                raise NotAcquired(grant.name, Reason.NO_QUORUM)
+        elif (judgement.state, judgement.term) != (State.LED, grant.term):
+            raise _over(grant)
+        elif judgement.remaining or asked_all:
+            return judgement.remaining
+        asked_all = True  # there was no quorum, or one of those who have answered does not hold the lease
+
+
+def releasing(desk: Desk, handle: str, wait: float | None) -> Script[None]:
+    """Release exactly the grant of a handle; one that is over already is no error."""
+    grant = desk.grant(handle)
+    outcome = yield partial(desk.release_detached, grant, wait)
+    assert isinstance(outcome, HandleOutcome)
+    _check_done(grant, outcome)
+
+
+def _check_done(grant: Handle, outcome: HandleOutcome) -> None:
+    if not outcome.done:
+        raise NotAcquired(grant.name, Reason.NO_QUORUM)
+
+
+def _over(grant: Handle) -> LeaseLost:
+    return LeaseLost(grant.name, grant.term, LossReason.EXPIRED)
