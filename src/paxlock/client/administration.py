@@ -72,9 +72,9 @@ def revoking(desk: Desk, name: str, term: int, *, force: bool, wait: float | Non
     """End the tenure of this term; gives for how many seconds its lease is still held, at most."""
     name = _administered(desk, name)
     until = math.inf if wait is None else desk.now() + wait
-    done = False
+    done = asked_all = False
     while True:
-        judgement = (yield from _standing(desk, name, until)).judgement
+        judgement = (yield from _standing(desk, name, until, line=asked_all)).judgement
         lease = judgement.lease
         if lease is None or judgement.term > term:
             return 0.0  # it is over
@@ -84,7 +84,10 @@ def revoking(desk: Desk, name: str, term: int, *, force: bool, wait: float | Non
                 "give the term that `paxlock status` shows"
             )
         if done and force:
-            return judgement.remaining
+            if judgement.remaining or asked_all:
+                return judgement.remaining
+            asked_all = True  # one of those who have answered does not hold the lease
+            continue
         if desk.now() >= until:
             raise _not_revoked(name, lease, force)
         answer = yield partial(_revoke, desk, name, (lease.candidate, term), force, None, until)
