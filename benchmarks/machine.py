@@ -8,6 +8,8 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -134,6 +136,24 @@ def program_says(*command: str) -> str:
     return (done.stdout or done.stderr).partition("\n")[0].strip()
 
 
+def build(
+    arguments: str | None = None, executable: str | None = None, debian: Path = Path("/etc/debian_version")
+) -> str:
+    """How this Python was built: by profile (PGO) it does the same work in about four fifths of the time.
+
+    Debian's does not tell how it was configured; its packages are built by profile.
+    """
+    if arguments is None:
+        arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    if executable is None:
+        executable = str(Path(sys.executable).resolve())
+    if "--enable-optimizations" in arguments:
+        return "built with PGO"
+    if executable.startswith("/usr/bin/") and debian.exists():
+        return "of Debian, built with PGO"
+    return "built without PGO: a Python with it is faster (--python)"
+
+
 def description() -> dict[str, str]:
     """What the figures were measured on."""
     model = next(
@@ -147,6 +167,6 @@ def description() -> dict[str, str]:
     return {
         "CPUs": f"{os.cpu_count()} x {model}",
         "kernel": platform.release(),
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, {build()}",
         "load at the start": f"{os.getloadavg()[0]:.1f}",
     }
