@@ -38,6 +38,7 @@ from benchmarks.scenarios.held import HELD
 from benchmarks.scenarios.pairs import PAIRS, WORKERS
 from benchmarks.scenarios.starts import PROJECT, STARTS
 from benchmarks.scenarios.watches import WATCHES
+from benchmarks.scenarios.wide import WIDE
 
 SCENARIOS = (
     PAIRS,
@@ -48,6 +49,7 @@ SCENARIOS = (
     HELD,
     WATCHES,
     STARTS,
+    WIDE,
     PROJECT,
 )
 QUICK_SCENARIOS = "A,C,G,H,P"
