@@ -34,6 +34,7 @@ from benchmarks.results import Results
 from benchmarks.scenarios.base import Scenario
 from benchmarks.scenarios.contended import CONTENDED
 from benchmarks.scenarios.crashes import DEAD_HOLDER, DEAD_SERVER
+from benchmarks.scenarios.crowds import CROWDS
 from benchmarks.scenarios.held import HELD
 from benchmarks.scenarios.pairs import PAIRS, WORKERS
 from benchmarks.scenarios.starts import PROJECT, STARTS
@@ -50,6 +51,7 @@ SCENARIOS = (
     WATCHES,
     STARTS,
     WIDE,
+    CROWDS,
     PROJECT,
 )
 QUICK_SCENARIOS = "A,C,G,H,P"

@@ -39,6 +39,8 @@ class Effort:
     idle_s: float = 2.0
     held_s: float = 5.0
     changes: int = 100
+    crowd: int = 1_000
+    crowd_s: float = 10.0
     starts: int = 3  #: of ``paxlock dev``
     seeds: int = 200  #: of the simulation
 

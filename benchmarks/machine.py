@@ -73,6 +73,22 @@ def stat_ticks(text: str) -> tuple[int, int]:
     return int(fields[11]), int(fields[12])
 
 
+def packets_here() -> int:
+    """How many UDP datagrams and TCP segments have been sent in the network of this process."""
+    return packets_of(Path("/proc/self/net/snmp").read_text())
+
+
+def packets_of(text: str) -> int:
+    """The same of the text of /proc/net/snmp: for each protocol a line of names, and one of numbers."""
+    lines = [line.split() for line in text.splitlines()]
+    found = {
+        (names[0], name): int(number)
+        for names, numbers in zip(lines[::2], lines[1::2], strict=True)
+        for name, number in zip(names[1:], numbers[1:], strict=True)
+    }
+    return found["Udp:", "OutDatagrams"] + found["Tcp:", "OutSegs"]
+
+
 def pss_of(pids: Iterable[int]) -> int:
     """Bytes of memory of these processes; pages that several share are divided among them (PSS)."""
     return sum(pss_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in pids)

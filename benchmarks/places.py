@@ -23,7 +23,7 @@ import attrs
 from benchmarks.machine import LOOPBACK, find_program
 from benchmarks.processes import PYTHON, ROOT, STOP_PATIENCE_S, Failed
 
-__all__ = ["Distance", "FarPlaces", "Here", "Places", "missing"]
+__all__ = ["Alone", "Distance", "FarPlaces", "Here", "Places", "missing"]
 
 TUN = Path("/dev/net/tun")
 SET_INTERFACE = 0x400454CA  #: TUNSETIFF of the kernel
@@ -42,6 +42,29 @@ class Here:
     def command(self, number: int, words: Sequence[str]) -> list[str]:
         """The command line by which a command is run at a place."""
         return list(words)
+
+
+class Alone(Here):
+    """One network for all, a loopback on which nobody else is: what is sent there can be counted.
+
+    A context manager: it is gone at its end.
+    """
+
+    def __init__(self) -> None:
+        self._space = f"bench{os.getpid()}"
+
+    def command(self, number: int, words: Sequence[str]) -> list[str]:
+        return ["ip", "netns", "exec", self._space, *words]
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self._space)
+        _ip("-n", self._space, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _ip("netns", "del", self._space)
 
 
 @attrs.frozen

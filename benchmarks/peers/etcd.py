@@ -177,7 +177,7 @@ class Etcd(Peer):
     runtime = Asyncio
     cluster = EtcdCluster
     packages = (("grpc", "grpcio"), ("grpc_tools", "grpcio-tools"))
-    scenarios = "ABCDEFGHW"
+    scenarios = "ABCDEFGHWK"
     modules = ("grpc", "google.protobuf.internal.builder")
     settings = (
         "defaults; its lock service by grpc.aio with generated messages, one lease a session kept alive "

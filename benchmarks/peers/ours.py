@@ -86,7 +86,7 @@ class Paxlock(Peer):
     runtime: ClassVar[type[Runtime]] = Trio
     cluster: ClassVar[type[Cell]] = Cell
     settings = "three `paxlock serve`, sealed, durability `record`, all defaults"
-    scenarios = "ABCDEFGHW"
+    scenarios = "ABCDEFGHWK"
 
     def versions(self) -> str:
         return f"paxlock {paxlock.__version__}"

@@ -18,6 +18,8 @@ from benchmarks.machine import (
     free_ports,
     missing_modules,
     missing_program,
+    packets_here,
+    packets_of,
     pss_bytes,
     pss_of,
     stat_cpu_ns,
@@ -101,3 +103,15 @@ def test_a_build_by_profile_is_told(tmp_path: Path) -> None:
     assert build("'--prefix=/usr'", "/usr/bin/python3.11", debian) == "of Debian, built with PGO"
     assert build("", "/home/me/.pyenv/bin/python3.11", debian).startswith("built without PGO")
     assert "built with" in build()
+
+
+def test_packets_are_counted_by_name() -> None:
+    text = (
+        "Ip: Forwarding OutRequests\nIp: 1 99\nTcp: MaxConn OutSegs\nTcp: -1 40\nUdp: OutDatagrams\nUdp: 2\n"
+    )
+    assert packets_of(text) == 42
+    before = packets_here()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(5):
+            sock.sendto(b"", ("127.0.0.1", 9))
+    assert packets_here() - before >= 5
