@@ -217,9 +217,18 @@ def test_who_leads_is_read_from_the_answer(answer: str, expected: str) -> None:
 
 
 def test_workloads_are_found_by_name() -> None:
-    assert {"pairs", "workers", "contend", "hold", "succeed", "steady", "change", "watch", "first"} == set(
-        WORKLOADS
-    )
+    assert {
+        "pairs",
+        "workers",
+        "contend",
+        "hold",
+        "succeed",
+        "steady",
+        "change",
+        "watch",
+        "crowd",
+        "first",
+    } == set(WORKLOADS)
 
 
 def test_a_package_is_compiled_as_pip_does_it_and_anew_when_it_has_changed(tmp_path: Path) -> None:
