@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 
 import pytest
 
@@ -11,6 +12,8 @@ from paxlock import LeaseLost, LossReason, NotAcquired, Reason, State, aio
 from paxlock.testing import run_virtual
 from paxlock.testing.virtual_asyncio import AsyncioCell
 from tests.aio.cells import virtual
+
+ELSEWHERE_S = 5.0
 
 
 @virtual
@@ -318,3 +321,35 @@ async def test_a_name_that_was_lost_is_free_for_the_next(cell: AsyncioCell) -> N
                     await cell.lose("x")
                     await asyncio.sleep(1000.0)
     assert cell.terms("x") == [1, 2, 3]
+
+
+@virtual
+async def test_in_another_loop_every_verb_says_so_at_once(cell: AsyncioCell) -> None:
+    async with cell.open_client() as client:
+        held = await client.acquire("x")
+        watch = client.watch("x")
+
+        async def block() -> None:
+            async with client.lock("y"):
+                pass
+
+        async def verbs() -> None:
+            for verb in (
+                *(block, lambda: client.poll("x"), lambda: client.acquire("y"), client.list, client.survey),
+                *(held.wait_lost, held.release, lambda: held.publish(b"y"), watch.__aenter__, watch.receive),
+            ):
+                with pytest.raises(RuntimeError, match="belongs to another event loop"):
+                    async with asyncio.timeout(ELSEWHERE_S):
+                        await verb()
+            said.append("all")
+
+        said: list[str] = []
+        # A daemon: what this is about is a verb that never returns.
+        thread = threading.Thread(target=lambda: asyncio.run(verbs()), daemon=True)
+        thread.start()
+        thread.join(4.0 * ELSEWHERE_S)
+        assert said == ["all"]
+        assert held.valid
+        await held.release()
+        assert (await client.poll("x")).state is State.FREE
+        assert (await client.poll("y")).state is State.FREE

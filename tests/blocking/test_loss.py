@@ -77,6 +77,22 @@ def test_a_callback_that_raises_is_logged_and_harms_nobody(
     assert client.poll("raises").state is State.FREE
 
 
+@pytest.mark.parametrize("error", [SystemExit("enough"), KeyboardInterrupt(), ValueError("mine")])
+def test_whatever_a_callback_raises_those_after_it_are_called(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raises() -> None:
+        raise error
+
+    callbacks, called = Callbacks(), threading.Event()
+    with caplog.at_level(logging.ERROR, "paxlock"):
+        callbacks.call(raises)
+        callbacks.call(called.set)
+        assert called.wait(5.0), "the thread of the callbacks has ended"
+    callbacks.close()
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
+
+
 def test_a_callback_may_call_verbs(client: Client, other: Client) -> None:
     found: list[State] = []
     held = client.acquire("verbs", ttl=1.0, on_lost=lambda lost: found.append(client.poll("verbs").state))

@@ -6,6 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from paxlock.aio.reply import check_loop
 from paxlock.client.change_queue import ChangeQueue
 from paxlock.client.desk import Desk
 from paxlock.client.standing import Change
@@ -19,12 +20,14 @@ class Changes(ChangeQueue):
     and always arrives at the last state.
     """
 
-    def __init__(self, desk: Desk, name: str) -> None:
+    def __init__(self, desk: Desk, name: str, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(desk, name)
+        self._loop = loop
         self._arrived = asyncio.Event()
         self._receiving = False
 
     async def __aenter__(self) -> Self:
+        check_loop(self._loop)
         self._open()
         return self
 
@@ -46,6 +49,7 @@ class Changes(ChangeQueue):
         """The next change. Raises ClosedError when closed, BusyError when another task is receiving
         already.
         """
+        check_loop(self._loop)
         if self._receiving:
             raise BusyError("another task is receiving from this watch")
         self._receiving = True

@@ -17,7 +17,7 @@ from functools import partial
 from paxlock.aio.changes import Changes
 from paxlock.aio.driver import LoopDriver
 from paxlock.aio.lease import HeldLease, LeaseBlock
-from paxlock.aio.reply import Reply
+from paxlock.aio.reply import Reply, check_loop
 from paxlock.aio.udp import LoopTransport
 from paxlock.client.desk import FaceErrors
 from paxlock.client.handle import Handle
@@ -55,6 +55,7 @@ class Client(AsyncVerbs[HeldLease]):
         super().__init__(
             cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock, errors=_ERRORS
         )
+        self._loop = asyncio.get_running_loop()
         #: Cancels the body of the block of this client; the error comes out of it.
         self.end_block: Callable[[BaseException], None] = lambda error: None
         self._driver = LoopDriver(
@@ -121,7 +122,7 @@ class Client(AsyncVerbs[HeldLease]):
         """
         self._desk.check_open()
         self._desk.pattern(name)
-        return Changes(self._desk, name)
+        return Changes(self._desk, name, self._loop)
 
     async def watch_forever(
         self,
@@ -145,6 +146,7 @@ class Client(AsyncVerbs[HeldLease]):
         """Let go of everything: what is still held is lost to the program, then released."""
         if self._desk.inherited or self._desk.closed:
             return  # nothing of it is the child's; and what has failed sends nothing
+        check_loop(self._loop)
         self._desk.leave()
         await self._until(lambda: not self._driver.pending)
         while left := self._session.releasing:  # very many are told in turns
@@ -178,6 +180,7 @@ class Client(AsyncVerbs[HeldLease]):
         return HeldLease(self._desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
 
     def _reply(self) -> Reply:
+        check_loop(self._loop)
         return Reply()
 
     def _poke(self) -> None:

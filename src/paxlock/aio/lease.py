@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
-from paxlock.aio.reply import Reply
+from paxlock.aio.reply import Reply, check_loop
 from paxlock.aio.scope import TaskScope
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
@@ -36,6 +36,7 @@ class HeldLease(AsyncHolding):
     async def wait_lost(self) -> LossReason:
         """Wait until the lease is lost, and give the reason. Raises ClosedError once released."""
         self._desk.check_process()
+        check_loop(self._loop)
         if self._over is None:
             self._over = asyncio.Event()
             if self._let_go or self._reason is not None:
@@ -54,6 +55,7 @@ class HeldLease(AsyncHolding):
         self._desk.check_process()
         if self._let_go:
             return
+        check_loop(self._loop)
         self._end()
         reply = Reply()
         # What is lost already is worth no waiting: the nodes are told in the background.
@@ -65,6 +67,7 @@ class HeldLease(AsyncHolding):
     # For the client and the block
 
     def _reply(self) -> Reply:
+        check_loop(self._loop)
         return Reply()
 
     def open_scope(self, exit_after: float | None) -> None:

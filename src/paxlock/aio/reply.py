@@ -6,7 +6,15 @@ import asyncio
 
 from paxlock.errors import ClosedError
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "check_loop"]
+
+
+def check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raise RuntimeError where this is not the loop that runs: what another one waits for never arrives."""
+    if asyncio.get_running_loop() is not loop:
+        raise RuntimeError(
+            "this client belongs to another event loop, the one it was opened in: open a client in each loop"
+        )
 
 
 class Reply:

@@ -36,5 +36,5 @@ class Callbacks:
         while (callback := self._queue.get()) is not None:
             try:
                 callback()
-            except Exception:  # noqa: BLE001 - of the program
+            except BaseException:  # noqa: BLE001 - of the program; also SystemExit, which would end this thread
                 _log.exception("a callback of a lease has raised")
