@@ -35,8 +35,14 @@ class Driver(Turn):
 
     Its states, by ``_sleep``, ``_direct`` and ``_poked``:
 
-        running          in a turn; a poke is noted, and the next turn follows at once
-          | nothing more to do
+        running          in a turn: hears, ticks, tells; a poke is noted
+          | somebody was told                   | nobody was
+          v                                     |
+        letting run      for two ticks of trio: in the first one those who were told run, before it or behind
+          | they have run, and poked            |  it, as trio shuffles a tick; a poke is noted
+          v                                     v
+        sending          tells what they brought, then sends all in the same datagrams
+          | nothing more to do (else: running)
           v
         asleep, direct   until a datagram or a deadline comes; the first poke sends by itself
           | poke, and nothing is to be told
@@ -169,6 +175,10 @@ class Driver(Turn):
             # Those who are told may have more to send, which leaves in the same datagrams. Shielded: an alarm
             # must not end a turn half-way.
             await trio.lowlevel.cancel_shielded_checkpoint()
+            if told:
+                # They run in one tick with this task, and trio shuffles the tasks of a tick: only at the
+                # next one each of them has had its step, and let go of what it does not keep (no Commit).
+                await trio.lowlevel.cancel_shielded_checkpoint()
             self._poked = False
             self.hear()
             told = self.publish_all()  # what they did may have ended what others count on

@@ -342,6 +342,12 @@ class Session:
         """
         return self._out.take_published()
 
+    def hold_commits(self, hold: bool) -> None:
+        """While a shell holds them, Commits stay back when the rest is sent: for threads that were told of
+        their grants and may be done at once. A Commit may be late by any time, as every message may.
+        """
+        self._out.commits_wait = hold
+
     def statistics(self) -> SessionStatistics:
         """Frozen counters."""
         return SessionStatistics(
