@@ -13,13 +13,10 @@ IN_SHELL: tuple[Mutation, ...] = (
         "clock-read-before-the-datagrams",
         "section 2: the clock is read once for all that has come, before it is taken from the socket",
         (
-            Edit("paxlock.host.turn", "Turn.drain", "for _ in", "now = clock.now()\n    for _ in"),
             Edit(
-                "paxlock.host.turn",
-                "Turn.drain",
-                "        now = clock.now()\n        endpoint",
-                "        endpoint",
+                "paxlock.host.turn", "Turn.drain", "for _ in", "self._then = self.clock.now()\n    for _ in"
             ),
+            Edit("paxlock.host.turn", "Turn.feed", "now = self.clock.now()", "now = self._then"),
         ),
         test="tests/shell/test_driver.py::test_a_datagram_is_judged_by_a_time_read_after_it_came",
     ),

@@ -9,6 +9,7 @@ change of tasks, and those after it share the datagrams of its next turn.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 
 import trio
 
@@ -79,6 +80,7 @@ class Driver(Turn):
             keep=keep,
         )
         self.transport = transport
+        self.lock = nullcontext()  #: for whoever touches the machine of a node: here all run in one loop
         self.longest_sleep = NEVER
         self._sync = sync
         self._jumped = jumped
@@ -120,6 +122,10 @@ class Driver(Turn):
     def _wake(self, sleep: trio.CancelScope) -> None:
         self._poked = True
         sleep.cancel()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call it in trio's loop: that is here."""
+        function()
 
     async def sent(self) -> None:
         """Wait until what local verbs wanted sent is on its way."""
