@@ -31,7 +31,7 @@ from paxlock.host.socket_filter import keep_junk_away
 from paxlock.host.waiting import WaitingSocket
 from paxlock.node.reloading import reload_node
 from paxlock.node.server import Service, serve_alone
-from paxlock.runtime.thread_driver import ThreadDriver
+from paxlock.runtime.thread_driver import FairLock, ThreadDriver
 from paxlock.runtime.udp import TwoFamilies, UdpTransport, bind_all
 from paxlock.store.folder import Store
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
@@ -201,6 +201,25 @@ async def test_the_end_waits_for_the_turn_and_nothing_is_answered_after_it() -> 
     assert echo.done.count("heard") == echo.done.count("sent") == 1
 
 
+async def test_what_comes_with_the_end_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot of a clean stop is made after the end: it would not have what was told."""
+    echo, came, receive = Echo(), threading.Event(), WaitingSocket.receive
+
+    def receive_late(self: WaitingSocket, seconds: float) -> tuple[bytes, Address] | None:
+        found = receive(self, seconds)
+        if found is not None:
+            came.set()
+            while not echo.driver._over:
+                time.sleep(0.001)
+        return found
+
+    monkeypatch.setattr(WaitingSocket, "receive", receive_late)
+    async with running(echo) as (peer, _):
+        await peer.send(b"question")
+        assert await trio.to_thread.run_sync(came.wait, PATIENCE_S)
+    assert echo.done == []
+
+
 async def test_what_comes_due_is_done_in_time_and_not_before() -> None:
     """Soon, and far enough away for the socket's own timeout."""
     for seconds in (0.0, 0.005, 0.15):
@@ -301,9 +320,27 @@ async def test_the_child_of_a_fork_finds_the_lock_free() -> None:
         with echo.driver.lock:
             pid = os.fork()
             if pid == 0:
-                os._exit(0 if echo.driver.inherited and echo.driver.lock.acquire(blocking=False) else 1)
+                os._exit(0 if echo.driver.inherited and not echo.driver.lock.locked() else 1)
         _, status = await trio.to_thread.run_sync(os.waitpid, pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_who_waits_for_the_lock_goes_before_who_has_just_had_it() -> None:
+    lock, order = FairLock(), list[str]()
+
+    def waits() -> None:
+        with lock:
+            order.append("who waits")
+
+    other = threading.Thread(target=waits, daemon=True)
+    with lock:
+        other.start()
+        while not lock._gate.locked():
+            time.sleep(0.001)
+    with lock:
+        order.append("who has had it")
+    other.join(PATIENCE_S)
+    assert order == ["who waits", "who has had it"]
 
 
 @asynccontextmanager

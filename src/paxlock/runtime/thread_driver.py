@@ -23,9 +23,29 @@ from paxlock.host.waiting import IDLE_S, WaitingSocket
 from paxlock.runtime.udp import TwoFamilies, UdpTransport
 from paxlock.wire.endpoint import Endpoint
 
-__all__ = ["ThreadDriver"]
+__all__ = ["FairLock", "ThreadDriver"]
 
 BACKLOG_S = 20e-6  #: a datagram that came sooner had been there: others may be, and share the turn
+
+
+class FairLock:
+    """A lock of two threads that goes to the one that waits for it, and not back to who has just let it go:
+    under a flood of datagrams trio's loop gets its turn after one of the other thread.
+    """
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()  #: had by who is the next
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._gate:
+            self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
 
 
 class ThreadDriver(Turn):
@@ -72,7 +92,7 @@ class ThreadDriver(Turn):
             keep=keep,
         )
         self.transport = transport
-        self.lock = threading.Lock()  #: whoever touches the machine or the endpoint has it
+        self.lock = FairLock()  #: whoever touches the machine or the endpoint has it
         self.inherited = False  #: this is a copy in the child of a fork, where there is no such thread
         self._sync = sync
         self._socket = WaitingSocket(transport)
@@ -87,7 +107,7 @@ class ThreadDriver(Turn):
     def forked(self) -> None:
         """This is the child of a fork: who had the lock is not here to give it back."""
         self.inherited = True
-        self.lock = threading.Lock()
+        self.lock = FairLock()
 
     # For trio's loop
 
