@@ -20,7 +20,7 @@ import attrs
 import pytest
 import trio
 
-from paxlock import Cell, Member, NodeConfig, StoreError, open_client
+from paxlock import Cell, Client, Member, NodeConfig, StoreError, open_client
 from paxlock.core.durable import Kept
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import UNKNOWN, Lives
@@ -362,13 +362,25 @@ def cell_of_one() -> Cell:
         return Cell.new([Member("a", format_address(free.getsockname()))], max_ttl=1.0)
 
 
+async def pairs(client: Client) -> None:
+    for _ in range(20):
+        async with client.lock("busy", ttl=1.0):
+            pass
+
+
 async def test_a_node_that_is_alone_serves_and_stops_cleanly(tmp_path: Path) -> None:
     cell = cell_of_one()
     async with alone(cell, tmp_path) as service, open_client(cell) as client:
         held = await client.acquire("x", ttl=1.0)
         assert (await client.poll("x")).term == held.term
         assert service.eyes.statistics().mode is NodeMode.SERVING
-        reload_node(service, attrs.evolve(cell, generation=3))
+        for generation in range(1, 4):  # while the thread answers
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pairs, client)
+                for _ in range(20):
+                    reload_node(service, attrs.evolve(cell, generation=generation))
+                    assert service.eyes.statistics().messages
+                    await trio.sleep(0.001)
         held.detach()
         taken = service.config.cell
     assert isinstance(taken, Cell)
