@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import paxlock
+from tests.blocking.cells import thread_cell
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TIME_LIMIT_S = 60
@@ -32,6 +37,14 @@ def run_example(name: str, *arguments: str) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def function_of(name: str, function: str) -> Callable[[str, Sequence[str]], str]:
+    spec = importlib.util.spec_from_file_location("example", EXAMPLES / name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return cast(Callable[[str, Sequence[str]], str], getattr(module, function))
 
 
 @pytest.mark.processes
@@ -65,6 +78,28 @@ def test_the_callback_sees_every_change_in_order() -> None:
     ]
     terms = [int(term) for line in lines for term in re.findall(r"term (\d+)$", line)]
     assert terms == sorted(set(terms))
+
+
+@pytest.mark.processes
+def test_names_live_in_one_of_many_cells(tmp_path: Path) -> None:
+    files = [tmp_path / f"shard-{number}.toml" for number in range(2)]
+    with thread_cell() as one, thread_cell() as other:
+        for file, found in zip(files, (one, other), strict=True):
+            found.cell.save(file)
+        printed = [run_example("many_cells.py", *map(str, order)) for order in (files, files[::-1])]
+    lives = [dict(re.findall(r"^(\S+) lives in (shard-\d): held", text, re.MULTILINE)) for text in printed]
+    assert len(lives[0]) == 8 and set(lives[0].values()) == {"shard-0", "shard-1"}
+    assert lives[0] == lives[1]  # in whatever order the files are given
+
+
+def test_each_of_many_cells_has_its_share_of_the_names() -> None:
+    shard_of = function_of("many_cells.py", "shard_of")
+    shards = [f"shard-{number}" for number in range(16)]
+    names = [f"customers/{number}" for number in range(16_000)]
+    before = [shard_of(name, shards) for name in names]
+    assert all(850 < share < 1_150 for share in Counter(before).values())
+    after = [shard_of(name, [*shards, "shard-16"]) for name in names]
+    assert {new for old, new in zip(before, after, strict=True) if new != old} == {"shard-16"}
 
 
 @pytest.mark.slow

@@ -184,6 +184,19 @@ IN_NODES: tuple[Mutation, ...] = (
         changes=STANDING,
     ),
     Mutation(
+        "near-waiters-come-together",
+        "section 5, the line: near waiters that follow each other closely have their turns by chance",
+        (
+            Edit(
+                "node.line",
+                "_together",
+                "min(TOGETHER_WINDOWS * window, max(0.0, window - WINDOW_MIN_S))",
+                "TOGETHER_WINDOWS * window",
+            ),
+        ),
+        test="tests/simulation/test_fair_turns.py",
+    ),
+    Mutation(
         "old-refresh-accepted",
         "section 5: a standing accept by a refresh that is older than a quarter of the ttl",
         (

@@ -3,7 +3,7 @@
 The order is by (receipt - stated age, at the candidate's first entry): each candidate states on its own clock
 how long it has waited, so that no clock is shared. Those messages take their time, to each node another one:
 of candidates that came within a quarter of a window, which is a round trip, the smallest goes first, so that
-all nodes name the same head.
+all nodes name the same head. Where the window is the shortest, nodes are near, and who came first goes first.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import StandingPrepare
+from paxlock.core.round_trips import WINDOW_MIN_S
 
 __all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "Entry", "Line"]
 
@@ -43,6 +44,11 @@ class Entry:
     @property
     def place(self) -> tuple[float, Candidate]:
         return (self.arrival, self.candidate)
+
+
+def _together(window: float) -> float:
+    """Within how many seconds two candidates have come together."""
+    return min(TOGETHER_WINDOWS * window, max(0.0, window - WINDOW_MIN_S))
 
 
 class Line:
@@ -131,7 +137,7 @@ class Line:
         if oldest is None or len(self._order) == 1:
             return oldest
         head = oldest
-        together = oldest.arrival + TOGETHER_WINDOWS * oldest.window
+        together = oldest.arrival + _together(oldest.window)
         for _, candidate in self._order[1 : bisect_right(self._order, together, key=_arrival)]:
             if candidate < head.candidate and self._entries[candidate].lapses_at > now:
                 head = self._entries[candidate]
@@ -145,8 +151,8 @@ class Line:
         if candidate in self._entries or head.candidate == self._first:
             return True
         if arrival < oldest.arrival:
-            return head.candidate < candidate and head.arrival <= arrival + TOGETHER_WINDOWS * window
-        return head.candidate < candidate or arrival > oldest.arrival + TOGETHER_WINDOWS * oldest.window
+            return head.candidate < candidate and head.arrival <= arrival + _together(window)
+        return head.candidate < candidate or arrival > oldest.arrival + _together(oldest.window)
 
     def _oldest(self, now: float) -> Entry | None:
         """The oldest candidate that still refreshes its place; those before it that lapsed are dropped."""
