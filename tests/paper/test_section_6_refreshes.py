@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from by_hand import HandSession, candidate, lease_of
+from by_hand import HandReplica, HandSession, candidate, lease_of, replica_of, session_id
 
 from paxlock.core.lives import Lives
-from paxlock.core.messages import Poll, View, Watch, WatchEvent, Watching
+from paxlock.core.messages import Accept, Peer, Poll, Seen, View, Watch, WatchEvent, Watching
+from paxlock.core.node.subscriptions import TOLD_AT_ONCE, TOLD_PAUSE_S
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import State
 from paxlock.core.session.refreshing import WATCH_LAPSE_S, WATCH_REFRESH_CALM_S, WATCH_SILENCE_S
@@ -96,3 +97,48 @@ def test_after_a_restart_each_name_of_a_prefix_is_asked_for_once_before_refreshe
     session.receive("a", Watching(0, 1), 60.5)
     answered(session, 60.5 + len(names) + 1.0)
     assert {poll.name for _, poll in session.sent(Poll)} == set(names)
+
+
+def crowd(count: int) -> HandReplica:
+    """A node that so many sessions watch, all of which have seen that the name is free."""
+    node = HandReplica(replica_of("a", "abc"))
+    for number in range(count):
+        session = session_id(f"s{number}")
+        node.receive(Watch(1, 7, "agora", False, 10_000), session, 0.0)
+    acknowledge(node, 0.0)
+    return node
+
+
+def acknowledge(node: HandReplica, now: float) -> list[Peer]:
+    """Who was told of something, and has seen it now."""
+    told = node.sent(WatchEvent)
+    for session, message in told:
+        assert isinstance(session, bytes)
+        node.receive(Seen(7, (("agora", message.version),)), session, now)
+    return [session for session, _ in told]
+
+
+def test_of_a_crowd_a_turn_tells_some_and_each_is_told_once_and_soon() -> None:
+    count = 3 * TOLD_AT_ONCE + 5
+    node = crowd(count)
+    lease = lease_of(candidate("athens"), token=1)
+    node.receive(Accept(1, "agora", 1, lease, 1, 0, 10), session_id("athens"), 1.0)
+    told = [acknowledge(node, 1.0)]
+    while (due := node.machine.deadline()) < 1.0 + 5 * TOLD_PAUSE_S:
+        node.tick(due)
+        told.append(acknowledge(node, due))
+    assert max(map(len, told)) == TOLD_AT_ONCE
+    assert len(set().union(*told)) == sum(map(len, told)) == count
+
+
+def test_who_watches_another_name_does_not_wait_behind_a_crowd() -> None:
+    node = crowd(3 * TOLD_AT_ONCE)
+    delphi = session_id("delphi")
+    node.receive(Watch(1, 7, "other", False, 10_000), delphi, 0.5)
+    node.sent(WatchEvent)
+    lease = lease_of(candidate("athens"), token=1)
+    node.receive(Accept(1, "agora", 1, lease, 1, 0, 10), session_id("athens"), 1.0)
+    node.sent(WatchEvent)
+    lease = lease_of(candidate("byblos"), token=1)
+    node.receive(Accept(1, "other", 1, lease, 1, 0, 10), session_id("byblos"), 1.0)
+    assert [session for session, _ in node.sent(WatchEvent)] == [delphi]

@@ -155,6 +155,13 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "::test_while_all_nodes_answer_an_idle_watch_costs_less_than_a_message_a_second",
     ),
     Mutation(
+        "crowd-half-told",
+        "section 6: of many watchers only the first slices are told, the others never",
+        (Edit("node.subscriptions", "Subscriptions.tell_on", "if self._to_tell:", "if False:"),),
+        test="tests/paper/test_section_6_refreshes.py"
+        "::test_of_a_crowd_a_turn_tells_some_and_each_is_told_once_and_soon",
+    ),
+    Mutation(
         "led-out-of-touch",
         "section 6: a watcher that hears too few nodes goes on showing the last state",
         (Edit("session.watches", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
