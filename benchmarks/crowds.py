@@ -136,7 +136,7 @@ def main() -> None:
     head = ("crowd", "messages/s", "each", "cores", f"most of them, in {arguments.seconds:g} s")
     print(table("A crowd, while nothing happens", head, rows))
     print(
-        f"{1_000 // part:,} watch a name that changes: {longest_turn(1_000 // part)} messages in the longest turn"
+        f"{1_000 // part:,} watch a name that changes: {longest_turn(1_000 // part)} messages in a turn at most"
     )
 
 
