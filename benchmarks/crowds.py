@@ -135,9 +135,8 @@ def main() -> None:
     rows = (one.row for one in costs(1_000 // part, 1_000 // part, 10_000 // part, arguments.seconds))
     head = ("crowd", "messages/s", "each", "cores", f"most of them, in {arguments.seconds:g} s")
     print(table("A crowd, while nothing happens", head, rows))
-    print(
-        f"{1_000 // part:,} watch a name that changes: {longest_turn(1_000 // part)} messages in a turn at most"
-    )
+    most = longest_turn(1_000 // part)
+    print(f"{1_000 // part:,} sessions watch a name that changes: {most} messages in one turn at most")
 
 
 if __name__ == "__main__":
