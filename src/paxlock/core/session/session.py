@@ -312,7 +312,7 @@ class Session:
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
             case Watching():
-                self._watches.stands(peer, message, now)
+                self._watches.stands(peer, message, now, lives)
             case Welcome():
                 self._welcome(peer, message, now, lives)
             case View() | Waiters() | Names() | Recalled():
