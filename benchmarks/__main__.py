@@ -2,7 +2,7 @@
 
 python -m benchmarks [--quick] [--scenarios A,B] [--peers paxlock,etcd] [--rounds N]
                      [--seconds S] [--json FILE] [--report FILE] [--plots FOLDER] [--from FILE]
-                     [--work-dir FOLDER]
+                     [--work-dir FOLDER] [--python FILE]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import paxlock
 from benchmarks import plots
 from benchmarks.bench import QUICK, Bench, Effort
 from benchmarks.figures import Figures
+from benchmarks.interpreter import run_with, without_option
 from benchmarks.machine import description
 from benchmarks.peers.base import Peer
 from benchmarks.processes import Failed, compile_package
@@ -33,10 +34,12 @@ from benchmarks.results import Results
 from benchmarks.scenarios.base import Scenario
 from benchmarks.scenarios.contended import CONTENDED
 from benchmarks.scenarios.crashes import DEAD_HOLDER, DEAD_SERVER
+from benchmarks.scenarios.crowds import CROWDS
 from benchmarks.scenarios.held import HELD
 from benchmarks.scenarios.pairs import PAIRS, WORKERS
 from benchmarks.scenarios.starts import PROJECT, STARTS
 from benchmarks.scenarios.watches import WATCHES
+from benchmarks.scenarios.wide import WIDE
 
 SCENARIOS = (
     PAIRS,
@@ -47,6 +50,8 @@ SCENARIOS = (
     HELD,
     WATCHES,
     STARTS,
+    WIDE,
+    CROWDS,
     PROJECT,
 )
 QUICK_SCENARIOS = "A,C,G,H,P"
@@ -65,6 +70,9 @@ class Plan:
 
 def main() -> int:
     arguments = parser().parse_args()
+    if arguments.python is not None:
+        with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.work_dir) as folder:
+            return run_with(arguments.python, Path(folder), without_option(sys.argv[1:]))
     if arguments.from_file is not None:
         results = Results.from_json(arguments.from_file.read_text(encoding="utf-8"))
     else:
@@ -90,7 +98,9 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure paxlock beside its peers, on this machine."
+        prog="python -m benchmarks",
+        description="Measure paxlock beside its peers, on this machine.",
+        allow_abbrev=False,
     )
     made.add_argument("--scenarios", metavar="A,B", help="only these")
     made.add_argument("--peers", metavar="paxlock,etcd", help=f"only these of {', '.join(PEERS)}")
@@ -108,6 +118,9 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="where servers keep their data: on the disk that counts",
+    )
+    made.add_argument(
+        "--python", type=Path, metavar="FILE", help="measure with this interpreter: one built with PGO, say"
     )
     return made
 
@@ -206,4 +219,7 @@ def say(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except Failed as error:
+        raise SystemExit(str(error)) from None

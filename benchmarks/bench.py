@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from typing import Any, Self
 import attrs
 
 from benchmarks.peers.base import Cluster, Peer
+from benchmarks.places import Places
 from benchmarks.processes import Client, Failed
 
 TTL_S = 10.0
@@ -37,6 +39,8 @@ class Effort:
     idle_s: float = 2.0
     held_s: float = 5.0
     changes: int = 100
+    crowd: int = 1_000
+    crowd_s: float = 10.0
     starts: int = 3  #: of ``paxlock dev``
     seeds: int = 200  #: of the simulation
 
@@ -99,9 +103,11 @@ class Bench:
             cluster.freeze()
 
     @contextmanager
-    def fresh(self, peer: Peer, ttl: float = TTL_S, start: bool = True) -> Iterator[Cluster]:
+    def fresh(
+        self, peer: Peer, ttl: float = TTL_S, start: bool = True, places: Places | None = None
+    ) -> Iterator[Cluster]:
         """A cluster of its own for one measurement."""
-        cluster = peer.cluster(self.new_folder(peer.name), ttl)
+        cluster = peer.cluster(self.new_folder(peer.name), ttl, places)
         if start:
             cluster.start()
         try:
@@ -111,9 +117,15 @@ class Bench:
             cluster.stop()
 
     def client(
-        self, peer: Peer, cluster: Cluster, workload: str, ttl: float = TTL_S, **arguments: object
+        self,
+        peer: Peer,
+        cluster: Cluster,
+        workload: str,
+        ttl: float = TTL_S,
+        place: int = 0,
+        **arguments: object,
     ) -> Client:
-        """A client process at its start."""
+        """A client process at its start, at one of the places of the cluster."""
         return Client(
             {
                 "peer": peer.name,
@@ -124,6 +136,7 @@ class Bench:
                 "arguments": arguments,
             },
             cluster.folder / "clients.log",
+            at=partial(cluster.places.command, place),
         )
 
     def one_client(self, peer: Peer, cluster: Cluster, workload: str, **arguments: Any) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -69,6 +71,22 @@ def stat_ticks(text: str) -> tuple[int, int]:
     """User and system ticks of the text of /proc/PID/stat. The name in brackets may hold anything."""
     fields = text.rpartition(")")[2].split()
     return int(fields[11]), int(fields[12])
+
+
+def packets_here() -> int:
+    """How many UDP datagrams and TCP segments have been sent in the network of this process."""
+    return packets_of(Path("/proc/self/net/snmp").read_text())
+
+
+def packets_of(text: str) -> int:
+    """The same of the text of /proc/net/snmp: for each protocol a line of names, and one of numbers."""
+    lines = [line.split() for line in text.splitlines()]
+    found = {
+        (names[0], name): int(number)
+        for names, numbers in zip(lines[::2], lines[1::2], strict=True)
+        for name, number in zip(names[1:], numbers[1:], strict=True)
+    }
+    return found["Udp:", "OutDatagrams"] + found["Tcp:", "OutSegs"]
 
 
 def pss_of(pids: Iterable[int]) -> int:
@@ -134,6 +152,24 @@ def program_says(*command: str) -> str:
     return (done.stdout or done.stderr).partition("\n")[0].strip()
 
 
+def build(
+    arguments: str | None = None, executable: str | None = None, debian: Path = Path("/etc/debian_version")
+) -> str:
+    """How this Python was built: by profile (PGO) it does the same work in about four fifths of the time.
+
+    Debian's does not tell how it was configured; its packages are built by profile.
+    """
+    if arguments is None:
+        arguments = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    if executable is None:
+        executable = str(Path(sys.executable).resolve())
+    if "--enable-optimizations" in arguments:
+        return "built with PGO"
+    if executable.startswith("/usr/bin/") and debian.exists():
+        return "of Debian, built with PGO"
+    return "built without PGO: a Python with it is faster (--python)"
+
+
 def description() -> dict[str, str]:
     """What the figures were measured on."""
     model = next(
@@ -147,6 +183,6 @@ def description() -> dict[str, str]:
     return {
         "CPUs": f"{os.cpu_count()} x {model}",
         "kernel": platform.release(),
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()}, {build()}",
         "load at the start": f"{os.getloadavg()[0]:.1f}",
     }

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,18 +82,23 @@ class Server:
 
 
 class Client:
-    """A client process: it says ``ready``, is told ``go`` (or more), and gives one result.
+    """A client process: it says ``ready``, is told ``go`` (or more), and gives one result. ``at`` gives the
+    command line by which it is run where it is to run.
 
     Used as a context manager it is killed at the end unless it has ended.
     """
 
     def __init__(
-        self, specification: Mapping[str, object], log: Path, module: str = "benchmarks.client"
+        self,
+        specification: Mapping[str, object],
+        log: Path,
+        module: str = "benchmarks.client",
+        at: Callable[[Sequence[str]], list[str]] = list,
     ) -> None:
         self._log = log
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [PYTHON, "-m", module, json.dumps(specification)],
+                at([PYTHON, "-m", module, json.dumps(specification)]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -26,6 +26,7 @@ UNITS: Mapping[str, Callable[[float], str]] = {
     "count": lambda value: f"{value:,.0f}",
     "whole": lambda value: f"{value:.0f}",
     "percent": lambda value: f"{value * 100:.1f} %",
+    "rate": "{:.2f}".format,
     "ratio": lambda value: f"{value:.2f}" if math.isfinite(value) else "one had none",
     "cores": lambda value: f"{value:.3f}",
     "MiB": lambda value: f"{value / MIB:,.1f} MiB",

@@ -10,13 +10,13 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import Any
 
 import attrs
 
-from benchmarks.machine import Meter
+from benchmarks.machine import Meter, packets_here
 from benchmarks.peers.base import Peer, Session
 from benchmarks.runtimes import Job, Runtime
 
@@ -268,6 +268,39 @@ async def watch(context: Context) -> Result:
     return {"heard": heard}
 
 
+async def crowd(context: Context) -> Result:
+    """Many sessions wait for one lock that another holds, or watch it, and nothing happens: what that costs.
+
+    The process ends itself: nobody is to be served after that.
+    """
+    count, watching = context.arguments["count"], context.arguments["watching"]
+    async with AsyncExitStack() as stack:
+        holder = await stack.enter_async_context(context.opened())
+        sessions = [await stack.enter_async_context(context.opened(probe=False)) for _ in range(count)]
+        grant = await context.until_it_works(lambda: holder.acquire("crowd"))
+
+        def member(session: Session) -> Job:
+            async def run() -> None:
+                if watching:
+                    await session.watch("crowd", lambda led: None)
+                else:
+                    await session.acquire("crowd")
+                    raise AssertionError(f"acquired, and the holder has {await holder.held([grant])}")
+
+            return run
+
+        async def measure() -> None:
+            await context.ready()
+            await context.runtime.sleep(context.arguments["settle_s"])
+            meter, packets = Meter(context.servers), packets_here()
+            await context.runtime.sleep(context.arguments["seconds"])
+            context.tell({"result": {**meter.read(), "packets": packets_here() - packets}})
+            os._exit(0)
+
+        await context.runtime.gather(measure, *map(member, sessions))
+    return {}
+
+
 async def first(context: Context) -> Result:
     """The moment of the first lock, of a client that is there before the servers are."""
     for module in context.peer.modules:
@@ -282,5 +315,5 @@ async def first(context: Context) -> Result:
 
 WORKLOADS: Mapping[str, Callable[[Context], Awaitable[Result]]] = {
     workload.__name__: workload
-    for workload in (pairs, workers, contend, hold, succeed, steady, change, watch, first)
+    for workload in (pairs, workers, contend, hold, succeed, steady, change, watch, crowd, first)
 }

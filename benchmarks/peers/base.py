@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from benchmarks.machine import missing_modules
+from benchmarks.places import Here, Places
 from benchmarks.processes import Failed, Server
 from benchmarks.runtimes import Runtime
 
@@ -35,11 +36,15 @@ class Session(Protocol):
 
 
 class Cluster(ABC):
-    """The servers of one peer, each a process of its own on loopback, with its default durability."""
+    """The servers of one peer, each a process of its own with its default durability.
 
-    def __init__(self, folder: Path, ttl: float) -> None:
+    Server i is at place i of ``places``; all are on loopback unless these are far.
+    """
+
+    def __init__(self, folder: Path, ttl: float, places: Places | None = None) -> None:
         self.folder = folder
         self.ttl = ttl
+        self.places = places or Here()
         self.servers: list[Server] = []
         folder.mkdir(parents=True)
         self.prepare()
@@ -66,7 +71,8 @@ class Cluster(ABC):
     def start(self) -> None:
         """Start all servers; they may need a while until they serve."""
         for number, command in enumerate(self.commands()):
-            self.servers.append(Server(command, self.folder / f"server-{number}.log"))
+            at_place = self.places.command(number, command)
+            self.servers.append(Server(at_place, self.folder / f"server-{number}.log"))
 
     def kill_victim(self) -> int:
         """Kill the leader (or any server, where none leads); gives the moment, ns of the monotonic clock."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import (
-    LOOPBACK,
     find_program,
     free_ports,
     missing_program,
@@ -42,21 +41,23 @@ def compile_messages(folder: Path) -> None:
 class EtcdCluster(Cluster):
     def prepare(self) -> None:
         ports = free_ports(6)
-        self.clients, self.peers = ports[:3], ports[3:]
+        hosts = [self.places.address(number) for number in range(3)]
+        self.clients = [f"{host}:{port}" for host, port in zip(hosts, ports[:3], strict=True)]
+        self.peers = [f"{host}:{port}" for host, port in zip(hosts, ports[3:], strict=True)]
         compile_messages(self.folder)
 
     def commands(self) -> list[list[str]]:
         program = find_program("etcd")
         assert program is not None
-        urls = [f"http://{LOOPBACK}:{port}" for port in self.peers]
+        urls = [f"http://{address}" for address in self.peers]
         initial = ",".join(f"n{number}={url}" for number, url in enumerate(urls))
         return [
             [
                 program,
                 *("--name", f"n{number}", "--data-dir", str(self.folder / f"n{number}")),
                 *("--listen-peer-urls", urls[number], "--initial-advertise-peer-urls", urls[number]),
-                *("--listen-client-urls", f"http://{LOOPBACK}:{client}"),
-                *("--advertise-client-urls", f"http://{LOOPBACK}:{client}"),
+                *("--listen-client-urls", f"http://{client}"),
+                *("--advertise-client-urls", f"http://{client}"),
                 *("--initial-cluster", initial, "--initial-cluster-state", "new"),
                 *("--log-level", "error"),
             ]
@@ -64,15 +65,15 @@ class EtcdCluster(Cluster):
         ]
 
     def connection(self) -> Connection:
-        return {"ports": self.clients, "messages": str(self.folder)}
+        return {"addresses": self.clients, "messages": str(self.folder), "round_trip": self.places.round_trip}
 
     def victim(self) -> int | None:
         return asyncio.run(self._leader())
 
     async def _leader(self) -> int | None:
         grpc: Any = import_module("grpc")
-        for number, port in enumerate(self.clients):
-            async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:
+        for number, address in enumerate(self.clients):
+            async with grpc.aio.insecure_channel(address) as channel:
                 with suppress(grpc.RpcError):
                     status = await Calls(channel, str(self.folder)).status(timeout=1.0)
                     if status.leader and status.leader == status.header.member_id:
@@ -176,10 +177,11 @@ class Etcd(Peer):
     runtime = Asyncio
     cluster = EtcdCluster
     packages = (("grpc", "grpcio"), ("grpc_tools", "grpcio-tools"))
+    scenarios = "ABCDEFGHWK"
     modules = ("grpc", "google.protobuf.internal.builder")
     settings = (
         "defaults; its lock service by grpc.aio with generated messages, one lease a session kept alive "
-        "every third of its ttl; clients reconnect after 50 to 100 ms, not after 1 s"
+        "every third of its ttl; clients reconnect after 50 to 100 ms and ten round trips, not after 1 s"
     )
 
     def missing(self) -> list[str]:
@@ -192,11 +194,12 @@ class Etcd(Peer):
     @asynccontextmanager
     async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
         grpc: Any = import_module("grpc")
-        target = "ipv4:" + ",".join(f"{LOOPBACK}:{port}" for port in connection["ports"])
+        target = "ipv4:" + ",".join(connection["addresses"])
+        soon = 50 + round(1000 * 10 * connection["round_trip"])  # a connection that takes longer is given up
         options = [
-            ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
-            ("grpc.max_reconnect_backoff_ms", 100),
+            ("grpc.initial_reconnect_backoff_ms", soon),
+            ("grpc.min_reconnect_backoff_ms", soon),
+            ("grpc.max_reconnect_backoff_ms", 2 * soon),
         ]
         async with grpc.aio.insecure_channel(target, options=options) as channel:
             calls = Calls(channel, connection["messages"])

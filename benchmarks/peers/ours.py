@@ -11,7 +11,7 @@ import trio
 import paxlock
 import paxlock.aio
 import paxlock.blocking
-from benchmarks.machine import LOOPBACK, free_ports
+from benchmarks.machine import free_ports
 from benchmarks.peers.base import Cluster, Connection, Peer, Session
 from benchmarks.processes import PYTHON
 from benchmarks.runtimes import Asyncio, Runtime, Threads, Trio
@@ -24,7 +24,8 @@ class Cell(Cluster):
     nodes: Sequence[str] = NODES
 
     def prepare(self) -> None:
-        addresses = (f"{LOOPBACK}:{port}" for port in free_ports(len(NODES)))
+        ports = free_ports(len(NODES))
+        addresses = (f"{self.places.address(number)}:{port}" for number, port in enumerate(ports))
         self.cell_file = self.folder / "cell.toml"
         paxlock.Cell.new(dict(zip(NODES, addresses, strict=True))).save(self.cell_file)
 
@@ -85,6 +86,7 @@ class Paxlock(Peer):
     runtime: ClassVar[type[Runtime]] = Trio
     cluster: ClassVar[type[Cell]] = Cell
     settings = "three `paxlock serve`, sealed, durability `record`, all defaults"
+    scenarios = "ABCDEFGHWK"
 
     def versions(self) -> str:
         return f"paxlock {paxlock.__version__}"

@@ -7,15 +7,19 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from benchmarks.machine import (
     KIB,
+    build,
     cpu_of,
     free_ports,
     missing_modules,
     missing_program,
+    packets_here,
+    packets_of,
     pss_bytes,
     pss_of,
     stat_cpu_ns,
@@ -89,3 +93,25 @@ def test_what_is_missing_is_told_by_its_package() -> None:
     assert missing_modules(no_such_module_here="no-such-package") == ["no-such-package (PyPI)"]
     assert missing_program("sh", "dash") == []
     assert missing_program("no-such-program-here", "no-such-package") == ["no-such-package (Debian)"]
+
+
+def test_a_build_by_profile_is_told(tmp_path: Path) -> None:
+    assert build("'--enable-optimizations' '--with-lto'", "/opt/python") == "built with PGO"
+    debian = tmp_path / "debian_version"
+    assert build("'--prefix=/usr'", "/usr/bin/python3.11", debian).startswith("built without PGO")
+    debian.touch()
+    assert build("'--prefix=/usr'", "/usr/bin/python3.11", debian) == "of Debian, built with PGO"
+    assert build("", "/home/me/.pyenv/bin/python3.11", debian).startswith("built without PGO")
+    assert "built with" in build()
+
+
+def test_packets_are_counted_by_name() -> None:
+    text = (
+        "Ip: Forwarding OutRequests\nIp: 1 99\nTcp: MaxConn OutSegs\nTcp: -1 40\nUdp: OutDatagrams\nUdp: 2\n"
+    )
+    assert packets_of(text) == 42
+    before = packets_here()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(5):
+            sock.sendto(b"", ("127.0.0.1", 9))
+    assert packets_here() - before >= 5

@@ -108,7 +108,7 @@ def test_bars_say_what_was_found() -> None:
     for figures in ({"acquire_p50": 2.0}, {"acquire_p50": 3.0}):
         found.add("A", "floor", figures)
     row = next(line for line in bars_table(found, BARS).splitlines() if "floor" in line)
-    assert row == "| A | acquire p50 : floor | at most 1.60 x | 2.50 x | **no** |"
+    assert row == "| A | acquire p50 : floor | at most 1.65 x | 2.50 x | **no** |"
 
 
 def test_every_bar_reads_figures_that_scenarios_have() -> None:

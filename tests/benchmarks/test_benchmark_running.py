@@ -16,6 +16,7 @@ import pytest
 from benchmarks.__main__ import SCENARIOS, Plan, once, parser, plan_of, present, run
 from benchmarks.bench import QUICK, Bench, Effort
 from benchmarks.figures import Figures, Tenure
+from benchmarks.interpreter import run_with, without_option
 from benchmarks.peers.base import Peer
 from benchmarks.peers.ours import Paxlock
 from benchmarks.peers.zookeeper import mode
@@ -51,6 +52,20 @@ def test_a_quick_run_is_of_paxlock_alone() -> None:
     plan = plan_of(arguments("--quick"))
     assert [peer.name for peer in plan.peers] == ["paxlock"]
     assert plan.effort == QUICK
+
+
+def test_another_interpreter_is_given_everything_but_its_own_name() -> None:
+    assert without_option(["--quick", "--python", "/usr/bin/python3", "--rounds", "2"]) == [
+        *("--quick", "--rounds", "2")
+    ]
+    assert without_option(["--python=/usr/bin/python3", "--quick"]) == ["--quick"]
+    with pytest.raises(SystemExit):
+        arguments("--pyth", "/usr/bin/python3")  # it would be asked for again, and again
+
+
+def test_a_file_that_is_no_interpreter_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="python: no environment can be made with it: No such file"):
+        run_with(tmp_path / "python", tmp_path, [])
 
 
 def test_what_is_asked_for_is_measured_in_the_order_of_the_report() -> None:
@@ -202,9 +217,18 @@ def test_who_leads_is_read_from_the_answer(answer: str, expected: str) -> None:
 
 
 def test_workloads_are_found_by_name() -> None:
-    assert {"pairs", "workers", "contend", "hold", "succeed", "steady", "change", "watch", "first"} == set(
-        WORKLOADS
-    )
+    assert {
+        "pairs",
+        "workers",
+        "contend",
+        "hold",
+        "succeed",
+        "steady",
+        "change",
+        "watch",
+        "crowd",
+        "first",
+    } == set(WORKLOADS)
 
 
 def test_a_package_is_compiled_as_pip_does_it_and_anew_when_it_has_changed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paxlock.core.lease import Candidate
 from paxlock.core.node.line import LINE_MAX_ENTRIES, Line
+from paxlock.core.round_trips import WINDOW_MIN_S
 
 
 def enter(
@@ -67,6 +68,16 @@ def test_of_those_that_came_together_the_smallest_candidate_is_next() -> None:
     head = line.head(0.0)
     assert head is not None and head.label == "2"  # within a quarter of the window; 1 came later
     assert [entry.label for entry in line.entries(0.0)] == ["3", "2", "1"]
+
+
+def test_between_near_nodes_who_came_first_goes_first() -> None:
+    """Their window is the shortest that there is, much longer than their round trip."""
+    line = Line()
+    for who, age in ((2, 0.0002), (1, 0.0001)):
+        enter(line, who, age=age, window=WINDOW_MIN_S)
+    head = line.head(0.0)
+    assert head is not None and head.label == "2"
+    assert line.goes_before(-0.00005, Candidate(bytes(16), 1), WINDOW_MIN_S, 0.0)
 
 
 def test_nobody_is_passed_over_by_those_that_come_later() -> None:

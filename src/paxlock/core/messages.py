@@ -294,7 +294,7 @@ class Promise:
 
 @value
 class Refused:
-    """No. ``term`` is the acceptor's own; the occupant is named where there is one."""
+    """No. ``term`` is the acceptor's own; ``place``: how many stand in its line before who waits there."""
 
     request: int
     name: str
@@ -303,6 +303,7 @@ class Refused:
     term: int
     floor: int
     occupant: Occupant | None
+    place: int = 0
 
 
 @value

@@ -5,6 +5,8 @@ Windows and timers follow these estimates. They are about progress only: no rule
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import attrs
 
 from paxlock.core.quorum import majority
@@ -54,6 +56,14 @@ class RoundTrip:
         return self.smoothed + VARIATIONS * self.variation
 
 
+class _Summary(NamedTuple):
+    """What follows from the estimates of all nodes; the first two of the fastest quorum, 0 without one."""
+
+    smoothed: float
+    timeout: float
+    slowest: float
+
+
 class RoundTrips:
     """The round trips of one session to the nodes of its cell. The first answer of a node, with which nothing
     can be compared, counts for ``first_max`` seconds at most.
@@ -65,6 +75,9 @@ class RoundTrips:
         self._nodes = nodes
         self._measured: dict[str, RoundTrip] = {}
         self._window = 0.0
+        self._summary: _Summary | None = (
+            None  #: made when asked for: often more than once between two answers
+        )
 
     def measured(self, node: str, took: float) -> None:
         """A node has answered ``took`` seconds after it was asked. Only for requests that were sent once
@@ -73,6 +86,7 @@ class RoundTrips:
         if node not in self._nodes:
             return
         self._window = 0.0
+        self._summary = None
         took = min(max(took, 0.0), ROUND_TRIP_MAX_S)
         known = self._measured.get(node)
         if known is None:
@@ -115,11 +129,11 @@ class RoundTrips:
     @property
     def slowest(self) -> float:
         """What the slowest node usually takes, of those that have answered more than once; 0 without one."""
-        return max((trip.smoothed for trip in self._measured.values() if trip.answers > 1), default=0.0)
+        return (self._summary or self._summarise()).slowest
 
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
-        return self._of_quorum([known.smoothed for known in self._measured.values()], default)
+        return (self._summary or self._summarise()).smoothed if self._quorum_measured else default
 
     @property
     def expected(self) -> float:
@@ -138,7 +152,18 @@ class RoundTrips:
 
     def timeout(self, default: float) -> float:
         """By when a quorum has nearly always answered, in seconds; ``default`` before one was measured."""
-        return self._of_quorum([known.timeout for known in self._measured.values()], default)
+        return (self._summary or self._summarise()).timeout if self._quorum_measured else default
+
+    def _summarise(self) -> _Summary:
+        usual, latest, slowest = [], [], 0.0
+        for trip in self._measured.values():
+            smoothed = trip.smoothed
+            usual.append(smoothed)
+            latest.append(smoothed + VARIATIONS * trip.variation)
+            if smoothed > slowest and trip.answers > 1:
+                slowest = smoothed
+        self._summary = summary = _Summary(self._of_quorum(usual, 0.0), self._of_quorum(latest, 0.0), slowest)
+        return summary
 
     def _of_quorum(self, values: list[float], default: float) -> float:
         if len(values) < self._quorum:

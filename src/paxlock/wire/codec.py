@@ -185,7 +185,7 @@ _VIEW = Schema(
     m.View,
     *(INT, NAME, TERM, nested(_LEASE, nullable=True), TERM, BOOL, BOOL, BOOL, INT),
 )
-_REFUSED = (CANDIDATE, choice(m.RefusalReason), TERM, TERM, nested(_OCCUPANT, nullable=True))
+_REFUSED = (CANDIDATE, choice(m.RefusalReason), TERM, TERM, nested(_OCCUPANT, nullable=True), INT)
 _WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, INT, TERM, LABEL)
 
 # The table of kinds. A number is given once: it is never used again for another class or other fields,

@@ -3,7 +3,7 @@
 The order is by (receipt - stated age, at the candidate's first entry): each candidate states on its own clock
 how long it has waited, so that no clock is shared. Those messages take their time, to each node another one:
 of candidates that came within a quarter of a window, which is a round trip, the smallest goes first, so that
-all nodes name the same head.
+all nodes name the same head. Where the window is the shortest, nodes are near, and who came first goes first.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import StandingPrepare
+from paxlock.core.round_trips import WINDOW_MIN_S
 
-__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "Entry", "Line"]
+__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "REFRESH_MAX_S", "Entry", "Line"]
 
 LINE_MAX_ENTRIES = 1024
+REFRESH_MAX_S = 10.0
 LAPSE_REFRESHES = 3
 TOGETHER_WINDOWS = 0.25
 _arrival = itemgetter(0)
@@ -43,6 +45,11 @@ class Entry:
     @property
     def place(self) -> tuple[float, Candidate]:
         return (self.arrival, self.candidate)
+
+
+def _together(window: float) -> float:
+    """Within how many seconds two candidates have come together."""
+    return min(TOGETHER_WINDOWS * window, max(0.0, window - WINDOW_MIN_S))
 
 
 class Line:
@@ -75,7 +82,7 @@ class Line:
         attempt (rule L7). A full line drops its youngest.
         """
         entry = self._entries.get(candidate)
-        lapses_at = now + LAPSE_REFRESHES * refresh
+        lapses_at = now + LAPSE_REFRESHES * min(refresh, REFRESH_MAX_S)
         if entry is not None:
             entry.lapses_at = lapses_at
             entry.window = window
@@ -111,6 +118,11 @@ class Line:
             self._first = None
         return entry
 
+    def before(self, candidate: Candidate) -> int:
+        """How many came before this candidate; 0 for one that does not stand here."""
+        entry = self._entries.get(candidate)
+        return bisect_left(self._order, entry.place) if entry is not None else 0
+
     def put_first(self, candidate: Candidate) -> None:
         """Somebody who may wants this candidate to be next, if it stands here (section 12)."""
         if candidate in self._entries:
@@ -131,7 +143,7 @@ class Line:
         if oldest is None or len(self._order) == 1:
             return oldest
         head = oldest
-        together = oldest.arrival + TOGETHER_WINDOWS * oldest.window
+        together = oldest.arrival + _together(oldest.window)
         for _, candidate in self._order[1 : bisect_right(self._order, together, key=_arrival)]:
             if candidate < head.candidate and self._entries[candidate].lapses_at > now:
                 head = self._entries[candidate]
@@ -145,8 +157,8 @@ class Line:
         if candidate in self._entries or head.candidate == self._first:
             return True
         if arrival < oldest.arrival:
-            return head.candidate < candidate and head.arrival <= arrival + TOGETHER_WINDOWS * window
-        return head.candidate < candidate or arrival > oldest.arrival + TOGETHER_WINDOWS * oldest.window
+            return head.candidate < candidate and head.arrival <= arrival + _together(window)
+        return head.candidate < candidate or arrival > oldest.arrival + _together(oldest.window)
 
     def _oldest(self, now: float) -> Entry | None:
         """The oldest candidate that still refreshes its place; those before it that lapsed are dropped."""
