@@ -81,10 +81,9 @@ class NodeMode(enum.IntEnum):
 
 @value
 class Occupant:
-    """Who stands in the way, how, and for how long it has been waiting or holding.
-
-    ``window_ms`` is what it stated, or 0 where that is not known. ``confirmed``, of one that holds: it has
-    said itself that its lease is valid.
+    """Who stands in the way, how, and for how long it has been waiting or holding. ``window_ms`` is what it
+    stated, or 0 where that is not known. ``confirmed``, of one that holds: it has said itself that its lease
+    is valid.
     """
 
     candidate: Candidate
