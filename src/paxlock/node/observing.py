@@ -16,6 +16,7 @@ import trio
 from paxlock.core.messages import Hello, NodeMode
 from paxlock.core.node.notices import PeerAnswered
 from paxlock.core.node.replica import Replica
+from paxlock.observe.counting import flat
 from paxlock.observe.logs import log
 from paxlock.observe.noticing import Level, LogLine, Observer
 from paxlock.observe.statistics import NodeStatistics
@@ -56,6 +57,8 @@ class Observing:
         self._probes = probes
         self._request = 0
         driver.refused = self._refused
+        self._since = clock.now()
+        replica.seeing.source = lambda now: flat(self.statistics())
 
     # What is said.
 
@@ -153,6 +156,7 @@ class Observing:
         counts = replica.statistics()
         return NodeStatistics(
             node_id=observer.node_id,
+            up_seconds=self._clock.now() - self._since,
             incarnation=replica.record.incarnation,
             mode=replica.mode,
             sits_out_seconds=replica.sits_out(self._clock.now()),
