@@ -71,6 +71,7 @@ What a client does (core/session):
     steering.py        the question by which a tenure is ended                    section 12
     polls.py           the standing of one name                                   section 6
     watches.py         from the events of nodes to led, free, unknown             section 6
+    refreshing.py      how often a watch asks its nodes to go on                  section 6
     judgement.py       from the views of nodes to a word about the cell           section 6
     outbox.py          what is to be sent and told
     events.py          what is told to the shell

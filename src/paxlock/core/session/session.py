@@ -323,7 +323,7 @@ class Session:
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
             case Watching():
-                self._watches.stands(peer, message, now)
+                self._watches.stands(peer, message, now, lives)
             case Welcome():
                 self._welcome(peer, message, now, lives)
             case View() | Waiters() | Names() | Recalled() | Pong() | Counted():
@@ -352,6 +352,12 @@ class Session:
         over at once is released without a Commit.
         """
         return self._out.take_published()
+
+    def hold_commits(self, hold: bool) -> None:
+        """While a shell holds them, Commits stay back when the rest is sent: for threads that were told of
+        their grants and may be done at once. A Commit may be late by any time, as every message may.
+        """
+        self._out.commits_wait = hold
 
     def statistics(self) -> SessionStatistics:
         """Frozen counters."""
