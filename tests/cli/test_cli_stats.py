@@ -33,8 +33,7 @@ def test_the_counters_of_all_nodes_stand_side_by_side() -> None:
         assert "athens" not in told and "job" not in told
 
 
-@pytest.mark.slow
-def test_a_node_that_sits_out_answers_too(tmp_path: Path) -> None:
+def test_a_node_that_sits_out_answers_too_and_goes_on(tmp_path: Path) -> None:
     """A first start without a word: there is nobody to ask, and nothing is served."""
     address = f"a=127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
     other = f"b=127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
@@ -52,6 +51,8 @@ def test_a_node_that_sits_out_answers_too(tmp_path: Path) -> None:
         assert not b["answered"] and "counters" not in b
         text = cell.run("stats")
         assert "node b did not answer" in text.stdout
+        members = json.loads(cell.run("status", "--json").stdout)["members"]
+        assert members[0]["state"] == "starting"
 
 
 def test_a_cell_that_does_not_answer(tmp_path: Path) -> None:

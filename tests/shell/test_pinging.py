@@ -34,4 +34,9 @@ async def test_a_dead_node_loses_all_and_its_clock_is_not_known(autojump_clock: 
         await client.survey()
         await cell.kill_node("c")
         sent = await ping_for(client, 0.5, every=0.05)
-        assert [(node, answered(pings)) for node, pings in sent.items()] == [("a", 10), ("b", 10), ("c", 0)]
+        assert {node: answered(pings) / len(pings) for node, pings in sent.items()} == {
+            "a": 1,
+            "b": 1,
+            "c": 0,
+        }
+        assert all(len(pings) >= 10 for pings in sent.values())

@@ -58,7 +58,8 @@ class Observing:
         self._request = 0
         driver.refused = self._refused
         self._since = clock.now()
-        replica.seeing.source = lambda now: flat(self.statistics())
+        # Asked for within a turn, so the lock is had already.
+        replica.seeing.source = lambda now: flat(self._statistics())
 
     # What is said.
 
