@@ -217,4 +217,23 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         ),
         test="tests/paper/test_section_6_learning.py::test_a_term_that_is_promised_is_not_closed",
     ),
+    Mutation(
+        "ping-that-is-repeated",
+        "section 6: a ping is asked again, and what was lost does not show",
+        (
+            Edit(
+                "session.seeing",
+                "PingQuery.owing",
+                "self.open - self._asked.keys() - self.strangers",
+                "self.open - self.strangers",
+            ),
+        ),
+        test="tests/unit/test_seeing.py::test_a_ping_that_is_lost_is_not_repeated_and_shows",
+    ),
+    Mutation(
+        "counters-in-one-page",
+        "section 6: an answer with counters is longer than a datagram",
+        (Edit("node.seeing", "Seeing.answer", "if room < 0 and told:", "if False:"),),
+        test="tests/unit/test_seeing.py::test_pages_tell_every_counter_once_in_datagrams_that_are_never_full",
+    ),
 )
