@@ -35,7 +35,9 @@ from paxlock.core.messages import (
 )
 from paxlock.core.session.events import Answered, Changed, Granted
 from paxlock.core.session.judgement import State, judge, over
-from paxlock.core.session.refreshing import WATCH_LAPSE_S
+from paxlock.core.session.refreshing import WATCH_REFRESH_S, WATCH_SILENCE_S
+
+WATCH_LAPSE_S = WATCH_REFRESH_S + WATCH_SILENCE_S  # after the last word, while something is amiss
 
 
 def holds(who: Candidate, term: int, *, chosen: bool = False, token: int = 0) -> View:

@@ -9,7 +9,9 @@ from paxlock.core.messages import Accept, Peer, Poll, Seen, View, Watch, WatchEv
 from paxlock.core.node.subscriptions import TOLD_AT_ONCE, TOLD_PAUSE_S
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import State
-from paxlock.core.session.refreshing import WATCH_LAPSE_S, WATCH_REFRESH_CALM_S, WATCH_SILENCE_S
+from paxlock.core.session.refreshing import WATCH_REFRESH_CALM_S, WATCH_REFRESH_S, WATCH_SILENCE_S
+
+WATCH_LAPSE_S = WATCH_REFRESH_S + WATCH_SILENCE_S  # after the last word, while something is amiss
 
 NODES = ["a", "b", "c"]
 ALL: Lives = {"a": 1, "b": 1, "c": 1}

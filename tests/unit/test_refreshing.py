@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 from paxlock.core.session.refreshing import (
-    WATCH_LAPSE_S,
     WATCH_REFRESH_CALM_S,
     WATCH_REFRESH_S,
     WATCH_SILENCE_S,
@@ -71,7 +70,7 @@ def test_what_is_stated_lasts_longer_than_until_the_next_refresh() -> None:
     found = Refreshing(("a", "b", "c"))
     asked = refreshed(found, "abc", 60.0)
     assert found.lapse == gaps(asked)[-1] + WATCH_SILENCE_S
-    assert Refreshing(("a", "b", "c")).lapse == WATCH_LAPSE_S
+    assert Refreshing(("a", "b", "c")).lapse == WATCH_REFRESH_S + WATCH_SILENCE_S
 
 
 def test_a_restart_told_by_any_node_is_a_reason_to_ask_at_once() -> None:

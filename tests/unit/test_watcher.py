@@ -7,7 +7,7 @@ from paxlock.core.messages import Seen, View, WatchEvent
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import State
 from paxlock.core.session.outbox import Outbox
-from paxlock.core.session.refreshing import WATCH_LAPSE_S
+from paxlock.core.session.refreshing import WATCH_REFRESH_S, WATCH_SILENCE_S
 from paxlock.core.session.watches import (
     CHECKS_MAX,
     FIRST_ANSWER_S,
@@ -16,6 +16,8 @@ from paxlock.core.session.watches import (
     Watcher,
 )
 from paxlock.wire.codec import encode
+
+WATCH_LAPSE_S = WATCH_REFRESH_S + WATCH_SILENCE_S  # after the last word, while something is amiss
 
 LEASE = Lease(Candidate(b"athens".ljust(16, b"."), 1), 10_000, "athens", b"data", 4)
 

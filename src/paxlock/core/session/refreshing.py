@@ -14,13 +14,12 @@ import attrs
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.session.pacing import LONG_AGO, NEVER
 
-__all__ = ["WATCH_LAPSE_S", "WATCH_REFRESH_CALM_S", "WATCH_REFRESH_S", "WATCH_SILENCE_S", "Refreshing"]
+__all__ = ["WATCH_REFRESH_CALM_S", "WATCH_REFRESH_S", "WATCH_SILENCE_S", "Refreshing"]
 
 WATCH_REFRESH_FIRST_S = 0.02
 WATCH_REFRESH_S = 1.0
 WATCH_REFRESH_CALM_S = 8.0
 WATCH_SILENCE_S = 2.5  #: so long after its next refresh is due a node that has not answered still counts
-WATCH_LAPSE_S = WATCH_REFRESH_S + WATCH_SILENCE_S  #: after the last word, while something is amiss
 
 
 @attrs.define(eq=False)
