@@ -37,12 +37,14 @@ def test_who_finds_the_machine_taken_does_not_wait_and_its_work_is_done_by_who_h
 
     one = Worker(lambda: engine.do(first))
     assert entered.wait(PATIENCE_S)
-    Worker(lambda: engine.do(second)).result()  # it has come back, and nothing is done yet
+    other = Worker(lambda: engine.do(second))
+    other.result()  # it has come back, and nothing is done yet
     assert by == []
     leave.set()
     one.result()
     assert done.wait(PATIENCE_S)
-    assert by == [one.ident]
+    assert by in ([one.ident], [engine._thread.ident])  # this one, where a datagram has come meanwhile
+    assert by != [other.ident]
 
 
 def add(engine: Engine, done: list[None], count: int) -> None:
