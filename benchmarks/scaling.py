@@ -167,6 +167,8 @@ def with_sessions(count: int) -> Callable[[], object]:
 
 # Refreshes, renewals, lists
 
+REFRESHES_S = 20  #: who is far back in line asks every 10 s
+
 
 def refresh(count: int) -> tuple[float, float]:
     """CPU milliseconds that so many waiters of one name cost in a second, all nodes and clients together,
@@ -175,11 +177,11 @@ def refresh(count: int) -> tuple[float, float]:
     world = World()
     for number in range(1, count + 2):
         world.acquire(world.join(number), "wanted")
-    world.run(2.0)
+    world.run(REFRESHES_S)
     before = sum(sum(r.counters.values()) for r in world.replicas.values())
-    cpu = cpu_of_each(lambda: world.run(1.0), 3)
+    cpu = cpu_of_each(lambda: world.run(1.0), REFRESHES_S)
     after = sum(sum(r.counters.values()) for r in world.replicas.values())
-    return cpu / 1e3, (after - before) / 3
+    return cpu / 1e3, (after - before) / REFRESHES_S
 
 
 @attrs.frozen

@@ -56,7 +56,7 @@ def taken_by(*functions: Callable[..., Any]) -> set[str]:
             if isinstance(node, ast.MatchClass):
                 found.add(ast.unparse(node.cls))
             elif isinstance(node, ast.Call) and ast.unparse(node).startswith("isinstance(message,"):
-                found.add(ast.unparse(node.args[1]))
+                found.update(ast.unparse(node.args[1]).split(" | "))
     return found
 
 

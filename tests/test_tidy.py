@@ -207,6 +207,12 @@ def test_no_class_name_is_there_twice() -> None:
     assert set(class_names_twice(shipped())) <= FACES
 
 
+def test_nothing_else_lies_in_the_top_folder() -> None:
+    top = Path(__file__).parents[1]
+    files = {path.name for path in top.iterdir() if path.is_file() and path.name[0] != "."}
+    assert files == {"CHANGELOG.md", "LICENSE", "README.md", "mkdocs.yml", "pyproject.toml"}
+
+
 def test_nothing_is_too_long() -> None:
     assert wrong_sizes(too_long(shipped()), OVERSIZED) == []
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from paxlock.client.standing import Change, Standing, State, Waiter
     from paxlock.config.cell import Cell, NodeConfig
     from paxlock.core.messages import Member, NodeMode
-    from paxlock.core.session.events import NodeJournal, NodeStanding
+    from paxlock.core.session.events import NodeCounters, NodeJournal, NodePing, NodeStanding
     from paxlock.node.dev_cell import open_dev_cell
     from paxlock.node.embedded import Node, open_node
     from paxlock.node.server import serve_node
@@ -65,8 +65,10 @@ __all__ = [
     "Member",
     "Node",
     "NodeConfig",
+    "NodeCounters",
     "NodeJournal",
     "NodeMode",
+    "NodePing",
     "NodeStanding",
     "NotAcquired",
     "NotAllowed",
@@ -96,7 +98,9 @@ _LAZY = {
     "Node": "paxlock.node.embedded",
     "NodeConfig": "paxlock.config.cell",
     "NodeMode": "paxlock.core.messages",
+    "NodeCounters": "paxlock.core.session.events",
     "NodeJournal": "paxlock.core.session.events",
+    "NodePing": "paxlock.core.session.events",
     "NodeStanding": "paxlock.core.session.events",
     "Standing": "paxlock.client.standing",
     "State": "paxlock.client.standing",

@@ -42,6 +42,7 @@ _DROPPED, _SENT, _RECEIVED = "dropped_", "send_errors_", "receive_errors_"
 #: Fields of NodeStatistics: a metric has the name of its field.
 _GAUGES = {
     "sits_out_seconds": "For how long this node still sits out.",
+    "up_seconds": "For how long this node has run.",
     "incarnation": "Which life of this node this is.",
     "names": "Names that this node has a record of.",
     "max_ttl_seconds": "The longest ttl of the cell.",

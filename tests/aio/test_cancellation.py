@@ -102,6 +102,28 @@ async def test_what_is_over_in_the_turn_of_its_grant_is_released_without_a_commi
 
 
 @virtual
+async def test_nor_with_one_where_an_earlier_verb_has_begun_the_end_of_a_turn(cell: AsyncioCell) -> None:
+    async with cell.open_client("one") as client:
+        driver = client._driver
+        sent: list[Message] = []
+        queue, drain = driver.endpoint.queue, driver.drain
+
+        def noting(peer: Peer, message: Message) -> None:
+            sent.append(message)
+            queue(peer, message)
+
+        def poked() -> bool:
+            driver._finish_soon()  # as a loop may run it that calls readers ahead of what is ready
+            return drain()
+
+        driver.endpoint.queue = noting  # type: ignore[method-assign]
+        driver.drain = poked  # type: ignore[method-assign]
+        async with client.lock("x"):
+            pass
+        assert not any(isinstance(message, Commit) for message in sent)
+
+
+@virtual
 async def test_a_jump_of_the_clock_is_told_as_one(cell: AsyncioCell) -> None:
     async with cell.open_client("one") as client:
         held = await client.acquire("x", ttl=10.0)

@@ -118,13 +118,17 @@ def held_label(client: Client) -> str:
 
 
 def test_a_slow_consumer_sees_the_last_state(client: Client, other: Client) -> None:
-    with other.watch("slow/*") as changes:
+    with other.watch("slow/*") as changes, other.watch("slow/*") as witness:
         for _ in range(5):
-            client.acquire("slow/a").release()
-        client.acquire("slow/b")
+            held = client.acquire("slow/a")
+            while witness.receive(30.0).state is not State.LED:
+                pass  # of what is released at once nobody is told
+            held.release()
+        last = client.acquire("slow/b")
         until(lambda: other.poll("slow/b").state is State.LED, "b is led")
         seen: dict[str, Change] = {}
-        while not ("slow/b" in seen and seen["slow/a"].state is State.FREE and seen["slow/a"].term >= 5):
+        wanted = {"slow/a": (State.FREE, held.term), "slow/b": (State.LED, last.term)}
+        while {name: (change.state, change.term) for name, change in seen.items()} != wanted:
             change = changes.receive(30.0)
             seen[change.name] = change
 

@@ -22,6 +22,9 @@ PLANTED = {
     "nodes that promise and accept what is held": Layout(
         node_plants=("promises-while-held", "accepts-while-held"), skewed=False
     ),
+    "nodes that let go of whom an operator has ended by force": Layout(
+        node_plants=("force-frees-at-once",), skewed=False, revokes=0.5
+    ),
     "clients that go on when their lease is over": Layout(heedless=True, skewed=False),
 }
 

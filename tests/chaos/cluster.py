@@ -37,6 +37,7 @@ __all__ = ["Child", "Cluster", "Failed", "Layout", "boot_time", "libfaketime"]
 ROOT = Path(__file__).parents[2]
 PORT = 7400
 NETS_BITS = 14  #: 127.64.0.0 to 127.127.255.0
+LOOK_S = 0.02
 PATIENCE_S = 60.0
 END_PATIENCE_S = 20.0
 TEXT_MAX_LINES = 2000
@@ -75,6 +76,7 @@ class Layout:
     node_plants: tuple[str, ...] = ()
     client_plants: tuple[str, ...] = ()
     heedless: bool = False  #: clients that go on writing when their lease is lost or released
+    revokes: float = 0.05  #: the share of turns in which a client ends the tenure of somebody else
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -286,6 +288,7 @@ class Cluster:
                 seed=self._rng.randrange(1 << 32),
                 prober=prober,
                 heedless=self.layout.heedless,
+                revokes=self.layout.revokes,
             )
             self.relay.add_client(label, sock.getsockname(), str(self._net + 202))
             program = _python("tests.chaos.contender", self.layout.client_plants)
@@ -318,10 +321,19 @@ class Cluster:
         """See that every node has come back to serve, then end all in good order."""
         for child in self.nodes.values():
             child.wait_says("serves")
-        for child in self.clients.values():
+        for label, child in self.clients.items():
+            self._wait_begun(label)
             child.terminate()
         for child in self.nodes.values():
             child.terminate()
+
+    def _wait_begun(self, label: str) -> None:
+        """Until a client hears signals: from then on it has a journal."""
+        until = boot_time() + PATIENCE_S
+        while not (self.folder / f"{label}.journal").exists():
+            if boot_time() > until or not self.clients[label].running:
+                raise Failed(f"{label} has not begun")
+            threading.Event().wait(LOOK_S)
 
     def close(self) -> None:
         """Whatever has happened: nothing of this run goes on."""

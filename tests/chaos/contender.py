@@ -18,7 +18,7 @@ from random import Random
 import attrs
 import trio
 
-from paxlock import Client, HeldLease, LeaseLost, NotAcquired, open_client
+from paxlock import Client, HeldLease, LeaseLost, NotAcquired, Standing, open_client
 from paxlock.core.session.judgement import State
 from paxlock.runtime.udp import UdpTransport
 from paxlock.simulator.linearizability import OperationKind, OperationOutcome
@@ -29,6 +29,9 @@ __all__ = ["Orders"]
 
 RELEASE_HEARD_S = 0.9  #: below the shortest patience of a release: what took longer was perhaps not heard
 HEEDLESS_S = 2.5
+POLLED_SHARE = 0.2
+FORCED_SHARE = 0.5  #: of the revocations
+REVOKE_S = 1.0
 SLOW_SHARE = 0.25  #: of the writes; what is stopped in one of them writes too late when it goes on
 
 
@@ -47,6 +50,7 @@ class Orders:
     workers: int = 2
     prober: bool = False
     heedless: bool = False
+    revokes: float = 0.05  #: the share of its turns in which it ends the tenure of somebody else
 
 
 class Campaigns:
@@ -66,7 +70,10 @@ class Campaigns:
         rng = self.rng
         while True:
             name = rng.choice(self.orders.names)
-            if rng.random() < 0.2:
+            kind = rng.random()
+            if kind < self.orders.revokes:
+                await self.revoke(name)
+            elif kind < self.orders.revokes + POLLED_SHARE:
                 await self.poll(name)
             else:
                 hold = rng.uniform(0.8, 3.5) if rng.random() < 0.25 else rng.uniform(0.01, 0.3)
@@ -80,12 +87,23 @@ class Campaigns:
             await self.turn(name, min(self.orders.ttls), None, 0.02)
             await trio.sleep(self.rng.uniform(0.05, 0.15))
 
-    async def poll(self, name: str) -> None:
+    async def revoke(self, name: str) -> None:
+        """Be the operator who does not want the one who holds, perhaps this very client."""
+        standing = await self.poll(name)
+        if standing.state is State.LED:
+            force = self.rng.random() < FORCED_SHARE
+            call = self.journal.revoke(name, standing.term, force)
+            with suppress(NotAcquired):  # no quorum, or a holder that does not let go in time
+                left = await self.client.revoke(name, standing.term, force=force, wait=REVOKE_S)
+                self.journal.revoked(call, left)
+
+    async def poll(self, name: str) -> Standing:
         call = self.journal.call(OperationKind.POLL, name)
         standing = await self.client.poll(name)
         known = standing.state is not State.UNKNOWN
         outcome = OperationOutcome.OK if known else OperationOutcome.UNKNOWN
         self.journal.answer(call, outcome, term=standing.term, state=standing.state.value)
+        return standing
 
     async def turn(self, name: str, ttl: float, wait: float | None, hold: float) -> None:
         """Acquire, hold, release; or whatever comes instead."""

@@ -21,7 +21,7 @@ import attrs
 from paxlock.core.session.judgement import State
 from paxlock.simulator.linearizability import Operation, OperationKind, OperationOutcome
 
-__all__ = ["Attempt", "History", "Journal", "SkewedClock", "true_now"]
+__all__ = ["Attempt", "History", "Journal", "Loss", "Revocation", "SkewedClock", "true_now"]
 
 RATE_VARIABLE = "CHAOS_CLOCK_RATE"
 CLOCK_BOOTTIME = 7
@@ -103,6 +103,16 @@ class Journal:
         """The lease is over, not by a release."""
         self._write(lost=name, term=term, reason=reason, at=true_now())
 
+    def revoke(self, name: str, term: int, force: bool) -> int:
+        """Somebody else's tenure is to end; gives the number of this call."""
+        self._count += 1
+        self._write(revoke=self._count, name=name, term=term, force=force, at=true_now())
+        return self._count
+
+    def revoked(self, revoke: int, left: float) -> None:
+        """A quorum has taken it; for so many seconds the lease is still held, at most."""
+        self._write(revoked=revoke, left=left, at=true_now())
+
     def attempt(self, name: str, term: int, at: float) -> None:
         """A write will be tried; ``at`` was read before the lease was looked at."""
         self._write(attempt=name, term=term, at=at)
@@ -118,13 +128,40 @@ class Attempt:
     at: float
 
 
+@attrs.frozen
+class Loss:
+    """A tenure that was over, not by a release of its holder's own accord; ``at`` is when it was told."""
+
+    client: str
+    name: str
+    term: int
+    reason: str
+    at: float
+
+
+@attrs.frozen
+class Revocation:
+    """An operator ends a tenure, in true seconds. ``done`` is when it was told that a quorum has taken it,
+    inf where that never was; ``left`` for how many seconds the lease was held from then on, at most.
+    """
+
+    client: str
+    name: str
+    term: int
+    force: bool
+    called: float
+    done: float = inf
+    left: float = inf
+
+
 @attrs.define
 class History:
     """Everything that clients wrote down."""
 
     operations: list[Operation] = attrs.field(factory=list)
     attempts: list[Attempt] = attrs.field(factory=list)
-    losses: list[tuple[str, str]] = attrs.field(factory=list)  #: name and reason
+    losses: list[Loss] = attrs.field(factory=list)
+    revocations: list[Revocation] = attrs.field(factory=list)
 
     @classmethod
     def read(cls, paths: Iterable[Path]) -> History:
@@ -138,6 +175,7 @@ class History:
 
     def _add(self, client: str, lines: Iterable[dict[str, Any]]) -> None:
         calls: dict[int, Operation] = {}
+        revoked: dict[int, Revocation] = {}
         for line in lines:
             if "call" in line:
                 kind = OperationKind(line["kind"])
@@ -148,10 +186,17 @@ class History:
                 self.operations.append(_renewal(client, line["extended"], line, OperationOutcome.OK))
             elif "lost" in line:
                 self.operations.append(_renewal(client, line["lost"], line, OperationOutcome.REFUSED))
-                self.losses.append((line["lost"], line["reason"]))
+                self.losses.append(Loss(client, line["lost"], line["term"], line["reason"], line["at"]))
+            elif "revoke" in line:
+                wanted = (line["name"], line["term"], line["force"])
+                revoked[line["revoke"]] = Revocation(client, *wanted, line["at"])
+            elif "revoked" in line:
+                found = revoked[line["revoked"]]
+                revoked[line["revoked"]] = attrs.evolve(found, done=line["at"], left=line["left"])
             else:
                 self.attempts.append(Attempt(client, line["attempt"], line["term"], line["at"]))
         self.operations.extend(calls.values())
+        self.revocations.extend(revoked.values())
 
 
 def _answered(call: Operation, line: dict[str, Any]) -> Operation:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import attrs
@@ -32,6 +33,7 @@ class Report:
     load_held: float  #: the mean share of the time in which a name was held
     faults: dict[str, int]
     losses: dict[str, int]
+    revocations: dict[str, dict[str, int]]  #: how many were asked for, and how many were taken by a quorum
     worst_gap: dict[str, float]
     worst_calm_gap: dict[str, float]
     longest_recovery: dict[str, float]
@@ -100,6 +102,14 @@ def _longest(found: Sequence[Recovery]) -> dict[str, float]:
     return longest
 
 
+def _revocations(history: History) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for force, how in ((False, "polite"), (True, "forced")):
+        asked = [each for each in history.revocations if each.force is force]
+        found[how] = {"asked for": len(asked), "taken": sum(each.done < inf for each in asked)}
+    return found
+
+
 def made(
     cluster: Cluster,
     nemesis: Nemesis,
@@ -137,7 +147,8 @@ def made(
         history_size=len(history.operations),
         load_held=held / (seconds * len(layout.names)),
         faults={kind.value: count for kind, count in nemesis.counts.items()},
-        losses=dict(Counter(reason for _, reason in history.losses)),
+        losses=dict(Counter(loss.reason for loss in history.losses)),
+        revocations=_revocations(history),
         worst_gap=worst,
         worst_calm_gap=calm,
         longest_recovery=_longest(found),

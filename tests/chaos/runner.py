@@ -62,7 +62,7 @@ def run(
                 say("libfaketime is not installed (Debian: apt-get install faketime): all clocks run alike")
             nemesis = Nemesis(cluster, seed, pulse)
             began = boot_time()
-            troubles = _play(cluster, nemesis, began + seconds, say, kinds)
+            troubles = _play(cluster, nemesis, seconds, say, kinds)
             finished = boot_time()
     except KeyboardInterrupt:
         shutil.rmtree(folder)
@@ -82,12 +82,15 @@ def run(
 
 
 def _play(
-    cluster: Cluster, nemesis: Nemesis, ends: float, say: Say, kinds: tuple[FaultKind, ...]
+    cluster: Cluster, nemesis: Nemesis, seconds: float, say: Say, kinds: tuple[FaultKind, ...]
 ) -> list[str]:
-    """Episodes until this moment, or until something has gone wrong that must not; gives what it was."""
+    """Episodes for so long once all has started, or until something has gone wrong that must not: gives what
+    it was.
+    """
     troubles = []
     try:
         cluster.start()
+        ends = boot_time() + seconds
         while boot_time() < ends and not cluster.unexpected_ends():
             episode = nemesis.episode(kinds)
             what = ", ".join(kind.value for kind in episode.kinds)

@@ -131,6 +131,54 @@ def test_ends_that_nobody_asked_for_and_slow_recoveries_are_told(notes: Notes) -
     ]
 
 
+def ended_by_force(notes: Notes, term: int, at: float, left: float, *, force: bool = True) -> None:
+    notes.now = at - 0.01
+    call = notes.of("operator").revoke("x", term, force)
+    notes.now = at
+    notes.of("operator").revoked(call, left)
+
+
+def test_who_was_ended_by_force_may_count_on_what_it_had(notes: Notes) -> None:
+    notes.acquired("a", 1, at=1.0, deadline=2.0)
+    notes.extended("a", 1, at=1.55, deadline=2.5)  # sent before
+    ended_by_force(notes, 1, at=1.6, left=0.9)
+    notes.now = 1.61
+    notes.of("a").lost("x", 1, "REVOKED")
+    notes.acquired("b", 2, at=2.6, deadline=3.0)
+    assert notes.verdict() == ""
+    (revocation,) = notes.history().revocations
+    assert (revocation.called, revocation.done, revocation.left) == (1.59, 1.6, 0.9)
+
+
+def test_a_renewal_after_force_is_found_and_one_after_a_polite_word_is_not(notes: Notes) -> None:
+    notes.acquired("a", 1, at=1.0, deadline=2.0)
+    ended_by_force(notes, 1, at=1.2, left=9.0, force=False)
+    notes.extended("a", 1, at=1.6, deadline=2.5)
+    assert notes.verdict() == ""
+    ended_by_force(notes, 1, at=1.4, left=9.0)
+    assert "a renews token 1 at 1.500000, but operator was told at 1.400000" in notes.verdict()
+
+
+def test_who_counts_on_a_lease_for_longer_than_the_operator_was_told_is_found(notes: Notes) -> None:
+    notes.acquired("a", 1, at=1.0, deadline=2.0)
+    ended_by_force(notes, 1, at=1.2, left=0.5)
+    assert "a counts on token 1 0.2" in notes.verdict()
+    notes.released("a", 1, at=1.65)  # its word was different, and its deed was not
+    assert notes.verdict() == ""
+
+
+def test_a_revocation_that_nobody_has_asked_for_is_found(notes: Notes) -> None:
+    notes.acquired("a", 1, at=1.0, deadline=2.0)
+    notes.now = 1.5
+    notes.of("a").lost("x", 1, "REVOKED")
+    assert "a is told that token 1 is revoked: by nobody" in notes.verdict()
+    ended_by_force(notes, 2, at=1.4, left=0.0)
+    assert "by nobody" in notes.verdict()
+    notes.now = 1.4
+    notes.of("operator").revoke("x", 1, False)  # and never heard what came of it
+    assert notes.verdict() == ""
+
+
 def test_calls_without_an_answer_are_unknown(notes: Notes) -> None:
     notes.now = 1.0
     notes.of("a").call(ACQUIRE, "x")

@@ -19,11 +19,12 @@ from paxlock.simulator.linearizability import (
 )
 
 from .cluster import Child, Layout
-from .journal import Attempt, History
+from .journal import Attempt, History, Revocation
 from .nemesis import Episode
 
 __all__ = ["Recovery", "Tenure", "judged", "recoveries", "tenures_of"]
 
+LEFT_STRETCH = 1.01 / 0.99  #: of what a node tells of its clock, in true seconds, and some more
 EPSILON_S = 1e-6  #: of the arithmetic by which skewed clocks are converted
 ALLOWANCE_S = 1.0  #: for what is not waiting: starting to ask again, queueing, lost datagrams
 LAG_FACTOR = 10.0
@@ -113,6 +114,8 @@ def judged(
         *_backwards(history.attempts),
         *_unfenced(guarded),
         *_inexplicable(history.operations),
+        *_unending(history),
+        *_out_of_the_blue(history),
         *_too_slow(found),
         *_troubled(children),
     ]
@@ -181,6 +184,43 @@ def _inexplicable(operations: Sequence[Operation]) -> Iterator[str]:
             check_history(op for op in operations if op.name == name)
         except NotLinearizable as error:
             yield f"the history is not linearizable: {error}"
+
+
+def _unending(history: History) -> Iterator[str]:
+    """A tenure that a quorum has ended by force is not renewed any more, and nobody counts on it for longer
+    than the operator was told (protocol.md section 12), as far as clocks may run apart.
+    """
+    forced: dict[tuple[str, int], list[Revocation]] = {}
+    for revocation in history.revocations:
+        if revocation.force and revocation.done < inf:
+            forced.setdefault((revocation.name, revocation.term), []).append(revocation)
+    for op in history.operations:
+        for revocation in forced.get((op.name, op.term), ()) if op.ok else ():
+            if op.kind is OperationKind.RENEW and op.called > revocation.done + EPSILON_S:
+                who = f"{op.client} renews token {op.term} at {op.called:.6f}"
+                yield f"{op.name!r}: {who}, but {_told(revocation)}"
+    for tenures in tenures_of(history.operations).values():
+        for tenure in tenures:
+            for revocation in forced.get((tenure.name, tenure.term), ()):
+                late = tenure.end - (revocation.done + revocation.left * LEFT_STRETCH)
+                if late > EPSILON_S:
+                    who = f"{tenure.client} counts on token {tenure.term} {late:.6f} s too long"
+                    yield f"{tenure.name!r}: {who}: {_told(revocation)}, with {revocation.left:.6f} s left"
+
+
+def _told(revocation: Revocation) -> str:
+    return f"{revocation.client} was told at {revocation.done:.6f} that it is ended by force"
+
+
+def _out_of_the_blue(history: History) -> Iterator[str]:
+    """Nobody loses a lease to an operator that no operator has asked for."""
+    asked: dict[tuple[str, int], float] = {}
+    for revocation in history.revocations:
+        key = (revocation.name, revocation.term)
+        asked[key] = min(revocation.called, asked.get(key, inf))
+    for loss in history.losses:
+        if loss.reason == "REVOKED" and loss.at < asked.get((loss.name, loss.term), inf):
+            yield f"{loss.name!r}: {loss.client} is told that token {loss.term} is revoked: by nobody"
 
 
 def _too_slow(found: Iterable[Recovery]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from paxlock.cli.status import cell_facts, format_cell, format_names, format_sta
 from paxlock.cli.watch import EndCondition, format_change
 from paxlock.client.standing import Change, Standing, State, Waiter
 from paxlock.core.messages import NodeMode
-from paxlock.core.session.events import NodeStanding
+from paxlock.core.session.events import NodePing, NodeStanding
 
 LED = Standing(
     name="job",
@@ -124,12 +124,18 @@ def test_a_watch_ends_at_the_state_asked_for() -> None:
     assert ending.reached("a", Change("a", State.FREE, 1, "", b""))
 
 
+PINGS = {
+    "a": [NodePing("a", 0.001)] * 4,
+    "b": [*[NodePing("b", 0.001)] * 3, NodePing("b")],
+}
+
+
 def test_the_table_of_nodes() -> None:
-    assert format_cell(NODES).split("\n") == [
-        "NODE  ADDRESS        STATE                   ROUND TRIP  INCARNATION",
-        "a     10.0.0.7:7400  serving                 1.2 ms      7",
-        "b     10.0.0.8:7400  sitting out for 12.3 s  -           -",
-        "c     10.0.0.9:7400  no answer               -           -",
+    assert format_cell(NODES, PINGS).split("\n") == [
+        "NODE  ADDRESS        STATE                   ROUND TRIP  LOSS  INCARNATION",
+        "a     10.0.0.7:7400  serving                 1.2 ms      0 %   7",
+        "b     10.0.0.8:7400  sitting out for 12.3 s  -           25 %  -",
+        "c     10.0.0.9:7400  no answer               -           -     -",
         "quorum: no (1 of 3 serve, 2 needed)",
     ]
 
@@ -144,7 +150,7 @@ def test_an_old_process_of_a_node_is_told_and_not_counted() -> None:
 
 
 def test_the_json_of_a_cell() -> None:
-    facts = cell_facts(NODES)
+    facts = cell_facts(NODES, PINGS)
     assert facts["quorum"] is False
     assert facts["nodes"] == {"up": 1, "total": 3}
     assert facts["members"][0]["round_trip_ms"] == 1.23
@@ -154,6 +160,9 @@ def test_the_json_of_a_cell() -> None:
         "address": "10.0.0.8:7400",
         "state": "sitting out",
         "sits_out_ms": 12340,
+        "pings": 4,
+        "answered": 3,
+        "loss": 0.25,
     }
 
 

@@ -144,6 +144,9 @@ def test_without_a_command_the_help_is_talk(capsys: pytest.CaptureFixture[str]) 
     assert "acquire" in captured.err
 
 
+BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -163,7 +166,11 @@ def test_without_a_command_the_help_is_talk(capsys: pytest.CaptureFixture[str]) 
         (["release", "pl1.AAAA"], "not a handle"),
         (["run", "job"], "COMMAND"),
         (["run", "job", "ls", "-l"], "put -- before the command"),
-        (["run", "job", "-E", "256", "--", "true"], "256"),
+        (["run", "job", "-E", "256", "--", "true"], "'256' is not an exit code: give a number from 0 to 255"),
+        (["run", "job", "-E", "x", "--", "true"], "'x' is not an exit code"),
+        *((["revoke", "job", term, "--force"], f"{term!r} is not a term: give") for term in BAD_TERMS),
+        (["key", "promote", "0"], "'0' is not the id of a key: give"),
+        (["key", "drop", "one"], "'one' is not the id of a key: give"),
         (["watch"], "NAME"),
         (["watch", "a\tb"], "control characters"),
         (["watch", "job", "--until", "unknown"], "unknown"),

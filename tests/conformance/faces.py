@@ -7,7 +7,7 @@ blocking one is wrapped: each verb runs in a worker thread. The tests use anyio,
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -20,7 +20,17 @@ import anyio.to_thread
 import paxlock
 import paxlock.aio
 import paxlock.blocking
-from paxlock import Cell, Change, LossReason, NodeJournal, NodeStanding, Standing, Statistics
+from paxlock import (
+    Cell,
+    Change,
+    LossReason,
+    NodeCounters,
+    NodeJournal,
+    NodePing,
+    NodeStanding,
+    Standing,
+    Statistics,
+)
 from paxlock.blocking import Changes as ThreadChanges
 from paxlock.blocking import Client as ThreadClient
 from paxlock.blocking import HeldLease as ThreadLease
@@ -115,6 +125,8 @@ class Client(Protocol):
     async def survey(self) -> tuple[NodeStanding, ...]: ...
 
     async def journal(self, name: str) -> tuple[NodeJournal, ...]: ...
+    async def ping(self, nodes: Sequence[str] | None = None) -> tuple[NodePing, ...]: ...
+    async def counters(self) -> tuple[NodeCounters, ...]: ...
     def statistics(self) -> Statistics: ...
     async def renew_handle(self, handle: str, wait: float | None = None) -> float: ...
     async def release_handle(self, handle: str, wait: float | None = None) -> None: ...
@@ -265,6 +277,12 @@ class WrappedClient:
 
     async def journal(self, name: str) -> tuple[NodeJournal, ...]:
         return await in_thread(self._client.journal, name)
+
+    async def ping(self, nodes: Sequence[str] | None = None) -> tuple[NodePing, ...]:
+        return await in_thread(self._client.ping, nodes)
+
+    async def counters(self) -> tuple[NodeCounters, ...]:
+        return await in_thread(self._client.counters)
 
     async def renew_handle(self, handle: str, wait: float | None = None) -> float:
         return await in_thread(self._client.renew_handle, handle, wait)

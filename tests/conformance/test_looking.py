@@ -8,7 +8,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from paxlock import BusyError, Change, ClosedError, NodeMode, State, Statistics
+from paxlock import BusyError, Change, ClosedError, ConfigError, NodeMode, State, Statistics
 from paxlock.core.journal import Happening
 from tests.blocking.cells import ThreadCell
 from tests.conformance.faces import Call, Changes, Face, conforms
@@ -195,6 +195,22 @@ async def test_survey_asks_every_node(face: Face) -> None:
 
 
 @conforms
+async def test_every_node_answers_a_ping_and_tells_its_counters(face: Face) -> None:
+    async with face.open() as client:
+        first, second = await client.ping(), await client.ping(["a"])
+        told = await client.counters()
+        with pytest.raises(ConfigError, match="no node 'x'"):
+            await client.ping(["a", "x"])
+    assert all(ping.round_trip is not None for ping in (*first, *second))
+    assert [ping.node_id for ping in second] == ["a"]
+    assert 0 < first[0].up <= second[0].up
+    assert first[0].asked < second[0].asked
+    assert [node.answered for node in told] == [True] * 3
+    assert all(node.counters["serving"] == 1 and node.counters["messages.ping"] for node in told)
+    assert "peer_probes.b" in told[0].counters and "peer_probes.a" not in told[0].counters
+
+
+@conforms
 async def test_questions_to_a_silent_cell(face: Face, mortal: ThreadCell) -> None:
     async with face.open(mortal.cell) as client:
         await anyio.to_thread.run_sync(mortal.silence)
@@ -204,9 +220,12 @@ async def test_questions_to_a_silent_cell(face: Face, mortal: ThreadCell) -> Non
                 Call(group, lambda: client.inspect("x")),
             )
             surveyed = Call(group, client.survey)
+            pinged, counted = Call(group, client.ping), Call(group, client.counters)
             assert (await polled.result()).state is State.UNKNOWN
             assert (await inspected.result()).nodes_up == 0
             assert {node.mode for node in await surveyed.result()} == {None}
+            assert {node.round_trip for node in await pinged.result()} == {None}
+            assert {node.answered for node in await counted.result()} == {False}
 
 
 @conforms

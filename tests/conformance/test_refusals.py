@@ -155,6 +155,8 @@ async def test_every_verb_of_a_closed_client_says_so(face: Face, name: str) -> N
     asked: dict[str, Callable[[], Awaitable[object]]] = {
         "list": client.list,
         "survey": client.survey,
+        "ping": client.ping,
+        "counters": client.counters,
         "renew_handle": lambda: client.renew_handle(handle),
         "release_handle": lambda: client.release_handle(handle),
     }

@@ -20,11 +20,13 @@ VERBS = [
     *(
         "acquire",
         "campaign",
+        "counters",
         "inspect",
         "journal",
         "lead",
         "list",
         "lock",
+        "ping",
         "poll",
         "release_handle",
         "renew_handle",

@@ -228,9 +228,11 @@ class ClientWorld:
             case 4:
                 self.others.append(session.poll(name, now, line=where > 128))
             case 5:
-                self.others.append(session.names("", now))
+                self.others.append(session.names("", now) if where < 128 else session.count(now))
             case 6:
-                self.others.append(session.survey(now))
+                self.others.append(
+                    session.survey(now) if where < 128 else session.ping(session.settings.nodes, now)
+                )
             case 7:
                 session.watch(name if where < 128 else "", where >= 128, now)
             case 8:

@@ -165,6 +165,8 @@ def traffic() -> tuple[Sent, ...]:
     one.names("", cell.now)
     one.survey(cell.now)
     one.journal("n", cell.now)
+    one.ping(NODES, cell.now)
+    one.count(cell.now)
     cell.run(2.0)
     one.publish(held, b"there", cell.now)
     cell.run(0.2)

@@ -319,9 +319,11 @@ class HandSession:
         term: int = 1,
         occupant: Occupant | None = None,
         floor: int = 0,
+        place: int = 0,
     ) -> None:
         who = asked.candidate if isinstance(asked, Prepare) else asked.lease.candidate
-        self.receive(node, Refused(asked.request, asked.name, who, reason, term, floor, occupant), now)
+        answer = Refused(asked.request, asked.name, who, reason, term, floor, occupant, place)
+        self.receive(node, answer, now)
 
     def renewed(
         self,

@@ -201,6 +201,69 @@ def test_the_refresh_is_a_twentieth_of_the_holders_ttl_and_at_most_a_second() ->
         assert repeated and max(repeated) <= at_most
 
 
+def test_a_refusal_tells_how_many_came_before() -> None:
+    node = held_by_athens()
+    told = []
+    for number, who in enumerate((BYBLOS, CYRENE, candidate("delphi"))):
+        answer = node.prepare(who, now=1.0, age=0.5 - number / 10, refresh=REFRESH)
+        assert isinstance(answer, Refused)
+        told.append(answer.place)
+    assert told == [0, 1, 2]
+    answer = node.prepare(candidate("argos"), now=1.0, age=0.9)  # it does not stand in line
+    assert isinstance(answer, Refused) and answer.place == 0
+
+
+@pytest.mark.parametrize(
+    ("places", "interval_ms"),
+    [
+        *(((8, 8, 8), 500), ((12, 12, 12), 750), ((40, 40, 40), 2500), ((900, 900, 900), 10_000)),
+        *(((0, 900, 900), 10_000), ((900, 0, 0), 500)),
+    ],
+)
+def test_who_is_far_back_by_the_word_of_a_quorum_asks_rarely(
+    places: tuple[int, int, int], interval_ms: int
+) -> None:
+    session = HandSession("byblos")
+    session.campaign(now=0.0)
+    now, asked = 0.0, session.sent_to_all(Prepare)
+    intervals = []
+    for _ in range(4):
+        for node, place in zip("abc", places, strict=True):
+            holder = occupant(ATHENS, age=1.0, ttl=10.0)
+            session.refused(node, asked, RefusalReason.HELD, now=now, occupant=holder, place=place)
+        began = now
+        while not (repeated := session.sent(Prepare)):
+            now = session.machine.deadline()
+            session.tick(now)
+        asked = repeated[0][1]
+        intervals.append(now - began)
+    assert asked.refresh_ms == interval_ms
+    assert intervals[0] <= 0.1  # before the place lapses by what was stated at first
+    assert 0.5 * interval_ms / 1000 < intervals[-1] <= interval_ms / 1000
+
+
+def test_who_is_far_back_keeps_its_place() -> None:
+    """A crowd: nobody's place lapses between two of its refreshes, and all have their turn in order."""
+    names = [f"who{number:02}" for number in range(30)]
+    cell = HandCell("abc", ["athens", *names])
+    held = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
+    cell.run(0.5)
+    for name in names:
+        cell.sessions[name].campaign(NAME, ttl=TTL, now=cell.now)
+        cell.run(0.05)
+    for _ in range(30):
+        cell.run(1.0)
+        for node in "abc":
+            waiting = cell.replicas[node]._acceptor.waiters(Waiting(1, NAME, 0), cell.now)
+            assert waiting.total == len(names)
+    holder = "athens"
+    for name in names:
+        cell.sessions[holder].release(held, cell.now)
+        cell.run(0.1)
+        (granted,) = cell.told(name, Granted)
+        holder, held = name, granted.ticket
+
+
 def test_a_place_in_line_is_refreshed_before_it_lapses() -> None:
     cell = HandCell("abc", ["athens", "byblos"])
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)

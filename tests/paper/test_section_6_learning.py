@@ -35,7 +35,9 @@ from paxlock.core.messages import (
 )
 from paxlock.core.session.events import Answered, Changed, Granted
 from paxlock.core.session.judgement import State, judge, over
-from paxlock.core.session.watches import WATCH_LAPSE_S
+from paxlock.core.session.refreshing import WATCH_REFRESH_S, WATCH_SILENCE_S
+
+WATCH_LAPSE_S = WATCH_REFRESH_S + WATCH_SILENCE_S  # after the last word, while something is amiss
 
 
 def holds(who: Candidate, term: int, *, chosen: bool = False, token: int = 0) -> View:
@@ -669,7 +671,7 @@ def test_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
             event(session, node, 1, attrs.evolve(holds(ATHENS, 4, chosen=True), name=name), 0.01)
     session.sent(Poll)
     times: list[str] = []
-    for second in range(1, 7):
+    for second in range(1, 40):
         for node in "abc":
             session.receive(node, Watching(0, 1), second - 0.5)
         session.run_until(float(second))

@@ -184,6 +184,12 @@ IN_NODES: tuple[Mutation, ...] = (
         changes=STANDING,
     ),
     Mutation(
+        "far-places-lapse",
+        "section 5, the line: a place lapses before three of the refreshes that were stated",
+        (Edit("node.line", "Line.enter", "min(refresh, REFRESH_MAX_S)", "min(refresh, 0.5)"),),
+        test="tests/paper/test_section_5_line.py::test_who_is_far_back_keeps_its_place",
+    ),
+    Mutation(
         "near-waiters-come-together",
         "section 5, the line: near waiters that follow each other closely have their turns by chance",
         (

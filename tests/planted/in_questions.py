@@ -127,10 +127,45 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         test="tests/unit/test_watcher.py::test_where_a_node_falls_silent_all_names_are_looked_at_in_slices",
     ),
     Mutation(
+        "silent-and-calm",
+        "section 6: refreshes go on getting rarer though a node does not answer them",
+        (Edit("session.refreshing", "Refreshing._all_is_well", "answered = all(", "answered = any("),),
+        test="tests/paper/test_section_6_refreshes.py"
+        "::test_where_a_node_is_silent_all_are_refreshed_every_second",
+    ),
+    Mutation(
+        "restart-without-subscription",
+        "section 6: a node that has restarted is not subscribed to before the next refresh",
+        (Edit("session.refreshing", "Refreshing.hear", "self._restarted |= restarted", "pass"),),
+        test="tests/paper/test_section_6_refreshes.py"
+        "::test_a_node_of_whose_restart_another_one_tells_is_asked_at_once",
+    ),
+    Mutation(
+        "forgotten-in-calm",
+        "section 6: after a restart refreshes get rarer before each name of a prefix was asked for again",
+        (Edit("session.watches", "Watcher.stands", "= len(self._led)", "= 0"),),
+        test="tests/paper/test_section_6_refreshes.py"
+        "::test_after_a_restart_each_name_of_a_prefix_is_asked_for_once_before_refreshes_get_rarer",
+    ),
+    Mutation(
+        "lapsed-between-refreshes",
+        "section 6: nodes are told that a watch lapses before its next refresh comes",
+        (Edit("session.refreshing", "Refreshing.lapse", "max(self.interval, WATCH_REFRESH_S)", "1.0"),),
+        test="tests/paper/test_section_6_refreshes.py"
+        "::test_while_all_nodes_answer_an_idle_watch_costs_less_than_a_message_a_second",
+    ),
+    Mutation(
+        "crowd-half-told",
+        "section 6: of many watchers only the first slices are told, the others never",
+        (Edit("node.subscriptions", "Subscriptions.tell_on", "if self._to_tell:", "if False:"),),
+        test="tests/paper/test_section_6_refreshes.py"
+        "::test_of_a_crowd_a_turn_tells_some_and_each_is_told_once_and_soon",
+    ),
+    Mutation(
         "led-out-of-touch",
         "section 6: a watcher that hears too few nodes goes on showing the last state",
         (Edit("session.watches", "Watcher.in_touch", ">= blocking(len(self.nodes))", ">= 1"),),
-        # A watch lapses after 3.5 s without a word: longer than the faults of a run last.
+        # A node counts for at least 3.5 s without a word: longer than the faults of a run last.
         test="tests/paper/test_section_6_learning.py"
         "::test_in_touch_with_too_few_nodes_it_does_not_go_on_showing_led",
     ),
@@ -181,5 +216,24 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
             ),
         ),
         test="tests/paper/test_section_6_learning.py::test_a_term_that_is_promised_is_not_closed",
+    ),
+    Mutation(
+        "ping-that-is-repeated",
+        "section 6: a ping is asked again, and what was lost does not show",
+        (
+            Edit(
+                "session.seeing",
+                "PingQuery.owing",
+                "self.open - self._asked.keys() - self.strangers",
+                "self.open - self.strangers",
+            ),
+        ),
+        test="tests/unit/test_seeing.py::test_a_ping_that_is_lost_is_not_repeated_and_shows",
+    ),
+    Mutation(
+        "counters-in-one-page",
+        "section 6: an answer with counters is longer than a datagram",
+        (Edit("node.seeing", "Seeing.answer", "if room < 0 and told:", "if False:"),),
+        test="tests/unit/test_seeing.py::test_pages_tell_every_counter_once_in_datagrams_that_are_never_full",
     ),
 )

@@ -9,6 +9,12 @@ __all__ = ["IN_SESSIONS"]
 
 IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
+        "far-by-one-word",
+        "section 5, the line: one node's word is enough to ask rarely, and it may be one with an old line",
+        (Edit("session.refusals", "Refusals.place", "places[self._quorum - 1]", "places[-1]"),),
+        test="tests/paper/test_section_5_line.py::test_who_is_far_back_by_the_word_of_a_quorum_asks_rarely",
+    ),
+    Mutation(
         "released-while-valid",
         "S2: a holder sends Release to a node that does not hold its lease, and stays valid",
         (

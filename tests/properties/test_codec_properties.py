@@ -79,7 +79,7 @@ def tuples_of(options: tuple[Any, ...], name: str) -> Strategy:
     if options[-1] is Ellipsis:
         item = BY_NAME["name"] if name == "names" else values_of(options[0], name)
         return st.lists(item, max_size=4).map(tuple)
-    if name == "versions":
+    if name in ("versions", "counters"):
         return st.tuples(BY_NAME["name"], st.integers(0, INT_MAX))
     assert name == "held"
     return st.tuples(st.integers(0, INT_MAX), BY_NAME["term"])

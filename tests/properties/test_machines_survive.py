@@ -24,6 +24,7 @@ from paxlock.core.effects import Effects
 from paxlock.core.lease import TERM_MAX, Candidate
 from paxlock.core.node.replica import Replica, ReplicaSettings
 from paxlock.core.node.starts import begin
+from paxlock.core.seeing import Count, Ping
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.store.format import decode_record, encode_record
 from paxlock.store.snapshot import decode_snapshot, encode_snapshot
@@ -106,7 +107,7 @@ def tuples_of(options: tuple[Any, ...], name: str) -> Strategy:
         if options[0] is int:
             return st.sampled_from(((), (1,), (1, 2, 3), (INT_MAX,) * ATTEMPTS_MAX, ATTEMPTS))
         return st.lists(values_of(options[0], name), max_size=3).map(tuple)
-    if name == "versions":
+    if name in ("versions", "counters"):
         return st.tuples(NAMES, NUMBERS)
     return st.tuples(NUMBERS, TERMS)
 
@@ -131,7 +132,7 @@ def own(peer: m.Peer, message: m.Message) -> m.Message:
 
 
 CLASSES = typing.get_args(m.Message)
-ASKED_OF_NODES = CLASSES[: CLASSES.index(m.Welcome)]
+ASKED_OF_NODES = (*CLASSES[: CLASSES.index(m.Welcome)], Ping, Count)
 BETWEEN_NODES = (m.Commit, m.Greet, m.Greeted, m.Inquire, m.View, m.Hello)
 PAUSES = st.sampled_from((0.0, 0.0, 0.001, 0.06, 1.0, 31.0, 61.0))
 
@@ -232,6 +233,8 @@ def test_a_client_survives_every_message(
     machine.poll("n", now, line=True, patience=1e9)
     machine.names("", now, patience=1e9)
     machine.survey(now, patience=1e9)
+    machine.ping(NODES, now, patience=1e9)
+    machine.count(now, patience=1e9)
     machine.renew_detached(Candidate(SESSIONS[1], 1), 1, now, patience=1e9)
     machine.release_detached("n", Candidate(SESSIONS[1], 1), 1, now, patience=1e9)
     check_sends(machine.take_effects())

@@ -33,6 +33,7 @@ from paxlock.core.messages import (
 )
 from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, Verb, refusal
+from paxlock.core.seeing import Count, Ping
 from paxlock.core.steering import Publish, Revoke
 from paxlock.errors import ConfigError
 from paxlock.limits import GRANT_MAX_BYTES, NODE_ID_MAX_BYTES
@@ -321,6 +322,15 @@ def test_a_prefix_is_seen_only_where_all_its_names_may_be(make: Callable[[str], 
     assert verdict(make("jobs/"), key) is verdict(make("jobs/x"), key) is None
     for prefix in ("", "job", "one", "other"):
         assert verdict(make(prefix), key) is Barrier.RIGHTS
+
+
+@pytest.mark.parametrize("question", [Ping(1), Count(1, "")])
+def test_how_the_nodes_are_is_for_every_key_that_is_taken(question: Message) -> None:
+    """As their state is; no counter names a lock, a label or a key."""
+    for verb in (Verb.OBSERVE, Verb.ACQUIRE, Verb.ADMINISTER):
+        assert verdict(question, rights(verb, "one")) is None
+    ended = rights(Verb.ADMINISTER, expires=int(UNIX) - 1)
+    assert verdict(question, ended) is Barrier.KEY
 
 
 def test_a_ttl_above_the_longest_is_refused_in_both_phases() -> None:

@@ -633,10 +633,10 @@ async def test_a_client_that_releases_its_own_lease_by_the_handle_has_lost_it_at
                 client._transport.send_nowait = note  # type: ignore[method-assign]
                 await client.release_handle(held.handle)
                 await trio.sleep_forever()
+        assert caught.value.reason is LossReason.RELEASED
+        assert (await client.poll("x")).state is State.FREE  # so the Release has left
         assert valid_when_sent
         assert not any(valid_when_sent), "nothing of a release leaves while the lease still counts"
-        assert caught.value.reason is LossReason.RELEASED
-        assert (await client.poll("x")).state is State.FREE
 
 
 async def test_a_renewal_that_is_told_too_late_is_a_loss(autojump_clock: MockClock) -> None:

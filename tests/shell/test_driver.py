@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Any, cast
 
@@ -11,11 +11,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from paxlock import Cell, Member, NodeConfig, open_client
+from paxlock import Cell, Client, Member, NodeConfig, open_client, open_dev_cell
 from paxlock.core.durable import Kept
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.lives import UNKNOWN, Lives
-from paxlock.core.messages import Hello, Message, Peer
+from paxlock.core.messages import Commit, Hello, Message, Peer
 from paxlock.core.node import acceptor, recovery
 from paxlock.core.rights import ROOT, Rights
 from paxlock.node import server as service_module
@@ -23,6 +23,7 @@ from paxlock.node.server import run_service
 from paxlock.runtime.clock import TrioClock
 from paxlock.runtime.driver import Driver
 from paxlock.store.folder import MemoryStore
+from paxlock.testing import open_virtual_cell
 from paxlock.testing.memory_network import MemoryNetwork
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received
 from paxlock.wire.transport import Address, Transport, format_address
@@ -241,3 +242,70 @@ async def test_no_term_above_the_ceiling_on_the_disk_is_used_while_a_higher_one_
             with trio.fail_after(10):
                 async with client.lock("x") as held:
                     assert held.term > on_disk.ceiling
+
+
+PAIRS = 64  #: trio shuffles the tasks of a tick: so often no order of them is left out
+
+
+def note_queued(client: Client) -> list[Message]:
+    """The messages that the client sends from now on."""
+    queued: list[Message] = []
+    queue = client.driver.endpoint.queue
+
+    def noting(peer: Peer, message: Message) -> None:
+        queued.append(message)
+        queue(peer, message)
+
+    client.driver.endpoint.queue = noting  # type: ignore[method-assign]
+    return queued
+
+
+def commits(queued: Sequence[Message]) -> int:
+    return sum(isinstance(message, Commit) for message in queued)
+
+
+async def test_a_pair_of_acquire_and_release_is_twelve_datagrams(autojump_clock: MockClock) -> None:
+    """The task that is told of its grant runs before anything of that turn is sent (core/effects.py)."""
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        async with client.lock("x"):
+            pass
+        before, queued = client.statistics().transport, note_queued(client)
+        for _ in range(PAIRS):
+            async with client.lock("x"):
+                pass
+        after = client.statistics().transport
+        assert commits(queued) == 0
+        assert after["sent"] - before["sent"] == 6 * PAIRS
+        assert after["received"] - before["received"] == 6 * PAIRS
+        async with client.lock("x"):
+            await trio.sleep(1.0)
+        assert commits(queued) == len(cell.cell.members)
+
+
+async def test_all_tasks_that_are_told_in_one_turn_run_before_it_sends(autojump_clock: MockClock) -> None:
+    async with open_virtual_cell() as cell, cell.open_client() as client:
+        queued = note_queued(client)
+
+        async def work(number: int) -> None:
+            for _ in range(PAIRS // 4):
+                async with client.lock(f"x{number}"):
+                    pass
+
+        async with trio.open_nursery() as nursery:
+            for number in range(8):
+                nursery.start_soon(work, number)
+        assert commits(queued) == 0
+
+
+async def test_no_pair_needs_a_commit_over_loopback() -> None:
+    """However many datagrams are sent again on a loaded machine."""
+    with trio.fail_after(60):
+        async with open_dev_cell() as cell, open_client(cell) as client:
+            queued = note_queued(client)
+            for _ in range(PAIRS):
+                async with client.lock("x"):
+                    pass
+            assert commits(queued) == 0
+            async with client.lock("x"):
+                while not commits(queued):
+                    await client.driver.turned()

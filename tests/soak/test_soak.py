@@ -35,6 +35,6 @@ def test_threads_and_tasks_under_faults_leak_nothing() -> None:
     found = soak(21.0, threads=200, tasks=200, seed=1, say=said.append)
     assert found.troubles == [], (said, found)
     assert found.faults >= 3
-    for deed in ("released", "lost, released", "lost, expired"):
+    for deed in ("released", "lost, released", "lost, expired", "revoked", "looked"):
         assert found.counts[f"threads: {deed}"]
     assert found.counts["tasks: cancelled"]

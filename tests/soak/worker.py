@@ -24,7 +24,7 @@ import attrs
 
 import paxlock.aio
 import paxlock.blocking
-from paxlock import LeaseLost, NotAcquired
+from paxlock import LeaseLost, NotAcquired, State
 from paxlock.core.statistics import SessionStatistics
 from tests.soak.scales import Weight
 
@@ -40,6 +40,9 @@ SHARE_KEPT = 0.05
 SHARE_CANCELLED = 0.1
 SHARE_ANOTHER_CLIENT = 0.01
 SHARE_WATCH = 0.02
+SHARE_REVOKES = 0.02
+SHARE_LOOKS = 0.005
+REVOKE_S = 0.5
 
 OVER = ("leases", "campaigns", "releases", "watches")
 
@@ -127,6 +130,8 @@ class Threads:
             (SHARE_BY_HANDLE, "by handle"),
             (SHARE_ANOTHER_CLIENT, "another client"),
             (SHARE_WATCH, "watch"),
+            (SHARE_REVOKES, "revokes"),
+            (SHARE_LOOKS, "looks"),
         )
         client = self._client
         if what == "hung":
@@ -142,6 +147,15 @@ class Threads:
         elif what == "watch":
             with client.watch(chance.name) as changes:
                 changes.receive(1.0)
+        elif what == "revokes":
+            found = client.poll(chance.name)
+            if found.state is State.LED:
+                client.revoke(chance.name, found.term, force=rng.random() < 0.5, wait=REVOKE_S)
+                self._deeds.did("threads: revoked")
+        elif what == "looks":
+            client.ping()
+            client.counters()
+            self._deeds.did("threads: looked")
         else:
             with client.lock(chance.name, **chance.how) as held:
                 time.sleep(chance.linger)
@@ -178,6 +192,8 @@ class Tasks:
             (SHARE_BY_HANDLE, "by handle"),
             (SHARE_ANOTHER_CLIENT, "another client"),
             (SHARE_WATCH, "watch"),
+            (SHARE_REVOKES, "revokes"),
+            (SHARE_LOOKS, "looks"),
         )
         client = self._client
         if what == "cancelled":
@@ -194,6 +210,15 @@ class Tasks:
         elif what == "watch":
             async with asyncio.timeout(1.0), client.watch(chance.name) as changes:
                 await changes.receive()
+        elif what == "revokes":
+            found = await client.poll(chance.name)
+            if found.state is State.LED:
+                await client.revoke(chance.name, found.term, force=rng.random() < 0.5, wait=REVOKE_S)
+                self._deeds.did("tasks: revoked")
+        elif what == "looks":
+            await client.ping()
+            await client.counters()
+            self._deeds.did("tasks: looked")
         else:
             async with client.lock(chance.name, **chance.how) as held:
                 await asyncio.sleep(chance.linger)

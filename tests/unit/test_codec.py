@@ -9,7 +9,7 @@ import attrs
 import cbor2
 import pytest
 
-from paxlock.core import journal, steering
+from paxlock.core import journal, seeing, steering
 from paxlock.core import messages as m
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
@@ -66,8 +66,8 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "870a02646a6f62738250000102030405060708090a0b0c0d0e0f07060504",
     ),
     (
-        m.Refused(2, "jobs", CANDIDATE, m.RefusalReason.HELD, 6, 4, OCCUPANT),
-        "880b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604888250000102030405060708090a0b0c0d0e0f07020c66686f73742d311903841927101828f4",
+        m.Refused(2, "jobs", CANDIDATE, m.RefusalReason.HELD, 6, 4, OCCUPANT, 3),
+        "890b02646a6f62738250000102030405060708090a0b0c0d0e0f07020604888250000102030405060708090a0b0c0d0e0f07020c66686f73742d311903841927101828f403",
     ),
     (m.Recovering(2, 30_606), "830c0219778e"),
     (m.Forbidden(2, Barrier.RIGHTS), "83181f0202"),
@@ -146,6 +146,13 @@ GOLDEN: list[tuple[m.Message, str]] = [
             ),
         ),
         "8718260f646a6f62730319ea60f48189040218fa8250000102030405060708090a0b0c0d0e0f070966617468656e73192710f601",
+    ),
+    (seeing.Ping(16), "82182710"),
+    (seeing.Pong(16, 60_000), "8318281019ea60"),
+    (seeing.Count(17, "dropped.seal"), "831829116c64726f707065642e7365616c"),
+    (
+        seeing.Counted(17, "", True, (("dropped.seal", 3), ("names", 300))),
+        "85182a1160f582826c64726f707065642e7365616c03" + "82656e616d657319012c",
     ),
 ]
 

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from paxlock.core.messages import NodeMode
+from paxlock.observe.clocks import Rate
 from paxlock.observe.judging import (
     BUFFER_BYTES,
     Examination,
@@ -17,9 +18,14 @@ from paxlock.observe.judging import (
     worst_takeover,
 )
 
-A, B, C = (NodeExamined(node, NodeMode.SERVING, "", 10, [0.001] * 9 + [0.002]) for node in "abc")
+EVEN = Rate(0.9999, 1.0001)
+A, B, C = (NodeExamined(node, NodeMode.SERVING, "", 10, [0.001] * 9 + [0.002], EVEN) for node in "abc")
 WELL = Examination((A, B, C), 30.0, 0.01, 10.0, 0.005, 0.01, BUFFER_BYTES)
 SILENT = NodeExamined("c", None, "", 10, [])
+
+
+def clocked(rate: float, error: float = 0.001, *, uneven: bool = False) -> NodeExamined:
+    return attrs.evolve(C, rate=Rate(rate - error, rate + error, uneven))
 
 
 def test_nothing_is_wrong() -> None:
@@ -33,7 +39,22 @@ def test_nothing_is_wrong() -> None:
     [
         ({"nodes": (A, B, SILENT)}, True, "node c", "does not answer"),
         ({"nodes": (A, B, attrs.evolve(C, complaint="x"))}, True, "node c", "complains: x"),
-        ({"nodes": (A, B, attrs.evolve(C, asked=20))}, True, "node c", "50 %"),
+        (
+            {"nodes": (A, B, attrs.evolve(C, asked=20))},
+            True,
+            "node c",
+            "10 came back late or not at all (50 %)",
+        ),
+        ({"nodes": (A, B, attrs.evolve(C, asked=500, round_trips=[0.001] * 490))}, False, "node c", "(2 %)"),
+        ({"nodes": (A, B, clocked(1.05))}, True, "clock", "the clock of node c runs 5.00 % too fast against"),
+        (
+            {"nodes": (A, B, clocked(0.95))},
+            True,
+            "clock",
+            "too slow against this machine and node a and node b",
+        ),
+        ({"nodes": (A, B, clocked(1.0, 0.03))}, False, "clock", "within 3.0 % only"),
+        ({"nodes": (A, B, clocked(1.0, uneven=True))}, True, "clock", "did not run evenly"),
         ({"nodes": (A, B, attrs.evolve(C, mode=NodeMode.RECOVERING))}, False, "node c", "not serve yet"),
         ({"fsync": 0.3}, True, "disk", "0.30 s"),
         ({"buffer_bytes": 212_992}, False, "buffers", "208 KiB"),

@@ -7,16 +7,17 @@ from paxlock.core.messages import Seen, View, WatchEvent
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import State
 from paxlock.core.session.outbox import Outbox
+from paxlock.core.session.refreshing import WATCH_REFRESH_S, WATCH_SILENCE_S
 from paxlock.core.session.watches import (
     CHECKS_MAX,
     FIRST_ANSWER_S,
     LOOKED_AT_ONCE,
-    WATCH_LAPSE_S,
-    WATCH_REFRESH_S,
     SeenEvents,
     Watcher,
 )
 from paxlock.wire.codec import encode
+
+WATCH_LAPSE_S = WATCH_REFRESH_S + WATCH_SILENCE_S  # after the last word, while something is amiss
 
 LEASE = Lease(Candidate(b"athens".ljust(16, b"."), 1), 10_000, "athens", b"data", 4)
 
@@ -191,15 +192,3 @@ def test_a_term_that_nobody_knows_to_be_chosen_hides_no_later_leader() -> None:
         found.event(node, led(version=2), 0.2)
     changed = found.look("n", 0.2)
     assert changed is not None and (changed.state, changed.term) == (State.LED, 4)
-
-
-def test_refreshes_come_soon_until_all_nodes_have_answered() -> None:
-    found = watcher()
-    intervals = [found.next_refresh() for _ in range(12)]
-    assert intervals == sorted(intervals)
-    assert intervals[0] < WATCH_REFRESH_S / 10
-    assert intervals[-1] == WATCH_REFRESH_S
-    young = watcher()
-    for node in "abc":
-        young.stands(node, 0.1)
-    assert young.next_refresh() == WATCH_REFRESH_S

@@ -129,6 +129,9 @@ class LoopDriver(Turn):
         self.tick()
         self.hear()
         if self.publish_all():
+            if self._ending is not None:  # of an earlier verb, ahead of those who were told now
+                self._ending.cancel()
+                self._ending = None
             self._finish_soon()
         elif self._ending is None:
             self._finish()

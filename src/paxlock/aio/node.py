@@ -98,6 +98,7 @@ async def open_node(
     create: bool = False,
     join: bool = False,
     label: str | None = None,
+    last_will: bool = False,
 ) -> AsyncIterator[Node]:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
@@ -109,6 +110,9 @@ async def open_node(
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
     ``max_ttl`` at its next start (protocol.md section 7). So where this is entered in the main thread, and
     the program has left SIGTERM alone, that signal cancels the block, and SystemExit(143) comes out.
+
+    ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
+    hear the will, and where they are a quorum the next in line holds at once.
 
     Raises ConfigError and StoreError, with a sentence that says what to do; what ends the node later on
     cancels the body, and comes out as well.
@@ -133,7 +137,7 @@ async def open_node(
     try:
         await shielded(asyncio.to_thread(thread.start))
         settings = client_settings(config.cell, environ={})
-        async with open_as(partial(Node, thread), settings, label) as node:
+        async with open_as(partial(Node, thread), settings, label, last_will=last_will) as node:
             found.append(node)
             with _ending_at_sigterm(lambda: end(SystemExit(EXIT_OF_SIGTERM))):
                 yield node

@@ -22,13 +22,23 @@ from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
 from paxlock.blocking.opening import open_session
 from paxlock.blocking.running import Running
+from paxlock.client import questions
 from paxlock.client.administration import revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
 from paxlock.client.standing import Change, Standing
 from paxlock.config.cell import Cell, ClientSettings, check_label
-from paxlock.core.session.events import JournalRead, NodeJournal, NodeStanding, Surveyed
+from paxlock.core.session.events import (
+    CountersRead,
+    JournalRead,
+    NodeCounters,
+    NodeJournal,
+    NodePing,
+    NodeStanding,
+    Pinged,
+    Surveyed,
+)
 from paxlock.errors import ClosedError, LeaseLost, NotAcquired, Reason
 from paxlock.forks import INHERITED, dies_in_child, same_process
 
@@ -256,7 +266,7 @@ class Client:
     def survey(self) -> tuple[NodeStanding, ...]:
         """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
         session = self._session()
-        found = session.answer(session.desk.survey)
+        found = session.answer(lambda to: questions.survey(session.desk, to))
         assert isinstance(found, Surveyed)
         return found.nodes
 
@@ -267,8 +277,29 @@ class Client:
         that may observe the name: raises NotAllowed. A node that does not answer within 1 s has no entries.
         """
         session = self._session()
-        found = session.answer(lambda to: session.desk.journal(name, to))
+        found = session.answer(lambda to: questions.journal(session.desk, name, to))
         assert isinstance(found, JournalRead)
+        return found.nodes
+
+    def ping(self, nodes: Sequence[str] | None = None) -> tuple[NodePing, ...]:
+        """Send one small datagram to each of these nodes, by id, or to all: what comes back within 1 s?
+
+        It is not repeated: several in a row tell how much is lost. Raises ConfigError for a node that the
+        cell does not have.
+        """
+        session = self._session()
+        found = session.answer(lambda to: questions.ping(session.desk, nodes, to))
+        assert isinstance(found, Pinged)
+        return found.nodes
+
+    def counters(self) -> tuple[NodeCounters, ...]:
+        """What every node has counted since its start, for people and programs that look after the cell.
+
+        A node that does not answer within 1 s has none.
+        """
+        session = self._session()
+        found = session.answer(lambda to: questions.count(session.desk, to))
+        assert isinstance(found, CountersRead)
         return found.nodes
 
     def statistics(self) -> Statistics:

@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from paxlock.blocking.interrupts import interruptible
+from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session
 from paxlock.errors import ClosedError, PaxlockError
 from paxlock.forks import dies_in_child
@@ -33,6 +34,8 @@ from paxlock.limits import NEVER
 from paxlock.wire.endpoint import Endpoint
 
 __all__ = ["Alarms", "BlockingSocket", "Engine"]
+
+LINGER_S = 0.001  #: for a thread to run that was told of its grant: some 0.1 ms pass until it does
 
 
 class BlockingSocket(DatagramSocket, Protocol):
@@ -56,7 +59,20 @@ class Alarms(Protocol):
 
 
 class Engine(Turn):
-    """Runs one machine."""
+    """Runs one machine.
+
+    The states of its thread, and of the Commits of its session:
+
+        turning      with the machine to itself: hears, tells, sends; no other thread is in the machine
+          | nothing more to do     ^
+          v                        | a datagram, an alarm, the end of a linger, the bell of another thread
+        asleep       the verbs of other threads tell and send by themselves
+
+        sent as they come   leaves with whatever is sent
+          | a grant is told         ^
+          v                         | LINGER_S have passed
+        held back           stays here; the Release of a thread that is done at once takes its place
+    """
 
     def __init__(
         self,
@@ -81,6 +97,7 @@ class Engine(Turn):
         self._handed_over: deque[Callable[[], None]] = deque()
         self._asleep_until = -math.inf
         self._woken = False
+        self._commits_at = NEVER  #: when Commits are sent that are held back
         self._ears, self._bell = socket.socketpair()
         self._ears.setblocking(False)
         self._bell.setblocking(False)
@@ -227,12 +244,13 @@ class Engine(Turn):
         return None if until == NEVER else max(0.0, until - self.clock.now())
 
     def _deadline(self) -> float:
-        return min(self.machine.deadline(), self._alarms.due(), self._stops_at)
+        return min(self.machine.deadline(), self._alarms.due(), self._stops_at, self._commits_at)
 
     def _settle(self) -> None:
         """Tell first, then send: a loss is told of before the Release leaves (core/effects.py)."""
         try:
             self.hear()
+            self._hold_commits()
             self.publish_all()
             told = True
             while told:
@@ -243,6 +261,18 @@ class Engine(Turn):
             self._trouble = trouble
         if self._trouble is not None or self._deadline() < self._asleep_until:
             self.wake()
+
+    def _hold_commits(self) -> None:
+        """Whoever is told of a grant may be done at once: then its Release says all that a Commit could."""
+        if self._commits_at < NEVER:
+            if self.clock.now() < self._commits_at:
+                return
+            self._commits_at = NEVER
+        elif any(isinstance(told, Granted) for told in self.unpublished):
+            self._commits_at = self.clock.now() + LINGER_S
+        else:
+            return
+        self._session.hold_commits(self._commits_at < NEVER)
 
     def _notice_jump(self) -> None:
         """Before anything that arrived is looked at: a loss by a jump of the clock shall be told as one."""

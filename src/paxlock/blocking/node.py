@@ -39,8 +39,10 @@ class Node(Client):
     Made by ``open_node``.
     """
 
-    def __init__(self, thread: NodeThread, cell: Cell, label: str | None, *, handles_sigterm: bool) -> None:
-        super().__init__(client_settings(cell, environ={}), label)
+    def __init__(
+        self, thread: NodeThread, cell: Cell, label: str | None, *, last_will: bool, handles_sigterm: bool
+    ) -> None:
+        super().__init__(client_settings(cell, environ={}), label, last_will)
         self._thread = thread
         self._entered = True  # a node is that of this process only
         self._life = Life()
@@ -95,6 +97,7 @@ def open_node(
     create: bool = False,
     join: bool = False,
     label: str | None = None,
+    last_will: bool = False,
 ) -> Node:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
@@ -107,6 +110,9 @@ def open_node(
     releases what is held and stops the node cleanly. A node that was killed sits out ``max_ttl`` at its next
     start (protocol.md section 7). So where this is called in the main thread, and the program has left
     SIGTERM alone, that signal raises SystemExit(143) until the node is closed.
+
+    ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
+    hear the will, and where they are a quorum the next in line holds at once.
 
     Raises ConfigError and StoreError, with a sentence that says what to do. What ends the node later on is
     logged, and raised by ``mode``, ``wait_serving`` and ``node_statistics``; locks go on by the other nodes.
@@ -125,7 +131,7 @@ def open_node(
         if handles_sigterm:
             _leave_sigterm()
         raise
-    return Node(thread, config.cell, label, handles_sigterm=handles_sigterm)
+    return Node(thread, config.cell, label, last_will=last_will, handles_sigterm=handles_sigterm)
 
 
 def _log_failure(error: PaxlockError) -> None:

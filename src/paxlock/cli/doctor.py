@@ -14,12 +14,14 @@ import trio
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, epilog
 from paxlock.cli.options import DURATION, CellOptions, client_options, json_option
 from paxlock.cli.output import JSON_VERSION, Facts, emit, format_table, printable, say, to_json
+from paxlock.cli.pinging import loss_facts, ping_for
 from paxlock.cli.runtime import connect, run_async
 from paxlock.cli.status import ANSWER_WAIT_S, MODES
 from paxlock.client.client import Client
 from paxlock.config.cell import ClientSettings
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
+from paxlock.observe.clocks import rate_of
 from paxlock.observe.judging import (
     Diagnosis,
     Examination,
@@ -33,7 +35,7 @@ __all__ = ["doctor_command"]
 
 SOMETHING_WRONG = 1
 BEAT_S = 0.01
-BETWEEN_S = 0.1
+BETWEEN_S = 0.05
 WRITES = 10
 WRITE_BYTES = 4096
 BUFFER_FILE = Path("/proc/sys/net/core/rmem_max")
@@ -53,21 +55,16 @@ class _Pauses:
 
 
 async def _ask_nodes(client: Client, duration: float) -> list[NodeExamined]:
-    asked = 0
-    trips: dict[str, list[float]] = {}
-    until = trio.current_time() + duration
-    while True:
-        nodes = await client.survey()
-        asked += 1
-        for node in nodes:
-            if node.round_trip is not None:
-                trips.setdefault(node.node_id, []).append(node.round_trip)
-        if trio.current_time() >= until:
-            return [
-                NodeExamined(node.node_id, node.mode, node.complaint, asked, trips.get(node.node_id, []))
-                for node in nodes
-            ]
-        await trio.sleep(BETWEEN_S)
+    await client.survey()  # then every node that is there knows this session
+    pings = await ping_for(client, duration, every=BETWEEN_S)
+    drift = client.cell.configuration.drift
+    examined = []
+    for node in await client.survey():
+        mine = pings[node.node_id]
+        trips = [ping.round_trip for ping in mine if ping.round_trip is not None]
+        rate = rate_of(mine, drift)
+        examined.append(NodeExamined(node.node_id, node.mode, node.complaint, len(mine), trips, rate))
+    return examined
 
 
 def _longest_write(folder: str) -> float:
@@ -122,7 +119,9 @@ def _facts(found: Examination, findings: Sequence[Diagnosis]) -> Facts:
                 "id": node.node_id,
                 "state": MODES[node.mode],
                 "round_trip_ms": [round(trip * 1000, 3) for trip in _least_and_most(node)],
-                "unanswered": round(node.unanswered, 3),
+                **loss_facts(node.asked, len(node.round_trips)),
+                "clock_rate": round(node.rate.middle, 6) if node.rate is not None else None,
+                "clock_error": round(node.rate.error, 6) if node.rate is not None else None,
             }
             for node in found.nodes
         ],
@@ -144,14 +143,22 @@ def _least_and_most(node: NodeExamined) -> tuple[float, ...]:
     return (trips[0], trips[len(trips) // 2], trips[-1]) if trips else ()
 
 
+def _clock(node: NodeExamined) -> str:
+    if node.rate is None:
+        return "-"
+    return f"{(node.rate.middle - 1.0) * 100:+.3f} % (within {node.rate.error * 100:.3f} %)"
+
+
 def _text(found: Examination, findings: Sequence[Diagnosis]) -> str:
     rows = []
     for node in found.nodes:
         trips = " / ".join(f"{trip * 1000:.1f}" for trip in _least_and_most(node)) or "-"
-        rows.append((node.node_id, MODES[node.mode], trips, f"{node.unanswered * 100:.0f} %"))
+        rows.append((node.node_id, MODES[node.mode], trips, f"{node.loss * 100:.0f} %", _clock(node)))
     lines = [
         format_table(
-            ("NODE", "STATE", "ROUND TRIP MS (LEAST / MEDIAN / MOST)", "UNANSWERED"), rows, painted=1
+            ("NODE", "STATE", "ROUND TRIP MS (LEAST / MEDIAN / MOST)", "LOSS", "CLOCK AGAINST THIS ONE"),
+            rows,
+            painted=1,
         )
     ]
     lines.append(f"this process stood still for {found.pause * 1000:.1f} ms at most")
@@ -183,7 +190,8 @@ def doctor_command(
 ) -> int:
     """Judge the cell, the network and this machine.
 
-    Measures round trips and the pauses of this machine, and proposes a ttl. Run it on the hosts that hold
+    Measures round trips, what is lost, how fast the clocks run, and the pauses of this machine, and
+    proposes a ttl. Run it on the hosts that hold
     leases, while they are as busy as they get.
     """
     settings = options.settings()

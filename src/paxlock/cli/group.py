@@ -39,6 +39,7 @@ COMMANDS = {
     "key": ("key", "Make the root keys of a cell, and change them while it runs."),
     "member": ("member", "Show the nodes of a cell, and move one."),
     "ls": ("status", "List the names in use."),
+    "stats": ("stats", "Show what every node has counted since its start."),
     "explain": ("explain", "Tell what happened to a name."),
     "audit": ("explain", "Check by the journals of all nodes that no two grants overlapped."),
     "doctor": ("doctor", "Judge the cell, the network and this machine."),

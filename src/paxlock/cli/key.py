@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.options import cell_option, json_option, key_file_option, talk_options
+from paxlock.cli.options import cell_option, json_option, key_file_option, talk_options, whole_number
 from paxlock.cli.output import JSON_VERSION, emit, format_table, say, to_json
 from paxlock.cli.runtime import typed_values
 from paxlock.config.cell import client_settings
@@ -22,7 +22,7 @@ from paxlock.errors import ConfigError
 __all__ = ["key_command"]
 
 AND_THEN = "have the nodes read it anew: systemctl reload, or kill -HUP"
-KEY_ID = click.IntRange(1, 255)
+KEY_ID = whole_number("id", 1, 255, "the id of a key: give the number that `paxlock key list` shows")
 
 
 def _key_file(cell: str | None, key_file: str | None) -> Path:

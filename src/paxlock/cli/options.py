@@ -42,9 +42,11 @@ __all__ = [
     "key_file_option",
     "patience",
     "talk_options",
+    "whole_number",
 ]
 
 DEFAULT_TTL = "10s"
+DIGITS_MAX = 20
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
@@ -84,6 +86,18 @@ def _read_addresses(addresses: str) -> str:
         if address.strip():
             check_reachable(address.strip())
     return addresses
+
+
+def whole_number(name: str, least: int, most: int, advice: str) -> Checked:
+    """A parameter that is a whole number of this range; ``advice`` says which, as the end of a sentence."""
+
+    def read(text: str) -> int:
+        # Digits alone: int() takes signs, spaces, underscores and digits of other scripts as well.
+        if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX and least <= int(text) <= most:
+            return int(text)
+        raise ConfigError(f"{text!r} is not {advice}")
+
+    return Checked(name, read)
 
 
 DURATION = Checked("duration", parse_duration)

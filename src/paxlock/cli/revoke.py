@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from paxlock.cli.exits import ExitCode, Failure, epilog
-from paxlock.cli.options import DURATION, LABEL, NAME, CellOptions, client_options, json_option
+from paxlock.cli.options import DURATION, LABEL, NAME, CellOptions, client_options, json_option, whole_number
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.core.lease import TERM_MAX
@@ -19,6 +19,7 @@ from paxlock.errors import NotAcquired, Reason
 __all__ = ["revoke_command", "transfer_command"]
 
 WAIT = "10s"
+TERM = whole_number("term", 1, TERM_MAX, "a term: give the number that `paxlock status NAME` shows")
 wait_option = click.option(
     "--wait",
     type=DURATION,
@@ -49,7 +50,7 @@ def _told(name: str, done: str, advice: str) -> Iterator[None]:
     epilog=epilog("0 done, or over already", 64, 69, "75 its holder has not let go", 77, 78, durations=True),
 )
 @click.argument("name", type=NAME)
-@click.argument("term", type=click.IntRange(1, TERM_MAX))
+@click.argument("term", type=TERM)
 @click.option("--polite", "how", flag_value="polite", help="Ask the holder to let go.")
 @click.option(
     "--force",

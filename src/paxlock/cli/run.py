@@ -8,7 +8,15 @@ import click
 
 from paxlock.cli.exits import Failure, epilog, explain, unwrap
 from paxlock.cli.gc_pauses import load
-from paxlock.cli.options import DURATION, NAME, CellOptions, acquire_options, client_options, patience
+from paxlock.cli.options import (
+    DURATION,
+    NAME,
+    CellOptions,
+    acquire_options,
+    client_options,
+    patience,
+    whole_number,
+)
 from paxlock.errors import NotAcquired, Reason
 
 __all__ = ["run_command"]
@@ -65,7 +73,7 @@ class CommandBehindDashes(click.Command):
     "-E",
     "--conflict-exit-code",
     "held_code",
-    type=click.IntRange(0, EXIT_CODE_MAX),
+    type=whole_number("code", 0, EXIT_CODE_MAX, f"an exit code: give a number from 0 to {EXIT_CODE_MAX}"),
     metavar="CODE",
     help="End with this code instead of 75 when the name was not to be had.",
 )

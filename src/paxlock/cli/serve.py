@@ -21,7 +21,7 @@ from paxlock.config.cell import check_address, check_node_id, node_settings
 from paxlock.config.starts import StartWord, start_word
 from paxlock.errors import ConfigError
 from paxlock.node.reloading import cell_again, reload_node, say_failed
-from paxlock.node.server import Service, serve_node
+from paxlock.node.server import Service, serve_alone
 from paxlock.observe.logs import logging_to_stderr
 from paxlock.runtime.background import in_thread
 
@@ -132,7 +132,7 @@ def serve_command(
                 if http is not None:
                     pages, listeners, serve_http = await _open_http(http)
                     nursery.start_soon(serve_http, listeners, pages)
-                service = await nursery.start(partial(serve_node, config, start=word))
+                service = await nursery.start(partial(serve_alone, config, start=word))
                 if pages is not None:
                     pages.node = service.eyes.statistics
                 await _reload_at(hups, service, had_terminal=had_terminal)

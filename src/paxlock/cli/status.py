@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import click
@@ -23,16 +23,20 @@ from paxlock.cli.output import (
     to_json,
     voice,
 )
+from paxlock.cli.pinging import answered, loss_facts, ping_for
 from paxlock.cli.runtime import connect, run_async
 from paxlock.client.client import Client
 from paxlock.client.standing import Standing, State
 from paxlock.config.cell import ClientSettings
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
-from paxlock.core.session.events import NodeStanding
+from paxlock.core.session.events import NodePing, NodeStanding
 
 __all__ = ["ls_command", "status_command"]
 
+NO_PINGS: Mapping[str, Sequence[NodePing]] = {}
+PINGS_S = 0.2  #: how long nodes are pinged, after they have told how they are
+PINGS_EVERY_S = 0.02
 ANSWER_WAIT_S = 5.0  # how long a client without a cell file looks for its cell
 
 CHECK_CODES = {State.LED: 0, State.FREE: 1, State.UNKNOWN: 2}
@@ -52,8 +56,8 @@ def nodes_serving(nodes: Sequence[NodeStanding]) -> int:
     return sum(1 for node in nodes if node.mode is NodeMode.SERVING and not node.outlived)
 
 
-def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
-    """The JSON object of a cell: whether a quorum serves, and every node."""
+def cell_facts(nodes: Sequence[NodeStanding], pings: Mapping[str, Sequence[NodePing]] = NO_PINGS) -> Facts:
+    """The JSON object of a cell: whether a quorum serves, and every node, with what was lost of its pings."""
     serving = nodes_serving(nodes)
     members = []
     for node in nodes:
@@ -62,6 +66,8 @@ def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
             member["sits_out_ms"] = int(node.sits_out * 1000)
         if node.round_trip is not None:
             member["round_trip_ms"] = round(node.round_trip * 1000, 3)
+        if sent := pings.get(node.node_id):
+            member |= loss_facts(len(sent), answered(sent))
         if node.incarnation:
             member["incarnation"] = node.incarnation
         if node.outlived:
@@ -77,7 +83,7 @@ def cell_facts(nodes: Sequence[NodeStanding]) -> Facts:
     }
 
 
-def format_cell(nodes: Sequence[NodeStanding]) -> str:
+def format_cell(nodes: Sequence[NodeStanding], pings: Mapping[str, Sequence[NodePing]] = NO_PINGS) -> str:
     """The nodes as a table, and whether a quorum serves."""
     rows = []
     for node in nodes:
@@ -87,11 +93,13 @@ def format_cell(nodes: Sequence[NodeStanding]) -> str:
         if node.outlived:
             state = "outlived"
         trip = f"{node.round_trip * 1000:.1f} ms" if node.round_trip is not None else "-"
-        rows.append((node.node_id, node.address, state, trip, str(node.incarnation or "-")))
+        sent = pings.get(node.node_id, ())
+        lost = f"{(1.0 - answered(sent) / len(sent)) * 100:.0f} %" if sent else "-"
+        rows.append((node.node_id, node.address, state, trip, lost, str(node.incarnation or "-")))
     serving, needed = nodes_serving(nodes), majority(len(nodes))
     word = "yes" if serving >= needed else "no"
     summary = f"quorum: {paint(word)} ({serving} of {len(nodes)} serve, {needed} needed)"
-    table = format_table(("NODE", "ADDRESS", "STATE", "ROUND TRIP", "INCARNATION"), rows, painted=2)
+    table = format_table(("NODE", "ADDRESS", "STATE", "ROUND TRIP", "LOSS", "INCARNATION"), rows, painted=2)
     complaints = [
         f"{node.node_id} complains: {printable(node.complaint)}" for node in nodes if node.complaint
     ]
@@ -106,7 +114,9 @@ def format_cell(nodes: Sequence[NodeStanding]) -> str:
 async def _show_cell(settings: ClientSettings, as_json: bool) -> int:
     async with connect(settings, wait=ANSWER_WAIT_S) as client:
         nodes = await client.survey()
-    emit(to_json(cell_facts(nodes)) if as_json else format_cell(nodes))
+        there = [node.node_id for node in nodes if node.mode is not None]
+        pings = await ping_for(client, PINGS_S, every=PINGS_EVERY_S, nodes=there) if there else {}
+    emit(to_json(cell_facts(nodes, pings)) if as_json else format_cell(nodes, pings))
     if nodes_serving(nodes) >= majority(len(nodes)):
         return ExitCode.DONE
     if all(node.mode is None for node in nodes):

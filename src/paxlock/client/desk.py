@@ -175,7 +175,7 @@ class Desk:
             kill_after=kill_after,
             at_least=at_least,
         )
-        self._open(ticket, receiver)
+        self.expect(ticket, receiver)
         if self.wills is not None:
             self.wills.expect()  # what asks for the lease is on its way
         return ticket
@@ -248,7 +248,7 @@ class Desk:
         self.check_open()
         pattern, prefix = self.pattern(name)
         self.allowed.check(Verb.OBSERVE, pattern, prefix=prefix)
-        return self._open(self.session.watch(pattern, prefix, self.now()), receiver)
+        return self.expect(self.session.watch(pattern, prefix, self.now()), receiver)
 
     @staticmethod
     def pattern(name: str) -> tuple[str, bool]:
@@ -269,7 +269,7 @@ class Desk:
         self.check_open()
         name = check_name(name)
         self.allowed.check(Verb.POLL, name)
-        return self._open(self.session.poll(name, self.now(), line=line), receiver)
+        return self.expect(self.session.poll(name, self.now(), line=line), receiver)
 
     def poll_all(self, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
         """The same of many names at once."""
@@ -288,25 +288,13 @@ class Desk:
         self.check_open()
         prefix = checked_prefix(prefix)
         self.allowed.check(Verb.OBSERVE, prefix, prefix=True)
-        return self._open(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
-
-    def survey(self, receiver: Receiver) -> int:
-        """How every node describes itself."""
-        self.check_open()
-        return self._open(self.session.survey(self.now()), receiver)
-
-    def journal(self, name: str, receiver: Receiver) -> int:
-        """What every node remembers of a name; JournalRead follows."""
-        self.check_open()
-        name = check_name(name)
-        self.allowed.check(Verb.OBSERVE, name)
-        return self._open(self.session.journal(name, self.now()), receiver)
+        return self.expect(self.session.names(prefix, self.now(), patience=FOREVER_S), receiver)
 
     def renew_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
         """Renew a detached lease by its whole ttl; HandleOutcome follows."""
         candidate, patience = Candidate(grant.session, grant.attempt), _handle_patience(wait)
         ticket = self.session.renew_detached(candidate, grant.term, self.now(), patience=patience)
-        return self._open(ticket, receiver)
+        return self.expect(ticket, receiver)
 
     def release_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
         """Release exactly this grant; HandleOutcome follows."""
@@ -314,7 +302,7 @@ class Desk:
         ticket = self.session.release_detached(
             grant.name, candidate, grant.term, self.now(), patience=patience
         )
-        return self._open(ticket, receiver)
+        return self.expect(ticket, receiver)
 
     def revoke(
         self,
@@ -335,13 +323,13 @@ class Desk:
             successor=successor,
             patience=_handle_patience(wait),
         )
-        return self._open(ticket, receiver)
+        return self.expect(ticket, receiver)
 
     def publish_data(self, ticket: int, data: bytes, receiver: Receiver) -> int | None:
         """Other data for a lease; DataPublished follows. None where the machine does not hold it any more."""
         check_data(data)
         told = self.session.publish(ticket, data, self.now())
-        return None if told is None else self._open(told, receiver)
+        return None if told is None else self.expect(told, receiver)
 
     def forget(self, ticket: int) -> None:
         """Nobody waits for this answer any more."""
@@ -465,7 +453,8 @@ class Desk:
 
     # Within
 
-    def _open(self, ticket: int, receiver: Receiver) -> int:
+    def expect(self, ticket: int, receiver: Receiver) -> int:
+        """Of what was asked of the machine just now, this one takes the answer."""
         self._receivers[ticket] = receiver
         self._poke()
         return ticket

@@ -87,7 +87,7 @@ async def open_as(
         try:
             async with attended(
                 client.driver.run,
-                partial(keep, whereabouts),
+                partial(keep, whereabouts, client.driver),
                 before_leaving=client.leave,
                 failed=client.close,
             ):

@@ -7,17 +7,27 @@ aio/client.py that of asyncio. Times are seconds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
+from paxlock.client import questions
 from paxlock.client.administration import Script, revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.face import Acquisition, Face, PendingReply
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
-from paxlock.core.session.events import JournalRead, NodeJournal, NodeStanding, Surveyed
+from paxlock.core.session.events import (
+    CountersRead,
+    JournalRead,
+    NodeCounters,
+    NodeJournal,
+    NodePing,
+    NodeStanding,
+    Pinged,
+    Surveyed,
+)
 from paxlock.errors import LeaseLost, NotAcquired, Reason
 
 __all__ = ["AsyncHolding", "AsyncReply", "AsyncVerbs"]
@@ -171,7 +181,7 @@ class AsyncVerbs(Face[A]):
 
     async def survey(self) -> tuple[NodeStanding, ...]:
         """How every node of the cell describes itself; those that do not answer within 1 s have no mode."""
-        found = await self._answer(self._desk.survey)
+        found = await self._answer(lambda to: questions.survey(self._desk, to))
         assert isinstance(found, Surveyed)
         return found.nodes
 
@@ -181,8 +191,27 @@ class AsyncVerbs(Face[A]):
         For people, and in memory alone: it decides nothing, and begins with each start of a node. Needs a key
         that may observe the name: raises NotAllowed. A node that does not answer within 1 s has no entries.
         """
-        found = await self._answer(lambda to: self._desk.journal(name, to))
+        found = await self._answer(lambda to: questions.journal(self._desk, name, to))
         assert isinstance(found, JournalRead)
+        return found.nodes
+
+    async def ping(self, nodes: Sequence[str] | None = None) -> tuple[NodePing, ...]:
+        """Send one small datagram to each of these nodes, by id, or to all: what comes back within 1 s?
+
+        It is not repeated: several in a row tell how much is lost. Raises ConfigError for a node that the
+        cell does not have.
+        """
+        found = await self._answer(lambda to: questions.ping(self._desk, nodes, to))
+        assert isinstance(found, Pinged)
+        return found.nodes
+
+    async def counters(self) -> tuple[NodeCounters, ...]:
+        """What every node has counted since its start, for people and programs that look after the cell.
+
+        A node that does not answer within 1 s has none.
+        """
+        found = await self._answer(lambda to: questions.count(self._desk, to))
+        assert isinstance(found, CountersRead)
         return found.nodes
 
     # Detached leases

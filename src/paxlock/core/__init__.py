@@ -12,6 +12,7 @@ What both share:
     steering.py        what others want of a holder, and other data               section 12
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
     journal.py         what a node remembers of a name, and the question for it   section 6
+    seeing.py          what a node tells those who look after it: ping, counters  section 6
     reasons.py         why a node says no                                         sections 2, 8
     rights.py          what the key of a client allows                            section 8
     quorum.py          how many nodes decide                                      section 1
@@ -38,6 +39,7 @@ What a node does (core/node):
     lingering.py       what is known to be chosen and not held here               section 6
     subscriptions.py   who watches what                                           section 6
     journal.py         what happened to each name, for people                     section 6
+    seeing.py          its counters and its clock, told to whoever asks           section 6
     listing.py         the names in use, a page at a time                         section 6
     sorted_names.py    names in order, and who wants to hear of which             section 6
     notices.py         what those are told who watch over a node                  beside
@@ -65,9 +67,11 @@ What a client does (core/session):
     pacing.py          how long to wait before asking again                       section 5
     queries.py         list, survey, and the verbs on a handle                    section 6
     recalls.py         what all nodes remember of a name                          section 6
+    seeing.py          one ping to every node, and what each has counted          section 6
     steering.py        the question by which a tenure is ended                    section 12
     polls.py           the standing of one name                                   section 6
     watches.py         from the events of nodes to led, free, unknown             section 6
+    refreshing.py      how often a watch asks its nodes to go on                  section 6
     judgement.py       from the views of nodes to a word about the cell           section 6
     outbox.py          what is to be sent and told
     events.py          what is told to the shell

@@ -13,6 +13,8 @@ datagrams that have come, up to some number, each with the clock read after it c
   and only then sends all of it. So a program that is told of a loss, or that lets go, counts on nothing any
   more before the Release leaves (rule S2), and what is over in the turn of its grant is released without a
   Commit. A verb that is called while the shell sleeps sends at once, unless it brings something to be told.
+  Threads of a program run when the system lets them: the shell for them sends all but the Commits, and holds
+  these back for a moment, by ``hold_commits`` (blocking/engine.py).
 
 Between any two of these steps the process may stand still for long: what the machine has counted in time may
 be told too late (held.py: then it is over), and what is sent counts from the moment at which its number was

@@ -16,6 +16,7 @@ from paxlock.core.durable import SeenNode
 from paxlock.core.journal import Recall, Recalled, Recollection  # noqa: F401
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.reasons import Barrier, RefusalReason
+from paxlock.core.seeing import Count, Counted, Ping, Pong, Seeing  # noqa: F401
 from paxlock.core.steering import LetGo, Publish, Published, Revoke, RevokeAnswer, Steering  # noqa: F401
 from paxlock.core.value import value
 
@@ -80,10 +81,9 @@ class NodeMode(enum.IntEnum):
 
 @value
 class Occupant:
-    """Who stands in the way, how, and for how long it has been waiting or holding.
-
-    ``window_ms`` is what it stated, or 0 where that is not known. ``confirmed``, of one that holds: it has
-    said itself that its lease is valid.
+    """Who stands in the way, how, and for how long it has been waiting or holding. ``window_ms`` is what it
+    stated, or 0 where that is not known. ``confirmed``, of one that holds: it has said itself that its lease
+    is valid.
     """
 
     candidate: Candidate
@@ -293,7 +293,7 @@ class Promise:
 
 @value
 class Refused:
-    """No. ``term`` is the acceptor's own; the occupant is named where there is one."""
+    """No. ``term`` is the acceptor's own; ``place``: how many stand in its line before who waits there."""
 
     request: int
     name: str
@@ -302,6 +302,7 @@ class Refused:
     term: int
     floor: int
     occupant: Occupant | None
+    place: int = 0
 
 
 @value
@@ -418,9 +419,8 @@ class WatchEvent:
 
 @value
 class Greet:
-    """A node's start: its incarnation, and the random number of this run (section 7).
-
-    ``request`` is the phase of its start in which it asks: what answers an earlier one does not count.
+    """A node's start: its incarnation, and the random number of this run (section 7). ``request`` is the
+    phase of its start in which it asks: what answers an earlier one does not count.
     """
 
     request: int
@@ -496,4 +496,5 @@ Message: TypeAlias = (
     | Inquire
     | Steering
     | Recollection
+    | Seeing
 )

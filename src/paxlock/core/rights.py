@@ -30,6 +30,7 @@ from paxlock.core.messages import (
     Watch,
 )
 from paxlock.core.reasons import Barrier
+from paxlock.core.seeing import Count, Ping
 from paxlock.core.steering import Publish, Revoke
 from paxlock.core.value import value
 
@@ -145,7 +146,7 @@ def _allowed(message: Message, sender: bytes, rights: Rights) -> bool:
         case Watch():
             watched = rights.allows_prefix if message.prefix else rights.allows
             return watched(Verb.OBSERVE, message.pattern)
-        case Unwatch() | Seen():
+        case Unwatch() | Seen() | Ping() | Count():
             return True
         case _:
             return False

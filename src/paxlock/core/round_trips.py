@@ -75,7 +75,9 @@ class RoundTrips:
         self._nodes = nodes
         self._measured: dict[str, RoundTrip] = {}
         self._window = 0.0
-        self._summary: _Summary | None = None  #: made when it is asked for: many are asked between two answers
+        self._summary: _Summary | None = (
+            None  #: made when asked for: often more than once between two answers
+        )
 
     def measured(self, node: str, took: float) -> None:
         """A node has answered ``took`` seconds after it was asked. Only for requests that were sent once
@@ -160,9 +162,7 @@ class RoundTrips:
             latest.append(smoothed + VARIATIONS * trip.variation)
             if smoothed > slowest and trip.answers > 1:
                 slowest = smoothed
-        self._summary = summary = _Summary(
-            self._of_quorum(usual, 0.0), self._of_quorum(latest, 0.0), slowest
-        )
+        self._summary = summary = _Summary(self._of_quorum(usual, 0.0), self._of_quorum(latest, 0.0), slowest)
         return summary
 
     def _of_quorum(self, values: list[float], default: float) -> float:

@@ -83,25 +83,30 @@ class Turn:
 
     def drain(self) -> bool:
         """Feed what has arrived; True if there may be more. The clock is read after each datagram came."""
-        transport, endpoint, machine, clock = self._transport, self.endpoint, self.machine, self.clock
+        transport = self._transport
         for _ in range(DRAIN_MAX_DATAGRAMS):
             found = transport.receive_nowait()
             if found is None:
                 return False
-            now = clock.now()
-            endpoint.age(now)
-            received = endpoint.receive_untrusted(*found)
-            if received is None:
-                if endpoint.refused:
-                    reason, endpoint.refused = endpoint.refused, ""
-                    if self.refused is not None:
-                        self.refused(reason, found[1])
-                if endpoint.strangers:
-                    self._tell_strangers()
-                continue
-            for message in received.messages:
-                machine.receive(message, received.peer, now, received.lives, received.rights)
+            self.feed(*found)
         return True
+
+    def feed(self, datagram: bytes, address: Address) -> None:
+        """Feed a datagram that has just come."""
+        endpoint, machine = self.endpoint, self.machine
+        now = self.clock.now()
+        endpoint.age(now)
+        received = endpoint.receive_untrusted(datagram, address)
+        if received is None:
+            if endpoint.refused:
+                reason, endpoint.refused = endpoint.refused, ""
+                if self.refused is not None:
+                    self.refused(reason, address)
+            if endpoint.strangers:
+                self._tell_strangers()
+            return
+        for message in received.messages:
+            machine.receive(message, received.peer, now, received.lives, received.rights)
 
     def tick(self) -> None:
         """Do what is due."""

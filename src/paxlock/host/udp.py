@@ -6,8 +6,9 @@ import errno
 import select
 import socket
 import sys
+from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from paxlock.errors import ClosedError, ConfigError
 from paxlock.forks import INHERITED, dies_in_child
@@ -36,6 +37,7 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 SEND_BUFFER_BYTES = 1 << 20
 RECEIVE_MAX_BYTES = 2048  #: above any datagram of ours: what is cut off here is too long anyway
 RECEIVE_ERRORS_MAX = 64  #: errors of earlier sends to read past in one call
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)  #: also where a thread waits in another call (host/waiting.py)
 
 
 def look_up(address_text: str) -> list[Address]:
@@ -97,6 +99,7 @@ class UdpSocket:
             "kernel_drops": 0,
         }
         self._inherited = False
+        self.bell: bytes | None = None  #: what is sent to oneself, to wake who waits (host/waiting.py)
         dies_in_child(self)
 
     @classmethod
@@ -138,28 +141,68 @@ class UdpSocket:
     def receive_nowait(self) -> tuple[bytes, Address] | None:
         for _ in range(RECEIVE_ERRORS_MAX):
             try:
-                datagram, sender = self._socket.recvfrom(RECEIVE_MAX_BYTES)
+                datagram, sender = self._socket.recvfrom(RECEIVE_MAX_BYTES, DONT_WAIT)
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as error:
                 self.refuse_closed()
                 self._count("receive_errors", error)
                 continue
-            self._counts["received"] += 1
-            return datagram, (sender if self._plain else _address(sender))
+            return self._came(datagram, sender)
         return None
+
+    def receive_waiting(self) -> tuple[bytes, Address] | None:
+        """The next datagram, waited for as long as `set_timeout` says; None where none came, or the socket is
+        shut.
+        """
+        try:
+            datagram, sender = self._socket.recvfrom(RECEIVE_MAX_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            self.refuse_closed()
+            self._count("receive_errors", error)
+            return None
+        return self._came(datagram, sender)
+
+    def _came(self, datagram: bytes, sender: Any) -> tuple[bytes, Address] | None:
+        if sender is None or datagram == self.bell:  # None where the socket is shut
+            return None
+        self._counts["received"] += 1
+        return datagram, (sender if self._plain else _address(sender))
+
+    def set_timeout(self, timeval: bytes) -> None:
+        """How long `receive_waiting` waits."""
+        if not self._socket.getblocking():
+            self._socket.setblocking(True)  # all other calls say that they do not wait
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
+    def shut(self) -> None:
+        """Receive nothing any more, and wake who waits: Linux does so in spite of the error."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
 
     def reaches(self, address: Address) -> bool:
         return self._plain is not _is_ipv6(address)
 
     def send_nowait(self, datagram: bytes, address: Address) -> None:
         try:
-            self._socket.sendto(datagram, address)
+            self._socket.sendto(datagram, DONT_WAIT, address)
         except OSError as error:
             self.refuse_closed()
             self._count("send_errors", error if self.reaches(address) else OSError(errno.EAFNOSUPPORT, ""))
         else:
             self._counts["sent"] += 1
+
+    def ring(self, address: Address) -> None:
+        """Send the bell to oneself, who has this address, if that can be."""
+        assert self.bell is not None
+        with suppress(OSError):
+            self._socket.sendto(self.bell, DONT_WAIT, address)
+
+    def sockets(self) -> Sequence[UdpSocket]:
+        """All of this transport."""
+        return [self]
 
     def forked(self) -> None:
         """This is the child of a fork: close its handle of the parent's socket, and say nothing to
@@ -248,6 +291,10 @@ class TwoSockets(Generic[S]):
     def sending_filenos(self) -> Sequence[int]:
         """Of all that is sent from."""
         return [one.fileno() for one in self._both]
+
+    def sockets(self) -> Sequence[UdpSocket]:
+        """Both."""
+        return self._both
 
     def filter(self, program: bytes) -> bool:
         """Of both."""

@@ -41,8 +41,17 @@ class Node(Client):
         endpoint: Endpoint,
         transport: Transport,
         clock: Clock,
+        last_will: bool = False,
     ) -> None:
-        super().__init__(cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock)
+        super().__init__(
+            cell,
+            session,
+            label=label,
+            endpoint=endpoint,
+            transport=transport,
+            clock=clock,
+            last_will=last_will,
+        )
         self._service = service
 
     @property
@@ -86,6 +95,7 @@ async def open_node(
     create: bool = False,
     join: bool = False,
     label: str | None = None,
+    last_will: bool = False,
 ) -> AsyncIterator[Node]:
     """Run a node of the cell in this program, and be a client of the cell: embedded election.
 
@@ -97,6 +107,9 @@ async def open_node(
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
     ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile.
 
+    ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
+    hear the will, and where they are a quorum the next in line holds at once.
+
     Raises ConfigError and StoreError, with a sentence that says what to do.
     """
     assert isinstance(config.cell, Cell)
@@ -105,6 +118,6 @@ async def open_node(
     async with run_service(config, start=start, create=create, join=join) as service:
         settings = client_settings(config.cell, environ={})
         environment = environment_of(member.address for member in config.cell.members)
-        make = partial(environment.kind(Node), service)
+        make = partial(environment.kind(Node), service, last_will=last_will)
         async with open_as(make, settings, environment=environment, label=label) as node:
             yield node

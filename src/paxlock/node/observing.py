@@ -16,6 +16,7 @@ import trio
 from paxlock.core.messages import Hello, NodeMode
 from paxlock.core.node.notices import PeerAnswered
 from paxlock.core.node.replica import Replica
+from paxlock.observe.counting import flat
 from paxlock.observe.logs import log
 from paxlock.observe.noticing import Level, LogLine, Observer
 from paxlock.observe.statistics import NodeStatistics
@@ -24,6 +25,7 @@ from paxlock.wire.transport import format_address
 if TYPE_CHECKING:
     from paxlock.host.clock import Clock
     from paxlock.runtime.driver import Driver
+    from paxlock.runtime.thread_driver import ThreadDriver
     from paxlock.wire.transport import Address
 
 __all__ = ["PROBE_S", "Observing"]
@@ -33,10 +35,18 @@ LOGGER = logging.getLogger("paxlock.node")
 
 
 class Observing:
-    """The eyes of one node. ``report`` gets the sentences that a program asked for, as it always did."""
+    """The eyes of one node. ``report`` gets the sentences that a program asked for, as it always did. What
+    was seen is kept under the driver's lock, as datagrams may be refused in another thread.
+    """
 
     def __init__(
-        self, replica: Replica, driver: Driver, clock: Clock, *, report: Callable[[str], None], probes: bool
+        self,
+        replica: Replica,
+        driver: Driver | ThreadDriver,
+        clock: Clock,
+        *,
+        report: Callable[[str], None],
+        probes: bool,
     ) -> None:
         settings = replica.settings
         self.observer = Observer(settings.node_id, settings.configuration.nodes, clock.now())
@@ -47,6 +57,9 @@ class Observing:
         self._probes = probes
         self._request = 0
         driver.refused = self._refused
+        self._since = clock.now()
+        # Asked for within a turn, so the lock is had already.
+        replica.seeing.source = lambda now: flat(self._statistics())
 
     # What is said.
 
@@ -81,18 +94,25 @@ class Observing:
     # What is seen.
 
     def changed_mode(self, mode: NodeMode) -> None:
-        self._log(self.observer.changed_mode(mode, self._clock.now()))
+        with self._driver.lock:
+            lines = self.observer.changed_mode(mode, self._clock.now())
+        self._log(lines)
 
     def answered(self, notice: PeerAnswered) -> None:
         """Another node has said how it is."""
-        self._log(self.observer.answered(notice.node_id, notice.request, notice.mode, self._clock.now()))
+        with self._driver.lock:
+            lines = self.observer.answered(notice.node_id, notice.request, notice.mode, self._clock.now())
+        self._log(lines)
 
     def wrote(self, since: float) -> None:
         """A write that began at ``since`` is durable."""
         now = self._clock.now()
-        self._log(self.observer.wrote(now - since, now))
+        with self._driver.lock:
+            lines = self.observer.wrote(now - since, now)
+        self._log(lines)
 
     def _refused(self, reason: str, address: Address) -> None:
+        # Within a turn, so the lock is had already.
         self._log(self.observer.refused(reason, address[0], self._clock.now()))
 
     async def run(self) -> None:
@@ -106,7 +126,9 @@ class Observing:
             await trio.sleep(max(0.0, due - self._clock.now()))
             now = self._clock.now()
             late = max(0.0, now - due)
-            self._log(self.observer.tick(now, late=late, dropped=self._dropped()))
+            with self._driver.lock:
+                lines = self.observer.tick(now, late=late, dropped=self._dropped())
+            self._log(lines)
             due = max(due, now - PROBE_S)
 
     def _ask(self) -> None:
@@ -114,9 +136,10 @@ class Observing:
         if driver.inherited:
             return
         self._request += 1
-        for peer in self._replica.settings.others:
-            self.observer.asked(peer, self._request, self._clock.now())
-            driver.endpoint.queue(peer, Hello(self._request))
+        with driver.lock:
+            for peer in self._replica.settings.others:
+                self.observer.asked(peer, self._request, self._clock.now())
+                driver.endpoint.queue(peer, Hello(self._request))
         driver.poke()
 
     def _dropped(self) -> int:
@@ -126,10 +149,15 @@ class Observing:
 
     def statistics(self) -> NodeStatistics:
         """Frozen counters."""
+        with self._driver.lock:
+            return self._statistics()
+
+    def _statistics(self) -> NodeStatistics:
         observer, replica, driver = self.observer, self._replica, self._driver
         counts = replica.statistics()
         return NodeStatistics(
             node_id=observer.node_id,
+            up_seconds=self._clock.now() - self._since,
             incarnation=replica.record.incarnation,
             mode=replica.mode,
             sits_out_seconds=replica.sits_out(self._clock.now()),

@@ -66,8 +66,9 @@ def reload_node(service: Service, found: Cell) -> Cell:
     mine = service.config.cell
     assert isinstance(mine, Cell)
     taken = attrs.evolve(mine, keys=found.keys, generation=found.generation, denied=found.denied)
-    rekey(service.endpoint, keyring_of(taken.keys))
-    service.replica.revoked = Revoked(taken.generation, frozenset(taken.denied))
+    with service.driver.lock:
+        rekey(service.endpoint, keyring_of(taken.keys))
+        service.replica.revoked = Revoked(taken.generation, frozenset(taken.denied))
     service.config = attrs.evolve(service.config, cell=taken)
     service.eyes.say(_sentence(service.config.node_id, taken))
     other = [name for name in _AT_A_RESTART if getattr(found, name) != getattr(mine, name)]

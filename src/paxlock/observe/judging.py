@@ -9,6 +9,7 @@ import attrs
 
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
+from paxlock.observe.clocks import HERE, Rate, unfit
 from paxlock.observe.noticing import SLOW_WRITE_S
 
 __all__ = [
@@ -25,25 +26,29 @@ BUFFER_BYTES = 4 << 20  #: what the sockets of nodes ask for; the kernel grants 
 RENEWALS_WITHIN_TTL = 3.0
 SPARE = 2.0  #: one renewal may be lost, and its repetition comes in time
 TTL_MIN_S = 1.0
+LOSS_MAX = 0.05  #: above this what is lost makes renewals late: of repetitions too many are lost in a row
 
 
 @attrs.frozen
 class NodeExamined:
-    """One node: how it describes itself, and the round trips of the questions it answered (seconds)."""
+    """One node: how it describes itself, how many pings it was sent, and the round trips of those that it
+    answered (seconds); how fast its clock runs, None where that is not known.
+    """
 
     node_id: str
     mode: NodeMode | None
     complaint: str
     asked: int
     round_trips: Sequence[float]
+    rate: Rate | None = None
 
     @property
     def worst(self) -> float | None:
         return max(self.round_trips, default=None)
 
     @property
-    def unanswered(self) -> float:
-        """The share of questions without an answer within a second."""
+    def loss(self) -> float:
+        """The share of pings without an answer within a second."""
         return 1.0 - len(self.round_trips) / self.asked if self.asked else 0.0
 
 
@@ -94,7 +99,7 @@ def worst_takeover(found: Examination) -> float:
 
 def judge(found: Examination) -> list[Diagnosis]:
     """Everything that is worth saying, what is wrong first."""
-    findings = [*_of_nodes(found), *_of_machine(found)]
+    findings = [*_of_nodes(found), *_of_clocks(found), *_of_machine(found)]
     proposed = proposed_ttl(found)
     if proposed > found.max_ttl:
         sentence = (
@@ -129,10 +134,41 @@ def _of_nodes(found: Examination) -> list[Diagnosis]:
         if node.complaint:
             sentence = f"node {node.node_id} complains: {node.complaint}"
             findings.append(Diagnosis(True, f"node {node.node_id}", sentence))
-        if node.mode is not None and node.unanswered > 0.0:
-            share = f"{node.unanswered * 100:.0f} %"
-            sentence = f"node {node.node_id} did not answer {share} of the questions within a second"
-            findings.append(Diagnosis(True, f"node {node.node_id}", sentence))
+        if node.mode is not None and node.loss > 0.0:
+            lost = node.asked - len(node.round_trips)
+            sentence = (
+                f"of {node.asked} pings to node {node.node_id} {lost} came back late or not at all "
+                f"({node.loss * 100:.0f} %): the network loses datagrams, or its machine is too busy"
+            )
+            findings.append(Diagnosis(node.loss > LOSS_MAX, f"node {node.node_id}", sentence))
+    return findings
+
+
+def _of_clocks(found: Examination) -> list[Diagnosis]:
+    rates = {node.node_id: node.rate for node in found.nodes if node.rate is not None}
+    allowed = f"the cell file says that each is within {found.drift * 100:g} % of true time (drift)"
+    findings = []
+    for clock in unfit(rates, found.drift):
+        who = "the clock of " + (HERE if clock.who == HERE else f"node {clock.who}")
+        others = " and ".join(HERE if other == HERE else f"node {other}" for other in clock.against)
+        sentence = (
+            f"{who} runs {abs(clock.off) * 100:.2f} % too {'fast' if clock.off > 0.0 else 'slow'} against "
+            f"{others}, and {allowed}: two may lead at once; mend the clock of that machine"
+        )
+        findings.append(Diagnosis(True, "clock", sentence))
+    for node_id, rate in rates.items():
+        if rate.uneven:
+            sentence = (
+                f"the clock of node {node_id} and that of this machine did not run evenly: one of the two "
+                "machines was frozen, or its clock is not fit for leases"
+            )
+            findings.append(Diagnosis(True, "clock", sentence))
+        elif rate.error > found.drift:
+            sentence = (
+                f"the clock of node {node_id} could be compared to within {rate.error * 100:.1f} % only, and "
+                f"{allowed}: measure for longer (--for)"
+            )
+            findings.append(Diagnosis(False, "clock", sentence))
     return findings
 
 

@@ -21,6 +21,7 @@ class NodeStatistics:
     """
 
     node_id: str
+    up_seconds: float  #: for how long it has run
     incarnation: int
     mode: NodeMode
     sits_out_seconds: float

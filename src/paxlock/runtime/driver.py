@@ -9,6 +9,7 @@ change of tasks, and those after it share the datagrams of its next turn.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 
 import trio
 
@@ -35,8 +36,14 @@ class Driver(Turn):
 
     Its states, by ``_sleep``, ``_direct`` and ``_poked``:
 
-        running          in a turn; a poke is noted, and the next turn follows at once
-          | nothing more to do
+        running          in a turn: hears, ticks, tells; a poke is noted
+          | somebody was told                   | nobody was
+          v                                     |
+        letting run      for two ticks of trio: in the first one those who were told run, before it or behind
+          | they have run, and poked            |  it, as trio shuffles a tick; a poke is noted
+          v                                     v
+        sending          tells what they brought, then sends all in the same datagrams
+          | nothing more to do (else: running)
           v
         asleep, direct   until a datagram or a deadline comes; the first poke sends by itself
           | poke, and nothing is to be told
@@ -73,6 +80,7 @@ class Driver(Turn):
             keep=keep,
         )
         self.transport = transport
+        self.lock = nullcontext()  #: for whoever touches the machine of a node: here all run in one loop
         self.longest_sleep = NEVER
         self._sync = sync
         self._jumped = jumped
@@ -114,6 +122,10 @@ class Driver(Turn):
     def _wake(self, sleep: trio.CancelScope) -> None:
         self._poked = True
         sleep.cancel()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call it in trio's loop: that is here."""
+        function()
 
     async def sent(self) -> None:
         """Wait until what local verbs wanted sent is on its way."""
@@ -169,6 +181,10 @@ class Driver(Turn):
             # Those who are told may have more to send, which leaves in the same datagrams. Shielded: an alarm
             # must not end a turn half-way.
             await trio.lowlevel.cancel_shielded_checkpoint()
+            if told:
+                # They run in one tick with this task, and trio shuffles the tasks of a tick: only at the
+                # next one each of them has had its step, and let go of what it does not keep (no Commit).
+                await trio.lowlevel.cancel_shielded_checkpoint()
             self._poked = False
             self.hear()
             told = self.publish_all()  # what they did may have ended what others count on

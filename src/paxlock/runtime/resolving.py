@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -11,6 +13,10 @@ from paxlock.errors import ConfigError
 from paxlock.host.whereabouts import OTHERS_PATIENCE_S, Whereabouts
 from paxlock.runtime.udp import resolve
 from paxlock.wire.transport import Address
+
+if TYPE_CHECKING:
+    from paxlock.runtime.driver import Driver
+    from paxlock.runtime.thread_driver import ThreadDriver
 
 __all__ = ["keep", "resolve_addresses", "resolve_members"]
 
@@ -49,12 +55,12 @@ async def _resolve_all(wanted: Mapping[str, str]) -> dict[str, list[Address]]:
     return {key: found.get(key, []) for key in wanted}
 
 
-async def keep(whereabouts: Whereabouts) -> None:
+async def keep(whereabouts: Whereabouts, driver: Driver | ThreadDriver) -> None:
     """Look host names up again from time to time, and when there is a reason to, each by itself: one that the
-    resolver is silent about holds up no other.
+    resolver is silent about holds up no other. ``driver`` has the endpoint that is kept informed.
     """
     news = {node_id: trio.Event() for node_id in whereabouts.named}
-    whereabouts.wake = lambda node_id: news[node_id].set()
+    whereabouts.wake = lambda node_id: driver.call(lambda: news[node_id].set())
 
     async def follow(node_id: str, address: str) -> None:
         while True:
@@ -62,11 +68,13 @@ async def keep(whereabouts: Whereabouts) -> None:
                 with trio.move_on_at(due):
                     await news[node_id].wait()
                 news[node_id] = trio.Event()
-            whereabouts.begin(node_id, trio.current_time())
-            try:
-                whereabouts.end(node_id, await resolve(address))
-            except ConfigError:
-                whereabouts.end(node_id, None)
+            with driver.lock:
+                whereabouts.begin(node_id, trio.current_time())
+            found = None
+            with suppress(ConfigError):
+                found = await resolve(address)
+            with driver.lock:
+                whereabouts.end(node_id, found)
 
     async with trio.open_nursery() as nursery:
         for node_id, address in whereabouts.named.items():

@@ -16,6 +16,7 @@ import cbor2
 
 from paxlock.core import journal as j
 from paxlock.core import messages as m
+from paxlock.core import seeing as s
 from paxlock.core import steering as st
 from paxlock.core.durable import SeenNode
 from paxlock.core.lease import Lease
@@ -184,7 +185,7 @@ _VIEW = Schema(
     m.View,
     *(INT, NAME, TERM, nested(_LEASE, nullable=True), TERM, BOOL, BOOL, BOOL, INT),
 )
-_REFUSED = (CANDIDATE, choice(m.RefusalReason), TERM, TERM, nested(_OCCUPANT, nullable=True))
+_REFUSED = (CANDIDATE, choice(m.RefusalReason), TERM, TERM, nested(_OCCUPANT, nullable=True), INT)
 _WELCOME = (NODE, sequence(nested(_MEMBER), MEMBERS_MAX), INT, INT, INT, _MODE, INT, TERM, LABEL)
 
 # The table of kinds. A number is given once: it is never used again for another class or other fields,
@@ -240,6 +241,10 @@ _BY_KIND: dict[int, Schema] = {
     36: Schema(st.Published, INT, NAME, CANDIDATE, INT),
     37: Schema(j.Recall, INT, NAME, INT),
     38: Schema(j.Recalled, INT, NAME, INT, INT, BOOL, sequence(nested(_HAPPENED), SEQUENCE_MAX)),
+    39: Schema(s.Ping, INT),
+    40: Schema(s.Pong, INT, INT),
+    41: Schema(s.Count, INT, PREFIX),
+    42: Schema(s.Counted, INT, PREFIX, BOOL, sequence(pair(NAME, INT), SEQUENCE_MAX)),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(

@@ -1,5 +1,8 @@
 """A node as a process: ``node_program.py CELLFILE NODE DATADIR [create | join]``.
 
+Node a is run by the driver of programs that embed a node, the others as ``paxlock serve`` runs them, in a
+thread: so both kinds are killed, flooded, and talk to each other.
+
 Prints one JSON object a line. A line on stdin asks for the counters, and for the names whose lease the node
 holds. SIGTERM stops it cleanly.
 """
@@ -15,7 +18,7 @@ import trio
 from hosts import use_hosts
 
 from paxlock import NodeConfig, PaxlockError, serve_node
-from paxlock.node.server import Service
+from paxlock.node.server import Service, serve_alone
 
 
 def say(event: str, **facts: object) -> None:
@@ -56,10 +59,10 @@ async def run(
     cell: str, node_id: str, data_dir: str, start: str, *, task_status: trio.TaskStatus[Service]
 ) -> None:
     try:
-        await serve_node(
+        serve = serve_node if node_id == "a" else serve_alone
+        await serve(
             NodeConfig(cell, node_id, data_dir),
-            create=start == "create",
-            join=start == "join",
+            start=start or "auto",
             report=lambda text: say("report", text=text),
             task_status=task_status,
         )

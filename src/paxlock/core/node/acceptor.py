@@ -47,7 +47,6 @@ __all__ = ["CEILING_STEP_TERMS", "Acceptor", "Record"]
 CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 20  #: a token fits into a double until the year 2242
-REFRESH_MAX_S = 1.0  #: section 5
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
 PUSH_FIRST_WINDOWS = 0.3
 
@@ -475,7 +474,7 @@ class Acceptor:
             record.line.enter(
                 message.candidate,
                 age=message.age_ms / 1000.0,
-                refresh=min(message.refresh_ms / 1000.0, REFRESH_MAX_S),
+                refresh=message.refresh_ms / 1000.0,
                 at_least=message.at_least,
                 label=message.label,
                 window=self._window(message),
@@ -497,4 +496,5 @@ class Acceptor:
             term=record.term,
             floor=self.floor,
             occupant=record.occupant(candidate, now),
+            place=record.line.before(candidate) if record.line is not None else 0,
         )

@@ -17,9 +17,10 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import StandingPrepare
 from paxlock.core.round_trips import WINDOW_MIN_S
 
-__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "Entry", "Line"]
+__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "REFRESH_MAX_S", "Entry", "Line"]
 
 LINE_MAX_ENTRIES = 1024
+REFRESH_MAX_S = 10.0
 LAPSE_REFRESHES = 3
 TOGETHER_WINDOWS = 0.25
 _arrival = itemgetter(0)
@@ -81,7 +82,7 @@ class Line:
         attempt (rule L7). A full line drops its youngest.
         """
         entry = self._entries.get(candidate)
-        lapses_at = now + LAPSE_REFRESHES * refresh
+        lapses_at = now + LAPSE_REFRESHES * min(refresh, REFRESH_MAX_S)
         if entry is not None:
             entry.lapses_at = lapses_at
             entry.window = window
@@ -116,6 +117,11 @@ class Line:
         if candidate == self._first:
             self._first = None
         return entry
+
+    def before(self, candidate: Candidate) -> int:
+        """How many came before this candidate; 0 for one that does not stand here."""
+        entry = self._entries.get(candidate)
+        return bisect_left(self._order, entry.place) if entry is not None else 0
 
     def put_first(self, candidate: Candidate) -> None:
         """Somebody who may wants this candidate to be next, if it stands here (section 12)."""

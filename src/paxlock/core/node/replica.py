@@ -6,6 +6,7 @@ Bad or forbidden input is counted and dropped. Every event first lets run out wh
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from random import Random
 
 from paxlock.core.configuration import Configuration
@@ -45,11 +46,13 @@ from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
 from paxlock.core.node.quotas import Quotas
 from paxlock.core.node.recovery import Recovery, WaitsFor
+from paxlock.core.node.seeing import Seeing
 from paxlock.core.node.starts import Start
 from paxlock.core.node.steering import Steering
 from paxlock.core.node.subscriptions import first_version
 from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, forbidden, refusal
+from paxlock.core.seeing import Count, Ping
 from paxlock.core.statistics import ReplicaStatistics, counted
 from paxlock.core.steering import Publish, Revoke
 from paxlock.core.timers import Timers
@@ -111,6 +114,7 @@ class Replica:
         self.settings = settings
         self.revoked = settings.revoked  #: which keys of clients are not taken now
         self.counters: Counter[str] = Counter()
+        self.seeing = Seeing(self._own_counters, now)
         self._timers = Timers()
         self._acceptor = Acceptor(
             floor=start.floor,
@@ -299,6 +303,9 @@ class Replica:
         if isinstance(message, Hello):
             self._answer(session, self._welcome(message, now))
             return
+        if isinstance(message, Ping | Count):
+            self._answer(session, self.seeing.answer(message, now))
+            return
         if self.mode is not NodeMode.SERVING:
             request = getattr(message, "request", 0)
             if request:
@@ -470,6 +477,9 @@ class Replica:
         if waiting is not None and waiting != self._shown_waiting:
             self._shown_waiting = waiting
             self._published.append(waiting)
+
+    def _own_counters(self, now: float) -> Mapping[str, int]:
+        return {"names": len(self._acceptor.records)}
 
     def statistics(self) -> ReplicaStatistics:
         """Frozen counters."""

@@ -18,13 +18,23 @@ from paxlock.core.round_trips import RoundTrip
 from paxlock.core.timers import Timers
 from paxlock.limits import EVENTS_PER_KEY
 
-__all__ = ["EVENTS_IN_FLIGHT", "Prefixes", "Subscription", "Subscriptions", "first_version"]
+__all__ = [
+    "EVENTS_IN_FLIGHT",
+    "TOLD_AT_ONCE",
+    "TOLD_PAUSE_S",
+    "Prefixes",
+    "Subscription",
+    "Subscriptions",
+    "first_version",
+]
 
 EVENTS_PER_LIFE = 1 << 28
 EVENT_RETRY_MIN_S = 0.02
 EVENT_RETRY_UNKNOWN_S = 0.1
 EVENT_RETRY_MAX_S = 1.0
 EVENTS_IN_FLIGHT = 32
+TOLD_AT_ONCE = 64  #: subscriptions that one turn tells of a change
+TOLD_PAUSE_S = 0.001
 SUBSCRIPTIONS_MAX = 65_536
 LAPSE_MAX_S = 60.0
 
@@ -141,6 +151,7 @@ class Subscriptions:
         self._by_name: dict[str, set[tuple[bytes, int]]] = {}
         self._prefixes: Prefixes[tuple[bytes, int]] = Prefixes()
         self._shown: dict[str, tuple[object, ...]] = {}
+        self._to_tell: dict[tuple[bytes, int], None] = {}  #: whose turn to be told has not come, in order
         self.counts: Counter[bytes | str] = Counter()  #: of subscriptions, by session and by key
         self.events: Counter[str] = Counter()  #: that are not acknowledged, by key
         self.too_slow = 0  #: subscriptions that were dropped because their events were not acknowledged
@@ -244,6 +255,7 @@ class Subscriptions:
         else:  # of a name that nobody uses nothing is kept, whoever speaks of it
             self._shown.pop(name, None)
         self._version += 1
+        at_once = TOLD_AT_ONCE
         for key in sorted(keys):
             found = self._subscriptions[key]
             if self._queue(found, name):
@@ -254,8 +266,24 @@ class Subscriptions:
                 self._drop(key)  # its next refresh begins anew, as after a restart of this node
                 continue
             if len(found.pending) <= EVENTS_IN_FLIGHT:
+                if not at_once:
+                    self._to_tell[key] = None
+                    continue
+                at_once -= 1
                 self._send_event(found, name, view, now)
             self._timers.add(now + found.retry, self.repeat, found.session, found.watch)
+        if self._to_tell:
+            self._timers.add(now + TOLD_PAUSE_S, self.tell_on)
+
+    def tell_on(self, now: float) -> None:
+        """Tell some more of those who are many, and then the others after what else there is to do."""
+        for key in list(islice(self._to_tell, TOLD_AT_ONCE)):
+            del self._to_tell[key]
+            found = self._subscriptions.get(key)
+            if found is not None:
+                self._send_events(found, now)
+        if self._to_tell:
+            self._timers.add(now + TOLD_PAUSE_S, self.tell_on)
 
     def forget(self, name: str) -> None:
         """The node remembers nothing of the name any more."""

@@ -118,7 +118,7 @@ class Attempt:
         """
         pace, proposer = self.pace, self.proposer
         if not self.campaign.once:
-            pace.wait_in_line(proposer.refusals.occupants(), proposer.quorum)
+            pace.wait_in_line(proposer.refusals, proposer.quorum)
             pause = pace.interval()
         else:
             pace.begin_phase()
@@ -135,7 +135,7 @@ class Attempt:
         proposer, pace = self.proposer, self.pace
         if proposer.phase is Phase.PREPARING:
             if self.stands_in_line:
-                pace.wait_in_line(proposer.refusals.occupants(), proposer.quorum)
+                pace.wait_in_line(proposer.refusals, proposer.quorum)
             else:
                 pace.slow_down_unrefused(longest)
             self.send_prepare(now, waits=True)

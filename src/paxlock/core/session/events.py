@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from paxlock.core.journal import Happened
@@ -15,6 +17,7 @@ __all__ = [
     "Answered",
     "Barred",
     "Changed",
+    "CountersRead",
     "DataPublished",
     "Ended",
     "Event",
@@ -29,9 +32,12 @@ __all__ = [
     "Lost",
     "Mismatch",
     "NamesFound",
+    "NodeCounters",
     "NodeJournal",
+    "NodePing",
     "NodeStanding",
     "OverQuota",
+    "Pinged",
     "Surveyed",
 ]
 
@@ -167,6 +173,46 @@ class JournalRead:
 
 
 @value
+class NodePing:
+    """What became of one ping to a node; ``round_trip`` (seconds) is None where nothing came back. ``asked``
+    is when it left, on the client's clock; ``up`` for how many seconds the node had run, on its own.
+    """
+
+    node_id: str
+    round_trip: float | None = None
+    asked: float = 0.0
+    up: float = 0.0
+
+
+@value
+class Pinged:
+    """What became of one ping to every node."""
+
+    ticket: int
+    nodes: tuple[NodePing, ...]
+
+
+@value
+class NodeCounters:
+    """What one node has counted since its start, by the names of its metrics (docs/metrics.md): where a
+    metric has a label, its value follows after a dot. Times are whole microseconds, in names with ``us``
+    among their words.
+    """
+
+    node_id: str
+    answered: bool
+    counters: Mapping[str, int] = MappingProxyType({})
+
+
+@value
+class CountersRead:
+    """What every node has counted, or that it has not answered."""
+
+    ticket: int
+    nodes: tuple[NodeCounters, ...]
+
+
+@value
 class HandleOutcome:
     """A detached lease was renewed or released (``done``), is over, or no quorum answered (both false)."""
 
@@ -232,6 +278,8 @@ Event: TypeAlias = (
     | NamesFound
     | Surveyed
     | JournalRead
+    | Pinged
+    | CountersRead
     | HandleOutcome
     | LetGoAsked
     | DataPublished

@@ -32,6 +32,7 @@ class Outbox:
 
     sends: list[tuple[Peer, Message]] = attrs.field(factory=list)
     published: list[Event] = attrs.field(factory=list)
+    commits_wait: bool = False  #: the Commits stay here until the shell lets them go
     _commits: dict[int, list[tuple[Peer, Message]]] = attrs.field(factory=dict)
     _last_request: int = 0
     _last_ticket: int = 0
@@ -54,6 +55,8 @@ class Outbox:
     def take_sends(self) -> list[tuple[Peer, Message]]:
         """Everything that is to be sent, in its order."""
         sends, self.sends = self.sends, []
+        if self.commits_wait:
+            return sends
         for commits in self._commits.values():
             sends.extend(commits)
         self._commits.clear()

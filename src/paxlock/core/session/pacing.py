@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from math import ceil
 from random import Random
+from typing import Protocol
 
 import attrs
 
@@ -50,12 +51,21 @@ REFRESH_UNKNOWN_S = 0.1  #: how often a place in line is refreshed while no hold
 REFRESH_MIN_S = 0.01
 REFRESH_MAX_S = 1.0
 REFRESH_NEAR_END_S = 0.05
+NEAR_PLACES = 8  #: so many at the front of a line ask as often as the head
+FAR_REFRESH_MAX_S = 10.0
 REFRESH_DIVISOR = 20  #: with a holder: this part of its ttl
 ONE_TRY_S = 1.0  #: how long a campaign that tries once waits for a quorum's answers
 ONE_TRY_MAX_S = 5.0  #: and, where a quorum answers, for a holder to become known
 ONE_TRY_ROUND_TRIPS = 4.0  #: or so many round trips, where that is longer,
 ONE_TRY_MAX_ROUND_TRIPS = 20.0  #: and so many
 ASKED_MAX = 1024  #: questions whose sending is remembered
+
+
+class RefusalsHeard(Protocol):
+    """What the nodes of one phase have said (refusals.py)."""
+
+    def occupants(self) -> Iterable[Occupant]: ...
+    def place(self) -> int: ...
 
 
 @attrs.define(eq=False)
@@ -196,13 +206,14 @@ class AttemptPacing:
         # The place in line, where there is one, lapses by what is stated.
         self.refresh = max(self.refresh, self.retry)
 
-    def wait_in_line(self, occupants: Iterable[Occupant], quorum: int) -> None:
-        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum. The next
-        Prepare comes within what the last one stated, so that the place in line does not lapse.
+    def wait_in_line(self, refusals: RefusalsHeard, quorum: int) -> None:
+        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum; the
+        farther back in line, the more rarely. The next Prepare comes within what the last one stated, so that
+        the place in line does not lapse.
         """
         named: Counter[object] = Counter()
         holders: list[Occupant] = []
-        for occupant in occupants:
+        for occupant in refusals.occupants():
             named[occupant.candidate] += 1
             if occupant.occupancy is Occupancy.HELD:
                 holders.append(occupant)
@@ -214,7 +225,11 @@ class AttemptPacing:
             ttl = max(o.ttl_ms for o in holders) / 1000.0
             left = max(o.remaining_ms for o in holders) / 1000.0
             self.refresh = max(REFRESH_MIN_S, min(REFRESH_MAX_S, ttl / REFRESH_DIVISOR))
-            latest = max(REFRESH_NEAR_END_S, left)
+            behind = refusals.place() - NEAR_PLACES
+            if behind > 0:  # who is near the head sees to it where a push is lost
+                self.refresh = min(self.refresh * (1.0 + behind / NEAR_PLACES), FAR_REFRESH_MAX_S)
+            else:
+                latest = max(REFRESH_NEAR_END_S, left)
         self.retry = min(self.stated, self.refresh, latest)
 
     def interval(self) -> float:

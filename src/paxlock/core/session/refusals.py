@@ -33,12 +33,15 @@ __all__ = ["Refusal", "Refusals"]
 
 @value
 class Refusal:
-    """A node's no, and when it was heard; ``again`` where it named the same occupant the time before."""
+    """A node's no, and when it was heard; ``again`` where it named the same occupant the time before;
+    ``place``: how many stand before this candidate there.
+    """
 
     reason: RefusalReason
     occupant: Occupant | None
     heard_at: float
     again: bool = False
+    place: int = 0
 
 
 class _Rival(NamedTuple):
@@ -64,7 +67,7 @@ class Refusals(dict[str, Refusal]):
         before, occupant = self.get(node), message.occupant
         named = before.occupant if before is not None else None
         again = named is not None and occupant is not None and named.candidate == occupant.candidate
-        self[node] = Refusal(message.reason, occupant, now, again)
+        self[node] = Refusal(message.reason, occupant, now, again, message.place)
 
     def drop_departed(self, refusal: Refusal) -> bool:
         """A node that had refused because of a holder now supports this candidate: so that holder has
@@ -85,6 +88,11 @@ class Refusals(dict[str, Refusal]):
     def occupants(self) -> Iterator[Occupant]:
         """Every occupant, as often as nodes name it."""
         return (refusal.occupant for refusal in self.values() if refusal.occupant is not None)
+
+    def place(self) -> int:
+        """How many stand before this candidate, or fewer, by the word of a quorum; 0 without one."""
+        places = sorted(refusal.place for refusal in self.values())
+        return places[self._quorum - 1] if len(places) >= self._quorum else 0
 
     def _holders(self) -> Iterator[tuple[str, Refusal, Occupant]]:
         """The refusals by nodes that hold a lease, with its candidate."""

@@ -38,6 +38,7 @@ from paxlock.core.quorum import blocking
 from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Rights
 from paxlock.core.round_trips import RoundTrips
+from paxlock.core.seeing import Counted, Pong
 from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
 from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch, OverQuota
@@ -47,6 +48,7 @@ from paxlock.core.session.polls import PollQuery
 from paxlock.core.session.queries import ListQuery, Queries, ReleaseQuery, RenewQuery, SurveyQuery
 from paxlock.core.session.recalls import RecallQuery
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
+from paxlock.core.session.seeing import CountQuery, PingQuery
 from paxlock.core.session.sequence import SequenceNumbers
 from paxlock.core.session.shared import Shared
 from paxlock.core.session.steering import RevokeQuery
@@ -214,6 +216,15 @@ class Session:
         """What has happened to this name at each node? JournalRead follows. The patience is for each page."""
         return self._queries.ask(RecallQuery(**self._queries.fields(now, patience), name=name), now)
 
+    def ping(self, nodes: Sequence[str], now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
+        """Does one small datagram to each of these nodes get there and back? Pinged follows."""
+        fields = self._queries.fields(now, patience) | {"nodes": tuple(nodes)}
+        return self._queries.ask(PingQuery(**fields, strangers=self._unwelcomed), now)
+
+    def count(self, now: float, *, patience: float = QUERY_PATIENCE_S) -> int:
+        """What has each node counted? CountersRead follows. The patience is for each page."""
+        return self._queries.ask(CountQuery(**self._queries.fields(now, patience)), now)
+
     def renew_detached(self, candidate: Candidate, term: int, now: float, *, patience: float) -> int:
         """Renew the detached lease of a handle once; HandleOutcome follows."""
         query = RenewQuery(
@@ -312,10 +323,10 @@ class Session:
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
             case Watching():
-                self._watches.stands(peer, message, now)
+                self._watches.stands(peer, message, now, lives)
             case Welcome():
                 self._welcome(peer, message, now, lives)
-            case View() | Waiters() | Names() | Recalled():
+            case View() | Waiters() | Names() | Recalled() | Pong() | Counted():
                 self._answered(peer, message, now, lives)
             case _:
                 self.counters["unexpected"] += 1
@@ -341,6 +352,12 @@ class Session:
         over at once is released without a Commit.
         """
         return self._out.take_published()
+
+    def hold_commits(self, hold: bool) -> None:
+        """While a shell holds them, Commits stay back when the rest is sent: for threads that were told of
+        their grants and may be done at once. A Commit may be late by any time, as every message may.
+        """
+        self._out.commits_wait = hold
 
     def statistics(self) -> SessionStatistics:
         """Frozen counters."""

@@ -17,21 +17,12 @@ from paxlock.core.quorum import blocking
 from paxlock.core.session.events import Changed
 from paxlock.core.session.judgement import Judgement, State, judge, knows, over
 from paxlock.core.session.outbox import Outbox
+from paxlock.core.session.refreshing import Refreshing
 from paxlock.core.session.shared import Shared
 
-__all__ = [
-    "LOOK_PAUSE_S",
-    "WATCH_LAPSE_S",
-    "WATCH_REFRESH_S",
-    "SeenEvents",
-    "Watcher",
-    "Watches",
-]
+__all__ = ["LOOK_PAUSE_S", "SeenEvents", "Watcher", "Watches"]
 
-WATCH_REFRESH_FIRST_S = 0.02
-WATCH_REFRESH_S = 1.0
 FIRST_ANSWER_S = 1.0
-WATCH_LAPSE_S = 3.5
 WATCH_NAMES_MAX = 100_000
 WATCH_NAMES_LOOKED_AT = 64
 CHECKS_MAX = 16
@@ -73,29 +64,34 @@ class Watcher:
     prefix: bool
     nodes: tuple[str, ...]
     since: float
-    heard: dict[str, float] = attrs.field(factory=dict)
+    refreshing: Refreshing = attrs.field(init=False)
     views: dict[str, dict[str, tuple[int, View, Lives]]] = attrs.field(factory=dict)
     shown: dict[str, Shown] = attrs.field(factory=dict)
     checks: dict[int, tuple[str, dict[str, int]]] = attrs.field(factory=dict)
-    refresh: float = WATCH_REFRESH_FIRST_S
     _led: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: names shown as led
     _uneven: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: of which not all nodes say the same
     _looked_with: tuple[frozenset[str], bool] | None = None
     _to_look_at: list[str] = attrs.field(factory=list)
+    _not_asked_since: int = 0  #: how many of those led were not asked for since a node has restarted
+
+    def __attrs_post_init__(self) -> None:
+        self.refreshing = Refreshing(self.nodes)
 
     def subscription(self, request: int) -> Watch:
-        return Watch(request, self.ticket, self.pattern, self.prefix, int(WATCH_LAPSE_S * 1000))
+        lapse_ms = round(self.refreshing.lapse * 1000)
+        return Watch(request, self.ticket, self.pattern, self.prefix, lapse_ms)
 
-    def stands(self, node: str, now: float) -> None:
-        """A node says that the subscription stands there."""
-        self.heard[node] = now
+    def stands(self, node: str, now: float, lives: Lives = UNKNOWN) -> bool:
+        """A node is heard, and the subscription stands there; whether it tells that one has restarted."""
+        restarted = self.refreshing.hear(node, now, lives)
+        if restarted:
+            self._not_asked_since = len(self._led)
+        return restarted
 
-    def next_refresh(self) -> float:
-        """Soon while nodes are missing at the start, then at the steady pace."""
-        interval = self.refresh
-        all_heard = len(self.heard) == len(self.nodes)
-        self.refresh = WATCH_REFRESH_S if all_heard else min(self.refresh * 2.0, WATCH_REFRESH_S)
-        return WATCH_REFRESH_S if all_heard else interval
+    @property
+    def calm(self) -> bool:
+        """Whether nothing of what is shown is to be asked for again soon."""
+        return not (self.prefix and (self._uneven or self._not_asked_since))
 
     def event(self, node: str, message: WatchEvent, now: float, lives: Lives = UNKNOWN) -> Seen | None:
         """Take an event; the answer acknowledges it. Older versions of a view change nothing."""
@@ -104,7 +100,7 @@ class Watcher:
             return None
         if name not in self.views and len(self.views) >= WATCH_NAMES_MAX and not self._forget_one():
             return None
-        self.heard[node] = now
+        self.stands(node, now, lives)
         views = self.views.setdefault(name, {})
         known = views.get(node)
         if known is None or known[0] <= message.version:
@@ -126,7 +122,9 @@ class Watcher:
         word would count for ever. One in turn, and those of which not all nodes say the same.
         """
         if not self.prefix or not self._led:
+            self._not_asked_since = 0
             return {}
+        self._not_asked_since = max(0, self._not_asked_since - 1)
         self._led.move_to_end(next(iter(self._led)))
         names = [next(reversed(self._led)), *islice(self._uneven, CHECKS_MAX)]
         for name in names[1:]:
@@ -239,7 +237,7 @@ class Watcher:
         return len(self._to_look_at)
 
     def _fresh(self, now: float) -> set[str]:
-        return {node for node, at in self.heard.items() if now - at < WATCH_LAPSE_S}
+        return self.refreshing.counting(now)
 
     def _tell(self, name: str, shown: Shown, state: State, judgement: Judgement | None) -> Changed | None:
         lease = judgement.lease if judgement is not None else None
@@ -332,12 +330,18 @@ class Watches:
             return
         self._seen.note(node, seen)
         self._look(watcher, message.view.name, now)
+        self._look_soon(watcher, now)
 
-    def stands(self, node: str, message: Watching, now: float) -> None:
+    def stands(self, node: str, message: Watching, now: float, lives: Lives) -> None:
         """A node says that the subscription stands there."""
         watcher = self._watchers.get(message.watch)
         if watcher is not None:
-            watcher.stands(node, now)
+            watcher.stands(node, now, lives)
+            self._look_soon(watcher, now)
+
+    def _look_soon(self, watcher: Watcher, now: float) -> None:
+        """What has just been heard may want a refresh before the next one would come."""
+        self._timers.add(watcher.refreshing.wanted_at(now, watcher.calm), self._refresh, watcher.ticket)
 
     def checked(self, node: str, message: View, now: float, lives: Lives) -> None:
         """A node answers what a watcher asked for again."""
@@ -357,6 +361,11 @@ class Watches:
             return
         watcher.look_around(now)
         self._look_on(ticket, now)
+        refreshing = watcher.refreshing
+        if refreshing.rests(now, watcher.calm):
+            self._timers.add(refreshing.next_look(now), self._refresh, ticket)
+            return
+        refreshing.ask(now, watcher.calm)
         message = watcher.subscription(self._out.request())
         for node in self._nodes:
             self._out.send(node, message)
@@ -367,7 +376,7 @@ class Watches:
             watcher.check(poll.request, name)
             for node in nodes:
                 self._out.send(node, poll)
-        self._timers.add(now + watcher.next_refresh(), self._refresh, ticket)
+        self._timers.add(refreshing.next_look(now), self._refresh, ticket)
 
     def _look_on(self, ticket: int, now: float) -> None:
         """Look at some of many names, and at the others after what else there is to do."""
