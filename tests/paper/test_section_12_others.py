@@ -183,6 +183,9 @@ def test_s12_a_successor_goes_before_those_who_wait_for_longer() -> None:
         standing = StandingPrepare(2, NAME, 1, who, *times, "", round(TTL * 1000), b"", 1)
         assert refusal(answer(node, standing, who, 2.0)) is RefusalReason.HELD
     ask(node, 2.1, successor=CYRENE)
+    assert node.sent(LetGo) == []  # its Release would overtake what is under way to the other nodes
+    ask(node, 2.15, successor=CYRENE)
+    assert node.sent(LetGo) == [(ATHENS.session, LetGo(0, NAME, ATHENS))]
     node.receive(Release(4, NAME, ATHENS, 5), ATHENS.session, 2.2)
     assert [message.candidate for _, message in node.sent(Accepted)] == [CYRENE]
 
@@ -192,6 +195,7 @@ def test_s12_who_does_not_stand_in_line_is_no_successor() -> None:
     standing = StandingPrepare(2, NAME, 1, BYBLOS, 0, 1000, 0, "", round(TTL * 1000), b"", 1)
     node.receive(standing, BYBLOS.session, 2.0)
     ask(node, 2.1, successor=CYRENE)
+    assert node.sent(LetGo) == [(ATHENS.session, LetGo(0, NAME, ATHENS))]
     node.receive(Release(4, NAME, ATHENS, 5), ATHENS.session, 2.2)
     assert [message.candidate for _, message in node.sent(Accepted)] == [BYBLOS]
 

@@ -12,6 +12,20 @@ RIGHTS = "tests/security/test_client_keys.py::"
 
 IN_ADMINISTRATION: tuple[Mutation, ...] = (
     Mutation(
+        "let-go-at-the-first-word",
+        "section 12, a hand-over: the holder is told before the other nodes know who is to be next",
+        (
+            Edit(
+                "node.steering",
+                "Steering.revoke",
+                "record.holds(candidate) and (message.force or not put_first)",
+                "record.holds(candidate)",
+            ),
+        ),
+        test="tests/paper/test_section_12_others.py"
+        "::test_s12_a_successor_goes_before_those_who_wait_for_longer",
+    ),
+    Mutation(
         "force-frees-at-once",
         "section 12: an acceptor lets go of the lease whose holder was ended by force",
         (

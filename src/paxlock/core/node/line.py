@@ -123,10 +123,14 @@ class Line:
         entry = self._entries.get(candidate)
         return bisect_left(self._order, entry.place) if entry is not None else 0
 
-    def put_first(self, candidate: Candidate) -> None:
-        """Somebody who may wants this candidate to be next, if it stands here (section 12)."""
-        if candidate in self._entries:
-            self._first = candidate
+    def put_first(self, candidate: Candidate) -> bool:
+        """Somebody who may wants this candidate to be next, if it stands here (section 12); whether that was
+        not so before.
+        """
+        if candidate not in self._entries or self._first == candidate:
+            return False
+        self._first = candidate
+        return True
 
     def _put_first(self, now: float) -> Entry | None:
         entry = self._entries.get(self._first) if self._first is not None else None

@@ -37,12 +37,14 @@ class Steering:
             self._stones.append(KeptStone(name, *candidate, forced=True))
             acceptor.touched.add(name)
             acceptor.journal.revoked(record, candidate, now)
+        put_first = False
         if record.line is not None:
             if message.force:
                 record.line.remove(candidate)
             if message.successor is not None:
-                record.line.put_first(message.successor)
-        if record.holds(candidate):
+                put_first = record.line.put_first(message.successor)
+        # Of a hand-over the holder is told once it is asked for again: by then the other nodes know of it.
+        if record.holds(candidate) and (message.force or not put_first):
             told: Refused | LetGo = LetGo(0, name, candidate)
             if message.force:
                 revoked = RefusalReason.REVOKED
