@@ -213,6 +213,15 @@ def test_a_refusal_tells_how_many_came_before() -> None:
     assert isinstance(answer, Refused) and answer.place == 0
 
 
+def test_who_is_far_back_and_dies_does_not_stand_in_the_way_for_long() -> None:
+    node = held_by_athens()
+    node.prepare(BYBLOS, now=1.0, age=0.5, refresh=8.0)
+    node.prepare(CYRENE, now=1.0, refresh=60.0)  # nobody keeps a place for longer than that of the rarest
+    assert line_of(node, 11.999) == [BYBLOS, CYRENE]
+    assert line_of(node, 12.0) == [CYRENE]
+    assert line_of(node, 14.0) == []
+
+
 @pytest.mark.parametrize(
     ("places", "interval_ms"),
     [

@@ -186,7 +186,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "far-places-lapse",
         "section 5, the line: a place lapses before three of the refreshes that were stated",
-        (Edit("node.line", "Line.enter", "min(refresh, REFRESH_MAX_S)", "min(refresh, 0.5)"),),
+        (Edit("node.line", "lapses_after", "min(refresh, REFRESH_MAX_S)", "min(refresh, 0.5)"),),
         test="tests/paper/test_section_5_line.py::test_who_is_far_back_keeps_its_place",
     ),
     Mutation(

@@ -75,9 +75,8 @@ class RoundTrips:
         self._nodes = nodes
         self._measured: dict[str, RoundTrip] = {}
         self._window = 0.0
-        self._summary: _Summary | None = (
-            None  #: made when asked for: often more than once between two answers
-        )
+        #: Made when it is asked for: often more than once between two answers.
+        self._summary: _Summary | None = None
 
     def measured(self, node: str, took: float) -> None:
         """A node has answered ``took`` seconds after it was asked. Only for requests that were sent once

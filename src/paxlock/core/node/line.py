@@ -17,10 +17,11 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import StandingPrepare
 from paxlock.core.round_trips import WINDOW_MIN_S
 
-__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "REFRESH_MAX_S", "Entry", "Line"]
+__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "REFRESH_MAX_S", "Entry", "Line", "lapses_after"]
 
 LINE_MAX_ENTRIES = 1024
 REFRESH_MAX_S = 10.0
+LATE_MAX_S = 3.0
 LAPSE_REFRESHES = 3
 TOGETHER_WINDOWS = 0.25
 _arrival = itemgetter(0)
@@ -45,6 +46,14 @@ class Entry:
     @property
     def place(self) -> tuple[float, Candidate]:
         return (self.arrival, self.candidate)
+
+
+def lapses_after(refresh: float) -> float:
+    """For how many seconds a place is kept after a refresh that stated this interval. Not for long where the
+    interval is long: many who died in line are passed over one by one.
+    """
+    refresh = min(refresh, REFRESH_MAX_S)
+    return min(LAPSE_REFRESHES * refresh, refresh + LATE_MAX_S)
 
 
 def _together(window: float) -> float:
@@ -82,7 +91,7 @@ class Line:
         attempt (rule L7). A full line drops its youngest.
         """
         entry = self._entries.get(candidate)
-        lapses_at = now + LAPSE_REFRESHES * min(refresh, REFRESH_MAX_S)
+        lapses_at = now + lapses_after(refresh)
         if entry is not None:
             entry.lapses_at = lapses_at
             entry.window = window

@@ -15,6 +15,7 @@ import attrs
 
 from paxlock.core.messages import Accept, Commit, Hello, Prepare, Release, StandingPrepare, Watch
 from paxlock.core.node.forgetting import TOMBSTONE_S
+from paxlock.core.node.line import lapses_after
 from paxlock.core.reasons import Barrier
 from paxlock.core.steering import Revoke
 from paxlock.limits import (
@@ -40,7 +41,6 @@ KEPT_S = TOMBSTONE_S  #: a session that is silent, and a name that was let go of
 TIDY_EVERY_S = 1.0  #: a full account is looked through, and that takes time: not for each message
 STRANGE_AGES_S = 60.0  #: after its start a node believes the ages of those who have waited elsewhere
 ACCOUNTS_MAX = 4096
-LAPSE_REFRESHES = 3
 
 
 @attrs.define(eq=False)
@@ -191,7 +191,7 @@ class Quotas:
         if not self._room(account, account.places, place, PLACES_PER_KEY, rights, now):
             self._over("places")
             return attrs.evolve(message, refresh_ms=0)
-        account.places[place] = now + LAPSE_REFRESHES * message.refresh_ms / 1000.0
+        account.places[place] = now + lapses_after(message.refresh_ms / 1000.0)
         return message
 
     def _watch(self, message: Watch, session: bytes, rights: Rights) -> Message | Barrier:
