@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from benchmarks.bench import RESULT_PATIENCE_S, Bench
 from benchmarks.figures import Figures, Tenure, evenness, hand_offs, quantiles, within
 from benchmarks.peers.base import Peer
+from benchmarks.processes import Client
 from benchmarks.scenarios.base import Column, Scenario, Table
 
 HOLDS = (("0", 0.0, "nothing"), ("1", 0.001, "1 ms"))
@@ -27,17 +28,22 @@ def measure(bench: Bench, peer: Peer) -> Figures:
             for _ in range(effort.clients)
         ]
         for key, _, _ in HOLDS:
-            for client in clients:
-                client.wait_ready()
-            begin = time.monotonic_ns() + int(BEGIN_AFTER_S * NS_PER_S)
-            for client in clients:
-                client.tell(str(begin))
-            found = [client.hear(RESULT_PATIENCE_S)["tenures"] for client in clients]
-            tenures = [Tenure(number, *tenure) for number, of in enumerate(found) for tenure in of]
+            begin, tenures = contend(clients)
             end = begin + int(effort.seconds * NS_PER_S)
             for name, value in judged(tenures, effort.clients, begin, end).items():
                 figures[f"{name}_{key}"] = value
     return figures
+
+
+def contend(clients: Sequence[Client]) -> tuple[int, list[Tenure]]:
+    """Have these contend, all from one moment on: the moment, and every tenure."""
+    for client in clients:
+        client.wait_ready()
+    begin = time.monotonic_ns() + int(BEGIN_AFTER_S * NS_PER_S)
+    for client in clients:
+        client.tell(str(begin))
+    found = [client.hear(RESULT_PATIENCE_S)["tenures"] for client in clients]
+    return begin, [Tenure(number, *tenure) for number, of in enumerate(found) for tenure in of]
 
 
 def judged(tenures: Sequence[Tenure], clients: int, begin: int, end: int) -> Figures:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from benchmarks.bench import Bench, result_of
-from benchmarks.figures import Figures, quantiles, told
-from benchmarks.peers.base import Peer
+from benchmarks.figures import Figures, Told, quantiles, told
+from benchmarks.peers.base import Cluster, Peer
 from benchmarks.scenarios.base import Column, Scenario, Table, columns
 
 PAUSE_S = 0.01
 
 
 def measure(bench: Bench, peer: Peer) -> Figures:
+    with bench.shared(peer) as cluster:
+        taken, left = watched(bench, peer, cluster, bench.effort.changes, PAUSE_S)
+    return {
+        **quantiles("acquired", taken.delays),
+        **quantiles("released", left.delays),
+        "missed": float(taken.missed + left.missed),
+    }
+
+
+def watched(
+    bench: Bench, peer: Peer, cluster: Cluster, count: int, pause_s: float, places: tuple[int, int] = (0, 0)
+) -> tuple[Told, Told]:
+    """One client changes a name so often, another watches it, each at its place: what it was told of what
+    was acquired, and of what was released.
+    """
+    at, other = places
     with (
-        bench.shared(peer) as cluster,
-        bench.client(peer, cluster, "watch") as watcher,
-        bench.client(peer, cluster, "change", count=bench.effort.changes, pause_s=PAUSE_S) as changer,
+        bench.client(peer, cluster, "watch", place=at) as watcher,
+        bench.client(peer, cluster, "change", place=other, count=count, pause_s=pause_s) as changer,
     ):
         watcher.wait_ready()
         changer.wait_ready()
@@ -23,12 +38,7 @@ def measure(bench: Bench, peer: Peer) -> Figures:
         watcher.tell("go")
         watcher.tell("stop")
         heard = [(moment, led) for moment, led in result_of(watcher)["heard"]]
-    taken, left = told(changes, heard, led=True), told(changes, heard, led=False)
-    return {
-        **quantiles("acquired", taken.delays),
-        **quantiles("released", left.delays),
-        "missed": float(taken.missed + left.missed),
-    }
+    return told(changes, heard, led=True), told(changes, heard, led=False)
 
 
 WATCHES = Scenario(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
-from benchmarks.bench import RESULT_PATIENCE_S, Bench, result_of
-from benchmarks.figures import Figures, Tenure, hand_offs, quantiles, seconds, told, within
+from benchmarks.bench import Bench, result_of
+from benchmarks.figures import Figures, hand_offs, quantiles, seconds, within
 from benchmarks.peers.base import Cluster, Peer
 from benchmarks.places import Distance, FarPlaces, missing
 from benchmarks.processes import Failed
 from benchmarks.scenarios.base import Column, Scenario, Table
+from benchmarks.scenarios.contended import NS_PER_S, contend
+from benchmarks.scenarios.watches import watched
 
 DISTANCES = {
     "20": Distance(round_trip=0.020, jitter=0.001, loss=0.01),
@@ -19,7 +20,6 @@ DISTANCES = {
 SERVERS, CLIENTS = 3, 3
 ROUND_TRIPS = 60  #: for each of what is measured, at least
 CHANGES = 20
-BEGIN_AFTER_S = 0.2
 HEADINGS = {
     "acquire_p50": "acquire p50",
     "acquire_p99": "acquire p99",
@@ -28,7 +28,6 @@ HEADINGS = {
     "gap_p99": "hand-off p99",
     "released_p50": "told of a release p50",
 }
-NS_PER_S = 1_000_000_000
 
 
 def measure(bench: Bench, peer: Peer) -> Figures:
@@ -44,7 +43,7 @@ def measure(bench: Bench, peer: Peer) -> Figures:
             found = {
                 **_pairs(bench, peer, cluster, lasts),
                 **_contended(bench, peer, cluster, lasts),
-                **_watched(bench, peer, cluster, distance.round_trip),
+                **_watched(bench, peer, cluster, 4 * distance.round_trip),
             }
         figures.update({f"{name}_{key}": value for name, value in found.items()})
     return figures
@@ -70,32 +69,13 @@ def _contended(bench: Bench, peer: Peer, cluster: Cluster, lasts: float) -> Figu
             )
             for number in range(CLIENTS)
         ]
-        for client in clients:
-            client.wait_ready()
-        begin = time.monotonic_ns() + int(BEGIN_AFTER_S * NS_PER_S)
-        for client in clients:
-            client.tell(str(begin))
-        found = [client.hear(RESULT_PATIENCE_S)["tenures"] for client in clients]
-    tenures = [Tenure(number, *tenure) for number, of in enumerate(found) for tenure in of]
+        begin, tenures = contend(clients)
     of_all = hand_offs(within(tenures, begin, begin + int(lasts * NS_PER_S)))
     return {**quantiles("gap", of_all.gaps), "overlaps": float(of_all.overlaps)}
 
 
 def _watched(bench: Bench, peer: Peer, cluster: Cluster, pause_s: float) -> Figures:
-    with (
-        bench.client(peer, cluster, "watch", place=SERVERS) as watcher,
-        bench.client(
-            peer, cluster, "change", place=SERVERS + 1, count=CHANGES, pause_s=4 * pause_s
-        ) as changer,
-    ):
-        watcher.wait_ready()
-        changer.wait_ready()
-        changer.tell("go")
-        changes = [(moment, led) for moment, led in result_of(changer)["changes"]]
-        watcher.tell("go")
-        watcher.tell("stop")
-        heard = [(moment, led) for moment, led in result_of(watcher)["heard"]]
-    left = told(changes, heard, led=False)
+    _, left = watched(bench, peer, cluster, CHANGES, pause_s, (SERVERS, SERVERS + 1))
     return {**quantiles("released", left.delays), "missed": float(left.missed)}
 
 
