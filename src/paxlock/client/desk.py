@@ -397,6 +397,8 @@ class Desk:
         receiver = self._receivers.get(ticket)
         if receiver is None:
             return  # given up in this very turn
+        if isinstance(event, Granted):
+            self._name_in_will(event)
         following = receiver.take(event)
         if following is None:
             self._receivers.pop(ticket, None)
@@ -406,10 +408,6 @@ class Desk:
             self._receivers[ticket] = following
         if isinstance(event, Granted) and following is not None:
             self._keep_lease(ticket, following)
-            campaign = self.session.campaign_of(ticket)
-            # Whoever wants a lease for longer than the work wants it after a death too.
-            if self.wills is not None and campaign is not None and not campaign.timing.at_least:
-                self.wills.hold(ticket, campaign.name, event.candidate, event.term)
 
     def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released, or left to run out
@@ -458,6 +456,14 @@ class Desk:
         self._receivers[ticket] = receiver
         self._poke()
         return ticket
+
+    def _name_in_will(self, event: Granted) -> None:
+        """Deposit it before anybody is told: a program may be killed in the moment in which it holds."""
+        campaign = self.session.campaign_of(event.ticket)
+        # Whoever wants a lease for longer than the work wants it after a death too.
+        if self.wills is not None and campaign is not None and not campaign.timing.at_least:
+            self.wills.hold(event.ticket, campaign.name, event.candidate, event.term)
+            self.wills.settle_turn()
 
     def _keep_lease(self, ticket: int, receiver: Receiver) -> None:
         self.held[ticket] = receiver  # type: ignore[assignment]  # who takes Granted gives a LeaseReceiver

@@ -67,7 +67,9 @@ class _Page:
 
 
 class Wills:
-    """What one session deposits. ``settle_turn`` is called at the end of each of its turns."""
+    """What one session deposits. ``settle_turn`` is called at the end of each of its turns, and before a
+    program is told of a lease.
+    """
 
     def __init__(self, endpoint: Endpoint, guardian: Guardian) -> None:
         self._endpoint = endpoint
