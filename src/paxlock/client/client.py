@@ -103,7 +103,9 @@ class Client(AsyncVerbs[HeldLease]):
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
         return LeaseBlock(
-            lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least)
+            lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
+            self._nesting,
+            waits_for=name if wait is None else None,
         )
 
     def campaign(

@@ -10,6 +10,7 @@ import trio
 
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
+from paxlock.client.nesting import Nesting
 from paxlock.client.verbs import AsyncHolding
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.host.failures import add_context
@@ -101,20 +102,30 @@ class HeldLease(AsyncHolding):
 class LeaseBlock:
     """``async with client.lock(...) as held:`` - the body is cancelled when the lease is lost.
 
-    Entering raises NotAcquired where ``wait`` ended first. Leaving releases, after the body has ended, and
-    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its context
-    if both happened.
+    Entering raises NotAcquired where ``wait`` ended first, and RuntimeError where this task would wait
+    without end for a name that it holds by an outer block. Leaving releases, after the body has ended, and
+    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its
+    context if both happened.
     """
 
-    def __init__(self, acquire: Callable[[], Awaitable[HeldLease]]) -> None:
+    def __init__(
+        self, acquire: Callable[[], Awaitable[HeldLease]], nesting: Nesting, waits_for: str | None
+    ) -> None:
+        """``waits_for``: the name, where it is waited for without end."""
         self._acquire = acquire
+        self._nesting = nesting
+        self._waits_for = waits_for
         self._held: HeldLease | None = None
         self._scope: trio.CancelScope | None = None
 
     async def __aenter__(self) -> HeldLease:
         if self._held is not None:
             raise RuntimeError("a lease block is entered once: call lock() again for another")
+        task = trio.lowlevel.current_task()
+        if self._waits_for is not None:
+            self._nesting.check(self._waits_for, lambda by: by is task)
         self._held = await self._acquire()
+        self._nesting.entered(self._held, task)
         self._scope = self._held.open_scope()
         return self._held
 
@@ -127,6 +138,7 @@ class LeaseBlock:
         held, scope = self._held, self._scope
         assert held is not None
         assert scope is not None
+        self._nesting.left(held)
         remaining: BaseException | None
         try:
             swallowed = bool(scope.__exit__(exc_type, exc, traceback))
