@@ -261,8 +261,8 @@ def killed_holder() -> Chart:
         "A holder is killed, and its guardian releases the lease for the next in line",
         lanes,
         rows,
-        said_at=645,
-        width=880,
+        said_at=640,
+        width=900,
         key=(
             f"The lease was to last until {until}. Without the guardian the next one waits longer than that.",
             "Full bar: the lease of the holder, at each node and at the holder. Hollow bar: of the next one.",
