@@ -300,7 +300,7 @@ class LeaseBlock:
         if self._held is not None:
             raise RuntimeError("a lease block is entered once: call lock() again for another")
         here = inspect.currentframe()
-        caller = here.f_back if here is not None else None
+        caller, here = here.f_back if here is not None else None, None  # a frame that keeps itself is garbage
         if self._waits_for is not None:
             self._nesting.check(self._waits_for, _is_running)
         self._held = self._acquire()
