@@ -82,8 +82,9 @@ class KeyBook:
             heard = self._heard.get((header.sender.run, target.session))
             return Sealed(self._sim.true, heard if heard is not None and heard[0] in has else None)
         # A challenge is sealed by the key of what it answers.
-        if generation != has[0] and not (target is not None and self._is_empty(data, header, target)):
-            raise CheckFailed("keys", f"{machine.label} seals by root key {generation} still, not by {has[0]}")
+        if generation != has[0] and target is not None and not self._is_empty(data, header, target):
+            what = f"{machine.label} seals by root key {generation}"
+            raise CheckFailed("keys", f"{what}, though its first one is {has[0]}")
         return Sealed(self._sim.true)
 
     # What arrives

@@ -9,13 +9,15 @@ have the root key, and some a key of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from paxlock.config import key_file
 from paxlock.config.cell_file import Keys, parse_keys
-from paxlock.config.key_file import KeyLine, added, dropped, promoted
+from paxlock.config.key_file import KeyLine
 from paxlock.config.keys import client_key, format_client_key, format_key, key_id
 from paxlock.core.rights import ROOT, Rights
 from paxlock.host.whereabouts import keyring_of
@@ -24,9 +26,9 @@ from paxlock.simulator.key_book import KeyBook
 from paxlock.simulator.machines import ClientMachine, NodeMachine
 from paxlock.simulator.moments import What
 from paxlock.simulator.scenario import START_S
+from paxlock.wire import rekeying
 from paxlock.wire.grants import grant_of
 from paxlock.wire.keyring import Keyring
-from paxlock.wire.rekeying import rekey
 
 if TYPE_CHECKING:
     from paxlock.simulator.simulation import Simulation
@@ -114,7 +116,7 @@ class Rotation:
         self._next_look[client.session] = now + sim.scenario.key_look
         file = self._clients[client.slot]
         if self.book.has(client.endpoint) != file.generations:
-            rekey(client.endpoint, self.read(file))
+            rekeying.rekey(client.endpoint, self.read(file))
             self.book.loaded(client.endpoint, file.generations)
             sim.tell(client.label, What.NOTICE, text=f"reads its keys anew: {_shown(file)}")
 
@@ -134,17 +136,17 @@ class Rotation:
         granted = [slot for slot in slots if self.of_client(slot).grant]
         for new in range(1, scenario.rotations + 1):
             holders = [*map(self.of_node, nodes), *map(self.of_client, rooted)]
-            yield from self._each(holders, lambda file, new=new: self._add(file, new))
+            yield from self._each(holders, partial(self._add, new))
             yield from self._hang_up(nodes)
-            yield from self._each(holders, lambda file, new=new: self._promote(file, new))
+            yield from self._each(holders, partial(self._promote, new))
             yield from self._hang_up(nodes)
-            yield from self._each(granted, lambda slot, new=new: self._grant(new, slot))
+            yield from self._each(granted, partial(self._grant, new))
             # Who is about to send something has looked at its file by then.
             yield scenario.key_look / (1.0 - scenario.drift)
             book.dropping(new - 1)
             tidy = [self.of_client(slot) for slot in rooted if self._rng.random() < TIDY]
             droppers = [*map(self.of_node, nodes), *tidy]
-            yield from self._each(droppers, lambda file, new=new: self._drop(file, new - 1))
+            yield from self._each(droppers, partial(self._drop, new - 1))
             yield from self._hang_up(nodes)
         self.over = True
 
@@ -179,22 +181,22 @@ class Rotation:
         assert self.book is not None
         assert node.endpoint is not None
         file = self.of_node(node.node_id)
-        rekey(node.endpoint, self.read(file))
+        rekeying.rekey(node.endpoint, self.read(file))
         self.book.loaded(node.endpoint, file.generations)
         self._sim.tell(node.label, What.NOTICE, text=f"reads its keys anew: {_shown(file)}")
 
     # What he does to a file
 
-    def _add(self, file: KeyFile, new: int) -> None:
-        file.lines = added(file.lines, [self._line(new)])
+    def _add(self, new: int, file: KeyFile) -> None:
+        file.lines = key_file.added(file.lines, [self._line(new)])
         file.generations = (*file.generations, new)
 
-    def _promote(self, file: KeyFile, new: int) -> None:
-        file.lines = promoted(file.lines, key_id(self._roots[new]))
+    def _promote(self, new: int, file: KeyFile) -> None:
+        file.lines = key_file.promoted(file.lines, key_id(self._roots[new]))
         file.generations = (new, *(old for old in file.generations if old != new))
 
-    def _drop(self, file: KeyFile, old: int) -> None:
-        file.lines = dropped(file.lines, key_id(self._roots[old]))
+    def _drop(self, old: int, file: KeyFile) -> None:
+        file.lines = key_file.dropped(file.lines, key_id(self._roots[old]))
         file.generations = tuple(each for each in file.generations if each != old)
 
     def _grant(self, new: int, slot: int) -> None:
