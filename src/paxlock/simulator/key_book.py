@@ -12,7 +12,8 @@ its keyring holds may be something else. By the book
 - a node answers a session by the key by which it has heard it last.
 
 A datagram that is refused for its key or seal is explained where it was under way while its receiver dropped
-the key, where it was for an earlier session, or by a client that has not looked at its file yet.
+the key; where it was for an earlier session; where the client has not looked at its file yet; and where
+nothing of the client has come to the node since the key was dropped by which that had heard it.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class KeyBook:
         if isinstance(machine, NodeMachine) and isinstance(target, ClientMachine):
             assert isinstance(header.sender, NodeSender)
             heard = self._heard.get((header.sender.run, target.session))
-            return Sealed(self._sim.true, heard if heard is not None and heard[0] in has else None)
+            return Sealed(self._sim.true, heard, gone=heard is not None and heard[0] not in has)
         # A challenge is sealed by the key of what it answers.
         if generation != has[0] and target is not None and not self._is_empty(data, header, target):
             what = f"{machine.label} seals by root key {generation}"
@@ -146,10 +147,12 @@ class KeyBook:
             return "it should open by that one"
         if self._sim.rotation.of_client(client.slot).generations != has:
             return ""  # it has not looked at its file since that has changed
+        sealed = datagram.sealed
+        if sealed is None or sealed.gone:
+            return ""  # nothing that it has said since that key was dropped has come to the node
         if generation > max(has) and payload is not None:
             return "its file has no such key"
-        # As whom and by which key the node knew it when it sealed this.
-        heard = datagram.sealed.heard if datagram.sealed is not None else None
+        heard = sealed.heard
         if heard is None or heard[1] != mine or heard[0] not in has:
             return ""
         for older in self._senders[mine.session]:

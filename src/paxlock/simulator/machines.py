@@ -52,11 +52,12 @@ class SimulatedClock:
 
 class Sealed(NamedTuple):
     """When a datagram was sealed, and by a node for a session: by which generation of keys the node had heard
-    that session last, and as whom, if it can still answer by that.
+    that session last, and as whom; and whether it has that key no more, and so answers by its first one.
     """
 
     at: float
     heard: tuple[int, SessionSender] | None = None
+    gone: bool = False
 
 
 class Datagram(NamedTuple):
