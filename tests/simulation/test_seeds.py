@@ -92,7 +92,7 @@ def test_what_once_failed_passes(seed: int) -> None:
 
 #: With other figures than are drawn for them; why each failed.
 FAILED_ONCE: dict[int, dict[str, object]] = {
-    20_000_100: {  # L7: two Releases of one name waited for their turn, and only one went before the next attempt
+    20_000_100: {  # L7: of two Releases that waited for their turn one went before the next attempt
         "durability": Durability.SYNC,
         "late": 0.1,
         "reordered": 0.2,
