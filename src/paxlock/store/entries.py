@@ -144,7 +144,7 @@ def _name(reader: _Reader) -> KeptName:
         label=reader.text_of_few(label_length),
         data=reader.take(data_length),
         term=term,
-        lease_term=lease_term,
+        lease_term=term if lease_term == term else lease_term,  # one object: there are very many names
         attempt=attempt,
         ttl_ms=ttl_ms,
         token=token,

@@ -140,23 +140,25 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     if flags & REVOKED:
         revoked, at = _candidate(body, at, same)
     if flags & HELD:
-        lease, at = _lease(body, at, same)
+        lease, at = _lease(body, at, same, term)
     if flags & SAME:
         chosen = lease
     elif flags & CHOSEN:
-        chosen, at = _lease(body, at, same)
+        chosen, at = _lease(body, at, same, term)
+        if lease is not None and chosen.candidate == lease.candidate:
+            chosen = _of(lease.candidate, chosen)
     return (
         SnapshotName(
             name,
             _term(term),
             lease,
-            _term(lease_term),
+            _one(term, _term(lease_term)),
             sender,
             seq,
             remaining_ms,
             tuple(stones),
             chosen,
-            _term(chosen_term),
+            _one(term, _term(chosen_term)),
             bool(flags & RELEASED),
             revoked,
         ),
@@ -164,14 +166,24 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     )
 
 
-def _lease(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[Lease, int]:
+def _lease(body: memoryview, at: int, same: dict[Any, Any], term: int) -> tuple[Lease, int]:
     candidate, at = _candidate(body, at, same)
     token, edition, ttl_ms, label_length, data_length = LEASE.unpack_from(body, at)
     at += LEASE.size
     data_at = at + label_length
     end = data_at + data_length
     label, data = _same(str(body[at:data_at], "utf-8"), same), bytes(body[data_at:end])
-    return Lease(candidate, ttl_ms, label, data, _term(token), edition), end
+    return Lease(candidate, ttl_ms, label, data, _one(term, _term(token)), edition), end
+
+
+def _of(candidate: Candidate, lease: Lease) -> Lease:
+    """The same lease with a candidate that is there already."""
+    return Lease(candidate, lease.ttl_ms, lease.label, lease.data, lease.token, lease.edition)
+
+
+def _one(known: int, number: int) -> int:
+    """The number that is there already, where it is the same: of very many names each one counts."""
+    return known if number == known else number
 
 
 def _candidate(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[Candidate, int]:
