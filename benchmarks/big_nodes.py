@@ -20,10 +20,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import attrs
 import trio
@@ -46,7 +46,6 @@ LOOK_EVERY_S = 0.01
 SETTLES_S = 45.0  #: after a start with 100,000 leases, until what it makes necessary has been done
 SERVES = b'"event":"serving"'
 MIB = 1024.0  #: in kB, as /proc counts
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -58,6 +57,7 @@ class Step:
     took: float
     peak: float
     resident: float | None = None  #: at the end; None where it has ended
+    lost: int = 0  #: leases of the client, so far
 
 
 @attrs.frozen
@@ -177,12 +177,8 @@ def cell_of_nodes(max_ttl: float) -> Iterator[tuple[paxlock.Cell, Path, dict[str
 # Leases that are held
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    return await trio.to_thread.run_sync(work)
-
-
-async def restarts(cell: paxlock.Cell, node: NodeProcess, count: int, data: bytes) -> tuple[list[Step], int]:
-    """Hold so many leases while this node is stopped, killed and started; gives how many were lost, too."""
+async def restarts(cell: paxlock.Cell, node: NodeProcess, count: int, data: bytes) -> list[Step]:
+    """Hold so many leases while this node is stopped, killed and started."""
     leases: list[paxlock.HeldLease] = []
     async with paxlock.open_client(cell) as client:
         async with client.lock("first"):
@@ -192,7 +188,7 @@ async def restarts(cell: paxlock.Cell, node: NodeProcess, count: int, data: byte
         async def take(part: range) -> None:
             for number in part:
                 lease = await client.acquire(f"held-{number:06d}", ttl=TTL_S, data=data)
-                leases.append(lease)  # noqa: PERF401
+                leases.append(lease)
 
         async with trio.open_nursery() as nursery:
             for number in range(min(AT_A_TIME, count)):
@@ -204,10 +200,10 @@ async def restarts(cell: paxlock.Cell, node: NodeProcess, count: int, data: byte
             ("clean stop", "start from the snapshot", signal.SIGTERM),
             ("killed", "start from the state file", signal.SIGKILL),
         ):
-            steps.append(await in_thread(lambda end=end, number=number: node.ends(end, number)))  # type: ignore[misc]
-            steps.append(await in_thread(lambda start=start: node.starts(start)))  # type: ignore[misc]
-        lost = sum(not lease.valid for lease in leases)
-    return steps, lost
+            for step in (partial(node.ends, end, number), partial(node.starts, start)):
+                done = await trio.to_thread.run_sync(step)
+                steps.append(attrs.evolve(done, lost=sum(not lease.valid for lease in leases)))
+    return steps
 
 
 def leases_part(count: int, data: bytes) -> str:
@@ -217,17 +213,20 @@ def leases_part(count: int, data: bytes) -> str:
         for node in nodes.values():
             node.wait_serving()
         with short_pauses():  # the client is as large as a node
-            steps, lost = trio.run(restarts, cell, nodes["a"], count, data)
+            steps = trio.run(restarts, cell, nodes["a"], count, data)
     rows = [
-        (step.what, f"{step.cpu:.2f} s", f"{step.took:.1f} s", f"{step.peak:.0f} MiB", shown(step.resident))
+        (
+            *(step.what, f"{step.cpu:.2f} s", f"{step.took:.1f} s", shown(step.peak), shown(step.resident)),
+            f"{step.lost:,}",
+        )
         for step in steps
     ]
-    head = ("what", "CPU", "wall clock", "peak", "resident after it")
-    return table(f"One node of three, {count:,} leases with {len(data)} bytes of data, {lost} lost", head, rows)
+    head = ("what", "CPU", "wall clock", "peak", "resident after it", "leases lost")
+    return table(f"One node of three, {count:,} leases with {len(data)} bytes of data", head, rows)
 
 
 def shown(mib: float | None) -> str:
-    return "" if mib is None else f"{mib:.0f} MiB"
+    return f"{mib:.0f} MiB" if mib else ""
 
 
 # Names that are known
@@ -288,7 +287,7 @@ def listed(cell_file: Path, nodes: Sequence[NodeProcess], count: int) -> Listed:
 def names_part(count: int) -> str:
     with cell_of_nodes(LONG_TTL_S) as (cell, cell_file, nodes):
         snapshot = Snapshot(2, 1, tuple(known_names(count)))
-        for name, node in nodes.items():
+        for name in nodes:
             leave_behind(cell, name, cell_file.parent / name, snapshot)
         del snapshot
         begin = time.perf_counter()

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from paxlock.cli.status import ANSWER_WAIT_S, _list_while_answers_come
 from paxlock.client.client import Client
-from paxlock.client.standing import Standing, State
 from paxlock.client.face import Statistics
+from paxlock.client.standing import Standing, State
 from paxlock.core.statistics import SessionStatistics
 from paxlock.errors import NotAllowed
 

@@ -83,7 +83,7 @@ def test_of_very_many_leases_that_went_unheard_a_few_are_asked_about_in_a_turn()
         assert len(found) <= INQUIRIES_PER_TURN
         turns += bool(found)
         asked |= found
-    assert turns == 8
+    assert turns == 16
 
 
 def commit(who: Candidate, term: int, name: str = "n") -> Commit:

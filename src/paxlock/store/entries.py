@@ -31,7 +31,7 @@ LENGTH = struct.Struct(">B")
 STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
 ITEMS_A_PIECE = 1000
 T = TypeVar("T")
-Same: TypeAlias = dict[bytes | str, bytes | str]
+Same: TypeAlias = dict[bytes | tuple[str], bytes | str]
 
 
 def encode_entry(entry: Kept) -> bytes:
@@ -196,7 +196,8 @@ class _Reader:
     def text_of_few(self, length: int) -> str:
         """The same for text."""
         found = self.text(length)
-        return self._same.setdefault(found, found)  # type: ignore[no-any-return]
+        # A key of its own kind: bytes and text that look alike are not to be compared.
+        return self._same.setdefault((found,), found)  # type: ignore[no-any-return]
 
     def short_text(self) -> str:
         """Text with its length before it."""

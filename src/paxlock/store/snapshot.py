@@ -194,7 +194,7 @@ def _candidate(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[Candida
 
 def _same(found: T, same: dict[Any, Any]) -> T:
     """The one that was found first of those that are equal."""
-    one: T = same.setdefault(found, found)
+    one: T = same.setdefault((type(found), found), found)  # bytes are not to be compared with text
     return one
 
 

@@ -35,7 +35,7 @@ __all__ = ["Learner"]
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
-INQUIRIES_PER_TURN = 128  #: after a start from the state file all leases are unheard of at one moment
+INQUIRIES_PER_TURN = 64  #: after a start from the state file all leases are unheard of at one moment
 
 
 @attrs.define(eq=False)
