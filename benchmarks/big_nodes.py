@@ -1,12 +1,14 @@
 """What one node takes that knows very much: three real nodes, and tables in Markdown.
 
-    python -m benchmarks.big_nodes [--quick] [--leases N] [--names N] [--data BYTES] [--parts leases,names]
+    python -m benchmarks.big_nodes [--quick] [--parts leases,names] [--leases N] [--data BYTES]
+                                   [--names N] [--nodes N]
 
 ``leases``: a client holds so many leases. One node is stopped cleanly, started from its snapshot, killed, and
 started from its state file, while the client goes on. Of each step: CPU of that node's process, the whole of
 it, interpreter and all, and the most memory that it ever had (VmHWM).
 
-``names``: three nodes begin with a snapshot of so many names that are held, and ``paxlock ls`` lists them.
+``names``: the nodes, three unless told, begin with a snapshot of so many names that are held, and ``paxlock
+ls`` lists them.
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ class NodeProcess:
 
     def __init__(self, cell_file: Path, node: str, folder: Path) -> None:
         self._command = [sys.executable, "-m", "paxlock", "serve", "--cell", str(cell_file), "--node", node]
-        self._command += ["--data-dir", str(folder), "--create", "--log", "json"]
+        self._command += ["--data-dir", str(folder), "--log", "json"]
         self._log = folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -116,10 +118,10 @@ class NodeProcess:
         assert self._process is not None
         return self._process.pid
 
-    def begin(self) -> None:
-        """Start it, and do not wait until it serves."""
+    def begin(self, *words: str) -> None:
+        """Start it, with these options too, and do not wait until it serves."""
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stderr=log)
+            self._process = subprocess.Popen([*self._command, *words], stdin=subprocess.DEVNULL, stderr=log)
 
     def wait_serving(self) -> None:
         """Raises RuntimeError where it ends instead, TimeoutError where it takes too long."""
@@ -159,19 +161,22 @@ class NodeProcess:
 
 
 @contextmanager
-def cell_of_nodes(max_ttl: float) -> Iterator[tuple[paxlock.Cell, Path, dict[str, NodeProcess]]]:
+def cell_of_nodes(
+    max_ttl: float, nodes: Sequence[str] = NODES
+) -> Iterator[tuple[paxlock.Cell, Path, dict[str, NodeProcess]]]:
     """A new cell, its file, and its nodes, not started yet. Killed at the end."""
     with tempfile.TemporaryDirectory(prefix="paxlock-") as name:
         folder = Path(name)
-        cell = paxlock.Cell.new(dict(zip(NODES, free_addresses(3), strict=True)), max_ttl=max_ttl)
+        places = dict(zip(nodes, free_addresses(len(nodes)), strict=True))
+        cell = paxlock.Cell.new(places, max_ttl=max_ttl)
         cell_file = folder / "cell.toml"
         cell.save(cell_file)
-        nodes = {node: NodeProcess(cell_file, node, folder / node) for node in NODES}
+        processes = {node: NodeProcess(cell_file, node, folder / node) for node in nodes}
         try:
-            yield cell, cell_file, nodes
+            yield cell, cell_file, processes
         finally:
-            for node in nodes.values():
-                node.close()
+            for process in processes.values():
+                process.close()
 
 
 # Leases that are held
@@ -209,7 +214,7 @@ async def restarts(cell: paxlock.Cell, node: NodeProcess, count: int, data: byte
 def leases_part(count: int, data: bytes) -> str:
     with cell_of_nodes(TTL_S) as (cell, _, nodes):
         for node in nodes.values():
-            node.begin()
+            node.begin("--create")
         for node in nodes.values():
             node.wait_serving()
         with short_pauses():  # the client is as large as a node
@@ -284,8 +289,9 @@ def listed(cell_file: Path, nodes: Sequence[NodeProcess], count: int) -> Listed:
     return Listed(lines, ended.cpu, took, ended.peak, nodes_cpu, memory["VmHWM"], memory["VmRSS"])
 
 
-def names_part(count: int) -> str:
-    with cell_of_nodes(LONG_TTL_S) as (cell, cell_file, nodes):
+def names_part(count: int, places: int) -> Iterator[str]:
+    """One table of the start, and one of the list."""
+    with cell_of_nodes(LONG_TTL_S, NODES[:places]) as (cell, cell_file, nodes):
         snapshot = Snapshot(2, 1, tuple(known_names(count)))
         for name in nodes:
             leave_behind(cell, name, cell_file.parent / name, snapshot)
@@ -296,16 +302,22 @@ def names_part(count: int) -> str:
         for node in nodes.values():
             node.wait_serving()
         took = time.perf_counter() - begin
-        cpu = cpu_of(nodes["a"].pid)
+        yield table(
+            f"{count:,} names that are held, known to each of {places} nodes",
+            ("what", "found"),
+            [("start of a node, with the others", f"{cpu_of(nodes['a'].pid):.1f} s CPU, {took:.1f} s")],
+        )
         found = listed(cell_file, list(nodes.values()), count)
-    rows = [
-        ("start of a node, all three at once", f"{cpu:.1f} s CPU, {took:.1f} s"),
-        ("`paxlock ls --jsonl`, all names", f"{found.cpu:.1f} s CPU, {found.took:.1f} s"),
-        ("the three nodes meanwhile", f"{found.nodes_cpu:.1f} s CPU"),
-        ("memory of `paxlock ls`, peak", f"{found.peak:.0f} MiB"),
-        ("memory of a node, peak; resident", f"{found.node_peak:.0f} MiB; {found.node_resident:.0f} MiB"),
-    ]
-    return table(f"{count:,} names that are held, known to three nodes", ("what", "found"), rows)
+    yield table(
+        "They are listed",
+        ("what", "found"),
+        [
+            ("`paxlock ls --jsonl`, all names", f"{found.cpu:.1f} s CPU, {found.took:.1f} s"),
+            ("all nodes meanwhile", f"{found.nodes_cpu:.1f} s CPU"),
+            ("memory of `paxlock ls`, peak", f"{found.peak:.0f} MiB"),
+            ("memory of a node, peak; resident", f"{found.node_peak:.0f} MiB; {found.node_resident:.0f} MiB"),
+        ],
+    )
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -321,6 +333,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="2,000 leases and 5,000 names, for a check")
     parser.add_argument("--leases", type=int, help="100,000 unless given")
     parser.add_argument("--names", type=int, help="1,000,000 unless given")
+    parser.add_argument("--nodes", type=int, default=len(NODES), choices=(1, 2, 3), help="that know names")
     parser.add_argument("--data", type=int, default=0, help="bytes of data in each lease")
     parser.add_argument("--parts", default=",".join(PARTS), help="only these, with commas")
     options = parser.parse_args(words)
@@ -332,7 +345,8 @@ def main(words: Sequence[str] | None = None) -> None:
         count = options.leases or (2_000 if options.quick else 100_000)
         print(leases_part(count, bytes(options.data)), flush=True)
     if "names" in parts:
-        print(names_part(options.names or (5_000 if options.quick else 1_000_000)), flush=True)
+        for part in names_part(options.names or (5_000 if options.quick else 1_000_000), options.nodes):
+            print(part, flush=True)
 
 
 if __name__ == "__main__":

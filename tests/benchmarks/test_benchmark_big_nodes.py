@@ -28,9 +28,12 @@ def test_a_node_that_holds_leases_is_stopped_killed_and_started(capsys: pytest.C
         assert 5 < int(peak) < 500
 
 
-def test_all_names_that_nodes_know_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    big_nodes.main(["--parts", "names", "--names", "300"])
-    assert "300 names that are held, known to three nodes" in capsys.readouterr().out
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_all_names_that_nodes_know_are_listed(nodes: int, capsys: pytest.CaptureFixture[str]) -> None:
+    big_nodes.main(["--parts", "names", "--names", "300", "--nodes", str(nodes)])
+    told = capsys.readouterr().out
+    assert f"300 names that are held, known to each of {nodes} nodes" in told
+    assert re.search(r"memory of `paxlock ls`, peak \| [1-9][0-9]* MiB", told)
 
 
 def test_a_part_that_there_is_not_is_refused() -> None:

@@ -264,6 +264,7 @@ async def test_a_list_of_very_many_names_asks_for_a_few_at_a_time(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verbs, "POLLS_AHEAD", 8)
+    monkeypatch.setattr(verbs, "POLLS_A_STEP", 4)
     most = 0
     poll_all = Desk.poll_all
 

@@ -35,6 +35,7 @@ from paxlock.errors import LeaseLost, NotAcquired, Reason
 __all__ = ["AsyncHolding", "AsyncReply", "AsyncVerbs"]
 
 POLLS_AHEAD = 2048  #: of a list: more than are under way at a time, and few enough for the memory they take
+POLLS_A_STEP = 64  #: few, for the answers that have come wait meanwhile, and would pass for late
 
 
 class AsyncReply(PendingReply, Protocol):
@@ -176,8 +177,8 @@ class AsyncVerbs(Face[A]):
         left = iter(names)
         try:
             while True:
-                if len(asked) <= POLLS_AHEAD // 2:
-                    part = tuple(islice(left, POLLS_AHEAD - len(asked)))
+                if len(asked) <= POLLS_AHEAD - POLLS_A_STEP:
+                    part = tuple(islice(left, POLLS_A_STEP))
                     replies = [self._reply() for _ in part]
                     asked.extend(zip(part, replies, self._desk.poll_all(part, replies), strict=True))
                 if not asked:
