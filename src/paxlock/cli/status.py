@@ -9,6 +9,7 @@ import click
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, epilog
+from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import NAME, PREFIX, CellOptions, client_options, json_option
 from paxlock.cli.output import (
     JSON_VERSION,
@@ -259,4 +260,5 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
             emit(format_names(standings))
         return ExitCode.DONE
 
-    return run_async(list_names)
+    with short_pauses():  # there may be as many names as nodes know
+        return run_async(list_names)
