@@ -28,6 +28,7 @@ from benchmarks.interpreter import run_with, without_option
 from benchmarks.machine import description
 from benchmarks.peers.base import Peer
 from benchmarks.processes import Failed, compile_package
+from benchmarks.reading import read_report
 from benchmarks.registry import OURS, PEERS
 from benchmarks.report import report
 from benchmarks.results import Results
@@ -74,7 +75,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.work_dir) as folder:
             return run_with(arguments.python, Path(folder), without_option(sys.argv[1:]))
     if arguments.from_file is not None:
-        results = Results.from_json(arguments.from_file.read_text(encoding="utf-8"))
+        results = kept(arguments.from_file, reports=arguments.report is not None)
     else:
         plan = plan_of(arguments)
         results = Results(description(), {}, {})
@@ -85,8 +86,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=arguments.work_dir) as folder:
             run(attrs.evolve(plan, peers=peers), results, Path(folder), arguments.json)
         say(f"measured in {time.monotonic() - begin:.0f} s")
-    print(report(results, SCENARIOS))
-    pictures = draw(results, arguments.plots) if arguments.plots is not None else {}
+    text = report(results, SCENARIOS)
+    print(text)
+    pictures = {}
+    if arguments.plots is not None:
+        # Of the figures as the report shows them: so pictures can be drawn again from a report alone.
+        pictures = plots.draw(read_report(text, SCENARIOS), SCENARIOS, arguments.plots)
     if arguments.report is not None:
         folder = arguments.report.parent
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +99,18 @@ def main() -> int:
         arguments.report.write_text(report(results, SCENARIOS, shown), encoding="utf-8")
     ours_failed = any(not figures for of in results.rounds.values() for figures in of.get(OURS, []))
     return OURS_FAILED if ours_failed else 0
+
+
+def kept(path: Path, *, reports: bool) -> Results:
+    """What a file holds: all figures (JSON), or the medians that a report shows. Raises SystemExit where a
+    report would be made of a report.
+    """
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".md":
+        return Results.from_json(text)
+    if reports:
+        raise SystemExit("--report needs every figure: give the --json file to --from")
+    return read_report(text, SCENARIOS)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,7 +128,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--report", type=Path, metavar="FILE", help="write the Markdown there as well")
     made.add_argument("--plots", type=Path, metavar="FOLDER", help="draw one picture per scenario (SVG)")
     made.add_argument(
-        "--from", dest="from_file", type=Path, metavar="FILE", help="measure nothing: report this --json file"
+        "--from",
+        dest="from_file",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: report this --json file, or draw this report (.md)",
     )
     made.add_argument(
         "--work-dir",
@@ -203,15 +224,6 @@ def once(results: Results, scenario: Scenario, name: str, measure: Callable[[], 
         say(sentence)
     results.add(scenario.key, name, figures)
     say(f"   {name}: {time.monotonic() - begin:.1f} s")
-
-
-def draw(results: Results, folder: Path) -> dict[str, Path]:
-    """The pictures by scenario; none, with a line, where they cannot be drawn."""
-    missing = plots.missing()
-    if missing:
-        say(f"no pictures: install {', '.join(missing)}")
-        return {}
-    return plots.draw(results, SCENARIOS, folder)
 
 
 def say(sentence: str) -> None:

@@ -32,6 +32,8 @@ UNITS: Mapping[str, Callable[[float], str]] = {
     "MiB": lambda value: f"{value / MIB:,.1f} MiB",
     "B": lambda value: f"{value:,.0f} B",
 }
+#: what one of a unit is as a figure, where that is not 1
+UNIT_SIZES: Mapping[str, float] = {"us": 1e-6, "ms": 1e-3, "percent": 1e-2, "MiB": MIB}
 
 
 def report(results: Results, scenarios: Sequence[Scenario], pictures: Mapping[str, str] = NONE) -> str:

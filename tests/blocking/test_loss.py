@@ -19,6 +19,7 @@ from paxlock import BusyError, Cell, ClosedError, ConfigError, LeaseLost, LossRe
 from paxlock.blocking import Client, LeaseBlock, open_client
 from paxlock.blocking.callbacks import Callbacks
 from paxlock.blocking.interrupts import Interrupt, interruptible
+from paxlock.client.nesting import Nesting
 from tests.blocking.cells import Worker, thread_cell, until
 
 
@@ -49,7 +50,7 @@ def test_a_body_that_passes_the_deadline_unseen_is_told_at_its_end() -> None:
     with thread_cell() as cell, open_client(cell.cell) as client:
         held = client.acquire("x", ttl=1.0)
         cell.silence()
-        with pytest.raises(LeaseLost), LeaseBlock(lambda: held, interrupt=False):
+        with pytest.raises(LeaseLost), LeaseBlock(lambda: held, Nesting(), None, interrupt=False):
             until(lambda: held.remaining() == 0.0, "the deadline")
 
 

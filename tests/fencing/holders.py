@@ -1,7 +1,7 @@
 """A holder in a process of its own, which can be stopped as a frozen machine is.
 
-It begins a transaction with the guard, writes, says ``inside`` and waits; commits, and says what came of it;
-waits again, and writes once more over a new connection.
+It does a step of `steps` up to where its guard has let it in, says ``inside`` and waits; has the effect, and
+says what came of it; waits again, and does another step over a new connection.
 """
 
 from __future__ import annotations
@@ -11,20 +11,15 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from paxlock.fencing import StaleToken, Token
+from paxlock.fencing import StaleToken
+from tests.fencing.steps import KINDS
 from tests.fencing.tokens import Held
 
 ROOT = Path(__file__).parents[2]
 TIME_LIMIT_S = 60.0
-INSERT = "INSERT INTO effect (value) VALUES (%s)"
-
-# Gives a transaction with its guard, and a function that writes within.
-Kind = Callable[[str, Token], AbstractContextManager[Callable[[str], Any]]]
 
 
 class Holder:
@@ -44,8 +39,12 @@ class Holder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        self.kill()
         self._process.communicate()
+
+    def kill(self) -> None:
+        """End it, also where it is stopped."""
+        self._process.kill()
 
     def expect(self, line: str) -> None:
         """Wait until it has said this."""
@@ -78,83 +77,18 @@ class Holder:
 # Within the process
 
 
-@contextmanager
-def with_sqlite(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
-    import sqlite3
-
-    from paxlock.fencing import sqlite
-
-    connection = sqlite3.connect(where)
-    with sqlite.begin(connection, held):
-        yield lambda value: connection.execute(INSERT.replace("%s", "?"), (value,))
-    connection.close()
-
-
-@contextmanager
-def with_postgres(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
-    import psycopg
-
-    from paxlock.fencing import postgres
-
-    connection = psycopg.connect(where, autocommit=True)
-    with postgres.begin(connection, held):
-        yield lambda value: connection.execute(INSERT, (value,))
-    connection.close()
-
-
-@contextmanager
-def with_mysql(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
-    import pymysql
-
-    from paxlock.fencing import mysql
-
-    connection = pymysql.connect(unix_socket=where, user="root", database="test")
-    with mysql.begin(connection, held) as cursor:
-        yield lambda value: cursor.execute(INSERT, (value,))
-    connection.close()
-
-
-@contextmanager
-def with_redis(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
-    import redis
-
-    from paxlock.fencing.redis import RedisGuard
-
-    client = redis.Redis(unix_socket_path=where)
-    guard = RedisGuard(client, held)
-    later: list[str] = []
-    yield later.append  # there are no transactions: the write is the commit
-    guard.set("effect", later[0])
-    client.close()
-
-
-@contextmanager
-def with_files(where: str, held: Token) -> Iterator[Callable[[str], Any]]:
-    from paxlock.fencing import files
-
-    with files.begin(f"{where}/fence", held):
-        yield lambda value: (Path(where) / "effect").write_text(value, encoding="utf-8")
-
-
-KINDS: dict[str, Kind] = {
-    "sqlite": with_sqlite,
-    "postgres": with_postgres,
-    "mysql": with_mysql,
-    "redis": with_redis,
-    "files": with_files,
-}
-
-
 def main(kind: str, where: str, term: str, ttl: str) -> None:
     """Be the holder."""
+    step = KINDS[kind](where)
     for value in ("inside", "again"):
-        held = Held(int(term), ttl=float(ttl))
+
+        def pause(value: str = value) -> None:
+            if value == "inside":
+                print(value, flush=True)
+                sys.stdin.readline()
+
         try:
-            with KINDS[kind](where, held) as write:
-                write(value)
-                if value == "inside":
-                    print("inside", flush=True)
-                    sys.stdin.readline()
+            step(Held(int(term), ttl=float(ttl)), value, pause)
             print("committed", flush=True)
         except StaleToken as stale:
             print(f"StaleToken {stale.term} {stale.highest}", flush=True)

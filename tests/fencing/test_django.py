@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from paxlock import ConfigError, fencing
 from paxlock.fencing import StaleToken, Token
 from tests.fencing.libraries import library
 from tests.fencing.rules import Rules, each
+from tests.fencing.stopped import Last, blocks_its_successor, ended_by_the_server
 from tests.fencing.tokens import CELL, Held
 
 django = library("django")
@@ -22,7 +24,7 @@ conf = library("django.conf")
 management = library("django.core.management")
 
 WRITE = "INSERT INTO effect (value) VALUES (%s)"
-VALUE = "SELECT value FROM effect ORDER BY id DESC LIMIT 1"
+VALUES = "SELECT value FROM effect ORDER BY id"
 _numbers = itertools.count()
 
 servers = [pytest.mark.servers, pytest.mark.processes]
@@ -31,7 +33,7 @@ servers = [pytest.mark.servers, pytest.mark.processes]
 def settings_of(vendor: str, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """An empty database."""
     if vendor == "sqlite3":
-        return {"NAME": str(tmp_path / "database")}
+        return {"NAME": str(tmp_path / "database"), "OPTIONS": {"timeout": 0.05}}
     if vendor == "postgresql":
         server = request.getfixturevalue("postgres_database")
         return {"NAME": "postgres", "USER": "paxlock", "HOST": str(server)}
@@ -73,11 +75,16 @@ def using(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     del db.connections[alias], db.connections.settings[alias]
 
 
-class Database:
+class Database(Last):
     """A database by its alias."""
+
+    kind = "django"
 
     def __init__(self, using: str) -> None:
         self.using = using
+        settings = db.connections.settings[using]
+        wanted = ("ENGINE", "NAME", "USER", "HOST", "OPTIONS")
+        self.where = json.dumps({part: settings[part] for part in wanted})
 
     def claim(self, held: Token) -> None:
         fencing.django.claim(held, using=self.using)
@@ -86,17 +93,23 @@ class Database:
         with fencing.django.atomic(held, using=self.using), db.connections[self.using].cursor() as cursor:
             cursor.execute(WRITE, [value])
 
-    def value(self) -> str | None:
+    def values(self) -> list[str]:
         with db.connections[self.using].cursor() as cursor:
-            cursor.execute(VALUE)
-            row = cursor.fetchone()
-        return None if row is None else str(row[0])
+            cursor.execute(VALUES)
+            return [row[0] for row in cursor.fetchall()]
 
 
 class TestRules(Rules):
     @pytest.fixture
     def storage(self, using: str) -> Database:
         return Database(using)
+
+    @pytest.mark.processes
+    def test_a_stopped_holder(self, storage: Database) -> None:
+        if db.connections[storage.using].vendor == "sqlite":
+            blocks_its_successor(storage, db.OperationalError)
+        else:
+            ended_by_the_server(storage)
 
 
 def test_it_is_the_outermost_transaction(using: str) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paxlock import LeaseLost
-from paxlock.fencing import FencingToken, StaleToken, sqlite
+from paxlock.fencing import FencingToken, StaleToken, Token, sqlite
 from paxlock.fencing.http import (
     FIELD,
     MalformedToken,
@@ -28,6 +30,8 @@ from paxlock.fencing.http import (
     raise_if_stale,
 )
 from tests.fencing.libraries import library
+from tests.fencing.steps import with_http
+from tests.fencing.stopped import passed_by_its_successor
 from tests.fencing.tokens import Held
 
 TERMS = st.integers(1, 2**62 - 1)
@@ -198,6 +202,46 @@ def test_wsgi(database: sqlite3.Connection) -> None:
     assert values(database) == ["one", "two", "three"]
     with pytest.raises(LeaseLost):
         put("six", SendToken(Held(9, ttl=0.0)))
+
+
+class Service:
+    """The service at an address, by requests."""
+
+    def __init__(self, where: str, database: sqlite3.Connection) -> None:
+        self.put = with_http(where)
+        self.database = database
+
+    def claim(self, held: Token) -> None:
+        """Nothing: the service admits what it has not seen before."""
+
+    def write(self, held: Token, value: str) -> None:
+        self.put(held, value, lambda: None)
+
+    def value(self) -> str:
+        (value,) = values(self.database)
+        return value
+
+
+class Quiet(WSGIRequestHandler):
+    """It logs no requests."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.processes
+def test_a_holder_stopped_before_its_request(database: sqlite3.Connection) -> None:
+    library("httpx")
+    with make_server("127.0.0.1", 0, wsgi(database), handler_class=Quiet) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        try:
+            where = f"http://127.0.0.1:{server.server_port}"
+            passed_by_its_successor("http", where, Service(where, database))
+        finally:
+            server.shutdown()
+            serving.join()
+    assert values(database) == ["new"]
 
 
 def test_asgi(database: sqlite3.Connection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import pytest
 
 from paxlock import ConfigError
 from paxlock.fencing import StaleToken, Token, mysql
-from tests.fencing.holders import Holder
 from tests.fencing.libraries import library
 from tests.fencing.rules import Rules
+from tests.fencing.stopped import Last, ended_by_the_server
 from tests.fencing.tokens import Held
 
 pymysql = library("pymysql")
@@ -22,9 +21,7 @@ pymysql = library("pymysql")
 pytestmark = [pytest.mark.servers, pytest.mark.processes]
 
 WRITE = "INSERT INTO effect (value) VALUES (%s)"
-VALUE = "SELECT value FROM effect ORDER BY id DESC LIMIT 1"
 TIME_LIMIT_S = 30.0
-TTL_S = 1.5
 
 Connect = Callable[..., Any]
 
@@ -54,19 +51,14 @@ def connect(socket: str) -> Iterator[Connect]:
             connection.close()
 
 
-def values(connection: Any) -> list[str]:
-    with connection.cursor(pymysql.cursors.Cursor) as cursor:
-        cursor.execute("SELECT value FROM effect ORDER BY id")
-        found = [row[0] for row in cursor.fetchall()]
-    connection.commit()
-    return found
-
-
-class Database:
+class Database(Last):
     """One connection."""
 
-    def __init__(self, connection: Any) -> None:
+    kind = "pymysql"
+
+    def __init__(self, connection: Any, where: str) -> None:
         self.connection = connection
+        self.where = where
 
     def claim(self, held: Token) -> None:
         mysql.claim(self.connection, held)
@@ -75,13 +67,17 @@ class Database:
         with mysql.begin(self.connection, held) as cursor:
             cursor.execute(WRITE, (value,))
 
-    def value(self) -> str | None:
-        return next(reversed(values(self.connection)), None)
+    def values(self) -> list[str]:
+        with self.connection.cursor(pymysql.cursors.Cursor) as cursor:
+            cursor.execute("SELECT value FROM effect ORDER BY id")
+            found = [row[0] for row in cursor.fetchall()]
+        self.connection.commit()
+        return found
 
 
 class TestRules(Rules):
     @pytest.fixture(params=["usual", "autocommit", "found rows", "dictionaries"])
-    def storage(self, connect: Connect, request: pytest.FixtureRequest) -> Database:
+    def storage(self, connect: Connect, socket: str, request: pytest.FixtureRequest) -> Database:
         settings: dict[str, Any] = {
             "usual": {},
             "autocommit": {"autocommit": True},
@@ -89,7 +85,7 @@ class TestRules(Rules):
             "found rows": {"client_flag": pymysql.constants.CLIENT.FOUND_ROWS},
             "dictionaries": {"cursorclass": pymysql.cursors.DictCursor},
         }
-        return Database(connect(**settings[request.param]))
+        return Database(connect(**settings[request.param]), socket)
 
 
 def test_names_that_differ_in_trailing_spaces_do_not_meet(connect: Connect) -> None:
@@ -194,20 +190,4 @@ def test_the_limit_is_taken_back(connect: Connect) -> None:
 
 
 def test_the_server_ends_the_transaction_of_a_stopped_holder(socket: str, connect: Connect) -> None:
-    new = connect()
-    mysql.claim(new, Held(7))
-    with Holder("mysql", socket, Held(7, ttl=TTL_S)) as old:
-        old.expect("inside")
-        old.stop()
-        began = time.monotonic()
-        mysql.claim(new, Held(8))  # waits for the server to end the old transaction
-        waited = time.monotonic() - began
-        print(f"MariaDB: the claim waited {waited:.2f} s for a lease of {TTL_S} s")
-        assert waited < TTL_S + TIME_LIMIT_S / 2
-        with mysql.begin(new, Held(8)) as cursor:
-            cursor.execute(WRITE, ("new",))
-        old.go_on()
-        assert old.hear() in ("OperationalError", "InterfaceError")
-        old.go_on()
-        old.expect("StaleToken 7 8")
-    assert values(new) == ["new"]
+    ended_by_the_server(Database(connect(), socket))

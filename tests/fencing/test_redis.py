@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from paxlock.fencing import StaleToken, Token
-from tests.fencing.holders import Holder
 from tests.fencing.libraries import library
 from tests.fencing.rules import Rules
+from tests.fencing.stopped import passed_by_its_successor
 from tests.fencing.tokens import Held
 
 redis = library("redis")
@@ -111,15 +111,7 @@ def test_awaited_commands(client: Any, redis_server: Path) -> None:
     assert client.hgetall("{orders}:fence")[b"term"] == b"7"
 
 
-def test_a_holder_stopped_before_its_write(client: Any, redis_server: Path) -> None:
-    with Holder("redis", str(redis_server), Held(7)) as old:
-        old.expect("inside")
-        old.stop()
-        guard = RedisGuard(client, Held(8))
-        guard.claim()
-        guard.set("effect", "new")
-        old.go_on()
-        old.expect("StaleToken 7 8")
-        old.go_on()
-        old.expect("StaleToken 7 8")
+@pytest.mark.parametrize("kind", ["redis", "redis, awaited"])
+def test_a_holder_stopped_before_its_write(client: Any, redis_server: Path, kind: str) -> None:
+    passed_by_its_successor(kind, str(redis_server), Store(client))
     assert client.get("effect") == b"new"

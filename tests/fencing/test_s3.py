@@ -13,12 +13,12 @@ from paxlock.fencing import StaleToken, Token
 from paxlock.fencing.s3 import ManifestContended, ManifestGuard
 from tests.fencing.libraries import library
 from tests.fencing.rules import Rules
+from tests.fencing.steps import BUCKET, KEY, write_report
+from tests.fencing.stopped import passed_by_its_successor
 from tests.fencing.tokens import Held
 
 boto3 = library("boto3")
 moto = library("moto")
-
-BUCKET, KEY = "bucket", "report/manifest.json"
 
 
 @pytest.fixture
@@ -174,3 +174,43 @@ def test_a_manifest_is_for_one_name(client: Any) -> None:
 def test_another_failure_comes_out(client: Any) -> None:
     with pytest.raises(client.exceptions.ClientError, match="NoSuchBucket"):
         ManifestGuard(client, "nothing", KEY, Held(7)).claim()
+
+
+class Report:
+    """Bodies, and the manifest that names the one that counts."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def claim(self, held: Token) -> None:
+        ManifestGuard(self.client, BUCKET, KEY, held).claim()
+
+    def write(self, held: Token, value: str) -> None:
+        write_report(self.client, held, value, lambda: None)
+
+    def body(self, key: str) -> bytes:
+        body: bytes = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return body
+
+    def value(self) -> str:
+        return self.body(json.loads(self.body(KEY))["data"]["current"]).decode()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address at which other processes find what `client` has: moto keeps it once for its process."""
+    library("flask_cors")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = library("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.mark.processes
+def test_a_holder_stopped_before_its_write(client: Any, server: str) -> None:
+    report = Report(client)
+    passed_by_its_successor("s3", server, report)
+    assert report.value() == "new"
+    # What the stopped one wrote beside is in a folder of its own, which no manifest names.
+    assert report.body("report/0000000000000000007/body") == b"again"

@@ -13,6 +13,7 @@ from paxlock import ConfigError
 from paxlock.fencing import StaleToken, Token
 from tests.fencing.libraries import library
 from tests.fencing.rules import Rules
+from tests.fencing.stopped import Last, Recorded, blocks_its_successor, ended_by_the_server
 from tests.fencing.tokens import Held
 
 sqlalchemy = library("sqlalchemy")
@@ -29,7 +30,7 @@ EFFECT = sqlalchemy.Table(
     sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True),
     sqlalchemy.Column("value", sqlalchemy.String(255)),
 )
-LAST = sqlalchemy.select(EFFECT.c.value).order_by(EFFECT.c.id.desc()).limit(1)
+VALUES = sqlalchemy.select(EFFECT.c.value).order_by(EFFECT.c.id)
 
 servers = [pytest.mark.servers, pytest.mark.processes]
 BLOCKING = [
@@ -47,18 +48,21 @@ AWAITED = [
 def url_of(driver: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if driver.startswith("sqlite"):
-        return f"{driver}:///{tmp_path / 'database'}"
+        return f"{driver}:///{tmp_path / 'database'}?timeout=0.05"
     if driver.startswith("postgresql"):
         return f"{driver}://paxlock@/postgres?host={request.getfixturevalue('postgres_database')}"
     server = request.getfixturevalue("mariadb_database")
     return f"{driver}://root@localhost/test?unix_socket={server}&charset=utf8mb4"
 
 
-class Engine:
+class Engine(Last):
     """A database by an engine."""
+
+    kind = "sqlalchemy"
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+        self.where = engine.url.render_as_string(hide_password=False)
 
     def claim(self, held: Token) -> None:
         fencing.claim(self.engine, held)
@@ -67,14 +71,15 @@ class Engine:
         with fencing.begin(self.engine, held) as connection:
             connection.execute(EFFECT.insert(), {"value": value})
 
-    def value(self) -> str | None:
+    def values(self) -> list[str]:
         with self.engine.connect() as connection:
-            found: str | None = connection.execute(LAST).scalar()
-            return found
+            return list(connection.execute(VALUES).scalars())
 
 
 class Sessions(Engine):
     """A database by sessions: one factory for each tenure."""
+
+    kind = "sqlalchemy sessions"
 
     def write(self, held: Token, value: str) -> None:
         factory = orm.sessionmaker(self.engine)
@@ -83,15 +88,17 @@ class Sessions(Engine):
             session.execute(EFFECT.insert(), {"value": value})
 
 
-class AsyncEngine:
+class AsyncEngine(Last):
     """A database by an engine that is awaited."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    kind = "sqlalchemy, awaited"
+
+    def __init__(self, where: str) -> None:
+        self.where = where
 
     def run(self, action: Callable[[Any], Any]) -> Any:
         async def connected() -> Any:
-            engine = aio.create_async_engine(self.url)
+            engine = aio.create_async_engine(self.where)
             try:
                 return await action(engine)
             finally:
@@ -109,18 +116,19 @@ class AsyncEngine:
 
         self.run(write)
 
-    def value(self) -> str | None:
-        async def read(engine: Any) -> str | None:
+    def values(self) -> list[str]:
+        async def read(engine: Any) -> list[str]:
             async with engine.connect() as connection:
-                found: str | None = (await connection.execute(LAST)).scalar()
-                return found
+                return list((await connection.execute(VALUES)).scalars())
 
-        found: str | None = self.run(read)
+        found: list[str] = self.run(read)
         return found
 
 
 class AsyncSessions(AsyncEngine):
     """A database by sessions that are awaited."""
+
+    kind = "sqlalchemy sessions, awaited"
 
     def write(self, held: Token, value: str) -> None:
         async def write(engine: Any) -> None:
@@ -131,9 +139,9 @@ class AsyncSessions(AsyncEngine):
             fencing.guard(factory, Held(held.term, held.name, cell="of nobody"))
             with pytest.raises(ConfigError):
                 async with factory.begin() as session:
-                    await session.execute(LAST)
+                    await session.execute(VALUES)
             async with free.begin() as session:  # the guard is for its own factory alone
-                await session.execute(LAST)
+                await session.execute(VALUES)
 
         self.run(write)
 
@@ -146,25 +154,34 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     engine.dispose()
 
 
-class TestEngine(Rules):
+class Guarded(Rules):
+    @pytest.mark.processes
+    def test_a_stopped_holder(self, storage: Recorded) -> None:
+        if storage.where.startswith("sqlite"):
+            blocks_its_successor(storage, sqlalchemy.exc.OperationalError)
+        else:
+            ended_by_the_server(storage)
+
+
+class TestEngine(Guarded):
     @pytest.fixture
     def storage(self, engine: Any) -> Engine:
         return Engine(engine)
 
 
-class TestSessions(Rules):
+class TestSessions(Guarded):
     @pytest.fixture
     def storage(self, engine: Any) -> Engine:
         return Sessions(engine)
 
 
-class Awaited(Rules):
-    kind: type[AsyncEngine] = AsyncEngine
+class Awaited(Guarded):
+    of: type[AsyncEngine] = AsyncEngine
 
     @pytest.fixture(params=AWAITED)
     def storage(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncEngine:
         library("aiosqlite")
-        storage = self.kind(url_of(request.param, request, tmp_path))
+        storage = self.of(url_of(request.param, request, tmp_path))
 
         async def create(engine: Any) -> None:
             async with engine.begin() as connection:
@@ -179,7 +196,7 @@ class TestAsyncEngine(Awaited):
 
 
 class TestAsyncSessions(Awaited):
-    kind = AsyncSessions
+    of = AsyncSessions
 
 
 def test_every_transaction_of_a_guarded_session_is_guarded(engine: Any) -> None:
@@ -194,7 +211,7 @@ def test_every_transaction_of_a_guarded_session_is_guarded(engine: Any) -> None:
         with pytest.raises(StaleToken):
             session.execute(EFFECT.insert(), {"value": "stale"})
         session.rollback()
-    assert Engine(engine).value() == "two"
+    assert Engine(engine).values() == ["one", "two"]
 
 
 def test_an_engine_without_transactions_is_refused(engine: Any) -> None:

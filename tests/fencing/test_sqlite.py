@@ -15,17 +15,21 @@ from paxlock import ConfigError
 from paxlock.fencing import StaleToken, Token, sqlite
 from tests.fencing.holders import Holder
 from tests.fencing.rules import Rules
+from tests.fencing.stopped import Last, blocks_its_successor
 from tests.fencing.tokens import Held
 
 WRITE = "INSERT INTO effect VALUES (?)"
-VALUE = "SELECT value FROM effect ORDER BY rowid DESC LIMIT 1"
+VALUES = "SELECT value FROM effect ORDER BY rowid"
 
 
-class Database:
+class Database(Last):
     """A database file with a connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    kind = "sqlite3"
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self.connection = connection
+        self.where = str(path)
 
     def claim(self, held: Token) -> None:
         sqlite.claim(self.connection, held)
@@ -34,9 +38,8 @@ class Database:
         with sqlite.begin(self.connection, held) as connection:
             connection.execute(WRITE, (value,))
 
-    def value(self) -> str | None:
-        row = self.connection.execute(VALUE).fetchone()
-        return None if row is None else str(row[0])
+    def values(self) -> list[str]:
+        return [row[0] for row in self.connection.execute(VALUES)]
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ class TestRules(Rules):
         if request.param == "rows":
             connection.row_factory = sqlite3.Row
         with closing(connection):
-            yield Database(connection)
+            yield Database(connection, path)
 
 
 def test_a_claim_waits_for_what_an_older_guard_is_in(
@@ -100,7 +103,7 @@ def test_a_claim_waits_for_what_an_older_guard_is_in(
 def test_an_old_snapshot_does_not_pass(connection: sqlite3.Connection, other: sqlite3.Connection) -> None:
     sqlite.claim(connection, Held(7))
     connection.execute("BEGIN")
-    connection.execute(VALUE).fetchone()  # the snapshot
+    connection.execute(VALUES).fetchone()  # the snapshot
     sqlite.claim(other, Held(8))
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         sqlite.guard(connection, Held(7))
@@ -120,12 +123,12 @@ def test_a_guard_needs_a_transaction(connection: sqlite3.Connection) -> None:
     assert connection.in_transaction
 
 
-def test_an_error_rolls_back(connection: sqlite3.Connection) -> None:
+def test_an_error_rolls_back(path: Path, connection: sqlite3.Connection) -> None:
     sqlite.claim(connection, Held(7))
     with pytest.raises(ZeroDivisionError), sqlite.begin(connection, Held(7)):
         connection.execute(WRITE, (str(1 / 0),))
     assert not connection.in_transaction
-    assert Database(connection).value() is None
+    assert Database(connection, path).values() == []
 
 
 def test_a_commit_that_fails_is_rolled_back(
@@ -134,7 +137,7 @@ def test_a_commit_that_fails_is_rolled_back(
     connection.execute("PRAGMA journal_mode = DELETE")  # in which readers keep a commit waiting
     sqlite.claim(connection, Held(7))
     other.execute("BEGIN")
-    other.execute(VALUE).fetchone()
+    other.execute(VALUES).fetchone()
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         sqlite.claim(connection, Held(8))
     assert not connection.in_transaction
@@ -158,26 +161,15 @@ def test_a_service_admits_what_it_has_not_seen_before(connection: sqlite3.Connec
 
 
 @pytest.mark.processes
-def test_a_holder_stopped_within_its_transaction(path: Path, connection: sqlite3.Connection) -> None:
-    sqlite.claim(connection, Held(7))
-    with Holder("sqlite", str(path), Held(7)) as old:
-        old.expect("inside")
-        old.stop()
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            sqlite.claim(connection, Held(8))
-        old.go_on()  # the claim was not made: what the old one does is in order
-        old.expect("committed")
-        sqlite.claim(connection, Held(8))
-        old.go_on()
-        old.expect("StaleToken 7 8")
-    assert Database(connection).value() == "inside"
+def test_a_stopped_holder(path: Path, connection: sqlite3.Connection) -> None:
+    blocks_its_successor(Database(connection, path), sqlite3.OperationalError)
 
 
 @pytest.mark.processes
 def test_a_holder_killed_within_its_transaction(path: Path, connection: sqlite3.Connection) -> None:
     sqlite.claim(connection, Held(7))
-    with Holder("sqlite", str(path), Held(7)) as old:
+    with Holder("sqlite3", str(path), Held(7)) as old:
         old.expect("inside")
         old.stop()
     sqlite.claim(connection, Held(8))
-    assert Database(connection).value() is None
+    assert Database(connection, path).values() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Any
 
 import attrs
 from by_hand import (
@@ -25,6 +26,7 @@ from paxlock.core.node.replica import Replica
 from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Ended, Extended, Failed, Granted, Lost
 from paxlock.core.session.session import Session
+from paxlock.simulator.moments import Moment, What
 
 __all__ = ["Envelope", "ScriptCell"]
 
@@ -50,6 +52,7 @@ def without_lease(message: Message) -> Message:
 @attrs.define(eq=False)
 class ScriptCell:
     """Nodes and clients. ``mail`` is what is on its way, ``told`` what was told since it was last taken.
+    ``trace`` is all that has happened, as the simulator tells it (simulator/moments.py).
 
     In a ``plain`` cell no Prepare carries the lease: every term takes both phases.
     """
@@ -63,6 +66,7 @@ class ScriptCell:
     told: list[tuple[str, object]] = attrs.field(factory=list)
     tickets: dict[str, int] = attrs.field(factory=dict)  #: of each client's campaign
     holding: dict[str, Granted] = attrs.field(factory=dict)
+    trace: list[Moment] = attrs.field(factory=list)
     _disks: dict[str, NodeRecord] = attrs.field(factory=dict)
     _snapshots: dict[str, Snapshot] = attrs.field(factory=dict)
     _lives: dict[str, Lives] = attrs.field(factory=dict)
@@ -101,6 +105,7 @@ class ScriptCell:
         if self.clients.pop(who, None) is None:
             del self.nodes[who]
         self.holding.pop(who, None)
+        self._happened(who, What.STOPPED, text="crashed")
 
     def stop(self, node: str) -> None:
         """A clean stop: the snapshot is written, then the record is marked clean."""
@@ -144,16 +149,28 @@ class ScriptCell:
             for event in effects.published:
                 self._note(name, event)
         self.mail.extend(sent)
+        for one in sent:
+            self._happened(one.sender, What.SENT, other=one.to, messages=(one.message,))
         return sent
+
+    def _happened(self, who: str, what: What, **details: Any) -> None:
+        self.trace.append(Moment(self.now, who, what, **details))
 
     def _note(self, name: str, event: object) -> None:
         self.told.append((name, event))
         if isinstance(event, Granted):
             self.holding[name] = event
+            self._happened(name, What.GRANTED, name=NAME, term=event.term, until=event.deadline)
         elif isinstance(event, Extended) and name in self.holding:
-            self.holding[name] = attrs.evolve(self.holding[name], deadline=event.deadline)
+            held = self.holding[name] = attrs.evolve(self.holding[name], deadline=event.deadline)
+            self._happened(name, What.EXTENDED, name=NAME, term=held.term, until=held.deadline)
         elif isinstance(event, Lost | Failed | Ended):
-            self.holding.pop(name, None)
+            self._holds_no_more(name)
+
+    def _holds_no_more(self, name: str) -> None:
+        held = self.holding.pop(name, None)
+        if held is not None:
+            self._happened(name, What.ENDED, name=NAME, term=held.term)
 
     def take_told(self) -> list[tuple[str, object]]:
         told, self.told = self.told, []
@@ -162,6 +179,8 @@ class ScriptCell:
     def hand_over(self, envelope: Envelope) -> list[Envelope]:
         """One message arrives, or is lost where nobody is there; what is sent because of it."""
         sender, to = envelope.sender, envelope.to
+        there = to in self.nodes or to in self.clients
+        self._happened(sender, What.ARRIVED if there else What.LOST, other=to, messages=(envelope.message,))
         lives = self._lives.get(sender, UNKNOWN)
         if to in self.nodes:
             peer: Peer = sender if sender in self.node_ids else session_id(sender)
@@ -219,11 +238,13 @@ class ScriptCell:
     # What the program asks for
 
     def campaign(self, name: str, ttl: float, wait: float | None) -> None:
+        self._happened(name, What.WANTED, name=NAME)
         self.tickets[name] = self.clients[name].campaign(NAME, ttl=ttl, now=self.now, wait=wait, label=name)
 
     def release(self, name: str) -> None:
         self.clients[name].release(self.tickets[name], self.now)
-        self.holding.pop(name, None)
+        self._happened(name, What.LEFT, name=NAME)
+        self._holds_no_more(name)
 
 
 def _address(peer: Peer) -> str:

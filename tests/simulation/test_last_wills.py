@@ -11,8 +11,8 @@ import pytest
 from paxlock.simulator import Scenario, Simulation
 from paxlock.simulator.moments import What
 from paxlock.simulator.plan import FaultKind
+from paxlock.simulator.timeline import rendered
 
-SENT = "its will is sent"
 HELD_LONG = Scenario(
     faulty_for=1.0,
     clients=4,
@@ -35,6 +35,10 @@ def played(seed: int, scenario: Scenario) -> Simulation:
 
 def faults(simulation: Simulation) -> list[str]:
     return [moment.text for moment in simulation.timeline or () if moment.what is What.FAULT]
+
+
+def sends_wills(simulation: Simulation) -> bool:
+    return any(moment.what is What.WILL_SENT for moment in simulation.timeline or ())
 
 
 def served_while_things_went_wrong(scenario: Scenario) -> int:
@@ -65,16 +69,24 @@ def test_whoever_waits_for_killed_holders_waits_less() -> None:
 def test_wills_go_together_with_other_faults(kind: FaultKind, figures: dict[str, float]) -> None:
     """Handles too: what is detached is in no will."""
     scenario = attrs.evolve(HELD_LONG, wills=1.0, detached=0.3, **figures)  # type: ignore[arg-type]
-    found = [text for seed in SEEDS for text in faults(played(seed, scenario))]
-    assert any(SENT in text for text in found)
+    runs = [played(seed, scenario) for seed in SEEDS]
+    found = [text for run in runs for text in faults(run)]
+    assert any(map(sends_wills, runs))
     assert any(text.partition(": ")[2].startswith(kind.value) for text in found)
 
 
 def test_a_daemon_says_nothing_while_it_lives() -> None:
     scenario = attrs.evolve(HELD_LONG, wills=1.0, daemons=10.0, client_crashes=0.0)
-    found = [text for seed in range(2) for text in faults(played(seed, scenario))]
-    assert any(FaultKind.DAEMON.value in text for text in found)
-    assert not any(SENT in text for text in found)
+    runs = [played(seed, scenario) for seed in range(2)]
+    assert any(FaultKind.DAEMON.value in text for run in runs for text in faults(run))
+    assert not any(map(sends_wills, runs))
+
+
+def test_the_timeline_tells_of_deposits_and_of_wills_that_are_sent() -> None:
+    simulation = played(0, attrs.evolve(HELD_LONG, wills=1.0))
+    lines = list(rendered(simulation.timeline or []))
+    assert any(line.endswith("deposits with its guardian: 1 datagram for a") for line in lines)
+    assert any("is dead, and its guardian sends its last will: " in line for line in lines)
 
 
 def test_some_runs_of_every_seed_range_have_wills() -> None:

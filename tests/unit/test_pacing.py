@@ -127,6 +127,17 @@ def test_an_answer_to_a_question_measures_the_node_that_gives_it() -> None:
     assert found.round_trips.of("b") is None
 
 
+def test_a_copy_of_a_question_measures_nothing() -> None:
+    """A network delivers a copy late, to a node that was restarted meanwhile and answers it too."""
+    found = pacing()
+    for request, now in ((7, 1.0), (8, 1.2)):
+        found.asked(request, now)
+    for request, now in ((7, 1.05), (7, 1.6), (8, 1.25), (7, 1.7)):
+        found.answered("a", request, now)
+    trip = found.round_trips.of("a")
+    assert trip is not None and trip.answers == 2 and trip.latest == pytest.approx(0.05)
+
+
 def test_of_old_questions_nobody_remembers_when_they_were_asked() -> None:
     found = pacing()
     for request in range(ASKED_MAX + 1):

@@ -92,6 +92,8 @@ class Client(AsyncVerbs[HeldLease]):
             raise ConfigError(f"exit_after must be None, 0 or more seconds, not {exit_after!r}")
         return LeaseBlock(
             lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
+            self._nesting,
+            name if wait is None else None,
             exit_after,
         )
 

@@ -10,6 +10,7 @@ from paxlock.aio.reply import Reply, check_loop
 from paxlock.aio.scope import TaskScope
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
+from paxlock.client.nesting import Nesting
 from paxlock.client.verbs import AsyncHolding
 from paxlock.errors import ClosedError, LeaseLost, LossReason
 from paxlock.host.failures import add_context
@@ -131,21 +132,35 @@ class HeldLease(AsyncHolding):
 class LeaseBlock:
     """``async with client.lock(...) as held:`` - the body is cancelled when the lease is lost.
 
-    Entering raises NotAcquired where ``wait`` ended first. Leaving releases, after the body has ended, and
-    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its context
-    if both happened. A body that swallows the cancellation is cancelled again each second, and logged; with
-    ``exit_after`` the process ends when it still goes on so many seconds later (exit code 79).
+    Entering raises NotAcquired where ``wait`` ended first, and RuntimeError where this task would wait
+    without end for a name that it holds by an outer block. Leaving releases, after the body has ended, and
+    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its
+    context if both happened. A body that swallows the cancellation is cancelled again each second, and
+    logged; with ``exit_after`` the process ends when it still goes on so many seconds later (exit code 79).
     """
 
-    def __init__(self, acquire: Callable[[], Awaitable[HeldLease]], exit_after: float | None = None) -> None:
+    def __init__(
+        self,
+        acquire: Callable[[], Awaitable[HeldLease]],
+        nesting: Nesting,
+        waits_for: str | None,
+        exit_after: float | None = None,
+    ) -> None:
+        """``waits_for``: the name, where it is waited for without end."""
         self._acquire = acquire
+        self._nesting = nesting
+        self._waits_for = waits_for
         self._exit_after = exit_after
         self._held: HeldLease | None = None
 
     async def __aenter__(self) -> HeldLease:
         if self._held is not None:
             raise RuntimeError("a lease block is entered once: call lock() again for another")
+        task = asyncio.current_task()
+        if self._waits_for is not None:
+            self._nesting.check(self._waits_for, lambda by: by is task)
         self._held = await self._acquire()
+        self._nesting.entered(self._held, task)
         self._held.open_scope(self._exit_after)
         return self._held
 
@@ -157,6 +172,7 @@ class LeaseBlock:
     ) -> bool:
         held = self._held
         assert held is not None
+        self._nesting.left(held)
         remaining, lost = await held.close_scope(exc)
         await held.leave()
         if remaining is None:

@@ -27,6 +27,7 @@ from paxlock.client.administration import revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
+from paxlock.client.nesting import Nesting
 from paxlock.client.standing import Change, Standing
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.core.session.events import (
@@ -65,6 +66,7 @@ class Client:
         self._inherited = False
         self._closed = False
         self._opening = threading.Lock()
+        self._nesting = Nesting()
         self._finalizer: weakref.finalize[[Running], Client] | None = None
         dies_in_child(self)
 
@@ -96,6 +98,7 @@ class Client:
         """This is the child of a fork."""
         dies_in_child(self)
         self._opening = threading.Lock()
+        self._nesting = Nesting()
         if self._finalizer is not None:
             self._finalizer.detach()
             self._finalizer = None
@@ -127,7 +130,7 @@ class Client:
         def acquire() -> HeldLease:
             return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
 
-        return LeaseBlock(acquire, interrupt=interrupt)
+        return LeaseBlock(acquire, self._nesting, name if wait is None else None, interrupt=interrupt)
 
     def campaign(
         self,

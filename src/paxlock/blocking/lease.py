@@ -6,6 +6,7 @@ Nothing can end a thread from outside: what the program does under a lease has t
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,7 @@ from paxlock.blocking.reply import INTERRUPT_CHECK_S, Reply
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
+from paxlock.client.nesting import Nesting
 from paxlock.errors import ConfigError, InternalError, LeaseLost, LossReason
 from paxlock.host.failures import add_context
 from paxlock.limits import NEVER
@@ -259,27 +261,55 @@ class HeldLease(Holding):
             self._interrupt.send(self._reason)
 
 
+def _is_running(entered_by: object) -> bool:
+    """Whether the frame that has entered a block waits for what this thread does now. To be in the same
+    thread would prove nothing: where the threads of a pool enter and leave blocks, one serves many callers
+    in turn.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame is not entered_by:
+        frame = frame.f_back
+    return frame is not None
+
+
 class LeaseBlock:
     """``with client.lock(...) as held:`` - leaving the block releases, after the body has ended.
 
-    Entering raises NotAcquired where ``wait`` ended first. Leaving raises LeaseLost if the lease was lost,
+    Entering raises NotAcquired where ``wait`` ended first, and RuntimeError where this thread would wait
+    without end for a name that it holds by an outer block. Leaving raises LeaseLost if the lease was lost,
     also if the body ran past the deadline unseen; an error of the body comes out bare, with LeaseLost as its
     context if both happened.
     """
 
-    def __init__(self, acquire: Callable[[], HeldLease], *, interrupt: bool) -> None:
+    def __init__(
+        self,
+        acquire: Callable[[], HeldLease],
+        nesting: Nesting,
+        waits_for: str | None,
+        *,
+        interrupt: bool,
+    ) -> None:
+        """``waits_for``: the name, where it is waited for without end."""
         self._acquire = acquire
+        self._nesting = nesting
+        self._waits_for = waits_for
         self._interrupt = interrupt
         self._held: HeldLease | None = None
 
     def __enter__(self) -> HeldLease:
         if self._held is not None:
             raise RuntimeError("a lease block is entered once: call lock() again for another")
+        here = inspect.currentframe()
+        caller, here = here.f_back if here is not None else None, None  # a frame that keeps itself is garbage
+        if self._waits_for is not None:
+            self._nesting.check(self._waits_for, _is_running)
         self._held = self._acquire()
+        self._nesting.entered(self._held, caller)
         if self._interrupt:
             try:
                 self._held.arm()
             except BaseException:
+                self._nesting.left(self._held)
                 self._held.disarm()
                 self._held.release()
                 raise
@@ -293,6 +323,7 @@ class LeaseBlock:
     ) -> None:
         held = self._held
         assert held is not None
+        self._nesting.left(held)
         if held.inherited:
             return  # the lease is the parent's
         held.disarm()

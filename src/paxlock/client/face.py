@@ -16,6 +16,7 @@ from paxlock.client.desk import Desk, FaceErrors, Receiver
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.key_file import KeyFollower
+from paxlock.client.nesting import Nesting
 from paxlock.config.cell import Cell
 from paxlock.core.session.events import Barred, Failed, Granted
 from paxlock.core.session.session import Session, SessionSettings
@@ -120,6 +121,7 @@ class Face(ABC, Generic[H]):
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)
         self._desk.on_holding = self._settle_sleep
+        self._nesting = Nesting()
         self._keys = KeyFollower(cell, endpoint, now=clock.now(), taken=self._desk.take_grant)
         self._desk.other_key = self._keys.look_now
 

@@ -68,6 +68,11 @@ class Holding:
         self._desk.check_process()
         return not self._let_go and self._reason is None and self._desk.now() < self._deadline
 
+    @property
+    def stands(self) -> bool:
+        """Whether this process still stands in the way of whoever wants the name."""
+        return not self._let_go and self._reason is None and not self._desk.inherited
+
     def remaining(self) -> float:
         """Seconds until the lease would be lost if no renewal came; 0 where it is over."""
         return max(0.0, self._deadline - self._desk.now()) if self.valid else 0.0

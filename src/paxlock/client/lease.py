@@ -10,10 +10,11 @@ import trio
 
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
+from paxlock.client.nesting import Nesting
 from paxlock.client.verbs import AsyncHolding
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.host.failures import add_context
-from paxlock.runtime.reply import Reply
+from paxlock.runtime.reply import Reply, check_run
 
 __all__ = ["HeldLease", "LeaseBlock"]
 
@@ -27,12 +28,14 @@ class HeldLease(AsyncHolding):
 
     def __init__(self, desk: Desk, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
         super().__init__(desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
+        self._home = trio.lowlevel.current_trio_token()
         self._over: trio.Event | None = None  #: made for the first who waits for the end
         self._scope: trio.CancelScope | None = None
 
     async def wait_lost(self) -> LossReason:
         """Wait until the lease is lost, and give the reason. Raises ClosedError once released."""
         self._desk.check_process()
+        check_run(self._home)
         if self._over is None:
             self._over = trio.Event()
             if self._let_go or self._reason is not None:
@@ -49,6 +52,7 @@ class HeldLease(AsyncHolding):
         Call it only after the work has ended.
         """
         self._desk.check_process()
+        check_run(self._home)
         if self._let_go:
             # Shielded: at the end of a block, a Cancelled would take the place of the body's own error.
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -67,6 +71,7 @@ class HeldLease(AsyncHolding):
     # For the client and the block
 
     def _reply(self) -> Reply:
+        check_run(self._home)
         return Reply()
 
     def _end(self) -> None:
@@ -101,20 +106,30 @@ class HeldLease(AsyncHolding):
 class LeaseBlock:
     """``async with client.lock(...) as held:`` - the body is cancelled when the lease is lost.
 
-    Entering raises NotAcquired where ``wait`` ended first. Leaving releases, after the body has ended, and
-    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its context
-    if both happened.
+    Entering raises NotAcquired where ``wait`` ended first, and RuntimeError where this task would wait
+    without end for a name that it holds by an outer block. Leaving releases, after the body has ended, and
+    raises LeaseLost if the lease was lost; an error of the body comes out bare, with LeaseLost as its
+    context if both happened.
     """
 
-    def __init__(self, acquire: Callable[[], Awaitable[HeldLease]]) -> None:
+    def __init__(
+        self, acquire: Callable[[], Awaitable[HeldLease]], nesting: Nesting, waits_for: str | None
+    ) -> None:
+        """``waits_for``: the name, where it is waited for without end."""
         self._acquire = acquire
+        self._nesting = nesting
+        self._waits_for = waits_for
         self._held: HeldLease | None = None
         self._scope: trio.CancelScope | None = None
 
     async def __aenter__(self) -> HeldLease:
         if self._held is not None:
             raise RuntimeError("a lease block is entered once: call lock() again for another")
+        task = trio.lowlevel.current_task()
+        if self._waits_for is not None:
+            self._nesting.check(self._waits_for, lambda by: by is task)
         self._held = await self._acquire()
+        self._nesting.entered(self._held, task)
         self._scope = self._held.open_scope()
         return self._held
 
@@ -127,6 +142,7 @@ class LeaseBlock:
         held, scope = self._held, self._scope
         assert held is not None
         assert scope is not None
+        self._nesting.left(held)
         remaining: BaseException | None
         try:
             swallowed = bool(scope.__exit__(exc_type, exc, traceback))

@@ -8,7 +8,8 @@ fork goes on there: its tenure ends with the fork.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,10 @@ LATE_S = 0.02  #: how late a guardian may hear of a death
 class _Guardian:
     """The guardian of one client, and the processes that keep its channel open."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, tell: Callable[[Address, int], None]) -> None:
         self.will: LastWill | None = LastWill()  # None once it has been killed
         self.rng = rng
+        self.tell = tell  # the timeline: for whom was deposited, and how many datagrams
         self.process_open = True
         self.forks = 0
         self.works: list[Candidate] = []  # what the forks of a dead process still work under
@@ -53,6 +55,7 @@ class _Guardian:
             return
         self._missed.discard((page, at))
         self.will.deposit(0, page, at, address, tuple(datagrams))
+        self.tell(address, len(datagrams))
 
     def settle(self) -> None:
         if self._missed:
@@ -87,7 +90,7 @@ class LastWills:
         """A client has begun; perhaps it asks for a will."""
         rng = Random(f"will {self._sim.seed} {client.label}")
         if rng.random() < self._sim.scenario.wills:
-            guardian = _Guardian(rng)
+            guardian = _Guardian(rng, partial(self._deposited, client))
             self._kept[client.session] = _Kept(Wills(client.endpoint, guardian), guardian)
 
     def hold(self, wish: Wish) -> None:
@@ -148,6 +151,11 @@ class LastWills:
 
     # Within
 
+    def _deposited(self, client: ClientMachine, address: Address, datagrams: int) -> None:
+        label = self._sim.network.machines[address].label
+        text = f"{datagrams or 'no'} datagram{'' if datagrams == 1 else 's'} for {label}"
+        self._sim.tell(client.label, What.DEPOSITED, other=label, text=text)
+
     def _fork_ends(self, client: ClientMachine, guardian: _Guardian) -> None:
         guardian.forks -= 1
         if not guardian.forks:
@@ -164,7 +172,7 @@ class LastWills:
         due = guardian.will.due()
         if due:
             guardian.will = None
-            self._sim.tell(client.label, What.FAULT, text=f"its will is sent, {len(due)} datagrams")
+            self._sim.tell(client.label, What.WILL_SENT, text=f"{len(due)} datagrams")
             for after in ROUNDS_S:
                 self._sim.at(self._sim.true + after, self._send, client, due)
 

@@ -26,6 +26,8 @@ class What(enum.StrEnum):
     EXTENDED = "has renewed"  #: the same; ``until`` is the new end
     ENDED = "no longer holds"  #: the same; it released, was told of the loss, or is no more
     DETACHED = "detaches"  #: the lease goes on for whoever has its handle
+    DEPOSITED = "deposits with its guardian"  #: its last will, for the node ``other``
+    WILL_SENT = "is dead, and its guardian sends its last will"  #: in its name: as datagrams of ``who``
     LEFT = "leaves"  #: a wish ended by the program, waiting or held
     # datagrams; ``who`` sends and ``other`` shall receive, also for those that arrive
     SENT = "sends"

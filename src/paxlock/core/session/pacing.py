@@ -78,6 +78,7 @@ class Pacing:
     heard: dict[str, float] = attrs.field(factory=dict)  #: when each node last said what serving nodes say
 
     _asked: dict[int, float] = attrs.field(factory=dict)
+    _latest: dict[str, int] = attrs.field(factory=dict)  #: the newest question that each node has answered
 
     def asked(self, request: int, now: float) -> None:
         """This question leaves now, for the first and last time."""
@@ -86,9 +87,12 @@ class Pacing:
             del self._asked[next(iter(self._asked))]
 
     def answered(self, node: str, request: int, now: float) -> None:
-        """A node has answered it."""
+        """A node has answered it. Another answer to the same question, or one to an older question, tells how
+        long a copy was on its way: that does not count.
+        """
         asked_at = self._asked.get(request)
-        if asked_at is not None:
+        if asked_at is not None and request > self._latest.get(node, -1):
+            self._latest[node] = request
             self.round_trips.measured(node, now - asked_at)
 
     @property
