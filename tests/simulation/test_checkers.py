@@ -249,6 +249,18 @@ def test_an_old_number_that_re_arms_is_seen() -> None:
         CHECKER.after(node, 0.5, frozen)
 
 
+def test_a_lease_that_has_run_out_and_is_taken_anew_may_have_a_lower_number() -> None:
+    """A paused node takes a late StandingPrepare of the same candidate: expiry and lease are one turn."""
+    node = a_node()
+    record = record_of(node)
+    CHECKER.after(node, 0.5, {})
+    ran_out = record.deadline
+    record.lease_term, record.seq, record.deadline = record.lease_term + 1, record.seq - 1, ran_out + 1.0
+    with pytest.raises(CheckFailed, match="S5: the number stored at a went back"):
+        CHECKER.after(node, ran_out - 0.01, {})
+    CHECKER.after(node, ran_out, {})
+
+
 def test_a_number_that_is_lowered_is_seen() -> None:
     node = a_node()
     record = record_of(node)

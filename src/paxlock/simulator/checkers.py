@@ -269,7 +269,8 @@ class NodeChecker:
                 raise CheckFailed("expiry", f"{node.node_id} holds {name!r} past the deadline")
             held = Held(candidate, deadline, record.lease_term, record.sender, record.seq)
             if before is not None:
-                if before.candidate != candidate:
+                anew = before.deadline <= now and held.term > before.term  # it had run out in between
+                if before.candidate != candidate or anew:
                     self._let_go(node, name, before, now)
                 else:
                     self._goes_on(node, before, held)
