@@ -140,8 +140,8 @@ class Refusals(dict[str, Refusal]):
         return next((nodes for candidate, nodes in named.items() if candidate in known), [])
 
     def lively_holder_since(self, since: float) -> bool:
-        """Whether one candidate holds, by refusals heard after ``since``, with more than half of its ttl left:
-        it is alive, and renews. By a quorum's word, or by its own, told by one node.
+        """Whether one candidate holds, by refusals heard after ``since``, with more than half of its ttl
+        left: it is alive, and renews. By a quorum's word, or by its own, told by one node.
         """
         lively = [
             occupant
