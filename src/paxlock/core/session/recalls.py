@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import attrs
 
 from paxlock.core.journal import Happened, Happening, Recall, Recalled
@@ -25,6 +27,15 @@ class _Read:
     whole_from: float = 0.0
     error: float = 0.0
     pages: int = 0
+
+    def drop_unless_whole(self) -> None:
+        """Where the node has forgotten entries after those that were read, these count no more: they would tell
+        of leases whose ends are missing.
+        """
+        newest = max((at for at, _ in self.entries), default=-inf)
+        if newest <= self.whole_from + 2.0 * self.error:
+            self.whole_from = max(self.whole_from, newest)
+            self.entries.clear()
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -56,6 +67,7 @@ class RecallQuery(Query):
             return  # not in order
         read.error = max(read.error, half + HALF_A_MS)
         read.whole_from = max(read.whole_from, told_at - message.reach_ms / 1000.0)
+        read.drop_unless_whole()
         for entry in message.entries:
             read.entries.append((told_at - entry.age_ms / 1000.0 - HALF_A_MS, entry))
         read.after = numbers[-1] if numbers else read.after
