@@ -85,6 +85,7 @@ class Cell:
         self.all: list[Child] = []
         self.started: list[Started] = []
         self.kept: list[str] = []  #: the names that somebody holds all along
+        self.left: dict[str, str] = {}  #: what was in the data folder of the node that was stopped last
         self._labels: list[str] = []
         self._count = 0
         # Addresses of loopback that nothing else will be in the way of.
@@ -149,6 +150,7 @@ class Cell:
             child.kill()
         else:
             child.terminate()
+        self.left = self.content(node_id)
         self.go_on(node_id, version, "killed" if kill else "stopped")
 
     def go_on(self, node_id: str, version: Version, how: str = "refused") -> None:

@@ -110,7 +110,7 @@ class Errands:
         elif question in ASKED and code == NO_QUORUM:
             self.counts[f"{what}: not answered"] += 1
         elif version.name == "old" and question == ("audit",) and code == OVERLAPPED:
-            # Whether two held is judged by the holders' own stamps; what the old one makes of journals is history.
+            # Whether two held is judged by the holders' stamps; what the old one made of journals is history.
             self.counts[f"{what}: tells of an overlap"] += 1
         elif question in ASKED and code == USAGE:
             self.counts[f"{what}: no such command"] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from paxlock.blocking import open_client
 from tests.chaos.cluster import boot_time
 from tests.two_versions.cell import Cell, Failed, Layout, Refused
 from tests.two_versions.errands import Errands
@@ -108,9 +108,7 @@ class Play:
         self.say(f"  {node_id}: the old version refuses: {self.refusal}")
         if TRACE in said or VERSION_WORD not in self.refusal:
             self.troubles.append(f"the refusal of the newer store does not say why: {said!r}")
-        before = self.cell.content(node_id)
-        self.cell.start_node(node_id, self.old).wait_end(78)
-        if self.cell.content(node_id) != before:
+        if self.cell.content(node_id) != self.cell.left:
             self.troubles.append(f"the old version has changed the store of {node_id} that it refuses")
         self.cell.go_on(node_id, self.new)
         if self.cell.started[-1].sat_out:
@@ -119,13 +117,11 @@ class Play:
 
     def _note_dropped(self, node_id: str) -> None:
         """What a node has dropped in the life that ends now, as far as its version tells."""
-        code, told, _ = self.cell.tell(self.new, "stats", "--json")
-        nodes = json.loads(told)["nodes"] if code == 0 else []
-        counters = next((node.get("counters", {}) for node in nodes if node["id"] == node_id), None)
-        if not counters:
+        with open_client(self.cell.file, label="play") as client:
+            told = next(each for each in client.counters() if each.node_id == node_id)
+        if not told.answered:
             self.dropped["lives of nodes that told nothing"] += 1
-            return
-        for key, count in counters.items():
+        for key, count in told.counters.items():
             if key.startswith("dropped."):
                 self.dropped[key] += count
 

@@ -29,8 +29,8 @@ class _Read:
     pages: int = 0
 
     def drop_unless_whole(self) -> None:
-        """Where the node has forgotten entries after those that were read, these count no more: they would tell
-        of leases whose ends are missing.
+        """Where the node has forgotten entries after those that were read, these count no more: they would
+        tell of leases whose ends are missing.
         """
         newest = max((at for at, _ in self.entries), default=-inf)
         if newest <= self.whole_from + 2.0 * self.error:
