@@ -159,11 +159,11 @@ class Cell:
         child = self.start_node(node_id, version)
         try:
             child.wait_says(SERVING)
-        except Failed:
-            if child.running:
-                raise
-            child.expected.add(CONFIG)
-            child.wait_end(CONFIG)
+        except Failed as failure:
+            try:
+                child.wait_end(CONFIG)
+            except Failed:
+                raise failure from None
             raise Refused("\n".join(child.said)) from None
         took = boot_time() - began
         self.started.append(Started(node_id, version.name, how, took, child.has_said(SAT_OUT)))
@@ -205,7 +205,7 @@ class Cell:
 
     def wait_held(self) -> None:
         """Wait until all the names that are held all along are seen to be held, by all workers."""
-        self._wait("what is to be held all along is held", self._all_held)
+        self.wait("what is to be held all along is held", self._all_held)
 
     def _all_held(self) -> bool:
         record = Record.read(self.folder)
@@ -220,13 +220,14 @@ class Cell:
         """Let the clients work for so long, and until each worker has acquired something meanwhile."""
         began = boot_time()
         time.sleep(seconds)
-        self._wait("every worker has acquired something", partial(self._all_acquired, began))
+        self.wait("every worker has acquired something", partial(self._all_acquired, began))
 
     def _all_acquired(self, since: float) -> bool:
         operations = Record.read(self.folder).history.operations
         return set(self._labels) <= {op.client for op in acquired(operations) if op.returned > since}
 
-    def _wait(self, what: str, true: Callable[[], bool]) -> None:
+    def wait(self, what: str, true: Callable[[], bool]) -> None:
+        """Wait until it is true. Raises Failed where it is not in time, or a process has ended meanwhile."""
         until = boot_time() + PATIENCE_S
         while not true():
             if boot_time() > until or self.early_ends():

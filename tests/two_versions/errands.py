@@ -43,6 +43,13 @@ class Errands:
     def start(self) -> None:
         self._thread.start()
 
+    def each_acquired(self) -> bool:
+        """Whether the command of each version has acquired something by now, or a call has failed."""
+        return bool(self.failed) or all(
+            any(what.startswith(f"acquired by {version.name},") for what in tuple(self.counts))
+            for version in self._versions
+        )
+
     def close(self) -> None:
         """End after the present round."""
         self._over.set()

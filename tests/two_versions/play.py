@@ -61,13 +61,14 @@ class Play:
                 if self.refusal:
                     break
                 self._whole("all nodes old again")
+            self.cell.wait("both command lines have acquired something", self.errands.each_acquired)
             self.ended = boot_time()
             for node_id in self.cell.nodes:
                 self._note_dropped(node_id)
             self.errands.close()
             self.ended = boot_time()
             self.cell.finish()
-        except Failed as failure:
+        except (Failed, Refused) as failure:
             self.troubles.append(str(failure))
         finally:
             self.ended = min(self.ended, boot_time())
@@ -98,6 +99,7 @@ class Play:
                     if version is self.new:
                         raise Failed(f"the new version refuses the store of the old one: {refused}") from None
                     self._refused(node_id, str(refused))
+                    self.cell.look_on(self.pace.between)
                     return
                 self.say(f"  {self.cell.started[-1]}")
                 self.cell.look_on(self.pace.between)
