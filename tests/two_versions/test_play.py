@@ -1,4 +1,4 @@
-"""A play with a version made from this tree whose store is newer, so that there is no way back."""
+"""Plays with versions made from this tree: one whose store is newer, and one that knows fewer messages."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ def read_record(store):
 
 folder.Store.read_record = read_record
 """
+# One from before there were Ping, Pong, Count and Counted.
+FEWER_MESSAGES = """
+import paxlock.wire.codec as codec
+
+for kind in (39, 40, 41, 42):
+    del codec._BY_KIND[kind]
+"""
 
 
 def planted(version: Version, name: str, source: str, folder: Path) -> Version:
@@ -74,3 +81,15 @@ def test_an_old_version_refuses_a_newer_store_and_must_leave_it_alone(tmp_path: 
         assert found == [], told
         record = json.loads((folder / "data-a" / "record.json").read_text().rpartition("sha256")[0])
         assert record["version"] == 2
+
+
+def test_messages_that_the_old_version_does_not_know_are_no_harm(tmp_path: Path) -> None:
+    old = planted(this_tree(), "old", FEWER_MESSAGES, tmp_path / "previous")
+    new = planted(this_tree(), "new", "", tmp_path / "next")
+    folder = tmp_path / "play"
+    folder.mkdir()
+    found, told = play_versions(old, new, folder, Layout(), BRISK, lambda _: None)
+    assert found == [], told
+    # The three old nodes at first, and at the end; the new ones tell.
+    assert "6 lives of nodes that told nothing" in told
+    assert "dropped.unproved" in told
