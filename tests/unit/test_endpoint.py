@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paxlock.core.journal import Recall
 from paxlock.core.lease import (
     DATA_MAX_BYTES,
     LABEL_MAX_BYTES,
@@ -28,7 +29,6 @@ from paxlock.core.messages import (
     Poll,
     Prepare,
     Promise,
-    Recall,
     Recovering,
     Renew,
     StandingPrepare,
