@@ -664,6 +664,37 @@ def test_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_fo
     assert states(session) == [(State.FREE, 4)]
 
 
+def test_a_node_that_knows_nothing_of_the_name_is_asked_too() -> None:
+    """c has lost its memory, and a crashes for good: the word of b is not enough, and c tells nothing."""
+    session = watching(prefix=True, pattern="ag")
+    for node in "ab":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    session.receive("c", Watching(0, 1), 0.01)
+    session.run_until(0.02)
+    event(session, "b", 2, closed(6), 0.03)
+    assert states(session) == [(State.LED, 4)]
+    session.sent(Poll)
+    session.run_until(1.5)
+    asked = asked_again(session)
+    assert set(asked) == {"a", "c"}
+    session.receive("c", attrs.evolve(closed(9), request=asked["c"]), 1.6)
+    assert states(session) == [(State.FREE, 4)]
+
+
+def test_an_event_counts_more_than_the_answer_of_a_node_that_knew_nothing() -> None:
+    session = watching(prefix=True, pattern="ag")
+    for node in "ab":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    session.run_until(0.02)
+    event(session, "b", 2, closed(6), 0.03)
+    session.sent(Poll)
+    session.run_until(1.5)
+    asked = asked_again(session)
+    event(session, "c", 1, holds(ATHENS, 9, chosen=True, token=4), 1.55)
+    session.receive("c", attrs.evolve(closed(8), request=asked["c"]), 1.6)
+    assert states(session) == [(State.LED, 4)]
+
+
 def test_what_all_nodes_say_is_asked_for_again_in_turn() -> None:
     session = watching(prefix=True, pattern="ag")
     for name in ("agenor", "agora"):

@@ -100,6 +100,30 @@ def test_who_was_sitting_out_sits_out_anew_and_whole() -> None:
     assert second.sits_out == pytest.approx(SITS_OUT)
 
 
+def test_a_crash_before_another_has_confirmed_the_memory_forgets_nothing() -> None:
+    """The node has read what it knew, and asks whether that is the newest: it is not sitting out."""
+    record = member_record("a", durability=Durability.SYNC)
+    kept = replay(held_by_athens(term=8).kept)
+    first = serve(
+        start_of("a", record, durability=Durability.SYNC, kept=kept, now=2.0), now=2.0, confirmed=False
+    )
+    assert mode_of(first.machine) is NodeMode.STARTING
+    node = again(first)
+    (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, BOOT_LATER)
+    assert refusal(answer) is RefusalReason.HELD
+    (answer,) = node.receive(prepare_from(BYBLOS.session), BYBLOS.session, BOOT_LATER + TTL + 0.1)
+    assert promise(answer).term > 8
+
+
+def test_names_in_the_file_of_one_that_was_sitting_out_are_below_its_floor() -> None:
+    """It is not to have any; whoever wrote that file saw to it that none of them counts."""
+    kept = replay(held_by_athens(term=5).kept)
+    assert kept is not None
+    start = start_after(kept._replace(serves_at=1.0))
+    assert start.sits_out == pytest.approx(SITS_OUT)
+    assert start.floor == member_record("a").ceiling < start.record.ceiling
+
+
 def test_who_has_sat_out_and_serves_does_not_sit_out_again() -> None:
     """Though it was asked for nothing: the file tells that it serves."""
     first = start_of("a", member_record("a", durability=Durability.SYNC), durability=Durability.SYNC)

@@ -190,6 +190,20 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
         "::test_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
     ),
     Mutation(
+        "silent-never-asked",
+        "section 6: a node that has told nothing of a name is never asked by those who watch a prefix",
+        (
+            Edit(
+                "session.watches",
+                "Watcher.doubtful",
+                "self._saying(name) + self._never_heard_of(name)",
+                "self._saying(name)",
+            ),
+        ),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_a_node_that_knows_nothing_of_the_name_is_asked_too",
+    ),
+    Mutation(
         "newer-event-dropped",
         "section 6: whoever has seen an older version of an event is not told the newer one again",
         (

@@ -46,8 +46,8 @@ IN_RESTARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.starts",
                 "_restart",
-                "Start(record, previous.ceiling, sits_out, None)",
-                "Start(record, 0, sits_out, None)",
+                "Start(unclean, previous.ceiling, sits_out, None)",
+                "Start(unclean, 0, sits_out, None)",
             ),
         ),
         seed=55,

@@ -33,6 +33,18 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
         test=f"{SYNC}::test_who_was_sitting_out_sits_out_anew_and_whole",
     ),
     Mutation(
+        "asks-and-so-sits-out",
+        "section 7, synchronous mode: who has its memory and only asks others is kept as sitting out",
+        (Edit("node.recovery", "Recovery.kept_serve_at", "or self.sits_out == 0.0", ""),),
+        test=f"{SYNC}::test_a_crash_before_another_has_confirmed_the_memory_forgets_nothing",
+    ),
+    Mutation(
+        "names-of-who-sat-out",
+        "section 7: names in the file of a node that was sitting out are dropped, and no floor is above them",
+        (Edit("node.starts", "_restart", "if kept.names:", "if False:"),),
+        test=f"{SYNC}::test_names_in_the_file_of_one_that_was_sitting_out_are_below_its_floor",
+    ),
+    Mutation(
         "not-synced-and-counts",
         "section 7: a state file counts after a crash of the machine though nothing was synced",
         (Edit("node.starts", "_after_a_crash", "previous.durability is not Durability.SYNC", "False"),),

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 from cells import HandClock, until_lost
 from trio.testing import MockClock
 
-from paxlock import LeaseLost, LossReason, State, open_client
+from paxlock import LeaseLost, LossReason, State, open_client, open_dev_cell
 from paxlock.testing import open_virtual_cell
 
 
@@ -293,3 +295,31 @@ async def test_on_extended_tells_every_new_deadline(autojump_clock: MockClock) -
             assert deadlines[-1] == held.deadline
         assert len(deadlines) >= 5
         assert deadlines == sorted(deadlines)
+
+
+ELSEWHERE_S = 30.0
+
+
+async def test_in_another_run_of_trio_every_verb_says_so_and_the_client_lives_on() -> None:
+    """What waits in another run could not be woken, and to try would end the client."""
+    async with open_dev_cell() as cell, open_client(cell) as client:
+        held = await client.acquire("x")
+        watch = client.watch("x")
+
+        async def block() -> None:
+            async with client.lock("y"):
+                pass
+
+        async def verbs() -> None:
+            for verb in (
+                *(block, partial(client.poll, "x"), partial(client.acquire, "y"), client.list, client.survey),
+                *(held.wait_lost, held.release, partial(held.publish, b"y"), watch.__aenter__, watch.receive),
+            ):
+                with trio.fail_after(ELSEWHERE_S), pytest.raises(RuntimeError, match="another run of trio"):
+                    await verb()
+
+        await trio.to_thread.run_sync(trio.run, verbs, abandon_on_cancel=True)
+        assert held.valid
+        await held.release()
+        for name in ("x", "y"):
+            assert (await client.poll(name)).state is State.FREE

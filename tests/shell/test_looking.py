@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -13,6 +14,8 @@ from cells import NODE_IDS, HandClock, service_of, until_waiting
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from paxlock import Change, Changes, Standing, State, open_client
+from paxlock.client import verbs
+from paxlock.client.desk import Desk, Receiver
 from paxlock.core.messages import NodeMode
 from paxlock.testing import open_virtual_cell
 
@@ -255,6 +258,33 @@ async def test_list_gives_names_in_use_in_order(autojump_clock: MockClock) -> No
             found = await client.list()
             assert [standing.name for standing in found] == [*names, "other"]
             assert {standing.state for standing in found} == {State.LED}
+
+
+async def test_a_list_of_very_many_names_asks_for_a_few_at_a_time(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "POLLS_AHEAD", 8)
+    monkeypatch.setattr(verbs, "POLLS_A_STEP", 4)
+    most = 0
+    poll_all = Desk.poll_all
+
+    def counted(desk: Desk, names: Sequence[str], receivers: Sequence[Receiver]) -> list[int]:
+        nonlocal most
+        tickets = poll_all(desk, names, receivers)
+        most = max(most, len(desk._receivers))
+        return tickets
+
+    async with open_virtual_cell() as cell, cell.open_client() as client, cell.open_client() as other:
+        names = [f"jobs/{number:03}" for number in range(100)]
+        for name in names:
+            await client.acquire(name)
+        monkeypatch.setattr(Desk, "poll_all", counted)
+        assert [standing.name for standing in await other.list("jobs/")] == names
+        assert most == 8
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await other.list("jobs/")
+        assert not other._desk._receivers, "nothing goes on that nobody waits for"
 
 
 async def test_survey_tells_of_every_node(autojump_clock: MockClock) -> None:

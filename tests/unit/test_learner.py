@@ -10,7 +10,7 @@ from paxlock.core.durable import SnapshotName
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, Commit, Inquire, Release, Seen, Unwatch, Watch, WatchEvent
 from paxlock.core.node.acceptor import Acceptor
-from paxlock.core.node.learner import Learner
+from paxlock.core.node.learner import INQUIRIES_PER_TURN, Learner
 from paxlock.core.node.subscriptions import EVENTS_IN_FLIGHT
 from paxlock.core.timers import Timers
 
@@ -66,6 +66,24 @@ def test_a_busy_node_does_not_wake_for_each_lease_that_may_have_gone_unheard() -
         node.timers.run(now)
     assert 1 <= woken <= 3
     assert not any(isinstance(message, Inquire) for _, message in node.learner.sends)
+
+
+def test_of_very_many_leases_that_went_unheard_a_few_are_asked_about_in_a_turn() -> None:
+    """As after a start from the state file: all of them are overdue at one moment."""
+    node, names, turns = Node(), [f"n{number:04}" for number in range(1000)], 0
+    for number, name in enumerate(names):
+        node.accept(name, ATHENS._replace(attempt=number + 1), 4)
+    asked: set[str] = set()
+    while asked < set(names):
+        now = node.timers.deadline()
+        assert now < 2.0, f"{len(asked)} are asked about so far"
+        node.timers.run(now)
+        found = {m.name for _, m in node.learner.sends if isinstance(m, Inquire)} - asked
+        node.learner.sends.clear()
+        assert len(found) <= INQUIRIES_PER_TURN
+        turns += bool(found)
+        asked |= found
+    assert turns == 16
 
 
 def commit(who: Candidate, term: int, name: str = "n") -> Commit:

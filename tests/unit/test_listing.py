@@ -11,7 +11,7 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Accept, List, Names
 from paxlock.core.node import listing as lister
 from paxlock.core.node.acceptor import Acceptor
-from paxlock.core.node.listing import NAMES_LOOKED_AT, WALKS_PER_PEER, Listing
+from paxlock.core.node.listing import NAMES_LOOKED_AT, PAGES_A_STEP, WALKS_PER_PEER, Listing
 from paxlock.core.node.sorted_names import SortedNames
 from paxlock.core.timers import Timers
 from paxlock.wire.codec import encode
@@ -110,6 +110,20 @@ def test_several_pages_follow_one_question_a_moment_apart() -> None:
     found = [rest, *(page for _, page in node.go_on())]
     assert [page.more for page in found] == [True, True, False]
     assert found[-1].names[-1] == "n000998"
+
+
+def test_a_step_tells_several_pages_and_looks_at_no_more_names_for_that() -> None:
+    node = Node(2_000, held=set(range(2_000)))
+    assert node.lister.ask(List(1, "n", "", 16), ME, 0.0) is not None
+    pages = []
+    while len(node.lister):
+        node.told.clear()
+        node.timers.run(node.timers.deadline())
+        pages.append(len(node.told))
+    assert pages == [PAGES_A_STEP] * 3 + [3]
+    sparse = Node(4_000, held=set(range(0, 4_000, 10)))  # a page takes some 600 names
+    assert sparse.lister.ask(List(1, "n", "", 16), ME, 0.0) is not None
+    assert len(sparse.go_on()) >= 4
 
 
 def test_a_question_that_is_repeated_after_a_page_begins_anew() -> None:

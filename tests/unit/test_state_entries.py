@@ -12,7 +12,7 @@ from paxlock.core.durable import Kept, KeptName, KeptRenewal, KeptStone
 from paxlock.core.lease import DATA_MAX_BYTES, LABEL_MAX_BYTES, NAME_MAX_BYTES, TERM_MAX
 from paxlock.limits import SESSION_BYTES
 from paxlock.store.damage import DamagedError
-from paxlock.store.entries import decode_entry, encode_entry
+from paxlock.store.entries import Same, decode_entry, encode_entry, encode_pieces
 
 
 def text(longest: int, least: int = 0) -> st.SearchStrategy[str]:
@@ -51,6 +51,30 @@ ENTRIES = st.builds(
 @given(ENTRIES)
 def test_an_entry_reads_as_it_was_written(entry: Kept) -> None:
     assert decode_entry(encode_entry(entry)) == entry
+
+
+@given(ENTRIES)
+def test_the_pieces_of_an_entry_are_the_entry(entry: Kept) -> None:
+    assert b"".join(encode_pieces(entry)) == encode_entry(entry)
+
+
+def test_an_entry_with_very_many_names_is_never_whole_in_memory() -> None:
+    names = tuple(KeptName(f"name-{number}", number, session=b"s" * 16) for number in range(10_500))
+    entry = Kept(True, 3, 0.0, (), names)
+    pieces = list(encode_pieces(entry))
+    assert b"".join(pieces) == encode_entry(entry)
+    assert max(map(len, pieces)) < len(encode_entry(entry)) / 10
+
+
+def test_what_very_many_names_have_in_common_is_there_once() -> None:
+    label, session = "somebody", b"s" * SESSION_BYTES
+    names = tuple(KeptName(str(n), n, n, session, 1, 10, label, b"", 0, session) for n in range(3000, 3003))
+    same: Same = {}
+    entries = [decode_entry(encode_entry(Kept(True, 3, 0.0, (), names)), same) for _ in range(2)]
+    found = [name for entry in entries for name in entry.names]
+    assert found == [*names, *names]
+    assert len({id(name.label) for name in found}) == len({id(name.session) for name in found}) == 1
+    assert all(name.sender is name.session and name.lease_term is name.term for name in found)
 
 
 @given(ENTRIES, st.data())

@@ -98,6 +98,34 @@ def test_what_is_past_its_deadline_is_gone_and_its_term_closed() -> None:
     assert (over.remaining_ms, over.lease, over.term, over.lease_term) == (0, None, 4, 0)
 
 
+def test_of_renewals_the_latest_receipt_and_the_last_sender_count() -> None:
+    first = KeptRenewal(b"s" * 16, (2, 9), b"h" * 16, 11, 140.0)
+    second = KeptRenewal(b"s" * 16, (2,), b"i" * 16, 12, 135.0)
+    found = replay([BEGUN, TAKEN, RENEWED._replace(renewals=(first,)), RENEWED._replace(renewals=(second,))])
+    assert found is not None
+    assert found.names[1] == HELD._replace(sender=b"i" * 16, seq=12, deadline=150.0)
+
+
+def test_a_renewal_before_a_name_is_taken_again_does_not_count() -> None:
+    found = replay([BEGUN, TAKEN, RENEWED, TAKEN._replace(names=(HELD._replace(deadline=120.0),))])
+    assert found is not None
+    assert found.names[1].deadline == 120.0
+
+
+def test_a_renewal_of_a_name_that_was_dropped_changes_nothing() -> None:
+    found = replay([BEGUN, TAKEN, DROPPED._replace(dropped=("x",)), RENEWED])
+    assert found is not None
+    assert [name.name for name in found.names] == ["old"]
+
+
+def test_a_large_file_is_read_in_parts(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(written)
+    assert whole is not None
+    for size in (1, 7, 64):
+        monkeypatch.setattr(state_file, "READS_BYTES", size)
+        assert read(written) == whole
+
+
 def test_what_lies_beyond_the_commitment_was_not_sent(written: Path) -> None:
     """A process that is killed between its two writes leaves an entry whose effect was not sent."""
     whole = read(written)

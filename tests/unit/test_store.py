@@ -489,3 +489,26 @@ def test_what_could_not_be_read_back_is_never_written(store: Store, monkeypatch:
         store.write_snapshot(SNAPSHOT)
     store.write_record(attrs.evolve(RECORD, incarnation=8))
     assert store.read_record() == attrs.evolve(RECORD, incarnation=8)
+
+
+def test_what_the_names_of_a_snapshot_have_in_common_is_there_once() -> None:
+    session, term = b"s" * 16, 70_000
+    names = []
+    for attempt in (1_000, 2_000):
+        held = Lease(Candidate(session, attempt), 10_000, "label", b"")
+        names.append(
+            SnapshotName(
+                str(attempt), term, held, term, session, 1, 5, (), held.with_token(term), term, released=False
+            )
+        )
+    again = decode_snapshot(b"".join(encode_snapshot(Snapshot(1, 2, tuple(names)))))
+    assert again == Snapshot(1, 2, tuple(names))
+    for name in again.names:
+        assert name.lease is not None and name.chosen is not None
+        assert name.chosen.candidate is name.lease.candidate
+        assert name.lease_term is name.term and name.chosen_term is name.term
+        assert name.chosen.token is name.term
+        assert name.sender is name.lease.candidate.session
+    first, second = (name.lease for name in again.names)
+    assert first is not None and second is not None
+    assert first.candidate.session is second.candidate.session and first.label is second.label

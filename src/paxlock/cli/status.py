@@ -9,6 +9,7 @@ import click
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, epilog
+from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import NAME, PREFIX, CellOptions, client_options, json_option
 from paxlock.cli.output import (
     JSON_VERSION,
@@ -37,7 +38,9 @@ __all__ = ["ls_command", "status_command"]
 NO_PINGS: Mapping[str, Sequence[NodePing]] = {}
 PINGS_S = 0.2  #: how long nodes are pinged, after they have told how they are
 PINGS_EVERY_S = 0.02
-ANSWER_WAIT_S = 5.0  # how long a client without a cell file looks for its cell
+ANSWER_WAIT_S = 5.0  # how long a client without a cell file looks for its cell, and a list waits in silence
+LOOKS_WITHIN_WAIT = 10
+ANSWERS_OF_LIST = ("names", "view")
 
 CHECK_CODES = {State.LED: 0, State.FREE: 1, State.UNKNOWN: 2}
 MODES = {
@@ -200,10 +203,31 @@ def format_names(standings: Sequence[Standing]) -> str:
     return format_table(("NAME", "STATE", "TERM", "LEFT", "LABEL"), rows, painted=1)
 
 
-async def _with_every_answer(client: Client, standings: Sequence[Standing]) -> list[Standing]:
-    """The same, with how many nodes answer: of each name only a quorum was asked."""
-    up = sum(1 for node in await client.survey() if node.mode is not None)
-    return [attrs.evolve(standing, nodes_up=up) for standing in standings]
+async def _nodes_up(client: Client) -> int:
+    """How many nodes answer: of each name in a list only a quorum was asked."""
+    return sum(1 for node in await client.survey() if node.mode is not None)
+
+
+async def _list_while_answers_come(client: Client, prefix: str) -> list[Standing] | None:
+    """The names, however many, and however long that takes; None where nothing has come for ANSWER_WAIT_S."""
+    found = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_in_silence, client, nursery.cancel_scope)
+        found = await client.list(prefix)
+        nursery.cancel_scope.cancel()
+    return found
+
+
+async def _cancel_in_silence(client: Client, scope: trio.CancelScope) -> None:
+    """Cancel the scope once no page of names, and nothing of a name, has come for ANSWER_WAIT_S."""
+    answers, since = 0, trio.current_time()
+    while trio.current_time() < since + ANSWER_WAIT_S:
+        await trio.sleep(ANSWER_WAIT_S / LOOKS_WITHIN_WAIT)
+        messages = client.statistics().session.messages
+        heard = sum(messages.get(kind, 0) for kind in ANSWERS_OF_LIST)
+        if heard > answers:
+            answers, since = heard, trio.current_time()
+    scope.cancel()
 
 
 @click.command("ls", epilog=epilog(0, 64, 69, 77, 78))
@@ -220,22 +244,21 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
 
     async def list_names() -> int:
         async with connect(settings, wait=ANSWER_WAIT_S) as client:
-            standings = None
-            with trio.move_on_after(ANSWER_WAIT_S):
-                standings = await client.list(prefix)
-                if standings and (as_json or as_lines):
-                    standings = await _with_every_answer(client, standings)
+            standings = await _list_while_answers_come(client, prefix)
+            up = await _nodes_up(client) if standings and (as_json or as_lines) else 0
         if standings is None:
             say("no quorum answered: are the nodes running, and is this the cell's key?", even_if_quiet=True)
             return ExitCode.NO_QUORUM
+        told = (attrs.evolve(standing, nodes_up=up) for standing in standings)
         if as_lines:
-            for standing in standings:
+            for standing in told:
                 emit(to_json(standing_facts(standing, waiters=False)))
         elif as_json:
-            names = [standing_facts(standing, waiters=False) for standing in standings]
+            names = [standing_facts(standing, waiters=False) for standing in told]
             emit(to_json({"v": JSON_VERSION, "names": names}))
         elif standings:
             emit(format_names(standings))
         return ExitCode.DONE
 
-    return run_async(list_names)
+    with short_pauses():  # there may be as many names as nodes know
+        return run_async(list_names)

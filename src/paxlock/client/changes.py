@@ -11,6 +11,7 @@ from paxlock.client.change_queue import ChangeQueue
 from paxlock.client.desk import Desk
 from paxlock.client.standing import Change
 from paxlock.runtime.faults import TrioBusyError
+from paxlock.runtime.reply import check_run
 
 __all__ = ["Changes"]
 
@@ -20,12 +21,14 @@ class Changes(ChangeQueue):
     and always arrives at the last state.
     """
 
-    def __init__(self, desk: Desk, name: str) -> None:
+    def __init__(self, desk: Desk, name: str, home: trio.lowlevel.TrioToken) -> None:
         super().__init__(desk, name)
+        self._home = home
         self._arrived = trio.Event()
         self._receiving = False
 
     async def __aenter__(self) -> Self:
+        check_run(self._home)
         await trio.lowlevel.checkpoint()
         self._open()
         return self
@@ -50,6 +53,7 @@ class Changes(ChangeQueue):
         already.
         """
         self._desk.check_process()
+        check_run(self._home)
         if self._receiving:
             raise TrioBusyError("another task is receiving from this watch")
         self._receiving = True

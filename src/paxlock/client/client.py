@@ -27,7 +27,7 @@ from paxlock.host.clock import Clock
 from paxlock.limits import NEVER
 from paxlock.runtime.driver import Driver
 from paxlock.runtime.faults import TrioBusyError, TrioClosedError
-from paxlock.runtime.reply import Reply
+from paxlock.runtime.reply import Reply, check_run
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 from paxlock.wire.wills import Guardian
@@ -74,6 +74,7 @@ class Client(AsyncVerbs[HeldLease]):
             clock=clock,
             errors=_ERRORS,
         )
+        self._home = trio.lowlevel.current_trio_token()
         #: Runs this client's machine; whoever opens the client runs it.
         self.driver = Driver(
             self._session,
@@ -132,7 +133,7 @@ class Client(AsyncVerbs[HeldLease]):
         """
         self._desk.check_open()
         self._desk.pattern(name)
-        return Changes(self._desk, name)
+        return Changes(self._desk, name, self._home)
 
     async def watch_forever(
         self,
@@ -175,6 +176,7 @@ class Client(AsyncVerbs[HeldLease]):
         return HeldLease(self._desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
 
     def _reply(self) -> Reply:
+        check_run(self._home)
         return Reply()
 
     def _poke(self) -> None:

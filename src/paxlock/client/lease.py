@@ -14,7 +14,7 @@ from paxlock.client.nesting import Nesting
 from paxlock.client.verbs import AsyncHolding
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.host.failures import add_context
-from paxlock.runtime.reply import Reply
+from paxlock.runtime.reply import Reply, check_run
 
 __all__ = ["HeldLease", "LeaseBlock"]
 
@@ -28,12 +28,14 @@ class HeldLease(AsyncHolding):
 
     def __init__(self, desk: Desk, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
         super().__init__(desk, ticket, grant=grant, ttl=ttl, deadline=deadline)
+        self._home = trio.lowlevel.current_trio_token()
         self._over: trio.Event | None = None  #: made for the first who waits for the end
         self._scope: trio.CancelScope | None = None
 
     async def wait_lost(self) -> LossReason:
         """Wait until the lease is lost, and give the reason. Raises ClosedError once released."""
         self._desk.check_process()
+        check_run(self._home)
         if self._over is None:
             self._over = trio.Event()
             if self._let_go or self._reason is not None:
@@ -50,6 +52,7 @@ class HeldLease(AsyncHolding):
         Call it only after the work has ended.
         """
         self._desk.check_process()
+        check_run(self._home)
         if self._let_go:
             # Shielded: at the end of a block, a Cancelled would take the place of the body's own error.
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -68,6 +71,7 @@ class HeldLease(AsyncHolding):
     # For the client and the block
 
     def _reply(self) -> Reply:
+        check_run(self._home)
         return Reply()
 
     def _end(self) -> None:

@@ -7,8 +7,10 @@ aio/client.py that of asyncio. Times are seconds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from paxlock.client import questions
@@ -31,6 +33,9 @@ from paxlock.core.session.events import (
 from paxlock.errors import LeaseLost, NotAcquired, Reason
 
 __all__ = ["AsyncHolding", "AsyncReply", "AsyncVerbs"]
+
+POLLS_AHEAD = 2048  #: of a list: more than are under way at a time, and few enough for the memory they take
+POLLS_A_STEP = 64  #: few, for the answers that have come wait meanwhile, and would pass for late
 
 
 class AsyncReply(PendingReply, Protocol):
@@ -167,16 +172,23 @@ class AsyncVerbs(Face[A]):
         Without a quorum it waits, until the caller's scope ends it: a part of the names would pass for all.
         """
         names = self._desk.names_of(await self._answer(lambda to: self._desk.names(prefix, to)))
-        replies = [self._reply() for _ in names]
-        tickets = self._desk.poll_all(names, replies)
+        standings: list[Standing] = []
+        asked: deque[tuple[str, AsyncReply, int]] = deque()
+        left = iter(names)
         try:
-            standings = []
-            for name, reply in zip(names, replies, strict=True):
+            while True:
+                if len(asked) <= POLLS_AHEAD - POLLS_A_STEP:
+                    part = tuple(islice(left, POLLS_A_STEP))
+                    replies = [self._reply() for _ in part]
+                    asked.extend(zip(part, replies, self._desk.poll_all(part, replies), strict=True))
+                if not asked:
+                    return standings
+                name, reply, _ = asked[0]
                 await reply.wait()
+                asked.popleft()
                 standings.append(self._desk.standing(name, reply.result()))
-            return standings
         finally:
-            for ticket in tickets:
+            for _, _, ticket in asked:
                 self._desk.forget(ticket)
 
     async def survey(self) -> tuple[NodeStanding, ...]:

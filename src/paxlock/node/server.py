@@ -392,6 +392,7 @@ async def run_service(
         say = report or (lambda _: None)
         keep_junk_away(transport, config.cell.cell_id)
         service = Service(config, begun, run, opened, transport, clock, say, probes, own_thread)
+        del begun  # of very many names it would be as large as what the node makes of it
         await service.resolve()
         try:
             service.eyes.starts(transport.address, warnings_at_start(config, transport))

@@ -7,7 +7,15 @@ import trio
 
 from paxlock.runtime.faults import TrioClosedError
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "check_run"]
+
+
+def check_run(home: trio.lowlevel.TrioToken) -> None:
+    """Raise RuntimeError in another run of trio: what waits there cannot be woken from here."""
+    if trio.lowlevel.current_trio_token() is not home:
+        raise RuntimeError(
+            "this client belongs to another run of trio, the one it was opened in: open a client in each run"
+        )
 
 
 @attrs.define(eq=False)

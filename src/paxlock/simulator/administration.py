@@ -71,7 +71,7 @@ class Administration:
 
     def _publish(self, wish: Wish) -> None:
         sim, client = self._sim, wish.client
-        if wish.over or client.core is None or wish.candidate is None:
+        if wish.over or client.core is None or wish.candidate is None or sim.workload.at_rest:
             return
         again = sim.true + self._rng.expovariate(1.0 / (PAUSE_TTLS * wish.ttl))
         sim.at(again, self._publish, wish)

@@ -9,17 +9,25 @@ from typing import Any
 from paxlock.core.node import acceptor, parts, recovery, starts
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node import line as queue
-from paxlock.core.session import renewals
+from paxlock.core.session import pacing, refreshing, renewals
 from paxlock.simulator.scenario import Scenario
 from paxlock.wire import endpoint
 
 __all__ = ["small_limits"]
 
+RARE = (
+    (pacing, "FAR_REFRESH_MAX_S"),
+    (queue, "LATE_MAX_S"),
+    (refreshing, "WATCH_REFRESH_S"),
+    (refreshing, "WATCH_REFRESH_CALM_S"),
+    (refreshing, "WATCH_SILENCE_S"),
+)
+
 
 @contextmanager
 def small_limits(scenario: Scenario) -> Iterator[None]:
     """Within this block: the limits of this scenario. Split Renews and their answers, a ceiling that is often
-    reached, a full line, sessions and names that are forgotten.
+    reached, a full line, sessions and names that are forgotten, lines and watches that come to rest.
     """
     changed: tuple[tuple[Any, str, float], ...] = (
         (renewals, "ATTEMPTS_PER_RENEW", scenario.attempts_per_renew),
@@ -30,6 +38,8 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
         (parts, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),
+        (pacing, "NEAR_PLACES", scenario.near_places),
+        *((module, name, scenario.rests * getattr(module, name)) for module, name in RARE),
     )
     shipped = [getattr(module, name) for module, name, _ in changed]
     for module, name, value in changed:

@@ -11,6 +11,7 @@ import attrs
 from paxlock.core.durable import Durability
 from paxlock.core.lease import quarantine
 from paxlock.core.node import forgetting as forgetting
+from paxlock.core.node.line import lapses_after
 from paxlock.core.node.starts import CLOCK_EXTRA_S
 from paxlock.core.session import pacing
 
@@ -38,6 +39,9 @@ FAR_MAX_S = 0.03
 SLOW = 0.1
 SLOW_GRACES_MAX = 4.0
 SLOW_JITTER = 3.0  #: there the longest delay is so many times the shortest
+RESTING = 0.25  #: the share of runs in which lines and watches come to rest
+RESTS = 0.02, 0.2
+RESTS_ROUND_TRIPS = 4.0
 TTL_ROUND_TRIPS = 8  #: a shorter ttl cannot be renewed in time where a single answer is lost
 LONG_AWAY_TTLS = 1.5  #: how long, in max_ttl, an absence lasts at most that is measured by it
 TAIL_MAX_S = 1.5  #: how late a datagram of the heavy tail is at most
@@ -128,6 +132,10 @@ class Scenario:
     attempts_per_answer: int = 40
     sessions_spare: int = 65_536  #: how many sessions a node's endpoint remembers beyond those that live
     short_tombstones: bool = False  #: so that they end, and names are forgotten, within the run
+    near_places: int = pacing.NEAR_PLACES  #: so many at the front of a line ask as often as the head
+    rests: float = (
+        1.0  #: the seconds between rare refreshes, in line and of watches, as parts of the shipped ones
+    )
 
     @property
     def drift(self) -> float:
@@ -173,9 +181,19 @@ class Scenario:
         return LAPSED_WINDOWS * max(0.0, self.window - GRACE_MS / 1000.0)
 
     @property
+    def far_places(self) -> float:
+        """For how long candidates that have died far back in line may stand in the way, one after another."""
+        if self.near_places == pacing.NEAR_PLACES:
+            return 0.0
+        rarest = min(
+            self.rests * pacing.FAR_REFRESH_MAX_S, self.clients * self.max_ttl / pacing.REFRESH_DIVISOR
+        )
+        return lapses_after(rarest)
+
+    @property
     def next_max(self) -> float:
         """How long a name with waiters may be without a holder between two, once all is well."""
-        return self.handoff_max + self.lapses + self.silence
+        return self.handoff_max + self.lapses + self.silence + self.far_places
 
     @property
     def served_max(self) -> float:
@@ -183,7 +201,7 @@ class Scenario:
         or by a node that sits out, or as long as everybody backs off; and what dead candidates cost.
         """
         blocked = max(quarantine(self.max_ttl, self.drift), BACK_OFF_S)
-        return blocked + LAPSE_S + self.lapses + self.silence
+        return blocked + LAPSE_S + self.lapses + self.silence + self.far_places
 
     @property
     def lateness_max(self) -> float:
@@ -280,7 +298,7 @@ def _with_what_is_rare(drawn: Scenario, rng: Random, some: _Some) -> Scenario:
 
 def _varied(seed: int, drawn: Scenario) -> Scenario:
     """What only some runs have, each drawn by itself."""
-    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto):
+    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto, _resting):
         drawn = vary(seed, drawn)
     return drawn
 
@@ -335,6 +353,17 @@ def _far(seed: int, drawn: Scenario) -> Scenario:
     far = attrs.evolve(drawn, **farther)
     grace_ms = round(GRACE_ROUND_TRIPS * far.round_trip * 1000.0)
     return _with_time_for_round_trips(attrs.evolve(far, grace_ms=max(GRACE_MS, grace_ms)))
+
+
+def _resting(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs lines and watches come to rest within the run: only the first are near the head, and what
+    is refreshed rarely is so after a part of the time.
+    """
+    rng = Random(f"resting {seed}")
+    if rng.random() >= RESTING:
+        return drawn
+    rests = max(rng.uniform(*RESTS), RESTS_ROUND_TRIPS * drawn.round_trip)
+    return attrs.evolve(drawn, near_places=rng.randint(1, 2), rests=rests, watchers=max(1, drawn.watchers))
 
 
 def _slow(seed: int, drawn: Scenario) -> Scenario:

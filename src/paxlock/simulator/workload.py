@@ -104,6 +104,11 @@ class Workload:
             return self._watchers_are_right(true)
         return False
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is to change any more, so that watches arrive at the last state."""
+        return self.stage is Stage.WATCHING
+
     def _drain(self, true: float) -> None:
         check = self._sim.check
         if not self._stage_until:

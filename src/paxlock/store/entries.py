@@ -14,61 +14,103 @@ turn that changes something, before it answers: this costs a quarter of what CBO
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeAlias, TypeVar
 
 from paxlock.core.durable import Kept, KeptName, KeptRenewal, KeptStone
 from paxlock.limits import SESSION_BYTES
 from paxlock.store.damage import DamagedError
 
-__all__ = ["decode_entry", "encode_entry"]
+__all__ = ["decode_entry", "encode_entry", "encode_pieces"]
 
 ENTRY = struct.Struct(">BQdIIII")
 RENEWAL = struct.Struct(f">{SESSION_BYTES}sdQIB")
 NAME = struct.Struct(">QQQQQQdQBBBBH")
 LENGTH = struct.Struct(">B")
 STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
+ITEMS_A_PIECE = 1000
+T = TypeVar("T")
+Same: TypeAlias = dict[bytes | tuple[str], bytes | str]
 
 
 def encode_entry(entry: Kept) -> bytes:
     """The bytes of an entry."""
-    whole, floor, serves_at, renewals, names, stones, dropped = entry
-    parts = [ENTRY.pack(whole, floor, serves_at, len(renewals), len(names), len(stones), len(dropped))]
-    for session, attempts, sender, seq, at in renewals:
-        parts.append(RENEWAL.pack(session, at, seq, len(attempts), len(sender)))
-        parts.append(sender)
-        parts.append(struct.pack(f">{len(attempts)}Q", *attempts))
+    _, _, _, renewals, names, stones, dropped = entry
+    parts = [_head(entry)]
+    for renewal in renewals:
+        parts += _renewal_parts(renewal)
     for kept in names:
-        name, shown = kept.name.encode(), kept.label.encode()
-        parts.append(
-            NAME.pack(
-                kept.term,
-                kept.lease_term,
-                kept.attempt,
-                kept.token,
-                kept.edition,
-                kept.seq,
-                kept.deadline,
-                kept.ttl_ms,
-                len(name),
-                len(kept.session),
-                len(kept.sender),
-                len(shown),
-                len(kept.data),
-            )
-        )
-        parts.append(name + kept.session + kept.sender + shown + kept.data)
-    for text, session, attempt, forced in stones:
-        name = text.encode()
-        parts.append(STONE.pack(attempt, session, forced, len(name)) + name)
+        parts += _name_parts(kept)
+    for stone in stones:
+        parts += _stone_parts(stone)
     for text in dropped:
-        name = text.encode()
-        parts.append(LENGTH.pack(len(name)) + name)
+        parts += _dropped_parts(text)
     return b"".join(parts)
 
 
-def decode_entry(content: bytes) -> Kept:
-    """The entry that these bytes are. Raises DamagedError for others."""
-    reader = _Reader(content)
+def encode_pieces(entry: Kept) -> Iterator[bytes]:
+    """The same of an entry with very many names, in pieces: as a whole it is never in memory."""
+    yield _head(entry)
+    yield from _pieces(entry.renewals, _renewal_parts)
+    yield from _pieces(entry.names, _name_parts)
+    yield from _pieces(entry.stones, _stone_parts)
+    yield from _pieces(entry.dropped, _dropped_parts)
+
+
+def _pieces(items: Iterable[T], parts: Callable[[T], Iterable[bytes]]) -> Iterator[bytes]:
+    left = iter(items)
+    while piece := b"".join([part for item in islice(left, ITEMS_A_PIECE) for part in parts(item)]):
+        yield piece
+
+
+def _head(entry: Kept) -> bytes:
+    whole, floor, serves_at, renewals, names, stones, dropped = entry
+    return ENTRY.pack(whole, floor, serves_at, len(renewals), len(names), len(stones), len(dropped))
+
+
+def _renewal_parts(renewal: KeptRenewal) -> tuple[bytes, ...]:
+    session, attempts, sender, seq, at = renewal
+    head = RENEWAL.pack(session, at, seq, len(attempts), len(sender))
+    return head, sender, struct.pack(f">{len(attempts)}Q", *attempts)
+
+
+def _name_parts(kept: KeptName) -> tuple[bytes, ...]:
+    name, shown = kept.name.encode(), kept.label.encode()
+    head = NAME.pack(
+        kept.term,
+        kept.lease_term,
+        kept.attempt,
+        kept.token,
+        kept.edition,
+        kept.seq,
+        kept.deadline,
+        kept.ttl_ms,
+        len(name),
+        len(kept.session),
+        len(kept.sender),
+        len(shown),
+        len(kept.data),
+    )
+    return head, name, kept.session, kept.sender, shown, kept.data
+
+
+def _stone_parts(stone: KeptStone) -> tuple[bytes, ...]:
+    text, session, attempt, forced = stone
+    name = text.encode()
+    return STONE.pack(attempt, session, forced, len(name)), name
+
+
+def _dropped_parts(text: str) -> tuple[bytes, ...]:
+    name = text.encode()
+    return LENGTH.pack(len(name)), name
+
+
+def decode_entry(content: bytes, same: Same | None = None) -> Kept:
+    """The entry that these bytes are. Raises DamagedError for others. What is in ``same`` already, of
+    sessions and labels, is not made again: one session may hold all of very many names.
+    """
+    reader = _Reader(content, {} if same is None else same)
     try:
         whole, floor, serves_at, renewals, names, stones, dropped = reader.unpack(ENTRY)
         found = Kept(
@@ -88,7 +130,7 @@ def decode_entry(content: bytes) -> Kept:
 
 def _renewal(reader: _Reader) -> KeptRenewal:
     session, at, seq, count, length = reader.unpack(RENEWAL)
-    sender = reader.take(length)
+    sender = reader.one_of_few(length)
     return KeptRenewal(session, reader.unpack(struct.Struct(f">{count}Q")), sender, seq, at)
 
 
@@ -97,12 +139,12 @@ def _name(reader: _Reader) -> KeptName:
     name_length, session_length, sender_length, label_length, data_length = lengths
     return KeptName(
         name=reader.text(name_length),
-        session=reader.take(session_length),
-        sender=reader.take(sender_length),
-        label=reader.text(label_length),
+        session=reader.one_of_few(session_length),
+        sender=reader.one_of_few(sender_length),
+        label=reader.text_of_few(label_length),
         data=reader.take(data_length),
         term=term,
-        lease_term=lease_term,
+        lease_term=term if lease_term == term else lease_term,  # one object: there are very many names
         attempt=attempt,
         ttl_ms=ttl_ms,
         token=token,
@@ -122,9 +164,10 @@ class _Reader:
     struct or of Unicode, where the content is another one.
     """
 
-    def __init__(self, content: bytes, at: int = 0) -> None:
+    def __init__(self, content: bytes, same: Same) -> None:
         self._content = content
-        self._at = at
+        self._at = 0
+        self._same: dict[Any, Any] = same
 
     def unpack(self, shape: struct.Struct) -> tuple[Any, ...]:
         """Values of this shape."""
@@ -144,6 +187,17 @@ class _Reader:
     def text(self, length: int) -> str:
         """Text of so many bytes."""
         return self.take(length).decode()
+
+    def one_of_few(self, length: int) -> bytes:
+        """So many bytes, that many entries may have in common."""
+        found = self.take(length)
+        return self._same.setdefault(found, found)  # type: ignore[no-any-return]
+
+    def text_of_few(self, length: int) -> str:
+        """The same for text."""
+        found = self.text(length)
+        # A key of its own kind: bytes and text that look alike are not to be compared.
+        return self._same.setdefault((found,), found)  # type: ignore[no-any-return]
 
     def short_text(self) -> str:
         """Text with its length before it."""

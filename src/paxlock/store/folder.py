@@ -153,8 +153,9 @@ class Store:
             return decode_record(content)
         except LaterFormatError as error:
             raise StoreError(
-                f"the record {self.folder / RECORD_FILE} was written by a later version of paxlock ({error}): "
-                "start that version again; or move the folder away, and this node starts without a memory"
+                f"the record {self.folder / RECORD_FILE} was written by a later version of paxlock "
+                f"({error}): start that version again; or move the folder away, and this node starts "
+                "without a memory"
             ) from error
         except DamagedError as error:
             raise StoreError(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from paxlock.core.durable import Snapshot, SnapshotName
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
@@ -36,6 +37,7 @@ LEASE = struct.Struct(">QQQBH")
 CANDIDATE = struct.Struct(">QB")
 HELD, CHOSEN, SAME, RELEASED, REVOKED = 1, 2, 4, 8, 16
 ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED | REVOKED
+T = TypeVar("T", bytes, str)
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -97,7 +99,7 @@ def _pack_candidate(candidate: Candidate) -> bytes:
 
 def decode_snapshot(content: bytes) -> Snapshot:
     """Read what `encode_snapshot` wrote; DamagedError for anything else."""
-    body = content[:-DIGEST_BYTES]
+    body = memoryview(content)[:-DIGEST_BYTES]  # no copy: there may be very many names
     if hashlib.sha256(body).digest() != content[-DIGEST_BYTES:]:
         raise DamagedError("it is torn, or its checksum is wrong")
     try:
@@ -106,9 +108,9 @@ def decode_snapshot(content: bytes) -> Snapshot:
             raise DamagedError(f"it is not a paxlock snapshot of format version {SNAPSHOT_VERSION}")
         incarnation, floor, count = BEGIN.unpack_from(body, HEAD.size)
         at = HEAD.size + BEGIN.size
-        names = []
+        names, same = [], dict[Any, Any]()
         for _ in range(count):
-            name, at = _name(body, at)
+            name, at = _name(body, at, same)
             names.append(name)
     except (struct.error, UnicodeDecodeError) as error:
         raise DamagedError(str(error)) from error
@@ -117,42 +119,46 @@ def decode_snapshot(content: bytes) -> Snapshot:
     return Snapshot(incarnation, _term(floor), tuple(names))
 
 
-def _name(body: bytes, at: int) -> tuple[SnapshotName, int]:
-    """The name that begins here, and where it ends."""
+def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName, int]:
+    """The name that begins here, and where it ends. Sessions and labels that are in ``same`` already are not
+    made again: one session may hold all of very many names.
+    """
     found = NAME.unpack_from(body, at)
     term, lease_term, seq, remaining_ms, chosen_term, flags, name_length, sender_length, tombstones = found
     if flags & ~ALL_FLAGS or (flags & SAME and not (flags & HELD and flags & CHOSEN)):
         raise DamagedError("there are no such flags")
     at += NAME.size
     sender_at = at + name_length
-    name = body[at:sender_at].decode()
+    name = str(body[at:sender_at], "utf-8")
     at = sender_at + sender_length
-    sender = body[sender_at:at]
+    sender = _same(bytes(body[sender_at:at]), same)
     stones = []
     for _ in range(tombstones):
-        stone, at = _candidate(body, at)
+        stone, at = _candidate(body, at, same)
         stones.append(stone)
     lease = chosen = revoked = None
     if flags & REVOKED:
-        revoked, at = _candidate(body, at)
+        revoked, at = _candidate(body, at, same)
     if flags & HELD:
-        lease, at = _lease(body, at)
+        lease, at = _lease(body, at, same, term)
     if flags & SAME:
         chosen = lease
     elif flags & CHOSEN:
-        chosen, at = _lease(body, at)
+        chosen, at = _lease(body, at, same, term)
+        if lease is not None and chosen.candidate == lease.candidate:
+            chosen = _of(lease.candidate, chosen)
     return (
         SnapshotName(
             name,
             _term(term),
             lease,
-            _term(lease_term),
+            _one(term, _term(lease_term)),
             sender,
             seq,
             remaining_ms,
             tuple(stones),
             chosen,
-            _term(chosen_term),
+            _one(term, _term(chosen_term)),
             bool(flags & RELEASED),
             revoked,
         ),
@@ -160,20 +166,36 @@ def _name(body: bytes, at: int) -> tuple[SnapshotName, int]:
     )
 
 
-def _lease(body: bytes, at: int) -> tuple[Lease, int]:
-    candidate, at = _candidate(body, at)
+def _lease(body: memoryview, at: int, same: dict[Any, Any], term: int) -> tuple[Lease, int]:
+    candidate, at = _candidate(body, at, same)
     token, edition, ttl_ms, label_length, data_length = LEASE.unpack_from(body, at)
     at += LEASE.size
     data_at = at + label_length
     end = data_at + data_length
-    label, data = body[at:data_at].decode(), body[data_at:end]
-    return Lease(candidate, ttl_ms, label, data, _term(token), edition), end
+    label, data = _same(str(body[at:data_at], "utf-8"), same), bytes(body[data_at:end])
+    return Lease(candidate, ttl_ms, label, data, _one(term, _term(token)), edition), end
 
 
-def _candidate(body: bytes, at: int) -> tuple[Candidate, int]:
+def _of(candidate: Candidate, lease: Lease) -> Lease:
+    """The same lease with a candidate that is there already."""
+    return Lease(candidate, lease.ttl_ms, lease.label, lease.data, lease.token, lease.edition)
+
+
+def _one(known: int, number: int) -> int:
+    """The number that is there already, where it is the same: of very many names each one counts."""
+    return known if number == known else number
+
+
+def _candidate(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[Candidate, int]:
     attempt, length = CANDIDATE.unpack_from(body, at)
     at += CANDIDATE.size
-    return Candidate(body[at : at + length], attempt), at + length
+    return Candidate(_same(bytes(body[at : at + length]), same), attempt), at + length
+
+
+def _same(found: T, same: dict[Any, Any]) -> T:
+    """The one that was found first of those that are equal."""
+    one: T = same.setdefault((type(found), found), found)  # bytes are not to be compared with text
+    return one
 
 
 def _term(value: int) -> int:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cbor2
@@ -30,7 +31,7 @@ import cbor2
 from paxlock.core.durable import Durability, Kept, NodeRecord
 from paxlock.core.node.keeping import replay
 from paxlock.store.boot import same_mount
-from paxlock.store.entries import decode_entry, encode_entry
+from paxlock.store.entries import Same, decode_entry, encode_entry, encode_pieces
 
 __all__ = ["FORMAT", "GROWS_BY_BYTES", "STATE_MAX_BYTES", "Found", "StateFile", "read_state"]
 
@@ -47,6 +48,7 @@ GROWS_BY_BYTES = (
     4 * 1024 * 1024
 )  #: so much is added to a file, or four times what it began with, and it is begun anew
 GROWS_TIMES = 4
+READS_BYTES = 1024 * 1024
 STATE_MAX_BYTES = 1024 * 1024 * 1024
 
 
@@ -90,7 +92,7 @@ class StateFile:
         self._end = HEAD_AT + len(head) + CHECK.size
         _write_all(handle, PREFIX.pack(MARK, len(head)), 0)
         _write_all(handle, head + CHECK.pack(self._checksum), HEAD_AT)
-        self._append(encode_entry(whole))
+        self._append_pieces(whole)
         self._commit()
         self._limit = self._end + max(GROWS_BY_BYTES, GROWS_TIMES * self._end)
 
@@ -112,6 +114,18 @@ class StateFile:
         frame = FRAME.pack(len(content), self._checksum) + content
         _write_all(self._handle, frame, self._end)
         self._end += len(frame)
+
+    def _append_pieces(self, entry: Kept) -> None:
+        """The same for the first entry, piece by piece; what is before the content is written last. Nobody
+        reads the file before it is committed.
+        """
+        begin, at = self._end, self._end + FRAME.size
+        for piece in encode_pieces(entry):
+            self._checksum = zlib.crc32(piece, self._checksum)
+            _write_all(self._handle, piece, at)
+            at += len(piece)
+        _write_all(self._handle, FRAME.pack(at - begin - FRAME.size, self._checksum), begin)
+        self._end = at
 
     def _commit(self) -> None:
         committed = COMMIT.pack(self._end, self._checksum)
@@ -150,7 +164,7 @@ def read_state(handle: int, record: NodeRecord, boot: str, mount: str) -> Found 
     told = os.fstat(handle)
     if told.st_size > STATE_MAX_BYTES:
         return None
-    content = _read_all(handle, told.st_size)
+    content = Content(handle, told.st_size)
     try:
         identity = Identity(record, boot, mount, told.st_ino)
         return _read(content, identity, synchronous=record.durability is Durability.SYNC)
@@ -158,68 +172,102 @@ def read_state(handle: int, record: NodeRecord, boot: str, mount: str) -> Found 
         return None
 
 
-def _read_all(handle: int, size: int) -> bytes:
-    parts = []
-    at = 0
-    while at <= size and (part := os.pread(handle, size + 1 - at, at)):
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)
+class Content:
+    """The content of a file, of which only a part is in memory: slices of it are read when they are asked
+    for, and are shorter where it ends. Raises OSError.
+    """
+
+    def __init__(self, handle: int, size: int) -> None:
+        self._handle = handle
+        self._size = size
+        self._part = b""
+        self._begin = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def take(self, begin: int, length: int) -> bytes:
+        """So many bytes from here on."""
+        at, end = begin - self._begin, min(begin + length, self._size)
+        if at < 0 or end > self._begin + len(self._part):
+            self._begin, at = begin, 0
+            self._part = self._read(begin, min(max(length, READS_BYTES), self._size - begin))
+        return self._part[at : at + length]
+
+    def _read(self, at: int, length: int) -> bytes:
+        parts = []
+        while length > 0 and (part := os.pread(self._handle, length, at)):
+            parts.append(part)
+            at, length = at + len(part), length - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def unpack(self, shape: struct.Struct, at: int) -> tuple[Any, ...]:
+        """Values of this shape from here on; struct.error where the content ends before."""
+        return shape.unpack(self.take(at, shape.size))
 
 
-def _read(content: bytes, identity: Identity, *, synchronous: bool) -> Found | None:
-    mark, length = PREFIX.unpack_from(content)
-    committed, last_checksum = COMMIT.unpack_from(content, COMMIT_AT)
-    (check,) = CHECK.unpack_from(content, COMMIT_AT + COMMIT.size)
-    sealed = zlib.crc32(content[COMMIT_AT : COMMIT_AT + COMMIT.size]) == check
+def _read(content: Content, identity: Identity, *, synchronous: bool) -> Found | None:
+    mark, length = content.unpack(PREFIX, 0)
+    committed, last_checksum = content.unpack(COMMIT, COMMIT_AT)
+    (check,) = content.unpack(CHECK, COMMIT_AT + COMMIT.size)
+    sealed = zlib.crc32(content.take(COMMIT_AT, COMMIT.size)) == check
     if mark != MARK or length > HEAD_MAX_BYTES or not sealed or committed > len(content):
         return None
-    head = content[HEAD_AT : HEAD_AT + length]
+    head = content.take(HEAD_AT, length)
     at = HEAD_AT + length
     checksum = zlib.crc32(head)
-    if CHECK.unpack_from(content, at) != (checksum,):
+    if content.unpack(CHECK, at) != (checksum,):
         return None
     whose = cbor2.loads(head)
     rebooted = not identity.is_of(whose)
     if rebooted and not (synchronous and identity.is_of_run(whose)):
         return None
     at += CHECK.size
-    entries = []
+    first = at
     while at < committed:
         frame = _frame(content, at, checksum)
         if frame is None:
             return None
-        at, checksum, payload = frame
-        entries.append(decode_entry(payload))
+        at, checksum = frame
     if at != committed or checksum != last_checksum:
         return None
     if not synchronous and not _one_frame_at_most(content, at):
         return None
     while synchronous and (frame := _frame(content, at, checksum)) is not None:
-        at, checksum, payload = frame
-        entries.append(decode_entry(payload))
-    kept = replay(entries)
+        at, checksum = frame
+    kept = replay(_entries(content, first, at))
     return Found(kept, rebooted) if kept is not None else None
 
 
-def _frame(content: bytes, at: int, checksum: int) -> tuple[int, int, bytes] | None:
-    """The frame that begins here: where it ends, its checksum, what is in it; None if it is not whole."""
+def _frame(content: Content, at: int, checksum: int) -> tuple[int, int] | None:
+    """The frame that begins here: where it ends, and its checksum; None if it is not whole."""
     begin = at + FRAME.size
     if begin > len(content):
         return None
-    size, expected = FRAME.unpack_from(content, at)
-    payload = content[begin : begin + size]
+    size, expected = content.unpack(FRAME, at)
+    payload = content.take(begin, size)
     found = zlib.crc32(payload, checksum)
     if len(payload) < size or found != expected:
         return None
-    return begin + size, found, payload
+    return begin + size, found
 
 
-def _one_frame_at_most(content: bytes, at: int) -> bool:
+def _entries(content: Content, begin: int, end: int) -> Iterator[Kept]:
+    """The entries of frames that are whole, one after the other: all at once would be several times what
+    they say together. Raises DamagedError.
+    """
+    same: Same = {}
+    while begin < end:
+        size, _ = content.unpack(FRAME, begin)
+        yield decode_entry(content.take(begin + FRAME.size, size), same)
+        begin += FRAME.size + size
+
+
+def _one_frame_at_most(content: Content, at: int) -> bool:
     """What was written and not committed is one entry: if there is more, an older commitment has come
     back.
     """
     if at + FRAME.size > len(content):
         return True
-    size, _ = FRAME.unpack_from(content, at)
+    size, _ = content.unpack(FRAME, at)
     return bool(at + FRAME.size + size >= len(content))

@@ -88,22 +88,28 @@ class Keeping:
 def replay(entries: Iterable[Kept]) -> Kept | None:
     """One entry that is whole, and says the same as these in their order; None if none of them is whole."""
     names: dict[str, KeptName] = {}
+    renewed: dict[str, tuple[bytes, int, float]] = {}  #: since: sender, number, the latest receipt
     held: dict[tuple[bytes, int], str] = {}
     stones: dict[tuple[str, bytes], tuple[int, bool]] = {}
     last: Kept | None = None
     for entry in entries:
         if entry.whole:
-            names, held, stones = {}, {}, {}
+            names, renewed, held, stones = {}, {}, {}, {}
         elif last is None:
             return None
-        for renewal in entry.renewals:
-            for attempt in renewal.attempts:
-                _rearm(names, held.get((renewal.session, attempt)), renewal.sender, renewal.seq, renewal.at)
+        for session, attempts, sender, seq, at in entry.renewals:
+            renewal = (sender, seq, at)
+            for attempt in attempts:  # there may be millions
+                name = held.get((session, attempt))
+                if name is not None:
+                    latest = renewed.get(name, renewal)[2]
+                    renewed[name] = renewal if latest <= at else (sender, seq, latest)
         for kept in entry.names:
             before = names.get(kept.name)
             if before is not None and held.get((before.session, before.attempt)) == kept.name:
                 del held[before.session, before.attempt]
             names[kept.name] = kept
+            renewed.pop(kept.name, None)
             if kept.session:
                 held[kept.session, kept.attempt] = kept.name
         for name, session, attempt, forced in entry.stones:
@@ -111,18 +117,20 @@ def replay(entries: Iterable[Kept]) -> Kept | None:
                 stones[name, session] = attempt, forced
         for name in entry.dropped:
             names.pop(name, None)
-        last = entry
+            renewed.pop(name, None)
+        last = entry._replace(renewals=(), names=(), stones=(), dropped=())
     if last is None:
         return None
+    for name, renewal in renewed.items():
+        if name in names:
+            names[name] = _rearm(names[name], *renewal)
     left = tuple(KeptStone(n, session, *stone) for (n, session), stone in stones.items() if n in names)
     return Kept(True, last.floor, last.serves_at, (), tuple(names.values()), left)
 
 
-def _rearm(names: dict[str, KeptName], name: str | None, sender: bytes, seq: int, at: float) -> None:
-    if name is not None:
-        kept = names[name]
-        deadline = max(kept.deadline, at + kept.ttl_ms / 1000.0)
-        names[name] = kept._replace(sender=sender, seq=seq, deadline=deadline)
+def _rearm(kept: KeptName, sender: bytes, seq: int, at: float) -> KeptName:
+    deadline = max(kept.deadline, at + kept.ttl_ms / 1000.0)
+    return kept._replace(sender=sender, seq=seq, deadline=deadline)
 
 
 def rearmed(kept: Kept, now: float, sits_out: float) -> Kept:

@@ -35,6 +35,7 @@ __all__ = ["Learner"]
 INQUIRY_FIRST_S = 0.25
 INQUIRY_PAUSE_S = 0.05
 INQUIRY_MAX_S = 4.0
+INQUIRIES_PER_TURN = 64  #: after a start from the state file all leases are unheard of at one moment
 
 
 @attrs.define(eq=False)
@@ -275,13 +276,15 @@ class Learner:
         """Inquire about leases accepted here whose Commit is overdue. They are checked in batches: most have
         been released by then, and a timer for each would wake a busy node in vain.
         """
-        while self._unheard and self._unheard[0][0] <= now:
+        left = INQUIRIES_PER_TURN
+        while left and self._unheard and self._unheard[0][0] <= now:
             _, name, candidate = self._unheard.popleft()
             record, known = self._acceptor.records.get(name), self._chosen.get(name)
             held = record is not None and record.holds(candidate)
             if not held or record is None or name in self._inquiries:
                 continue
             if known is None or not known.covers(candidate, record.lease_term):
+                left -= 1
                 self._inquiries[name] = Inquiry(candidate, record.lease_term)
                 self.inquire(name, now)
         if self._unheard:

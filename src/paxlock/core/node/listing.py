@@ -21,6 +21,7 @@ NAMES_PER_ANSWER = 100
 NAMES_LOOKED_AT = 1000
 LIST_PAUSE_S = 0.001
 PAGES_PER_QUESTION = 16
+PAGES_A_STEP = 4  #: of one question; a page for each pause would be most of what a long list takes
 WALKS_MAX = 1024
 WALKS_PER_PEER = 4
 
@@ -47,6 +48,7 @@ class Listing:
         self._answer = answer
         self._timers = timers
         self._walks: dict[_Place, Walk] = {}
+        self._looked_at = 0  #: names that are on the last page, or were passed over for it
 
     def __len__(self) -> int:
         return len(self._walks)
@@ -71,18 +73,24 @@ class Listing:
         return page
 
     def _go_on(self, now: float) -> None:
-        """Another step for the one who has waited longest: the answer, if it is found now."""
+        """Another step for the one who has waited longest: some pages, if they are found now."""
         if not self._walks:
             return
         place = next(iter(self._walks))
-        page = self._step(self._walks.pop(place), place, now)
+        left = NAMES_LOOKED_AT
+        for _ in range(PAGES_A_STEP):
+            page = self._step(self._walks.pop(place), place, now, left)
+            left -= self._looked_at + 1
+            if page is None:
+                break
+            self._answer(place[0], page)
+            if place not in self._walks or left <= NAMES_PER_ANSWER:
+                break
         if self._walks:
             self._timers.add(now + LIST_PAUSE_S, self._go_on)
-        if page is not None:
-            self._answer(place[0], page)
 
-    def _step(self, walk: Walk, place: _Place, now: float) -> Names | None:
-        page = self._look(walk)
+    def _step(self, walk: Walk, place: _Place, now: float, most: int = NAMES_LOOKED_AT) -> Names | None:
+        page = self._look(walk, most)
         if page is not None:
             walk.left -= 1
             walk.after = max(page.names, default=walk.after)
@@ -91,12 +99,13 @@ class Listing:
             self._timers.add(now + LIST_PAUSE_S, self._go_on)
         return page
 
-    def _look(self, walk: Walk) -> Names | None:
+    def _look(self, walk: Walk, most: int) -> Names | None:
         question, records = walk.question, self._acceptor.records
         names: list[str] = []
         room = NAMES_PER_ANSWER_BYTES - len(walk.after.encode())
         for looked_at, name in enumerate(self._acceptor.names.walk(question.prefix, walk.cursor)):
-            if looked_at == NAMES_LOOKED_AT:
+            self._looked_at = looked_at
+            if looked_at == most:
                 return Names(question.request, walk.after, tuple(names), more=True) if names else None
             if records[name].in_use:
                 room -= len(name.encode()) + 3

@@ -133,8 +133,10 @@ class Recovery:
 
     @property
     def kept_serve_at(self) -> float:
-        """From when on it answers, as its state file tells: 0.0 once it serves."""
-        return 0.0 if self.mode is NodeMode.SERVING else self.serve_at
+        """Until when it sits out, as its state file tells; 0.0 for one that serves, or has its whole memory
+        and only asks whether that is the newest. Of one that was sitting out a start takes up no names.
+        """
+        return 0.0 if self.mode is NodeMode.SERVING or self.sits_out == 0.0 else self.serve_at
 
     def waits_for(self, now: float) -> WaitsFor | None:
         """Why a node that has sat out for long enough does not serve; None where it may."""

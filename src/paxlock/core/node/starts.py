@@ -159,9 +159,11 @@ def _restart(
         return Start(record, 0, max(sits_out + CLOCK_EXTRA_S, sits_out_blank), None)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
         return Start(record, snapshot.floor, 0.0, snapshot)
+    unclean = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
     if kept is not None and kept.serves_at > now:  # it was sitting out, until then
+        if kept.names:  # they are not taken up, so they must be below the floor
+            return Start(unclean, previous.ceiling, kept.serves_at - now, None, now)
         return Start(record, kept.floor, kept.serves_at - now, None, now)
     if kept is not None:
         return Start(record, kept.floor, 0.0, recovered(kept, previous.incarnation, now), now)
-    record = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
-    return Start(record, previous.ceiling, sits_out, None)
+    return Start(unclean, previous.ceiling, sits_out, None)

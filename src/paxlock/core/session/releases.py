@@ -53,7 +53,7 @@ class Releases:
         self._releases: dict[int, PendingRelease] = {}
         self._turns = self._no_turns()
         self._untold = 0
-        self._unsent: dict[str, int] = {}  #: by name, what waits for its turn
+        self._unsent: dict[str, list[int]] = {}  #: by name, what waits for its turn
 
     def __len__(self) -> int:
         return len(self._releases)
@@ -89,22 +89,29 @@ class Releases:
         if self._turns.ask(number, now, rank=number, brief=not ticket):
             self._begin(pending, now)
         else:
-            self._unsent[pending.name] = number
+            self._unsent.setdefault(pending.name, []).append(number)
             self._timers.add(min(pending.patient_until, pending.until), self.due, number)
 
     def hasten(self, name: str, now: float) -> None:
-        """Another attempt at the name begins: a Release that waits for its turn goes first (rule L7)."""
-        pending = self._releases.get(self._unsent.get(name, 0))
-        if pending is not None and self._turns.waits(pending.candidate.attempt):
-            self._turns.done(pending.candidate.attempt, now)
-            self._begin(pending, now)
+        """Another attempt at the name begins: the Releases that wait for their turn go first (rule L7)."""
+        for number in tuple(self._unsent.get(name, ())):
+            self._turns.done(number, now)
+            self._begin(self._releases[number], now)
 
     def _begin(self, pending: PendingRelease, now: float) -> None:
-        self._unsent.pop(pending.name, None)
+        self._is_sent(pending)
         pending.until = now + pending.lasts
         if not pending.told:
             pending.patient_until = now + pending.patience
         self._send(pending, now)
+
+    def _is_sent(self, pending: PendingRelease) -> None:
+        """It waits for no turn any more."""
+        unsent = self._unsent.get(pending.name)
+        if unsent is not None and pending.candidate.attempt in unsent:
+            unsent.remove(pending.candidate.attempt)
+            if not unsent:
+                del self._unsent[pending.name]
 
     def _send(self, pending: PendingRelease, now: float) -> None:
         self._out.send_all(sorted(pending.open), self._release(pending))
@@ -150,8 +157,7 @@ class Releases:
 
     def _forget(self, pending: PendingRelease, now: float) -> None:
         del self._releases[pending.candidate.attempt]
-        if self._unsent.get(pending.name) == pending.candidate.attempt:
-            del self._unsent[pending.name]
+        self._is_sent(pending)
         self._timers.cancel(self.due, pending.candidate.attempt)
         self._turns.done(pending.candidate.attempt, now)
 

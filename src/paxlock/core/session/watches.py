@@ -119,7 +119,7 @@ class Watcher:
         """Of a prefix, the names shown as led that are to be asked for again, and at which nodes.
 
         A node that has forgotten a name, or has lost its memory, says nothing of it any more, and its last
-        word would count for ever. One in turn, and those of which not all nodes say the same.
+        word would count for ever, or none at all. One in turn, and those of which not all nodes say the same.
         """
         if not self.prefix or not self._led:
             self._not_asked_since = 0
@@ -129,13 +129,18 @@ class Watcher:
         names = [next(reversed(self._led)), *islice(self._uneven, CHECKS_MAX)]
         for name in names[1:]:
             self._uneven.move_to_end(name)
-        return {name: self._saying(name) for name in names}
+        return {name: self._saying(name) + self._never_heard_of(name) for name in names}
 
     def _saying(self, name: str) -> list[str]:
         """The nodes that speak for the lease that is shown."""
         candidate = self.shown[name].candidate
         views = self.views.get(name, {})
         return [node for node in views if candidate is not None and knows(views[node][1], candidate)]
+
+    def _never_heard_of(self, name: str) -> list[str]:
+        """The nodes that have told nothing of the name."""
+        views = self.views.get(name, {})
+        return [node for node in self.nodes if node not in views]
 
     def check(self, request: int, name: str) -> None:
         """Nodes are asked for their views of the name."""
@@ -145,10 +150,13 @@ class Watcher:
     def checked(self, node: str, view: View, lives: Lives = UNKNOWN) -> bool:
         """Take the answer of a node, unless an event has told more since it was asked."""
         name, asked = self.checks.get(view.request, ("", {}))
-        views = self.views.get(name, {})
-        if view.name != name or node not in views or views[node][0] != asked.get(node):
+        views = self.views.get(name)
+        if view.name != name or views is None:
             return False
-        views[node] = (views[node][0], view, lives)
+        version = views[node][0] if node in views else 0
+        if version != asked.get(node, 0):
+            return False
+        views[node] = (version, view, lives)
         self._note_release(name, view)
         return True
 
