@@ -156,8 +156,8 @@ def _unseal(content: bytes, kind: str) -> object:
     if TEXT.read(fields["format"], "format") != f"paxlock {kind}":
         raise DamagedError(f"it is not a paxlock {kind}")
     if (version := INTEGER.read(fields["version"], "version")) != FORMAT_VERSION:
-        error = LaterFormatError if version > FORMAT_VERSION else DamagedError
-        raise error(f"it is of format version {version}, and this paxlock knows version {FORMAT_VERSION}")
+        kind_of = LaterFormatError if version > FORMAT_VERSION else DamagedError
+        raise kind_of(f"it is of format version {version}, and this paxlock knows version {FORMAT_VERSION}")
     return fields[kind]
 
 
