@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from paxlock.core.journal import Happening, Recall
@@ -40,7 +42,7 @@ class Busy:
             name="n",
         )
 
-    def grant(self) -> None:
+    def grant(self, held: float = HELD_S) -> None:
         """Acquired for a moment, and released long before its ttl."""
         self.grants += 1
         candidate = Candidate(self.grants.to_bytes(16), 1)
@@ -48,16 +50,16 @@ class Busy:
         assert isinstance(promise, Promise)
         lease = Lease(candidate, 10_000, LABEL, b"")
         assert isinstance(self.node.accept(Accept(2, "n", promise.term, lease, 1, 0), self.now), Accepted)
-        self.now += HELD_S
+        self.now += held
         self.node.release(Release(3, "n", candidate, promise.term), self.now, candidate.session)
 
-    def page(self) -> None:
-        """One page, over a link with a round trip of 2 ms."""
+    def page(self, there: float = 0.001, back: float = 0.001) -> None:
+        """One page, over a link that takes so many seconds there and back."""
         (question,) = self.query.ask("a", 7, self.now)
         assert isinstance(question, Recall)
-        self.now += 0.001
+        self.now += there
         answer = self.node.journal.page(question, self.node.records.get("n"), self.now)
-        self.now += 0.001
+        self.now += back
         self.query.answered("a", answer, self.now, UNKNOWN)
 
     def read(self) -> NodeJournal:
@@ -102,3 +104,17 @@ def test_a_journal_that_is_not_shortened_is_read_whole() -> None:
     accepted = [entry for entry in journal.entries if entry.what is Happening.ACCEPTED]
     assert len(accepted) == busy.grants
     assert len(journal.entries) == busy.grants * ENTRIES_PER_GRANT
+
+
+def test_what_is_not_known_of_the_times_of_two_pages_is_no_overlap() -> None:
+    """One lets go and the next holds in the same moment; the link is short, and as crooked as it can be."""
+    rng = Random(1)
+    for _ in range(200):
+        busy = Busy()
+        for _ in range(20):
+            busy.grant(rng.uniform(0.01, 0.02))
+        while busy.query.open:
+            busy.now += rng.uniform(0.0, 0.002)
+            there = rng.choice((0.0, 0.0005))
+            busy.page(there, 0.0005 - there)
+        assert audit([busy.read()]).overlaps == ()

@@ -15,7 +15,7 @@ from paxlock.core.session.queries import Query
 __all__ = ["RecallQuery"]
 
 PAGES_MAX = 64  #: a node whose journal never ends is no longer listened to
-HALF_A_MS = 0.0005  #: ages are cut to whole milliseconds
+HALF_A_MS = 0.0005  #: ages are cut to whole milliseconds by the node, and rounded to such here
 
 
 @attrs.define(eq=False)
@@ -65,7 +65,7 @@ class RecallQuery(Query):
         numbers = [entry.number for entry in message.entries]
         if numbers != sorted(set(numbers)) or (numbers and numbers[0] <= read.after):
             return  # not in order
-        read.error = max(read.error, half + HALF_A_MS)
+        read.error = max(read.error, half + 2.0 * HALF_A_MS)
         read.whole_from = max(read.whole_from, told_at - message.reach_ms / 1000.0)
         read.drop_unless_whole()
         for entry in message.entries:
