@@ -252,14 +252,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (
-            Edit(
-                "session.refusals",
-                "Refusals.where_held_at_quorum",
-                "if len(nodes) >= self._quorum",
-                "if False",
-            ),
-        ),
+        (Edit("session.proposer", "Proposer.lease_targets", "self.refusals.where_held(now) or ", ""),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
