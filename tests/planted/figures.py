@@ -17,6 +17,7 @@ __all__ = [
     "PUBLISHED",
     "RESTARTS",
     "ROLLING",
+    "ROTATION",
     "SPLIT",
     "STANDING",
     "TWINS",
@@ -63,6 +64,10 @@ TWINS: dict[str, Any] = {
     **CALM, "clients": 6, "twins": 6.0, "max_ttl_ms": 250, "ttl_min_ms": 200, "faulty_for": 2.0,
     "client_crashes": 3.0, "partitions": 3.0, "holders_cut_off": 0.0, "away_max": 0.2, "hold_for_ever": 0.5,
     "hold_max": 0.5, "once": 0.0, "limited": 0.0, "disk_failures": 0.0, "clean_stops": 0.0,
+}  # fmt: skip
+ROTATION: dict[str, Any] = {
+    **CALM, "rotations": 1, "rotation_step": 0.03, "key_look": 0.05, "hold_max": 0.5, "hold_for_ever": 0.3,
+    "wishes_max": 2, "faulty_for": 0.6,
 }  # fmt: skip
 WILLS: dict[str, Any] = {
     **CALM, "clients": 4, "wishes_max": 2, "wills": 1.0, "client_crashes": 6.0, "daemons": 4.0,

@@ -1,7 +1,12 @@
-"""Bugs planted in keys and rights (protocol.md section 8). The simulator has no liars: tests catch them."""
+"""Bugs planted in keys and rights (protocol.md section 8).
+
+The simulator changes the keys of its cells, and catches what is wrong in that. It has no liars: what liars
+could do, tests catch.
+"""
 
 from __future__ import annotations
 
+from tests.planted.figures import ROTATION
 from tests.planted.mutations import Edit, Mutation
 
 __all__ = ["IN_KEYS"]
@@ -85,6 +90,72 @@ IN_KEYS: tuple[Mutation, ...] = (
         "section 8: whoever may acquire a name lets go of the leases of every key there",
         (Edit("rights", "Rights.lets_go", "session == sender or self.owns(session)", "True"),),
         test=_TESTS + "test_the_leases_of_another_key_are_for_who_administers",
+    ),
+    Mutation(
+        "promoted-alone",
+        "section 8: a key file loses the old key when the new one is promoted",
+        (
+            Edit(
+                "paxlock.config.key_file",
+                "promoted",
+                "return [found, *(key for key in keys if key is not found)]",
+                "return [found]",
+            ),
+        ),
+        changes=ROTATION,
+    ),
+    Mutation(
+        "a-new-key-seals-at-once",
+        "section 8: a key that is added to a key file seals before every node opens by it",
+        (Edit("paxlock.config.key_file", "added", "return keys + fresh", "return fresh + keys"),),
+        changes=ROTATION,
+    ),
+    Mutation(
+        "opens-anew-seals-as-before",
+        "section 8: an endpoint that gets other keys opens by them, and seals by those that it had",
+        (
+            Edit(
+                "paxlock.wire.sealing",
+                "Sealing.rekey",
+                "self.sender, self._keyring = sender, keyring",
+                "self.sender = sender",
+            ),
+        ),
+        changes=ROTATION,
+    ),
+    Mutation(
+        "dropped-keys-go-on-sealing",
+        "section 8: what was derived from a key goes on sealing when that key has been dropped",
+        (Edit("paxlock.wire.sealing", "Sealing._settle", "self._sealers.clear()", "pass"),),
+        seed=6,
+        changes=ROTATION,
+    ),
+    Mutation(
+        "answered-by-the-older-key",
+        "section 8: a session is answered by the key under which it was heard first",
+        (
+            Edit(
+                "paxlock.wire.peers",
+                "KnownSession.prove",
+                "self.sender, self.key_id, self.echo = header.sender, header.key_id, header.issue",
+                "self.sender, self.echo = header.sender, header.issue",
+            ),
+        ),
+        changes=ROTATION,
+    ),
+    Mutation(
+        "challenged-by-the-newer-key",
+        "section 8: a challenge is sealed by the first key, which its receiver may not have yet",
+        (
+            Edit(
+                "paxlock.wire.endpoint",
+                "Endpoint._answer_empty",
+                "key_id=header.key_id",
+                "key_id=self._keyring.first",
+            ),
+        ),
+        seed=13,
+        changes=ROTATION,
     ),
     Mutation(
         "dropped-keys-on-the-short-way",

@@ -38,6 +38,7 @@ SAMPLE = [
     "sealed-in-the-child",
     "force-frees-at-once",
     "older-data-overwrite-newer",
+    "promoted-alone",
     "clock-read-before-the-datagrams",
 ]
 

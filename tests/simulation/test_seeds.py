@@ -299,7 +299,7 @@ def test_repeated_datagrams_are_dropped_as_replayed() -> None:
 
 def test_an_unsealed_cell_plays_too() -> None:
     simulation = played(3, attrs.evolve(CALM, sealed=False, damaged=0.1))
-    assert not simulation.network.keyring.sealed
+    assert not simulation.rotation.keyring.sealed
     assert not simulation.datagrams()["damaged"]
 
 

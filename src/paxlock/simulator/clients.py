@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from paxlock.core.messages import Message, Peer
 from paxlock.core.session.session import Session, SessionSettings
+from paxlock.limits import SESSION_BYTES
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.machines import ClientMachine, Datagram
 from paxlock.simulator.moments import What
 from paxlock.wire.endpoint import SessionSender
+from paxlock.wire.grants import session_of
 
 if TYPE_CHECKING:
     from paxlock.simulator.simulation import Simulation
@@ -33,7 +35,8 @@ class Clients:
         sim = self._sim
         label = f"client {slot}.{life}" if life else f"client {slot}"
         rng = Random(f"client {sim.seed} {label}")
-        session = rng.randbytes(16)
+        keys = sim.rotation.of_client(slot)
+        session = session_of(rng.randbytes(SESSION_BYTES), keys.grant)
         client = ClientMachine(
             label,
             ("127.0.0.1", FIRST_PORT + slot),
@@ -43,7 +46,7 @@ class Clients:
             life=life,
             rng=Random(f"workload {sim.seed} {label}"),
             order=Random(f"order {sim.seed} {label}"),
-            endpoint=sim.endpoint(SessionSender(session), sim.nodes.addresses),
+            endpoint=sim.endpoint(SessionSender(session, keys.grant), keys, sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
         settings = SessionSettings(sim.nodes.configuration, label)
@@ -139,6 +142,7 @@ class Clients:
     def _send(self, client: ClientMachine, sends: tuple[tuple[Peer, Message], ...]) -> None:
         sim = self._sim
         exclusion, sessions = sim.check.exclusion, sim.check.sessions
+        sim.rotation.look(client)
         for target, message in sends:
             over = sessions.sent(message)
             if over is not None and exclusion.valid(over, sim.true):

@@ -19,6 +19,7 @@ from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.replica import Replica
 from paxlock.core.session.session import Session
 from paxlock.wire.endpoint import Endpoint
+from paxlock.wire.header import SessionSender
 from paxlock.wire.transport import Address
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Datagram",
     "Held",
     "NodeMachine",
+    "Sealed",
     "SimulatedClock",
     "SimulatedDisk",
     "SimulatedMachine",
@@ -48,13 +50,26 @@ class SimulatedClock:
         return (local - self.offset) / self.rate
 
 
+class Sealed(NamedTuple):
+    """When a datagram was sealed, and by a node for a session: by which generation of keys the node had heard
+    that session last, and as whom; and whether it has that key no more, and so answers by its first one.
+    """
+
+    at: float
+    heard: tuple[int, SessionSender] | None = None
+    gone: bool = False
+
+
 class Datagram(NamedTuple):
-    """What arrives at a machine. ``damaged``: not as it was sent."""
+    """What arrives at a machine. ``damaged``: not as it was sent. ``sealed`` is what the keys of its sender
+    were like, where they change.
+    """
 
     data: bytes
     source: Address
     sender: str
     damaged: bool
+    sealed: Sealed | None = None
 
 
 @attrs.define(eq=False)

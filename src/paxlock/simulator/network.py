@@ -10,16 +10,14 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from paxlock.core.messages import Message
-from paxlock.limits import KEY_BYTES
 from paxlock.simulator.checkers import CheckFailed
-from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, SimulatedMachine
+from paxlock.simulator.machines import ClientMachine, Datagram, NodeMachine, Sealed, SimulatedMachine
 from paxlock.simulator.moments import What
 from paxlock.simulator.scenario import TAIL_MAX_S
 from paxlock.wire.channels import channel_of
 from paxlock.wire.codec import decode_untrusted
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.header import SessionSender, parse_untrusted, payload_of_untrusted
-from paxlock.wire.keyring import Keyring
 from paxlock.wire.lives import LifeTable
 from paxlock.wire.transport import Address
 
@@ -54,9 +52,6 @@ class Network:
         self.healed = False
         self.machines: dict[Address, SimulatedMachine] = {}
         self.disturbed: dict[Link, float] = {}  #: until when a datagram was last lost, or late, or damaged
-        self.keyring = (
-            Keyring.of([bytes(range(KEY_BYTES))]) if simulation.scenario.sealed else Keyring.unsealed()
-        )
         self._sealed: dict[tuple[bytes, int], bytes] = {}
         self._sessions: dict[Address, dict[SessionSender, None]] = {}
         self._sim = simulation
@@ -106,10 +101,14 @@ class Network:
     def flush(self, machine: SimulatedMachine, endpoint: Endpoint) -> None:
         """Send what the machine's endpoint has ready."""
         endpoint.age(machine.now(self._sim.true))
+        book = self._sim.rotation.book
         for data, address in endpoint.flush():
-            self.send(machine, data, address)
+            sealed = book.seals(machine, endpoint, data, address) if book is not None else None
+            self.send(machine, data, address, sealed)
 
-    def send(self, machine: SimulatedMachine, data: bytes, address: Address) -> None:
+    def send(
+        self, machine: SimulatedMachine, data: bytes, address: Address, sealed: Sealed | None = None
+    ) -> None:
         """One datagram is on its way, or lost."""
         if self._scenario.forks and self._scenario.sealed:
             self._check_number(machine, data)
@@ -122,7 +121,7 @@ class Network:
             rng = self._links[link] = Random(f"network {sim.seed} {link}")
             self._longer[link] = self._how_much_longer(machine, target, link)
         if self._scenario.echoes and isinstance(machine, NodeMachine) and isinstance(target, NodeMachine):
-            arriving = Datagram(data, machine.address, machine.label, damaged=False)
+            arriving = Datagram(data, machine.address, machine.label, damaged=False, sealed=sealed)
             self._sent.append(_InTransit(arriving, address, machine.life))
         longer = self._longer[link]
         delays = self._delays(link, rng, longer)
@@ -136,7 +135,7 @@ class Network:
             shape = self._damage(data, rng) if damaged else data
             if damaged:
                 self.disturbed[link] = max(self.disturbed.get(link, 0.0), sim.true)
-            arriving = Datagram(shape, machine.address, machine.label, damaged)
+            arriving = Datagram(shape, machine.address, machine.label, damaged, sealed)
             sim.at(sim.true + delay, self._arrive, address, arriving)
 
     def _check_number(self, machine: SimulatedMachine, data: bytes) -> None:
@@ -222,7 +221,7 @@ class Network:
         if isinstance(target, NodeMachine):
             known = [target.node_id]
         opened = (
-            self.keyring.open_untrusted(
+            self._sim.rotation.keyring.open_untrusted(
                 header.key_id,
                 channel_of(header.sender, receiver),
                 header.sequence,

@@ -310,7 +310,8 @@ class Nodes:
             settings, start, run=run, now=now, rng=Random(f"node {sim.seed} {node.label} {node.life}")
         )
         sender = NodeSender(node.node_id, start.record.incarnation, run)
-        node.endpoint = sim.endpoint(sender, self.addresses, settings.wall_offset)
+        keys = sim.rotation.of_node(node.node_id)
+        node.endpoint = sim.endpoint(sender, keys, self.addresses, settings.wall_offset)
         if start.snapshot is not None:
             sim.check.nodes.restored(node, start, now)
         node.held_when_killed.clear()

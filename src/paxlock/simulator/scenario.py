@@ -35,6 +35,8 @@ KILLED, KILLS_MAX = 0.4, 8.0  #: the share of such runs, and how often in a seco
 AUTO = 0.15  #: the share of runs in which every node starts by itself
 FAR = 0.25  #: the share of runs in which some links take longer than others
 FAR_MAX_S = 0.03
+ROTATED = 0.2  #: the share of runs in which the root key of the cell is changed
+ROTATION_PARTS = 8  #: of each change, that all machines go through before the next one begins
 #: The share of runs whose round trips are longer than the grace, up to so many graces.
 SLOW = 0.1
 SLOW_GRACES_MAX = 4.0
@@ -110,6 +112,10 @@ class Scenario:
     echoes: float = 0.0  #: what nodes sent to each other in lives that are over arrives once more
     left_out: int = 0  #: how many nodes, less than a quorum, the heal leaves out
     away_max: float = 0.3  #: how long a machine is down or paused, or a network split, at most
+    #: the keys
+    rotations: int = 0  #: how often the root key is changed for another one
+    rotation_step: float = 0.03  #: how long a step of that takes at most, on all machines together
+    key_look: float = 0.1  #: how often a client looks at its key file, by its own clock
     #: the clients
     think: float = 0.05  #: between a client's wishes, on average
     wishes_max: int = 2  #: per client, at a time
@@ -202,6 +208,12 @@ class Scenario:
         """
         blocked = max(quarantine(self.max_ttl, self.drift), BACK_OFF_S)
         return blocked + LAPSE_S + self.lapses + self.silence + self.far_places
+
+    @property
+    def rotated_within(self) -> float:
+        """How long the changes of the root key take at most, where no machine is paused."""
+        look = self.key_look / (1.0 - self.drift)
+        return self.rotations * (ROTATION_PARTS * self.rotation_step + look)
 
     @property
     def lateness_max(self) -> float:
@@ -298,7 +310,7 @@ def _with_what_is_rare(drawn: Scenario, rng: Random, some: _Some) -> Scenario:
 
 def _varied(seed: int, drawn: Scenario) -> Scenario:
     """What only some runs have, each drawn by itself."""
-    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto, _resting):
+    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto, _resting, _rotated):
         drawn = vary(seed, drawn)
     return drawn
 
@@ -319,6 +331,20 @@ def _administered(seed: int, drawn: Scenario) -> Scenario:
     """In some runs tenures are revoked, or have other data."""
     some = _Some(Random(f"administered {seed}"))
     return attrs.evolve(drawn, revokes=some.of(0.3, 0.1, 0.6), publishes=some.of(0.3, 0.2, 1.0))
+
+
+def _rotated(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs the root key is changed, most of it while things go wrong."""
+    rng = Random(f"keys change {seed}")
+    if rng.random() >= ROTATED:
+        return drawn
+    rotated = attrs.evolve(
+        drawn,
+        rotations=rng.choice((1, 1, 2)),
+        rotation_step=rng.choice((0.005, 0.03, 0.1)),
+        key_look=rng.choice((0.02, 0.1, 0.5)),
+    )
+    return attrs.evolve(rotated, faulty_for=drawn.faulty_for + rng.random() * rotated.rotated_within)
 
 
 def _durability(drawn: float) -> Durability:

@@ -41,7 +41,7 @@ CALM: dict[str, Any] = {
 #: what there can be less of, from the least on
 SIZES: dict[str, tuple[int, ...]] = {
     "burst": (0, 2, 10, 50), "names": (1, 2), "clients": (1, 2, 3, 4, 5), "nodes": (1, 3, 5),
-    "wishes_max": (1, 2), "ttls": (1,),
+    "wishes_max": (1, 2), "ttls": (1,), "rotations": (0, 1),
 }  # fmt: skip
 
 

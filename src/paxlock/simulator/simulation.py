@@ -36,6 +36,7 @@ from paxlock.simulator.moments import Moment, What
 from paxlock.simulator.network import Network
 from paxlock.simulator.nodes import CELL_ID, EPOCH, Nodes
 from paxlock.simulator.plan import Fault, drawn_faults
+from paxlock.simulator.rotation import KeyFile, Rotation
 from paxlock.simulator.scenario import START_S, Scenario
 from paxlock.simulator.workload import Workload
 from paxlock.wire.endpoint import Endpoint, Received
@@ -102,6 +103,7 @@ class Simulation:
         self._over = False
         self._damaged = 0
         self._endpoints: list[Endpoint] = []
+        self.rotation = Rotation(self)
         self.network = Network(self)
         self.nodes = Nodes(self)
         self.clients = Clients(self)
@@ -143,6 +145,7 @@ class Simulation:
         self.nodes.begin()
         self.workload.begin()
         self.faults.begin()
+        self.rotation.begin()
         self.at(START_S + self.scenario.faulty_for, self._heal)
         heap = self._heap
         while heap and not self._over:
@@ -173,7 +176,7 @@ class Simulation:
                 raise CheckFailed("progress", f"{late:.3f} s after the heal not all nodes serve")
         else:
             self.look_for_progress()
-        if self.workload.settled(self.true):
+        if self.rotation.over and self.workload.settled(self.true):
             self._over = True
             return
         self.at(self.true + LOOK_S, self._look)
@@ -221,11 +224,15 @@ class Simulation:
         """What the machine's endpoint makes of a datagram: it must drop every damaged one."""
         traced = self.timeline is not None
         before = endpoint.statistics() if traced else {}
+        book = self.rotation.book
+        endpoint.refused = ""
         endpoint.age(machine.now(self.true))
         received = endpoint.receive_untrusted(datagram.data, datagram.source)
         self._damaged += datagram.damaged
         if datagram.damaged and received is not None:
             raise CheckFailed("seal", f"{machine.label} takes a damaged datagram of {datagram.sender}")
+        if book is not None:
+            book.arrives(machine, endpoint, datagram, received)
         if traced and received is not None:
             self.tell(datagram.sender, What.ARRIVED, other=machine.label, messages=received.messages)
         elif traced:
@@ -308,13 +315,17 @@ class Simulation:
         return SimulatedClock(rng.uniform(1.0, 1_000_000.0), rate)
 
     def endpoint(
-        self, sender: Sender, members: Mapping[str, Sequence[Address]], wall_offset: float | None = None
+        self,
+        sender: Sender,
+        key_file: KeyFile,
+        members: Mapping[str, Sequence[Address]],
+        wall_offset: float | None = None,
     ) -> Endpoint:
-        """The endpoint of one run of a node, or of one session."""
+        """The endpoint of one run of a node, or of one session, with the keys that its file has now."""
         secret = Random(f"secret {self.seed} {sender.identity.hex()}").randbytes(16)
         made = Endpoint(
             sender,
-            self.network.keyring,
+            self.rotation.read(key_file),
             cell_id=CELL_ID,
             epoch=EPOCH,
             members=members,
@@ -322,6 +333,8 @@ class Simulation:
             secret=secret,
         )
         self._endpoints.append(made)
+        if self.rotation.book is not None:
+            self.rotation.book.loaded(made, key_file.generations)
         return made
 
 

@@ -15,7 +15,7 @@ from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.limits import GRANT_MAX_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 
-__all__ = ["grant_of", "new_session", "owned", "rights_of"]
+__all__ = ["grant_of", "new_session", "owned", "rights_of", "session_of"]
 
 OWNER_BYTES = 6
 GRANTS_REMEMBERED = 1024
@@ -28,9 +28,14 @@ def new_session(grant: bytes = b"") -> bytes:
     no key can speak in the name of a session of another, and what one session has acquired another of the
     same key may renew and release. A client whose key is made anew, under the same id, goes on.
     """
+    return session_of(secrets.token_bytes(SESSION_BYTES), grant)
+
+
+def session_of(drawn: bytes, grant: bytes) -> bytes:
+    """The session that is made of SESSION_BYTES drawn at random; see `new_session`."""
     if not grant:
-        return secrets.token_bytes(SESSION_BYTES)
-    start = secrets.token_bytes(SESSION_BYTES - OWNER_BYTES)
+        return drawn
+    start = drawn[:-OWNER_BYTES]
     return start + _owner(start, rights_of(grant).key)
 
 
