@@ -37,6 +37,7 @@ _REASONS = (
     "replay",
     "seal",
     "sender",
+    "unknown_kind",
 )
 _DROPPED, _SENT, _RECEIVED = "dropped_", "send_errors_", "receive_errors_"
 #: Fields of NodeStatistics: a metric has the name of its field.

@@ -16,6 +16,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(big_nodes, "SETTLES_S", 0.0)
 
 
+@pytest.mark.slow
 def test_a_node_that_holds_leases_is_stopped_killed_and_started(capsys: pytest.CaptureFixture[str]) -> None:
     big_nodes.main(["--parts", "leases", "--leases", "50", "--data", "3"])
     told = capsys.readouterr().out
@@ -28,6 +29,7 @@ def test_a_node_that_holds_leases_is_stopped_killed_and_started(capsys: pytest.C
         assert 5 < int(peak) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nodes", [1, 3])
 def test_all_names_that_nodes_know_are_listed(nodes: int, capsys: pytest.CaptureFixture[str]) -> None:
     big_nodes.main(["--parts", "names", "--names", "300", "--nodes", str(nodes)])

@@ -93,10 +93,20 @@ class Layout:
 
 
 class Child:
-    """One process, and the sentences that it said on stderr. ``expected`` are exit codes that may come."""
+    """One process, and the sentences that it said on stderr. ``expected`` are exit codes that may come.
+
+    Without ``env`` it runs this tree.
+    """
 
     def __init__(
-        self, name: str, command: list[str], talk: Path, *, rate: float = 1.0, fds: tuple[int, ...] = ()
+        self,
+        name: str,
+        command: list[str],
+        talk: Path,
+        *,
+        rate: float = 1.0,
+        fds: tuple[int, ...] = (),
+        env: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.expected: set[int] = set()
@@ -114,7 +124,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=_environment(rate),
+            env=_environment(rate) if env is None else env,
             cwd=ROOT,
             pass_fds=fds,
             start_new_session=True,  # the terminal's Ctrl-C is for the controller alone

@@ -21,7 +21,7 @@ import attrs
 from paxlock.core.session.judgement import State
 from paxlock.simulator.linearizability import Operation, OperationKind, OperationOutcome
 
-__all__ = ["Attempt", "History", "Journal", "Loss", "Revocation", "SkewedClock", "true_now"]
+__all__ = ["Attempt", "History", "Journal", "Loss", "Revocation", "SkewedClock", "true_now", "whole_lines"]
 
 RATE_VARIABLE = "CHAOS_CLOCK_RATE"
 CLOCK_BOOTTIME = 7
@@ -168,7 +168,7 @@ class History:
         """Merge journals; a file is named after its client."""
         history = cls()
         for path in paths:
-            history._add(path.stem, _whole_lines(path))
+            history._add(path.stem, whole_lines(path))
         history.operations.sort(key=lambda op: op.called)
         history.attempts.sort(key=lambda attempt: attempt.at)
         return history
@@ -218,7 +218,7 @@ def _renewal(client: str, name: str, line: dict[str, Any], outcome: OperationOut
     return Operation(client, name, kind, called, at, term=line["term"], outcome=outcome, until=until)
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a journal; one that was cut off by a full disk would end without its newline."""
     for line in path.read_text().splitlines(keepends=True):
         if line.endswith("\n"):

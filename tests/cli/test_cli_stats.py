@@ -33,6 +33,7 @@ def test_the_counters_of_all_nodes_stand_side_by_side() -> None:
         assert "athens" not in told and "job" not in told
 
 
+@pytest.mark.slow
 def test_a_node_that_sits_out_answers_too_and_goes_on(tmp_path: Path) -> None:
     """A first start without a word: there is nobody to ask, and nothing is served."""
     address = f"a=127.0.0.1:{free_port(socket.SOCK_DGRAM)}"

@@ -7,6 +7,7 @@ from tests.planted.mutations import Edit, Mutation
 __all__ = ["IN_JOURNALS"]
 
 JOURNAL = "tests/unit/test_journal.py::"
+RECALL = "tests/unit/test_recalls.py::"
 AUDIT = "tests/unit/test_auditing.py::"
 
 IN_JOURNALS: tuple[Mutation, ...] = (
@@ -30,11 +31,17 @@ IN_JOURNALS: tuple[Mutation, ...] = (
             Edit(
                 "node.journal",
                 "Journal._bound",
-                "written.whole_from = max(written.whole_from, entries[ENTRIES_PER_NAME - 1][2])",
+                "written.whole_from = max(written.whole_from, newest)",
                 "pass",
             ),
         ),
         test=JOURNAL + "test_it_is_bounded_for_a_name_and_says_how_far_back_it_is_whole",
+    ),
+    Mutation(
+        "journal-with-a-gap",
+        "section 6: entries between two pages that were read are gone, and the asker does not mind",
+        (Edit("session.recalls", "_Read.drop_unless_whole", "self.entries.clear()", "pass"),),
+        test=RECALL + "test_entries_that_are_forgotten_between_two_pages_make_no_overlap",
     ),
     Mutation(
         "audit-that-believes-expiry",

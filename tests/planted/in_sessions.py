@@ -7,6 +7,8 @@ from tests.planted.mutations import Edit, Mutation
 
 __all__ = ["IN_SESSIONS"]
 
+PROPOSER = "tests/unit/test_proposer.py"
+
 IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "far-by-one-word",
@@ -250,16 +252,37 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
+        (Edit("session.proposer", "Proposer.lease_targets", "self.refusals.where_held(now) or ", ""),),
+        test="tests/paper/test_section_5_standing.py"
+        "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
+    ),
+    Mutation(
+        "own-word-of-the-holder-unheard",
+        "L3: where a quorum is not heard, waiters take the nodes that a holder needs, whoever has heard it",
+        (Edit("session.proposer", "Proposer.lease_targets", "where_held(now)", "where_held_at_quorum()"),),
+        test=f"{PROPOSER}::"
+        "test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_rest_free_for_it",
+    ),
+    Mutation(
+        "outruns-the-holder",
+        "L3: who has only promises withdraws before a holder, and comes back in a higher term",
+        (Edit("session.refusals", "Refusals.must_withdraw", "not (rival.confirmed and harmless)", "True"),),
+        test=f"{PROPOSER}::"
+        "test_l3_one_that_has_only_promises_waits_for_a_holder_and_does_not_come_back_in_a_higher_term",
+    ),
+    Mutation(
+        "minority-kept-from-a-holder-heard-once",
+        "L3: a minority is given back only by the word of a quorum, though nodes are silent",
         (
             Edit(
                 "session.refusals",
-                "Refusals.where_held_at_quorum",
-                "if len(nodes) >= self._quorum",
-                "if False",
+                "Refusals.lively_holder_since",
+                "any(o.confirmed for o in lively)",
+                "False",
             ),
         ),
-        test="tests/paper/test_section_5_standing.py"
-        "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
+        test=f"{PROPOSER}::"
+        "test_l3_a_minority_is_given_back_by_the_word_of_one_node_that_has_heard_the_holder",
     ),
     Mutation(
         "minority-kept",

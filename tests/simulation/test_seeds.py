@@ -103,6 +103,7 @@ FAILED_ONCE: dict[int, dict[str, object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", FAILED_ONCE)
 def test_what_once_failed_with_other_figures_passes(seed: int) -> None:
     run(seed, attrs.evolve(Scenario.drawn(seed), **FAILED_ONCE[seed]))  # type: ignore[arg-type]
@@ -192,6 +193,7 @@ def test_what_earlier_lives_of_a_node_have_sent_comes_again() -> None:
     assert any(FaultKind.ECHO.value in text for text in found)
 
 
+@pytest.mark.slow
 def test_a_minority_is_left_out_of_the_heal() -> None:
     """Dead or out of reach, it costs nobody its turn."""
     scenario = attrs.evolve(CALM, nodes=5, clients=3, left_out=2, crashes=4.0)
@@ -210,6 +212,7 @@ def test_a_client_that_sleeps_is_told_of_its_loss_by_the_jump_of_the_clock() -> 
     assert any("Lost" in text and "CLOCK_JUMPED" in text for text in told)
 
 
+@pytest.mark.slow
 def test_a_fork_costs_its_parent_no_lease() -> None:
     """Its child unwinds, or goes on as if it were the parent: whatever it wants to say, nothing leaves."""
     scenario = attrs.evolve(CALM, forks=20.0, hold_max=0.3)
@@ -261,6 +264,7 @@ def test_both_orders_of_telling_and_sending_are_played() -> None:
     assert orders == {False, True}
 
 
+@pytest.mark.slow
 def test_a_stall_within_a_turn_makes_a_renewal_or_a_grant_come_too_late() -> None:
     calm = attrs.evolve(CALM, faulty_for=1.5, hold_for_ever=1.0, max_ttl_ms=250, ttl_min_ms=250)
     scenario = attrs.evolve(calm, client_stalls=8.0, away_max=0.6)
@@ -314,6 +318,7 @@ def test_one_datagram_carries_all_that_one_turn_says_to_a_peer() -> None:
 # Many names, many waiters, small limits
 
 
+@pytest.mark.slow
 def test_a_crowd_is_served() -> None:
     crowd = attrs.evolve(CALM, think=0.02, wishes_max=3)
     assert run(1, attrs.evolve(crowd, clients=12, names=2)).tenures > 30
@@ -327,6 +332,7 @@ def test_names_are_forgotten_and_floors_rise() -> None:
     assert all(node.acceptor.floor > 0 for node in simulation.nodes.all)
 
 
+@pytest.mark.slow
 def test_a_burst_of_names_is_served() -> None:
     """One client wants them all at one moment, and gets each of them, and so does the last campaign."""
     simulation = played(1, attrs.evolve(CALM, burst=200, clients=2))

@@ -53,6 +53,7 @@ def test_a_shrunk_case_is_smaller_and_fails_as_before(failing: tuple[Case, str])
     assert set(smaller.faults) <= set(case.faults)
 
 
+@pytest.mark.slow
 def test_the_command_of_a_shrunk_case_replays_it(
     failing: tuple[Case, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paxlock.core.journal import Recall
 from paxlock.core.lease import (
     DATA_MAX_BYTES,
     LABEL_MAX_BYTES,
@@ -33,6 +34,7 @@ from paxlock.core.messages import (
     StandingPrepare,
     Welcome,
 )
+from paxlock.wire import codec
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import peers as peers_module
 from paxlock.wire.codec import INT_MAX, encode
@@ -318,6 +320,23 @@ def test_padding_is_zeros() -> None:
     assert node.receive_untrusted(request[:68], HOME) is None
     assert drops(node) == {"malformed": 3}
     assert node.receive_untrusted(request, HOME) is not None
+
+
+def test_what_a_later_version_asks_is_dropped_with_its_datagram_and_counted_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, node = new_session(), new_node()
+    acquaint(session, node)
+    for message in (Poll(3, "jobs"), Recall(4, "jobs", 0)):
+        session.queue("a", message)
+    datagram, _ = only(session.flush())
+    with monkeypatch.context() as older:
+        older.delitem(codec._BY_KIND, codec._BY_CLASS[Recall][0])
+        assert node.receive_untrusted(datagram, HOME) is None
+    assert drops(node) == {"unproved": 1, "unknown_kind": 1}
+    # Nothing of it was remembered, and whoever sent it is heard as before.
+    session.queue("a", Poll(5, "jobs"))
+    assert messages(move(session, node, HOME)) == [Poll(5, "jobs")]
 
 
 # Who may say what.

@@ -160,6 +160,41 @@ def test_one_that_occupies_nothing_need_not_withdraw() -> None:
     assert found.must_withdraw(age=0.1, window=0.05, now=0.1)
 
 
+def confirmed(who: Candidate, *, left_ms: int = 9_000) -> Refused:
+    """A node holds for a holder that has said so itself."""
+    occupant = Occupant(who, Occupancy.HELD, 5_000, "", left_ms, 10_000, 50, confirmed=True)
+    return Refused(1, "n", BYBLOS, RefusalReason.HELD, 7, 0, occupant)
+
+
+def test_l3_one_that_has_only_promises_waits_for_a_holder_and_does_not_come_back_in_a_higher_term() -> None:
+    found = proposer()
+    found.promised("c", 1, 5)
+    for _ in range(2):
+        found.refused("b", confirmed(ATHENS), 0.1)
+    assert not found.must_withdraw(age=0.1, window=0.05, now=0.1)
+    found.promised("c", 1, 5, 0.2, leased=True)
+    assert found.must_withdraw(age=0.1, window=0.05, now=0.2)
+
+
+def test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_rest_free_for_it() -> None:
+    found = proposer()
+    found.refused("b", confirmed(ATHENS), 1.0)
+    assert list(found.lease_targets(9.9)) == ["b"]
+    assert list(found.lease_targets(10.1)) == ["a", "b", "c"]  # its lease has run out there
+    other = proposer()
+    other.refused("b", no(RefusalReason.HELD, who=ATHENS), 1.0)  # nobody has heard it say so
+    assert list(other.lease_targets(1.0)) == ["a", "b", "c"]
+
+
+def test_l3_a_minority_is_given_back_by_the_word_of_one_node_that_has_heard_the_holder() -> None:
+    found = proposer()
+    found.promised("c", 1, 5, 0.5, leased=True)
+    found.refused("b", confirmed(ATHENS, left_ms=4_000), 1.0)
+    assert not found.holds_useless_minority()  # it has not renewed for long
+    found.refused("b", confirmed(ATHENS), 1.0)
+    assert found.holds_useless_minority()
+
+
 def withdraws(age: float, other: Candidate, other_age: float, who: Candidate) -> bool:
     """A candidate with one node of three for itself; the others say that another holds one of them."""
     found = Proposer(who, ("a", "b", "c"))

@@ -16,6 +16,7 @@ from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, S
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.errors import StoreError
 from paxlock.store import folder as store_module
+from paxlock.store import format as format_module
 from paxlock.store import snapshot as snapshots
 from paxlock.store.damage import DamagedError
 from paxlock.store.folder import MemoryStore, Store, StoreLike
@@ -319,6 +320,18 @@ def test_another_format_is_refused_by_its_version() -> None:
         decode_record(reseal(encode_record(RECORD), lambda body: body.update(format="other")))
     with pytest.raises(DamagedError, match="torn"):
         decode_record(b"".join(encode_snapshot(SNAPSHOT)))
+
+
+def test_a_record_of_a_later_format_is_left_to_the_version_that_wrote_it(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as later:
+        later.setattr(format_module, "FORMAT_VERSION", 2)
+        store.write_record(RECORD)
+    content = (folder / store_module.RECORD_FILE).read_bytes()
+    with pytest.raises(StoreError, match=r"written by a later version .*version 2.*: start that version"):
+        store.read_record()
+    assert (folder / store_module.RECORD_FILE).read_bytes() == content
 
 
 @pytest.mark.parametrize(

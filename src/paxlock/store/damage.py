@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["DamagedError"]
+__all__ = ["DamagedError", "LaterFormatError"]
 
 
 class DamagedError(ValueError):
     """What was read is not what a store writes."""
+
+
+class LaterFormatError(DamagedError):
+    """A later version has written it."""

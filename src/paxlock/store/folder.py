@@ -18,7 +18,7 @@ from paxlock.core.durable import Durability, Kept, NodeRecord, Snapshot
 from paxlock.errors import StoreError
 from paxlock.forks import INHERITED, dies_in_child, same_process
 from paxlock.store.boot import boot_identity, mount_identity
-from paxlock.store.damage import DamagedError
+from paxlock.store.damage import DamagedError, LaterFormatError
 from paxlock.store.format import decode_record, encode_record
 from paxlock.store.snapshot import decode_snapshot, encode_snapshot
 from paxlock.store.state_file import Found, StateFile, read_state
@@ -151,6 +151,12 @@ class Store:
             return None
         try:
             return decode_record(content)
+        except LaterFormatError as error:
+            raise StoreError(
+                f"the record {self.folder / RECORD_FILE} was written by a later version of paxlock "
+                f"({error}): start that version again; or move the folder away, and this node starts "
+                "without a memory"
+            ) from error
         except DamagedError as error:
             raise StoreError(
                 f"the record {self.folder / RECORD_FILE} cannot be used ({error}): restore nothing by hand; "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode
 from paxlock.core.lease import TERM_MAX
 from paxlock.limits import CELL_ID_BYTES, NODE_ID_MAX_BYTES
-from paxlock.store.damage import DamagedError
+from paxlock.store.damage import DamagedError, LaterFormatError
 
 __all__ = ["FORMAT_VERSION", "decode_record", "encode_record"]
 
@@ -156,9 +156,8 @@ def _unseal(content: bytes, kind: str) -> object:
     if TEXT.read(fields["format"], "format") != f"paxlock {kind}":
         raise DamagedError(f"it is not a paxlock {kind}")
     if (version := INTEGER.read(fields["version"], "version")) != FORMAT_VERSION:
-        raise DamagedError(
-            f"it is of format version {version}, and this paxlock knows version {FORMAT_VERSION}"
-        )
+        kind_of = LaterFormatError if version > FORMAT_VERSION else DamagedError
+        raise kind_of(f"it is of format version {version}, and this paxlock knows version {FORMAT_VERSION}")
     return fields[kind]
 
 

@@ -39,6 +39,7 @@ from paxlock.wire.schema import (
     TERM,
     Malformed,
     Schema,
+    UnknownKind,
     choice,
     nested,
     pair,
@@ -284,7 +285,7 @@ def decode_untrusted(payload: bytes) -> tuple[m.Message, ...]:
             raise Malformed("a message is not an array that begins with its kind")
         schema = _BY_KIND.get(values[0])
         if schema is None:
-            raise Malformed("a message of unknown kind")
+            raise UnknownKind("a message of unknown kind")
         del values[0]
         decoded.append(cast("m.Message", schema.decode(values)))
     return tuple(decoded)

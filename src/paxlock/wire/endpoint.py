@@ -263,7 +263,7 @@ class Endpoint:
             else:
                 received = self._from_session(datagram, header, sender, address)
         except (Dropped, Malformed) as error:
-            self.refused = error.reason if isinstance(error, Dropped) else "malformed"
+            self.refused = error.reason
             self._counts[f"dropped_{self.refused}"] += 1
             if self.refused == "older_version":
                 self._strange(other_version(datagram[0], VERSION, address))

@@ -47,6 +47,7 @@ __all__ = [
     "Field",
     "Malformed",
     "Schema",
+    "UnknownKind",
     "choice",
     "is_node_id",
     "nested",
@@ -64,6 +65,14 @@ _Convert: TypeAlias = "Callable[[Any], Any]"
 
 class Malformed(ValueError):
     """The bytes are not a list of messages of this protocol."""
+
+    reason = "malformed"  #: what a datagram with them is counted under
+
+
+class UnknownKind(Malformed):
+    """One of the messages is of a kind that is not in the table: a later version may know it."""
+
+    reason = "unknown_kind"
 
 
 @value

@@ -226,7 +226,9 @@ class Journal:
         """
         entries = written.entries
         if len(entries) == 2 * ENTRIES_PER_NAME:  # half of them at once, so that it is rarely done
-            written.whole_from = max(written.whole_from, entries[ENTRIES_PER_NAME - 1][2])
+            # A renewal is noted when the lease is over, with the earlier time at which it was prolonged.
+            newest = max(entry[2] for entry in entries[:ENTRIES_PER_NAME])
+            written.whole_from = max(written.whole_from, newest)
             del entries[:ENTRIES_PER_NAME]
             self._size -= ENTRIES_PER_NAME
         while self._size > ENTRIES_MAX and len(self._books) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import attrs
 
 from paxlock.core.journal import Happened, Happening, Recall, Recalled
@@ -13,7 +15,7 @@ from paxlock.core.session.queries import Query
 __all__ = ["RecallQuery"]
 
 PAGES_MAX = 64  #: a node whose journal never ends is no longer listened to
-HALF_A_MS = 0.0005  #: ages are cut to whole milliseconds
+HALF_A_MS = 0.0005  #: ages are cut to whole milliseconds by the node, and rounded to such here
 
 
 @attrs.define(eq=False)
@@ -25,6 +27,15 @@ class _Read:
     whole_from: float = 0.0
     error: float = 0.0
     pages: int = 0
+
+    def drop_unless_whole(self) -> None:
+        """Where the node has forgotten entries after those that were read, these count no more: they would
+        tell of leases whose ends are missing.
+        """
+        newest = max((at for at, _ in self.entries), default=-inf)
+        if newest <= self.whole_from + 2.0 * self.error:
+            self.whole_from = max(self.whole_from, newest)
+            self.entries.clear()
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -54,8 +65,9 @@ class RecallQuery(Query):
         numbers = [entry.number for entry in message.entries]
         if numbers != sorted(set(numbers)) or (numbers and numbers[0] <= read.after):
             return  # not in order
-        read.error = max(read.error, half + HALF_A_MS)
+        read.error = max(read.error, half + 2.0 * HALF_A_MS)
         read.whole_from = max(read.whole_from, told_at - message.reach_ms / 1000.0)
+        read.drop_unless_whole()
         for entry in message.entries:
             read.entries.append((told_at - entry.age_ms / 1000.0 - HALF_A_MS, entry))
         read.after = numbers[-1] if numbers else read.after

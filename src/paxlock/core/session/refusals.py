@@ -124,19 +124,42 @@ class Refusals(dict[str, Refusal]):
             held.setdefault(occupant.candidate, []).append(node)
         return next((nodes for nodes in held.values() if len(nodes) >= self._quorum), [])
 
-    def lively_holder_since(self, since: float) -> bool:
-        """Whether one candidate holds at a quorum, by refusals heard after ``since``, with more than half of
-        its ttl left: it is alive, and renews.
+    def where_held(self, now: float) -> list[str]:
+        """The same; where no quorum is known to hold it, because some are silent, the nodes that name one
+        holder of whom one of them knows by its own word, while its lease has not run out there.
         """
-        named = Counter(
-            occupant.candidate
+        nodes = self.where_held_at_quorum()
+        if nodes:
+            return nodes
+        named: dict[Candidate, list[str]] = {}
+        known: set[Candidate] = set()
+        for node, refusal, occupant in self._holders():
+            named.setdefault(occupant.candidate, []).append(node)
+            if occupant.confirmed and now < refusal.heard_at + occupant.remaining_ms / 1000.0:
+                known.add(occupant.candidate)
+        return next((nodes for candidate, nodes in named.items() if candidate in known), [])
+
+    def lively_holder_since(self, since: float) -> bool:
+        """Whether one candidate holds, by refusals heard after ``since``, with more than half of its ttl
+        left: it is alive, and renews. By a quorum's word, or by its own, told by one node.
+        """
+        lively = [
+            occupant
             for _, refusal, occupant in self._holders()
             if refusal.heard_at > since and occupant.remaining_ms * 2 > occupant.ttl_ms
-        )
-        return any(nodes >= self._quorum for nodes in named.values())
+        ]
+        named = Counter(occupant.candidate for occupant in lively)
+        return any(nodes >= self._quorum for nodes in named.values()) or any(o.confirmed for o in lively)
 
     def must_withdraw(
-        self, *, age: float, window: float, now: float, preparing: bool, patient_until: float | None
+        self,
+        *,
+        age: float,
+        window: float,
+        now: float,
+        preparing: bool,
+        patient_until: float | None,
+        took: bool = True,
     ) -> bool:
         """Whether votes are split and this candidate, of this ``age``, is one that must give way (rule L2).
 
@@ -150,6 +173,9 @@ class Refusals(dict[str, Refusal]):
         their two windows, because one may be farther away than the other. A candidate that has said itself
         that it holds does not withdraw any more, so everybody gives way to it, older or not.
 
+        One that has taken nothing but promises does not stand in the way of a holder: it waits for it, and
+        the promises lapse.
+
         ``patient_until`` is of a candidate that tries once: it has no place in line to lose. It gives way at
         the first look, to every smaller candidate, and from that time on to anybody.
         """
@@ -161,11 +187,16 @@ class Refusals(dict[str, Refusal]):
                 return True
         elif preparing and not any(no.again for no in self.values()):
             return False
+        harmless = not took and patient_until is None
         return any(
-            rival.confirmed
-            or rival.age > age + rival.window / 2.0
-            or (
-                candidate < self._candidate and (patient_until is not None or rival.age >= age - rival.window)
+            not (rival.confirmed and harmless)
+            and (
+                rival.confirmed
+                or rival.age > age + rival.window / 2.0
+                or (
+                    candidate < self._candidate
+                    and (patient_until is not None or rival.age >= age - rival.window)
+                )
             )
             for candidate, said in rivals.items()
             for rival in said
