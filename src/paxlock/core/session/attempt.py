@@ -276,9 +276,10 @@ class Attempt:
             number = self.shared.numbers.next(now)
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number)
             self.shared.out.send_all(lease_targets, standing)
+            proposer.sent_lease.update(lease_targets)
         others: Collection[str] = proposer.nodes
         if lease_targets:
-            others = [node for node in proposer.unheard_or_leased() if node not in lease_targets]
+            others = [node for node in proposer.unheard_or_leased(now) if node not in lease_targets]
             prepare = (*prepare[:5], 0, *prepare[6:])
         if others:
             self.shared.out.send_all(others, Prepare(*prepare))
@@ -298,6 +299,7 @@ class Attempt:
             window_ms=self.pace.state_window_ms(),
         )
         self.shared.out.send_all(nodes, message)
+        proposer.sent_lease.update(nodes)
 
     def send_commit(self, term: int, nodes: Iterable[str]) -> None:
         """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`)."""

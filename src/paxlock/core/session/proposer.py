@@ -74,6 +74,7 @@ class Proposer:
     took_at: float = LONG_AGO  #: when the last acceptance was heard
     leased: set[str] = attrs.field(factory=set)  #: nodes that hold the lease by an answer that was lost
     occupies: set[str] = attrs.field(factory=set)  #: nodes where it may stand in somebody's way
+    sent_lease: set[str] = attrs.field(factory=set)  #: nodes that may have accepted, and have not answered
     quorum: int = attrs.field(init=False)
     refusals: Refusals = attrs.field(init=False)
 
@@ -103,6 +104,8 @@ class Proposer:
             return False
         self.promises[node] = term
         self.occupies.add(node)
+        if not leased:
+            self.sent_lease.discard(node)
         if leased and node not in self.taken and node not in self.leased:
             self.leased.add(node)
             self.took_at = now
@@ -213,6 +216,7 @@ class Proposer:
         self.leased.discard(node)
         if message.reason in _ELSEWHERE:
             self.occupies.discard(node)
+            self.sent_lease.discard(node)
         self.refusals.note(node, message, now)
 
     def back_off(self) -> None:
@@ -235,10 +239,10 @@ class Proposer:
         gone = self.outlived()
         return [n for n in self.nodes if (n in gone or not self._has(n)) and n not in self.refusals]
 
-    def unheard_or_leased(self) -> list[str]:
-        """The nodes that may yet say no, or that hold the lease."""
+    def unheard_or_leased(self, now: float) -> list[str]:
+        """The nodes that may yet say no, or that hold the lease, or whose no has run out."""
         held = self.leased.union(self.taken)
-        left_alone = self.refusals.keys() | (self.promises.keys() - held)
+        left_alone = self.refusals.standing(now) | (self.promises.keys() - held)
         return [node for node in self.nodes if node not in left_alone]
 
     def _has(self, node: str) -> bool:
@@ -295,5 +299,5 @@ class Proposer:
             now=now,
             preparing=preparing,
             patient_until=patient_until,
-            took=bool(self.taken or self.leased),
+            took=bool(self.taken or self.leased or self.sent_lease - self.refusals.keys()),
         )

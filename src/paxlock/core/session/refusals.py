@@ -124,6 +124,14 @@ class Refusals(dict[str, Refusal]):
             held.setdefault(occupant.candidate, []).append(node)
         return next((nodes for nodes in held.values() if len(nodes) >= self._quorum), [])
 
+    def standing(self, now: float) -> set[str]:
+        """The nodes whose no has not run out: whom they named may still hold, or be promised, there."""
+        return {
+            node
+            for node, no in self.items()
+            if no.occupant is None or now < no.heard_at + no.occupant.remaining_ms / 1000.0
+        }
+
     def where_held(self, now: float) -> list[str]:
         """The same; where no quorum is known to hold it, because some are silent, the nodes that name one
         holder of whom one of them knows by its own word, while its lease has not run out there.
@@ -137,7 +145,7 @@ class Refusals(dict[str, Refusal]):
             named.setdefault(occupant.candidate, []).append(node)
             if occupant.confirmed and now < refusal.heard_at + occupant.remaining_ms / 1000.0:
                 known.add(occupant.candidate)
-        return next((nodes for candidate, nodes in named.items() if candidate in known), [])
+        return [node for candidate, nodes in named.items() if candidate in known for node in nodes]
 
     def lively_holder_since(self, since: float) -> bool:
         """Whether one candidate holds, by refusals heard after ``since``, with more than half of its ttl

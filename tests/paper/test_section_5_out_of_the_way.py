@@ -1,0 +1,77 @@
+"""protocol.md section 5: who waits keeps out of a holder's way (rule L3), and still gets what is free."""
+
+from __future__ import annotations
+
+from by_hand import GRACE, NAME, TTL
+from hand_cell import HandCell
+
+from paxlock.core.messages import Message, Prepare, Promise, Release, StandingPrepare
+from paxlock.core.session.events import Granted, Lost
+
+SOON = 1.0
+
+
+def held_at_a_alone(nodes: str, *sessions: str, plain: bool = False) -> HandCell:
+    """athens has let go of the name and is gone; a missed its Release, and says that it holds."""
+    cell = HandCell(nodes, ["athens", *sessions], plain=plain)
+    ticket = cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, wait=None)
+    cell.run(1.0)
+    assert cell.told("athens", Granted)
+    cell.sessions["athens"].release(ticket, cell.now)
+    cell.collect()
+    cell.deliver(Release, "athens", *nodes[1:])
+    cell.dies("athens")
+    cell.lose()
+    return cell
+
+
+def test_l3_a_lease_that_may_have_been_taken_is_given_back_though_the_answer_never_comes() -> None:
+    """athens holds at a and b and lacks c, and b dies. byblos hears nothing of c, which has taken its lease:
+    unless it says Release there, athens is without a quorum until that lease has run out.
+    """
+    cell = HandCell("abc", ["athens", "byblos"])
+    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, wait=None)
+    cell.run(0.5, lost=lambda sender, to, message: "c" in (sender, to))
+    assert cell.told("athens", Granted)
+    cell.dies("b")
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=None)
+    cell.collect()
+    cell.deliver(StandingPrepare, "byblos", "c")
+    cell.run(2 * TTL, lost=lambda sender, to, message: "b" in (sender, to) or (sender, to) == ("c", "byblos"))
+    assert not cell.told("athens", Lost)
+
+
+def test_l3_a_node_is_asked_again_when_its_no_has_run_out() -> None:
+    """c has promised to cyrene, which dies, and the promise that c then pushes to byblos is lost."""
+    cell = held_at_a_alone("abc", "byblos", "cyrene", plain=True)
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=None)
+    cell.at(cell.now + 0.001)
+    cell.sessions["cyrene"].campaign(NAME, ttl=TTL, now=cell.now, wait=None)
+    cell.collect()
+    cell.deliver(Prepare, "byblos", "b")
+    cell.deliver(Prepare, "cyrene", "c")
+    cell.deliver(Prepare, "byblos", "a", "c")
+    cell.deliver(Prepare, "cyrene", "a", "b")
+    cell.dies("cyrene")
+    cell.run(2 * GRACE, lost=lambda sender, to, message: "cyrene" in (sender, to) or pushed(to, message))
+    assert not cell.told("byblos", Granted)
+    cell.run(SOON, lost=lambda sender, to, message: to == "cyrene")
+    assert cell.told("byblos", Granted)
+
+
+def pushed(to: str, message: Message) -> bool:
+    return to == "byblos" and isinstance(message, Promise) and message.request == 0
+
+
+def test_l3_of_two_that_have_said_that_they_hold_both_have_it_in_their_lines() -> None:
+    """byblos cannot reach a and d, cyrene cannot reach e. byblos leaves b and c: cyrene is to be told."""
+    cell = held_at_a_alone("abcde", "byblos", "cyrene")
+    cut = [{"byblos", "a"}, {"byblos", "d"}, {"cyrene", "e"}]
+    ticket = cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=None)
+    cell.run(0.3, lost=lambda sender, to, message: {sender, to} in cut)
+    assert cell.told("byblos", Granted)
+    cell.sessions["cyrene"].campaign(NAME, ttl=TTL, now=cell.now, wait=None)
+    cell.run(3.0, lost=lambda sender, to, message: {sender, to} in cut)
+    cell.sessions["byblos"].release(ticket, cell.now)
+    cell.run(SOON, lost=lambda sender, to, message: {sender, to} in cut)
+    assert cell.told("cyrene", Granted)
