@@ -681,6 +681,30 @@ def test_a_node_that_knows_nothing_of_the_name_is_asked_too() -> None:
     assert states(session) == [(State.FREE, 4)]
 
 
+def test_back_in_touch_a_node_that_knows_nothing_of_a_free_name_is_asked() -> None:
+    """It was out of touch; then a is gone for good, and c, which has lost its memory, tells nothing."""
+    session = watching(prefix=True, pattern="ag")
+    for node in "ab":
+        event(session, node, 1, holds(ATHENS, 4, chosen=True, token=4), 0.01)
+    for node in "ab":
+        event(session, node, 2, closed(6), 0.03)
+    session.run_until(30.0)
+    assert states(session)[-1] == (State.UNKNOWN, 4)
+    for second in (30.1, 30.2):
+        for node in "bc":
+            session.receive(node, Watching(0, 1), second)
+    session.sent(Poll)
+    session.run_until(45.0)
+    for node in "bc":
+        session.receive(node, Watching(0, 1), 45.0)
+    session.sent(Poll)
+    session.run_until(46.5)
+    asked = asked_again(session)
+    assert set(asked) == {"c"}
+    session.receive("c", attrs.evolve(closed(9), request=asked["c"]), 46.6)
+    assert states(session)[-1] == (State.FREE, 4)
+
+
 def test_an_event_counts_more_than_the_answer_of_a_node_that_knew_nothing() -> None:
     session = watching(prefix=True, pattern="ag")
     for node in "ab":

@@ -185,9 +185,16 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
     Mutation(
         "never-asked-again",
         "section 6: what a node has forgotten counts for ever with those who watch a prefix",
-        (Edit("session.watches", "Watcher.doubtful", "if not self.prefix or not self._led:", "if True:"),),
+        (Edit("session.watches", "Watcher.doubtful", "if not self.prefix:", "if True:"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_a_node_that_has_forgotten_the_name_does_not_speak_for_its_old_leader_for_ever",
+    ),
+    Mutation(
+        "unknown-never-asked",
+        "section 6: what a watch of a prefix shows as unknown is asked of nobody once it is in touch again",
+        (Edit("session.watches", "Watcher.look", "shown.told and shown.state is State.UNKNOWN", "False"),),
+        test="tests/paper/test_section_6_learning.py"
+        "::test_back_in_touch_a_node_that_knows_nothing_of_a_free_name_is_asked",
     ),
     Mutation(
         "silent-never-asked",

@@ -116,20 +116,22 @@ class Watcher:
                 shown.released, shown.released_term = view.lease.candidate, view.lease_term
 
     def doubtful(self, now: float) -> dict[str, list[str]]:
-        """Of a prefix, the names shown as led that are to be asked for again, and at which nodes.
+        """Of a prefix, the names shown as led that are to be asked for again, and those of which too few
+        nodes have told anything since the watch was out of touch; and at which nodes.
 
         A node that has forgotten a name, or has lost its memory, says nothing of it any more, and its last
         word would count for ever, or none at all. One in turn, and those of which not all nodes say the same.
         """
-        if not self.prefix or not self._led:
-            self._not_asked_since = 0
+        if not self.prefix:
             return {}
-        self._not_asked_since = max(0, self._not_asked_since - 1)
-        self._led.move_to_end(next(iter(self._led)))
-        names = [next(reversed(self._led)), *islice(self._uneven, CHECKS_MAX)]
-        for name in names[1:]:
+        self._not_asked_since = max(0, self._not_asked_since - 1) if self._led else 0
+        uneven = list(islice(self._uneven, CHECKS_MAX))
+        for name in uneven:
             self._uneven.move_to_end(name)
-        return {name: self._saying(name) + self._never_heard_of(name) for name in names}
+        if self._led:
+            self._led.move_to_end(next(iter(self._led)))
+            uneven.insert(0, next(reversed(self._led)))
+        return {name: self._saying(name) + self._never_heard_of(name) for name in uneven}
 
     def _saying(self, name: str) -> list[str]:
         """The nodes that speak for the lease that is shown."""
@@ -179,9 +181,13 @@ class Watcher:
         """The new state of a name, if it differs from the one told last."""
         changed = self._look(name, now)
         # What is asked for again follows from what is shown: no refresh looks at all names for it.
-        if self.shown[name].state is not State.LED:
+        shown = self.shown[name]
+        if shown.state is not State.LED:
             self._led.pop(name, None)
-            self._uneven.pop(name, None)
+            if shown.told and shown.state is State.UNKNOWN and self.prefix and self.in_touch(now):
+                self._uneven.setdefault(name)
+            else:
+                self._uneven.pop(name, None)
             return changed
         self._led.setdefault(name)
         if self._fresh(now).issubset(self._saying(name)):
