@@ -359,7 +359,9 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "in-line-where-the-holder-lacks-a-node",
         "L3: waiters stand in line for a node that the holder of a quorum lacks",
         (
-            Edit("session.attempt", "Attempt.send_prepare", "proposer.unheard_or_leased()", "proposer.nodes"),
+            Edit(
+                "session.attempt", "Attempt.send_prepare", "proposer.unheard_or_leased(now)", "proposer.nodes"
+            ),
             Edit("session.attempt", "Attempt.send_prepare", "(*prepare[:5], 0, *prepare[6:])", "prepare"),
         ),
         test="tests/paper/test_section_5_standing.py"
