@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
 import pytest
 
 from paxlock import BusyError, Cell, ClosedError, ConfigError, LeaseLost, LossReason, State
-from paxlock.blocking import Client, LeaseBlock, open_client
+from paxlock.blocking import Client, HeldLease, LeaseBlock, open_client
 from paxlock.blocking.callbacks import Callbacks
 from paxlock.blocking.interrupts import Interrupt, interruptible
 from paxlock.client.nesting import Nesting
@@ -269,3 +270,33 @@ def test_callbacks_come_in_order() -> None:
     callbacks.close()
     until(lambda: len(found) == 10, "all of them")
     assert found == sorted(found)
+
+
+def test_a_thread_that_enters_blocks_for_others_is_not_taken_for_their_caller() -> None:
+    """As the threads of a pool do: all jobs are called from one step of one frame, which never ends."""
+    jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def serve() -> None:
+        while (job := jobs.get()) is not None:
+            try:
+                done.put(job())
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the test is to see it
+                done.put(error)
+
+    with thread_cell() as cell, open_client(cell.cell) as client:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        first, second = client.lock("x"), client.lock("x")
+        jobs.put(first.__enter__)
+        held = done.get(timeout=60.0)
+        assert isinstance(held, HeldLease)
+        jobs.put(second.__enter__)
+        until(lambda: client.statistics().session.campaigns == 2, "the second waits")
+        first.__exit__(None, None, None)
+        later = done.get(timeout=60.0)
+        assert isinstance(later, HeldLease), later
+        assert later.term > held.term
+        second.__exit__(None, None, None)
+        jobs.put(None)
+        thread.join(60.0)

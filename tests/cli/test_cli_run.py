@@ -124,7 +124,7 @@ def test_a_command_that_takes_a_while_does_not_prolong_that_time(cell: Cell) -> 
     done = cell.run("run", "soon", "--ttl", "2s", "--at-least", "8s", "--", "sleep", "4")
     assert done.returncode == 0
     left = json.loads(cell.output("status", "soon", "--json"))["remaining_ms"]
-    assert 0 < left < 4_500
+    assert 0 < left < 6_500  # with the reserve for clocks 4.9 s at most; after such a renewal 8.9 s
 
 
 def test_a_ttl_above_that_time_is_kept_and_needs_no_renewal(cell: Cell) -> None:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 import anyio
 import pytest
 
 import paxlock.blocking
-from paxlock import Cell, NotAcquired
+from paxlock import Cell, LeaseLost, LossReason, NotAcquired
 from tests.conformance.faces import Face, conforms, in_thread
 
 TOLD = "would wait for itself"
@@ -29,6 +32,13 @@ def play_in_thread(cell: Cell, name: str) -> None:
             held.release()
             with client.lock(name):
                 pass
+        # Revoked politely, it is renewed until this block ends.
+        with contextlib.suppress(LeaseLost), client.lock(name) as held:
+            with contextlib.suppress(NotAcquired):  # it is not let go of within that time
+                client.revoke(name, held.term, wait=0.1)
+            assert held.wait_lost() is LossReason.REVOKED
+            with pytest.raises(RuntimeError, match=TOLD), client.lock(name, wait=math.inf):
+                pytest.fail("two held it")
 
 
 @conforms

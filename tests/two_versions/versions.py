@@ -41,7 +41,7 @@ class Version:
             text=True,
             timeout=CALL_S,
             check=True,
-        ).stdout.split()
+        ).stdout.splitlines()
         if not Path(file).resolve().is_relative_to(self.place.resolve()):
             raise RuntimeError(f"the {self.name} version would be run from {file}, not below {self.place}")
         return number

@@ -21,6 +21,7 @@ from paxlock.aio.reply import Reply, check_loop
 from paxlock.aio.udp import LoopTransport
 from paxlock.client.desk import FaceErrors
 from paxlock.client.handle import Handle
+from paxlock.client.nesting import waits_for_ever
 from paxlock.client.standing import Change
 from paxlock.client.verbs import AsyncVerbs
 from paxlock.config.cell import Cell
@@ -93,7 +94,7 @@ class Client(AsyncVerbs[HeldLease]):
         return LeaseBlock(
             lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
             self._nesting,
-            name if wait is None else None,
+            waits_for_ever(name, wait),
             exit_after,
         )
 

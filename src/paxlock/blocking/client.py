@@ -27,7 +27,7 @@ from paxlock.client.administration import revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
-from paxlock.client.nesting import Nesting
+from paxlock.client.nesting import Nesting, waits_for_ever
 from paxlock.client.standing import Change, Standing
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.core.session.events import (
@@ -130,7 +130,7 @@ class Client:
         def acquire() -> HeldLease:
             return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
 
-        return LeaseBlock(acquire, self._nesting, name if wait is None else None, interrupt=interrupt)
+        return LeaseBlock(acquire, self._nesting, waits_for_ever(name, wait), interrupt=interrupt)
 
     def campaign(
         self,

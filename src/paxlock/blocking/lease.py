@@ -6,11 +6,12 @@ Nothing can end a thread from outside: what the program does under a lease has t
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import threading
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Literal
 
 import attrs
@@ -261,15 +262,32 @@ class HeldLease(Holding):
             self._interrupt.send(self._reason)
 
 
+@attrs.frozen
+class _Caller:
+    """The frame that has entered a block, and the step of its code at which it did."""
+
+    frame: FrameType
+    step: int
+
+
+def _caller(frame: FrameType | None) -> _Caller | None:
+    """None for what enters blocks for others, and would be kept with all that it refers to."""
+    if frame is None or frame.f_code.co_filename == contextlib.__file__:
+        return None
+    return _Caller(frame, frame.f_lasti)
+
+
 def _is_running(entered_by: object) -> bool:
-    """Whether the frame that has entered a block waits for what this thread does now. To be in the same
-    thread would prove nothing: where the threads of a pool enter and leave blocks, one serves many callers
-    in turn.
+    """Whether the frame that has entered a block waits for what this thread does now, at a later step. To be
+    in the same thread would prove nothing: where the threads of a pool enter and leave blocks, one serves
+    many callers in turn, all from one step of its loop.
     """
     frame = inspect.currentframe()
-    while frame is not None and frame is not entered_by:
+    while isinstance(entered_by, _Caller) and frame is not None:
+        if frame is entered_by.frame:
+            return frame.f_lasti != entered_by.step
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 class LeaseBlock:
@@ -300,7 +318,8 @@ class LeaseBlock:
         if self._held is not None:
             raise RuntimeError("a lease block is entered once: call lock() again for another")
         here = inspect.currentframe()
-        caller, here = here.f_back if here is not None else None, None  # a frame that keeps itself is garbage
+        caller = _caller(here.f_back if here is not None else None)
+        del here  # a frame that keeps itself is garbage
         if self._waits_for is not None:
             self._nesting.check(self._waits_for, _is_running)
         self._held = self._acquire()

@@ -19,6 +19,7 @@ from paxlock.client.desk import FaceErrors
 from paxlock.client.face import Statistics
 from paxlock.client.handle import Handle
 from paxlock.client.lease import HeldLease, LeaseBlock
+from paxlock.client.nesting import waits_for_ever
 from paxlock.client.standing import Change, Standing, State, Waiter
 from paxlock.client.verbs import AsyncVerbs
 from paxlock.config.cell import Cell
@@ -106,7 +107,7 @@ class Client(AsyncVerbs[HeldLease]):
         return LeaseBlock(
             lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
             self._nesting,
-            waits_for=name if wait is None else None,
+            waits_for=waits_for_ever(name, wait),
         )
 
     def campaign(

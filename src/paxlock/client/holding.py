@@ -71,7 +71,9 @@ class Holding:
     @property
     def stands(self) -> bool:
         """Whether this process still stands in the way of whoever wants the name."""
-        return not self._let_go and self._reason is None and not self._desk.inherited
+        # One that was revoked politely is renewed until its body has ended.
+        held = self._reason in (None, LossReason.REVOKED)
+        return held and not self._let_go and not self._desk.inherited
 
     def remaining(self) -> float:
         """Seconds until the lease would be lost if no renewal came; 0 where it is over."""

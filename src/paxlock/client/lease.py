@@ -68,6 +68,10 @@ class HeldLease(AsyncHolding):
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def detach(self) -> None:
+        check_run(self._home)
+        super().detach()
+
     # For the client and the block
 
     def _reply(self) -> Reply:

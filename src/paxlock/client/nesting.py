@@ -4,12 +4,18 @@ would wait for itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from paxlock.client.holding import Holding
 from paxlock.config.syntax import check_name
 
-__all__ = ["Nesting"]
+__all__ = ["Nesting", "waits_for_ever"]
+
+
+def waits_for_ever(name: str, wait: float | None) -> str | None:
+    """The name, where this ``wait`` never ends; otherwise None."""
+    return name if wait is None or wait == math.inf else None
 
 
 class Nesting:
@@ -22,7 +28,7 @@ class Nesting:
 
     def check(self, name: str, is_here: Callable[[object], bool]) -> None:
         """Raise RuntimeError where one who ``is_here`` holds the lease of ``name`` and is about to wait for
-        it without end. Lost or released leases stand in nobody's way.
+        it without end. What was lost or released stands in nobody's way.
         """
         if not self._open:
             return
