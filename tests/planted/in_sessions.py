@@ -252,14 +252,28 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (Edit("session.proposer", "Proposer.lease_targets", "self.refusals.where_held(now) or ", ""),),
+        (Edit("session.proposer", "Proposer.lease_targets", "self.refusals.where_held(now, since) or ", ""),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
     Mutation(
         "own-word-of-the-holder-unheard",
         "L3: where a quorum is not heard, waiters take the nodes that a holder needs, whoever has heard it",
-        (Edit("session.proposer", "Proposer.lease_targets", "where_held(now)", "where_held_at_quorum()"),),
+        (
+            Edit(
+                "session.proposer",
+                "Proposer.lease_targets",
+                "where_held(now, since)",
+                "where_held_at_quorum()",
+            ),
+        ),
+        test=f"{PROPOSER}::"
+        "test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_rest_free_for_it",
+    ),
+    Mutation(
+        "word-of-the-silent",
+        "L3: what a node said of a holder keeps others alone, though it is silent since",
+        (Edit("session.refusals", "Refusals.where_held", "refusal.heard_at >= since", "True"),),
         test=f"{PROPOSER}::"
         "test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_rest_free_for_it",
     ),

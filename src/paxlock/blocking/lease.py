@@ -263,18 +263,18 @@ class HeldLease(Holding):
 
 
 @attrs.frozen
-class _Caller:
+class _EnteredAt:
     """The frame that has entered a block, and the step of its code at which it did."""
 
     frame: FrameType
     step: int
 
 
-def _caller(frame: FrameType | None) -> _Caller | None:
+def _caller(frame: FrameType | None) -> _EnteredAt | None:
     """None for what enters blocks for others, and would be kept with all that it refers to."""
     if frame is None or frame.f_code.co_filename == contextlib.__file__:
         return None
-    return _Caller(frame, frame.f_lasti)
+    return _EnteredAt(frame, frame.f_lasti)
 
 
 def _is_running(entered_by: object) -> bool:
@@ -283,7 +283,7 @@ def _is_running(entered_by: object) -> bool:
     many callers in turn, all from one step of its loop.
     """
     frame = inspect.currentframe()
-    while isinstance(entered_by, _Caller) and frame is not None:
+    while isinstance(entered_by, _EnteredAt) and frame is not None:
         if frame is entered_by.frame:
             return frame.f_lasti != entered_by.step
         frame = frame.f_back

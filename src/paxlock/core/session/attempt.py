@@ -271,7 +271,7 @@ class Attempt:
         pace.stated = pace.refresh
         lease_targets: Collection[str] = ()
         if waits and (pace.eager or proposer.refusals):
-            lease_targets = proposer.lease_targets(now)
+            lease_targets = proposer.lease_targets(now, pace.heard_lately(now))
         if lease_targets:
             number = self.shared.numbers.next(now)
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number)

@@ -53,6 +53,7 @@ REFRESH_MAX_S = 1.0
 REFRESH_NEAR_END_S = 0.05
 NEAR_PLACES = 8  #: so many at the front of a line ask as often as the head
 FAR_REFRESH_MAX_S = 10.0
+ASKED_REFRESHES = 2.0  #: within so many a node that lives has answered
 REFRESH_DIVISOR = 20  #: with a holder: this part of its ttl
 ONE_TRY_S = 1.0  #: how long a campaign that tries once waits for a quorum's answers
 ONE_TRY_MAX_S = 5.0  #: and, where a quorum answers, for a holder to become known
@@ -235,6 +236,10 @@ class AttemptPacing:
             else:
                 latest = max(REFRESH_NEAR_END_S, left)
         self.retry = min(self.stated, self.refresh, latest)
+
+    def heard_lately(self, now: float) -> float:
+        """Since when a node must have answered that still answers: it is asked at each refresh."""
+        return now - ASKED_REFRESHES * self.refresh - self.session.patience
 
     def interval(self) -> float:
         """Until the next repetition, jittered."""

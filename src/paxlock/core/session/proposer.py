@@ -268,11 +268,11 @@ class Proposer:
         stale = message.reason is RefusalReason.STALE and message.occupant is None
         return stale and self.phase is Phase.ACCEPTING and node in self.refusals
 
-    def lease_targets(self, now: float) -> Collection[str]:
+    def lease_targets(self, now: float, since: float = LONG_AGO) -> Collection[str]:
         """The nodes that get the lease along with a repeated Prepare: all, but while one candidate holds at a
         quorum only those that hold its lease. A node that lacks it must be free for it to come back (L3).
         """
-        return self.refusals.where_held(now) or self.nodes
+        return self.refusals.where_held(now, since) or self.nodes
 
     def holds_useless_minority(self) -> bool:
         """Whether a minority was taken while another candidate holds at a quorum, by what was heard since: it

@@ -132,9 +132,10 @@ class Refusals(dict[str, Refusal]):
             if no.occupant is None or now < no.heard_at + no.occupant.remaining_ms / 1000.0
         }
 
-    def where_held(self, now: float) -> list[str]:
+    def where_held(self, now: float, since: float) -> list[str]:
         """The same; where no quorum is known to hold it, because some are silent, the nodes that name one
-        holder of whom one of them knows by its own word, while its lease has not run out there.
+        holder of whom one of them knows by its own word, heard from ``since`` on, while its lease has not run
+        out there. What a node said that is silent now is no reason to leave others alone.
         """
         nodes = self.where_held_at_quorum()
         if nodes:
@@ -143,7 +144,8 @@ class Refusals(dict[str, Refusal]):
         known: set[Candidate] = set()
         for node, refusal, occupant in self._holders():
             named.setdefault(occupant.candidate, []).append(node)
-            if occupant.confirmed and now < refusal.heard_at + occupant.remaining_ms / 1000.0:
+            left = refusal.heard_at + occupant.remaining_ms / 1000.0 - now
+            if occupant.confirmed and left > 0.0 and refusal.heard_at >= since:
                 known.add(occupant.candidate)
         return [node for candidate, nodes in named.items() if candidate in known for node in nodes]
 
