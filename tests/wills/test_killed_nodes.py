@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,6 +50,19 @@ def client(tmp_path: Path) -> Iterator[Client]:
         yield stack.enter_context(paxlock.blocking.open_client(cell))
 
 
+def has_renewed(client: Client, name: str) -> Callable[[], bool]:
+    """Whether the holder has renewed its lease since this was called: every node has heard it by then."""
+    least = [float("inf")]
+
+    def looked() -> bool:
+        left = client.poll(name).remaining
+        renewed = left > least[0] + 0.5
+        least[0] = min(least[0], left)
+        return renewed
+
+    return looked
+
+
 @pytest.mark.parametrize(
     "face",
     ["trio", *(pytest.param(face, marks=pytest.mark.slow) for face in ("asyncio", "blocking"))],
@@ -63,6 +76,7 @@ def test_the_next_in_line_holds_at_once_by_the_other_nodes(face: str, client: Cl
         program = start()
         term = int(program.line().removeprefix("held "))
         with in_line(client, "job") as waiter:
+            until(has_renewed(client, "job"), "the holder renews")
             guardian = guardian_of(program.process.pid)
             killed_at = time.monotonic()
             program.process.kill()
