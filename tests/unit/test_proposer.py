@@ -179,13 +179,13 @@ def test_l3_one_that_has_only_promises_waits_for_a_holder_and_does_not_come_back
 def test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_rest_free_for_it() -> None:
     found = proposer()
     found.refused("b", confirmed(ATHENS), 1.0)
-    assert list(found.lease_targets(9.9)) == ["b"]
-    assert list(found.lease_targets(10.1)) == ["a", "b", "c"]  # its lease has run out there
+    assert list(found.lease_targets(9.9, since=0.0)) == ["b"]
+    assert list(found.lease_targets(10.1, since=0.0)) == ["a", "b", "c"]  # its lease has run out there
     assert list(found.lease_targets(5.0, since=1.0)) == ["b"]
     assert list(found.lease_targets(5.0, since=2.0)) == ["a", "b", "c"]  # b is silent itself by now
     other = proposer()
     other.refused("b", no(RefusalReason.HELD, who=ATHENS), 1.0)  # nobody has heard it say so
-    assert list(other.lease_targets(1.0)) == ["a", "b", "c"]
+    assert list(other.lease_targets(1.0, since=0.0)) == ["a", "b", "c"]
 
 
 def test_l3_a_minority_is_given_back_by_the_word_of_one_node_that_has_heard_the_holder() -> None:

@@ -268,9 +268,10 @@ class Proposer:
         stale = message.reason is RefusalReason.STALE and message.occupant is None
         return stale and self.phase is Phase.ACCEPTING and node in self.refusals
 
-    def lease_targets(self, now: float, since: float = LONG_AGO) -> Collection[str]:
-        """The nodes that get the lease along with a repeated Prepare: all, but while one candidate holds at a
-        quorum only those that hold its lease. A node that lacks it must be free for it to come back (L3).
+    def lease_targets(self, now: float, since: float) -> Collection[str]:
+        """The nodes that get the lease along with a repeated Prepare: all, but while one candidate holds, by
+        the word of a quorum or by its own heard ``since`` then, only those that hold its lease. A node that
+        lacks it must be free for it to come back (L3).
         """
         return self.refusals.where_held(now, since) or self.nodes
 

@@ -169,7 +169,7 @@ class Refusals(dict[str, Refusal]):
         now: float,
         preparing: bool,
         patient_until: float | None,
-        took: bool = True,
+        took: bool,
     ) -> bool:
         """Whether votes are split and this candidate, of this ``age``, is one that must give way (rule L2).
 
@@ -183,8 +183,8 @@ class Refusals(dict[str, Refusal]):
         their two windows, because one may be farther away than the other. A candidate that has said itself
         that it holds does not withdraw any more, so everybody gives way to it, older or not.
 
-        One that has taken nothing but promises does not stand in the way of a holder: it waits for it, and
-        the promises lapse.
+        One that has taken nothing but promises, as far as is known and may be (``took``), does not stand in
+        the way of a holder: it waits for it, and the promises lapse.
 
         ``patient_until`` is of a candidate that tries once: it has no place in line to lose. It gives way at
         the first look, to every smaller candidate, and from that time on to anybody.
@@ -199,17 +199,14 @@ class Refusals(dict[str, Refusal]):
             return False
         harmless = not took and patient_until is None
         return any(
-            not (rival.confirmed and harmless)
-            and (
-                rival.confirmed
-                or rival.age > age + rival.window / 2.0
-                or (
-                    candidate < self._candidate
-                    and (patient_until is not None or rival.age >= age - rival.window)
-                )
+            rival.confirmed
+            or rival.age > age + rival.window / 2.0
+            or (
+                candidate < self._candidate and (patient_until is not None or rival.age >= age - rival.window)
             )
             for candidate, said in rivals.items()
             for rival in said
+            if not (rival.confirmed and harmless)
         )
 
     def _rivals(self, window: float, now: float) -> dict[Candidate, list[_Rival]]:
