@@ -1,4 +1,7 @@
-"""A cell for all tests of a module that leave its nodes in peace, and one for each that silences it."""
+"""A cell for all tests of a module that leave its nodes in peace, and one for each that silences it.
+
+Its nodes run in a loop of trio; in the slow tests they are processes of `paxlock serve`, each with a thread.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,31 @@ from collections.abc import Iterator
 
 import pytest
 
-from paxlock import Cell
-from tests.blocking.cells import ThreadCell, thread_cell
+import paxlock.blocking
+from benchmarks.holding import node_processes
+from paxlock import Cell, NodeMode
+from tests.blocking.cells import ThreadCell, thread_cell, until
 from tests.conformance.faces import KINDS, Face
 
 
-@pytest.fixture(scope="module")
-def cell() -> Iterator[Cell]:
+def wait_until_all_serve(cell: Cell) -> None:
+    with paxlock.blocking.open_client(cell) as client:
+        until(
+            lambda: [node.mode for node in client.survey()] == [NodeMode.SERVING] * 3,
+            "all nodes serve",
+        )
+
+
+@pytest.fixture(
+    scope="module",
+    params=["loop", pytest.param("serve", marks=[pytest.mark.slow, pytest.mark.processes])],
+)
+def cell(request: pytest.FixtureRequest) -> Iterator[Cell]:
+    if request.param == "serve":
+        with node_processes() as (served, _):
+            wait_until_all_serve(served)
+            yield served
+        return
     with thread_cell() as found:
         yield found.cell
 
