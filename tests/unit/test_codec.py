@@ -261,6 +261,12 @@ REFUSED_MESSAGES: dict[str, bytes] = {
     "node id too long": raw(30, 1, "a" * 17, [], 1, 1, 1, 1, 1, 1, ""),
     "run too short": raw(20, 1, 1, RUN[:8]),
     "pair of three": raw(9, 1, [["n", 1, 1]]),
+    "pair of one": raw(9, 1, [["n", 1], ["m"]]),
+    "no pair": raw(9, 1, [["n", 1], "m2"]),
+    "pair with a name too long": raw(9, 1, [["n", 1], ["n" * 256, 1]]),
+    "pair with a bool": raw(14, 1, S1, S1, 1, [[1, 1], [True, 1]], []),
+    "pair with a term too large": raw(14, 1, S1, S1, 1, [[1, 1], [2, TERM_MAX + 1]], []),
+    "too many pairs": raw(14, 1, S1, S1, 1, [[1, 1]] * (ATTEMPTS_MAX + 1), []),
     "map": cbor2.dumps([{1: 1}]),
 }
 
@@ -288,6 +294,8 @@ REFUSED_BYTES: dict[str, bytes] = {
     "long form of an int": b"\x81\x82\x01\x18\x01",
     "longer form of an int": b"\x81\x82\x01\x19\x00\xff",
     "long form of a long int": b"\x81\x82\x01\x1a\x00\x00\x01\x00",
+    "long form of a longer int": b"\x81\x82\x01\x1b\x00\x00\x00\x00\xff\xff\xff\xff",
+    "long int cut short": b"\x81\x82\x01\x1b\x00\x01\x00\x00\x00",
     "long form of an array": b"\x98\x01\x82\x01\x01",
     "long form of a text": b"\x81\x83\x07\x01\x78\x01n",
     "undefined": b"\x81\x82\x01\xf7",
@@ -318,6 +326,12 @@ def test_every_truncation_is_refused() -> None:
     for end in range(len(payload)):
         with pytest.raises(Malformed):
             decode_untrusted(payload[:end])
+
+
+@pytest.mark.parametrize("bits", range(63))
+def test_numbers_of_every_length(bits: int) -> None:
+    sent = tuple(m.Poll(number, "n") for number in ((1 << bits) - 1, 1 << bits, (1 << bits) + 1))
+    assert decode_untrusted(join([encode(message) for message in sent])) == sent
 
 
 def test_empty_texts_where_they_are_allowed() -> None:

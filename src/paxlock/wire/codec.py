@@ -42,7 +42,7 @@ from paxlock.wire.schema import (
     UnknownKind,
     choice,
     nested,
-    pair,
+    pairs,
     sequence,
 )
 
@@ -130,7 +130,8 @@ def _walk(payload: bytes) -> None:
                 at += size
                 missing += change[initial]
             # The most frequent of the long forms, here because a call would double the time: in a cell that
-            # has run for long, requests, attempts and terms take up four bytes.
+            # has run for long, requests and attempts take up four bytes, and terms that began by the clock
+            # are between 2**48 and 2**56.
             elif initial == _INT_8 and payload[at + 1] >= _SHORT:
                 at += 2
                 missing -= 1
@@ -139,6 +140,9 @@ def _walk(payload: bytes) -> None:
                 missing -= 1
             elif initial == _INT_32 and (payload[at + 1] or payload[at + 2]):
                 at += 5
+                missing -= 1
+            elif initial == _INT_64 and payload[at + 2] and not payload[at + 1]:
+                at += 9
                 missing -= 1
             else:
                 size, more = _long_form(payload, at)
@@ -201,7 +205,7 @@ _BY_KIND: dict[int, Schema] = {
     6: Schema(m.Release, INT, NAME, CANDIDATE, TERM),
     7: Schema(m.Poll, INT, NAME),
     8: Schema(m.Watch, INT, INT, PREFIX, BOOL, INT, check=lambda watch: watch.prefix or watch.pattern),
-    9: Schema(m.Seen, INT, sequence(pair(NAME, INT), SEQUENCE_MAX)),
+    9: Schema(m.Seen, INT, pairs(NAME, INT, SEQUENCE_MAX)),
     # from nodes to sessions
     10: Schema(m.Promise, INT, NAME, CANDIDATE, TERM, TERM, TERM),
     11: Schema(m.Refused, INT, NAME, *_REFUSED),
@@ -213,7 +217,7 @@ _BY_KIND: dict[int, Schema] = {
         SESSION,
         SESSION,
         INT,
-        sequence(pair(INT, TERM), ATTEMPTS_MAX),
+        pairs(INT, TERM, ATTEMPTS_MAX),
         ATTEMPTS,
     ),
     15: Schema(m.Released, INT, NAME, CANDIDATE, TERM),
@@ -245,7 +249,7 @@ _BY_KIND: dict[int, Schema] = {
     39: Schema(s.Ping, INT),
     40: Schema(s.Pong, INT, INT),
     41: Schema(s.Count, INT, PREFIX),
-    42: Schema(s.Counted, INT, PREFIX, BOOL, sequence(pair(NAME, INT), SEQUENCE_MAX)),
+    42: Schema(s.Counted, INT, PREFIX, BOOL, pairs(NAME, INT, SEQUENCE_MAX)),
     # 19 and 21 were Welcome and Greeted in version 1 of the wire format
     30: Schema(m.Welcome, INT, *_WELCOME),
     29: Schema(
