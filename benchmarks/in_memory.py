@@ -56,7 +56,8 @@ def session(number: int, now: float) -> Session:
     settings = SessionSettings(
         Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)), "benchmark"
     )
-    return Session(settings, session=session_id(number), now=now, rng=Random(number))
+    own = session_id(number)
+    return Session(settings, session=own, secret=own, now=now, rng=Random(number))
 
 
 def known_names(count: int, left_ms: int = 10**9) -> Snapshot:

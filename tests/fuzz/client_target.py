@@ -243,9 +243,9 @@ class ClientWorld:
                 session.forget(other, now)
             case 11:
                 if where < 128:
-                    asked = session.renew_detached(DETACHED, 1, now, patience=1.0)
+                    asked = session.renew_detached(DETACHED, 1, bytes(16), now, patience=1.0)
                 else:
-                    asked = session.release_detached(name, DETACHED, 1, now, patience=1.0)
+                    asked = session.release_detached(name, DETACHED, 1, bytes(16), now, patience=1.0)
                 self.believer.handles[asked] = set()
         self.carry_out()
 

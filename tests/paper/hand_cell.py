@@ -7,7 +7,7 @@ from random import Random
 from typing import TypeVar
 
 import attrs
-from by_hand import NAME, replica_of, row, session_id, settings_for, settled, who_is
+from by_hand import NAME, replica_of, row, session_id, session_of, settled, who_is
 
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Peer, Prepare, StandingPrepare
@@ -34,8 +34,7 @@ class HandCell:
         self.nodes = nodes
         self.replicas = {node: replica_of(node, nodes) for node in nodes}
         self.sessions = {
-            who: settled(Session(settings_for(nodes), session=session_id(who), now=0.0, rng=Random(3)), nodes)
-            for who in sessions
+            who: settled(session_of(who, nodes, now=0.0, rng=Random(3)), nodes) for who in sessions
         }
         self.mail: list[tuple[str, str, Message]] = []
         self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say

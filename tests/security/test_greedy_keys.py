@@ -346,9 +346,8 @@ def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_program_is_told_once_that_its_key_has_used_up_its_quota() -> None:
     session = new_session(GREEDY)
-    machine = Session(
-        SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50)), session=session, now=0.0, rng=Random(1)
-    )
+    settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50))
+    machine = Session(settings, session=session, secret=bytes(16), now=0.0, rng=Random(1))
     for node_id in "abca":
         machine.receive(Forbidden(1, Barrier.QUOTA), node_id, 1.0)
     assert [type(event) for event in machine.take_effects().published] == [OverQuota]

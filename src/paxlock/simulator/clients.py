@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from paxlock.core.handles import SECRET_BYTES
 from paxlock.core.messages import Message, Peer
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.limits import SESSION_BYTES
@@ -37,6 +38,7 @@ class Clients:
         rng = Random(f"client {sim.seed} {label}")
         keys = sim.rotation.of_client(slot)
         session = session_of(rng.randbytes(SESSION_BYTES), keys.grant)
+        secret = Random(f"secret {sim.seed} {label}").randbytes(SECRET_BYTES)
         client = ClientMachine(
             label,
             ("127.0.0.1", FIRST_PORT + slot),
@@ -51,7 +53,7 @@ class Clients:
         sim.network.machines[client.address] = client
         settings = SessionSettings(sim.nodes.configuration, label)
         sim.tell(label, What.STARTED, text=f"session {session.hex()}")
-        client.core = Session(settings, session=session, now=client.now(sim.true), rng=rng)
+        client.core = Session(settings, session=session, secret=secret, now=client.now(sim.true), rng=rng)
         sim.last_wills.begin(client)
         self.turn(client, [])
         return client

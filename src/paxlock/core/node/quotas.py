@@ -100,7 +100,8 @@ class Quotas:
                     return self._over("names")
                 if isinstance(message, Revoke) and not forced:
                     return message
-                stone = (message.candidate.session, message.name)
+                shown = message.secret if isinstance(message, Release) else b""
+                stone = (shown or message.candidate.session, message.name)
                 if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):
                     return self._over("tombstones")
                 account.stones[stone] = now + TOMBSTONE_S + longer
