@@ -220,8 +220,7 @@ def test_l1_who_stands_in_line_is_passed_over_only_by_the_right_one() -> None:
 
 def test_no_view_says_released_at_the_word_of_a_handle_that_nobody_could_check() -> None:
     found = blank()
-    lease = lease_of(ATHENS, token=5)
-    found.receive(Commit(NAME, 5, lease), ATHENS.session, 0.5)
+    found.receive(Commit(NAME, 5, lease_of(ATHENS, token=5)), "b", 0.5)
     for shown in (WRONG, secret(ATHENS)):
         ask(found, release(shown), BYBLOS, 1.0)
         view = ask(found, Poll(7, NAME), BYBLOS, 1.1)

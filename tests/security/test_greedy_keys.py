@@ -217,6 +217,19 @@ def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(node.ask(Release(9, "n", Candidate(greedy, 1), 1), greedy)[0], Released)
 
 
+def test_tombstones_by_made_up_handles(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one candidate as many as there are secrets, and by one secret as many as there are attempts."""
+    monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
+    greedy, other = new_session(GREEDY), new_session(GREEDY)
+    made_up = [(1, b"1" * 16), (1, b"2" * 16), (2, b"2" * 16), (3, b"2" * 16), (3, b"3" * 16)]
+    answers = [
+        node.ask(Release(n, "n", Candidate(other, attempt), 1, secret), greedy)[0]
+        for n, (attempt, secret) in enumerate(made_up, 1)
+    ]
+    assert [refused(answer) for answer in answers] == [False] * 3 + [True] * 2
+    assert node.over("tombstones") == 2
+
+
 def test_tombstones_of_forced_ends(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that may administer makes up candidates. These stand for max_ttl longer, and so do the names."""
     monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)

@@ -259,7 +259,7 @@ class NodeChecker:
                 continue
             node.promised.pop(name, None)
             candidate, deadline = lease.candidate, record.deadline
-            if (name, candidate) in node.ended:
+            if (name, candidate) in node.ended or (name, candidate) in node.barred:
                 raise CheckFailed("L1", f"{node.node_id} holds attempt {candidate.attempt} after its Release")
             if owner is not None and owner != candidate:
                 raise CheckFailed(
@@ -318,8 +318,10 @@ class NodeChecker:
         return max((at for other, at in let_go.items() if other != candidate), default=-inf)
 
     def released(self, node: NodeMachine, message: Release) -> None:
-        """The node has answered this Release."""
-        node.ended.add((message.name, message.candidate))
+        """The node has answered this Release. By a handle where the lease was not held it bars the lease."""
+        record = node.acceptor.records[message.name]
+        barred = bool(message.secret) and not record.ended(message.candidate)
+        (node.barred if barred else node.ended).add((message.name, message.candidate))
 
     def restored(self, node: NodeMachine, start: Start, now: float) -> None:
         """The node has started from what it remembers: leases go on with the time that was left (L8), and one
