@@ -39,6 +39,7 @@ from tests.exploration.cell import (
     MEMBERS,
     NAME,
     NODES,
+    SECRET,
     SESSIONS,
     STEP_S,
     TTL_S,
@@ -111,7 +112,7 @@ class ExploredSession:
     @classmethod
     def fresh(cls, identity: int, bounds: Bounds) -> tuple[ExploredSession, list[tuple[str, Message]]]:
         settings = SessionSettings(Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS))
-        session = Session(settings, session=SESSIONS[identity], secret=bytes(16), now=0.0, rng=Steady())
+        session = Session(settings, session=SESSIONS[identity], secret=SECRET, now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
         if not bounds.standing:

@@ -67,6 +67,19 @@ def test_what_was_written_is_read(written: Path) -> None:
     assert found.stones == (STONE, BY_LOCK)
 
 
+def test_a_file_of_an_older_format_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no locks: the node starts as after an unclean stop."""
+    with monkeypatch.context() as older:
+        older.setattr(state_file, "FORMAT", state_file.FORMAT - 1)
+        store = Store.open(tmp_path / "data", create_folder=True)
+        assert store.keep(RECORD, BEGUN, never) == ""
+        store.close()
+        assert read(tmp_path / "data") is not None
+    assert read(tmp_path / "data") is None
+
+
 def test_a_renewal_never_moves_a_deadline_back() -> None:
     late = RENEWED._replace(renewals=(RENEWED.renewals[0]._replace(at=100.0),))
     found = replay([BEGUN, TAKEN, late])

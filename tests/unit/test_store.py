@@ -373,13 +373,23 @@ def test_a_snapshot_that_is_none_under_a_right_checksum_counts_as_missing() -> N
         *(body[:size] for size in range(len(body))),
         body + b"x",
         b"P" + body[1:],
-        body.replace((2).to_bytes(4, "big"), (1).to_bytes(4, "big"), 1),
         body[:term] + (TERM_MAX + 1).to_bytes(8, "big") + body[term + 8 :],
         body[:flags] + bytes((16,)) + body[flags + 1 :],
         body[:flags] + bytes((snapshots.SAME,)) + body[flags + 1 :],
     ):
         with pytest.raises(DamagedError):
             decode_snapshot(sealed(wrong))
+
+
+def test_a_snapshot_of_an_older_format_counts_as_missing(store: Store, folder: Path) -> None:
+    """It has no locks: nothing is taken from it, and the node starts as after an unclean stop."""
+    store.write_snapshot(SNAPSHOT)
+    body = (folder / store_module.SNAPSHOT_FILE).read_bytes()[: -snapshots.DIGEST_BYTES]
+    newest, older = ((number).to_bytes(4, "big") for number in (snapshots.SNAPSHOT_VERSION, 2))
+    at = len(snapshots.MARK)
+    assert body[at : at + 4] == newest
+    (folder / store_module.SNAPSHOT_FILE).write_bytes(sealed(body[:at] + older + body[at + 4 :]))
+    assert store.read_snapshot(SNAPSHOT.incarnation) is None
 
 
 def test_every_shape_of_a_name_is_kept() -> None:
