@@ -344,16 +344,16 @@ def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(peers, "SESSIONS_PER_KEY", 2)
     monkeypatch.setattr(peers, "SESSIONS_MAX", 4)
     known = KnownSessions()
-    modest, *crowd = new_session(MODEST), *sessions(4)
-    known.admit(KnownSession(("10.0.0.1", 1), SessionSender(modest, MODEST), 1), "modest")
+    modest, *crowd = (SessionSender(new_session(key), key) for key in (MODEST, *[GREEDY] * 4))
+    known.admit(KnownSession(("10.0.0.1", 1), modest, 1), "modest")
     for one in crowd:
-        known.admit(KnownSession(("10.0.0.2", 1), SessionSender(one, GREEDY), 1), "greedy")
-    assert list(known) == [modest, *crowd[2:]]
-    roots = [bytes([number]) * 16 for number in range(3)]
+        known.admit(KnownSession(("10.0.0.2", 1), one, 1), "greedy")
+    assert list(known) == [one.session for one in (modest, *crowd[2:])]
+    roots = [SessionSender(bytes([number]) * 16) for number in range(3)]
     for one in roots:
-        known.admit(KnownSession(("10.0.0.3", 1), SessionSender(one), 1), "")
-    assert list(known) == [crowd[3], *roots]
-    known.forget(crowd[3])
+        known.admit(KnownSession(("10.0.0.3", 1), one, 1), "")
+    assert list(known) == [one.session for one in (crowd[3], *roots)]
+    known.forget(crowd[3].session)
     assert known._of_key == {}
 
 

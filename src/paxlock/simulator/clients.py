@@ -37,7 +37,8 @@ class Clients:
         label = f"client {slot}.{life}" if life else f"client {slot}"
         rng = Random(f"client {sim.seed} {label}")
         keys = sim.rotation.of_client(slot)
-        session = session_of(rng.randbytes(SESSION_BYTES), keys.grant)
+        sender = SessionSender(session_of(rng.randbytes(SESSION_BYTES), keys.grant), keys.grant)
+        session = sender.session
         secret = Random(f"secret {sim.seed} {label}").randbytes(SECRET_BYTES)
         client = ClientMachine(
             label,
@@ -48,7 +49,7 @@ class Clients:
             life=life,
             rng=Random(f"workload {sim.seed} {label}"),
             order=Random(f"order {sim.seed} {label}"),
-            endpoint=sim.endpoint(SessionSender(session, keys.grant), keys, sim.nodes.addresses),
+            endpoint=sim.endpoint(sender, keys, sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
         settings = SessionSettings(sim.nodes.configuration, label)
