@@ -11,6 +11,20 @@ PROPOSER = "tests/unit/test_proposer.py"
 
 IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
+        "asks-at-once-while-divided",
+        "section 5: who hears of no quorum, because a node is dead, asks at every round trip for as long",
+        (
+            Edit(
+                "session.pacing",
+                "AttemptPacing._look_again",
+                "self._soon = min(2.0 * self._soon, REFRESH_MAX_S)",
+                "self._soon = self.session.retry_first()",
+            ),
+        ),
+        test="tests/paper/test_section_5_out_of_the_way.py::"
+        "test_who_waits_asks_rarely_though_no_quorum_can_be_heard",
+    ),
+    Mutation(
         "far-by-one-word",
         "section 5, the line: one node's word is enough to ask rarely, and it may be one with an old line",
         (Edit("session.refusals", "Refusals.place", "places[self._quorum - 1]", "places[-1]"),),
