@@ -196,8 +196,8 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.wills",
                 "Wills._moved",
-                "return self._whereabouts() != self._known or self._endpoint.key_changes != self._key_changes",
-                "return self._whereabouts() != self._known",
+                "or self._endpoint.key_changes != self._key_changes",
+                "or False",
             ),
         ),
         test=_ROTATION + "test_a_last_will_is_sealed_anew_by_the_other_key",

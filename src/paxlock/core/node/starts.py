@@ -22,6 +22,7 @@ class Start:
     """How a node begins: the record to make durable before anything is answered, and what follows from
     the last stop. ``sits_out`` is 0 where the memory is whole or there never was any. ``as_of`` is when, on
     the boot clock, what is left was read from a state file; None: it counts from the start of the machine.
+    ``by_clock``: where it has no memory, it does not wait for members that are gone for good.
     """
 
     record: NodeRecord
@@ -29,6 +30,7 @@ class Start:
     sits_out: float
     snapshot: Snapshot | None
     as_of: float | None = None
+    by_clock: bool = False
 
 
 def begin(
@@ -86,11 +88,12 @@ def begin(
             )
         if rebooted and kept is not None:
             kept = _after_a_crash(previous, kept, max_ttl_ms, drift, now)
-        return _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now)
+        restarted = _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now)
+        return attrs.evolve(restarted, by_clock=word is StartWord.BY_CLOCK)
     if word is StartWord.CREATE:
         return Start(_creating(fresh, run), 0, 0.0, None)
     blank = attrs.evolve(fresh, incarnation=unix_seconds, membership=Membership.BLANK)
-    return Start(blank, 0, sits_out, None)
+    return Start(blank, 0, sits_out, None, by_clock=word is StartWord.BY_CLOCK)
 
 
 def _join_anew(
