@@ -1,4 +1,4 @@
-"""``paxlock serve --by-clock``: of five nodes three have lost their disks, and one of these is gone for good."""
+"""``paxlock serve --by-clock``: of five nodes three have lost their disks, and one of these is gone."""
 
 from __future__ import annotations
 

@@ -376,4 +376,4 @@ def test_with_a_record_by_clock_is_an_ordinary_start() -> None:
     member = attrs.evolve(start.record, membership=Membership.MEMBER)
     again = start_of("a", member, by_clock=True)
     assert again.record.membership is Membership.MEMBER
-    assert again.floor == member.ceiling
+    assert again.floor == member.ceiling and not again.by_clock

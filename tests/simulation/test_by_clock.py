@@ -1,4 +1,4 @@
-"""Members that are gone for good, and come back all the same: others start by the clock without a word of them."""
+"""Members that are gone for good, and come back all the same: others start without a word of them."""
 
 from __future__ import annotations
 

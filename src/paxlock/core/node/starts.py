@@ -88,8 +88,7 @@ def begin(
             )
         if rebooted and kept is not None:
             kept = _after_a_crash(previous, kept, max_ttl_ms, drift, now)
-        restarted = _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now)
-        return attrs.evolve(restarted, by_clock=word is StartWord.BY_CLOCK)
+        return _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now, word)
     if word is StartWord.CREATE:
         return Start(_creating(fresh, run), 0, 0.0, None)
     blank = attrs.evolve(fresh, incarnation=unix_seconds, membership=Membership.BLANK)
@@ -148,6 +147,7 @@ def _restart(
     sits_out_blank: float,
     kept: Kept | None,
     now: float,
+    word: StartWord,
 ) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
     ttl = max(previous.max_ttl_ms, fresh.max_ttl_ms)
@@ -159,7 +159,8 @@ def _restart(
     if previous.membership is Membership.JOINING:
         return Start(record, 0, sits_out, None)
     if previous.membership is Membership.BLANK:
-        return Start(record, 0, max(sits_out + CLOCK_EXTRA_S, sits_out_blank), None)
+        longest = max(sits_out + CLOCK_EXTRA_S, sits_out_blank)
+        return Start(record, 0, longest, None, by_clock=word is StartWord.BY_CLOCK)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
         return Start(record, snapshot.floor, 0.0, snapshot)
     unclean = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))
