@@ -116,8 +116,8 @@ IN_STARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.joining",
                 "Joining.nobody_else_remembers",
-                "len(self.answered()) == self.others",
-                "len(self.answered()) >= self.needed - 1",
+                "len(self.answered()) < self._awaited",
+                "len(self.answered()) < self.needed - 1",
             ),
         ),
         test=f"{START_TESTS}::test_it_begins_by_the_clock_only_once_every_other_has_answered",
