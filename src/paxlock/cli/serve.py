@@ -67,10 +67,11 @@ async def _reload_at(hups: AsyncIterator[int], service: Service, *, had_terminal
     default=StartWord.AUTO.value,
     show_default=True,
     help="What is known of the cell: auto finds out by itself, create says that it is new, join that this "
-    "node's memory is lost.",
+    "node's memory is lost, by-clock is auto where members are gone for good.",
 )
 @click.option("--create", is_flag=True, help="Short for --start create.")
 @click.option("--join", is_flag=True, help="Short for --start join.")
+@click.option("--by-clock", is_flag=True, help="Short for --start by-clock.")
 @click.option(
     "--durability",
     type=click.Choice(["record", "sync", "memory"]),
@@ -108,6 +109,7 @@ def serve_command(
     start: str,
     create: bool,
     join: bool,
+    by_clock: bool,
     durability: str,
     http: str | None,
     log_form: str | None,
@@ -120,7 +122,7 @@ def serve_command(
     keys anew, and 'generation' and 'denied' of the cell file; what cannot be read changes nothing.
     """
     with typed_values():
-        word = start_word(start, create=create, join=join)
+        word = start_word(start, create=create, join=join, by_clock=by_clock)
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     had_terminal = os.isatty(STDERR)

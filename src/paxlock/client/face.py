@@ -172,11 +172,11 @@ class Face(ABC, Generic[H]):
             self._deposit_with(guardian, turn)
 
     def _deposit_with(self, guardian: Guardian, turn: Turn) -> Wills:
-        """From now on, what ends this client's leases is deposited with this guardian, at the end of each of
-        these turns (protocol.md section 11). Leases that are held already are not in the will.
+        """From now on, what ends this client's leases is deposited with this guardian, in each of these turns
+        (protocol.md section 11). Leases that are held already are not in the will.
         """
         wills = self._desk.wills = Wills(self._endpoint, guardian)
-        turn.after_sending = wills.settle_turn
+        turn.before_leaving, turn.after_sending = wills.settle_places, wills.settle_turn
         return wills
 
     # What a face does

@@ -23,7 +23,7 @@ from paxlock.config.starts import StartWord, start_word
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.notices import PeerAnswered
-from paxlock.core.node.recovery import WaitsFor
+from paxlock.core.node.recovery import WaitsFor, Waived
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.core.node.starts import Start, begin
 from paxlock.core.rights import Revoked
@@ -232,8 +232,10 @@ class Service:
                     self._say(
                         Level.INFO, "creating", f"node {name} waits for the other nodes of the new cell"
                     )
-            case WaitsFor(nodes, clock_is_set):
-                self._say(Level.WARNING, "waits", _waiting(name, nodes, clock_is_set), peers=sorted(nodes))
+            case WaitsFor(nodes):
+                self._say(Level.WARNING, "waits", _waiting(name, notice), peers=sorted(nodes))
+            case Waived(nodes):
+                self._say(Level.WARNING, "waived", _waived(name, nodes), peers=sorted(nodes))
             case Unconfirmed():
                 self._say(
                     Level.WARNING,
@@ -288,15 +290,29 @@ async def _in_thread(store: StoreLike, work: Callable[[], T]) -> T:
     return await in_thread(work)
 
 
-def _waiting(node_id: str, nodes: tuple[str, ...], clock_is_set: bool) -> str:
-    if not nodes and not clock_is_set:
+def _waiting(node_id: str, waits: WaitsFor) -> str:
+    if not waits.nodes and not waits.clock_is_set:
         return (
             f"node {node_id} cannot begin: the clock of this machine shows a time before the cell "
             "was made; set it, and start this node again"
         )
+    whom = ", ".join(waits.nodes) or "nobody"
+    text = (
+        f"node {node_id} has sat out, and waits for node {whom}: without a memory it serves once the others "
+        "say what they remember; start them, or wait until they serve"
+        if waits.noted
+        else f"node {node_id} waits for node {whom} to note that it has no memory: only then can it sit out, "
+        "and serve; start them"
+    )
+    if waits.needed:
+        text += f" (--by-clock waives who is gone for good, but {waits.needed} others have to answer)"
+    return text
+
+
+def _waived(node_id: str, nodes: tuple[str, ...]) -> str:
     return (
-        f"node {node_id} has sat out, and waits for node {', '.join(nodes) or 'nobody'}: without a "
-        "memory it serves once the others say what they remember; start them, or wait until they serve"
+        f"node {node_id} serves without a word of node {', '.join(nodes)}, by the clock of this machine, as "
+        "--by-clock says: take that word away again, and start no old process of these nodes"
     )
 
 
@@ -383,7 +399,7 @@ async def run_service(
         run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
         previous = await _in_thread(found, found.read_record)
-        fresh = word is StartWord.JOIN or (previous is None and word is StartWord.AUTO)
+        fresh = word is StartWord.JOIN or (previous is None and word is not StartWord.CREATE)
         counted = durability is not Durability.MEMORY and not fresh
         second = int(time.time()) if counted else await _incarnation_second()
         begun = await _in_thread(
