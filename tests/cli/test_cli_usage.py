@@ -269,14 +269,6 @@ def test_what_is_ours_wins_in_a_group() -> None:
     assert explain(group)[0] == 79
 
 
-def test_no_answer_at_all_hints_at_the_key() -> None:
-    nobody = explain(NotAcquired("job", Reason.NO_QUORUM, detail="0 of 3 nodes answered"))[1]
-    assert "is this the cell's key" in nobody
-    some = explain(NotAcquired("job", Reason.NO_QUORUM, detail="1 of 3 nodes answered"))[1]
-    assert "key" not in some
-    assert "1 of 3" in some
-
-
 def test_an_unexpected_error_is_one_line_and_v_shows_the_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

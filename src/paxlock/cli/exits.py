@@ -17,13 +17,23 @@ from paxlock.errors import (
     StoreError,
 )
 
-__all__ = ["DURATIONS", "MEANINGS", "ExitCode", "Failure", "epilog", "explain", "signal_code", "unwrap"]
+__all__ = [
+    "DURATIONS",
+    "MEANINGS",
+    "NO_ANSWER",
+    "NO_KEY",
+    "ExitCode",
+    "Failure",
+    "epilog",
+    "explain",
+    "signal_code",
+    "unwrap",
+]
 
 SIGNAL_BASE = 128  # shells report the death by signal N as the exit code 128 + N
 SIGPIPE = 13
-NOBODY = "0 of "
-KEY_OR_NODES = "are they running, and is this the cell's key?"
-NO_ANSWER = f"no node answered: {KEY_OR_NODES}"
+NO_ANSWER = "no node answered: are they running, and is this the cell's key?"
+NO_KEY = "no node answered: are they running? No key was given, and most cells have one (--key-file)"
 CHAIN_MAX_LINKS = 16
 
 
@@ -106,7 +116,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         case BrokenPipeError():
             return signal_code(SIGPIPE), ""
         case NotAcquired():
-            return _not_acquired(error)
+            held = error.reason is not Reason.NO_QUORUM
+            return (ExitCode.HELD if held else ExitCode.NO_QUORUM), str(error)
         case NotAllowed():
             return ExitCode.NOT_ALLOWED, str(error)
         case LeaseLost():
@@ -128,14 +139,6 @@ def _usage(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else "paxlock"
     return f"{sentence[:1].lower()}{sentence[1:]}; see '{path} --help'"
-
-
-def _not_acquired(error: NotAcquired) -> tuple[int, str]:
-    if error.reason is not Reason.NO_QUORUM:
-        return ExitCode.HELD, str(error)
-    if error.detail.startswith(NOBODY):
-        return ExitCode.NO_QUORUM, f"{error.name!r} was not acquired: {NO_ANSWER}"
-    return ExitCode.NO_QUORUM, str(error)
 
 
 def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import click
 
@@ -13,6 +13,8 @@ from paxlock.cli.exits import ExitCode, Failure, epilog
 from paxlock.cli.options import DURATION, LABEL, NAME, CellOptions, client_options, json_option, whole_number
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
+from paxlock.cli.waiting import why_no_quorum
+from paxlock.client.client import Client
 from paxlock.core.lease import TERM_MAX
 from paxlock.errors import NotAcquired, Reason
 
@@ -29,16 +31,16 @@ wait_option = click.option(
 )
 
 
-@contextmanager
-def _told(name: str, done: str, advice: str) -> Iterator[None]:
+@asynccontextmanager
+async def _told(client: Client, name: str, done: str, advice: str) -> AsyncIterator[None]:
     """Say what was not done where no quorum answered, or where the holder has not let go."""
     try:
         with typed_values():
             yield
     except NotAcquired as error:
         if error.reason is Reason.NO_QUORUM:
-            sentence = f"{name!r} was not {done}: no quorum answered; are the nodes running, and is this "
-            raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
+            sentence = f"{name!r} was not {done}: {await why_no_quorum(client)}"
+            raise Failure(ExitCode.NO_QUORUM, sentence) from error
         holder = f", held by {error.holder!r}," if error.holder else ""
         raise Failure(
             ExitCode.HELD, f"{name!r}{holder} was not {done} in time: {error.detail}{advice}"
@@ -76,9 +78,11 @@ def revoke_command(
     settings = options.settings()
 
     async def revoke() -> int:
-        async with connect(settings, wait=wait) as client:
-            with _told(name, "revoked", "; --force ends its renewals"):
-                left = await client.revoke(name, term, force=how == "force", wait=wait)
+        async with (
+            connect(settings, wait=wait) as client,
+            _told(client, name, "revoked", "; --force ends its renewals"),
+        ):
+            left = await client.revoke(name, term, force=how == "force", wait=wait)
         if as_json:
             facts = name_facts(name, "led" if left else "unknown", term=term, remaining=left)
             emit(to_json(facts))
@@ -108,9 +112,11 @@ def transfer_command(options: CellOptions, name: str, to: str, wait: float, as_j
     settings = options.settings()
 
     async def transfer() -> int:
-        async with connect(settings, wait=wait) as client:
-            with _told(name, f"handed over to {to!r}", ""):
-                term = await client.transfer(name, to=to, wait=wait)
+        async with (
+            connect(settings, wait=wait) as client,
+            _told(client, name, f"handed over to {to!r}", ""),
+        ):
+            term = await client.transfer(name, to=to, wait=wait)
         if as_json:
             emit(to_json(name_facts(name, "led", term=term, label=to)))
         say(f"handed {name!r} over to {to!r}, with term {term}")

@@ -97,7 +97,7 @@ def watch_command(
             told = None if hook is None else hook.of_cell(client.cell.cell_id)
 
             async def look() -> str:
-                return no_quorum(await client.survey()) if unseen else ""
+                return no_quorum(await client.survey(), countdown=False) if unseen else ""
 
             nursery.start_soon(_tell_when_blind, look)
             for pattern in patterns:
