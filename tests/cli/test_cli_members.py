@@ -54,6 +54,8 @@ def test_a_node_is_moved_in_the_file(cell_file: str, capsys: pytest.CaptureFixtu
     [
         (["move", "d", "10.0.0.9:7400"], 64, "'d' is not a node of this cell"),
         (["move", "a", "nowhere"], 64, "is not an address"),
+        (["move", "a", "10.0.0.8:7400"], 64, "every node needs an address of its own"),
+        (["move", "a", "HOST.example:7400"], 64, "every node needs an address of its own"),
         (["move", "a", "10.0.0.9:7400", "--cell", "/nowhere/cell.toml"], 78, "there is no cell file"),
     ],
 )
