@@ -15,8 +15,9 @@ from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.cli.waiting import why_no_quorum
 from paxlock.client.client import Client
+from paxlock.client.standing import State
 from paxlock.core.lease import TERM_MAX
-from paxlock.errors import NotAcquired, Reason
+from paxlock.errors import NotAcquired, NotAllowed, Reason
 
 __all__ = ["revoke_command", "transfer_command"]
 
@@ -47,9 +48,30 @@ async def _told(client: Client, name: str, done: str, advice: str) -> AsyncItera
         ) from error
 
 
+async def _over_already(client: Client, name: str, term: int) -> str:
+    """That there is nothing to end, in a sentence; ``""`` where there may be. Only words hang on it."""
+    try:
+        standing = await client.poll(name)
+    except NotAllowed:
+        return ""  # that it may not administer either is for the verb to say
+    if standing.state is State.FREE:
+        return f"nobody holds {name!r}: there was nothing to end"
+    if standing.state is State.LED and standing.term > term:
+        return f"term {term} of {name!r} is over already: it is led in term {standing.term}"
+    return ""
+
+
 @click.command(
     "revoke",
-    epilog=epilog("0 done, or over already", 64, 69, "75 its holder has not let go", 77, 78, durations=True),
+    epilog=epilog(
+        "0 done, or nobody holds that term any more",
+        64,
+        69,
+        "75 its holder has not let go",
+        77,
+        78,
+        durations=True,
+    ),
 )
 @click.argument("name", type=NAME)
 @click.argument("term", type=TERM)
@@ -68,7 +90,8 @@ def revoke_command(
 ) -> int:
     """End the tenure of somebody else.
 
-    The grant is named by its term, which 'paxlock status NAME' shows; one that is over already is fine.
+    The grant is named by its term, which 'paxlock status NAME' shows; one that is over already is fine, and
+    so is a name that nobody holds: it says so.
     The holder is told at once: a block's body is cancelled, the command of 'paxlock run' gets TERM. The
     next in line gets the name when its program, or that command, has ended. Needs a key that may
     administer the name.
@@ -82,12 +105,13 @@ def revoke_command(
             connect(settings, wait=wait) as client,
             _told(client, name, "revoked", "; --force ends its renewals"),
         ):
+            over = await _over_already(client, name, term)
             left = await client.revoke(name, term, force=how == "force", wait=wait)
         if as_json:
             facts = name_facts(name, "led" if left else "unknown", term=term, remaining=left)
-            emit(to_json(facts))
+            emit(to_json(facts | {"revoked": not over}))
         after = f"; its lease is held for {seconds(left)} more at most" if left else ", and it is over"
-        say(f"revoked {name!r} of term {term}{after}")
+        say(over or f"revoked {name!r} of term {term}{after}")
         return ExitCode.DONE
 
     return run_async(revoke)
