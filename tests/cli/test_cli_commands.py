@@ -231,6 +231,17 @@ def test_watch_of_a_prefix_until_led(cell: Cell) -> None:
         assert watch.stdout.rest().splitlines()[-1] == f"shelf/one led {term} host:1"
 
 
+@pytest.mark.parametrize("pattern", ["nothing/*", "nothing/was-*"])
+def test_watch_once_ends_where_no_name_matches(cell: Cell, pattern: str) -> None:
+    cell.output("release", cell.output("acquire", "nothing/was-here"))
+    done = cell.run("watch", pattern, "--once")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"paxlock: no name that is led matches {pattern!r}\n"
+    cell.output("acquire", "seen/1", "--ttl", "20s")
+    done = cell.run("watch", pattern, "seen/*", "--once")
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["seen/1", "led"])
+
+
 def test_watch_once_shows_every_name(cell: Cell) -> None:
     lines = cell.output("watch", "--once", "once-a", "once-b").split("\n")
     assert sorted(lines) == ["once-a free", "once-b free"]
