@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import click
 import pytest
 from paxlock_process import NO_CELL, environment
 
+from paxlock import Cell
 from paxlock.cli import main
 from paxlock.cli.exits import MEANINGS, ExitCode, Failure, explain, signal_code
 from paxlock.cli.group import COMMANDS, command_line
@@ -109,6 +111,23 @@ def test_the_help_has_every_exit_code(capsys: pytest.CaptureFixture[str]) -> Non
     assert set(ExitCode) - set(MEANINGS) == {ExitCode.INTERNAL}
 
 
+@pytest.mark.parametrize("arguments", [["grant", "--acquire"], ["key", "new"]])
+def test_a_key_goes_to_stdout_without_a_file_and_with_a_dash(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cell.new({"a": "127.0.0.1:7400"}).save(tmp_path / "cell.toml")
+    monkeypatch.setenv("PAXLOCK_CELL", str(tmp_path / "cell.toml"))
+    monkeypatch.chdir(tmp_path)
+    for given in ([], ["-"]):
+        assert main([*arguments, *given]) == 0
+        captured = capsys.readouterr()
+        assert captured.out.splitlines()[-1].startswith("paxlock-") and captured.err == ""
+        assert "key" in json.loads((main([*arguments, *given, "--json"]), capsys.readouterr().out)[1])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cell.key", "cell.toml"]
+    assert main([*arguments, "--help"]) == 0
+    assert "[FILE]" in capsys.readouterr().out
+
+
 def completed(shell: str, words: str, at: int) -> str:
     """What the shell is told to offer for the last of these words."""
     script = "from paxlock.cli import main; main()"
@@ -192,6 +211,7 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["acquire", "job", "--label", "a\u202eb"], "U+202E, which nobody can see"),
         (["init", "cell.key", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "", "a=10.0.0.7:7400"], "no name for a cell file"),
+        (["init", "-", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "/nonexistent/cell.toml", "a=0.0.0.0:7400"], "all addresses of a host"),
         (["init", "/nonexistent/cell.toml", "a=[::]:7400"], "all addresses of a host"),
         (["init", "/nonexistent/cell.toml", "a"], "ID=ADDRESS"),

@@ -45,7 +45,7 @@ def init_command(
     its owner only; every node and every client needs both files. Nothing is ever overwritten.
     """
     path = Path(cell_file)
-    if not path.name or path.suffix == ".key":
+    if path.name in ("", "-") or path.suffix == ".key":
         raise click.UsageError(f"{cell_file!r} is no name for a cell file: give one like cell.toml")
     with typed_values():
         cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)

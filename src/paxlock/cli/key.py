@@ -10,7 +10,14 @@ from pathlib import Path
 import click
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.options import cell_option, json_option, key_file_option, talk_options, whole_number
+from paxlock.cli.options import (
+    NEW_FILE,
+    cell_option,
+    json_option,
+    key_file_option,
+    talk_options,
+    whole_number,
+)
 from paxlock.cli.output import JSON_VERSION, emit, format_table, say, to_json
 from paxlock.cli.runtime import typed_values
 from paxlock.config.cell import client_settings
@@ -76,11 +83,14 @@ def key_command(context: click.Context) -> None:
 
 
 @key_command.command("new", epilog=epilog(0, 64, 78))
-@click.argument("file", metavar="FILE", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", metavar="[FILE]", required=False, type=NEW_FILE)
 @json_option
 @talk_options
 def new_command(file: Path | None, as_json: bool) -> int:
-    """Make a root key: in FILE, which only its owner can read, or on stdout."""
+    """Make a root key.
+
+    It is written to FILE, readable by its owner only; without FILE, or with '-', to stdout.
+    """
     key = new_key()
     number, line = key_id(key), format_key(key)
     if file is not None:
