@@ -100,6 +100,7 @@ def test_every_command_tells_its_exit_codes_and_how_durations_are_written(
     assert main([name, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "64 bad usage" in text
+    assert ("--exec COMMAND" in text) == ("127 COMMAND not found" in text and name != "run")
     assert (" DURATION " in text) == ("250ms, 15s, 1m30s, 2h" in text)
 
 
@@ -108,7 +109,7 @@ def test_the_help_has_every_exit_code(capsys: pytest.CaptureFixture[str]) -> Non
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     for code, meaning in MEANINGS.items():
         assert [str(int(code)), *meaning.split()] in lines
-    assert set(ExitCode) - set(MEANINGS) == {ExitCode.INTERNAL}
+    assert set(ExitCode) == set(MEANINGS)
 
 
 @pytest.mark.parametrize("arguments", [["grant", "--acquire"], ["key", "new"]])
@@ -188,6 +189,8 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["run", "job", "-E", "256", "--", "true"], "'256' is not an exit code: give a number from 0 to 255"),
         (["run", "job", "-E", "x", "--", "true"], "'x' is not an exit code"),
         *((["revoke", "job", term, "--force"], f"{term!r} is not a term: give") for term in BAD_TERMS),
+        (["key"], "say what is to be done: new, list, add, promote or drop; see 'paxlock key --help'"),
+        (["member"], "say what is to be done: list or move; see 'paxlock member --help'"),
         (["key", "promote", "0"], "'0' is not the id of a key: give"),
         (["key", "drop", "one"], "'one' is not the id of a key: give"),
         (["watch"], "NAME"),
@@ -267,6 +270,7 @@ def _refused() -> ConfigError:
         (NotAcquired("job", Reason.NO_QUORUM), 69),
         (RuntimeError("a bug"), 70),
         (InternalError("a bug"), 70),
+        (OSError(24, "Too many open files"), 70),
         (NotAcquired("job", Reason.HELD, "host:1"), 75),
         (NotAcquired("job", Reason.CONTENDED, detail=NOBODY_YET), 75),
         (_refused(), 77),
@@ -348,10 +352,18 @@ def test_a_reader_that_has_gone_is_met_quietly(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_stdout_that_takes_nothing_is_an_error_of_one_line() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--version"], "stdout cannot be written: No space left on device"),
+        (["--help"], "the system is in the way: No space left on device; -v shows where"),
+        (["init", "--help"], "the system is in the way: No space left on device; -v shows where"),
+    ],
+)
+def test_a_stdout_that_takes_nothing_is_an_error_of_one_line(arguments: list[str], said: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "paxlock", "--version"],
+            [sys.executable, "-m", "paxlock", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -359,7 +371,30 @@ def test_a_stdout_that_takes_nothing_is_an_error_of_one_line() -> None:
             check=False,
         )
     assert done.returncode == ExitCode.INTERNAL
-    assert done.stderr == "paxlock: stdout cannot be written: No space left on device\n"
+    assert done.stderr == f"paxlock: {said}\n"
+
+
+def test_a_file_that_may_not_be_written_is_77_and_the_help_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cell.new({"a": "127.0.0.1:7400"}).save(tmp_path / "cell.toml")
+    real = os.open
+
+    def forbidden(path: Path, flags: int, *rest: int, **more: int) -> int:  # also to root
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", forbidden)
+    for arguments in (
+        ["init", str(tmp_path / "other.toml"), "a=127.0.0.1:7400"],
+        ["key", "new", str(tmp_path / "new.key")],
+        ["member", "move", "a", "127.0.0.1:7401", "--cell", str(tmp_path / "cell.toml")],
+    ):
+        assert main(arguments) == ExitCode.NOT_ALLOWED
+        assert "Permission denied" in capsys.readouterr().err
+        assert main([*arguments, "--help"]) == 0
+        assert "77 not allowed" in " ".join(capsys.readouterr().out.split())
 
 
 def test_python_m_paxlock_is_the_same_program() -> None:

@@ -156,7 +156,9 @@ async def _elect(
 
 @click.command(
     "elect",
-    epilog=epilog("0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", durations=True),
+    epilog=epilog(
+        "0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", 126, 127, durations=True
+    ),
 )
 @click.argument("name", type=NAME)
 @click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")

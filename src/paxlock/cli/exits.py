@@ -58,20 +58,21 @@ MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.USAGE: "bad usage",
     ExitCode.NO_QUORUM: "no quorum answered in time",
+    ExitCode.INTERNAL: "a bug, or the system in the way (a full disk, no descriptors left)",
     ExitCode.HELD: "held by somebody else",
-    ExitCode.NOT_ALLOWED: "not allowed",
+    ExitCode.NOT_ALLOWED: "not allowed, by the key or by the permissions of a file",
     ExitCode.CONFIG: "bad configuration",
     ExitCode.LEASE_LOST: "the lease was lost or is over",
     ExitCode.NOT_RUNNABLE: "COMMAND cannot be run",
     ExitCode.NOT_FOUND: "COMMAND not found",
-    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.INTERRUPTED: "interrupted (128 + its number by another signal than INT)",
 }
 DURATIONS = "A DURATION is numbers with units: 250ms, 15s, 1m30s, 2h."
 
 
 def epilog(*codes: int | str, durations: bool = False) -> str:
     """The end of a command's help: its exit codes, by number or in words of its own, and how durations are
-    written if it takes any.
+    written if it takes any. What any command may end with, a bug among them, is in the help of paxlock alone.
     """
     words = [code if isinstance(code, str) else f"{code} {MEANINGS[ExitCode(code)]}" for code in codes]
     return (f"{DURATIONS}\n\n" if durations else "") + f"Exit codes: {'; '.join(words)}."
@@ -130,6 +131,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         case InternalError():
             cause = f" ({_describe(error.__cause__)})" if error.__cause__ is not None else ""
             return ExitCode.INTERNAL, f"{error}{cause}; -v shows where"
+        case OSError() if error.strerror:
+            where = f" ({error.filename})" if error.filename else ""
+            return ExitCode.INTERNAL, f"the system is in the way: {error.strerror}{where}; -v shows where"
         case _:
             return ExitCode.INTERNAL, f"unexpected error: {_describe(error)}; -v shows where"
 

@@ -26,7 +26,7 @@ def _read_members(nodes: tuple[str, ...]) -> list[Member]:
     return members
 
 
-@click.command("init", epilog=epilog(0, 64, 78, durations=True))
+@click.command("init", epilog=epilog(0, 64, 77, 78, durations=True))
 @click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
 @click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")

@@ -69,7 +69,7 @@ def _change(path: Path, change: Callable[[list[KeyLine]], list[KeyLine]], as_jso
     return ExitCode.DONE
 
 
-@click.group("key", invoke_without_command=True, epilog=epilog(0, 64, 78))
+@click.group("key", invoke_without_command=True, epilog=epilog(0, 64, 77, 78))
 @click.pass_context
 def key_command(context: click.Context) -> None:
     """Make the root keys of a cell, and change them while it runs.
@@ -82,7 +82,7 @@ def key_command(context: click.Context) -> None:
         raise click.UsageError("say what is to be done: new, list, add, promote or drop")
 
 
-@key_command.command("new", epilog=epilog(0, 64, 78))
+@key_command.command("new", epilog=epilog(0, 64, 77, 78))
 @click.argument("file", metavar="[FILE]", required=False, type=NEW_FILE)
 @json_option
 @talk_options
@@ -104,7 +104,7 @@ def new_command(file: Path | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@key_command.command("list", epilog=epilog(0, 64, 78))
+@key_command.command("list", epilog=epilog(0, 64, 77, 78))
 @cell_option
 @key_file_option
 @json_option
@@ -120,7 +120,7 @@ def list_command(cell: str | None, key_file: str | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@key_command.command("add", epilog=epilog(0, 64, 78))
+@key_command.command("add", epilog=epilog(0, 64, 77, 78))
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @cell_option
 @key_file_option
@@ -131,7 +131,7 @@ def add_command(file: Path, cell: str | None, key_file: str | None, as_json: boo
     return _change(_key_file(cell, key_file), partial(added, more=key_lines(file)), as_json)
 
 
-@key_command.command("promote", epilog=epilog(0, 64, 78))
+@key_command.command("promote", epilog=epilog(0, 64, 77, 78))
 @click.argument("number", metavar="ID", type=KEY_ID)
 @cell_option
 @key_file_option
@@ -142,7 +142,7 @@ def promote_command(number: int, cell: str | None, key_file: str | None, as_json
     return _change(_key_file(cell, key_file), partial(promoted, number=number), as_json)
 
 
-@key_command.command("drop", epilog=epilog(0, 64, 78))
+@key_command.command("drop", epilog=epilog(0, 64, 77, 78))
 @click.argument("number", metavar="ID", type=KEY_ID)
 @cell_option
 @key_file_option

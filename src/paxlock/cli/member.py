@@ -32,15 +32,18 @@ def _facts(nodes: dict[str, str]) -> str:
     return to_json({"v": JSON_VERSION, "nodes": found})
 
 
-@click.group("member", epilog=epilog(ExitCode.DONE, ExitCode.USAGE, ExitCode.CONFIG))
-def member_command() -> None:
+@click.group("member", invoke_without_command=True, epilog=epilog(0, 64, 77, 78))
+@click.pass_context
+def member_command(context: click.Context) -> None:
     """Show the nodes of a cell, and move one.
 
     Which ones there are is settled when the cell is made. Where they are may change.
     """
+    if context.invoked_subcommand is None:
+        raise click.UsageError("say what is to be done: list or move")
 
 
-@member_command.command("list", epilog=epilog(ExitCode.DONE, ExitCode.CONFIG))
+@member_command.command("list", epilog=epilog(0, 64, 77, 78))
 @cell_option
 @json_option
 @talk_options
@@ -54,7 +57,7 @@ def list_command(cell: str | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@member_command.command("move", epilog=epilog(ExitCode.DONE, ExitCode.USAGE, ExitCode.CONFIG))
+@member_command.command("move", epilog=epilog(0, 64, 77, 78))
 @click.argument("node_id", metavar="ID")
 @click.argument("address", metavar="ADDRESS", type=Checked("address", check_address))
 @cell_option

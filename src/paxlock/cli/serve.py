@@ -69,7 +69,7 @@ def _disk_trouble() -> Iterator[list[Service]]:
         raise Failure(ExitCode.INTERNAL, str(found)) from error
 
 
-@click.command("serve", epilog=epilog("0 stopped", 64, 77, 78))
+@click.command("serve", epilog=epilog("0 stopped", 64, "70 its disk has failed it", 77, 78))
 @cell_option
 @click.option(
     "--node", "node_id", metavar="ID", type=NODE_ID, help="Which node of the cell this is [PAXLOCK_NODE]."

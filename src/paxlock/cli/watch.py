@@ -83,7 +83,7 @@ async def _forward(client: Client, pattern: str, send: Send) -> None:
             await send.send((pattern, change))
 
 
-@click.command("watch", epilog=epilog(0, 64, 77, 78, 130))
+@click.command("watch", epilog=epilog(0, 64, 77, 78, 126, 127, 130))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=PATTERN)
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.option("--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time.")
