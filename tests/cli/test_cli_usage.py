@@ -104,6 +104,26 @@ def test_every_command_tells_its_exit_codes_and_how_durations_are_written(
     assert (" DURATION " in text) == ("250ms, 15s, 1m30s, 2h" in text)
 
 
+@pytest.mark.parametrize("name", ["elect", "watch"])
+def test_the_help_says_that_no_shell_runs_the_command_of_exec(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "without a shell: for variables, pipes or several commands give 'sh -c \"...\"'" in text
+    assert Hook.parse('sh -c "echo $PAXLOCK_STATE; exit 3"', {}).argv == (
+        *("sh", "-c"),
+        "echo $PAXLOCK_STATE; exit 3",
+    )
+
+
+def test_the_help_of_run_says_that_no_kill_follows_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "are passed on to the command, and no KILL follows them" in text
+    assert "between TERM and KILL when the lease is lost" in text
+
+
 def test_the_help_has_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

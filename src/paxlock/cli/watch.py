@@ -8,7 +8,7 @@ import click
 import trio
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.hook import Hook
+from paxlock.cli.hook import NO_SHELL, Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
 from paxlock.cli.output import change_facts, emit, paint, printable, say, to_json
 from paxlock.cli.runtime import connect, run_async
@@ -86,7 +86,9 @@ async def _forward(client: Client, pattern: str, send: Send) -> None:
 @click.command("watch", epilog=epilog(0, 64, 77, 78, 126, 127, 130))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=PATTERN)
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-@click.option("--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time.")
+@click.option(
+    "--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time. " + NO_SHELL
+)
 @click.option(
     "--once",
     is_flag=True,
