@@ -237,6 +237,10 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["init", "-", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "/nonexistent/cell.toml", "a=0.0.0.0:7400"], "all addresses of a host"),
         (["init", "/nonexistent/cell.toml", "a=[::]:7400"], "all addresses of a host"),
+        (
+            ["init", "/nonexistent/cell.toml", "a=host:1", "b=10.0.0.1:1", "c=[fd00::1]:1"],
+            "node b and node c cannot reach each other: c has IPv6 addresses only",
+        ),
         (["init", "/nonexistent/cell.toml", "a"], "ID=ADDRESS"),
         (["init", "/nonexistent/cell.toml", "a=nowhere"], "not an address"),
         (["init", "/nonexistent/cell.toml", "a=h:1", "b=h:2"], "1, 3, 5 or 7 nodes"),

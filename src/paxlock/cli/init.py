@@ -12,6 +12,8 @@ from paxlock.cli.output import JSON_VERSION, emit, say, to_json
 from paxlock.cli.runtime import typed_values
 from paxlock.config.cell import Cell, check_address, check_node_id
 from paxlock.core.messages import Member
+from paxlock.errors import ConfigError
+from paxlock.host.families import apart
 
 __all__ = ["init_command"]
 
@@ -24,6 +26,14 @@ def _read_members(nodes: tuple[str, ...]) -> list[Member]:
             raise click.UsageError(f"{text!r} is not ID=ADDRESS: write a node like a=10.0.0.7:7400")
         members.append(Member(check_node_id(node_id), check_address(address)))
     return members
+
+
+def _check_reach(cell: Cell) -> None:
+    """Raise ConfigError where a node would refuse to start, as it cannot reach another one."""
+    addresses = {member.node_id: member.address for member in cell.members}
+    for node_id in addresses:
+        if trouble := apart(addresses, node_id):
+            raise ConfigError(trouble)
 
 
 @click.command("init", epilog=epilog(0, 64, 77, 78, durations=True))
@@ -49,6 +59,7 @@ def init_command(
         raise click.UsageError(f"{cell_file!r} is no name for a cell file: give one like cell.toml")
     with typed_values():
         cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)
+        _check_reach(cell)
     cell.save(path)
     key_path = path.with_suffix(".key")
     if as_json:

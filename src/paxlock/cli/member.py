@@ -16,6 +16,7 @@ from paxlock.config.moving import moved
 from paxlock.config.replacing import replace_text
 from paxlock.config.syntax import check_address
 from paxlock.errors import ConfigError
+from paxlock.host.families import apart
 
 __all__ = ["member_command"]
 
@@ -78,8 +79,11 @@ def move_command(node_id: str, address: str, cell: str | None, as_json: bool) ->
             replace_text(Path(os.path.realpath(path)), changed)
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
+    nodes = _nodes(path)
     if as_json:
-        emit(_facts(_nodes(path)))
+        emit(_facts(nodes))
+    if trouble := apart(nodes, node_id):
+        say(f"WARNING: {trouble}")  # the others may be moved next
     say(
         f"node {node_id} has the address {address} in {path}: give this file to every node and every client; "
         "it counts at their next start"
