@@ -60,7 +60,8 @@ def test_the_life_of_a_handle(cell: Cell) -> None:
     assert list(renewed) == ["v", "name", "state", "term", "remaining_ms"]
     assert 0 < renewed["remaining_ms"] <= 10_000
     assert cell.output("release", handle) == ""
-    assert cell.output("release", handle) == ""
+    released = json.loads(cell.output("release", handle, "--json"))
+    assert released == {"v": 1, "name": "life", "state": "unknown", "term": renewed["term"]}
     assert "is over" in cell.fails(79, "renew", handle)
     assert json.loads(cell.output("acquire", "--json", "life"))["term"] > renewed["term"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from paxlock.cli import main
 from paxlock.cli.exits import MEANINGS, ExitCode, Failure, explain, signal_code
 from paxlock.cli.group import COMMANDS, command_line
 from paxlock.cli.hook import Hook
+from paxlock.cli.output import standing_facts, to_json
+from paxlock.cli.status import CHECK_CODES
+from paxlock.client.standing import Standing, State, Waiter
 from paxlock.core.session.attempt import NOBODY_YET
 from paxlock.errors import (
     ConfigError,
@@ -28,6 +32,7 @@ from paxlock.errors import (
     StoreError,
 )
 
+PAGE = Path(__file__).parents[2] / "docs" / "command_line.md"
 HEAVY = ("trio", "cryptography", "cbor2")
 
 
@@ -147,6 +152,28 @@ def test_a_key_goes_to_stdout_without_a_file_and_with_a_dash(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cell.key", "cell.toml"]
     assert main([*arguments, "--help"]) == 0
     assert "[FILE]" in capsys.readouterr().out
+
+
+def test_the_page_for_scripts_has_every_exit_code_and_every_command() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    codes = {
+        int(code)
+        for code in re.findall(r"^\| (\d+(?:, \d+)*) \|", page, re.MULTILINE)
+        for code in code.split(", ")
+    }
+    assert codes == {*ExitCode, *CHECK_CODES.values(), 1} - {ExitCode.INTERRUPTED}
+    assert "130 by Ctrl-C" in page
+    words = set(re.findall(r"[a-z]+", " ".join(re.findall(r"`([^`]*)`", page))))
+    assert set(COMMANDS) <= words
+
+
+def test_the_json_of_the_page_for_scripts_is_what_is_printed() -> None:
+    found = re.search(r"```json\n(.*)\n```", PAGE.read_text(encoding="utf-8"))
+    assert found is not None
+    standing = Standing(
+        "deploy", State.LED, 7, "build 42", b"", 8.1234, 10.0, (Waiter("build 43", 0.512),), 3, 3
+    )
+    assert to_json(standing_facts(standing)) == found[1]
 
 
 def completed(shell: str, words: str, at: int) -> str:

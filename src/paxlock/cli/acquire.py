@@ -151,8 +151,9 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
 
 @click.command("release", epilog=epilog("0 released, or over already", 64, 69, 77, 78, durations=True))
 @_of_a_handle
+@json_option
 @client_options
-def release_command(options: CellOptions, handle: str, wait: float) -> int:
+def release_command(options: CellOptions, handle: str, wait: float, as_json: bool) -> int:
     """Release the lease that a handle names.
 
     Exactly that grant is released, never a newer one; a grant that is over already is fine. '-' reads the
@@ -165,6 +166,8 @@ def release_command(options: CellOptions, handle: str, wait: float) -> int:
         async with connect(settings, wait=wait) as client, _told(client, "released", grant):
             with typed_values():
                 await client.release_handle(handle, wait=wait)
+        if as_json:  # who has the name now is not known here
+            emit(to_json(name_facts(grant.name, "unknown", term=grant.term)))
         say(f"released {grant.name!r} with term {grant.term}")
         return ExitCode.DONE
 

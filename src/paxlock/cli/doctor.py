@@ -178,7 +178,9 @@ def _text(found: Examination, findings: Sequence[Diagnosis]) -> str:
     return "\n".join(lines)
 
 
-@click.command("doctor", epilog=epilog(0, "1 something is wrong", 64, 69, 77, 78, durations=True))
+@click.command(
+    "doctor", epilog=epilog("0 nothing is wrong", "1 something is wrong", 64, 69, 77, 78, durations=True)
+)
 @click.option(
     "--for", "duration", type=DURATION, default="3s", show_default=True, help="How long to measure."
 )

@@ -39,10 +39,24 @@ def _check_reach(cell: Cell) -> None:
 @click.command("init", epilog=epilog(0, 64, 77, 78, durations=True))
 @click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
-@click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")
-@click.option("--drift", type=float, default=0.01, show_default=True, help="How wrong a clock's rate may be.")
 @click.option(
-    "--grace", type=DURATION, show_default="200ms", help="Assumed of the network until it is measured."
+    "--max-ttl",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="The longest ttl allowed, and how long a node without a memory sits out.",
+)
+@click.option(
+    "--drift",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="How wrong the rate of a clock may be: 0.01 is 1 %.",
+)
+@click.option(
+    "--grace",
+    type=DURATION,
+    help="What a round trip is taken for until it is measured [default: 200ms, or max_ttl / 4].",
 )
 @json_option
 @talk_options

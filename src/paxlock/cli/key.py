@@ -104,7 +104,9 @@ def new_command(file: Path | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@key_command.command("list", epilog=epilog(0, 64, 77, 78))
+@key_command.command(
+    "list", short_help="Show the ids of the keys, and which seals.", epilog=epilog(0, 64, 77, 78)
+)
 @cell_option
 @key_file_option
 @json_option
@@ -120,7 +122,9 @@ def list_command(cell: str | None, key_file: str | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@key_command.command("add", epilog=epilog(0, 64, 77, 78))
+@key_command.command(
+    "add", short_help="Add a key: it opens, and does not seal yet.", epilog=epilog(0, 64, 77, 78)
+)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @cell_option
 @key_file_option
@@ -142,7 +146,9 @@ def promote_command(number: int, cell: str | None, key_file: str | None, as_json
     return _change(_key_file(cell, key_file), partial(promoted, number=number), as_json)
 
 
-@key_command.command("drop", epilog=epilog(0, 64, 77, 78))
+@key_command.command(
+    "drop", short_help="Take a key out: what it seals is refused.", epilog=epilog(0, 64, 77, 78)
+)
 @click.argument("number", metavar="ID", type=KEY_ID)
 @cell_option
 @key_file_option

@@ -175,6 +175,11 @@ class CellOptions:
 
 cell_option = click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
 key_file_option = click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+client_key_option = click.option(
+    "--key-file",
+    metavar="FILE",
+    help="The cell's key, or a client's [PAXLOCK_KEY_FILE; the key itself: PAXLOCK_KEY].",
+)
 
 
 def client_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -187,7 +192,7 @@ def client_options(function: Callable[..., int]) -> Callable[..., int]:
         type=ADDRESSES,
         help="Addresses of nodes to ask first [PAXLOCK_NODES].",
     )
-    @key_file_option
+    @client_key_option
     @talk_options
     @functools.wraps(function)
     def gathered(cell: str | None, nodes: str | None, key_file: str | None, **rest: Any) -> int:

@@ -75,7 +75,7 @@ class CommandBehindDashes(click.Command):
     "held_code",
     type=whole_number("code", 0, EXIT_CODE_MAX, f"an exit code: give a number from 0 to {EXIT_CODE_MAX}"),
     metavar="CODE",
-    help="End with this code instead of 75 when the name was not to be had.",
+    help="End with this code instead of 75 when somebody else has the name.",
 )
 @client_options
 def run_command(

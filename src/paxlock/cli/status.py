@@ -165,7 +165,9 @@ async def _show_name(settings: ClientSettings, name: str, as_json: bool, check: 
 
 @click.command("status", epilog=epilog(0, 64, 69, 77, 78, "with --check 0 led, 1 free, 2 unknown"))
 @click.argument("name", required=False, type=NAME)
-@click.option("--check", is_flag=True, help="Tell by the exit code: 0 led, 1 free, 2 unknown.")
+@click.option(
+    "--check", is_flag=True, help="Tell by the exit code: 0 led, 1 free, 2 unknown; with -q by nothing else."
+)
 @json_option
 @client_options
 def status_command(options: CellOptions, name: str | None, check: bool, as_json: bool) -> int:
