@@ -107,6 +107,7 @@ def revoke_command(
         ):
             over = await _over_already(client, name, term)
             left = await client.revoke(name, term, force=how == "force", wait=wait)
+            over = "" if left else over  # it may have been acquired meanwhile
         if as_json:
             facts = name_facts(name, "led" if left else "unknown", term=term, remaining=left)
             emit(to_json(facts | {"revoked": not over}))
