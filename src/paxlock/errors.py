@@ -82,7 +82,9 @@ class NotAllowed(PaxlockError):
 
 
 class ConfigError(PaxlockError, ValueError):
-    """A setting is missing, malformed or contradicts another; the message says which and what to do."""
+    """A setting or an argument is missing, malformed, contradicts another or names what is not there; the
+    message says which and what to do.
+    """
 
 
 class StaleToken(PaxlockError):

@@ -19,6 +19,7 @@ from paxlock.cli.runtime import connect, run_async
 from paxlock.cli.status import ANSWER_WAIT_S, MODES
 from paxlock.client.client import Client
 from paxlock.config.cell import ClientSettings
+from paxlock.config.durations import format_duration
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
 from paxlock.observe.clocks import rate_of
@@ -97,9 +98,9 @@ async def _examine(settings: ClientSettings, ttl: float, duration: float, folder
     pauses = _Pauses()
     async with connect(settings, wait=ANSWER_WAIT_S) as client:
         if ttl > client.cell.max_ttl:
-            raise Failure(
-                ExitCode.USAGE, f"--ttl must not be above the cell's max_ttl, {client.cell.max_ttl} s"
-            )
+            most = format_duration(client.cell.max_ttl)
+            sentence = f"a ttl of {format_duration(ttl)} is above the cell's max_ttl of {most}"
+            raise Failure(ExitCode.USAGE, f"{sentence}: give --ttl {most}, or less")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pauses.run)
             nodes = await _ask_nodes(client, duration)
@@ -177,7 +178,9 @@ def _text(found: Examination, findings: Sequence[Diagnosis]) -> str:
     return "\n".join(lines)
 
 
-@click.command("doctor", epilog=epilog(0, "1 something is wrong", 64, 69, 77, 78, durations=True))
+@click.command(
+    "doctor", epilog=epilog("0 nothing is wrong", "1 something is wrong", 64, 69, 77, 78, durations=True)
+)
 @click.option(
     "--for", "duration", type=DURATION, default="3s", show_default=True, help="How long to measure."
 )

@@ -6,7 +6,7 @@ import click
 import trio
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.hook import Hook
+from paxlock.cli.hook import NO_SHELL, Hook
 from paxlock.cli.options import DATA, DEFAULT_TTL, DURATION, LABEL, NAME, CellOptions, client_options
 from paxlock.cli.output import Facts, emit, name_facts, say, to_json
 from paxlock.cli.runtime import connect, scope_until_signal
@@ -156,7 +156,9 @@ async def _elect(
 
 @click.command(
     "elect",
-    epilog=epilog("0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", durations=True),
+    epilog=epilog(
+        "0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", 126, 127, durations=True
+    ),
 )
 @click.argument("name", type=NAME)
 @click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")
@@ -166,7 +168,8 @@ async def _elect(
     "--exec",
     "command",
     metavar="COMMAND",
-    help="Run this when leadership begins (PAXLOCK_STATE is led) and when it ends (it is unknown).",
+    help="Run this when leadership begins (PAXLOCK_STATE is led) and when it ends (it is unknown). "
+    + NO_SHELL,
 )
 @click.option("--once", is_flag=True, help="End with exit code 79 after a loss, instead of trying again.")
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")

@@ -55,7 +55,7 @@ class CommandBehindDashes(click.Command):
 @click.option(
     "--kill-after",
     type=DURATION,
-    help="The time between TERM and KILL [default: 2s, at most a fifth of the ttl].",
+    help="The time between TERM and KILL when the lease is lost [default: 2s, at most a fifth of the ttl].",
 )
 @click.option(
     "--at-least",
@@ -75,7 +75,7 @@ class CommandBehindDashes(click.Command):
     "held_code",
     type=whole_number("code", 0, EXIT_CODE_MAX, f"an exit code: give a number from 0 to {EXIT_CODE_MAX}"),
     metavar="CODE",
-    help="End with this code instead of 75 when the name was not to be had.",
+    help="End with this code instead of 75 when somebody else has the name.",
 )
 @client_options
 def run_command(
@@ -97,7 +97,8 @@ def run_command(
     The command gets PAXLOCK_NAME, PAXLOCK_TERM (the fencing token), PAXLOCK_CELL_ID and PAXLOCK_HANDLE. If
     the lease cannot be renewed in time it gets TERM and then KILL, before anybody else can hold the name,
     even if this process is itself killed, stopped or cut off; the exit code is 79 then, else the command's
-    own.
+    own. INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the command, and no KILL follows them: while the
+    lease is renewed, the command ends when it likes.
     """
     load("paxlock.cli.runner")
     from paxlock.cli.runner import (

@@ -81,7 +81,7 @@ def _check_at_least(at_least: float, max_ttl: float) -> None:
         sentence = (
             f"--at-least must not be above the cell's max_ttl of {format_duration(max_ttl)}, but it is "
         )
-        advice = "ask for less, or raise max_ttl in the cell file of every node"
+        advice = "ask for less, or raise max_ttl in the cell file of every node and client"
         raise Failure(ExitCode.USAGE, f"{sentence}{format_duration(at_least)}: {advice}")
 
 

@@ -101,7 +101,7 @@ class Timing:
         if ttl > max_ttl:
             raise ConfigError(
                 f"ttl must not be above the cell's max_ttl of {max_ttl:g} s, but it is {ttl:g} s: "
-                "ask for a shorter ttl, or raise max_ttl in the cell file of every node"
+                "ask for a shorter ttl, or raise max_ttl in the cell file of every node and client"
             )
         margin = ttl / MARGIN_DIVISOR
         span = ttl * (1.0 - drift) / (1.0 + drift)

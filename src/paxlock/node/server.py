@@ -51,6 +51,12 @@ from paxlock.wire.transport import Address, Transport
 __all__ = ["Service", "run_service", "serve_alone", "serve_node"]
 
 COMPLAINTS_MAX = 64
+FOLDER_LOOK_S = 5.0  #: so often a node looks whether its data folder is still there
+FOLDER_GONE = "its data folder was deleted or moved"
+WITHOUT_FOLDER = (
+    "this node serves on, but its next start is without a memory; put the folder back, or start it anew "
+    "while the others serve"
+)
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -82,6 +88,7 @@ class Service:
         self._wanted = trio.Event()
         self.broken = False
         self._complaints: set[str] = set()
+        self._probes = probes
         self.life = Life()
         self._whereabouts: Whereabouts
         self._told_of: set[str] = set()
@@ -133,7 +140,8 @@ class Service:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (self.driver.run, self.write, partial(keep, self._whereabouts, self.driver), self.eyes.run)
+        resolving = partial(keep, self._whereabouts, self.driver)
+        return self.driver.run, self.write, resolving, self.eyes.run, self.look_after_folder
 
     def noting_failure(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
@@ -173,6 +181,21 @@ class Service:
                 self.driver.poke()
             self._wanted = trio.Event()
             await self._wanted.wait()
+
+    async def look_after_folder(self) -> None:
+        """Say once that the data folder was deleted or moved, and complain of it to whoever asks: the node
+        serves on from its memory, but its next start finds none.
+        """
+        told = ""
+        while self._probes and not isinstance(self._store, MemoryStore):
+            await trio.sleep(FOLDER_LOOK_S)
+            gone = "" if self.life.over else await _in_thread(self._store, self._store.gone)
+            if gone and gone != told:
+                self._say(Level.WARNING, "data_folder", f"{gone}: {WITHOUT_FOLDER}")
+            told = gone
+            if gone:
+                with self.driver.lock:
+                    self.replica.complain(FOLDER_GONE, self._clock.now())
 
     def _persist(self, record: object) -> None:
         assert isinstance(record, NodeRecord)
@@ -274,12 +297,15 @@ class Service:
     async def stop(self) -> None:
         """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
         snapshot = self.replica.stop(self._clock.now())
-        self.eyes.stops(clean=snapshot is not None)
-        if snapshot is None or self.config.durability is Durability.MEMORY:
-            return
-        record = attrs.evolve(self.replica.record, clean=True)
-        await _in_thread(self._store, lambda: self._store.write_snapshot(snapshot))
-        await _in_thread(self._store, lambda: self._store.write_record(record))
+        clean = False
+        try:
+            if snapshot is not None and self.config.durability is not Durability.MEMORY:
+                record = attrs.evolve(self.replica.record, clean=True)
+                await _in_thread(self._store, lambda: self._store.write_snapshot(snapshot))
+                await _in_thread(self._store, lambda: self._store.write_record(record))
+            clean = snapshot is not None
+        finally:
+            self.eyes.stops(clean=clean, served=snapshot is not None)
 
 
 async def _in_thread(store: StoreLike, work: Callable[[], T]) -> T:
