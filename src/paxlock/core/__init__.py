@@ -68,6 +68,7 @@ What a client does (core/session):
     releases.py        Release, until every node has heard it                     section 3, S2, L1
     turns.py           how much is under way at the same moment                   section 5
     pacing.py          how long to wait before asking again                       section 5
+    exchanges.py       what is lost on the way, and what is copied because of that   section 5, S4, S2
     queries.py         list, survey, and the verbs on a handle                    section 6
     recalls.py         what all nodes remember of a name                          section 6
     seeing.py          one ping to every node, and what each has counted          section 6

@@ -276,14 +276,14 @@ class Attempt:
         if lease_targets:
             number = self.shared.numbers.next(now)
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number, self.lock)
-            self.shared.out.send_all(lease_targets, standing)
+            self.shared.exchanges.send(lease_targets, standing, now)
             proposer.sent_lease.update(lease_targets)
         others: Collection[str] = proposer.nodes
         if lease_targets:
             others = [node for node in proposer.unheard_or_leased(now) if node not in lease_targets]
             prepare = (*prepare[:5], 0, *prepare[6:])
         if others:
-            self.shared.out.send_all(others, Prepare(*prepare))
+            self.shared.exchanges.send(others, Prepare(*prepare), now)
 
     def send_accept(self, nodes: list[str], now: float) -> None:
         """Send Accept in the proposer's term."""
@@ -300,7 +300,7 @@ class Attempt:
             window_ms=self.pace.state_window_ms(),
             lock=self.lock,
         )
-        self.shared.out.send_all(nodes, message)
+        self.shared.exchanges.send(nodes, message, now)
         proposer.sent_lease.update(nodes)
 
     def send_commit(self, term: int, nodes: Iterable[str]) -> None:

@@ -70,6 +70,9 @@ __all__ = ["Session", "SessionSettings"]
 # What a node says only while it serves.
 _SERVING = (Promise, Accepted, Refused, Renewed, Released, RevokeAnswer, Published)
 
+# What answers a request; what is pushed has request 0.
+_ANSWERS = (Promise, Accepted, Refused, Renewed, Released, Recovering, Forbidden, Welcome)
+
 FIRST_ROUND_TRIP_GRACES = 1.5
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
@@ -314,6 +317,8 @@ class Session:
         if isinstance(message, _SERVING):
             self._shared.recovering.pop(peer, None)
             self._barred_by.pop(peer, None)
+        if isinstance(message, _ANSWERS):
+            self._shared.exchanges.answered(peer, message.request, now)
         match message:
             case Promise():
                 self._campaigns.candidates.promised(peer, message, now)
@@ -401,6 +406,7 @@ class Session:
         for node in sorted(self._unwelcomed):
             request = self._out.request()
             self._pacing.asked(request, now)
+            self._shared.exchanges.sent(node, request, now)
             self._out.send(node, Hello(request))
         if self._unwelcomed:
             self._timers.add(now + self._pacing.jitter(self._hello_retry), self._greet)
