@@ -22,6 +22,7 @@ from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Service, run_service
 from paxlock.observe.statistics import NodeStatistics
 from paxlock.runtime.environment import environment_of
+from paxlock.runtime.sigterm import ending_at_sigterm
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
@@ -105,7 +106,9 @@ async def open_node(
     lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
 
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
-    ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile.
+    ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile. So where this
+    is entered in the main thread, and the program has left SIGTERM alone, that signal cancels the block, and
+    SystemExit(143) comes out; a nursery around the block puts it into a group, as it does with every error.
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
@@ -115,9 +118,10 @@ async def open_node(
     assert isinstance(config.cell, Cell)
     if label is not None:
         label = check_label(label)
-    async with run_service(config, start=start, create=create, join=join) as service:
-        settings = client_settings(config.cell, environ={})
-        environment = environment_of(member.address for member in config.cell.members)
-        make = partial(environment.kind(Node), service, last_will=last_will)
-        async with open_as(make, settings, environment=environment, label=label) as node:
-            yield node
+    with ending_at_sigterm():
+        async with run_service(config, start=start, create=create, join=join) as service:
+            settings = client_settings(config.cell, environ={})
+            environment = environment_of(member.address for member in config.cell.members)
+            make = partial(environment.kind(Node), service, last_will=last_will)
+            async with open_as(make, settings, environment=environment, label=label) as node:
+                yield node
