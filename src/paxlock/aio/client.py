@@ -11,6 +11,7 @@ exception, because a timeout around a lease block would bound its body as well.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -59,6 +60,8 @@ class Client(AsyncVerbs[HeldLease]):
         self._loop = asyncio.get_running_loop()
         #: Cancels the body of the block of this client; the error comes out of it.
         self.end_block: Callable[[BaseException], None] = lambda error: None
+        #: Closes the client as the end of its block does.
+        self.on_aclose: Callable[[], Awaitable[None]] | None = None
         self._driver = LoopDriver(
             self._session,
             endpoint,
@@ -144,6 +147,28 @@ class Client(AsyncVerbs[HeldLease]):
                 await async_fn(change)
 
     # Opening and closing
+
+    async def aclose(self) -> None:
+        """Close this client, as the end of its block does: for an object that owns its client, and entered
+        ``open_client`` by hand. Harmless when repeated. What is still held is lost to the program, then
+        released; of a node, its thread is stopped.
+        """
+        if not self._desk.inherited:
+            check_loop(self._loop)
+        if self.on_aclose is not None:
+            await self.on_aclose()
+
+    def __del__(self) -> None:
+        driver = getattr(self, "_driver", None)  # there is none where opening has failed
+        if driver is None or driver.over or self._desk.inherited:
+            return
+        warnings.warn(
+            "a paxlock client was not closed: its leases run out; use it in an async with block, enter it "
+            "into an AsyncExitStack, or await its aclose()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
 
     async def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released."""

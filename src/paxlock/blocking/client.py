@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 
 from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
@@ -29,6 +29,7 @@ from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
 from paxlock.client.nesting import Nesting, waits_for_ever
 from paxlock.client.standing import Change, Standing
+from paxlock.client.unopened import meant_for
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.core.session.events import (
     CountersRead,
@@ -57,6 +58,8 @@ class Client:
     parent held is the parent's.
     """
 
+    _opener = "open_client"
+
     def __init__(self, settings: ClientSettings, label: str | None, last_will: bool = False) -> None:
         self._settings = settings
         self._label = label
@@ -82,6 +85,14 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    if not TYPE_CHECKING:  # a type checker says so earlier
+
+        async def __aenter__(self) -> NoReturn:
+            raise TypeError(meant_for("blocking code", self._opener))
+
+        async def __aexit__(self, *_: object) -> None:
+            """Python looks for it before it enters."""
 
     def close(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released; whoever waits is

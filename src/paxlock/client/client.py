@@ -11,6 +11,7 @@ exception, because a scope around a lease block would bound its body as well.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
@@ -76,6 +77,7 @@ class Client(AsyncVerbs[HeldLease]):
             errors=_ERRORS,
         )
         self._home = trio.lowlevel.current_trio_token()
+        self.block: AbstractAsyncContextManager[Client] | None = None  #: for whose body this client is open
         #: Runs this client's machine; whoever opens the client runs it.
         self.driver = Driver(
             self._session,

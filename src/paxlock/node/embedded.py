@@ -8,12 +8,12 @@ async with paxlock.open_node(config) as node:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from os import PathLike
 
 from paxlock.client.client import Client
-from paxlock.client.opening import open_as
+from paxlock.client.opening import UnopenedInTrio, open_as
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
@@ -88,8 +88,7 @@ class Node(Client):
         return self._service.eyes.statistics()
 
 
-@asynccontextmanager
-async def open_node(
+def open_node(
     config: NodeConfig,
     *,
     start: StartWord | str = StartWord.AUTO,
@@ -97,7 +96,7 @@ async def open_node(
     join: bool = False,
     label: str | None = None,
     last_will: bool = False,
-) -> AsyncIterator[Node]:
+) -> AbstractAsyncContextManager[Node]:
     """Run a node of the cell in this program, and be a client of the cell: embedded election.
 
     Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
@@ -115,6 +114,13 @@ async def open_node(
 
     Raises ConfigError and StoreError, with a sentence that says what to do.
     """
+    return UnopenedInTrio("open_node", _open_node(config, start, create, join, label, last_will))
+
+
+@asynccontextmanager
+async def _open_node(
+    config: NodeConfig, start: StartWord | str, create: bool, join: bool, label: str | None, last_will: bool
+) -> AsyncIterator[Node]:
     assert isinstance(config.cell, Cell)
     if label is not None:
         label = check_label(label)
