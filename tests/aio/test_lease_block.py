@@ -229,6 +229,35 @@ async def test_tasks_that_check_tell_of_the_loss_in_a_group_and_lead_campaigns_a
     assert terms[0] < terms[1]
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_body_that_only_lets_go_without_a_quorum_is_not_said_to_have_swallowed(
+    held: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(cell: AsyncioCell) -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(SystemExit):
+            async with cell.open_client() as client:
+                if held:
+                    await client.acquire("other", ttl=30.0)
+                    async with client.lock("x", ttl=30.0):
+                        cell.partition(client)
+                        began = loop.time()
+                        loop.call_later(1.0, client.end_block, SystemExit(143))
+                        await asyncio.sleep(1000.0)
+                cell.partition(client)
+                began = loop.time()
+                loop.call_later(1.0, client.end_block, SystemExit(143))
+                await client.lead("x", asyncio.sleep)
+        assert 1.5 < loop.time() - began < 4.0
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    with caplog.at_level(logging.WARNING, "paxlock.aio"):
+        run_virtual(scenario, loop="asyncio")
+    assert [record.message for record in caplog.records] == []
+
+
 def test_a_body_that_swallows_is_cancelled_again_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(cell: AsyncioCell) -> None:
         loop = asyncio.get_running_loop()

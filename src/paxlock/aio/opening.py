@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from paxlock.aio.client import Client
 from paxlock.aio.resolving import keep, resolve_all
-from paxlock.aio.scope import TaskScope
+from paxlock.aio.scope import TaskScope, sheltered
 from paxlock.aio.stand_ins import stand_in_for
 from paxlock.aio.udp import LoopTransport, TwoLoopSockets, UdpLoopSocket
 from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told, settings_of
@@ -65,11 +65,12 @@ async def shielded(work: Coroutine[object, object, T]) -> T:
     """Do this to its end, whatever is cancelled meanwhile; a cancellation comes out afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
+    with sheltered():
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
     if cancelled is not None:
         raise cancelled
     return task.result()
@@ -211,7 +212,7 @@ class _Block:
         """Cancel the body; ``error`` comes out of the block. What is held is still released."""
         if self._failure is None:
             self._failure = error
-            self._scope.cancel()
+            self._scope.cancel("SIGTERM ends this block" if isinstance(error, SystemExit) else None)
 
     def fail(self, error: Exception) -> None:
         """The client can do no more: whoever waits for it is told, and the body is cancelled."""
