@@ -247,7 +247,7 @@ def test_a_body_that_only_lets_go_without_a_quorum_is_not_said_to_have_swallowed
                 cell.partition(client)
                 began = loop.time()
                 loop.call_later(1.0, client.end_block, SystemExit(143))
-                await client.lead("x", asyncio.sleep)
+                await client.acquire("x")
         assert 1.5 < loop.time() - began < 4.0
         task = asyncio.current_task()
         assert task is not None

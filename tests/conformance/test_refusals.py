@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason
+from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason, State
 from tests.blocking.cells import ThreadCell
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
@@ -197,3 +199,71 @@ async def test_the_counters_of_a_closed_client_can_still_be_read(face: Face, nam
     assert after.session.messages["view"] >= before.session.messages["view"] > 0
     assert after.endpoint.keys() == before.endpoint.keys()
     assert after.transport.keys() == before.transport.keys()
+
+
+# Functions of the wrong kind
+
+
+async def asynchronous(*args: object) -> None:
+    """An async function: of no use in blocking code."""
+
+
+async def refused_function(face: Face, name: str, call: Callable[[Any], Awaitable[object]]) -> None:
+    """Whatever is known beforehand to be of no use is refused before anything is acquired."""
+    # The blocking client as it is: its wrapper makes a plain function of any.
+    async with face.open() as client:
+        campaigns = client.statistics().session.campaigns
+        bare = client if face.kind != "blocking" else client._client  # type: ignore[attr-defined]
+        await call(bare)
+        assert client.statistics().session.campaigns == campaigns
+        assert (await client.poll(name)).state is State.FREE
+
+
+async def called(verb: Any, *args: object) -> None:
+    """A verb of any face, which must raise TypeError."""
+    if inspect.iscoroutinefunction(verb):
+        await verb(*args)
+    else:
+        await anyio.to_thread.run_sync(verb, *args)
+
+
+@conforms
+async def test_what_is_no_function_of_this_face_is_refused_before_anything_is_acquired(
+    face: Face, name: str
+) -> None:
+    async def generating(*args: object) -> AsyncIterator[int]:
+        yield 1
+
+    wrong: list[object] = [None, "work", 3]
+    wrong += [asynchronous, functools.partial(asynchronous, 1)] if face.kind == "blocking" else [generating]
+
+    async def check(client: Any) -> None:
+        for one in wrong:
+            for verb in (client.lead, client.watch_forever):
+                with pytest.raises(TypeError, match="takes a"):
+                    await called(verb, name, one)
+        coroutine = asynchronous()
+        with pytest.raises(TypeError, match="was called already"):
+            await called(client.lead, name, coroutine)
+
+    await refused_function(face, name, check)
+
+
+@conforms
+async def test_a_function_that_turns_out_to_be_of_the_wrong_kind(face: Face, name: str) -> None:
+    def plain(*args: object) -> None:
+        ran.append(args)
+
+    def hidden(*args: object) -> Awaitable[None]:
+        ran.append(args)
+        return asynchronous(*args)
+
+    ran: list[tuple[object, ...]] = []
+    async with face.open() as client:
+        bare: Any = client if face.kind != "blocking" else client._client  # type: ignore[attr-defined]
+        wrong = hidden if face.kind == "blocking" else plain
+        for verb in (bare.lead, bare.watch_forever):
+            with pytest.raises(TypeError, match="takes a"):
+                await called(verb, name, wrong)
+        assert len(ran) == 2
+        assert (await client.poll(name)).state is State.FREE

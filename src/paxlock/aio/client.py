@@ -21,6 +21,7 @@ from paxlock.aio.lease import HeldLease, LeaseBlock
 from paxlock.aio.reply import Reply, check_loop
 from paxlock.aio.udp import LoopTransport
 from paxlock.client.desk import FaceErrors
+from paxlock.client.functions import awaitable_of, check_async
 from paxlock.client.handle import Handle
 from paxlock.client.nesting import waits_for_ever
 from paxlock.client.standing import Change
@@ -140,11 +141,12 @@ class Client(AsyncVerbs[HeldLease]):
         """Call ``async_fn(change)`` for every change, one at a time, in order, until cancelled. ``started``
         is set once the watch stands.
         """
+        check_async("watch_forever", async_fn)
         async with self.watch(name) as changes:
             if started is not None:
                 started.set()
             async for change in changes:
-                await async_fn(change)
+                await awaitable_of("watch_forever", async_fn, async_fn(change))
 
     # Opening and closing
 

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar, TypeVarTuple
 
 from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
@@ -27,6 +27,7 @@ from paxlock.client.administration import revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
+from paxlock.client.functions import check_plain, plain
 from paxlock.client.nesting import Nesting, waits_for_ever
 from paxlock.client.standing import Change, Standing
 from paxlock.client.unopened import meant_for
@@ -47,6 +48,7 @@ from paxlock.forks import INHERITED, dies_in_child, same_process
 __all__ = ["Client", "open_client"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Client:
@@ -204,8 +206,8 @@ class Client:
     def lead(
         self,
         name: str,
-        fn: Callable[..., T],
-        *args: object,
+        fn: Callable[[HeldLease, *Ts], T],
+        *args: *Ts,
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
@@ -218,8 +220,9 @@ class Client:
 
         Returns what ``fn`` returns, unless the lease was lost while it ran: then it runs again in a later
         term. Other errors of ``fn`` come out. With ``at_least`` the lease outlives an ``fn`` that returns
-        earlier (see ``acquire``); its result comes at once.
+        earlier (see ``acquire``); its result comes at once. Raises TypeError for an async function.
         """
+        check_plain("lead", fn)
         while True:
             held: HeldLease | None = None
             try:
@@ -233,7 +236,7 @@ class Client:
                     interrupt=interrupt,
                     renew=renew,
                 ) as held:
-                    return fn(held, *args)
+                    return plain("lead", fn, fn(held, *args))
             except (LeaseLost, ExceptionGroup) as error:
                 if held is None or not held.tells(error):
                     raise
@@ -250,9 +253,10 @@ class Client:
 
     def watch_forever(self, name: str, fn: Callable[[Change], object]) -> None:
         """Call ``fn(change)`` for every change, one at a time, in order, until the client is closed."""
+        check_plain("watch_forever", fn)
         with self.watch(name) as changes:
             for change in changes:
-                fn(change)
+                plain("watch_forever", fn, fn(change))
 
     def poll(self, name: str) -> Standing:
         """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""

@@ -18,6 +18,7 @@ import trio
 from paxlock.client.changes import Changes
 from paxlock.client.desk import FaceErrors
 from paxlock.client.face import Statistics
+from paxlock.client.functions import awaitable_of, check_async
 from paxlock.client.handle import Handle
 from paxlock.client.lease import HeldLease, LeaseBlock
 from paxlock.client.nesting import waits_for_ever
@@ -146,10 +147,11 @@ class Client(AsyncVerbs[HeldLease]):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Call ``async_fn(change)`` for every change, one at a time, in order, until cancelled."""
+        check_async("watch_forever", async_fn)
         async with self.watch(name) as changes:
             task_status.started()
             async for change in changes:
-                await async_fn(change)
+                await awaitable_of("watch_forever", async_fn, async_fn(change))
 
     # Opening and closing
 

@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from paxlock.client import questions
 from paxlock.client.administration import Script, revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.face import Acquisition, Face, PendingReply
+from paxlock.client.functions import awaitable_of, check_async
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
@@ -85,6 +86,7 @@ class AsyncHolding(ABC, Holding):
 
 A = TypeVar("A", bound=AsyncHolding)
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class AsyncVerbs(Face[A]):
@@ -136,8 +138,8 @@ class AsyncVerbs(Face[A]):
     async def lead(
         self,
         name: str,
-        async_fn: Callable[..., Awaitable[T]],
-        *args: object,
+        async_fn: Callable[[A, *Ts], Awaitable[T]],
+        *args: *Ts,
         ttl: float = 10.0,
         label: str | None = None,
         data: bytes = b"",
@@ -147,13 +149,15 @@ class AsyncVerbs(Face[A]):
 
         Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
         later term. Other errors of ``async_fn`` come out. With ``at_least`` (see ``acquire``) the lease
-        outlives an ``async_fn`` that returns earlier; its result comes at once.
+        outlives an ``async_fn`` that returns earlier; its result comes at once. Raises TypeError for what is
+        not an async function.
         """
+        check_async("lead", async_fn)
         while True:
             held: A | None = None
             try:
                 async with self.campaign(name, ttl=ttl, label=label, data=data, at_least=at_least) as held:
-                    return await async_fn(held, *args)
+                    return await awaitable_of("lead", async_fn, async_fn(held, *args))
             except (LeaseLost, ExceptionGroup) as error:
                 if held is None or not held.tells(error):
                     raise
