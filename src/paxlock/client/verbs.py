@@ -263,8 +263,8 @@ class AsyncVerbs(Face[A]):
         has taken that. Until then it keeps everybody out (protocol.md section 12).
 
         Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where the name is led
-        in a term below this one; NotAcquired (NO_QUORUM, or HELD where the holder has not let go) where
-        ``wait`` seconds were not enough.
+        in a term below this one, or this is none; NotAcquired (NO_QUORUM, or HELD where the holder has not
+        let go) where ``wait`` seconds were not enough.
         """
         return await self._play(revoking(self._desk, name, term, force=force, wait=wait))
 
