@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from typing import Any
 
 import pytest
 
-from paxlock import LeaseLost, LossReason, NotAcquired, Reason, State, aio
+from paxlock import ConfigError, LeaseLost, LossReason, NotAcquired, Reason, State, aio
 from paxlock.testing import run_virtual
 from paxlock.testing.virtual_asyncio import AsyncioCell
 from tests.aio.cells import virtual
@@ -227,6 +228,17 @@ async def test_tasks_that_check_tell_of_the_loss_in_a_group_and_lead_campaigns_a
         assert await client.lead("x", work) == "done"
     assert len(terms) == 2
     assert terms[0] < terms[1]
+
+
+@virtual
+async def test_an_exit_after_that_is_no_number_is_refused(cell: AsyncioCell) -> None:
+    text: Any = "1s"
+    async with cell.open_client() as client:
+        for block in (client.lock, client.campaign):
+            with pytest.raises(TypeError, match="exit_after must be seconds as a number"):
+                block("x", exit_after=text)
+            with pytest.raises(ConfigError, match="exit_after must be None, 0 or more seconds"):
+                block("x", exit_after=-1.0)
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -27,6 +27,7 @@ from paxlock.client.nesting import waits_for_ever
 from paxlock.client.standing import Change
 from paxlock.client.verbs import AsyncVerbs
 from paxlock.config.cell import Cell
+from paxlock.config.durations import check_seconds
 from paxlock.errors import BusyError, ClosedError, ConfigError
 from paxlock.forks import INHERITED
 from paxlock.host.clock import Clock
@@ -85,7 +86,7 @@ class Client(AsyncVerbs[HeldLease]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -93,7 +94,7 @@ class Client(AsyncVerbs[HeldLease]):
         exit_after: float | None = None,
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
-        if exit_after is not None and not exit_after >= 0:
+        if exit_after is not None and not check_seconds("exit_after", exit_after) >= 0:
             raise ConfigError(f"exit_after must be None, 0 or more seconds, not {exit_after!r}")
         return LeaseBlock(
             lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
@@ -106,7 +107,7 @@ class Client(AsyncVerbs[HeldLease]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",

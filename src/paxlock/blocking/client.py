@@ -32,6 +32,7 @@ from paxlock.client.nesting import Nesting, waits_for_ever
 from paxlock.client.standing import Change, Standing
 from paxlock.client.unopened import meant_for
 from paxlock.config.cell import Cell, ClientSettings, check_label
+from paxlock.config.durations import check_wait
 from paxlock.core.session.events import (
     CountersRead,
     JournalRead,
@@ -124,7 +125,7 @@ class Client:
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -149,7 +150,7 @@ class Client:
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -177,7 +178,7 @@ class Client:
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -191,14 +192,16 @@ class Client:
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
         its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``on_lost`` is called once
         with the LeaseLost, by a thread of paxlock's. With ``renew="manual"`` the lease is renewed only while
-        the worker calls ``held.heartbeat()``.
+        the worker calls ``held.heartbeat()``. ``ttl`` is 10 s unless given, or the cell's max_ttl where that
+        is shorter.
 
         ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
         then, so that nobody else gets the name. A client that is closed meanwhile leaves it to run out: for
         that the ttl is raised, up to the cell's max_ttl.
 
         Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
-        fit, BusyError for a name whose lease this client has detached, also while it waits.
+        fit, TypeError for durations that are no numbers, BusyError for a name whose lease this client has
+        detached, also while it waits.
         """
         working = Working(on_lost, renew)
         return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
@@ -208,7 +211,7 @@ class Client:
         name: str,
         fn: Callable[[HeldLease, *Ts], T],
         *args: *Ts,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         label: str | None = None,
         data: bytes = b"",
         at_least: float = 0.0,
@@ -387,7 +390,7 @@ class Client:
     def _acquire(
         self,
         name: str,
-        ttl: float,
+        ttl: float | None,
         wait: float | None,
         label: str | None,
         data: bytes,
@@ -396,6 +399,7 @@ class Client:
         working: Working,
     ) -> HeldLease:
         session = self._session()
+        check_wait(wait)
         until = None if wait is None else session.now() + wait
         left = wait
         while True:

@@ -45,7 +45,7 @@ __all__ = [
     "whole_number",
 ]
 
-DEFAULT_TTL = "10s"
+DEFAULT_TTL = "[default: 10s, at most the cell's max_ttl]"  #: as the help tells it
 DIGITS_MAX = 20
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
@@ -199,9 +199,7 @@ def acquire_options(function: AnyCallable) -> AnyCallable:
         click.option(
             "--ttl",
             type=DURATION,
-            default=DEFAULT_TTL,
-            show_default=True,
-            help="How long the lease lives without renewal.",
+            help=f"How long the lease lives without renewal {DEFAULT_TTL}.",
         ),
     ):
         function = option(function)

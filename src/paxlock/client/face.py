@@ -135,6 +135,10 @@ class Face(ABC, Generic[H]):
             self._session.statistics(), self._endpoint.statistics(), self._transport.statistics()
         )
 
+    def lease_ttl(self, ttl: float | None) -> float:
+        """How many seconds a lease of this ttl lives; of None, what is the default here."""
+        return self._desk.allowed.lease_ttl(ttl, self.cell.max_ttl)
+
     def now(self) -> float:
         """The clock of leases: seconds, going on while the machine sleeps."""
         return self._clock.now()

@@ -96,7 +96,7 @@ class AsyncVerbs(Face[A]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -108,7 +108,9 @@ class AsyncVerbs(Face[A]):
 
         ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
-        its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
+        its label; NO_QUORUM after at most 1 s without one, or a few round trips.
+
+        ``ttl`` is 10 s unless given, or the cell's max_ttl where that is shorter. It must leave time for
         ``kill_after`` seconds of killing besides the margin.
 
         ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
@@ -116,10 +118,11 @@ class AsyncVerbs(Face[A]):
         that the ttl is raised, up to the cell's max_ttl.
 
         Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
-        fit, BusyError for a name whose lease this client has detached, also while it waits. If cancelled,
-        nothing is left behind.
+        fit, TypeError for durations that are no numbers, BusyError for a name whose lease this client has
+        detached, also while it waits. If cancelled, nothing is left behind.
         """
         name, label = self._desk.check_campaign(name, wait, label, data, at_least)
+        ttl = self.lease_ttl(ttl)
         until = None if wait is None else self.now() + wait
         while True:
             left = wait if until is None or not wait else max(0.0, until - self.now())
@@ -140,7 +143,7 @@ class AsyncVerbs(Face[A]):
         name: str,
         async_fn: Callable[[A, *Ts], Awaitable[T]],
         *args: *Ts,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         label: str | None = None,
         data: bytes = b"",
         at_least: float = 0.0,
@@ -296,7 +299,7 @@ class AsyncVerbs(Face[A]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",

@@ -12,6 +12,7 @@ from paxlock.errors import ConfigError
 __all__ = [
     "DURATION_MAX_S",
     "abbreviate",
+    "check_at_least",
     "check_seconds",
     "check_wait",
     "format_duration",
@@ -68,6 +69,12 @@ def check_wait(wait: float | None) -> None:
     """Raise TypeError or ConfigError for what is no time to wait: None, for ever, or 0 or more seconds."""
     if wait is not None and not check_seconds("wait", wait) >= 0:
         raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+
+
+def check_at_least(at_least: float) -> None:
+    """Raise TypeError or ConfigError for what is no time that a lease could be kept."""
+    if not 0.0 <= check_seconds("at_least", at_least) < math.inf:
+        raise ConfigError(f"at_least must be 0 or more seconds, and finite, not {at_least!r}")
 
 
 def format_duration(seconds: float) -> str:
