@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import fractions
 import functools
 import inspect
 import math
+import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -17,6 +19,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import paxlock
+import paxlock.aio
+import paxlock.blocking
 from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason, State
 from tests.blocking.cells import ThreadCell, thread_cell
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
@@ -350,3 +355,17 @@ async def test_the_default_ttl_is_ten_seconds_or_what_the_cell_allows(face: Face
     with thread_cell(max_ttl=4.0) as short:
         async with face.open(short.cell) as client:
             assert await ttls(client) == {4.0}
+
+
+@conforms
+async def test_nothing_that_belongs_to_this_process_is_pickled(face: Face, name: str) -> None:
+    async with face.open() as client, client.lock(name) as held:
+        bare: Any = client if face.kind != "blocking" else client._client  # type: ignore[attr-defined]
+        lease: Any = held if face.kind != "blocking" else held._held  # type: ignore[attr-defined]
+        for refused in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="a client cannot be sent to another process: open one there"):
+                refused(bare)
+            with pytest.raises(TypeError, match="a lease cannot be sent to another process: its name, term"):
+                refused(lease)
+    for module in (paxlock, paxlock.aio, paxlock.blocking):
+        assert module.Node._kind == "node"

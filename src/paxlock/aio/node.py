@@ -40,6 +40,8 @@ class Node(Client):
     Made by ``open_node``.
     """
 
+    _kind = "node"
+
     def __init__(self, thread: NodeThread, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._thread = thread

@@ -30,6 +30,7 @@ from paxlock.client.face import Statistics
 from paxlock.client.functions import check_plain, plain
 from paxlock.client.nesting import Nesting, waits_for_ever
 from paxlock.client.standing import Change, Standing
+from paxlock.client.staying import Staying
 from paxlock.client.unopened import meant_for
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.config.durations import check_wait
@@ -52,7 +53,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Client:
+class Client(Staying):
     """Locks, elections, watches and questions in one cell. Made by ``open_client``.
 
     Its session, socket and thread begin with the first use. A client that is used in a ``with`` block is that

@@ -39,6 +39,7 @@ class Node(Client):
     Made by ``open_node``.
     """
 
+    _kind = "node"
     _opener = "open_node"
 
     def __init__(

@@ -32,6 +32,8 @@ __all__ = ["Node", "open_node"]
 class Node(Client):
     """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ..."""
 
+    _kind = "node"
+
     def __init__(
         self,
         service: Service,
