@@ -16,6 +16,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from functools import partial
+from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,8 @@ async def _open_node(
     label: str | None,
     last_will: bool,
 ) -> Node:
+    # trio takes a while to load, and the loop may have leases to renew meanwhile.
+    await asyncio.to_thread(import_module, "paxlock.node.in_thread")
     from paxlock.node.in_thread import NodeThread
 
     assert isinstance(config.cell, Cell)
