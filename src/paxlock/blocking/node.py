@@ -39,6 +39,9 @@ class Node(Client):
     Made by ``open_node``.
     """
 
+    _kind = "node"
+    _opener = "open_node"
+
     def __init__(
         self, thread: NodeThread, cell: Cell, label: str | None, *, last_will: bool, handles_sigterm: bool
     ) -> None:

@@ -41,7 +41,7 @@ HANDLE_WAIT = "10s"  # a grant whose nodes cannot be reached for long is over by
 def acquire_command(
     options: CellOptions,
     name: str,
-    ttl: float,
+    ttl: float | None,
     wait: float | None,
     try_once: bool,
     label: str | None,
@@ -73,7 +73,7 @@ def acquire_command(
                     label=who,
                     data=data,
                     remaining=left,
-                    ttl=ttl,
+                    ttl=held.ttl,
                     handle=held.handle,
                 )
                 emit(to_json(facts) if as_json else held.handle)

@@ -12,7 +12,7 @@ import click
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, epilog
-from paxlock.cli.options import DURATION, CellOptions, client_options, json_option
+from paxlock.cli.options import DEFAULT_TTL, DURATION, CellOptions, client_options, json_option
 from paxlock.cli.output import JSON_VERSION, Facts, emit, format_table, printable, say, to_json
 from paxlock.cli.pinging import loss_facts, ping_for
 from paxlock.cli.runtime import connect, run_async
@@ -93,10 +93,13 @@ def _buffer_bytes() -> int | None:
         return None
 
 
-async def _examine(settings: ClientSettings, ttl: float, duration: float, folder: str | None) -> Examination:
+async def _examine(
+    settings: ClientSettings, ttl: float | None, duration: float, folder: str | None
+) -> Examination:
     fsync = await trio.to_thread.run_sync(_longest_write, folder) if folder is not None else None
     pauses = _Pauses()
     async with connect(settings, wait=ANSWER_WAIT_S) as client:
+        ttl = client.lease_ttl(ttl)
         if ttl > client.cell.max_ttl:
             most = format_duration(client.cell.max_ttl)
             sentence = f"a ttl of {format_duration(ttl)} is above the cell's max_ttl of {most}"
@@ -184,12 +187,12 @@ def _text(found: Examination, findings: Sequence[Diagnosis]) -> str:
 @click.option(
     "--for", "duration", type=DURATION, default="3s", show_default=True, help="How long to measure."
 )
-@click.option("--ttl", type=DURATION, default="10s", show_default=True, help="The ttl to judge.")
+@click.option("--ttl", type=DURATION, help=f"The ttl to judge {DEFAULT_TTL}.")
 @click.option("--data-dir", metavar="FOLDER", help="Measure writes in this data folder too; it must exist.")
 @json_option
 @client_options
 def doctor_command(
-    options: CellOptions, duration: float, ttl: float, data_dir: str | None, as_json: bool
+    options: CellOptions, duration: float, ttl: float | None, data_dir: str | None, as_json: bool
 ) -> int:
     """Judge the cell, the network and this machine.
 

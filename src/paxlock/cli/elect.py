@@ -65,7 +65,14 @@ class Elector:
     """One process's part in the election of a name."""
 
     def __init__(
-        self, client: Client, name: str, ttl: float, label: str, data: bytes, hooks: Hooks, as_json: bool
+        self,
+        client: Client,
+        name: str,
+        ttl: float | None,
+        label: str,
+        data: bytes,
+        hooks: Hooks,
+        as_json: bool,
     ) -> None:
         self._client = client
         self._name = name
@@ -112,7 +119,7 @@ class Elector:
             label=self._label,
             data=self._data,
             remaining=held.remaining(),
-            ttl=self._ttl,
+            ttl=held.ttl,
         )
         self._tell(f"led {held.term}", facts)
 
@@ -128,7 +135,7 @@ class Elector:
 async def _elect(
     settings: ClientSettings,
     name: str,
-    ttl: float,
+    ttl: float | None,
     label: str,
     data: bytes,
     hook: Hook | None,
@@ -163,7 +170,7 @@ async def _elect(
 @click.argument("name", type=NAME)
 @click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")
 @click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes.")
-@click.option("--ttl", type=DURATION, default=DEFAULT_TTL, show_default=True, help="The ttl of the lease.")
+@click.option("--ttl", type=DURATION, help=f"The ttl of the lease {DEFAULT_TTL}.")
 @click.option(
     "--exec",
     "command",
@@ -179,7 +186,7 @@ def elect_command(
     name: str,
     data: bytes,
     label: str | None,
-    ttl: float,
+    ttl: float | None,
     command: str | None,
     once: bool,
     as_json: bool,

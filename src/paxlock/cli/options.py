@@ -46,7 +46,7 @@ __all__ = [
     "whole_number",
 ]
 
-DEFAULT_TTL = "10s"
+DEFAULT_TTL = "[default: 10s, at most the cell's max_ttl]"  #: as the help tells it
 DIGITS_MAX = 20
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
@@ -213,9 +213,7 @@ def acquire_options(function: AnyCallable) -> AnyCallable:
         click.option(
             "--ttl",
             type=DURATION,
-            default=DEFAULT_TTL,
-            show_default=True,
-            help="How long the lease lives without renewal.",
+            help=f"How long the lease lives without renewal {DEFAULT_TTL}.",
         ),
     ):
         function = option(function)

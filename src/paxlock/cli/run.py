@@ -22,8 +22,6 @@ from paxlock.errors import NotAcquired, Reason
 __all__ = ["run_command"]
 
 EXIT_CODE_MAX = 255
-KILL_AFTER_MAX_S = 2.0
-KILL_AFTER_DIVISOR = 5
 
 
 class CommandBehindDashes(click.Command):
@@ -82,7 +80,7 @@ def run_command(
     options: CellOptions,
     name: str,
     command: tuple[str, ...],
-    ttl: float,
+    ttl: float | None,
     wait: float | None,
     try_once: bool,
     label: str | None,
@@ -113,7 +111,7 @@ def run_command(
         wait=patience(wait, try_once),
         label=label,
         data=data,
-        kill_after=min(KILL_AFTER_MAX_S, ttl / KILL_AFTER_DIVISOR) if kill_after is None else kill_after,
+        kill_after=kill_after,
         at_least=at_least,
         foreground=foreground,
         argv=command,

@@ -62,7 +62,7 @@ async def acquire_patiently(
     name: str,
     waiting: str,
     *,
-    ttl: float,
+    ttl: float | None,
     wait: float | None = None,
     label: str | None = None,
     data: bytes = b"",
