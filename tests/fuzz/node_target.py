@@ -204,6 +204,7 @@ class NodeWorld:
                 check(genuine, "what was not sealed with the cell's key is passed up")
                 self._check_new(datagram, received)
                 for message in received.messages:
+                    self.machine.tick(self.now)  # what has run out is no doing of the message
                     kept = self._not_opened_by(message, received.peer)
                     self.machine.receive(message, received.peer, self.now, received.lives)
                     check(kept == self._not_opened_by(message, received.peer), "a wrong handle is heeded")
@@ -224,9 +225,10 @@ class NodeWorld:
         check(not again or isinstance(received.messages[0], Hello), "a datagram is passed up twice")
         self.passed[datagram] = window
 
-    def _not_opened_by(self, message: Message, peer: Peer) -> list[tuple[str, Lease, float]]:
+    def _not_opened_by(self, message: Message, peer: Peer) -> list[tuple[object, ...]]:
         """The leases, with their deadlines, that this message would end or renew, and whose lock it does not
-        open: of another session than the one that says so.
+        open: of another session than the one that says so. And what is told of a name that it would release
+        without right, as far as is known here.
         """
         if not isinstance(self.machine, Replica) or not isinstance(message, Release | Renew):
             return []
@@ -236,15 +238,25 @@ class NodeWorld:
             secrets = message.secrets or (b"",) * len(message.attempts)
             named = (Candidate(message.session, attempt) for attempt in message.attempts)
             shown = dict(zip(named, secrets, strict=True))
-        return [
+        acceptor, learned = self.machine._acceptor, self.machine._learner
+        found: list[tuple[object, ...]] = [
             (record.name, record.lease, record.deadline)
-            for record in self.machine._acceptor.records.values()
+            for record in acceptor.records.values()
             if record.lease is not None
             and record.deadline > self.now
             and record.lease.candidate in shown
             and record.lease.candidate.session != peer
             and record.lock != lock_of(record.lease.candidate, shown[record.lease.candidate])
         ]
+        if isinstance(message, Release) and message.candidate.session != peer:
+            name, candidate = message.name, message.candidate
+            known = acceptor.records.get(name)
+            held = known is not None and known.holds(candidate)
+            lock = known.lock if known is not None and held else learned.lock_told(name, candidate)
+            if lock != lock_of(candidate, message.secret):
+                view = learned.view(name, self.now)
+                found.append((view.lease, view.lease_term, view.holds, view.chosen, view.released))
+        return found
 
     def _carry_out(self) -> list[tuple[bytes, Address]]:
         effects = self.machine.take_effects()
@@ -352,7 +364,7 @@ class NodeWorld:
         acceptor, learned = machine._acceptor, machine._learner
         kept = {
             **{f"a record of {name!r}": record for name, record in acceptor.records.items()},
-            "held leases": acceptor._held,
+            "held leases": acceptor.held,
             "tombstones to look at": acceptor.sweeper,
             "alarms": acceptor._expiry,
             "names in order": acceptor.names,

@@ -205,11 +205,11 @@ def test_who_has_waited_elsewhere_is_believed_for_a_while_after_a_start(node: No
 
 
 def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By made-up sessions of the own key, of which there is no end."""
+    """By sessions of the own key, of which there is no end."""
     monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
     greedy = new_session(GREEDY)
     answers = [
-        node.ask(Release(n, "n", Candidate(one, 1), 1), greedy)[0] for n, one in enumerate(sessions(5), 1)
+        node.ask(Release(n, "n", Candidate(one, 1), 1), one)[0] for n, one in enumerate(sessions(5), 1)
     ]
     assert [refused(answer) for answer in answers] == [False] * 3 + [True] * 2
     assert node.over("tombstones") == 2
@@ -219,7 +219,7 @@ def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tombstones_by_made_up_handles(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one candidate as many as there are secrets, and by one secret as many as there are attempts."""
-    monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
+    monkeypatch.setattr(quotas, "BARRED_PER_KEY", 3)
     greedy, other = new_session(GREEDY), new_session(GREEDY)
     made_up = [(1, b"1" * 16), (1, b"2" * 16), (2, b"2" * 16), (3, b"2" * 16), (3, b"3" * 16)]
     answers = [
@@ -228,6 +228,23 @@ def test_tombstones_by_made_up_handles(node: Node, monkeypatch: pytest.MonkeyPat
     ]
     assert [refused(answer) for answer in answers] == [False] * 3 + [True] * 2
     assert node.over("tombstones") == 2
+
+
+def test_no_made_up_handle_is_in_the_way_of_a_release(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the lease is held, a wrong secret sets no tombstone, and costs none; elsewhere their bound is
+    another.
+    """
+    monkeypatch.setattr(quotas, "STONES_PER_KEY", 1)
+    monkeypatch.setattr(quotas, "BARRED_PER_KEY", 2)
+    holder, insider = new_session(GREEDY), new_session(GREEDY)
+    node.wants("n", holder)
+    for n in range(1, 5):
+        (answer,) = node.ask(Release(n, "n", Candidate(holder, 1), 1, bytes([n] * 16)), insider)
+        assert answer == Forbidden(n, Barrier.SECRET)
+    for n in range(5, 9):
+        (answer,) = node.ask(Release(n, "n", Candidate(holder, 2), 1, bytes([n] * 16)), insider)
+        assert refused(answer) == (n > 6)
+    assert isinstance(node.ask(Release(9, "n", Candidate(holder, 1), 1), holder)[0], Released)
 
 
 def test_tombstones_of_forced_ends(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,7 +305,8 @@ class Attempt:
 
     def send_commit(self, term: int, nodes: Iterable[str]) -> None:
         """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`)."""
-        self.shared.out.commit(self.number, nodes, Commit(self.campaign.name, term, self.lease))
+        message = Commit(self.campaign.name, term, self.lease, self.lock)
+        self.shared.out.commit(self.number, nodes, message)
 
 
 @attrs.define(eq=False)
