@@ -61,7 +61,7 @@ IN_HANDLES: tuple[Mutation, ...] = (
                 "if False:",
             ),
         ),
-        changes={**CALM, "released_elsewhere": 0.8, "hold_for_ever": 0.6, "loss": 0.1, "clients": 4},
+        test=_TESTS + "test_l1_a_release_by_a_handle_that_comes_first_stops_the_lease_that_it_opens",
     ),
     Mutation(
         "only-the-last-secret-counts",
