@@ -50,6 +50,7 @@ from paxlock.core.messages import (
     View,
 )
 from paxlock.core.node.keeping import replay
+from paxlock.core.node.notices import HandleRefused
 from paxlock.core.reasons import Barrier
 from paxlock.core.session.events import Answered, Granted, HandleOutcome, Lost
 from paxlock.core.session.judgement import State
@@ -137,6 +138,8 @@ def test_a_wrong_secret_ends_nothing(shown: bytes) -> None:
     assert state(node) == before
     assert node.sent(Refused) == []
     assert node.machine.counters["wrong_secret"] == 1
+    assert HandleRefused(BYBLOS.session) in node.notices
+    assert repr(shown) not in repr(node.notices)
     accepted(ask(node, accept(term=6, seq=2), ATHENS, 2.1))
 
 

@@ -150,6 +150,12 @@ def ring_key() -> bytes:
     return client_key(ROOT_KEY, GRANT)
 
 
+def test_no_text_shows_what_a_session_has_drawn() -> None:
+    sender = SessionSender(new_session(GRANT), GRANT)
+    assert repr(sender.drawn) not in repr(sender)
+    assert repr(GRANT) in repr(sender)
+
+
 def test_no_key_speaks_in_the_name_of_a_session_of_another() -> None:
     """Also where it has seen on the path what the session has drawn."""
     a, victim = node(), client(GRANT)

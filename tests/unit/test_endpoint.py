@@ -523,7 +523,7 @@ def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
 
 
 def test_the_largest_messages_fit_also_with_the_longest_grant() -> None:
-    """All numbers as large as they are written, but for a window and a ttl, which have bounds of their own."""
+    """All numbers as large as they are written, but for a window and a ttl, which have their bounds."""
     name, lock, candidate = "n" * NAME_MAX_BYTES, bytes(SECRET_BYTES), Candidate(SESSION, INT_MAX)
     window, ttl = round(WINDOW_MAX_S * 1000), round(MAX_TTL_MAX_S * 1000)
     label, data = "l" * LABEL_MAX_BYTES, bytes(DATA_MAX_BYTES)

@@ -88,6 +88,9 @@ class SessionSender(NamedTuple):
     drawn: bytes
     grant: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"SessionSender(grant={self.grant!r})"  # what is drawn is for nobody's log
+
     @property
     def session(self) -> bytes:
         """What nodes and other sessions call it. Raises Malformed where the grant cannot be read."""

@@ -30,9 +30,10 @@ from paxlock.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from paxlock.core.messages import Message
+    from paxlock.core.node.handles import Handles
     from paxlock.core.node.record import Record
     from paxlock.core.node.subscriptions import Subscriptions
     from paxlock.core.rights import Rights
@@ -69,20 +70,18 @@ class _Account:
 
 
 class Quotas:
-    """The accounts of one node. ``counters`` gets a number for each kind of refusal. ``stone_for`` tells
-    against whom the tombstone of a Release is to be, or that it sets none.
-    """
+    """The accounts of one node. ``counters`` gets a number for each kind of refusal."""
 
     def __init__(
         self,
         records: Mapping[str, Record],
         subscriptions: Subscriptions,
         counters: Counter[str],
-        stone_for: Callable[[Release, bytes], Stone | None],
+        handles: Handles,
         max_ttl: float,
         now: float,
     ) -> None:
-        self._stone_for = stone_for
+        self._handles = handles
         self._records = records
         self._subscriptions = subscriptions
         self._counters = counters
@@ -102,7 +101,7 @@ class Quotas:
             case Watch():
                 return self._watch(message, session, rights)
             case Release():
-                stone = self._stone_for(message, session)
+                stone = self._handles.stone_for(message, session)
                 if stone is not None:  # else the node remembers nothing of it
                     return self._buried(account, message, stone, rights, now)
             case Revoke(force=True):

@@ -45,7 +45,7 @@ from paxlock.core.node.handles import Handles
 from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import Learner
 from paxlock.core.node.listing import Listing
-from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
+from paxlock.core.node.notices import HandleRefused, LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
 from paxlock.core.node.quotas import Quotas
 from paxlock.core.node.recovery import Recovery, WaitsFor, Waived
@@ -138,8 +138,7 @@ class Replica:
         subscriptions = self._learner.subscriptions
         self._handles = Handles(self._acceptor, self._learner)
         self._quotas = Quotas(
-            *(self._acceptor.records, subscriptions, self.counters, self._handles.stone_for),
-            *(configuration.max_ttl, now),
+            self._acceptor.records, subscriptions, self.counters, self._handles, configuration.max_ttl, now
         )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers, self._answer)
@@ -330,8 +329,7 @@ class Replica:
                 for part in parts(renewed) if isinstance(renewed, Renewed) else (renewed,):
                     self._answer(session, part)
             case Release():
-                released = self._handles.release(message, session, now)
-                if isinstance(released, Released):
+                if isinstance(released := self._handles.release(message, session, now), Released):
                     self._keeping.unkept.add(message.name)  # it may be all that is known of it
                 self._answer(session, released)
             case Commit():
@@ -404,8 +402,9 @@ class Replica:
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
-        if isinstance(message, Forbidden) and message.barrier is Barrier.SECRET:
+        if isinstance(message, Forbidden) and message.barrier is Barrier.SECRET and isinstance(peer, bytes):
             self.counters["wrong_secret"] += 1
+            self._published.append(HandleRefused(peer))
         if message is not None:
             self._sends.append((peer, message))
 
