@@ -36,7 +36,7 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.header",
                 "SessionSender.session",
-                "told_session(self.drawn, self.grant)",
+                "session_of(self.drawn, self.grant)",
                 "self.drawn",
             ),
         ),
