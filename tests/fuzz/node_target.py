@@ -206,8 +206,11 @@ class NodeWorld:
                 for message in received.messages:
                     self.machine.tick(self.now)  # what has run out is no doing of the message
                     kept = self._not_opened_by(message, received.peer)
+                    shown = self._shown_to_others(message, received.peer)
                     self.machine.receive(message, received.peer, self.now, received.lives)
                     check(kept == self._not_opened_by(message, received.peer), "a wrong handle is heeded")
+                    if shown is not None and isinstance(message, Release):
+                        check(shown == self._told(message.name), "a wrong handle is shown to others")
             out = self._carry_out()
         if not genuine:
             check(not out, "a datagram without the cell's key is answered")
@@ -225,10 +228,9 @@ class NodeWorld:
         check(not again or isinstance(received.messages[0], Hello), "a datagram is passed up twice")
         self.passed[datagram] = window
 
-    def _not_opened_by(self, message: Message, peer: Peer) -> list[tuple[object, ...]]:
+    def _not_opened_by(self, message: Message, peer: Peer) -> list[tuple[str, Lease, float]]:
         """The leases, with their deadlines, that this message would end or renew, and whose lock it does not
-        open: of another session than the one that says so. And what is told of a name that it would release
-        without right, as far as is known here.
+        open: of another session than the one that says so.
         """
         if not isinstance(self.machine, Replica) or not isinstance(message, Release | Renew):
             return []
@@ -238,25 +240,34 @@ class NodeWorld:
             secrets = message.secrets or (b"",) * len(message.attempts)
             named = (Candidate(message.session, attempt) for attempt in message.attempts)
             shown = dict(zip(named, secrets, strict=True))
-        acceptor, learned = self.machine._acceptor, self.machine._learner
-        found: list[tuple[object, ...]] = [
+        return [
             (record.name, record.lease, record.deadline)
-            for record in acceptor.records.values()
+            for record in self.machine._acceptor.records.values()
             if record.lease is not None
             and record.deadline > self.now
             and record.lease.candidate in shown
             and record.lease.candidate.session != peer
             and record.lock != lock_of(record.lease.candidate, shown[record.lease.candidate])
         ]
-        if isinstance(message, Release) and message.candidate.session != peer:
-            name, candidate = message.name, message.candidate
-            known = acceptor.records.get(name)
-            held = known is not None and known.holds(candidate)
-            lock = known.lock if known is not None and held else learned.lock_told(name, candidate)
-            if lock != lock_of(candidate, message.secret):
-                view = learned.view(name, self.now)
-                found.append((view.lease, view.lease_term, view.holds, view.chosen, view.released))
-        return found
+
+    def _shown_to_others(self, message: Message, peer: Peer) -> tuple[object, ...] | None:
+        """What is told of the name that this Release would end without right, as far as is known here; None
+        where it is something else.
+        """
+        machine = self.machine
+        own = isinstance(message, Release) and message.candidate.session == peer
+        if own or not isinstance(machine, Replica) or not isinstance(message, Release):
+            return None
+        candidate, record = message.candidate, machine._acceptor.records.get(message.name)
+        held = record is not None and record.holds(candidate)
+        told = machine._learner.lock_told(message.name, candidate)
+        lock = record.lock if record is not None and held else told
+        return None if lock == lock_of(candidate, message.secret) else self._told(message.name)
+
+    def _told(self, name: str) -> tuple[object, ...]:
+        assert isinstance(self.machine, Replica)
+        view = self.machine._learner.view(name, self.now)
+        return view.lease, view.lease_term, view.holds, view.chosen, view.released
 
     def _carry_out(self) -> list[tuple[bytes, Address]]:
         effects = self.machine.take_effects()
