@@ -105,14 +105,6 @@ FAILED_ONCE: dict[int, dict[str, object]] = {
         "twins": 2.0,
         "line_max": 2,
     },
-    6: {  # polls: after a Release by a handle a node that lacked the lease, and knew it chosen, spoke for it
-        "nodes": 3,
-        "loss": 0.25,
-        "detached": 0.4,
-        "released_elsewhere": 0.7,
-        "insiders": 20.0,
-        "polls": 0.6,
-    },
     70_001_504: {  # watch: back in touch a prefix is unknown for ever where a node knows nothing of the name
         "durability": Durability.SYNC,
         "slow_disks": 3.0,
