@@ -208,6 +208,17 @@ def test_l3_a_no_of_before_the_holder_was_named_leaves_no_node_out() -> None:
     assert list(found.lease_targets(5.0, since=0.0)) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("order", ["ac", "ca"])
+def test_l3_the_first_no_of_a_phase_leaves_out_the_node_that_lacks_the_holder(order: str) -> None:
+    """athens holds at a, and c lacks its lease, as they have said for long: who answers sooner is chance."""
+    found = proposer()
+    other = Candidate(b"d" * 16, 1)
+    said = {"a": confirmed(ATHENS), "c": no(RefusalReason.PROMISED, who=other)}
+    for at, node in enumerate(order):
+        found.refused(node, said[node], 1.0 + at / 1000.0)
+    assert list(found.lease_targets(1.1, since=0.0)) == ["a"]
+
+
 def test_l3_a_minority_is_given_back_by_the_word_of_one_node_that_has_heard_the_holder() -> None:
     found = proposer()
     found.promised("c", 1, 5, 0.5, leased=True)

@@ -139,6 +139,7 @@ class Attempt:
                 pace.wait_in_line(proposer.refusals, proposer.quorum)
             else:
                 pace.slow_down_unrefused(longest)
+            pace.repeated = True
             self.send_prepare(now, waits=True)
         else:
             self.send_accept(proposer.unanswered(), now)

@@ -80,7 +80,7 @@ class _Path(_Share):
                 del self._open[next(iter(self._open))]
             self._open[request] = [now]
             return
-        if len(times) > SILENT_SENDINGS:
+        if len(times) > SILENT_SENDINGS + 1:  # one of them will have been answered
             del times[0]
         times.append(now)
 
@@ -122,10 +122,9 @@ class _Path(_Share):
         return found
 
     def _give_up(self, before: float) -> None:
-        if self._overdue and self._overdue[0][0] <= before:
-            for _ in self._overdue:
-                self._judge(1.0)
-            self._overdue.clear()
+        while self._overdue and self._overdue[0][0] <= before:
+            del self._overdue[0]
+            self._judge(1.0)
 
     def _judge(self, lost: float) -> None:
         self.judge(lost)

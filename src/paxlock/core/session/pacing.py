@@ -184,6 +184,7 @@ class AttemptPacing:
     refresh: float = REFRESH_UNKNOWN_S  #: within what time a Prepare says that it will be repeated
     stated: float = REFRESH_UNKNOWN_S  #: what the last Prepare said
     window: float = 0.0  #: the longest window that it has stated: what others may go by (rule L2)
+    repeated: bool = False  #: whether all were asked again since that was looked at last
     _divided: Counter[object] = attrs.field(factory=Counter)  #: who was named where nobody had a quorum
     _soon: float = 0.0  #: and how soon that was to be asked again
 
@@ -216,9 +217,9 @@ class AttemptPacing:
         self.refresh = max(self.refresh, self.retry)
 
     def wait_in_line(self, refusals: RefusalsHeard, quorum: int) -> None:
-        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum, more and
-        more rarely while the nodes name the same ones; the farther back in line, the more rarely. The next
-        Prepare comes within what the last one stated, so that the place in line does not lapse.
+        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum, with each
+        repetition more rarely while the nodes name the same ones; the farther back in line, the more rarely.
+        The next Prepare comes within what the last one stated, so that the place in line does not lapse.
         """
         named: Counter[object] = Counter()
         holders: list[Occupant] = []
@@ -247,8 +248,9 @@ class AttemptPacing:
         """
         if self._divided != named:
             self._divided, self._soon = named, self.session.retry_first()
-        else:
+        elif self.repeated:
             self._soon = min(2.0 * self._soon, REFRESH_MAX_S)
+        self.repeated = False
         return self._soon
 
     def heard_lately(self, now: float) -> float:

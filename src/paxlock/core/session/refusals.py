@@ -34,7 +34,8 @@ __all__ = ["Refusal", "Refusals"]
 @value
 class Refusal:
     """A node's no, and when it was heard; ``again`` where it named the same occupant the time before, and
-    ``named_since`` then; ``place``: how many stand before this candidate there.
+    ``named_since`` then, or for all that is known for ever; ``place``: how many stand before this candidate
+    there.
     """
 
     reason: RefusalReason
@@ -68,7 +69,8 @@ class Refusals(dict[str, Refusal]):
         before, occupant = self.get(node), message.occupant
         named = before.occupant if before is not None else None
         again = named is not None and occupant is not None and named.candidate == occupant.candidate
-        named_since = before.named_since if before is not None and again else now
+        # The first no of a phase tells nothing of what the node had said before: perhaps the same.
+        named_since = LONG_AGO if before is None else before.named_since if again else now
         self[node] = Refusal(message.reason, occupant, now, again, message.place, named_since)
 
     def drop_departed(self, refusal: Refusal) -> bool:
@@ -152,8 +154,8 @@ class Refusals(dict[str, Refusal]):
         return [node for candidate, nodes in named.items() if candidate in known for node in nodes]
 
     def before_they_named(self, nodes: list[str]) -> set[str]:
-        """The nodes that said no before any of these ``nodes`` had named the holder that they name now: they
-        spoke of an earlier one, and may hold the lease of this one as well.
+        """The nodes that said no before any of these ``nodes`` had changed to the holder that they name now:
+        they spoke of an earlier one, and may hold the lease of this one as well.
         """
         first = min(self[node].named_since for node in nodes)
         return {node for node, no in self.items() if no.heard_at < first}

@@ -102,9 +102,11 @@ class Watcher:
         that it is over: one that comes back without its memory cannot, in a cell where another is dead. Asked
         with each refresh; what has come since the last one may do.
         """
-        lasting = [name for name, lasts in self._denied.items() if lasts]
-        self._denied.update(dict.fromkeys(self._denied, True))
-        return lasting[:CHECKS_MAX]
+        lasting = [name for name, lasts in self._denied.items() if lasts][:CHECKS_MAX]
+        for name in lasting:
+            del self._denied[name]  # to the end: the others have their turn
+        self._denied.update(dict.fromkeys([*self._denied, *lasting], True))
+        return lasting
 
     def found(self, name: str, candidate: Candidate | None, judgement: Judgement) -> Changed | None:
         """A poll that was begun while this candidate was shown has found that the name is led, or free."""
