@@ -52,9 +52,11 @@ def replica(node: str, snapshot: Snapshot | None = None) -> Replica:
     return found
 
 
-def session(number: int, now: float) -> Session:
+def session(number: int, now: float, *, thrifty: bool = True) -> Session:
     settings = SessionSettings(
-        Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)), "benchmark"
+        Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)),
+        "benchmark",
+        thrifty=thrifty,
     )
     return Session(settings, session=session_id(number), now=now, rng=Random(number))
 

@@ -198,10 +198,11 @@ def accepted(answer: object) -> Accepted:
     return answer
 
 
-def settings_for(nodes: str) -> SessionSettings:
-    return SessionSettings(
-        Configuration(members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
+def settings_for(nodes: str, *, thrifty: bool = False) -> SessionSettings:
+    configuration = Configuration(
+        members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000)
     )
+    return SessionSettings(configuration, thrifty=thrifty)
 
 
 class SteadyTrips(RoundTrips):
@@ -218,18 +219,31 @@ class SteadyTrips(RoundTrips):
 
 
 def settled(session: Session, nodes: str) -> Session:
-    """The session, with its round trips measured."""
-    session._pacing.round_trips = SteadyTrips(nodes)
+    """The session, with its round trips measured; one that may ask a quorum first has heard all nodes."""
+    session._pacing.round_trips = trips = SteadyTrips(nodes)
+    if session.settings.thrifty:
+        trips._measured = {node: RoundTrip(GRACE / 4, 0.0, answers=2) for node in nodes}
+        session._pacing.heard.update(dict.fromkeys(nodes, 0.0))
     return session
 
 
 class HandSession:
     """One session whose nodes are played by the test."""
 
-    def __init__(self, who: str = "athens", nodes: str = "abc", *, now: float = 0.0, seed: int = 1) -> None:
+    def __init__(
+        self,
+        who: str = "athens",
+        nodes: str = "abc",
+        *,
+        now: float = 0.0,
+        seed: int = 1,
+        thrifty: bool = False,
+    ) -> None:
         self.who = who
         self.nodes = nodes
-        machine = Session(settings_for(nodes), session=session_id(who), now=now, rng=Random(seed))
+        machine = Session(
+            settings_for(nodes, thrifty=thrifty), session=session_id(who), now=now, rng=Random(seed)
+        )
         self.machine = settled(machine, nodes)
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []

@@ -28,13 +28,16 @@ class HandCell:
     Where sessions are ``plain``, no Prepare carries the lease: every term takes both phases.
     """
 
-    def __init__(self, nodes: str, sessions: Iterable[str], *, plain: bool = False) -> None:
+    def __init__(
+        self, nodes: str, sessions: Iterable[str], *, plain: bool = False, thrifty: bool = False
+    ) -> None:
         self.now = 0.0
         self._plain = plain
         self.nodes = nodes
         self.replicas = {node: replica_of(node, nodes) for node in nodes}
+        settings = settings_for(nodes, thrifty=thrifty)
         self.sessions = {
-            who: settled(Session(settings_for(nodes), session=session_id(who), now=0.0, rng=Random(3)), nodes)
+            who: settled(Session(settings, session=session_id(who), now=0.0, rng=Random(3)), nodes)
             for who in sessions
         }
         self.mail: list[tuple[str, str, Message]] = []

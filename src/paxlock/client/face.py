@@ -117,7 +117,7 @@ class Face(ABC, Generic[H]):
         self._clock = clock
         self._endpoint = endpoint
         self._transport = transport
-        settings = SessionSettings(cell.configuration, label)
+        settings = SessionSettings(cell.configuration, label, thrifty=True)
         self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
         self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)
         self._desk.on_holding = self._settle_sleep

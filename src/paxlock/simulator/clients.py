@@ -49,7 +49,7 @@ class Clients:
             endpoint=sim.endpoint(SessionSender(session, keys.grant), keys, sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
-        settings = SessionSettings(sim.nodes.configuration, label)
+        settings = SessionSettings(sim.nodes.configuration, label, sim.scenario.thrifty)
         sim.tell(label, What.STARTED, text=f"session {session.hex()}")
         client.core = Session(settings, session=session, now=client.now(sim.true), rng=rng)
         sim.last_wills.begin(client)

@@ -9,7 +9,7 @@ from typing import Any
 from paxlock.core.node import acceptor, parts, recovery, starts
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node import line as queue
-from paxlock.core.session import pacing, refreshing, renewals
+from paxlock.core.session import pacing, refreshing, renewals, thrift
 from paxlock.simulator.scenario import Scenario
 from paxlock.wire import endpoint
 
@@ -38,6 +38,8 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
         (parts, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),
+        (thrift, "SPREAD_S", scenario.thrift_spread),
+        (thrift, "REST_FIRST_S", scenario.thrift_rest),
         (pacing, "NEAR_PLACES", scenario.near_places),
         *((module, name, scenario.rests * getattr(module, name)) for module, name in RARE),
     )

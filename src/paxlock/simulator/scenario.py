@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ from paxlock.core.lease import quarantine
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node.line import lapses_after
 from paxlock.core.node.starts import CLOCK_EXTRA_S
-from paxlock.core.session import pacing
+from paxlock.core.session import pacing, thrift
 
 __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
@@ -41,6 +41,7 @@ ROTATION_PARTS = 8  #: of each change, that all machines go through before the n
 SLOW = 0.1
 SLOW_GRACES_MAX = 4.0
 SLOW_JITTER = 3.0  #: there the longest delay is so many times the shortest
+THRIFTY, RECKLESS = 0.5, 0.9  #: the share of runs in which a quorum is asked first, and of these, everywhere
 RESTING = 0.25  #: the share of runs in which lines and watches come to rest
 RESTS = 0.02, 0.2
 RESTS_ROUND_TRIPS = 4.0
@@ -138,6 +139,9 @@ class Scenario:
     attempts_per_answer: int = 40
     sessions_spare: int = 65_536  #: how many sessions a node's endpoint remembers beyond those that live
     short_tombstones: bool = False  #: so that they end, and names are forgotten, within the run
+    thrifty: bool = True  #: sessions may ask a quorum first
+    thrift_spread: float = thrift.SPREAD_S  #: by how much a chosen node may be late
+    thrift_rest: float = thrift.REST_FIRST_S  #: for how long all are asked after too many hedges
     near_places: int = pacing.NEAR_PLACES  #: so many at the front of a line ask as often as the head
     rests: float = (
         1.0  #: the seconds between rare refreshes, in line and of watches, as parts of the shipped ones
@@ -310,7 +314,18 @@ def _with_what_is_rare(drawn: Scenario, rng: Random, some: _Some) -> Scenario:
 
 def _varied(seed: int, drawn: Scenario) -> Scenario:
     """What only some runs have, each drawn by itself."""
-    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto, _resting, _rotated):
+    for vary in (
+        _with_wills,
+        _administered,
+        _killed,
+        _many,
+        _far,
+        _slow,
+        _auto,
+        _resting,
+        _rotated,
+        _thrifty,
+    ):
         drawn = vary(seed, drawn)
     return drawn
 
@@ -350,6 +365,14 @@ def _rotated(seed: int, drawn: Scenario) -> Scenario:
 def _durability(drawn: float) -> Durability:
     """Every tenth cell has no disks, every tenth syncs them."""
     return Durability.MEMORY if drawn < 0.1 else Durability.SYNC if drawn < 0.2 else Durability.RECORD
+
+
+def _thrifty(seed: int, drawn: Scenario) -> Scenario:
+    """In half of the runs a quorum is asked first; in nearly all of these whatever the network is like."""
+    rng = Random(f"thrift {seed}")
+    if rng.random() >= THRIFTY:
+        return attrs.evolve(drawn, thrifty=False)
+    return attrs.evolve(drawn, thrift_spread=inf, thrift_rest=0.0) if rng.random() < RECKLESS else drawn
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:

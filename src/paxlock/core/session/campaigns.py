@@ -296,6 +296,8 @@ class Campaigns:
                 self.candidates.wait(attempt, now)
             elif message.request == 0 and not split:
                 attempt.repeat_soon(now)
+            elif not failed:
+                attempt.ask_the_rest(now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
         """A quorum accepted in ONE term: that term is the fencing token (rule S3)."""
@@ -359,6 +361,8 @@ class Campaigns:
         if not attempt.has_failed(now):
             if proposer.promise_lapsed(node, message):
                 self.candidates.fail(attempt, now)
+            else:
+                attempt.ask_the_rest(now)
             return
         if not self._holder_known(attempt, now) and not self.candidates.give_way(attempt, now):
             if proposer.phase is Phase.ACCEPTING:

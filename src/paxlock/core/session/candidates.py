@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import ceil
 
 from paxlock.core.lease import Candidate, Lease
@@ -96,7 +97,24 @@ class Candidates:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         self.releases.hasten(attempt.campaign.name, now)
         at_least = 1 + max(attempt.proposer.highest, self._floor)
-        attempt.prepare(at_least, now, waits=not self.tenures.holds(attempt.number))
+        few = self._few(attempt, now)
+        attempt.prepare(at_least, now, waits=not self.tenures.holds(attempt.number), few=few)
+
+    def _few(self, attempt: Attempt, now: float) -> Collection[str]:
+        """The nodes to ask first where these are not all: only in the first sending of a campaign, so that
+        what follows it, and its Release, reaches every node that an earlier attempt has reached (section 5).
+        """
+        campaign, first = attempt.campaign, attempt.fresh and not attempt.proposer.request
+        if not first or not attempt.pace.eager or campaign.once or campaign.timing.at_least:
+            return ()
+        thrift = self._shared.thrift
+        if not thrift.switched_on or not self.releases.owes_only(
+            campaign.name, thrift.quorum_of(campaign.name)
+        ):
+            return ()
+        few = thrift.choose(campaign.name, now, len(self.turns))
+        self._counters["thrifty"] += bool(few)
+        return few
 
     def due(self, number: int, now: float) -> None:
         """This attempt may have something to do, if it is not over."""
@@ -111,7 +129,7 @@ class Candidates:
             self.prepare(attempt, now)
             return
         if proposer.phase is Phase.PREPARING:
-            proposer.occupy_unanswered()
+            proposer.occupy_unanswered(attempt.spared)
         attempt.asked_at = None
         if attempt.has_failed(now):
             if self.give_way(attempt, now):
@@ -225,6 +243,8 @@ class Candidates:
             attempt.accept(now)
         elif message.request == 0 and proposer.phase is Phase.PREPARING:
             attempt.repeat_soon(now)
+        else:
+            attempt.ask_the_rest(now)
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now

@@ -223,9 +223,11 @@ class Proposer:
         """Give up this term; ``prepare`` begins the next one."""
         self.phase = Phase.BACKING_OFF
 
-    def occupy_unanswered(self) -> None:
-        """The nodes that have not answered may have taken what they were sent."""
-        self.occupies.update(self.unanswered())
+    def occupy_unanswered(self, spared: Collection[str] = ()) -> None:
+        """The nodes that have not answered may have taken what they were sent; the ``spared`` were sent
+        nothing.
+        """
+        self.occupies.update(node for node in self.unanswered() if node not in spared)
 
     def stay(self, term: int) -> None:
         """A holder gives up the attempt at a higher term and stays in the one that was chosen (rule L3)."""

@@ -92,6 +92,7 @@ class Session:
             timers=self._timers,
             counters=self.counters,
         )
+        self._shared.thrift.switched_on = settings.thrifty
         self._campaigns = Campaigns(self._shared)
         self._timings: dict[tuple[float, float, float], Timing] = {}
         self._last_renewals: set[int] = set()

@@ -1,0 +1,105 @@
+"""Whom a new campaign asks first: a quorum, while that is as good as all (protocol.md section 5, "A quorum is
+asked first").
+
+Who is asked is the proposer's choice: no rule of safety rests on what is decided here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import attrs
+
+from paxlock.core.quorum import majority
+from paxlock.core.session.pacing import LONG_AGO, NEVER, Pacing
+
+__all__ = ["Thrift"]
+
+HEARD_OF_LATE_S = 10.0  #: a node that has said nothing for longer is not relied on
+SPREAD_S = 0.0002  #: by so much a chosen node may be later than those that are heard first
+FEW_UNDER_WAY = 8  #: where more are, answers wait for each other: the spread is not the network's
+NEAR_S = 0.001  #: but only among nodes that have once answered within this time
+HEDGED_MAX = 2  #: so many hedges are borne
+AMONG = 100  #: among so many attempts
+REST_FIRST_S = 10.0  #: after more of them all nodes are asked for so long,
+REST_MAX_S = 300.0  #: twice as long each time, at most
+
+
+@attrs.define(eq=False)
+class Thrift:
+    """The choice for one session. ``recovering`` are the nodes that sit out, and until when."""
+
+    nodes: tuple[str, ...]
+    pacing: Pacing
+    recovering: dict[str, float]
+    switched_on: bool = False
+    _asked: int = 0  #: attempts that began with a quorum
+    _hedges: deque[int] = attrs.field(factory=lambda: deque(maxlen=HEDGED_MAX + 1))
+    _hedged_at: float = LONG_AGO
+    _silent: dict[str, float] = attrs.field(factory=dict)  #: nodes that kept an attempt waiting, since when
+    _rests_until: float = LONG_AGO
+    _rest: float = REST_FIRST_S
+    _quorums: tuple[tuple[str, ...], ...] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        ring, size = sorted(self.nodes), len(self.nodes)
+        self._quorums = tuple(
+            tuple(ring[(first + more) % size] for more in range(majority(size))) for first in range(size)
+        )
+
+    def quorum_of(self, name: str) -> tuple[str, ...]:
+        """The nodes that everybody who wants this name asks first. Two who asked different ones would split
+        votes more often, and those of one process would all load the same.
+        """
+        return self._quorums[sum(name.encode()) % len(self._quorums)]
+
+    def choose(self, name: str, now: float, under_way: int) -> tuple[str, ...]:
+        """The nodes to ask first, or none where all are to be asked; so many attempts are ``under_way``."""
+        if not self.switched_on or now < self._rests_until or len(self.nodes) == 1:
+            return ()
+        chosen = self.quorum_of(name)
+        if not all(self._answers(node, now) for node in chosen) or not self._close(chosen, under_way):
+            return ()
+        self._asked += 1
+        return chosen
+
+    def _answers(self, node: str, now: float) -> bool:
+        """Whether the node serves, as far as is known, and has not kept an attempt waiting since it was heard
+        last.
+        """
+        heard = self.pacing.heard.get(node, LONG_AGO)
+        if now - heard > HEARD_OF_LATE_S or heard <= self._silent.get(node, LONG_AGO):
+            return False
+        return now >= self.recovering.get(node, LONG_AGO)
+
+    def _close(self, chosen: Iterable[str], under_way: int) -> bool:
+        """Whether the last one of these answers about as soon as a quorum of all does."""
+        trips = self.pacing.round_trips
+        latest = shortest = 0.0
+        for node in chosen:
+            trip = trips.of(node)
+            if trip is None or trip.answers == 1:
+                return False
+            latest = max(latest, trip.smoothed + trip.variation)
+            shortest = max(shortest, trip.shortest)
+        if under_way > FEW_UNDER_WAY and shortest <= NEAR_S:
+            return True
+        return latest - trips.smoothed(NEVER) <= SPREAD_S
+
+    def hedged(self, silent: Iterable[str], now: float) -> None:
+        """The rest had to be asked, because these nodes had not answered in time. What happens to many
+        attempts at one moment counts once.
+        """
+        for node in silent:
+            self._silent[node] = now
+        if now - self._hedged_at < self.pacing.retry_first():
+            return
+        self._hedged_at = now
+        if self._hedges and self._asked - self._hedges[-1] >= AMONG:
+            self._rest = REST_FIRST_S
+        self._hedges.append(self._asked)
+        if len(self._hedges) > HEDGED_MAX and self._asked - self._hedges[0] < AMONG:
+            self._hedges.clear()
+            self._rests_until = now + self._rest
+            self._rest = min(2.0 * self._rest, REST_MAX_S)
