@@ -34,6 +34,7 @@ from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings
+from paxlock.core.session.thrift import LEARNT
 from paxlock.core.timers import Timers
 
 NAME = "agora"
@@ -219,11 +220,16 @@ class SteadyTrips(RoundTrips):
 
 
 def settled(session: Session, nodes: str) -> Session:
-    """The session, with its round trips measured; one that may ask a quorum first has heard all nodes."""
+    """The session, with its round trips measured; one that may ask a quorum first has heard all nodes, and
+    knows that to ask all takes no less time.
+    """
     session._pacing.round_trips = trips = SteadyTrips(nodes)
     if session.settings.thrifty:
         trips._measured = {node: RoundTrip(GRACE / 4, 0.0, answers=2) for node in nodes}
         session._pacing.heard.update(dict.fromkeys(nodes, 0.0))
+        for _ in range(LEARNT):
+            session._shared.thrift.granted(1.0, all_asked=True)
+            session._shared.thrift.granted(1.0, all_asked=False)
     return session
 
 

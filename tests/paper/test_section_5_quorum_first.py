@@ -20,6 +20,7 @@ from hand_cell import HandCell
 from paxlock.core.messages import (
     Accept,
     Commit,
+    Hello,
     Message,
     Poll,
     Prepare,
@@ -43,7 +44,15 @@ from paxlock.core.session.events import (
     Lost,
 )
 from paxlock.core.session.judgement import State
-from paxlock.core.session.thrift import AMONG, FEW_UNDER_WAY, HEARD_OF_LATE_S, HEDGED_MAX, REST_FIRST_S
+from paxlock.core.session.thrift import (
+    AMONG,
+    HEARD_OF_LATE_S,
+    HEDGED_MAX,
+    LEARNING_SHARE,
+    NEAR_S,
+    PROBING_SHARE,
+    REST_FIRST_S,
+)
 
 TRIP = GRACE / 4
 HEDGE = 1.4 * TRIP  #: by when the first repetition has left
@@ -286,8 +295,9 @@ def test_a_later_candidate_of_the_campaign_asks_all() -> None:
     session.sent(Prepare)
     for node in "abc":
         session.receive(node, Released(1, NAME, BYBLOS, 0), now)
-    session.run_until(now + 5 * GRACE)
-    assert {node for node, message in session.sent(Prepare) if message.candidate.attempt == 2} == {*"abc"}
+    while not (found := session.sent(Prepare)):
+        session.run_until(session.machine.deadline())
+    assert [(node, message.candidate.attempt) for node, message in found] == [(node, 2) for node in "abc"]
 
 
 def test_while_a_release_is_owed_elsewhere_all_are_asked() -> None:
@@ -385,14 +395,39 @@ def test_a_node_whose_answers_vary_is_not_waited_for() -> None:
     asked(session, "abc")
 
 
-def test_a_queue_at_near_nodes_is_no_distance() -> None:
+def test_among_near_nodes_it_does_not_count_how_they_vary() -> None:
     session = HandSession(thrifty=True)
     for trip in session.machine._pacing.round_trips._measured.values():
-        trip.shortest, trip.variation = 0.0005, 0.002
-    for number in range(FEW_UNDER_WAY):
-        session.campaign(now=0.0, name=f"other {number}")
-        assert len(to(session, StandingPrepare)) == 3
+        trip.shortest, trip.variation = NEAR_S, 0.002
     asked(session, "ab")
+
+
+def acquired(session: HandSession, number: int, takes: dict[str, float]) -> int:
+    """Acquire a name of its own, which ``takes`` so long where so many nodes are asked; how many were."""
+    name, now = f"name {number}", float(number)
+    session.machine._pacing.heard.update(dict.fromkeys("abc", now))
+    ticket = session.campaign(now=now, name=name)
+    sent = session.sent(StandingPrepare)
+    for node, message in sent[:2]:
+        session.took(node, message, 1, now=now + takes["all" if len(sent) == 3 else "few"])
+    session.release(ticket, now + TRIP)
+    for node, message in sent:
+        session.receive(node, Released(1, name, message.candidate, 0), now + TRIP)
+    session.sent(Message)
+    return len(sent)
+
+
+@pytest.mark.parametrize(("few", "usual"), [(1.0, 2), (0.8, 2), (1.2, 3)])
+def test_where_it_takes_longer_all_are_asked(few: float, usual: int) -> None:
+    """Measured all the while: every so often the other way is tried."""
+    session = HandSession(thrifty=True)
+    thrift = session.machine._shared.thrift
+    thrift._all, thrift._few = type(thrift._all)(), type(thrift._few)()
+    takes = {"all": 0.5 * TRIP, "few": 0.5 * TRIP * few}
+    asked_of = [acquired(session, number, takes) for number in range(200)]
+    assert asked_of[:LEARNING_SHARE] == [2] * (LEARNING_SHARE - 1) + [3]
+    late = asked_of[-4 * PROBING_SHARE :]
+    assert late.count(5 - usual) == 4
 
 
 def hedge(session: HandSession, at: float) -> None:
@@ -595,11 +630,12 @@ def test_what_is_released_is_free_for_one_that_asks_other_nodes() -> None:
     assert next_one.term > grant.term
 
 
-def test_what_is_detached_is_on_a_quorum_and_can_be_renewed_and_released() -> None:
+def test_what_is_detached_can_be_renewed_and_released_without_one_of_its_first_nodes() -> None:
     cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
     grant = lone_pair(cell)
     cell.sessions["athens"].detach(grant.ticket, cell.now)
     cell.run(1.0)
+    cell.dies("b")
     delphi = cell.sessions["delphi"]
     delphi.renew_detached(grant.candidate, grant.term, cell.now, patience=1.0)
     cell.run(0.01)
@@ -607,7 +643,7 @@ def test_what_is_detached_is_on_a_quorum_and_can_be_renewed_and_released() -> No
     delphi.release_detached(NAME, grant.candidate, grant.term, cell.now, patience=1.0)
     cell.run(0.01)
     assert [outcome.done for outcome in cell.told("delphi", HandleOutcome)] == [True]
-    assert not any(cell.shows(node)[2] for node in "abc")
+    assert not any(cell.shows(node)[2] for node in "ac")
 
 
 def test_a_dead_node_of_the_quorum_costs_one_hedge() -> None:
@@ -636,3 +672,25 @@ def test_a_promise_that_comes_late_for_what_is_over_is_answered_with_release() -
     session.sent(Release)
     session.receive("a", Promise(1, NAME, ATHENS, 2, 0, 0), 3 * TRIP)
     assert to(session, Release) == ["a"]
+
+
+def test_before_a_lease_is_detached_the_rest_is_sent_it() -> None:
+    """Nobody else can bring it there; and nothing follows, whatever is answered."""
+    session = HandSession(thrifty=True)
+    grant = granted(session)
+    session.sent(Commit)
+    session.machine.detach(grant.ticket, TRIP)
+    ((node, accept),) = session.sent(Accept)
+    assert (node, accept.lease.token) == ("c", grant.term)
+    session.accepted("c", accept, now=2 * TRIP)
+    session.run_until(TTL)
+    session.sent(Commit)
+    session.collect()
+    assert [message for _, message in session.sends if not isinstance(message, Hello)] == []
+
+
+def test_what_all_nodes_were_asked_for_is_detached_without_a_word() -> None:
+    session = HandSession()
+    grant = session.to_grant(now=0.0)
+    session.machine.detach(grant.ticket, TRIP)
+    assert to(session, Accept) == []

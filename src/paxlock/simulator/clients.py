@@ -144,7 +144,7 @@ class Clients:
         exclusion, sessions = sim.check.exclusion, sim.check.sessions
         sim.rotation.look(client)
         for target, message in sends:
-            over = sessions.sent(message)
+            over = sessions.sent(message, target)
             if over is not None and exclusion.valid(over, sim.true):
                 raise CheckFailed("S2", f"attempt {over.attempt} is released while it counts as valid")
             client.endpoint.queue(target, message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 from paxlock.core.node import acceptor, parts, recovery, starts
@@ -22,6 +23,8 @@ RARE = (
     (refreshing, "WATCH_REFRESH_CALM_S"),
     (refreshing, "WATCH_SILENCE_S"),
 )
+#: A quorum is asked first whatever that costs.
+RECKLESS = ((thrift, "SPREAD_S", inf), (thrift, "SLOWER", inf), (thrift, "REST_FIRST_S", 0.0))
 
 
 @contextmanager
@@ -38,8 +41,7 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
         (parts, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),
-        (thrift, "SPREAD_S", scenario.thrift_spread),
-        (thrift, "REST_FIRST_S", scenario.thrift_rest),
+        *(RECKLESS if scenario.reckless else ()),
         (pacing, "NEAR_PLACES", scenario.near_places),
         *((module, name, scenario.rests * getattr(module, name)) for module, name in RARE),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, inf
+from math import ceil
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ from paxlock.core.lease import quarantine
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node.line import lapses_after
 from paxlock.core.node.starts import CLOCK_EXTRA_S
-from paxlock.core.session import pacing, thrift
+from paxlock.core.session import pacing
 
 __all__ = ["BACK_OFF_S", "LAPSE_S", "START_S", "Scenario"]
 
@@ -139,9 +139,8 @@ class Scenario:
     attempts_per_answer: int = 40
     sessions_spare: int = 65_536  #: how many sessions a node's endpoint remembers beyond those that live
     short_tombstones: bool = False  #: so that they end, and names are forgotten, within the run
-    thrifty: bool = True  #: sessions may ask a quorum first
-    thrift_spread: float = thrift.SPREAD_S  #: by how much a chosen node may be late
-    thrift_rest: float = thrift.REST_FIRST_S  #: for how long all are asked after too many hedges
+    thrifty: bool = False  #: sessions may ask a quorum first
+    reckless: bool = False  #: and do so however late its nodes are, and however often the rest must be asked
     near_places: int = pacing.NEAR_PLACES  #: so many at the front of a line ask as often as the head
     rests: float = (
         1.0  #: the seconds between rare refreshes, in line and of watches, as parts of the shipped ones
@@ -371,8 +370,8 @@ def _thrifty(seed: int, drawn: Scenario) -> Scenario:
     """In half of the runs a quorum is asked first; in nearly all of these whatever the network is like."""
     rng = Random(f"thrift {seed}")
     if rng.random() >= THRIFTY:
-        return attrs.evolve(drawn, thrifty=False)
-    return attrs.evolve(drawn, thrift_spread=inf, thrift_rest=0.0) if rng.random() < RECKLESS else drawn
+        return drawn
+    return attrs.evolve(drawn, thrifty=True, reckless=rng.random() < RECKLESS)
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:

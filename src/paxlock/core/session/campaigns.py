@@ -46,6 +46,7 @@ class Campaigns:
         self._timers = shared.timers
         self._numbers = shared.numbers
         self._counters = shared.counters
+        self._thrift = shared.thrift
         self.candidates = Candidates(shared, lapsed=self._lapsed, kept=self._kept)
         self._tenures = self.candidates.tenures
         self._names: dict[str, NameState] = {}
@@ -313,6 +314,8 @@ class Campaigns:
             self.candidates.end(attempt, now)
             self.candidates.begin(self._names[campaign.name], campaign, now, fresh=False)
             return
+        if attempt.asked_at is not None and attempt.fresh:
+            self._thrift.granted(now - attempt.asked_at, all_asked=not attempt.spared)
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(
             campaign.ticket, campaign.name, attempt.lease, timing, validity, proposer.term, deadline

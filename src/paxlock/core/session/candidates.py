@@ -112,7 +112,7 @@ class Candidates:
             campaign.name, thrift.quorum_of(campaign.name)
         ):
             return ()
-        few = thrift.choose(campaign.name, now, len(self.turns))
+        few = thrift.choose(campaign.name, now)
         self._counters["thrifty"] += bool(few)
         return few
 
@@ -187,7 +187,10 @@ class Candidates:
         self.releases.begin(attempt, now, ticket=ticket, patience=patience)
 
     def detach(self, attempt: Attempt, now: float) -> None:
-        """This candidate is counted on no longer, and never released: its lease lives until its ttl."""
+        """This candidate is counted on no longer, and never released: its lease lives until its ttl. Nodes
+        that were spared are sent it before: nobody else can bring it to them.
+        """
+        attempt.send_accept(sorted(attempt.spared), now)
         self._stop_holding(attempt)
         self._detached.add(attempt.number)
         self.turns.done(attempt.number, now)

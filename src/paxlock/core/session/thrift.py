@@ -17,13 +17,34 @@ from paxlock.core.session.pacing import LONG_AGO, NEVER, Pacing
 __all__ = ["Thrift"]
 
 HEARD_OF_LATE_S = 10.0  #: a node that has said nothing for longer is not relied on
-SPREAD_S = 0.0002  #: by so much a chosen node may be later than those that are heard first
-FEW_UNDER_WAY = 8  #: where more are, answers wait for each other: the spread is not the network's
-NEAR_S = 0.001  #: but only among nodes that have once answered within this time
+#: By so much a chosen node may be later than those that are heard first; but not among nodes that have once
+#: answered within NEAR_S: what is above that is rather the machine's than the network's.
+SPREAD_S = 0.0002
+NEAR_S = 0.001
+SLOWER = 1.08  #: by so much it may take longer than to ask all: above two steps of a median
+LEARNT = 4  #: so many of each kind are compared
+LEARNING_SHARE, PROBING_SHARE = 4, 16  #: every so many attempts the other way is tried, before and after that
+STEP_MIN = 1 / 32
 HEDGED_MAX = 2  #: so many hedges are borne
 AMONG = 100  #: among so many attempts
-REST_FIRST_S = 10.0  #: after more of them all nodes are asked for so long,
+REST_FIRST_S = 1.0  #: after more of them all nodes are asked for so long,
 REST_MAX_S = 300.0  #: twice as long each time, at most
+
+
+@attrs.define(eq=False)
+class _Median:
+    """The median of what attempts took, in seconds, as far as they were counted: each moves it by a step."""
+
+    value: float = 0.0
+    count: int = 0
+
+    def take(self, took: float) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.value = took
+        else:
+            step = max(STEP_MIN, 0.5 / self.count)
+            self.value *= 1.0 + step if took > self.value else 1.0 - step
 
 
 @attrs.define(eq=False)
@@ -34,6 +55,9 @@ class Thrift:
     pacing: Pacing
     recovering: dict[str, float]
     switched_on: bool = False
+    _all: _Median = attrs.field(factory=_Median)  #: of attempts that asked all nodes
+    _few: _Median = attrs.field(factory=_Median)  #: of those that asked a quorum
+    _choices: int = 0
     _asked: int = 0  #: attempts that began with a quorum
     _hedges: deque[int] = attrs.field(factory=lambda: deque(maxlen=HEDGED_MAX + 1))
     _hedged_at: float = LONG_AGO
@@ -54,15 +78,25 @@ class Thrift:
         """
         return self._quorums[sum(name.encode()) % len(self._quorums)]
 
-    def choose(self, name: str, now: float, under_way: int) -> tuple[str, ...]:
-        """The nodes to ask first, or none where all are to be asked; so many attempts are ``under_way``."""
+    def choose(self, name: str, now: float) -> tuple[str, ...]:
+        """The nodes to ask first, or none where all are to be asked."""
         if not self.switched_on or now < self._rests_until or len(self.nodes) == 1:
             return ()
         chosen = self.quorum_of(name)
-        if not all(self._answers(node, now) for node in chosen) or not self._close(chosen, under_way):
+        if not all(self._answers(node, now) for node in chosen) or not self._close(chosen):
+            return ()
+        self._choices += 1
+        learnt = min(self._all.count, self._few.count) >= LEARNT
+        worse = learnt and self._few.value > SLOWER * self._all.value
+        probes = self._choices % (PROBING_SHARE if learnt else LEARNING_SHARE) == 0
+        if worse is not probes:
             return ()
         self._asked += 1
         return chosen
+
+    def granted(self, took: float, *, all_asked: bool) -> None:
+        """A first sending was enough."""
+        (self._all if all_asked else self._few).take(took)
 
     def _answers(self, node: str, now: float) -> bool:
         """Whether the node serves, as far as is known, and has not kept an attempt waiting since it was heard
@@ -73,8 +107,10 @@ class Thrift:
             return False
         return now >= self.recovering.get(node, LONG_AGO)
 
-    def _close(self, chosen: Iterable[str], under_way: int) -> bool:
-        """Whether the last one of these answers about as soon as a quorum of all does."""
+    def _close(self, chosen: Iterable[str]) -> bool:
+        """Whether the last one of these answers about as soon as a quorum of all does, as far as is known of
+        each of them by itself.
+        """
         trips = self.pacing.round_trips
         latest = shortest = 0.0
         for node in chosen:
@@ -83,9 +119,7 @@ class Thrift:
                 return False
             latest = max(latest, trip.smoothed + trip.variation)
             shortest = max(shortest, trip.shortest)
-        if under_way > FEW_UNDER_WAY and shortest <= NEAR_S:
-            return True
-        return latest - trips.smoothed(NEVER) <= SPREAD_S
+        return shortest <= NEAR_S or latest - trips.smoothed(NEVER) <= SPREAD_S
 
     def hedged(self, silent: Iterable[str], now: float) -> None:
         """The rest had to be asked, because these nodes had not answered in time. What happens to many
