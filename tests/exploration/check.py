@@ -70,6 +70,8 @@ SPACES = (
     Space("standing-crash", 338, quick=True),
     Space("standing-kill", 338, quick=True),
     Space("standing2", 19_851),
+    Space("thrifty", 1_755, whole=True, quick=True),
+    Space("thrifty-hand-off", 24_878, whole=True),
     Space("thrifty", 144, quick=True),
     Space("thrifty2", 15_125),
     Space("thrifty2-crash", 26_491),
