@@ -34,7 +34,7 @@ from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings
-from paxlock.core.session.thrift import LEARNT
+from paxlock.core.session.thrift import LEARNT, NEAR_S
 from paxlock.core.timers import Timers
 
 NAME = "agora"
@@ -225,7 +225,7 @@ def settled(session: Session, nodes: str) -> Session:
     """
     session._pacing.round_trips = trips = SteadyTrips(nodes)
     if session.settings.thrifty:
-        trips._measured = {node: RoundTrip(GRACE / 4, 0.0, answers=2) for node in nodes}
+        trips._measured = {node: RoundTrip(GRACE / 4, 0.0, answers=2, shortest=NEAR_S) for node in nodes}
         session._pacing.heard.update(dict.fromkeys(nodes, 0.0))
         for _ in range(LEARNT):
             session._shared.thrift.granted(1.0, all_asked=True)
@@ -288,6 +288,11 @@ class HandSession:
         found: list[tuple[str, M]] = [(to, sent) for to, sent in self.sends if isinstance(sent, kind)]
         self.sends = [(node, message) for node, message in self.sends if not isinstance(message, kind)]
         return found
+
+    def forget_sent(self) -> None:
+        """What was sent until now is looked at no more."""
+        self.collect()
+        self.sends.clear()
 
     def sent_to_all(self, kind: type[M]) -> M:
         """The one message of this kind that was just sent to every node."""

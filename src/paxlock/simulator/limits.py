@@ -24,7 +24,12 @@ RARE = (
     (refreshing, "WATCH_SILENCE_S"),
 )
 #: A quorum is asked first whatever that costs.
-RECKLESS = ((thrift, "SPREAD_S", inf), (thrift, "SLOWER", inf), (thrift, "REST_FIRST_S", 0.0))
+RECKLESS = (
+    (thrift, "NEAR_S", inf),
+    (thrift, "LEARNT", 0),
+    (thrift, "SLOWER", inf),
+    (thrift, "REST_FIRST_S", 0.0),
+)
 
 
 @contextmanager

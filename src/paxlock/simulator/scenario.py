@@ -140,7 +140,7 @@ class Scenario:
     sessions_spare: int = 65_536  #: how many sessions a node's endpoint remembers beyond those that live
     short_tombstones: bool = False  #: so that they end, and names are forgotten, within the run
     thrifty: bool = False  #: sessions may ask a quorum first
-    reckless: bool = False  #: and do so however late its nodes are, and however often the rest must be asked
+    reckless: bool = False  #: and do so however far its nodes are, and however often the rest must be asked
     near_places: int = pacing.NEAR_PLACES  #: so many at the front of a line ask as often as the head
     rests: float = (
         1.0  #: the seconds between rare refreshes, in line and of watches, as parts of the shipped ones

@@ -171,7 +171,8 @@ class Candidates:
     ) -> None:
         """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1).
 
-        With a ticket, Ended is published when a quorum has heard it, or ``patience`` is over.
+        With a ticket, Ended is published when a quorum has heard it or was never asked, or ``patience`` is
+        over.
         """
         self._stop_holding(attempt)
         self._out.over(attempt.number)
@@ -190,7 +191,9 @@ class Candidates:
         """This candidate is counted on no longer, and never released: its lease lives until its ttl. Nodes
         that were spared are sent it before: nobody else can bring it to them.
         """
-        attempt.send_accept(sorted(attempt.spared), now)
+        tenure = self.tenures.of(attempt.number)
+        if tenure is not None and not tenure.revoked:
+            attempt.send_accept(sorted(attempt.spared), now)
         self._stop_holding(attempt)
         self._detached.add(attempt.number)
         self.turns.done(attempt.number, now)

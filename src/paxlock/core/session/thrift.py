@@ -8,23 +8,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from math import inf
 
 import attrs
 
 from paxlock.core.quorum import majority
-from paxlock.core.session.pacing import LONG_AGO, NEVER, Pacing
+from paxlock.core.session.pacing import LONG_AGO, Pacing
 
 __all__ = ["Thrift"]
 
 HEARD_OF_LATE_S = 10.0  #: a node that has said nothing for longer is not relied on
-#: By so much a chosen node may be later than those that are heard first; but not among nodes that have once
-#: answered within NEAR_S: what is above that is rather the machine's than the network's.
-SPREAD_S = 0.0002
-NEAR_S = 0.001
-SLOWER = 1.08  #: by so much it may take longer than to ask all: above two steps of a median
-LEARNT = 4  #: so many of each kind are compared
-LEARNING_SHARE, PROBING_SHARE = 4, 16  #: every so many attempts the other way is tried, before and after that
+NEAR_S = 0.001  #: a node that has never answered within this time is too far for a hedge to be cheap
+SLOWER = 1.03  #: by so much it may take longer than to ask all: by a step of a median
+LEARNT = 6  #: so many of each kind are compared
+#: Every so many attempts a quorum is tried: until both are known, and where it is worse; or all, where not.
+LEARNING_SHARE, WORSE_SHARE, BETTER_SHARE = 4, 64, 16
 STEP_MIN = 1 / 32
+LEAST_S = 1e-6
 HEDGED_MAX = 2  #: so many hedges are borne
 AMONG = 100  #: among so many attempts
 REST_FIRST_S = 1.0  #: after more of them all nodes are asked for so long,
@@ -33,15 +33,18 @@ REST_MAX_S = 300.0  #: twice as long each time, at most
 
 @attrs.define(eq=False)
 class _Median:
-    """The median of what attempts took, in seconds, as far as they were counted: each moves it by a step."""
+    """About the median of what attempts took, in seconds: each moves it by a step. It begins with the least
+    of the first few, for the very first take longer than all that follow.
+    """
 
-    value: float = 0.0
+    value: float = inf
     count: int = 0
 
     def take(self, took: float) -> None:
         self.count += 1
-        if self.count == 1:
-            self.value = took
+        took = max(took, LEAST_S)
+        if self.count <= LEARNT / 2:
+            self.value = min(self.value, took)
         else:
             step = max(STEP_MIN, 0.5 / self.count)
             self.value *= 1.0 + step if took > self.value else 1.0 - step
@@ -83,13 +86,16 @@ class Thrift:
         if not self.switched_on or now < self._rests_until or len(self.nodes) == 1:
             return ()
         chosen = self.quorum_of(name)
-        if not all(self._answers(node, now) for node in chosen) or not self._close(chosen):
+        if not all(self._answers(node, now) and self._near(node) for node in chosen):
             return ()
         self._choices += 1
-        learnt = min(self._all.count, self._few.count) >= LEARNT
-        worse = learnt and self._few.value > SLOWER * self._all.value
-        probes = self._choices % (PROBING_SHARE if learnt else LEARNING_SHARE) == 0
-        if worse is not probes:
+        if min(self._all.count, self._few.count) < LEARNT:
+            few = self._choices % LEARNING_SHARE == 0
+        elif self._few.value > SLOWER * self._all.value:
+            few = self._choices % WORSE_SHARE == 0
+        else:
+            few = self._choices % BETTER_SHARE != 0
+        if not few:
             return ()
         self._asked += 1
         return chosen
@@ -107,19 +113,10 @@ class Thrift:
             return False
         return now >= self.recovering.get(node, LONG_AGO)
 
-    def _close(self, chosen: Iterable[str]) -> bool:
-        """Whether the last one of these answers about as soon as a quorum of all does, as far as is known of
-        each of them by itself.
-        """
-        trips = self.pacing.round_trips
-        latest = shortest = 0.0
-        for node in chosen:
-            trip = trips.of(node)
-            if trip is None or trip.answers == 1:
-                return False
-            latest = max(latest, trip.smoothed + trip.variation)
-            shortest = max(shortest, trip.shortest)
-        return shortest <= NEAR_S or latest - trips.smoothed(NEVER) <= SPREAD_S
+    def _near(self, node: str) -> bool:
+        """Whether its answers take little time. How much they differ is told by what attempts take."""
+        trip = self.pacing.round_trips.of(node)
+        return trip is not None and trip.shortest <= NEAR_S
 
     def hedged(self, silent: Iterable[str], now: float) -> None:
         """The rest had to be asked, because these nodes had not answered in time. What happens to many
