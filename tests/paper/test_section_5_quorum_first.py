@@ -11,6 +11,7 @@ from by_hand import (
     NAME,
     TTL,
     HandSession,
+    SteadyTrips,
     candidate,
     lease_of,
     occupant,
@@ -33,6 +34,7 @@ from paxlock.core.messages import (
     StandingPrepare,
     View,
 )
+from paxlock.core.round_trips import RoundTrip
 from paxlock.core.session.events import (
     Answered,
     Changed,
@@ -128,6 +130,16 @@ def test_the_rest_is_asked_with_the_first_repetition() -> None:
     session.took("c", again[1], 1, now=HEDGE + TRIP)
     assert session.told(Granted)
     assert to(session, Commit) == ["a", "b", "c"]
+
+
+def test_a_far_node_beyond_the_quorum_is_no_reason_to_wait_for_longer() -> None:
+    session = HandSession(thrifty=True)
+    trips = session.machine._pacing.round_trips
+    assert isinstance(trips, SteadyTrips)
+    trips._measured["c"] = RoundTrip(1.0, 0.0, answers=2)
+    asked(session, "ab")
+    session.run_until(HEDGE)
+    assert to(session, StandingPrepare) == ["a", "b", "c"]
 
 
 def test_the_rest_is_asked_at_once_where_the_quorum_is_divided() -> None:

@@ -99,6 +99,8 @@ class Attempt:
             self.spared.update(node for node in self.proposer.nodes if node not in few)
         self.send_prepare(now, waits=waits, to=few or None)
         self.wake_by(now + self.pace.interval())
+        if few:
+            self.wake_by(now + self.shared.thrift.hedge_after(few))
 
     def accept(self, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2). A standing accept in

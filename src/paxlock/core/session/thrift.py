@@ -13,7 +13,13 @@ from math import inf
 import attrs
 
 from paxlock.core.quorum import majority
-from paxlock.core.session.pacing import LONG_AGO, Pacing
+from paxlock.core.session.pacing import (
+    LONG_AGO,
+    RETRY_MIN_S,
+    RETRY_ROUND_TRIPS,
+    RETRY_TIMEOUTS,
+    Pacing,
+)
 
 __all__ = ["Thrift"]
 
@@ -117,6 +123,14 @@ class Thrift:
         """Whether its answers take little time. How much they differ is told by what attempts take."""
         trip = self.pacing.round_trips.of(node)
         return trip is not None and trip.shortest <= NEAR_S
+
+    def hedge_after(self, chosen: Iterable[str]) -> float:
+        """By when these have nearly always answered: what others take is no reason to wait for longer."""
+        found = (self.pacing.round_trips.of(node) for node in chosen)
+        trips = [trip for trip in found if trip is not None]
+        usual = RETRY_ROUND_TRIPS * max((trip.smoothed for trip in trips), default=0.0)
+        late = RETRY_TIMEOUTS * max((trip.timeout for trip in trips), default=0.0)
+        return self.pacing.jitter(max(RETRY_MIN_S, usual, late))
 
     def hedged(self, silent: Iterable[str], now: float) -> None:
         """The rest had to be asked, because these nodes had not answered in time. What happens to many
