@@ -113,7 +113,8 @@ class Candidates:
         ):
             return ()
         few = thrift.choose(campaign.name, now)
-        self._counters["thrifty"] += bool(few)
+        if few:
+            self._counters["thrifty"] += 1
         return few
 
     def due(self, number: int, now: float) -> None:
