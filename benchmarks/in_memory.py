@@ -33,8 +33,12 @@ FAR = 1 << 40
 STEP_S = 1e-6  #: between two events that are to cost no waiting
 
 
-def session_id(number: int) -> bytes:
+def drawn_id(number: int) -> bytes:
     return (b"session-%d" % number).ljust(16, b".")
+
+
+def session_id(number: int) -> bytes:
+    return SessionSender(drawn_id(number)).session
 
 
 def replica(node: str, snapshot: Snapshot | None = None) -> Replica:
@@ -58,7 +62,8 @@ def session(number: int, now: float, *, thrifty: bool = True) -> Session:
         "benchmark",
         thrifty=thrifty,
     )
-    return Session(settings, session=session_id(number), now=now, rng=Random(number))
+    own = session_id(number)
+    return Session(settings, session=own, secret=own, now=now, rng=Random(number))
 
 
 def known_names(count: int, left_ms: int = 10**9) -> Snapshot:
@@ -181,11 +186,12 @@ class SealedWorld(World):
         self.settle()
 
     def join(self, number: int) -> Session:
-        identity, place = session_id(number), (f"10.1.0.{number}", 2)
+        sender, place = SessionSender(drawn_id(number)), (f"10.1.0.{number}", 2)
+        identity = sender.session
         self._addresses[identity] = place
         self._peers[place] = identity
         self._endpoints[identity] = Endpoint(
-            SessionSender(identity), self._keyring, cell_id=b"c" * 16, epoch=1, members=self._members
+            sender, self._keyring, cell_id=b"c" * 16, epoch=1, members=self._members
         )
         return super().join(number)
 

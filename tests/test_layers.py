@@ -51,6 +51,7 @@ PURE = {
     "collections",
     "collections.abc",
     "enum",
+    "hashlib",
     "heapq",
     "itertools",
     "math",

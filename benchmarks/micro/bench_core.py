@@ -61,7 +61,7 @@ class Cell:
         self._clock = Clock()
         self._nodes = {member.node_id: acceptor() for member in MEMBERS}
         settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 10), "w")
-        self._session = Session(settings, session=SESSION, now=0.0, rng=Random(1))
+        self._session = Session(settings, session=SESSION, secret=SESSION, now=0.0, rng=Random(1))
 
     def acquire(self) -> int:
         ticket = self._session.campaign("n", ttl=10.0, now=self._clock())

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 from paxlock_process import Cell, Process, dev_cell
 
+from paxlock.client.handle import format_handle, parse_handle
 from paxlock.config import cell as config
 
 pytestmark = pytest.mark.processes
@@ -47,7 +49,7 @@ def test_the_life_of_a_handle(cell: Cell) -> None:
     done = cell.run("acquire", "life", "--label", "host:1")
     assert done.returncode == 0
     handle = done.stdout.removesuffix("\n")
-    assert handle.startswith("pl1.")
+    assert handle.startswith("pl2.")
     assert handle.replace("-", "").replace("_", "").replace(".", "").isalnum()
     assert done.stderr.count("\n") == 1 and handle not in done.stderr
     assert "'host:1'" in cell.fails(75, "acquire", "life", "--try")
@@ -88,6 +90,19 @@ def test_acquire_json_adds_the_handle_and_q_says_nothing(cell: Cell) -> None:
 
 def test_a_ttl_above_that_of_the_cell_is_bad_usage(cell: Cell) -> None:
     assert "max_ttl" in cell.fails(64, "acquire", "long", "--ttl", "1h")
+
+
+def test_a_handle_that_was_made_up_is_not_allowed_and_an_old_one_is_bad_usage(cell: Cell) -> None:
+    handle = cell.output("acquire", "guarded", "--ttl", "20s")
+    grant = parse_handle(handle)
+    made_up = format_handle(attrs.evolve(grant, secret=bytes(16)))
+    old = "pl1." + handle.removeprefix("pl2.")
+    for verb in ("renew", "release"):
+        said = cell.fails(77, verb, made_up)
+        assert "does not open the lease of 'guarded'" in said and made_up[12:] not in said
+        assert "older version" in cell.fails(64, verb, old)
+    assert json.loads(cell.output("status", "guarded", "--json"))["state"] == "led"
+    cell.output("release", handle)
 
 
 def test_a_handle_whose_cell_is_another_is_bad_usage(cell: Cell, tmp_path: Path) -> None:

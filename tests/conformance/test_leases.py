@@ -12,7 +12,17 @@ import anyio.lowlevel
 import attrs
 import pytest
 
-from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, LossReason, NotAcquired, Reason, State
+from paxlock import (
+    BusyError,
+    ClosedError,
+    ConfigError,
+    LeaseLost,
+    LossReason,
+    NotAcquired,
+    NotAllowed,
+    Reason,
+    State,
+)
 from paxlock.client.handle import format_handle, parse_handle
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
@@ -69,7 +79,7 @@ async def test_a_lease_without_a_block(face: Face, name: str) -> None:
         assert held.valid
         held.check()
         assert 0.0 < held.remaining() <= 10.0
-        assert held.handle.startswith("pl1.")
+        assert held.handle.startswith("pl2.")
         await held.release()
         assert not held.valid
         assert held.remaining() == 0.0
@@ -249,6 +259,23 @@ async def test_a_handle_that_is_none_is_refused(face: Face, name: str) -> None:
             with pytest.raises(ConfigError):
                 await client.release_handle(wrong)
         held.check()
+
+
+@conforms
+async def test_a_handle_that_was_made_up_from_what_a_poll_tells_does_nothing(face: Face, name: str) -> None:
+    async with face.open() as one, face.open() as other:
+        held = await one.acquire(name, ttl=9.0)
+        made_up = format_handle(attrs.evolve(parse_handle(held.handle), secret=b"made up" + bytes(9)))
+        for client in (one, other):
+            with pytest.raises(NotAllowed, match="does not open the lease") as caught:
+                await client.renew_handle(made_up)
+            assert made_up[12:] not in str(caught.value)
+            with pytest.raises(NotAllowed, match="does not open the lease"):
+                await client.release_handle(made_up)
+        held.check()
+        assert (await other.poll(name)).term == held.term
+        await other.release_handle(held.handle)
+        assert await held.wait_lost() is LossReason.RELEASED
 
 
 @conforms

@@ -27,6 +27,7 @@ class Bounds:
     renews: bool = False  #: a holder renews, and repairs what a node does not hold (rule L3)
     crashes: bool = False  #: nodes lose their memory, without limit
     forced: bool = False  #: the lease that a node holds is ended there by force (section 12)
+    handles: bool = False  #: nodes are shown made-up handles, and right ones of who does not hold there
     kills: bool = False  #: nodes start again on the same boot, with their state file, without limit
     commits: bool = False  #: Commit is delivered to nodes (it must change nothing, rule S13)
 
@@ -48,6 +49,10 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("forced", max_term=1, forced=True),
         Bounds("forced-kill", max_term=1, kills=True, forced=True),
         Bounds("forced-renew", max_term=1, sendings=2, resends=True, renews=True, forced=True),
+        Bounds("handles", max_term=1, handles=True),
+        Bounds("handles-kill", max_term=1, kills=True, handles=True),
+        Bounds("handles-standing", max_term=1, standing=True, handles=True),
+        Bounds("handles-renew", max_term=1, sendings=2, resends=True, renews=True, handles=True),
         Bounds("renew", max_term=1, sendings=2, resends=True, renews=True),
         Bounds("renew-kill", max_term=1, sendings=2, resends=True, renews=True, kills=True),
         Bounds("renew3", max_term=1, sendings=3, resends=True, renews=True),

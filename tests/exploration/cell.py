@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from random import Random
 
+from paxlock.core.handles import lock_of, secret_of
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Member
 from paxlock.core.round_trips import RoundTrips
@@ -19,17 +20,20 @@ __all__ = [
     "MEMBERS",
     "NAME",
     "NODES",
+    "SECRET",
     "SESSIONS",
     "STEP_S",
     "TTL_S",
     "OutOfBounds",
     "Steady",
     "Unmeasured",
+    "lock",
     "who",
 ]
 
 NODES = ("a", "b", "c")
 SESSIONS = (b"\x01" * 16, b"\x02" * 16)
+SECRET = bytes(16)  #: of both sessions: what follows from it is bound to the candidate
 NAME = "x"
 TTL_S = 1.0
 DRIFT = 0.01
@@ -62,3 +66,8 @@ class Unmeasured(RoundTrips):
 def who(candidate: Candidate) -> tuple[int, int]:
     """A candidate as (index of the session, attempt)."""
     return SESSIONS.index(candidate.session), candidate.attempt
+
+
+def lock(candidate: Candidate) -> bytes:
+    """The lock of its lease."""
+    return lock_of(candidate, secret_of(SECRET, candidate.attempt))

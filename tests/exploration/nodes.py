@@ -15,6 +15,7 @@ import attrs
 from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.effects import Effects
+from paxlock.core.handles import secret_of, stone_of
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
@@ -45,11 +46,13 @@ from tests.exploration.cell import (
     MEMBERS,
     NAME,
     NODES,
+    SECRET,
     SESSIONS,
     STEP_S,
     TTL_S,
     OutOfBounds,
     Steady,
+    lock,
     who,
 )
 from tests.exploration.invariant import check_node
@@ -57,7 +60,8 @@ from tests.exploration.invariant import check_node
 __all__ = ["ExploredNode", "NodeEvent"]
 
 OLD_S = TTL_S / 4  #: by section 5, not by what the code makes of it
-OPERATOR = bytes(16)  #: whoever may administer the name: no session of those explored
+OPERATOR = bytes(16)  #: whoever may administer the name, or has a handle: no session of those explored
+WRONG = b"wrong" * 3 + b"!"
 ROUNDED_S = 0.001001  #: what is left of a lease is told in whole milliseconds
 MEMORY_S = 60.0  #: a tombstone is kept so long; no path may outlast it
 
@@ -68,6 +72,8 @@ class NodeEvent(enum.Enum):
     EXPIRES = "its lease runs out"
     PASSES_OVER = "its promise lapses after the grace"
     IS_FORCED = "an operator ends by force whoever holds here"
+    IS_LIED_TO = "somebody shows made-up handles of everybody"
+    IS_BARRED = "whoever does not hold here is released by its handle"
     CRASHES = "crashes and starts again without its memory"
     IS_KILLED = "is killed and starts again with its state file"
     SERVES = "has sat out and serves"
@@ -100,7 +106,8 @@ class ExploredNode:
     """A node: the shipped Replica, and what the explorer remembers of it.
 
     ``armed`` is whose number, and which, set the deadline of the lease held here, or of the one that was
-    forgotten in a crash, and the term of that lease. ``ended`` are the candidates whose Release was taken.
+    forgotten in a crash, and the term of that lease. ``ended`` are the candidates whose Release was taken,
+    ``barred`` those that were released by their handles where they did not hold.
     ``received`` tells when each number of a session came here first.
     """
 
@@ -110,6 +117,7 @@ class ExploredNode:
     holder: tuple[int, int] | None = None
     armed: tuple[int, int, int] | None = None
     ended: frozenset[tuple[int, int]] = frozenset()
+    barred: frozenset[tuple[int, int]] = frozenset()
     received: dict[tuple[int, int], float] = attrs.field(factory=dict)
     kept: Kept | None = None  #: the state file, as one entry
 
@@ -151,8 +159,10 @@ class ExploredNode:
             record.lease_term if lease is not None else 0,
             record.seq if lease is not None else 0,
             self.armed,
-            tuple(sorted((SESSIONS.index(session), attempt) for session, (attempt, _) in stones.items())),
+            tuple((at, stones[session][0]) for at, session in enumerate(SESSIONS) if session in stones),
+            tuple(who(one) for one in self._all_candidates() if stone_of(lock(one)).session in stones),
             tuple(sorted(self.ended)),
+            tuple(sorted(self.barred)),
             None if record.revoked is None else who(record.revoked),
             tuple(map(self._place, self._line)),
             self._kept_key() if self.bounds.kills else None,
@@ -165,7 +175,11 @@ class ExploredNode:
             (kept._replace(deadline=0.0), kept.session != b"" and kept.deadline == self.record.deadline)
             for kept in self.kept.names
         )
-        return self.kept.floor, names, tuple(sorted(self.kept.stones))
+        meant = {*SESSIONS, *(stone_of(lock(one)).session for one in self._all_candidates())}
+        return self.kept.floor, names, tuple(sorted(s for s in self.kept.stones if s.session in meant))
+
+    def _all_candidates(self) -> list[Candidate]:
+        return [Candidate(s, attempt) for s in SESSIONS for attempt in range(1, self.bounds.attempts + 1)]
 
     @property
     def _line(self) -> list[Entry]:
@@ -193,6 +207,10 @@ class ExploredNode:
         found = [NodeEvent.CRASHES] if self.bounds.crashes else []
         if self.bounds.kills:
             found.append(NodeEvent.IS_KILLED)
+        if self.bounds.handles:
+            found.append(NodeEvent.IS_LIED_TO)
+            if any(who(one) not in {self.holder} | self.barred for one in self._all_candidates()):
+                found.append(NodeEvent.IS_BARRED)
         if self.holder is not None:
             found.append(NodeEvent.EXPIRES)
             if self.bounds.forced and self.record.revoked is None:
@@ -228,6 +246,14 @@ class ExploredNode:
                     0, NAME, before.lease.candidate, before.lease.token or before.lease_term, True, None
                 )
                 self.replica.receive(revoke, OPERATOR, self.now)
+            case NodeEvent.IS_LIED_TO:
+                self._hear_lies()
+            case NodeEvent.IS_BARRED:
+                for one in self._all_candidates():
+                    if who(one) != self.holder:
+                        secret = secret_of(SECRET, one.attempt)
+                        self.replica.receive(Release(1, NAME, one, 0, secret), OPERATOR, self.now)
+                        self.barred |= {who(one)}
             case NodeEvent.CRASHES:
                 self._restart()
             case NodeEvent.IS_KILLED:
@@ -247,6 +273,17 @@ class ExploredNode:
             self._check_held(before, None, old, ended=event is NodeEvent.EXPIRES)
         self._look()
         return self._sent()
+
+    def _hear_lies(self) -> None:
+        """Whatever is shown that is not right: nothing changes, but that the state file knows the name."""
+        self._sent()
+        *before, _ = self.key()
+        for one in self._all_candidates():
+            self.replica.receive(Release(1, NAME, one, self.record.term, WRONG), OPERATOR, self.now)
+            self.replica.receive(Renew(1, one.session, 99, (one.attempt,), (WRONG,)), OPERATOR, self.now)
+        self._sent()
+        if [*self.key()][:-1] != before:
+            raise CheckFailed("handles", "a handle that was made up is heeded")
 
     def takes(self, message: Message, session: int) -> list[tuple[int, Message]]:
         """Deliver a message of a session; gives what is sent, and to which session."""
@@ -273,6 +310,8 @@ class ExploredNode:
         if record.lease is not None and record.owner not in (None, record.lease.candidate):
             raise CheckFailed("promised while held", f"term {record.term} was given to another")
         self.holder = None if record.lease is None else who(record.lease.candidate)
+        if self.holder in self.barred:
+            raise CheckFailed("handles", "a lease is held that was released by its handle before")
         owners = {self.holder, None if record.owner is None else who(record.owner)}
         if owners & self.ended:
             raise CheckFailed("ended", "a candidate whose Release was taken is held or promised again")
@@ -282,7 +321,7 @@ class ExploredNode:
         """Without memory. Its durable ceiling is the lowest that the rules allow: the highest term used."""
         replica = self.replica
         ceiling = max(replica._acceptor.highest_term, replica._acceptor.floor)
-        self.ended = frozenset()
+        self.ended = self.barred = frozenset()
         self._start(attrs.evolve(_first_record(), ceiling=ceiling), None)
 
     def _start_again(self, before: Record) -> None:

@@ -41,6 +41,7 @@ from tests.exploration.cell import (
     MEMBERS,
     NAME,
     NODES,
+    SECRET,
     SESSIONS,
     STEP_S,
     TTL_S,
@@ -123,7 +124,7 @@ class ExploredSession:
     def fresh(cls, identity: int, bounds: Bounds) -> tuple[ExploredSession, list[tuple[str, Message]]]:
         configuration = Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS)
         settings = SessionSettings(configuration, thrifty=bounds.thrifty)
-        session = Session(settings, session=SESSIONS[identity], now=0.0, rng=Steady())
+        session = Session(settings, session=SESSIONS[identity], secret=SECRET, now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
         session._shared.thrift.__class__ = Reckless

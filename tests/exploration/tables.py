@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Accept, Commit, Message, Refused, Renew, Renewed
+from paxlock.core.messages import Accept, Commit, Message, Refused, Renew, Renewed, StandingPrepare
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
-from tests.exploration.cell import NODES, SESSIONS, OutOfBounds
+from tests.exploration.cell import NODES, SESSIONS, OutOfBounds, lock
 from tests.exploration.nodes import ExploredNode, NodeEvent
 from tests.exploration.sessions import ExploredSession, SessionEvent
 
@@ -52,8 +52,14 @@ def _swapped(message: Message) -> Message:
         return attrs.evolve(part, candidate=candidate)
 
     match message:
-        case Accept(lease=lease) | Commit(lease=lease):
+        case Accept(lease=lease):
+            lease = renamed(lease)
+            return attrs.evolve(message, lease=lease, lock=lock(lease.candidate))
+        case Commit(lease=lease):
             return attrs.evolve(message, lease=renamed(lease))
+        case StandingPrepare():
+            standing: StandingPrepare = renamed(message)
+            return attrs.evolve(standing, lock=lock(standing.candidate))
         case Renew(session=session):
             return attrs.evolve(message, session=other(session))
         case Renewed(sender=sender, session=session):

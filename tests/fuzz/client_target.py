@@ -38,7 +38,7 @@ from paxlock.wire.codec import (
     pack,
     unpack_untrusted,
 )
-from paxlock.wire.endpoint import Endpoint, SessionSender
+from paxlock.wire.endpoint import Endpoint
 
 from .engine import Broken, Target, check
 from .hostile import (
@@ -52,7 +52,7 @@ from .hostile import (
     keyring,
     small_tables,
 )
-from .script import SCENE_BYTES, SESSIONS, Step, change_script, parse, write
+from .script import SCENE_BYTES, SENDERS, SESSIONS, Step, change_script, parse, write
 from .traffic import (
     CELL_ID,
     DRIFT_PPM,
@@ -137,7 +137,7 @@ class ClientWorld:
         self.session = new_session(SESSION)
         members = {node: [address] for node, address in ADDRESSES.items()}
         self.endpoint = Endpoint(
-            SessionSender(SESSION),
+            SENDERS[0],
             self.ring,
             cell_id=CELL_ID,
             epoch=EPOCH,
@@ -145,7 +145,7 @@ class ClientWorld:
             secret=CLIENT_SECRET,
         )
         # Another client, which knows nothing but addresses.
-        self.seeker = Endpoint(SessionSender(SESSION), self.ring, secret=CLIENT_SECRET)
+        self.seeker = Endpoint(SENDERS[0], self.ring, secret=CLIENT_SECRET)
         self.seeker.greet_seeds(ADDRESSES.values(), 1)
         self.seeker.flush()
         self.nodes = {node: Rogue.node(node, 1, RUN, self.sealed) for node in NODES}
@@ -184,9 +184,7 @@ class ClientWorld:
             case 6:  # another run of the node speaks
                 self.deliver(self.later[node].answer(step.payload, 1), ADDRESSES[node])
             case 7:  # any header and any content, sealed with the key
-                self.deliver(
-                    forge(step.payload, self.ring, SessionSender(SESSION)), PLACES[step.where % len(PLACES)]
-                )
+                self.deliver(forge(step.payload, self.ring, SENDERS[0]), PLACES[step.where % len(PLACES)])
             case 8:  # flipped, or just as it was
                 if self.sent:
                     datagram, home = self.sent[-1 - step.where % len(self.sent)]
@@ -243,9 +241,9 @@ class ClientWorld:
                 session.forget(other, now)
             case 11:
                 if where < 128:
-                    asked = session.renew_detached(DETACHED, 1, now, patience=1.0)
+                    asked = session.renew_detached(DETACHED, 1, bytes(16), now, patience=1.0)
                 else:
-                    asked = session.release_detached(name, DETACHED, 1, now, patience=1.0)
+                    asked = session.release_detached(name, DETACHED, 1, bytes(16), now, patience=1.0)
                 self.believer.handles[asked] = set()
         self.carry_out()
 

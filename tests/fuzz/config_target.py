@@ -98,7 +98,7 @@ def seeds() -> list[bytes]:
             cell_text(cell, "cell.key"),
             '[cell]\nid="00112233445566778899aabbccddeeff"\nepoch=1\nnodes=[{id="a",address="h:1"}]\n',
         ],
-        handle: [format_handle(Handle(CELL_ID, "n", b"S" * 16, 1, 7))],
+        handle: [format_handle(Handle(CELL_ID, "n", b"S" * 16, 1, 7, b"s" * 16))],
         key: [format_key(bytes(range(32)))],
         duration: ["0", "250ms", "1m30s", "1.5h", "2h0.25s"],
         address: ["10.0.0.7:7400", "[fd00::7]:7400", "host.example.:1", "localhost:65535"],

@@ -29,7 +29,7 @@ from paxlock.wire.sealing import ANY_NODE
 from paxlock.wire.transport import Address
 
 from .engine import Tracer, check
-from .script import SESSIONS
+from .script import SENDERS
 from .traffic import CELL_ID, EPOCH, NODES
 
 __all__ = [
@@ -139,7 +139,7 @@ class Rogue:
 
     @classmethod
     def session(cls, number: int, sealed: bool) -> Rogue:
-        return cls._of(SessionSender(SESSIONS[number]), HOMES[number], sealed)
+        return cls._of(SENDERS[number], HOMES[number], sealed)
 
     @classmethod
     def node(cls, node: str, incarnation: int, run: bytes, sealed: bool) -> Rogue:
@@ -167,7 +167,7 @@ class Rogue:
 
     def answer(self, payload: bytes, issue: int) -> bytes:
         """A datagram of a node for a client with CLIENT_SECRET."""
-        return self._seal(payload, issue, CLIENT_ISSUE, False, SessionSender(SESSIONS[0]))
+        return self._seal(payload, issue, CLIENT_ISSUE, False, SENDERS[0])
 
     def _seal(
         self, payload: bytes, issue: int, echo: int, nowhere: bool, receiver: SessionSender | str

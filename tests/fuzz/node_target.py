@@ -12,6 +12,7 @@ import attrs
 
 from paxlock.core.durable import Durability, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.handles import lock_of
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import Lives
 from paxlock.core.messages import (
@@ -24,6 +25,7 @@ from paxlock.core.messages import (
     Peer,
     Prepare,
     Release,
+    Renew,
     Welcome,
 )
 from paxlock.core.node import line as queue
@@ -202,7 +204,9 @@ class NodeWorld:
                 check(genuine, "what was not sealed with the cell's key is passed up")
                 self._check_new(datagram, received)
                 for message in received.messages:
+                    kept = self._not_opened_by(message, received.peer)
                     self.machine.receive(message, received.peer, self.now, received.lives)
+                    check(kept == self._not_opened_by(message, received.peer), "a wrong handle is heeded")
             out = self._carry_out()
         if not genuine:
             check(not out, "a datagram without the cell's key is answered")
@@ -219,6 +223,28 @@ class NodeWorld:
         again = window is not None and self.passed.get(datagram) is window
         check(not again or isinstance(received.messages[0], Hello), "a datagram is passed up twice")
         self.passed[datagram] = window
+
+    def _not_opened_by(self, message: Message, peer: Peer) -> list[tuple[str, Lease, float]]:
+        """The leases, with their deadlines, that this message would end or renew, and whose lock it does not
+        open: of another session than the one that says so.
+        """
+        if not isinstance(self.machine, Replica) or not isinstance(message, Release | Renew):
+            return []
+        if isinstance(message, Release):
+            shown = {message.candidate: message.secret}
+        else:
+            secrets = message.secrets or (b"",) * len(message.attempts)
+            named = (Candidate(message.session, attempt) for attempt in message.attempts)
+            shown = dict(zip(named, secrets, strict=True))
+        return [
+            (record.name, record.lease, record.deadline)
+            for record in self.machine._acceptor.records.values()
+            if record.lease is not None
+            and record.deadline > self.now
+            and record.lease.candidate in shown
+            and record.lease.candidate.session != peer
+            and record.lock != lock_of(record.lease.candidate, shown[record.lease.candidate])
+        ]
 
     def _carry_out(self) -> list[tuple[bytes, Address]]:
         effects = self.machine.take_effects()
@@ -412,9 +438,19 @@ def _slow_seeds() -> list[bytes]:
         Release(3, "n", mine, 3 * term),
     ]
     high = [Step(0, 0, 0, 0, join([encode(ask)])) for ask in asks for _ in range(2)]
+    right, wrong = b"right" * 3 + b"!", b"wrong" * 3 + b"!"
+    held = Accept(2, "n", 1, Lease(mine, 5_000, "", b""), 1, 0, 0, lock_of(mine, right))
+    by_handle: list[Message] = [
+        *(Renew(4, mine.session, seq, (1,), shown) for seq, shown in ((1, ()), (2, (wrong,)), (3, (right,)))),
+        *(Release(5, "n", mine, 1, shown) for shown in (b"", wrong, right, right)),
+    ]
+    others = [Step(0, 1, 0, 0, join([encode(ask)])) for ask in by_handle]
+    holds = Step(0, 0, 0, 0, join([encode(held)]))
     return [
         *(write(bytes((0, mode)), join_late) for mode in (MODES.index("join"), MODES.index("memory"))),
         write(bytes((0, SERVING)), high),
+        write(bytes((0, SERVING)), [holds, holds, others[0], *others, holds, *others]),
+        write(bytes((0, SERVING)), [others[0], *others[3:], holds, holds, *others]),
         write(bytes((0, SERVING)), [step for one in high for step in (one, saved)]),
     ]
 

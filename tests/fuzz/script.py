@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from paxlock.core.lease import TERM_MAX
 from paxlock.wire.codec import INT_MAX, PAYLOAD_MAX_BYTES, Malformed, pack, unpack_untrusted
+from paxlock.wire.header import SessionSender
 
 __all__ = ["SCENE_BYTES", "STEPS_MAX", "Step", "change_payload", "change_script", "parse", "write"]
 
@@ -135,7 +136,8 @@ INTEGERS = (
     *(0, 1, 2, 3, 4, 10, 23, 24, 50, 128, 255, 256, 1_000, 10_000, 30_000, 65_535, 65_536),
     *((1 << 32) - 1, 1 << 32, 1 << 53, TERM_MAX - 1, TERM_MAX, TERM_MAX + 1, INT_MAX - 1, INT_MAX),
 )
-SESSIONS = tuple(letter * 16 for letter in (b"S", b"T", b"U", b"V"))
+SENDERS = tuple(SessionSender(letter * 16) for letter in (b"S", b"T", b"U", b"V"))
+SESSIONS = tuple(sender.session for sender in SENDERS)
 OCTETS = (*SESSIONS, b"r" * 16, b"q" * 16, b"", b"d" * 512, b"d" * 513, b"x" * 15)
 TEXTS = ("", "n", "m", "m/1", "n" * 255, "é" * 128, "a", "b", "c", "l" * 64, "10.0.0.1:7400", "\0")
 

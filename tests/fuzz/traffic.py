@@ -10,6 +10,7 @@ import attrs
 
 from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, StartWord
+from paxlock.core.handles import secret_of
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Forbidden, Greeted, Member, Message, NodeMode, Peer, Prepare
 from paxlock.core.node.replica import Replica, ReplicaSettings
@@ -79,7 +80,7 @@ def new_replica(node: str, how: str, *, now: float = 0.0, run: bytes = RUN) -> R
 def new_session(session: bytes) -> Session:
     """A client's machine."""
     settings = SessionSettings(Configuration(MEMBERS, MAX_TTL_MS, DRIFT_PPM, GRACE_MS), "label")
-    return Session(settings, session=session, now=0.0, rng=Random(1))
+    return Session(settings, session=session, secret=session, now=0.0, rng=Random(1))
 
 
 def greeted(replica: Replica, phase: int, ceiling: int) -> Greeted:
@@ -176,9 +177,9 @@ def traffic() -> tuple[Sent, ...]:
     one.release(held, cell.now)
     cell.run(0.5)
     two.detach(waits, cell.now)
-    one.renew_detached(Candidate(two.session, 1), 1, cell.now, patience=1.0)
+    one.renew_detached(Candidate(two.session, 1), 1, secret_of(two.session, 1), cell.now, patience=1.0)
     cell.run(0.5)
-    one.release_detached("n", Candidate(two.session, 1), 1, cell.now, patience=1.0)
+    one.release_detached("n", Candidate(two.session, 1), 1, secret_of(two.session, 1), cell.now, patience=1.0)
     two.unwatch(watch)
     cell.run(0.5)
     # A node that the holder lacks has promised a higher term meanwhile: the holder goes there (L3).

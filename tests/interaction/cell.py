@@ -13,6 +13,7 @@ from by_hand import (
     member_record,
     replica_of,
     session_id,
+    session_secret,
     settings_for,
     settled,
     start_of,
@@ -87,7 +88,11 @@ class ScriptCell:
 
     def add_client(self, name: str) -> None:
         session = Session(
-            settings_for(self.node_ids), session=session_id(name), now=self.now, rng=Random(name)
+            settings_for(self.node_ids),
+            session=session_id(name),
+            secret=session_secret(name),
+            now=self.now,
+            rng=Random(name),
         )
         self.clients[name] = settled(session, self.node_ids)
         self.collect()

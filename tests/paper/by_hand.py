@@ -8,11 +8,13 @@ from typing import TypeVar
 
 from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, Snapshot, StartWord
+from paxlock.core.handles import lock_of, secret_of
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Accepted,
+    Forbidden,
     Member,
     Message,
     Occupancy,
@@ -51,6 +53,25 @@ M = TypeVar("M")
 
 def session_id(who: str) -> bytes:
     return who.encode().ljust(16, b".")
+
+
+def session_secret(who: str) -> bytes:
+    return who.encode().ljust(16, b"!")
+
+
+def secret(who: Candidate) -> bytes:
+    """What a handle of this candidate shows."""
+    return secret_of(session_secret(who_is(who.session)), who.attempt)
+
+
+def handle_of(granted: Granted) -> tuple[Candidate, int, bytes]:
+    """What the handle of this lease names and shows."""
+    return granted.candidate, granted.term, secret(granted.candidate)
+
+
+def lock(who: Candidate) -> bytes:
+    """What a lease of this candidate carries."""
+    return lock_of(who, secret(who))
 
 
 def who_is(session: bytes) -> str:
@@ -134,7 +155,9 @@ class HandAcceptor:
         self.run_out(now)
         label = who_is(who.session)
         times = round(age * 1000), round(refresh * 1000), round(window * 1000)
-        message = StandingPrepare(1, name, at_least, who, *times, label, round(ttl * 1000), b"", seq)
+        message = StandingPrepare(
+            1, name, at_least, who, *times, label, round(ttl * 1000), b"", seq, lock(who)
+        )
         return self.acceptor.prepare(message, now)
 
     def accept(
@@ -149,19 +172,26 @@ class HandAcceptor:
         name: str = NAME,
     ) -> Accepted | Refused | None:
         self.run_out(now)
-        return self.acceptor.accept(Accept(2, name, term, lease_of(who, ttl), seq, round(age * 1000)), now)
+        message = Accept(2, name, term, lease_of(who, ttl), seq, round(age * 1000), 0, lock(who))
+        return self.acceptor.accept(message, now)
 
     def renew(self, *who: Candidate, seq: int, now: float, sender: str | None = None) -> Renewed:
+        """By the candidates' own session, or by ``sender``, who has their handles."""
         self.run_out(now)
         session = who[0].session
         by = session if sender is None else session_id(sender)
-        return self.acceptor.renew(Renew(3, session, seq, tuple(c.attempt for c in who)), by, now)
+        shown = () if sender is None else tuple(map(secret, who))
+        answer = self.acceptor.renew(Renew(3, session, seq, tuple(c.attempt for c in who), shown), by, now)
+        assert isinstance(answer, Renewed)
+        return answer
 
     def release(
         self, who: Candidate, term: int, *, now: float, name: str = NAME
     ) -> Released | Refused | None:
         self.run_out(now)
-        return self.acceptor.release(Release(4, name, who, term), now)
+        answer = self.acceptor.release(Release(4, name, who, term), now)
+        assert not isinstance(answer, Forbidden)
+        return answer
 
     @property
     def record(self) -> Record:
@@ -206,6 +236,11 @@ def settings_for(nodes: str, *, thrifty: bool = False) -> SessionSettings:
     return SessionSettings(configuration, thrifty=thrifty)
 
 
+def session_of(who: str, nodes: str, *, now: float, rng: Random, thrifty: bool = False) -> Session:
+    settings = settings_for(nodes, thrifty=thrifty)
+    return Session(settings, session=session_id(who), secret=session_secret(who), now=now, rng=rng)
+
+
 class SteadyTrips(RoundTrips):
     """Round trips that were measured long ago, of which the window is as long as the grace: in these tests
     answers come when the test has them come.
@@ -247,9 +282,7 @@ class HandSession:
     ) -> None:
         self.who = who
         self.nodes = nodes
-        machine = Session(
-            settings_for(nodes, thrifty=thrifty), session=session_id(who), now=now, rng=Random(seed)
-        )
+        machine = session_of(who, nodes, now=now, rng=Random(seed), thrifty=thrifty)
         self.machine = settled(machine, nodes)
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []

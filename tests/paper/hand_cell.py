@@ -7,7 +7,7 @@ from random import Random
 from typing import TypeVar
 
 import attrs
-from by_hand import NAME, replica_of, row, session_id, settings_for, settled, who_is
+from by_hand import NAME, replica_of, row, session_id, session_of, settled, who_is
 
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Message, Peer, Prepare, StandingPrepare
@@ -35,9 +35,8 @@ class HandCell:
         self._plain = plain
         self.nodes = nodes
         self.replicas = {node: replica_of(node, nodes) for node in nodes}
-        settings = settings_for(nodes, thrifty=thrifty)
         self.sessions = {
-            who: settled(Session(settings, session=session_id(who), now=0.0, rng=Random(3)), nodes)
+            who: settled(session_of(who, nodes, now=0.0, rng=Random(3), thrifty=thrifty), nodes)
             for who in sessions
         }
         self.mail: list[tuple[str, str, Message]] = []

@@ -16,9 +16,11 @@ from by_hand import (
     accepted,
     candidate,
     lease_of,
+    lock,
     promise,
     refusal,
     replica_of,
+    secret,
     session_id,
 )
 
@@ -494,8 +496,8 @@ def test_one_candidate_under_two_names_harms_nobody() -> None:
 
 def test_release_by_handle_comes_from_any_session() -> None:
     node = HandReplica(replica_of("a", "abc"))
-    node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0), ATHENS.session, 0.0)
-    (answer,) = node.receive(Release(1, NAME, ATHENS, 1), BYBLOS.session, 1.0)
+    node.receive(Accept(1, NAME, 1, lease_of(ATHENS), 1, 0, 0, lock(ATHENS)), ATHENS.session, 0.0)
+    (answer,) = node.receive(Release(1, NAME, ATHENS, 1, secret(ATHENS)), BYBLOS.session, 1.0)
     assert isinstance(answer, Released)
     assert not isinstance(answer, Recovering)
     assert node.shows() == (1, "-", False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from by_hand import ATHENS, NAME, TTL, HandSession, candidate
+from by_hand import ATHENS, NAME, TTL, HandSession, candidate, handle_of
 from hand_cell import HandCell
 
 from paxlock.core.messages import (
@@ -31,7 +31,7 @@ def held_by_athens(*others: str) -> tuple[HandCell, Granted]:
 
 
 def released_by(who: str, cell: HandCell, granted: Granted) -> None:
-    cell.sessions[who].release_detached(NAME, granted.candidate, granted.term, cell.now, patience=1.0)
+    cell.sessions[who].release_detached(NAME, *handle_of(granted), cell.now, patience=1.0)
     cell.collect()
 
 
@@ -124,7 +124,7 @@ def test_a_push_to_one_that_holds_no_more_is_nothing() -> None:
 def test_s2_whoever_releases_its_own_lease_by_the_handle_holds_it_no_more_before_that_is_sent() -> None:
     cell, granted = held_by_athens()
     athens = cell.sessions["athens"]
-    ticket = athens.release_detached(NAME, granted.candidate, granted.term, cell.now, patience=1.0)
+    ticket = athens.release_detached(NAME, *handle_of(granted), cell.now, patience=1.0)
     effects = athens.take_effects()
     assert effects.published == (Lost(granted.ticket, LossReason.RELEASED),)
     assert {type(message) for _, message in effects.sends} == {Release}
@@ -141,7 +141,7 @@ def test_s2_whoever_releases_its_own_lease_by_the_handle_holds_it_no_more_before
 def test_s2_a_handle_with_another_name_in_it_ends_nothing_here() -> None:
     cell, granted = held_by_athens()
     athens = cell.sessions["athens"]
-    athens.release_detached("other", granted.candidate, granted.term, cell.now, patience=1.0)
+    athens.release_detached("other", *handle_of(granted), cell.now, patience=1.0)
     cell.collect()
     assert cell.told("athens", Lost) == []
     assert athens.campaign_of(granted.ticket) is not None
@@ -163,7 +163,7 @@ def test_l1_those_who_wait_in_a_session_that_detaches_the_name_are_barred() -> N
     assert barred == [*waiting, later, once]
     assert not any(isinstance(message, Prepare) for _, _, message in cell.mail)
     cell.run(1.0)
-    cell.sessions["byblos"].renew_detached(granted.candidate, granted.term, cell.now, patience=1.0)
+    cell.sessions["byblos"].renew_detached(*handle_of(granted), cell.now, patience=1.0)
     cell.run(1.0)
     assert [outcome.done for outcome in cell.told("byblos", HandleOutcome)] == [True]
     assert [cell.shows(node) for node in "abc"] == [(granted.term, "athens", True)] * 3

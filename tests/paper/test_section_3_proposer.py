@@ -308,7 +308,7 @@ def test_an_answer_for_the_handle_of_another_session_is_none_for_an_own_attempt(
     """The lease of a handle has the number of an attempt of this session."""
     session = HandSession()
     session.to_grant(now=0.0, term=4)
-    session.machine.renew_detached(candidate("byblos"), 1, 3.0, patience=1.0)
+    session.machine.renew_detached(candidate("byblos"), 1, bytes(16), 3.0, patience=1.0)
     renewals = dict(session.sent(Renew))
     assert {(m.session, m.attempts) for m in renewals.values()} == {(BYBLOS.session, (1,))}
     for node in "abc":

@@ -8,8 +8,10 @@ from by_hand import (
     TTL,
     HandSession,
     candidate,
+    handle_of,
     occupant,
     replica_of,
+    secret,
 )
 from hand_cell import HandCell
 
@@ -164,7 +166,7 @@ def test_ended_tells_the_holder_that_its_lease_was_released_by_its_handle() -> N
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
     cell.run(1.0)
     (granted,) = cell.told("athens", Granted)
-    cell.sessions["byblos"].release_detached(NAME, granted.candidate, granted.term, cell.now, patience=1.0)
+    cell.sessions["byblos"].release_detached(NAME, *handle_of(granted), cell.now, patience=1.0)
     cell.run(TTL / 2)
     assert [outcome.done for outcome in cell.told("byblos", HandleOutcome)] == [True]
     assert cell.told("athens", Lost) == [Lost(granted.ticket, LossReason.RELEASED)]
@@ -181,20 +183,20 @@ def test_a_detached_lease_is_renewed_by_another_session_and_outlives_its_maker()
     cell.sessions["athens"].detach(ticket, cell.now)
     cell.run(6.0)
     assert cell.told("athens", Ended) == []
-    cell.sessions["byblos"].renew_detached(granted.candidate, granted.term, cell.now, patience=1.0)
+    cell.sessions["byblos"].renew_detached(*handle_of(granted), cell.now, patience=1.0)
     cell.run(9.0)
     assert cell.told("byblos", HandleOutcome)[0].done
     assert [cell.shows(node) for node in "abc"] == [(granted.term, "athens", True)] * 3
     cell.run(2.0)
     assert [cell.shows(node)[2] for node in "abc"] == [False] * 3
-    cell.sessions["byblos"].renew_detached(granted.candidate, granted.term, cell.now, patience=1.0)
+    cell.sessions["byblos"].renew_detached(*handle_of(granted), cell.now, patience=1.0)
     cell.run(1.0)
     assert cell.told("byblos", HandleOutcome)[0].over
 
 
 def test_s3_a_detached_renewal_counts_only_from_the_handles_term_on() -> None:
     session = HandSession("byblos")
-    session.machine.renew_detached(ATHENS, 5, 0.0, patience=1.0)
+    session.machine.renew_detached(ATHENS, 5, secret(ATHENS), 0.0, patience=1.0)
     asked = dict(session.sent(Renew))
     assert {m.session for m in asked.values()} == {ATHENS.session}
     for node in "ab":

@@ -13,6 +13,7 @@ from by_hand import (
     HandSession,
     SteadyTrips,
     candidate,
+    handle_of,
     lease_of,
     occupant,
 )
@@ -638,10 +639,10 @@ def test_what_is_detached_can_be_renewed_and_released_without_one_of_its_first_n
     cell.run(1.0)
     cell.dies("b")
     delphi = cell.sessions["delphi"]
-    delphi.renew_detached(grant.candidate, grant.term, cell.now, patience=1.0)
+    delphi.renew_detached(*handle_of(grant), cell.now, patience=1.0)
     cell.run(0.01)
     assert [outcome.done for outcome in cell.told("delphi", HandleOutcome)] == [True]
-    delphi.release_detached(NAME, grant.candidate, grant.term, cell.now, patience=1.0)
+    delphi.release_detached(NAME, *handle_of(grant), cell.now, patience=1.0)
     cell.run(0.01)
     assert [outcome.done for outcome in cell.told("delphi", HandleOutcome)] == [True]
     assert not any(cell.shows(node)[2] for node in "ac")

@@ -20,6 +20,7 @@ from by_hand import (
     accepted,
     lease_of,
     replica_of,
+    secret,
     session_id,
 )
 
@@ -218,8 +219,8 @@ def test_s15_names_renewals_and_releases_are_counted_so_too() -> None:
     cyrene = session(a=NEW)
     held = lease_of(ATHENS).candidate
     listing = cyrene.machine.names("", 0.0)
-    renewal = cyrene.machine.renew_detached(held, 3, 0.0, patience=1.0)
-    release = cyrene.machine.release_detached(NAME, held, 3, 0.0, patience=1.0)
+    renewal = cyrene.machine.renew_detached(held, 3, secret(held), 0.0, patience=1.0)
+    release = cyrene.machine.release_detached(NAME, held, 3, secret(held), 0.0, patience=1.0)
     cyrene.collect()
     sent = {node: {type(m).__name__: m for to, m in cyrene.sends if to == node} for node in "abc"}
 

@@ -86,7 +86,7 @@ IN_ADMINISTRATION: tuple[Mutation, ...] = (
             Edit(
                 "node.steering",
                 "Steering.revoke",
-                "self._stones.append(KeptStone(name, *candidate, forced=True))",
+                "acceptor.stones.append(KeptStone(name, *candidate, forced=True))",
                 "pass",
             ),
         ),

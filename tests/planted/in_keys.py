@@ -23,11 +23,24 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.endpoint",
                 "Endpoint._from_session",
-                "not rights.owns(sender.session)",
+                "not rights.owns(sender.drawn)",
                 "False",
             ),
         ),
         test=_TESTS + "test_no_key_speaks_in_the_name_of_a_session_of_another",
+    ),
+    Mutation(
+        "sessions-go-by-what-they-have-drawn",
+        "section 8: whoever is told of a session of the same key speaks as it",
+        (
+            Edit(
+                "paxlock.wire.header",
+                "SessionSender.session",
+                "told_session(self.drawn, self.grant)",
+                "self.drawn",
+            ),
+        ),
+        test=_TESTS + "test_whoever_is_told_of_a_session_of_the_same_key_does_not_speak_as_it",
     ),
     Mutation(
         "one-key-for-all-receivers",

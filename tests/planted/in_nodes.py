@@ -115,8 +115,8 @@ IN_NODES: tuple[Mutation, ...] = (
                 "node.replica",
                 "Replica._from_session",
                 "learner.told(message, now)",
-                "acceptor._hold(acceptor._record(message.name, now), message.lease, message.term, 0, now, "
-                "0.01, now, now)",
+                "record, accept = acceptor._record(message.name, now), Accept(0, message.name, message.term, "
+                "message.lease, 0, 0); acceptor._hold(record, accept, message.term, now, 0.01, now, now)",
             ),
         ),
         seed=1,
@@ -223,7 +223,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.release",
-                "        record.line.remove(candidate)\n",
+                "        record.line.remove(stone)\n",
                 "        pass\n",
             ),
             Edit(

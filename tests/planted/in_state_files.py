@@ -107,7 +107,7 @@ IN_STATE_FILES: tuple[Mutation, ...] = (
     Mutation(
         "tombstones-not-kept",
         "L1, the same boot: a node that was killed forgets what was released",
-        (Edit("node.keeping", "Keeping.take", "tuple(self.stones)", "()"),),
+        (Edit("node.keeping", "Keeping.take", "tuple(acceptor.stones)", "()"),),
         test=f"{PAPER}::test_l1_what_was_released_stays_released",
     ),
     Mutation(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from tests.planted.in_administration import IN_ADMINISTRATION
+from tests.planted.in_handles import IN_HANDLES
 from tests.planted.in_journals import IN_JOURNALS
 from tests.planted.in_keys import IN_KEYS
 from tests.planted.in_learning import IN_LEARNING
@@ -38,6 +39,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_TURNS,
     *IN_SHELL,
     *IN_KEYS,
+    *IN_HANDLES,
     *IN_WILLS,
     *IN_ADMINISTRATION,
     *IN_JOURNALS,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from paxlock.core.handles import lock_of
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Accept,
     Accepted,
+    Forbidden,
     Prepare,
     Promise,
     Refused,
     Release,
     Released,
     Renew,
+    Renewed,
     StandingPrepare,
 )
 from paxlock.core.node.acceptor import Acceptor
@@ -25,11 +29,13 @@ NAME = "agora"
 MAX_TTL = 30.0
 GRACE = 0.05
 TOMBSTONE_S = 60.0
+RIGHT = b"right" * 3 + b"!"
 
 candidates = st.builds(Candidate, st.sampled_from([b"a" * 16, b"b" * 16, b"c" * 16]), st.integers(1, 4))
 terms = st.integers(1, 60)
 numbers = st.integers(1, 30)
 ttls = st.sampled_from([200, 1_000, 10_000, 30_000, 30_001])
+secrets = st.sampled_from([RIGHT, b"wrong" * 3 + b"!"])
 pauses = st.sampled_from([0.0, 0.01, 0.05, 0.2, 1.0, 9.0, 31.0, 61.0])
 
 
@@ -46,6 +52,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.term = 0
         self.owners: dict[int, Candidate] = {}
         self.ended: dict[bytes, tuple[int, float]] = {}
+        self.opened: dict[Candidate, float] = {}  #: by a right handle, where nothing was held
         self.held: tuple[Candidate, float] | None = None
         self.numbers: dict[tuple[Candidate, int], tuple[float, float]] = {}
         self.last_number = 100
@@ -72,6 +79,10 @@ class AcceptorMachine(RuleBasedStateMachine):
     def tombstone(self, candidate: Candidate) -> bool:
         attempt, until = self.ended.get(candidate.session, (0, 0.0))
         return attempt >= candidate.attempt and self.now < until
+
+    def barred(self, candidate: Candidate) -> bool:
+        """Whether a lease of this candidate may not come here any more."""
+        return self.tombstone(candidate) or self.now < self.opened.get(candidate, 0.0)
 
     def look(self, by: Candidate | None) -> None:
         """Compare with what was before a message of this candidate."""
@@ -132,9 +143,9 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.last_number += 1
         self.numbers[who, self.last_number] = (self.now, 10.0)
         message = StandingPrepare(1, NAME, at_least, who, age, refresh, 0, "", 10_000, b"", self.last_number)
-        answer = self.acceptor.prepare(message, self.now)
+        answer = self.acceptor.prepare(attrs.evolve(message, lock=lock_of(who, RIGHT)), self.now)
         if isinstance(answer, Accepted):
-            assert not self.tombstone(who)
+            assert not self.barred(who)
             assert before is None or before[0] == who
             assert answer.term >= at_least
             record = self.acceptor.records[NAME]
@@ -149,9 +160,9 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.passes(pause)
         before, highest = self.held, self.term
         lease = Lease(who, ttl_ms, "", b"")
-        answer = self.acceptor.accept(Accept(2, NAME, term, lease, seq, 0), self.now)
+        answer = self.acceptor.accept(Accept(2, NAME, term, lease, seq, 0, 0, lock_of(who, RIGHT)), self.now)
         if isinstance(answer, Accepted):
-            assert not self.tombstone(who)
+            assert not self.barred(who)
             assert before is None or before[0] == who
             assert lease.ttl <= MAX_TTL
             assert answer.term == term >= highest
@@ -166,22 +177,34 @@ class AcceptorMachine(RuleBasedStateMachine):
         session=st.sampled_from([b"a" * 16, b"b" * 16, b"c" * 16]),
         attempts=st.lists(st.integers(1, 4), unique=True),
         sender=st.sampled_from([b"a" * 16, b"z" * 16]),
+        secret=secrets,
         seq=numbers,
         pause=pauses,
     )
-    def renew(self, session: bytes, attempts: list[int], sender: bytes, seq: int, pause: float) -> None:
+    def renew(
+        self, session: bytes, attempts: list[int], sender: bytes, secret: bytes, seq: int, pause: float
+    ) -> None:
         self.passes(pause)
         before = self.held
-        answer = self.acceptor.renew(Renew(3, session, seq, tuple(attempts)), sender, self.now)
+        message = Renew(3, session, seq, tuple(attempts), (secret,) * len(attempts))
+        answer = self.acceptor.renew(message, sender, self.now)
+        if isinstance(answer, Forbidden):
+            assert before is not None and before[0] in [Candidate(session, attempt) for attempt in attempts]
+            assert sender != session and secret != RIGHT
+            self.look(None)
+            assert self.held == before
+            return
         for attempt, lease_term in answer.held:
             candidate = Candidate(session, attempt)
             assert before is not None and before[0] == candidate
             assert not self.tombstone(candidate)
             assert lease_term == self.acceptor.records[NAME].lease_term
+            assert sender == session or secret == RIGHT
         for attempt in answer.not_held:
             assert before is None or before[0] != Candidate(session, attempt) or self.tombstone(before[0])
         deadline = self.held[1] if self.held is not None else 0.0
-        again = self.acceptor.renew(Renew(4, session, seq, tuple(attempts)), sender, self.now)
+        again = self.acceptor.renew(attrs.evolve(message, request=4), sender, self.now)
+        assert isinstance(again, Renewed)
         assert (again.held, again.not_held) == (answer.held, answer.not_held)
         self.look(None)
         assert self.held is None or self.held[1] >= deadline
@@ -194,10 +217,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         state = (self.term, None if before is None else before.owner, self.held)
         answer = self.acceptor.release(Release(5, NAME, who, term), self.now)
         if isinstance(answer, Released):
-            attempt, _ = self.ended.get(who.session, (0, 0.0))
-            if self.now >= self.ended.get(who.session, (0, 0.0))[1]:
-                attempt = 0
-            self.ended[who.session] = (max(attempt, who.attempt), self.now + TOMBSTONE_S)
+            self.ended[who.session] = (max(who.attempt, self.ended_up_to(who)), self.now + TOMBSTONE_S)
         self.look(who)
         if others:
             record = self.acceptor.records[NAME]
@@ -206,6 +226,25 @@ class AcceptorMachine(RuleBasedStateMachine):
             record = self.acceptor.records[NAME]
             assert not record.holds(who)
             assert record.owner != who
+
+    @rule(who=candidates, term=terms, secret=secrets, pause=pauses)
+    def release_by_a_handle(self, who: Candidate, term: int, secret: bytes, pause: float) -> None:
+        self.passes(pause)
+        before, right = self.held, secret == RIGHT
+        held = before is not None and before[0] == who
+        answer = self.acceptor.release(Release(6, NAME, who, term, secret), self.now, b"z" * 16)
+        assert isinstance(answer, Forbidden) == (held and not right)
+        if isinstance(answer, Released) and held:
+            self.ended[who.session] = (max(who.attempt, self.ended_up_to(who)), self.now + TOMBSTONE_S)
+        elif isinstance(answer, Released) and right:
+            self.opened[who] = self.now + TOMBSTONE_S
+        self.look(who if held and right else None)
+        if not (held and right):
+            assert self.held == before
+
+    def ended_up_to(self, who: Candidate) -> int:
+        attempt, until = self.ended.get(who.session, (0, 0.0))
+        return attempt if self.now < until else 0
 
     @rule(pause=pauses)
     def raise_the_ceiling(self, pause: float) -> None:

@@ -45,6 +45,7 @@ BY_NAME: dict[str, Strategy] = {
     "to_run": st.binary(min_size=16, max_size=16),
     "seen_run": st.binary(min_size=16, max_size=16) | st.just(b""),
     "data": st.binary(max_size=512),
+    **dict.fromkeys(("lock", "secret"), st.binary(min_size=16, max_size=16) | st.just(b"")),
     **dict.fromkeys(
         ("term", "at_least", "lease_term", "floor", "ceiling", "token"), st.integers(0, TERM_MAX)
     ),
@@ -76,6 +77,8 @@ def values_of(hint: Any, name: str) -> Strategy:
 
 
 def tuples_of(options: tuple[Any, ...], name: str) -> Strategy:
+    if name == "secrets":
+        return st.just(())  # as many as there are attempts, or none: tests/unit/test_codec.py has both
     if options[-1] is Ellipsis:
         item = BY_NAME["name"] if name == "names" else values_of(options[0], name)
         return st.lists(item, max_size=4).map(tuple)

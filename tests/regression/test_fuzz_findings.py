@@ -11,7 +11,7 @@ from paxlock.wire.keyring import SEAL_BYTES, Keyring
 from paxlock.wire.sealing import ANY_NODE
 
 CELL = b"cell" * 4
-SESSION = b"S" * 16
+SENDER = SessionSender(b"S" * 16)
 HOME = ("10.0.1.1", 5000)
 MEMBERS = {"a": [("10.0.0.1", 7400)], "b": [("10.0.0.2", 7400)]}
 
@@ -20,9 +20,7 @@ def endpoint(sender: SessionSender | NodeSender) -> Endpoint:
     return Endpoint(sender, Keyring({1: bytes(32)}), cell_id=CELL, epoch=1, members=MEMBERS)
 
 
-@pytest.mark.parametrize(
-    "sender", [SessionSender(SESSION), NodeSender("b", 1, b"r" * 16)], ids=["session", "node"]
-)
+@pytest.mark.parametrize("sender", [SENDER, NodeSender("b", 1, b"r" * 16)], ids=["session", "node"])
 def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSender | NodeSender) -> None:
     """Else whoever has the key could make a node send much more to somebody than it was sent."""
     node = endpoint(NodeSender("a", 1, b"r" * 16))
@@ -44,7 +42,7 @@ def test_a_hello_that_is_not_padded_proves_its_address_first(sender: SessionSend
 
 
 def test_a_short_hello_from_nowhere_is_dropped() -> None:
-    node, asker = endpoint(NodeSender("a", 1, b"r" * 16)), endpoint(SessionSender(SESSION))
+    node, asker = endpoint(NodeSender("a", 1, b"r" * 16)), endpoint(SENDER)
     hello = join([encode(Hello(1))])
     short = asker._sealing.seal(hello, 0, 0, unconfigured=True)
     assert node.receive_untrusted(short, HOME) is None
@@ -52,6 +50,6 @@ def test_a_short_hello_from_nowhere_is_dropped() -> None:
     whole = asker._sealing.seal(hello, 0, 0, padded=True, unconfigured=True)
     assert len(whole) == DATAGRAM_MAX_BYTES
     assert node.receive_untrusted(whole, HOME) is not None
-    node.queue(SESSION, Welcome(1, "a", (Member("a", "a:1"),), 1, 1, 1, NodeMode.SERVING, 0, 0))
+    node.queue(SENDER.session, Welcome(1, "a", (Member("a", "a:1"),), 1, 1, 1, NodeMode.SERVING, 0, 0))
     ((answer, _),) = node.flush()
     assert len(answer) <= len(whole)

@@ -260,7 +260,7 @@ def test_a_watch_of_many_names_costs_about_one_event_for_each() -> None:
     for number in range(count):
         lease = Lease(Candidate(ATHENS.session, number + 1), 10_000, "", b"")
         node.receive(Accept(1, f"n{number:03}", 1, lease, 1, 0), ATHENS.session, 0.0)
-    session = Session(settings_for("a"), session=BYBLOS.session, now=0.0, rng=Random(1))
+    session = Session(settings_for("a"), session=BYBLOS.session, secret=bytes(16), now=0.0, rng=Random(1))
     session.watch("n", True, 0.0)
     node.sends.clear()
     events, told = 0, set()

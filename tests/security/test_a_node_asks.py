@@ -62,7 +62,7 @@ def test_a_key_that_is_not_taken_any_more_is_told_who_the_nodes_are_and_nothing_
 def test_a_session_ends_once_so_many_refuse_its_key_that_the_others_are_no_quorum() -> None:
     """One node alone may have a clock that is ahead, or a newer cell file."""
     settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50))
-    session = Session(settings, session=SESSION, now=0.0, rng=Random(1))
+    session = Session(settings, session=SESSION, secret=bytes(16), now=0.0, rng=Random(1))
 
     def told() -> list[object]:
         return [event for event in session.take_effects().published if isinstance(event, KeyRefused)]

@@ -151,19 +151,34 @@ def ring_key() -> bytes:
 
 
 def test_no_key_speaks_in_the_name_of_a_session_of_another() -> None:
-    """The ids of sessions can be seen by everybody: a view names the candidate."""
+    """Also where it has seen on the path what the session has drawn."""
     a, victim = node(), client(GRANT)
     acquaint(victim, a)
-    thief = client(OTHER_GRANT, session=victim.sender.session)  # type: ignore[union-attr]
     root = client(b"", ring=Keyring({1: ROOT_KEY}))
     acquaint(root, a, ("10.0.1.3", 1))
     for stolen in (victim, root):
-        thief = client(OTHER_GRANT, session=stolen.sender.session)  # type: ignore[union-attr]
+        thief = client(OTHER_GRANT, session=stolen.sender.drawn)  # type: ignore[union-attr]
         thief.queue("a", Poll(1, "n"))
         assert carry(thief, a, ELSEWHERE) == []
     assert drops(a)["sender"] == 2 and a.flush() == []
     victim.queue("a", Poll(2, "n"))
     assert len(carry(victim, a, HOME)) == 1
+
+
+@pytest.mark.parametrize("grant", [GRANT, b""], ids=["client key", "root key"])
+def test_whoever_is_told_of_a_session_of_the_same_key_does_not_speak_as_it(grant: bytes) -> None:
+    """A view tells by what name a session goes, and not what it has drawn."""
+    ring = client_ring(grant) if grant else Keyring({1: ROOT_KEY})
+    a, victim = node(), client(grant, ring=ring)
+    told = acquaint(victim, a).peer
+    assert isinstance(told, bytes)
+    insider = client(grant, session=told, ring=ring)
+    heard = acquaint(insider, a, ELSEWHERE)
+    assert heard.peer != told
+    a.queue(told, Poll(7, "n"))
+    assert carry(a, insider, PLACES["a"]) == []  # nor does it open what is sealed for the other one
+    victim.queue("a", Poll(2, "n"))
+    assert [received.peer for received in carry(victim, a, HOME)] == [told]
 
 
 def test_a_client_key_seals_for_no_node() -> None:

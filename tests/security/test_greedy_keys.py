@@ -217,6 +217,19 @@ def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(node.ask(Release(9, "n", Candidate(greedy, 1), 1), greedy)[0], Released)
 
 
+def test_tombstones_by_made_up_handles(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one candidate as many as there are secrets, and by one secret as many as there are attempts."""
+    monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
+    greedy, other = new_session(GREEDY), new_session(GREEDY)
+    made_up = [(1, b"1" * 16), (1, b"2" * 16), (2, b"2" * 16), (3, b"2" * 16), (3, b"3" * 16)]
+    answers = [
+        node.ask(Release(n, "n", Candidate(other, attempt), 1, secret), greedy)[0]
+        for n, (attempt, secret) in enumerate(made_up, 1)
+    ]
+    assert [refused(answer) for answer in answers] == [False] * 3 + [True] * 2
+    assert node.over("tombstones") == 2
+
+
 def test_tombstones_of_forced_ends(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that may administer makes up candidates. These stand for max_ttl longer, and so do the names."""
     monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
@@ -331,24 +344,23 @@ def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(peers, "SESSIONS_PER_KEY", 2)
     monkeypatch.setattr(peers, "SESSIONS_MAX", 4)
     known = KnownSessions()
-    modest, *crowd = new_session(MODEST), *sessions(4)
-    known.admit(KnownSession(("10.0.0.1", 1), SessionSender(modest, MODEST), 1), "modest")
+    modest, *crowd = (SessionSender(new_session(key), key) for key in (MODEST, *[GREEDY] * 4))
+    known.admit(KnownSession(("10.0.0.1", 1), modest, 1), "modest")
     for one in crowd:
-        known.admit(KnownSession(("10.0.0.2", 1), SessionSender(one, GREEDY), 1), "greedy")
-    assert list(known) == [modest, *crowd[2:]]
-    roots = [bytes([number]) * 16 for number in range(3)]
+        known.admit(KnownSession(("10.0.0.2", 1), one, 1), "greedy")
+    assert list(known) == [one.session for one in (modest, *crowd[2:])]
+    roots = [SessionSender(bytes([number]) * 16) for number in range(3)]
     for one in roots:
-        known.admit(KnownSession(("10.0.0.3", 1), SessionSender(one), 1), "")
-    assert list(known) == [crowd[3], *roots]
-    known.forget(crowd[3])
+        known.admit(KnownSession(("10.0.0.3", 1), one, 1), "")
+    assert list(known) == [one.session for one in (crowd[3], *roots)]
+    known.forget(crowd[3].session)
     assert known._of_key == {}
 
 
 def test_a_program_is_told_once_that_its_key_has_used_up_its_quota() -> None:
     session = new_session(GREEDY)
-    machine = Session(
-        SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50)), session=session, now=0.0, rng=Random(1)
-    )
+    settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50))
+    machine = Session(settings, session=session, secret=bytes(16), now=0.0, rng=Random(1))
     for node_id in "abca":
         machine.receive(Forbidden(1, Barrier.QUOTA), node_id, 1.0)
     assert [type(event) for event in machine.take_effects().published] == [OverQuota]

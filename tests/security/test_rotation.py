@@ -119,16 +119,17 @@ def test_a_grant_that_was_made_anew_under_its_id_goes_on_with_its_session() -> N
     """So a client outlives the expiry of its key, and its leases stay its own."""
     town = Town()
     town.acquaint()
-    session = town.app.sender.session  # type: ignore[union-attr]
+    before = town.app.sender
+    assert isinstance(before, SessionSender)
     shorter = grant(ttl_max_ms=1000)
     rekey(town.app, client_ring(OLD, shorter))
-    assert town.app.sender == SessionSender(session, shorter)
+    assert town.app.sender == SessionSender(before.drawn, shorter)
     town.app.queue("a", Poll(3, "n"))
     ((datagram, _),) = town.app.flush()
     received = town.nodes["a"].receive_untrusted(datagram, CLIENT_AT)
     assert received is not None
-    assert (received.peer, received.rights.ttl_max_ms) == (session, 1000)
-    town.nodes["a"].queue(session, Hello(1))
+    assert (received.peer, received.rights.ttl_max_ms) == (before.session, 1000)
+    town.nodes["a"].queue(before.session, Hello(1))
     ((answer, _),) = town.nodes["a"].flush()
     assert town.app.receive_untrusted(answer, PLACES["a"]) is not None
 

@@ -30,6 +30,7 @@ S1 = bytes(range(16))
 S2 = bytes(range(16, 32))
 RUN = bytes(range(32, 48))
 CANDIDATE = Candidate(S1, 7)
+LOCK = bytes(range(48, 64))
 LEASE = Lease(CANDIDATE, 10_000, "host-1", b"10.0.0.7:8080", 5, 2)
 OCCUPANT = m.Occupant(CANDIDATE, m.Occupancy.PROMISED, 12, "host-1", 900, 10_000, 40)
 VIEW = m.View(9, "jobs", 6, LEASE, 5, True, True, False, 900)
@@ -49,15 +50,23 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "890202646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc1832185066686f73742d31",
     ),
     (
-        m.Accept(3, "jobs", 5, LEASE, 8, 1500, 80),
-        "880303646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502081905dc1850",
+        m.Accept(3, "jobs", 5, LEASE, 8, 1500, 80, LOCK),
+        "890303646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502081905dc185050303132333435363738393a3b3c3d3e3f",
     ),
     (
         m.Commit("jobs", 5, LEASE),
         "8404646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502",
     ),
-    (m.Renew(4, S1, 9, (7, 300)), "85050450000102030405060708090a0b0c0d0e0f09820719012c"),
-    (m.Release(5, "jobs", CANDIDATE, 5), "850605646a6f62738250000102030405060708090a0b0c0d0e0f0705"),
+    (m.Renew(4, S1, 9, (7, 300)), "86050450000102030405060708090a0b0c0d0e0f09820719012c80"),
+    (
+        m.Renew(4, S1, 9, (7,), (LOCK,)),
+        "86050450000102030405060708090a0b0c0d0e0f0981078150303132333435363738393a3b3c3d3e3f",
+    ),
+    (m.Release(5, "jobs", CANDIDATE, 5), "860605646a6f62738250000102030405060708090a0b0c0d0e0f070540"),
+    (
+        m.Release(5, "jobs", CANDIDATE, 5, LOCK),
+        "860605646a6f62738250000102030405060708090a0b0c0d0e0f070550303132333435363738393a3b3c3d3e3f",
+    ),
     (m.Poll(6, "jobs"), "830706646a6f6273"),
     (m.Watch(7, 1, "jobs/", True, 3000), "86080701656a6f62732ff5190bb8"),
     (m.Seen(1, (("jobs", 4), ("more", 70_000))), "8309018282646a6f62730482646d6f72651a00011170"),
@@ -97,8 +106,8 @@ GOLDEN: list[tuple[m.Message, str]] = [
     ),
     (m.Inquire(9, "jobs"), "831609646a6f6273"),
     (
-        m.StandingPrepare(2, "jobs", 5, CANDIDATE, 1500, 50, 80, "host-1", 10_000, b"10.0.0.7:8080", 8),
-        "8c1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc1832185066686f73742d311927104d31302e302e302e373a3830383008",
+        m.StandingPrepare(2, "jobs", 5, CANDIDATE, 1500, 50, 80, "host-1", 10_000, b"10.0.0.7:8080", 8, LOCK),
+        "8d1702646a6f6273058250000102030405060708090a0b0c0d0e0f071905dc1832185066686f73742d311927104d31302e302e302e373a383038300850303132333435363738393a3b3c3d3e3f",
     ),
     (m.Waiting(10, "jobs", 20), "8418180a646a6f627314"),
     (m.List(11, "jobs/", "", 8), "8518190b656a6f62732f6008"),
@@ -206,7 +215,7 @@ def test_largest_values_pass() -> None:
     commit = m.Commit("\N{GREEK SMALL LETTER ALPHA}" * 127 + "x", TERM_MAX, lease)
     renew = m.Renew(0, S1, 1, tuple(range(ATTEMPTS_MAX)))
     prepare = (INT_MAX, commit.name, TERM_MAX, lease.candidate, INT_MAX, INT_MAX, INT_MAX, lease.label)
-    standing = m.StandingPrepare(*prepare, lease.ttl_ms, lease.data, INT_MAX)
+    standing = m.StandingPrepare(*prepare, lease.ttl_ms, lease.data, INT_MAX, LOCK)
     assert standing.lease == attrs.evolve(lease, token=0, edition=0)
     assert decode_untrusted(join([encode(standing)])) == (standing,)
     assert decode_untrusted(join([encode(commit)])) == (commit,)
@@ -227,6 +236,9 @@ REFUSED_MESSAGES: dict[str, bytes] = {
     "too few fields": raw(1),
     "too many fields": raw(1, 2, 3),
     "bool is not an int": raw(1, True),
+    "a lock that is too short": raw(6, 1, "n", [S1, 1], 1, LOCK[1:]),
+    "fewer secrets than attempts": raw(5, 1, S1, 1, [1, 2], [LOCK]),
+    "more secrets than attempts": raw(5, 1, S1, 1, [1], [LOCK, LOCK]),
     "int is not a bool": raw(28, 1, ["a"], 1),
     "null is not an int": raw(1, None),
     "negative": raw(1, -1),

@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 CELL = b"cell" * 4
 EPOCH = 3
 KEY = bytes(range(32))
-SESSION = b"S" * 16
+DRAWN = b"S" * 16
+SESSION = SessionSender(DRAWN).session
+OTHER = SessionSender(b"T" * 16).session
 HOME = ("10.0.1.1", 5000)
 ADDRESSES: dict[str, Address] = {"a": ("10.0.0.1", 7400), "b": ("10.0.0.2", 7400), "c": ("10.0.0.3", 7400)}
 MEMBERS = {node_id: [address] for node_id, address in ADDRESSES.items()}
@@ -69,7 +71,7 @@ def new_node(
     return Endpoint(sender, keyring(sealed), cell_id=CELL, epoch=EPOCH, members=MEMBERS)
 
 
-def new_session(session: bytes = SESSION, sealed: bool = True, cell_id: bytes | None = CELL) -> Endpoint:
+def new_session(session: bytes = DRAWN, sealed: bool = True, cell_id: bytes | None = CELL) -> Endpoint:
     return Endpoint(
         SessionSender(session),
         keyring(sealed),
@@ -130,7 +132,7 @@ def test_first_contact_is_challenged_and_repeated(sealed: bool) -> None:
     repeated, to = only(session.flush())
     assert to == ADDRESSES["a"] and repeated != request
     received = node.receive_untrusted(repeated, HOME)
-    assert received == Received(SESSION, SessionSender(SESSION), (POLL,), HOME, CELL, EPOCH)
+    assert received == Received(SESSION, SessionSender(DRAWN), (POLL,), HOME, CELL, EPOCH)
     node.queue(SESSION, Recovering(1, 5))
     answer, back = only(node.flush())
     assert back == HOME
@@ -346,7 +348,7 @@ def other(**changes: object) -> Endpoint:
     settings: dict[str, object] = {"cell_id": CELL, "epoch": EPOCH, "members": MEMBERS, **changes}
     ring = settings.pop("ring", keyring())
     assert isinstance(ring, Keyring)
-    return Endpoint(SessionSender(SESSION), ring, **settings)  # type: ignore[arg-type]
+    return Endpoint(SessionSender(DRAWN), ring, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -558,7 +560,7 @@ def test_largest_lease_fits_between_nodes() -> None:
 def test_unknown_peers_are_counted() -> None:
     session, node = new_session(), new_node()
     session.queue("z", POLL)
-    session.queue(b"T" * 16, POLL)
+    session.queue(OTHER, POLL)
     node.queue(SESSION, POLL)
     node.queue("a", POLL)
     assert session.flush() == node.flush() == []
@@ -604,10 +606,10 @@ def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = [new_session(bytes([number]) * 16) for number in range(6)]
     for session in sessions:
         acquaint(session, node)
-    assert [session[0] for session in node._sessions] == [3, 4, 5]
+    assert [state.sender.drawn[0] for state in node._sessions.values()] == [3, 4, 5]
     sessions[3].queue("a", POLL)
     assert messages(move(sessions[3], node, HOME)) == [POLL]
-    assert [session[0] for session in node._sessions] == [4, 5, 3]
+    assert [state.sender.drawn[0] for state in node._sessions.values()] == [4, 5, 3]
 
 
 def test_challenges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -652,7 +654,7 @@ def test_before_the_configuration_nothing_but_a_welcome_counts() -> None:
     assert move(stranger, session, ADDRESSES["a"]) == []
     stranger.queue("a", Hello(1))
     move(stranger, node, HOME)
-    node.queue(b"T" * 16, WELCOME)
+    node.queue(OTHER, WELCOME)
     assert move(node, session, ADDRESSES["a"]) == []
     assert drops(session) == {"unconfigured": 1, "seal": 1}
 

@@ -19,12 +19,13 @@ from paxlock.errors import ConfigError
 
 CELL = bytes(range(16))
 SESSION = bytes(range(16, 32))
-HANDLE = Handle(CELL, "jobs/nightly", SESSION, 7, 12)
-TEXT = "pl1.hVAAAQIDBAUGBwgJCgsMDQ4PbGpvYnMvbmlnaHRseVAQERITFBUWFxgZGhscHR4fBww"
+SECRET = bytes(range(32, 48))
+HANDLE = Handle(CELL, "jobs/nightly", SESSION, 7, 12, SECRET)
+TEXT = "pl2.hlAAAQIDBAUGBwgJCgsMDQ4PbGpvYnMvbmlnaHRseVAQERITFBUWFxgZGhscHR4fBwxQICEiIyQlJicoKSorLC0uLw"
 
 
 def word(*fields: object) -> str:
-    return "pl1." + base64.urlsafe_b64encode(cbor2.dumps(list(fields))).decode().rstrip("=")
+    return "pl2." + base64.urlsafe_b64encode(cbor2.dumps(list(fields))).decode().rstrip("=")
 
 
 def test_golden() -> None:
@@ -35,7 +36,7 @@ def test_golden() -> None:
 
 @pytest.mark.parametrize("name", ["n", "n" * 255, "\N{GREEK SMALL LETTER ALPHA}" * 127, "a b\n'$"])
 def test_round_trip_and_shell_safe(name: str) -> None:
-    handle = Handle(CELL, name, SESSION, 1 << 62, TERM_MAX)
+    handle = Handle(CELL, name, SESSION, 1 << 62, TERM_MAX, SECRET)
     text = format_handle(handle)
     assert re.fullmatch(r"[A-Za-z0-9._-]+", text)
     assert parse_handle(text) == handle
@@ -43,34 +44,46 @@ def test_round_trip_and_shell_safe(name: str) -> None:
 
 def test_short_form_is_no_secret() -> None:
     assert HANDLE.short == TEXT[:12]
-    assert str(SESSION) not in repr(HANDLE) and str(CELL) not in repr(HANDLE)
+    for secret in (SESSION, CELL, SECRET):
+        assert str(secret) not in repr(HANDLE)
+
+
+def test_a_handle_without_a_secret_is_refused_with_a_sentence_of_its_own() -> None:
+    packed = cbor2.dumps([CELL, "jobs/nightly", SESSION, 7, 12])
+    old = "pl1." + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+    with pytest.raises(ConfigError, match=r"older version.*acquire the name anew") as caught:
+        parse_handle(old)
+    assert old[12:] not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "",
-        "pl1.",
+        "pl2.",
         "jobs",
-        "pl2" + TEXT[3:],
+        "pl3" + TEXT[3:],
         TEXT[:-1],
         TEXT + "A",
         TEXT + "=",
         TEXT[:-1] + "x",
-        "pl1.\N{GREEK SMALL LETTER ALPHA}",
-        "pl1.!!!!",
-        "pl1." + "A" * 5000,
-        word(CELL, "n", SESSION, 7),
+        "pl2.\N{GREEK SMALL LETTER ALPHA}",
+        "pl2.!!!!",
+        "pl2." + "A" * 5000,
+        word(CELL, "n", SESSION, 7, 12),
         word(CELL, "n", SESSION, 7, 12, 1),
-        word(CELL[:15], "n", SESSION, 7, 12),
-        word(CELL, "", SESSION, 7, 12),
-        word(CELL, "n" * 256, SESSION, 7, 12),
-        word(CELL, "n", SESSION[:8], 7, 12),
-        word(CELL, "n", SESSION, True, 12),
-        word(CELL, "n", SESSION, -1, 12),
-        word(CELL, "n", SESSION, 7, TERM_MAX + 1),
-        word(CELL, "n", SESSION, 7, 1.0),
-        "pl1." + base64.urlsafe_b64encode(cbor2.dumps({1: 2})).decode().rstrip("="),
+        word(CELL, "n", SESSION, 7, 12, SECRET, 1),
+        word(CELL, "n", SESSION, 7, 12, SECRET[1:]),
+        word(CELL, "n", SESSION, 7, 12, b""),
+        word(CELL[:15], "n", SESSION, 7, 12, SECRET),
+        word(CELL, "", SESSION, 7, 12, SECRET),
+        word(CELL, "n" * 256, SESSION, 7, 12, SECRET),
+        word(CELL, "n", SESSION[:8], 7, 12, SECRET),
+        word(CELL, "n", SESSION, True, 12, SECRET),
+        word(CELL, "n", SESSION, -1, 12, SECRET),
+        word(CELL, "n", SESSION, 7, TERM_MAX + 1, SECRET),
+        word(CELL, "n", SESSION, 7, 1.0, SECRET),
+        "pl2." + base64.urlsafe_b64encode(cbor2.dumps({1: 2})).decode().rstrip("="),
     ],
 )
 def test_anything_else_is_not_a_handle(text: str) -> None:

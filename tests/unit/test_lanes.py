@@ -14,7 +14,8 @@ from paxlock.wire.keyring import Keyring
 from paxlock.wire.transport import Address
 
 CELL = b"c" * 16
-SESSION = b"s" * 16
+DRAWN = b"s" * 16
+SESSION = SessionSender(DRAWN).session
 HOME: Address = ("127.0.0.1", 9000)
 NODE: Address = ("127.0.0.1", 7000)
 ELSEWHERE: Address = ("127.0.0.1", 9001)
@@ -26,7 +27,7 @@ class Pair:
 
     def __init__(self, ring: Keyring | None = None) -> None:
         self.ring = ring or Keyring({1: b"k" * 32})
-        sender = SessionSender(SESSION)
+        sender = SessionSender(DRAWN)
         self.session = Endpoint(sender, self.ring, cell_id=CELL, epoch=1, members=MEMBERS)
         self.node = self.run(1)
         self.number = 0
@@ -86,7 +87,7 @@ def test_what_has_passed_once_goes_the_short_way(pair: Pair, monkeypatch: pytest
     monkeypatch.setattr(endpoint_module, "parse_untrusted", never)
     asked = pair.node.receive_untrusted(pair.request(), HOME)
     assert asked is not None
-    assert asked == Received(SESSION, SessionSender(SESSION), (Poll(pair.number, "n"),), HOME, CELL, 1)
+    assert asked == Received(SESSION, SessionSender(DRAWN), (Poll(pair.number, "n"),), HOME, CELL, 1)
     answered = pair.answer()
     assert answered is not None
     assert (answered.peer, answered.sender) == ("a", pair.node.sender)
@@ -153,14 +154,18 @@ def of(endpoint: Endpoint) -> bytes:
 
 def test_two_sessions_behind_one_address_are_told_apart(pair: Pair) -> None:
     other = pair.another(b"t" * 16, HOME)
-    for endpoint, session in ((pair.session, SESSION), (other, b"t" * 16), (pair.session, SESSION)):
+    for endpoint, session in (
+        (pair.session, SESSION),
+        (other, SessionSender(b"t" * 16).session),
+        (pair.session, SESSION),
+    ):
         received = pair.node.receive_untrusted(of(endpoint), HOME)
         assert received is not None and received.peer == session
 
 
 def test_who_does_not_know_the_cookie_is_challenged(pair: Pair) -> None:
     """Without a seal everything else can be made up by somebody who does not receive at that address."""
-    forger = Endpoint(SessionSender(SESSION), pair.ring, cell_id=CELL, epoch=1, members=MEMBERS)
+    forger = Endpoint(SessionSender(DRAWN), pair.ring, cell_id=CELL, epoch=1, members=MEMBERS)
     forged = [of(forger) for _ in range(20)][-1]
     assert pair.node.receive_untrusted(forged, HOME) is None
     assert pair.node.statistics()["dropped_unproved"] == 2  # the first was the session's own, at the start

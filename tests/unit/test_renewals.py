@@ -28,7 +28,7 @@ class Holder:
         self.timers = Timers()
         self.numbers = SequenceNumbers(30.0)
         self.pacing = Pacing(0.2, Random(1), RoundTrips(("a", "b", "c")))
-        shared = Shared(SESSION, ("a", "b", "c"), self.out, self.pacing, self.numbers, self.timers)
+        shared = Shared(SESSION, bytes(16), ("a", "b", "c"), self.out, self.pacing, self.numbers, self.timers)
         self.renewals = Renewals(shared)
         self.lapsed: list[Tenure] = []
         self.tenures = Tenures(

@@ -63,7 +63,7 @@ def test_a_pong_tells_for_how_long_the_node_has_run_by_its_own_clock() -> None:
 
 def client(*, welcomed: bool = True) -> Session:
     settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 10), "label")
-    session = Session(settings, session=b"s" * 16, now=0.0, rng=Random(1))
+    session = Session(settings, session=b"s" * 16, secret=bytes(16), now=0.0, rng=Random(1))
     session.take_effects()
     if welcomed:
         for node in "abc":

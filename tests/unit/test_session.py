@@ -59,7 +59,7 @@ class Client:
 
     def __init__(self, *, grace_ms: int = 50) -> None:
         settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, grace_ms), "me")
-        self.machine = Session(settings, session=SESSION, now=0.0, rng=Random(1))
+        self.machine = Session(settings, session=SESSION, secret=bytes(16), now=0.0, rng=Random(1))
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
 
@@ -334,7 +334,7 @@ def test_a_handle_is_released_by_a_quorum_or_out_of_time() -> None:
     client = Client()
     handle = Candidate(b"other" + bytes(11), 3)
     for heard, done in (("ab", True), ("a", False)):
-        client.machine.release_detached("n", handle, 4, 0.0, patience=1.0)
+        client.machine.release_detached("n", handle, 4, bytes(16), 0.0, patience=1.0)
         asked = dict(client.sent(Release))
         for node in heard:
             client.machine.receive(Released(asked[node].request, "n", handle, 0), node, 0.1)

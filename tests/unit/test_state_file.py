@@ -14,6 +14,7 @@ import pytest
 
 from paxlock.config.cell import Cell, NodeConfig
 from paxlock.core.durable import Durability, Kept, KeptName, KeptRenewal, KeptStone, Membership, NodeRecord
+from paxlock.core.handles import stone_of
 from paxlock.core.node.keeping import recovered, replay
 from paxlock.errors import StoreError
 from paxlock.runtime.environment import open_store
@@ -21,9 +22,10 @@ from paxlock.store import boot, folder, state_file
 from paxlock.store.folder import STATE_FILE, Store
 
 RECORD = NodeRecord(b"c" * 16, 1, "a", 7, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
-HELD = KeptName("x", 4, 4, b"s" * 16, 2, 10_000, "label", b"data", 4, b"s" * 16, 9, 130.0)
+HELD = KeptName("x", 4, 4, b"s" * 16, 2, 10_000, "label", b"data", 4, b"s" * 16, 9, 130.0, lock=b"k" * 16)
 BEGUN = Kept(True, 3, 90.0, (), (KeptName("old", 3),))
-TAKEN = Kept(False, 3, 90.0, (), (HELD,), (KeptStone("x", b"t" * 16, 1),))
+STONE, BY_LOCK = KeptStone("x", b"t" * 16, 1), KeptStone("x", *stone_of(b"k" * 16))
+TAKEN = Kept(False, 3, 90.0, (), (HELD,), (STONE, BY_LOCK))
 RENEWED = Kept(False, 3, 90.0, (KeptRenewal(b"s" * 16, (2,), b"h" * 16, 11, 125.5),))
 DROPPED = Kept(False, 8, 90.0, (), (), (), ("old",))
 
@@ -62,7 +64,20 @@ def test_what_was_written_is_read(written: Path) -> None:
         "old": KeptName("old", 3),
         "x": HELD._replace(sender=b"h" * 16, seq=11, deadline=135.5),
     }
-    assert found.stones == (KeptStone("x", b"t" * 16, 1),)
+    assert found.stones == (STONE, BY_LOCK)
+
+
+def test_a_file_of_an_older_format_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no locks: the node starts as after an unclean stop."""
+    with monkeypatch.context() as older:
+        older.setattr(state_file, "FORMAT", state_file.FORMAT - 1)
+        store = Store.open(tmp_path / "data", create_folder=True)
+        assert store.keep(RECORD, BEGUN, never) == ""
+        store.close()
+        assert read(tmp_path / "data") is not None
+    assert read(tmp_path / "data") is None
 
 
 def test_a_renewal_never_moves_a_deadline_back() -> None:

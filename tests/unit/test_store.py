@@ -13,6 +13,7 @@ import pytest
 
 import paxlock
 from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, SnapshotName
+from paxlock.core.handles import stone_of
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.errors import StoreError
 from paxlock.store import folder as store_module
@@ -49,11 +50,12 @@ NAME = SnapshotName(
     sender=b"s" * 16,
     seq=99,
     remaining_ms=8_123,
-    tombstones=(Candidate(b"t" * 16, 1), Candidate(b"u" * 16, 2)),
+    tombstones=(Candidate(b"t" * 16, 1), Candidate(b"u" * 16, 2), stone_of(b"v" * 16)),
     chosen=LEASE,
     chosen_term=11,
     released=False,
     revoked=Candidate(b"u" * 16, 2),
+    lock=bytes(range(16)),
 )
 EMPTY_NAME = SnapshotName("x", 3, None, 0, b"", 0, 0, (), None, 0, True)
 SNAPSHOT = Snapshot(incarnation=7, floor=3, names=(NAME, EMPTY_NAME))
@@ -371,13 +373,23 @@ def test_a_snapshot_that_is_none_under_a_right_checksum_counts_as_missing() -> N
         *(body[:size] for size in range(len(body))),
         body + b"x",
         b"P" + body[1:],
-        body.replace((2).to_bytes(4, "big"), (1).to_bytes(4, "big"), 1),
         body[:term] + (TERM_MAX + 1).to_bytes(8, "big") + body[term + 8 :],
         body[:flags] + bytes((16,)) + body[flags + 1 :],
         body[:flags] + bytes((snapshots.SAME,)) + body[flags + 1 :],
     ):
         with pytest.raises(DamagedError):
             decode_snapshot(sealed(wrong))
+
+
+def test_a_snapshot_of_an_older_format_counts_as_missing(store: Store, folder: Path) -> None:
+    """It has no locks: nothing is taken from it, and the node starts as after an unclean stop."""
+    store.write_snapshot(SNAPSHOT)
+    body = (folder / store_module.SNAPSHOT_FILE).read_bytes()[: -snapshots.DIGEST_BYTES]
+    newest, older = ((number).to_bytes(4, "big") for number in (snapshots.SNAPSHOT_VERSION, 2))
+    at = len(snapshots.MARK)
+    assert body[at : at + 4] == newest
+    (folder / store_module.SNAPSHOT_FILE).write_bytes(sealed(body[:at] + older + body[at + 4 :]))
+    assert store.read_snapshot(SNAPSHOT.incarnation) is None
 
 
 def test_every_shape_of_a_name_is_kept() -> None:

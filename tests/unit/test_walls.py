@@ -20,7 +20,8 @@ from paxlock.wire.peers import OUTDATED_RUNS_MAX, PLACES_MAX, KnownNode
 from paxlock.wire.transport import Address
 
 CELL = b"cell" * 4
-VICTIM = b"V" * 16
+DRAWN = b"V" * 16
+VICTIM = SessionSender(DRAWN).session
 RUN = b"r" * 16
 HOME: Address = ("10.0.1.1", 5000)
 ELSEWHERE: Address = ("10.0.6.6", 6666)
@@ -87,22 +88,22 @@ def drops(one: Endpoint) -> dict[str, int]:
 @pytest.mark.parametrize("place", [HOME, ELSEWHERE], ids=["its address", "another"])
 @pytest.mark.parametrize("echo", [0, 7], ids=["no echo", "a wrong echo"])
 def test_a_number_far_ahead_without_the_right_echo_mutes_no_session(place: Address, echo: int) -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     acquaint(session, node, HOME)
-    assert node.receive_untrusted(sealed_as(SessionSender(VICTIM), LAST, echo=echo), place) is None
+    assert node.receive_untrusted(sealed_as(SessionSender(DRAWN), LAST, echo=echo), place) is None
     node.flush()
     assert heard(session, node, HOME)
 
 
 def test_the_last_number_from_an_address_that_the_insider_has_proved_mutes_no_session() -> None:
     """It takes part in the whole exchange, from where it lives: numbers count for each address."""
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     acquaint(session, node, HOME)
-    assert node.receive_untrusted(sealed_as(SessionSender(VICTIM), 1), ELSEWHERE) is None
+    assert node.receive_untrusted(sealed_as(SessionSender(DRAWN), 1), ELSEWHERE) is None
     ((challenge, to),) = node.flush()
     assert to == ELSEWHERE
     proof = parse_untrusted(challenge).issue
-    forged = sealed_as(SessionSender(VICTIM), LAST, echo=proof)
+    forged = sealed_as(SessionSender(DRAWN), LAST, echo=proof)
     assert node.receive_untrusted(forged, ELSEWHERE) is not None
     assert heard(session, node, HOME)
     # What the node answers goes to the session again, and with the session's own cookie.
@@ -113,16 +114,16 @@ def test_the_last_number_from_an_address_that_the_insider_has_proved_mutes_no_se
 
 
 def test_a_cookie_of_another_address_is_no_proof() -> None:
-    session, insider, node = endpoint(SessionSender(VICTIM)), endpoint(SessionSender(b"I" * 16)), node_a()
+    session, insider, node = endpoint(SessionSender(DRAWN)), endpoint(SessionSender(b"I" * 16)), node_a()
     acquaint(session, node, HOME)
     acquaint(insider, node, ELSEWHERE)
-    stolen = sealed_as(SessionSender(VICTIM), LAST, echo=insider._nodes["a"].echo)
+    stolen = sealed_as(SessionSender(DRAWN), LAST, echo=insider._nodes["a"].echo)
     assert node.receive_untrusted(stolen, HOME) is None
     assert heard(session, node, HOME)
 
 
 def test_what_was_taken_at_an_address_is_no_news_there_after_the_session_has_moved() -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     acquaint(session, node, HOME)
     session.queue("a", POLL)
     ((recorded, _),) = session.flush()
@@ -136,7 +137,7 @@ def test_what_was_taken_at_an_address_is_no_news_there_after_the_session_has_mov
 
 
 def test_the_places_of_a_session_are_bounded() -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     for number in range(3 * PLACES_MAX):
         acquaint(session, node, ("10.0.1.1", 5000 + number))
     assert len(node._sessions[VICTIM]._elsewhere) < PLACES_MAX
@@ -156,10 +157,10 @@ def test_a_number_far_ahead_without_the_right_echo_mutes_no_node(incarnation: in
 @pytest.mark.parametrize("incarnation", [1, 2])
 def test_a_number_far_ahead_without_the_right_echo_mutes_no_node_for_a_session(incarnation: int) -> None:
     """The id of a session is in every answer to a Poll: what nodes echo to it must not follow from that."""
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     acquaint(session, node, HOME)
-    for echo in (int.from_bytes(VICTIM[:8]), int.from_bytes(VICTIM[8:]), 0):
-        forged = sealed_as(NodeSender("a", incarnation, RUN), LAST, echo=echo, to=SessionSender(VICTIM))
+    for echo in (int.from_bytes(DRAWN[:8]), int.from_bytes(DRAWN[8:]), 0):
+        forged = sealed_as(NodeSender("a", incarnation, RUN), LAST, echo=echo, to=SessionSender(DRAWN))
         assert session.receive_untrusted(forged, ADDRESSES["a"]) is None
     assert drops(session) == {"echo": 3}
     node.queue(VICTIM, Recovering(1, 5))
@@ -167,17 +168,17 @@ def test_a_number_far_ahead_without_the_right_echo_mutes_no_node_for_a_session(i
 
 
 def test_a_client_without_a_configuration_takes_no_welcome_that_was_not_meant_for_it() -> None:
-    seeker = Endpoint(SessionSender(VICTIM), Keyring({1: bytes(32)}))
+    seeker = Endpoint(SessionSender(DRAWN), Keyring({1: bytes(32)}))
     seeker.greet_seeds([ADDRESSES["a"]], 1)
     forger = node_a()
     payload = join([encode(WELCOME)])
-    forged = forger._sealing.seal(payload, 1, int.from_bytes(VICTIM[:8]), SessionSender(VICTIM))
+    forged = forger._sealing.seal(payload, 1, int.from_bytes(DRAWN[:8]), SessionSender(DRAWN))
     assert seeker.receive_untrusted(forged, ADDRESSES["a"]) is None
     assert drops(seeker) == {"echo": 1}
 
 
 def test_on_the_short_way_a_number_counts_only_with_its_seal() -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     acquaint(session, node, HOME)
     session.queue("a", POLL)
     ((datagram, _),) = session.flush()
@@ -262,7 +263,7 @@ def test_after_a_long_stop_no_cookie_of_before_is_good() -> None:
 
 def test_what_was_recorded_of_a_session_that_is_forgotten_is_dead_before_a_tombstone_is() -> None:
     """It says its last word; the node forgets it, by chance at once. The stranger has all that it sent."""
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     node.age(10.0)
     acquaint(session, node, HOME)
     session.queue("a", POLL)
@@ -275,7 +276,7 @@ def test_what_was_recorded_of_a_session_that_is_forgotten_is_dead_before_a_tombs
 
 def test_no_session_is_kept_longer_than_its_cookie() -> None:
     """Also one whose state keeps it from being asked: what it had echoed counts no longer."""
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     node.age(10.0)
     acquaint(session, node, HOME)
     node.age(10.0 + COOKIE_S)
@@ -290,7 +291,7 @@ def test_no_session_is_kept_longer_than_its_cookie() -> None:
 
 @pytest.mark.parametrize("as_node", [False, True], ids=["session", "node"])
 def test_who_talks_to_a_node_at_least_as_often_as_secrets_change_is_never_challenged(as_node: bool) -> None:
-    sender = NodeSender("b", 1, RUN) if as_node else SessionSender(VICTIM)
+    sender = NodeSender("b", 1, RUN) if as_node else SessionSender(DRAWN)
     home = ADDRESSES["b"] if as_node else HOME
     peer: str | bytes = "b" if as_node else VICTIM
     one, node = endpoint(sender), node_a()
@@ -311,7 +312,7 @@ def test_who_talks_to_a_node_at_least_as_often_as_secrets_change_is_never_challe
 @pytest.mark.parametrize("as_node", [False, True], ids=["session", "node"])
 def test_who_sends_an_old_cookie_again_and_again_is_challenged_in_the_end(as_node: bool) -> None:
     """Also on the short way, on which only the cookies of the last datagram are looked at."""
-    one = endpoint(NodeSender("b", 1, RUN) if as_node else SessionSender(VICTIM))
+    one = endpoint(NodeSender("b", 1, RUN) if as_node else SessionSender(DRAWN))
     home, node = ADDRESSES["b"] if as_node else HOME, node_a()
     node.age(10.0)
     acquaint(one, node, home)
@@ -324,7 +325,7 @@ def test_who_sends_an_old_cookie_again_and_again_is_challenged_in_the_end(as_nod
 
 
 def test_who_was_there_first_in_the_name_of_a_session_does_not_get_its_answers() -> None:
-    node, session, insider = node_a(), endpoint(SessionSender(VICTIM)), endpoint(SessionSender(VICTIM))
+    node, session, insider = node_a(), endpoint(SessionSender(DRAWN)), endpoint(SessionSender(DRAWN))
     acquaint(insider, node, ELSEWHERE)
     acquaint(session, node, HOME)
     node.queue(VICTIM, Recovering(1, 5))
@@ -334,7 +335,7 @@ def test_who_was_there_first_in_the_name_of_a_session_does_not_get_its_answers()
 
 
 def test_a_session_that_moves_is_not_kept_by_the_cookie_of_where_it_was() -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     node.age(0.0)
     acquaint(session, node, HOME)
     session.queue("a", POLL)
@@ -367,13 +368,13 @@ def asks_for(session: Endpoint, seconds: int, node: Endpoint | None) -> list[tup
 
 
 def test_a_node_that_answers_is_never_silent() -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     acquaint(session, node, HOME)
     assert asks_for(session, 20, node) == []
 
 
 def test_a_node_that_does_not_answer_is_looked_up_and_its_next_address_tried() -> None:
-    session, there = endpoint(SessionSender(VICTIM)), ("fd00::1", 7400)
+    session, there = endpoint(SessionSender(DRAWN)), ("fd00::1", 7400)
     session.configure(CELL, 1, {**MEMBERS, "a": [ADDRESSES["a"], there]})
     assert asks_for(session, 4, None) == [("a", False)]
     session.queue("a", POLL)
@@ -404,7 +405,7 @@ def test_a_node_that_does_not_answer_is_looked_up_and_its_next_address_tried() -
 def test_a_node_that_says_to_be_from_the_future_is_not_heard(
     incarnation: int, refused: bool, by_session: bool
 ) -> None:
-    listener = endpoint(SessionSender(VICTIM) if by_session else NodeSender("a", 1, RUN), UNIX - 100.0)
+    listener = endpoint(SessionSender(DRAWN) if by_session else NodeSender("a", 1, RUN), UNIX - 100.0)
     listener.age(100.0)
     b = endpoint(NodeSender("b", incarnation, RUN))
     b.queue("a", POLL)
@@ -434,7 +435,7 @@ def test_what_is_new_is_taken_and_asking_takes_nothing() -> None:
 
 
 def test_the_answer_to_a_hello_goes_back_with_the_cookie_that_came_along() -> None:
-    session, node = endpoint(SessionSender(VICTIM)), node_a()
+    session, node = endpoint(SessionSender(DRAWN)), node_a()
     session.queue("a", Hello(1))
     assert move(session, node, HOME) == [Hello(1)]
     node.queue(VICTIM, WELCOME)

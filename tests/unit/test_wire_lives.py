@@ -14,7 +14,8 @@ from paxlock.wire.strangers import STRANGERS_MAX
 from paxlock.wire.transport import Address
 
 CELL = b"cell" * 4
-SESSION = b"S" * 16
+DRAWN = b"S" * 16
+SESSION = SessionSender(DRAWN).session
 HOME: Address = ("10.0.1.1", 5000)
 PLACES: dict[str, Address] = {node: (f"10.0.0.{at}", 7400) for at, node in enumerate("abcde", 1)}
 RING = Keyring({1: bytes(range(32))})
@@ -29,7 +30,7 @@ def node(node_id: str = "a", nodes: str = "abc", incarnation: int = 3) -> Endpoi
 
 def session(nodes: str = "abc") -> Endpoint:
     members = {each: [PLACES[each]] for each in nodes}
-    return Endpoint(SessionSender(SESSION), RING, cell_id=CELL, epoch=1, members=members)
+    return Endpoint(SessionSender(DRAWN), RING, cell_id=CELL, epoch=1, members=members)
 
 
 def move(sender: Endpoint, receiver: Endpoint, source: Address, to: Address | None = None) -> list[Received]:
@@ -95,7 +96,7 @@ def test_a_session_says_nothing_of_lives() -> None:
 def test_one_that_does_not_know_its_cell_yet_skips_them() -> None:
     a = node()
     a.live(LIVES)
-    seeker = Endpoint(SessionSender(SESSION), RING)
+    seeker = Endpoint(SessionSender(DRAWN), RING)
     seeker.greet_seeds([PLACES["a"]], 1)
     assert move(seeker, a, HOME)[0].messages == (Hello(1),)
 
@@ -105,7 +106,7 @@ def test_a_request_is_never_shorter_than_the_challenge(nodes: int) -> None:
     ids = [f"n{number}" for number in range(nodes)]
     members = {each: [("10.0.0.1", 7400 + at)] for at, each in enumerate(ids)}
     a = Endpoint(NodeSender("n0", 1, b"r" * 16), RING, cell_id=CELL, epoch=1, members=members)
-    client = Endpoint(SessionSender(SESSION), RING, cell_id=CELL, epoch=1, members=members)
+    client = Endpoint(SessionSender(DRAWN), RING, cell_id=CELL, epoch=1, members=members)
     client.queue("n0", Poll(1, "n"))
     ((request, _),) = client.flush()
     a.receive_untrusted(request, HOME)

@@ -17,7 +17,8 @@ from paxlock.wire.transport import Address
 from paxlock.wire.wills import FIRST_NUMBER, LEASES_MAX, LEASES_PER_PAGE, Wills
 
 CELL = b"cell" * 4
-SESSION = b"S" * 16
+SENDER = SessionSender(b"S" * 16)
+SESSION = SENDER.session
 HOME = ("10.0.1.1", 5000)
 PLACES: dict[str, Address] = {"a": ("10.0.0.1", 7400), "b": ("10.0.0.2", 7400), "c": ("10.0.0.3", 7400)}
 MEMBERS = {node_id: [address] for node_id, address in PLACES.items()}
@@ -54,7 +55,7 @@ class World:
 
     def __init__(self) -> None:
         keys = Keyring({1: bytes(range(32))})
-        self.session = Endpoint(SessionSender(SESSION), keys, cell_id=CELL, epoch=1, members=MEMBERS)
+        self.session = Endpoint(SENDER, keys, cell_id=CELL, epoch=1, members=MEMBERS)
         self.nodes = {
             PLACES[node]: Endpoint(
                 NodeSender(node, 1, b"r" * 16), keys, cell_id=CELL, epoch=1, members=MEMBERS

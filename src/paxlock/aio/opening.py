@@ -94,7 +94,7 @@ async def open_as(
     make: Callable[..., C], settings: ClientSettings, label: str | None, *, last_will: bool = False
 ) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node."""
-    session = new_session(settings.grant)
+    sender = SessionSender(new_session(settings.grant), settings.grant)
     cell = settings.cell
     wanted = (
         {m.node_id: m.address for m in cell.members} if cell is not None else dict.fromkeys(settings.seeds)
@@ -104,7 +104,7 @@ async def open_as(
     clock = stand_in.clock() if stand_in is not None else BootClock()
     keys = cell.keys if cell is not None else settings.keys
     endpoint = Endpoint(
-        SessionSender(session, settings.grant),
+        sender,
         keyring_of(keys, settings.grant),
         wall_offset=time.time() - clock.now(),
     )
@@ -132,7 +132,7 @@ async def open_as(
             block = _Block()
             client = make(
                 cell,
-                session,
+                sender.session,
                 label=who,
                 endpoint=endpoint,
                 transport=transport,

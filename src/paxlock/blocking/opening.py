@@ -30,12 +30,12 @@ def open_session(
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
     """
-    session = new_session(settings.grant)
+    sender = SessionSender(new_session(settings.grant), settings.grant)
     cell = settings.cell
     keys = cell.keys if cell is not None else settings.keys
     clock = BootClock()
     endpoint = Endpoint(
-        SessionSender(session, settings.grant),
+        sender,
         keyring_of(keys, settings.grant),
         wall_offset=time.time() - clock.now(),
     )
@@ -53,7 +53,7 @@ def open_session(
             members = addresses_of_members(cell.members)
         return Running(
             cell,
-            session,
+            sender.session,
             label=default_label() if label is None else label,
             endpoint=endpoint,
             transport=transport,

@@ -16,7 +16,7 @@ from typing import Protocol
 import attrs
 
 from paxlock.client.allowed import Allowed
-from paxlock.client.handle import Handle, parse_handle
+from paxlock.client.handle import Handle, parse_handle, wrong_secret
 from paxlock.client.leaving import LastRenewal, tell_left_early
 from paxlock.client.standing import Standing, Waiter
 from paxlock.config.cell import Cell, check_data, check_label, check_name
@@ -292,16 +292,14 @@ class Desk:
 
     def renew_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
         """Renew a detached lease by its whole ttl; HandleOutcome follows."""
-        candidate, patience = Candidate(grant.session, grant.attempt), _handle_patience(wait)
-        ticket = self.session.renew_detached(candidate, grant.term, self.now(), patience=patience)
+        named = grant.candidate, grant.term, grant.secret
+        ticket = self.session.renew_detached(*named, self.now(), patience=_handle_patience(wait))
         return self.expect(ticket, receiver)
 
     def release_detached(self, grant: Handle, wait: float | None, receiver: Receiver) -> int:
         """Release exactly this grant; HandleOutcome follows."""
-        candidate, patience = Candidate(grant.session, grant.attempt), _handle_patience(wait)
-        ticket = self.session.release_detached(
-            grant.name, candidate, grant.term, self.now(), patience=patience
-        )
+        named = grant.name, grant.candidate, grant.term, grant.secret
+        ticket = self.session.release_detached(*named, self.now(), patience=_handle_patience(wait))
         return self.expect(ticket, receiver)
 
     def revoke(
@@ -337,13 +335,17 @@ class Desk:
         self.session.forget(ticket, self.now())
 
     def grant(self, handle: str) -> Handle:
-        """The grant that a handle names. Raises ConfigError for one that is malformed or of another cell."""
+        """The grant that a handle names. Raises ConfigError for one that is malformed or of another cell, and
+        NotAllowed for one of this very client that is not the lease's.
+        """
         self.check_open()
         grant = parse_handle(handle)
         if grant.cell_id != self.cell.cell_id:
             raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
         mine = self.allowed.rights.owns(grant.session)
         self.allowed.check(Verb.ACQUIRE if mine else Verb.ADMINISTER, grant.name)
+        if grant.session == self.session.session and grant.secret != self.session.secret_of(grant.candidate):
+            raise wrong_secret(grant)  # no node asks a session for what is its own
         return grant
 
     # What answers mean

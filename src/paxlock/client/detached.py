@@ -7,7 +7,7 @@ from functools import partial
 
 from paxlock.client.administration import Script
 from paxlock.client.desk import Desk
-from paxlock.client.handle import Handle
+from paxlock.client.handle import Handle, wrong_secret
 from paxlock.core.session.events import Answered, HandleOutcome
 from paxlock.core.session.judgement import State
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
@@ -48,6 +48,8 @@ def releasing(desk: Desk, handle: str, wait: float | None) -> Script[None]:
 
 
 def _check_done(grant: Handle, outcome: HandleOutcome) -> None:
+    if outcome.refused:
+        raise wrong_secret(grant)
     if not outcome.done:
         raise NotAcquired(grant.name, Reason.NO_QUORUM)
 

@@ -18,6 +18,7 @@ from paxlock.client.holding import Holding
 from paxlock.client.key_file import KeyFollower
 from paxlock.client.nesting import Nesting
 from paxlock.config.cell import Cell
+from paxlock.core.handles import SECRET_BYTES
 from paxlock.core.session.events import Barred, Failed, Granted
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.core.statistics import SessionStatistics
@@ -79,7 +80,8 @@ class Acquisition(Generic[H]):
         if not isinstance(event, Granted):
             self._reply.set(event)
             return None
-        grant = Handle(self._desk.cell.cell_id, self._name, *event.candidate, event.term)
+        secret = self._desk.session.secret_of(event.candidate)
+        grant = Handle(self._desk.cell.cell_id, self._name, *event.candidate, event.term, secret)
         held = self._make(event.ticket, grant, self._ttl, event.deadline)
         self._reply.set(held)
         self._granted(event.ticket, held)
@@ -118,7 +120,8 @@ class Face(ABC, Generic[H]):
         self._endpoint = endpoint
         self._transport = transport
         settings = SessionSettings(cell.configuration, label, thrifty=True)
-        self._session = Session(settings, session=session, now=clock.now(), rng=Random(secrets.randbits(64)))
+        secret, rng = secrets.token_bytes(SECRET_BYTES), Random(secrets.randbits(64))
+        self._session = Session(settings, session=session, secret=secret, now=clock.now(), rng=rng)
         self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)
         self._desk.on_holding = self._settle_sleep
         self._nesting = Nesting()

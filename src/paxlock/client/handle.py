@@ -1,7 +1,8 @@
 """A detached lease as one shell-safe word (contract.md section 3, "Handle").
 
-A handle is a capability: whoever has the cell's key and the handle can renew and release the lease. It is
-printed once, where the user asked for it; everything else shows `Handle.short`.
+A handle is a capability: whoever has a key that may acquire the name, and the handle, can renew and release
+the lease. What makes it one is a secret of the lease that is nowhere else. It is printed once, where the user
+asked for it; everything else shows `Handle.short`.
 """
 
 from __future__ import annotations
@@ -11,30 +12,37 @@ import binascii
 
 import attrs
 
-from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX
+from paxlock.core.handles import SECRET_BYTES
+from paxlock.core.lease import NAME_MAX_BYTES, TERM_MAX, Candidate
 from paxlock.core.value import value
-from paxlock.errors import ConfigError
+from paxlock.errors import ConfigError, NotAllowed
 from paxlock.limits import CELL_ID_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 
-__all__ = ["Handle", "format_handle", "parse_handle"]
+__all__ = ["Handle", "format_handle", "parse_handle", "wrong_secret"]
 
 HANDLE_MAX_BYTES = 1024
 SHORT_CHARACTERS = 12
 
-_PREFIX = "pl1."
-_SHAPE = (bytes, str, bytes, int, int)
+_PREFIX = "pl2."
+_OLD_PREFIX = "pl1."  #: those had no secret
+_SHAPE = (bytes, str, bytes, int, int, bytes)
 
 
 @value
 class Handle:
-    """The grant that a handle names. ``term`` is its fencing token."""
+    """The grant that a handle names. ``term`` is its fencing token, ``secret`` opens its lease's lock."""
 
     cell_id: bytes = attrs.field(repr=False)
     name: str
     session: bytes = attrs.field(repr=False)
     attempt: int
     term: int
+    secret: bytes = attrs.field(repr=False)
+
+    @property
+    def candidate(self) -> Candidate:
+        return Candidate(self.session, self.attempt)
 
     @property
     def short(self) -> str:
@@ -43,8 +51,8 @@ class Handle:
 
 
 def format_handle(handle: Handle) -> str:
-    """The whole handle, "pl1." and base64url without padding."""
-    packed = pack((handle.cell_id, handle.name, handle.session, handle.attempt, handle.term))
+    """The whole handle, "pl2." and base64url without padding."""
+    packed = pack(attrs.astuple(handle))
     return _PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
@@ -55,12 +63,25 @@ def parse_handle(text: str) -> Handle:
     """
     word = text.strip()
     handle = _parse(word) if len(word) <= HANDLE_MAX_BYTES else None
+    if handle is None and word.startswith(_OLD_PREFIX):
+        raise ConfigError(
+            "this handle is of an older version of paxlock, and renews or releases nothing any more: its "
+            "lease runs out by itself, acquire the name anew"
+        )
     if handle is None:
         shown = word if len(word) <= SHORT_CHARACTERS else word[:SHORT_CHARACTERS] + "..."
         raise ConfigError(
             f"{shown!r} is not a handle: give the word that `paxlock acquire` printed, unchanged"
         )
     return handle
+
+
+def wrong_secret(handle: Handle) -> NotAllowed:
+    """The error for a handle whose secret is not that of the lease it names."""
+    return NotAllowed(
+        f"this handle does not open the lease of {handle.name!r} with term {handle.term}: give the word that "
+        "`paxlock acquire` printed, unchanged; whoever administers the name may revoke the lease"
+    )
 
 
 def _parse(word: str) -> Handle | None:
@@ -79,6 +100,7 @@ def _parse(word: str) -> Handle | None:
         len(handle.cell_id) == CELL_ID_BYTES
         and 1 <= len(handle.name.encode()) <= NAME_MAX_BYTES
         and len(handle.session) == SESSION_BYTES
+        and len(handle.secret) == SECRET_BYTES
         and handle.term <= TERM_MAX
         # One grant has one handle: no padding, no stray bits in the last character.
         and format_handle(handle) == word

@@ -9,7 +9,6 @@ from typing import Self
 
 from paxlock.client.desk import Desk, Receiver
 from paxlock.client.handle import Handle, format_handle
-from paxlock.core.lease import Candidate
 from paxlock.core.session.events import DataPublished, Extended, LetGoAsked, Lost
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.wire.wills import Wills
@@ -120,7 +119,7 @@ class Holding:
         """From now on this lease is in the will."""
         grant = self._grant
         if not self._let_go and self._reason is None:
-            wills.hold(self._ticket, grant.name, Candidate(grant.session, grant.attempt), grant.term)
+            wills.hold(self._ticket, grant.name, grant.candidate, grant.term)
 
     def tells(self, error: BaseException) -> bool:
         """Whether an error tells of the loss of this lease and of nothing else, as when ``check`` raised it,

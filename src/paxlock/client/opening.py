@@ -54,13 +54,11 @@ async def open_as(
     clock: Clock | None = None,
 ) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node. What is not given is in ``environment``."""
-    session = new_session(settings.grant)
+    sender = SessionSender(new_session(settings.grant), settings.grant)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
     clock = clock or environment.clock()
     wall_offset = time.time() - clock.now()
-    endpoint = Endpoint(
-        SessionSender(session, settings.grant), keyring_of(keys, settings.grant), wall_offset=wall_offset
-    )
+    endpoint = Endpoint(sender, keyring_of(keys, settings.grant), wall_offset=wall_offset)
     cell = settings.cell
     members: dict[str, list[Address]] = {}
     if cell is not None:
@@ -78,7 +76,7 @@ async def open_as(
         whereabouts = Whereabouts(cell, endpoint, members)
         client = make(
             cell,
-            session,
+            sender.session,
             label=environment.label() if label is None else label,
             endpoint=endpoint,
             transport=transport,

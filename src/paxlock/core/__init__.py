@@ -11,6 +11,8 @@ What both share:
     configuration.py   what a quorum is of, and the times that all keep          section 1, S14
     steering.py        what others want of a holder, and other data               section 12
     lease.py           candidate, lease, timing, validity                         sections 1 and 3
+    handles.py         the secret in a handle, and the lock of a lease            section 3
+    listing.py         who is in line, which names are in use: the pages          sections 5, 6
     journal.py         what a node remembers of a name, and the question for it   section 6
     seeing.py          what a node tells those who look after it: ping, counters  section 6
     reasons.py         why a node says no                                         sections 2, 8
@@ -29,6 +31,7 @@ What a node does (core/node):
     replica.py         the machine: routes messages to its parts                  sections 2, 6, 7
     acceptor.py        promises, leases, renewals, releases, expiry               section 2
     record.py          one name: who holds it, who may not                        section 2
+    handles.py         whether a handle opens a lease                             sections 2, 3
     line.py            who waits, in which order                                  section 5
     quotas.py          what one key of a client may have here                    section 8
     expiry.py          when a record is to be looked at                           section 2

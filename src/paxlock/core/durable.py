@@ -100,7 +100,7 @@ class NodeRecord:
 @value
 class SnapshotName:
     """One name of the snapshot: leases with the time that is LEFT (rule L8). Of the tombstones that of
-    ``revoked`` was set by force (section 12).
+    ``revoked`` was set by force (section 12). ``lock`` is that of the lease which is held.
     """
 
     name: str
@@ -115,6 +115,7 @@ class SnapshotName:
     chosen_term: int
     released: bool
     revoked: Candidate | None = None
+    lock: bytes = b""
 
 
 @value
@@ -144,6 +145,7 @@ class KeptName(NamedTuple):
     seq: int = 0
     deadline: float = 0.0
     edition: int = 0
+    lock: bytes = b""
 
 
 class KeptRenewal(NamedTuple):
@@ -158,7 +160,7 @@ class KeptRenewal(NamedTuple):
 
 class KeptStone(NamedTuple):
     """A tombstone: this attempt at the name is over, and those of its session before it; ``forced`` where
-    somebody has ended it by force (section 12).
+    somebody has ended it by force (section 12). It may be one that is against a lock (handles.py).
     """
 
     name: str

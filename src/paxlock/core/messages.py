@@ -12,9 +12,12 @@ from __future__ import annotations
 import enum
 from typing import TypeAlias
 
+import attrs
+
 from paxlock.core.durable import SeenNode
 from paxlock.core.journal import Recall, Recalled, Recollection  # noqa: F401
 from paxlock.core.lease import Candidate, Lease
+from paxlock.core.listing import List, Names, WaiterEntry, Waiters, Waiting
 from paxlock.core.reasons import Barrier, RefusalReason
 from paxlock.core.seeing import Count, Counted, Ping, Pong, Seeing  # noqa: F401
 from paxlock.core.steering import LetGo, Publish, Published, Revoke, RevokeAnswer, Steering  # noqa: F401
@@ -104,15 +107,6 @@ class Member:
     address: str
 
 
-@value
-class WaiterEntry:
-    """One entry of the line, for people to look at."""
-
-    candidate: Candidate
-    label: str
-    waiting_ms: int
-
-
 # From sessions to nodes.
 
 
@@ -141,7 +135,8 @@ class Prepare:
 
 @value
 class StandingPrepare(Prepare):
-    """Both phases in one request: it carries the lease, and a number of the session's one counter.
+    """Both phases in one request: it carries the lease with its lock, and a number of the session's one
+    counter.
 
     An acceptor that is free, or becomes free while this waits in line, accepts the lease (section 5).
     """
@@ -149,6 +144,7 @@ class StandingPrepare(Prepare):
     ttl_ms: int
     data: bytes
     seq: int
+    lock: bytes = b""
 
     @property
     def ttl(self) -> float:
@@ -161,7 +157,9 @@ class StandingPrepare(Prepare):
 
 @value
 class Accept:
-    """Phase 2. Age and window are for those who are refused because of it (rule L2)."""
+    """Phase 2. Age and window are for those who are refused because of it (rule L2). ``lock``: what a handle
+    of this lease must open; one without has no handle.
+    """
 
     request: int
     name: str
@@ -170,6 +168,7 @@ class Accept:
     seq: int
     age_ms: int
     window_ms: int = 0
+    lock: bytes = b""
 
 
 @value
@@ -183,22 +182,24 @@ class Commit:
 
 @value
 class Renew:
-    """Prolong many leases of one session. The sender may be another session (detached leases)."""
+    """Prolong many leases of one session. Another session than theirs shows the secret of each."""
 
     request: int
     session: bytes
     seq: int
     attempts: tuple[int, ...]
+    secrets: tuple[bytes, ...] = attrs.field(default=(), repr=False)
 
 
 @value
 class Release:
-    """The last word of a candidate (rule S2)."""
+    """The last word of a candidate (rule S2). Another session than its own shows its secret."""
 
     request: int
     name: str
     candidate: Candidate
     term: int
+    secret: bytes = attrs.field(default=b"", repr=False)
 
 
 @value
@@ -207,25 +208,6 @@ class Poll:
 
     request: int
     name: str
-
-
-@value
-class Waiting:
-    """Who stands in line for the name, from position ``start``?"""
-
-    request: int
-    name: str
-    start: int
-
-
-@value
-class List:
-    """Which names with this prefix are in use, after the name ``after``? In so many pages at most."""
-
-    request: int
-    prefix: str
-    after: str
-    pages: int
 
 
 @value
@@ -315,7 +297,7 @@ class Recovering:
 
 @value
 class Forbidden:
-    """``Refused(not allowed)``: the key of this session stands in the way, and nothing was done."""
+    """``Refused(not allowed)``: the session's key, or the handle, stands in the way, and nothing was done."""
 
     request: int
     barrier: Barrier
@@ -375,26 +357,6 @@ class View:
     chosen: bool
     released: bool
     remaining_ms: int
-
-
-@value
-class Waiters:
-    """One page of the line of a name, and how long the line is."""
-
-    request: int
-    name: str
-    total: int
-    entries: tuple[WaiterEntry, ...]
-
-
-@value
-class Names:
-    """A page of the names in use here, in order, after the name ``after``; ``more`` where others follow."""
-
-    request: int
-    after: str
-    names: tuple[str, ...]
-    more: bool
 
 
 @value

@@ -21,8 +21,9 @@ class RefusalReason(enum.IntEnum):
 
 
 class Barrier(enum.IntEnum):
-    """What of a key stands in the way of a request."""
+    """What of a key, or of a handle, stands in the way of a request."""
 
     KEY = 1  #: the key as a whole: it has expired, was revoked, or is of an older generation
     RIGHTS = 2  #: it does not allow this
     QUOTA = 3  #: it has as much here as one key may have
+    SECRET = 4  #: no key, but the handle: its secret is not that of the lease

@@ -138,9 +138,7 @@ class Exclusion:
 
 @attrs.define(eq=False)
 class SessionChecker:
-    """What a session may send: one live attempt per name (L7), nothing after Release (S2), and that to every
-    node that was sent anything else (L1).
-    """
+    """What a session may send: one live attempt for a name (L7), Release last (S2), to all it asked (L1)."""
 
     live: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)
     over: set[Candidate] = attrs.field(factory=set)
@@ -272,7 +270,7 @@ class NodeChecker:
                 continue
             node.promised.pop(name, None)
             candidate, deadline = lease.candidate, record.deadline
-            if (name, candidate) in node.ended:
+            if (name, candidate) in node.ended or (name, candidate) in node.barred:
                 raise CheckFailed("L1", f"{node.node_id} holds attempt {candidate.attempt} after its Release")
             if owner is not None and owner != candidate:
                 raise CheckFailed(
@@ -331,8 +329,10 @@ class NodeChecker:
         return max((at for other, at in let_go.items() if other != candidate), default=-inf)
 
     def released(self, node: NodeMachine, message: Release) -> None:
-        """The node has answered this Release."""
-        node.ended.add((message.name, message.candidate))
+        """The node has answered this Release. By a handle where the lease was not held it bars the lease."""
+        record = node.acceptor.records[message.name]
+        barred = bool(message.secret) and not record.ended(message.candidate)
+        (node.barred if barred else node.ended).add((message.name, message.candidate))
 
     def restored(self, node: NodeMachine, start: Start, now: float) -> None:
         """The node has started from what it remembers: leases go on with the time that was left (L8), and one

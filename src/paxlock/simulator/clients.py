@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from paxlock.core.handles import SECRET_BYTES
 from paxlock.core.messages import Message, Peer
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.limits import SESSION_BYTES
@@ -36,7 +37,9 @@ class Clients:
         label = f"client {slot}.{life}" if life else f"client {slot}"
         rng = Random(f"client {sim.seed} {label}")
         keys = sim.rotation.of_client(slot)
-        session = session_of(rng.randbytes(SESSION_BYTES), keys.grant)
+        sender = SessionSender(session_of(rng.randbytes(SESSION_BYTES), keys.grant), keys.grant)
+        session = sender.session
+        secret = Random(f"secret {sim.seed} {label}").randbytes(SECRET_BYTES)
         client = ClientMachine(
             label,
             ("127.0.0.1", FIRST_PORT + slot),
@@ -46,12 +49,12 @@ class Clients:
             life=life,
             rng=Random(f"workload {sim.seed} {label}"),
             order=Random(f"order {sim.seed} {label}"),
-            endpoint=sim.endpoint(SessionSender(session, keys.grant), keys, sim.nodes.addresses),
+            endpoint=sim.endpoint(sender, keys, sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
         settings = SessionSettings(sim.nodes.configuration, label, sim.scenario.thrifty)
         sim.tell(label, What.STARTED, text=f"session {session.hex()}")
-        client.core = Session(settings, session=session, now=client.now(sim.true), rng=rng)
+        client.core = Session(settings, session=session, secret=secret, now=client.now(sim.true), rng=rng)
         sim.last_wills.begin(client)
         self.turn(client, [])
         return client
@@ -144,7 +147,8 @@ class Clients:
         exclusion, sessions = sim.check.exclusion, sim.check.sessions
         sim.rotation.look(client)
         for target, message in sends:
-            over = sessions.sent(message, target)
+            made_up = sim.insiders.is_made_up(message, client.session)
+            over = None if made_up else sessions.sent(message, target)
             if over is not None and exclusion.valid(over, sim.true):
                 raise CheckFailed("S2", f"attempt {over.attempt} is released while it counts as valid")
             client.endpoint.queue(target, message)

@@ -47,7 +47,8 @@ class DetachedLeases:
         sim.clients.turn(client, [])
         self._work.gave_away.add((client.session, wish.name))
         left = client.rng.randint(0, HANDLE_RENEWALS_MAX)
-        handle = DetachedLease(wish.name, wish.candidate, wish.term, wish.timing, left, client.rng)
+        secret = client.core.secret_of(wish.candidate)
+        handle = DetachedLease(wish.name, wish.candidate, wish.term, secret, wish.timing, left, client.rng)
         sim.at(sim.true + client.rng.random() * wish.timing.renew, self._use_handle, handle)
 
     def _use_handle(self, handle: DetachedLease) -> None:
@@ -62,15 +63,15 @@ class DetachedLeases:
         now = client.now(sim.true)
         if handle.left > 0 and self._work.stage is Stage.FAULTY:
             handle.left -= 1
-            ticket = client.core.renew_detached(handle.candidate, handle.term, now, patience=patience)
+            named = handle.candidate, handle.term, handle.secret
+            ticket = client.core.renew_detached(*named, now, patience=patience)
             self._handles[client.session, ticket] = (handle, now)
             sim.at(sim.true + handle.timing.renew, self._use_handle, handle)
         elif handle.rng.random() < 0.7:
             handle.over = True
             self._work.ended(handle.candidate)
-            ticket = client.core.release_detached(
-                handle.name, handle.candidate, handle.term, now, patience=patience
-            )
+            known = handle.name, handle.candidate, handle.term, handle.secret
+            ticket = client.core.release_detached(*known, now, patience=patience)
             self._work.called(client, ticket, handle.name, OperationKind.RELEASE, handle.term)
         sim.clients.turn(client, [])
 
@@ -83,11 +84,14 @@ class DetachedLeases:
         client = rng.choice(able)
         assert client.core is not None
         assert wish.candidate is not None
+        assert wish.client.core is not None
+        secret = wish.client.core.secret_of(wish.candidate)
         wish.ended_elsewhere = True
         self._work.ended(wish.candidate)
         sim.check.sessions.ended_elsewhere(wish.candidate)
         ticket = client.core.release_detached(
-            wish.name, wish.candidate, wish.term, client.now(sim.true), patience=self._handle_patience()
+            *(wish.name, wish.candidate, wish.term, secret, client.now(sim.true)),
+            patience=self._handle_patience(),
         )
         self._work.called(client, ticket, wish.name, OperationKind.RELEASE, wish.term)
         sim.clients.turn(client, [])

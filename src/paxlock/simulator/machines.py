@@ -145,6 +145,7 @@ class NodeMachine(SimulatedMachine):
     lost_disk: bool = False
     asks_from: float = -inf  #: while it joins: when, in true time, it has sat out and may ask for ceilings
     ended: set[tuple[str, Candidate]] = attrs.field(factory=set)
+    barred: set[tuple[str, Candidate]] = attrs.field(factory=set)  #: their leases, by a handle
     held: dict[str, Held] = attrs.field(factory=dict)
     held_when_killed: dict[str, Held] = attrs.field(factory=dict)
     promised: dict[str, tuple[Candidate, int, float]] = attrs.field(factory=dict)

@@ -23,7 +23,7 @@ from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.endurance import SLOW_WRITE_S
 from paxlock.simulator.machines import Datagram, NodeMachine
 from paxlock.simulator.moments import What
-from paxlock.wire.endpoint import Endpoint, NodeSender
+from paxlock.wire.endpoint import Endpoint, NodeSender, Received
 
 if TYPE_CHECKING:
     from paxlock.simulator.simulation import Simulation
@@ -121,6 +121,9 @@ class Nodes:
                 continue
             now = node.now(sim.true)
             for message in received.messages:
+                if sim.insiders.is_made_up(message, received.peer):
+                    self._hear_made_up(node, core, endpoint, now, message, received)
+                    continue
                 frozen = check.before(node, message, received.peer, now)
                 core.receive(message, received.peer, now, received.lives)
                 self._did(node, core, endpoint, now, frozen, message)
@@ -131,6 +134,23 @@ class Nodes:
             self._did(node, core, endpoint, now, {}, None)
         sim.network.flush(node, endpoint)
         sim.set_wake(node, core)
+
+    def _hear_made_up(
+        self,
+        node: NodeMachine,
+        core: Replica,
+        endpoint: Endpoint,
+        now: float,
+        message: Message,
+        received: Received,
+    ) -> None:
+        """What has run out by now runs out; beyond that nothing changes."""
+        core.tick(now)
+        self._did(node, core, endpoint, now, {}, None)
+        before = self._sim.insiders.state(node, message)
+        core.receive(message, received.peer, now, received.lives)
+        self._did(node, core, endpoint, now, {}, None)
+        self._sim.insiders.changed_nothing(node, message, before)
 
     def _did(
         self,
@@ -305,6 +325,7 @@ class Nodes:
         node.wakes_at = inf
         if start.snapshot is None:
             node.ended.clear()
+            node.barred.clear()
         run = _run_of(node)
         node.core = core = Replica(
             settings, start, run=run, now=now, rng=Random(f"node {sim.seed} {node.label} {node.life}")

@@ -129,6 +129,7 @@ class Scenario:
     at_once: float = 0.0  #: the share of grants and losses to which the program does something at once
     released_elsewhere: float = 0.0  #: the share of tenures that somebody else ends by the handle
     revokes: float = 0.0  #: the share of tenures that somebody revokes
+    insiders: float = 0.0  #: how often somebody makes up a handle
     publishes: float = 0.0  #: the share of tenures with other data from time to time
     polls: float = 0.05
     burst: int = 0  #: how many further names one client wants at one moment
@@ -313,6 +314,7 @@ def _with_what_is_rare(drawn: Scenario, rng: Random, some: _Some) -> Scenario:
 
 def _varied(seed: int, drawn: Scenario) -> Scenario:
     """What only some runs have, each drawn by itself."""
+    drawn = _betrayed(seed, drawn)
     for vary in (
         _with_wills,
         _administered,
@@ -345,6 +347,11 @@ def _administered(seed: int, drawn: Scenario) -> Scenario:
     """In some runs tenures are revoked, or have other data."""
     some = _Some(Random(f"administered {seed}"))
     return attrs.evolve(drawn, revokes=some.of(0.3, 0.1, 0.6), publishes=some.of(0.3, 0.2, 1.0))
+
+
+def _betrayed(seed: int, drawn: Scenario) -> Scenario:
+    """In some runs clients make up handles."""
+    return attrs.evolve(drawn, insiders=_Some(Random(f"insiders {seed}")).of(0.3, 2.0, 60.0))
 
 
 def _rotated(seed: int, drawn: Scenario) -> Scenario:

@@ -35,7 +35,7 @@ CALM: dict[str, Any] = {
     "loss": 0.0, "repeated": 0.0, "late": 0.0, "heavy_tail": 0.0, "reordered": 0.0, "damaged": 0.0,
     "left_out": 0, "detached": 0.0, "once": 0.0, "limited": 0.0, "cancelled": 0.0, "polls": 0.0,
     "far_node": 0.0, "far_client": 0.0, "uneven": 0.0,
-    "revokes": 0.0, "publishes": 0.0,
+    "revokes": 0.0, "publishes": 0.0, "insiders": 0.0,
     "watchers": 0, "hold_for_ever": 0.0, "short_tombstones": False, "durability": Durability.RECORD,
 }  # fmt: skip
 #: what there can be less of, from the least on

@@ -28,6 +28,7 @@ from paxlock.simulator.children import Children
 from paxlock.simulator.clients import Clients
 from paxlock.simulator.faults import Faults
 from paxlock.simulator.history import History
+from paxlock.simulator.insiders import Insiders
 from paxlock.simulator.last_wills import LastWills
 from paxlock.simulator.limits import small_limits
 from paxlock.simulator.linearizability import NotLinearizable, Operation, check_history
@@ -110,6 +111,7 @@ class Simulation:
         self.children = Children(self)
         self.last_wills = LastWills(self)
         self.administration = Administration(self)
+        self.insiders = Insiders(self)
         self.workload = Workload(self)
         self.faults = Faults(self)
 
@@ -146,6 +148,7 @@ class Simulation:
         self.workload.begin()
         self.faults.begin()
         self.rotation.begin()
+        self.insiders.begin()
         self.at(START_S + self.scenario.faulty_for, self._heal)
         heap = self._heap
         while heap and not self._over:

@@ -150,7 +150,8 @@ class Round:
         settings = SessionSettings(Configuration(members, int(MAX_TTL_S * 1000), DRIFT_PPM, self.grace_ms))
         offset = self._rng.random() * OFFSET_MAX_S
         session, rng = self._rng.randbytes(16), Random(self._rng.random())
-        return _Process(f"process {at}", Session(settings, session=session, now=offset, rng=rng), offset)
+        machine = Session(settings, session=session, secret=session, now=offset, rng=rng)
+        return _Process(f"process {at}", machine, offset)
 
     # What happens
 

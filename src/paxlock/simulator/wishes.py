@@ -51,6 +51,7 @@ class DetachedLease:
     name: str
     candidate: Candidate
     term: int
+    secret: bytes
     timing: Timing
     left: int
     rng: Random

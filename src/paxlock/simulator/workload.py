@@ -289,7 +289,7 @@ class Workload:
                 outcome = OperationOutcome.OK if heard else OperationOutcome.UNKNOWN
                 self.returned(client, ticket, OperationKind.RELEASE, outcome)
             case HandleOutcome():
-                if not sim.administration.outcome(client, notice):
+                if not (sim.administration.outcome(client, notice) or sim.insiders.outcome(client, notice)):
                     self._detached.outcome(client, notice)
             case LetGoAsked(ticket):
                 sim.administration.let_go(self._wishes[client.session, ticket])

@@ -4,8 +4,8 @@
               | these, in this order
     renewal:  session 16 | at 8 | seq 8 | number of attempts 4 | sender | attempts, 8 each
     name:     term, lease term, attempt, token, edition, seq, deadline, ttl_ms, 8 each | name | session
-              | sender | label | data
-    stone:    attempt 8 | session 16 | forced 1 | name
+              | sender | label | data | lock
+    stone:    attempt 8 | forced 1 | session | name
 
 What has no fixed length has it in the part before, in 1 byte, data in 2. A node writes one for each
 turn that changes something, before it answers: this costs a quarter of what CBOR does.
@@ -26,9 +26,9 @@ __all__ = ["decode_entry", "encode_entry", "encode_pieces"]
 
 ENTRY = struct.Struct(">BQdIIII")
 RENEWAL = struct.Struct(f">{SESSION_BYTES}sdQIB")
-NAME = struct.Struct(">QQQQQQdQBBBBH")
+NAME = struct.Struct(">QQQQQQdQBBBBHB")
 LENGTH = struct.Struct(">B")
-STONE = struct.Struct(f">Q{SESSION_BYTES}s?B")
+STONE = struct.Struct(">Q?BB")
 ITEMS_A_PIECE = 1000
 T = TypeVar("T")
 Same: TypeAlias = dict[bytes | tuple[str], bytes | str]
@@ -91,14 +91,15 @@ def _name_parts(kept: KeptName) -> tuple[bytes, ...]:
         len(kept.sender),
         len(shown),
         len(kept.data),
+        len(kept.lock),
     )
-    return head, name, kept.session, kept.sender, shown, kept.data
+    return head, name, kept.session, kept.sender, shown, kept.data, kept.lock
 
 
 def _stone_parts(stone: KeptStone) -> tuple[bytes, ...]:
     text, session, attempt, forced = stone
     name = text.encode()
-    return STONE.pack(attempt, session, forced, len(name)), name
+    return STONE.pack(attempt, forced, len(session), len(name)), session, name
 
 
 def _dropped_parts(text: str) -> tuple[bytes, ...]:
@@ -136,13 +137,14 @@ def _renewal(reader: _Reader) -> KeptRenewal:
 
 def _name(reader: _Reader) -> KeptName:
     term, lease_term, attempt, token, edition, seq, deadline, ttl_ms, *lengths = reader.unpack(NAME)
-    name_length, session_length, sender_length, label_length, data_length = lengths
+    name_length, session_length, sender_length, label_length, data_length, lock_length = lengths
     return KeptName(
         name=reader.text(name_length),
         session=reader.one_of_few(session_length),
         sender=reader.one_of_few(sender_length),
         label=reader.text_of_few(label_length),
         data=reader.take(data_length),
+        lock=reader.take(lock_length),
         term=term,
         lease_term=term if lease_term == term else lease_term,  # one object: there are very many names
         attempt=attempt,
@@ -155,7 +157,8 @@ def _name(reader: _Reader) -> KeptName:
 
 
 def _stone(reader: _Reader) -> KeptStone:
-    attempt, session, forced, length = reader.unpack(STONE)
+    attempt, forced, session_length, length = reader.unpack(STONE)
+    session = reader.one_of_few(session_length)
     return KeptStone(reader.text(length), session, attempt, forced)
 
 

@@ -1,13 +1,13 @@
-"""The snapshot of a node that stopped cleanly as bytes: format version 2 (protocol.md section 7).
+"""The snapshot of a node that stopped cleanly as bytes: format version 3 (protocol.md section 7).
 
 There may be very many names, and a restart waits for both writing and reading. So it is written in pieces,
 and is binary, unlike the record, which people may want to read. Integers are big-endian.
 
     file:   mark 16 | version 4 | incarnation, floor, number of names, 8 each | names
             | SHA-256 of all before it, 32
-    name:   term, lease term, seq, remaining_ms, chosen term, 8 each | flags 1 | lengths of name and sender,
-            1 each | number of tombstones 4 | name | sender | tombstones | who was revoked | the lease
-            | the chosen lease
+    name:   term, lease term, seq, remaining_ms, chosen term, 8 each | flags 1 | lengths of name, sender and
+            lock, 1 each | number of tombstones 4 | name | sender | lock | tombstones | who was revoked
+            | the lease | the chosen lease
     lease:  candidate | token, edition, ttl_ms, 8 each | lengths of label, 1, and of data, 2 | label | data
     candidate, tombstone, who was revoked:  attempt 8 | length of session 1 | session
 
@@ -27,12 +27,12 @@ from paxlock.store.damage import DamagedError
 
 __all__ = ["SNAPSHOT_VERSION", "decode_snapshot", "encode_snapshot"]
 
-SNAPSHOT_VERSION = 2  #: 1 was JSON
+SNAPSHOT_VERSION = 3  #: 1 was JSON, 2 had no locks
 MARK = b"paxlock snapshot"
 NAMES_A_PIECE = 1000
 HEAD = struct.Struct(">16sI")
 BEGIN = struct.Struct(">QQQ")
-NAME = struct.Struct(">QQQQQBBBI")
+NAME = struct.Struct(">QQQQQBBBBI")
 LEASE = struct.Struct(">QQQBH")
 CANDIDATE = struct.Struct(">QB")
 HELD, CHOSEN, SAME, RELEASED, REVOKED = 1, 2, 4, 8, 16
@@ -74,9 +74,10 @@ def _parts(name: SnapshotName) -> Iterator[bytes]:
         flags,
         len(text),
         len(name.sender),
+        len(name.lock),
         len(name.tombstones),
     )
-    yield text + name.sender
+    yield text + name.sender + name.lock
     yield from map(_pack_candidate, name.tombstones)
     if name.revoked is not None:
         yield _pack_candidate(name.revoked)
@@ -124,7 +125,8 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     made again: one session may hold all of very many names.
     """
     found = NAME.unpack_from(body, at)
-    term, lease_term, seq, remaining_ms, chosen_term, flags, name_length, sender_length, tombstones = found
+    term, lease_term, seq, remaining_ms, chosen_term, flags, *lengths, tombstones = found
+    name_length, sender_length, lock_length = lengths
     if flags & ~ALL_FLAGS or (flags & SAME and not (flags & HELD and flags & CHOSEN)):
         raise DamagedError("there are no such flags")
     at += NAME.size
@@ -132,6 +134,8 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     name = str(body[at:sender_at], "utf-8")
     at = sender_at + sender_length
     sender = _same(bytes(body[sender_at:at]), same)
+    lock = bytes(body[at : at + lock_length])
+    at += lock_length
     stones = []
     for _ in range(tombstones):
         stone, at = _candidate(body, at, same)
@@ -161,6 +165,7 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
             _one(term, _term(chosen_term)),
             bool(flags & RELEASED),
             revoked,
+            lock,
         ),
         at,
     )

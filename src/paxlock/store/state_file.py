@@ -35,7 +35,7 @@ from paxlock.store.entries import Same, decode_entry, encode_entry, encode_piece
 
 __all__ = ["FORMAT", "GROWS_BY_BYTES", "STATE_MAX_BYTES", "Found", "StateFile", "read_state"]
 
-FORMAT = 1
+FORMAT = 2  #: 1 had no locks
 MARK = b"paxlock\n"
 PREFIX = struct.Struct(">8sI")
 COMMIT = struct.Struct(">QI")

@@ -1,7 +1,7 @@
 """Who speaks to whom, as the text that a sealing key is derived from (protocol.md section 8).
 
-    a session, to nodes       client's key   "up"   | session
-    a node, to a session      client's key   "down" | session | incarnation | run | node id
+    a session, to nodes       client's key   "up"   | what it has drawn
+    a node, to a session      client's key   "down" | the same | incarnation | run | node id
     a node, to a node         root key       "node" | incarnation | run | node id | node id of the receiver
 
 So whoever has a client's key can seal neither as a node nor as another client, and what a node has sealed
@@ -33,7 +33,7 @@ class Channel(NamedTuple):
 
 def up(session: SessionSender) -> Channel:
     """The channel in which a session speaks, to all nodes."""
-    return Channel(session.grant, _UP + session.session)
+    return Channel(session.grant, _UP + session.drawn)
 
 
 def channel_of(sender: Sender, receiver: SessionSender | str) -> Channel:
@@ -42,5 +42,5 @@ def channel_of(sender: Sender, receiver: SessionSender | str) -> Channel:
         return up(sender)
     assert isinstance(sender, NodeSender)
     if isinstance(receiver, SessionSender):
-        return Channel(receiver.grant, _DOWN + receiver.session + sender.identity)
+        return Channel(receiver.grant, _DOWN + receiver.drawn + sender.identity)
     return Channel(None, _NODE + sender.identity + b"\0" + receiver.encode())

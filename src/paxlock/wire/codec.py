@@ -34,6 +34,7 @@ from paxlock.wire.schema import (
     NODE,
     PREFIX,
     RUN,
+    SECRET,
     SEEN_RUN,
     SESSION,
     TERM,
@@ -199,10 +200,14 @@ _BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
     1: Schema(m.Hello, INT),
     2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL),
-    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT, INT),
+    3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT, INT, SECRET),
     4: Schema(m.Commit, NAME, TERM, _LEASE_FIELD),
-    5: Schema(m.Renew, INT, SESSION, INT, ATTEMPTS),
-    6: Schema(m.Release, INT, NAME, CANDIDATE, TERM),
+    5: Schema(
+        m.Renew,
+        *(INT, SESSION, INT, ATTEMPTS, sequence(SECRET, ATTEMPTS_MAX)),
+        check=lambda renew: len(renew.secrets) in (0, len(renew.attempts)),
+    ),
+    6: Schema(m.Release, INT, NAME, CANDIDATE, TERM, SECRET),
     7: Schema(m.Poll, INT, NAME),
     8: Schema(m.Watch, INT, INT, PREFIX, BOOL, INT, check=lambda watch: watch.prefix or watch.pattern),
     9: Schema(m.Seen, INT, pairs(NAME, INT, SEQUENCE_MAX)),
@@ -230,7 +235,7 @@ _BY_KIND: dict[int, Schema] = {
     # from sessions to nodes
     23: Schema(
         m.StandingPrepare,
-        *(INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL, INT, DATA, INT),
+        *(INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL, INT, DATA, INT, SECRET),
     ),
     # the rarer ones, in two bytes
     24: Schema(m.Waiting, INT, NAME, INT),

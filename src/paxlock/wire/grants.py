@@ -15,18 +15,21 @@ from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.limits import GRANT_MAX_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 
-__all__ = ["grant_of", "new_session", "owned", "rights_of", "session_of"]
+__all__ = ["grant_of", "new_session", "owned", "rights_of", "session_of", "told_session"]
 
 OWNER_BYTES = 6
 GRANTS_REMEMBERED = 1024
+SESSIONS_REMEMBERED = 8192
 _OWNER_PERSON = b"paxlock session"
+_TOLD_PERSON = b"paxlock told"
 _ALL_VERBS = int(Verb.OBSERVE | Verb.ACQUIRE | Verb.ADMINISTER)
 
 
 def new_session(grant: bytes = b"") -> bytes:
-    """A session that was never before. With a grant its last bytes say to the key of which id it belongs: so
-    no key can speak in the name of a session of another, and what one session has acquired another of the
-    same key may renew and release. A client whose key is made anew, under the same id, goes on.
+    """What a session draws, never drawn before. With a grant its last bytes say to the key of which id it
+    belongs: so no key can speak in the name of a session of another, and what one session has acquired
+    another of the same key may renew and release by its handle. A client whose key is made anew, under the
+    same id, goes on.
     """
     return session_of(secrets.token_bytes(SESSION_BYTES), grant)
 
@@ -37,6 +40,12 @@ def session_of(drawn: bytes, grant: bytes) -> bytes:
         return drawn
     start = drawn[:-OWNER_BYTES]
     return start + _owner(start, rights_of(grant).key)
+
+
+@lru_cache(maxsize=SESSIONS_REMEMBERED)
+def told_session(drawn: bytes, grant: bytes) -> bytes:
+    """What a session that has drawn this is called by everybody else; of the same key. Raises Malformed."""
+    return session_of(blake2b(drawn, digest_size=SESSION_BYTES, person=_TOLD_PERSON).digest(), grant)
 
 
 def owned(session: bytes, key: str) -> bool:

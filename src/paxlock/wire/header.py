@@ -7,8 +7,8 @@ A datagram is a header, which is authenticated, and sealed messages:
     || lives (of a node) | length 2 B | array of messages | zeros
 
 Numbers are big-endian. A node's 40 bytes are incarnation (8), run (16)
-and node id (16, padded with zeros). A session's 16 bytes are followed by its grant:
-a length of one byte, and as many bytes.
+and node id (16, padded with zeros). The 16 bytes that a session has drawn are followed by its
+grant: a length of one byte, and as many bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import attrs
 from paxlock.core.value import value
 from paxlock.limits import CELL_ID_BYTES, GRANT_MAX_BYTES, NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
 from paxlock.wire.codec import PAYLOAD_MAX_BYTES
+from paxlock.wire.grants import told_session
 from paxlock.wire.schema import is_node_id
 
 __all__ = [
@@ -77,29 +78,37 @@ class Dropped(Exception):
 
 
 class SessionSender(NamedTuple):
-    """A session: one client in one process, by its 16 bytes, and the grant of its key: what it may do (empty
-    where it has the root key).
+    """A session: one client in one process, by the 16 bytes that it has drawn, and the grant of its key: what
+    it may do (empty where it has the root key).
+
+    Of what is ``drawn`` follow, with the key, the keys that seal what it says: nodes are told that and nobody
+    else. Everywhere else it goes by its ``session``, from which nobody finds the former.
     """
 
-    session: bytes
+    drawn: bytes
     grant: bytes = b""
+
+    @property
+    def session(self) -> bytes:
+        """What nodes and other sessions call it. Raises Malformed where the grant cannot be read."""
+        return told_session(self.drawn, self.grant)
 
     @property
     def identity(self) -> bytes:
         """What tells it from every other sender."""
-        return b"\x01" + self.session
+        return b"\x01" + self.drawn
 
     def check(self) -> None:
         """Raise ValueError for a session that cannot be written into a header."""
-        if len(self.session) != SESSION_BYTES:
-            raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(self.session)}")
+        if len(self.drawn) != SESSION_BYTES:
+            raise ValueError(f"a session has {SESSION_BYTES} bytes, not {len(self.drawn)}")
         if len(self.grant) > GRANT_MAX_BYTES:
             raise ValueError(f"a grant has at most {GRANT_MAX_BYTES} bytes, not {len(self.grant)}")
 
     def start_header(self, key_id: int, cell_id: bytes, epoch: int, members: bytes) -> bytes:
         """The header without its last part, which is new for every datagram (`end_header`)."""
         return _CELL.pack(VERSION, key_id, _SESSION_KIND, cell_id, epoch, members) + (
-            self.session + bytes((len(self.grant),)) + self.grant
+            self.drawn + bytes((len(self.grant),)) + self.grant
         )
 
 

@@ -35,7 +35,7 @@ def rekey(endpoint: Endpoint, keyring: Keyring) -> None:
             raise ConfigError(
                 "this is the key of another client: start the program anew, or make a key with the same --id"
             )
-        sender = SessionSender(sender.session, keyring.grant)
+        sender = SessionSender(sender.drawn, keyring.grant)
     elif keyring.grant:
         raise ConfigError("a node needs the cell's own key, not the key of a client")
     sealing.rekey(sender, keyring)

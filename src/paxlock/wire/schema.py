@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import attrs
 
+from paxlock.core.handles import SECRET_BYTES
 from paxlock.core.lease import (
     DATA_MAX_BYTES,
     LABEL_MAX_BYTES,
@@ -41,6 +42,7 @@ __all__ = [
     "NODE",
     "PREFIX",
     "RUN",
+    "SECRET",
     "SEEN_RUN",
     "SESSION",
     "TERM",
@@ -159,6 +161,7 @@ NODE = Field(str, _node_id)
 SESSION = _exactly(SESSION_BYTES)
 RUN = _exactly(RUN_BYTES)
 SEEN_RUN = _exactly(RUN_BYTES, empty=True)
+SECRET = _exactly(SECRET_BYTES, empty=True)  #: or a lock
 CANDIDATE = Field(list, _candidate, tuple)
 
 

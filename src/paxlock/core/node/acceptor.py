@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from paxlock.core.durable import KeptRenewal, SnapshotName
+from paxlock.core.durable import KeptRenewal, KeptStone, SnapshotName
 from paxlock.core.journal import Happening
-from paxlock.core.lease import Candidate, Lease
+from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
     Accepted,
+    Forbidden,
     Peer,
     Prepare,
     Promise,
@@ -34,10 +35,11 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
+from paxlock.core.node.handles import opens_all, stone_for
 from paxlock.core.node.journal import Journal
-from paxlock.core.node.line import Line
 from paxlock.core.node.record import Record, waiters_page
 from paxlock.core.node.sorted_names import SortedNames
+from paxlock.core.reasons import Barrier
 from paxlock.core.round_trips import bounded_window
 from paxlock.core.steering import LetGo
 from paxlock.core.timers import Timers
@@ -55,7 +57,7 @@ class Acceptor:
     """Promises, leases, renewals, releases and expiry, for every name of one node.
 
     The replica takes after every event ``pushes``, told without having been asked, ``touched``, the names
-    whose state changed, and ``renewals``. ``wanted_ceiling`` asks for a durable raise of ``ceiling``.
+    whose state changed, ``renewals`` and new ``stones``. ``wanted_ceiling``: a durable raise is wanted.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Acceptor:
         self.pushes: list[tuple[Peer, Promise | Accepted | Refused | LetGo]] = []
         self.touched: set[str] = set()
         self.renewals: list[KeptRenewal] = []
+        self.stones: list[KeptStone] = []
         self.journal = Journal()
         self._timers = timers
         self._wall_offset = wall_offset
@@ -89,9 +92,9 @@ class Acceptor:
         """
         candidate = message.candidate
         record = self._record(message.name, now)
-        if record.ended(candidate):
-            return self._refuse(message, record, record.end_of(candidate), now)
         standing = message if isinstance(message, StandingPrepare) else None
+        if record.ended(candidate, standing.lock if standing is not None else b""):
+            return self._refuse(message, record, record.end_of(candidate), now)
         if standing is not None and standing.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, message.at_least, now):
@@ -170,7 +173,7 @@ class Acceptor:
         lease, term = message.lease, message.term
         candidate = lease.candidate
         record = self._record(message.name, now)
-        if record.ended(candidate):
+        if record.ended(candidate, message.lock):
             return self._refuse(message, record, record.end_of(candidate), now)
         if lease.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
@@ -187,7 +190,7 @@ class Acceptor:
         if not self._below_ceiling(term):
             return None
         arrival = now - message.age_ms / 1000.0
-        self._hold(record, lease, term, message.seq, arrival, self._window(message), now, now)
+        self._hold(record, message, term, arrival, self._window(message), now, now)
         return Accepted(message.request, record.name, candidate, term, record.seq)
 
     def _take(
@@ -196,21 +199,21 @@ class Acceptor:
         """Accept by a standing Prepare that came just now; None where the ceiling must be raised first."""
         if not self._below_ceiling(term):
             return None
-        self._hold(record, message.lease, term, message.seq, arrival, self._window(message), now, now)
+        self._hold(record, message, term, arrival, self._window(message), now, now)
         return Accepted(message.request, record.name, message.candidate, term, record.seq)
 
     def _hold(
         self,
         record: Record,
-        lease: Lease,
+        message: Accept | StandingPrepare,
         term: int,
-        seq: int,
         arrival: float,
         window: float,
         received_at: float,
         now: float,
     ) -> None:
         """Take term, owner and lease; the deadline counts from the receipt of this number."""
+        lease, seq = message.lease, message.seq
         candidate = lease.candidate
         renewed = record.holds(candidate)
         same_sender = renewed and record.sender == candidate.session
@@ -219,7 +222,7 @@ class Acceptor:
         record.term = record.lease_term = term
         self.highest_term = max(self.highest_term, term)
         record.owner = candidate
-        record.lease = record.newest(lease)
+        record.lease, record.lock = record.newest(lease), message.lock
         record.sender = candidate.session
         record.seq = max(record.seq, seq) if same_sender else seq
         deadline = received_at + lease.ttl
@@ -234,8 +237,10 @@ class Acceptor:
 
     # Renewal and release
 
-    def renew(self, message: Renew, sender: bytes, now: float) -> Renewed:
+    def renew(self, message: Renew, sender: bytes, now: float) -> Renewed | Forbidden:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
+        if sender != message.session and not opens_all(message, self._held):
+            return Forbidden(message.request, Barrier.SECRET)
         held: list[tuple[int, int]] = []
         missing, rearmed = list[int](), list[int]()
         session, seq = message.session, message.seq
@@ -264,23 +269,29 @@ class Acceptor:
             self.renewals.append(KeptRenewal(session, tuple(rearmed), sender, seq, now))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
-    def release(self, message: Release, now: float, sender: bytes | None = None) -> Released | Refused | None:
+    def release(
+        self, message: Release, now: float, sender: bytes | None = None
+    ) -> Released | Refused | Forbidden | None:
         """End one candidate for good; whatever belongs to another stays as it is (S1). A holder whose lease
-        another ``sender`` ends, by its handle, is told at once.
+        another ``sender`` ends, by its handle, is told at once. See ``stone_for``.
         """
         candidate = message.candidate
         record = self._record(message.name, now)
         if self.too_far(record, message.term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
+        by_handle = sender not in (None, candidate.session)
+        if (stone := stone_for(record, message) if by_handle else candidate) is None:
+            return Forbidden(message.request, Barrier.SECRET)
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
-        if mine and not self._below_ceiling(max(message.term, record.term)):
+        if (mine := mine and stone == candidate) and not self._below_ceiling(max(message.term, record.term)):
             return None
-        self.sweeper.set_tombstone(record, candidate, now)
+        self.sweeper.set_tombstone(record, stone, now)
+        self.stones.append(KeptStone(record.name, *stone))
         if record.line is not None:
-            record.line.remove(candidate)
+            record.line.remove(stone)
         if mine:
-            if record.lease is not None and sender not in (None, candidate.session):
-                ended = Refused(0, record.name, candidate, RefusalReason.ENDED, record.term, self.floor, None)
+            if record.lease is not None and by_handle:
+                ended = record.told_over(candidate, RefusalReason.ENDED, self.floor)
                 self.pushes.append((candidate.session, ended))
             record.term = max(message.term, record.term)
             self.highest_term = max(self.highest_term, record.term)
@@ -321,7 +332,8 @@ class Acceptor:
         if record.lease is not None or record.owner is not None or not record.line:
             return
         head = record.line.head(now)
-        while head is not None and record.ended(head.candidate):  # by the Release of a later attempt (L1)
+        # By the Release of a later attempt, or by a handle (L1).
+        while head is not None and record.ended(head.candidate, head.lock):
             record.line.remove(head.candidate)
             head = record.line.head(now)
         if head is None:
@@ -330,8 +342,7 @@ class Acceptor:
         if standing is not None and now - head.received_at <= standing.ttl / STANDING_DIVISOR:
             term = self._next_term(record, head.at_least)
             if self._below_ceiling(term):
-                lease, seq = standing.lease, standing.seq
-                self._hold(record, lease, term, seq, head.arrival, head.window, head.received_at, now)
+                self._hold(record, standing, term, head.arrival, head.window, head.received_at, now)
                 record.repeat = PUSH_FIRST_WINDOWS * head.window
                 self._push(record, now)
                 return
@@ -469,18 +480,7 @@ class Acceptor:
 
     def _queue(self, message: Prepare, record: Record, reason: RefusalReason, now: float) -> Refused:
         if message.refresh_ms:
-            if record.line is None:
-                record.line = Line()
-            record.line.enter(
-                message.candidate,
-                age=message.age_ms / 1000.0,
-                refresh=message.refresh_ms / 1000.0,
-                at_least=message.at_least,
-                label=message.label,
-                window=self._window(message),
-                now=now,
-                standing=message if isinstance(message, StandingPrepare) else None,
-            )
+            record.enter_line(message, self._window(message), now)
         return self._refuse(message, record, reason, now)
 
     def _refuse(

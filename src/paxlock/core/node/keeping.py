@@ -31,7 +31,7 @@ class Remembering(Protocol):
 
 class Keeping:
     """Makes the entries of one run. Nothing is kept before the node has a memory that counts, and nothing in
-    memory mode. ``unkept`` are the names that have changed, ``stones`` the tombstones that were set.
+    memory mode. ``unkept`` are the names that have changed.
     """
 
     def __init__(self, *, none: bool) -> None:
@@ -39,7 +39,6 @@ class Keeping:
         self._begun = False
         self._serves_at = 0.0  #: as the file says
         self.unkept: set[str] = set()
-        self.stones: list[KeptStone] = []
 
     def take(self, acceptor: Acceptor, recovery: Remembering) -> Kept | None:
         """What the file must know now, or None; the first entry has everything."""
@@ -50,7 +49,7 @@ class Keeping:
         if not self._begun:
             self._begun = True
             return self.whole(acceptor, serves_at)
-        if not self.unkept and not acceptor.renewals and not self.stones and serves_at == self._serves_at:
+        if not self.unkept and not acceptor.renewals and not acceptor.stones and serves_at == self._serves_at:
             return None
         self._serves_at = serves_at
         records, unkept = acceptor.records, self.unkept
@@ -60,7 +59,7 @@ class Keeping:
             serves_at,
             tuple(acceptor.renewals),
             tuple([records[name].kept() for name in unkept if name in records]),
-            tuple(self.stones),
+            tuple(acceptor.stones),
             tuple([name for name in unkept if name not in records]),
         )
         self.forget(acceptor)
@@ -81,7 +80,7 @@ class Keeping:
     def forget(self, acceptor: Acceptor) -> None:
         """What was noted is kept, or need not be."""
         self.unkept.clear()
-        self.stones.clear()
+        acceptor.stones.clear()
         acceptor.renewals.clear()
 
 
@@ -174,4 +173,5 @@ def _restored(kept: KeptName, stones: list[KeptStone], now: float) -> SnapshotNa
         chosen_term=0,
         released=False,
         revoked=next((Candidate(s.session, s.attempt) for s in stones if s.forced), None),
+        lock=kept.lock if lease else b"",
     )

@@ -44,6 +44,11 @@ class Entry:
     received_at: float = 0.0
 
     @property
+    def lock(self) -> bytes:
+        """The lock of the lease that it stands here with, if it does."""
+        return self.standing.lock if self.standing is not None else b""
+
+    @property
     def place(self) -> tuple[float, Candidate]:
         return (self.arrival, self.candidate)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from paxlock.core.handles import lock_of, stone_of
 from paxlock.core.messages import Accept, Commit, Hello, Prepare, Release, StandingPrepare, Watch
 from paxlock.core.node.forgetting import TOMBSTONE_S
 from paxlock.core.node.line import lapses_after
@@ -100,7 +101,10 @@ class Quotas:
                     return self._over("names")
                 if isinstance(message, Revoke) and not forced:
                     return message
-                stone = (message.candidate.session, message.name)
+                against = message.candidate
+                if isinstance(message, Release) and against.session != session:
+                    against = stone_of(lock_of(against, message.secret))
+                stone = (against.session, message.name)
                 if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):
                     return self._over("tombstones")
                 account.stones[stone] = now + TOMBSTONE_S + longer

@@ -18,8 +18,19 @@ from math import ceil
 import attrs
 
 from paxlock.core.durable import KeptName, SnapshotName
+from paxlock.core.handles import stone_of
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Occupancy, Occupant, RefusalReason, WaiterEntry, Waiters, Waiting
+from paxlock.core.messages import (
+    Occupancy,
+    Occupant,
+    Prepare,
+    RefusalReason,
+    Refused,
+    StandingPrepare,
+    WaiterEntry,
+    Waiters,
+    Waiting,
+)
 from paxlock.core.node.line import Entry, Line
 
 __all__ = ["NEVER", "Record", "reported_ms", "waiters_page"]
@@ -41,7 +52,8 @@ class Record:
 
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
     candidate has answered, or had asked. ``confirmed`` is who has said of itself that its lease is valid.
-    ``window`` is for how long a promise to the owner is kept, in seconds: what it stated.
+    ``window`` is for how long a promise to the owner is kept, in seconds: what it stated. ``lock`` is that of
+    the lease that is held.
     """
 
     name: str
@@ -52,6 +64,7 @@ class Record:
     owner_label: str = ""
     window: float = 0.0
     lease: Lease | None = None
+    lock: bytes = b""
     lease_term: int = 0
     lease_arrival: float = 0.0
     sender: bytes = b""
@@ -75,16 +88,21 @@ class Record:
         """
         return self.lease is not None and self.lease.candidate != candidate
 
-    def ended(self, candidate: Candidate) -> bool:
-        """Whether a tombstone stands for this attempt or a later one (rule L1)."""
-        if self.tombstones is None:
+    def ended(self, candidate: Candidate, lock: bytes = b"") -> bool:
+        """Whether a tombstone stands for this attempt or a later one, or for a lease with this lock (L1)."""
+        stones = self.tombstones
+        if stones is None:
             return False
-        attempt, _ = self.tombstones.get(candidate.session, (0, 0.0))
-        return attempt >= candidate.attempt
+        attempt, _ = stones.get(candidate.session, (0, 0.0))
+        return attempt >= candidate.attempt or (bool(lock) and stone_of(lock).session in stones)
 
     def end_of(self, candidate: Candidate) -> RefusalReason:
         """How a candidate that has a tombstone was ended: by force, or by its Release."""
         return RefusalReason.REVOKED if self.revoked == candidate else RefusalReason.ENDED
+
+    def told_over(self, candidate: Candidate, reason: RefusalReason, floor: int) -> Refused:
+        """What a candidate is told that others have ended: it has asked nothing."""
+        return Refused(0, self.name, candidate, reason, self.term, floor, None)
 
     def newest(self, lease: Lease) -> Lease:
         """This lease with the newest data that are known of it: an older edition never overwrites them."""
@@ -111,6 +129,21 @@ class Record:
         if not stones:
             self.tombstones = None
         return None
+
+    def enter_line(self, message: Prepare, window: float, now: float) -> None:
+        """Whoever sent this joins the line, or refreshes its place."""
+        if self.line is None:
+            self.line = Line()
+        self.line.enter(
+            message.candidate,
+            age=message.age_ms / 1000.0,
+            refresh=message.refresh_ms / 1000.0,
+            at_least=message.at_least,
+            label=message.label,
+            window=window,
+            now=now,
+            standing=message if isinstance(message, StandingPrepare) else None,
+        )
 
     @property
     def in_use(self) -> bool:
@@ -161,11 +194,13 @@ class Record:
             self.seq,
             self.deadline,
             lease.edition,
+            self.lock,
         )
 
     def restored(self, saved: SnapshotName, lease: Lease, deadline: float, now: float) -> None:
         """Hold the lease of a snapshot again."""
         self.lease = lease
+        self.lock = saved.lock
         self.lease_term = saved.lease_term
         self.lease_arrival = now
         self.owner = lease.candidate if saved.term == saved.lease_term else None
@@ -191,6 +226,7 @@ class Record:
             chosen_term=0,
             released=False,
             revoked=self.revoked,
+            lock=self.lock if self.lease is not None else b"",
         )
 
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from random import Random
 
 from paxlock.core.configuration import Configuration
-from paxlock.core.durable import Durability, Kept, KeptStone, NodeRecord, Snapshot
+from paxlock.core.durable import Durability, Kept, NodeRecord, Snapshot
 from paxlock.core.effects import NOTHING, Effects
 from paxlock.core.journal import Recall
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import (
     Accept,
     Commit,
+    Forbidden,
     Greet,
     Greeted,
     Hello,
@@ -31,6 +32,7 @@ from paxlock.core.messages import (
     Release,
     Released,
     Renew,
+    Renewed,
     Seen,
     Unwatch,
     View,
@@ -138,7 +140,7 @@ class Replica:
         )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers, self._answer)
-        self._steering = Steering(self._acceptor, self._learner.view, self._keeping.stones)
+        self._steering = Steering(self._acceptor, self._learner.view)
         self._recovery = Recovery(
             record=start.record,
             run=run,
@@ -320,14 +322,15 @@ class Replica:
                 if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     self._answer(session, acceptor.accept(message, now))
             case Renew():
-                for part in parts(acceptor.renew(message, session, now)):
+                renewed = acceptor.renew(message, session, now)
+                for part in parts(renewed) if isinstance(renewed, Renewed) else (renewed,):
                     self._answer(session, part)
             case Release():
                 answer = acceptor.release(message, now, session)
                 if isinstance(answer, Released):
-                    self._keeping.stones.append(KeptStone(message.name, *message.candidate))
                     self._keeping.unkept.add(message.name)  # it may be all that is known of it
-                    learner.released(message.name, message.candidate, now)
+                    if acceptor.records[message.name].ended(message.candidate):
+                        learner.released(message.name, message.candidate, now)
                 self._answer(session, answer)
             case Commit():
                 if self._own(message.lease.candidate.session, session) and self._may_be(message):
@@ -399,6 +402,8 @@ class Replica:
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
+        if isinstance(message, Forbidden) and message.barrier is Barrier.SECRET:
+            self.counters["wrong_secret"] += 1
         if message is not None:
             self._sends.append((peer, message))
 

@@ -15,14 +15,11 @@ __all__ = ["Steering"]
 
 
 class Steering:
-    """Revoke and Publish at one node. ``stones`` are the tombstones that the state file is to know."""
+    """Revoke and Publish at one node."""
 
-    def __init__(
-        self, acceptor: Acceptor, view: Callable[[str, float], View], stones: list[KeptStone]
-    ) -> None:
+    def __init__(self, acceptor: Acceptor, view: Callable[[str, float], View]) -> None:
         self._acceptor = acceptor
         self._view = view
-        self._stones = stones
 
     def revoke(self, message: Revoke, now: float) -> RevokeAnswer:
         """End one grant: by asking its holder, or by force. The lease stays where it is, as it is."""
@@ -34,7 +31,7 @@ class Steering:
         record = acceptor.records[name]
         if message.force:
             acceptor.sweeper.set_tombstone(record, candidate, now, forced=True)
-            self._stones.append(KeptStone(name, *candidate, forced=True))
+            acceptor.stones.append(KeptStone(name, *candidate, forced=True))
             acceptor.touched.add(name)
             acceptor.journal.revoked(record, candidate, now)
         put_first = False
@@ -47,8 +44,7 @@ class Steering:
         if record.holds(candidate) and (message.force or not put_first):
             told: Refused | LetGo = LetGo(0, name, candidate)
             if message.force:
-                revoked = RefusalReason.REVOKED
-                told = Refused(0, name, candidate, revoked, record.term, acceptor.floor, None)
+                told = record.told_over(candidate, RefusalReason.REVOKED, acceptor.floor)
             acceptor.pushes.append((candidate.session, told))
         held = record.holds(candidate)
         return RevokeAnswer(message.request, name, candidate, taken=True, held=held)

@@ -71,6 +71,7 @@ class Attempt:
     local: NameState
     campaign: Campaign
     lease: Lease
+    lock: bytes  #: what a handle of its lease must open
     proposer: Proposer
     shared: Shared
     pace: AttemptPacing
@@ -308,7 +309,7 @@ class Attempt:
             others = [node for node in others if node in to]
         if lease_targets:
             number = self.shared.numbers.next(now)
-            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number)
+            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number, self.lock)
             self.shared.out.send_all(lease_targets, standing)
             proposer.sent_lease.update(lease_targets)
         if others:
@@ -328,6 +329,7 @@ class Attempt:
             seq=self.shared.numbers.next(now),
             age_ms=int(campaign.age(now) * 1000),
             window_ms=self.pace.state_window_ms(),
+            lock=self.lock,
         )
         self.shared.out.send_all(nodes, message)
         proposer.sent_lease.update(nodes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import ceil
 
+from paxlock.core.handles import lock_of, secret_of
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Promise, Refused, Release, Renewed
@@ -80,8 +81,9 @@ class Candidates:
         proposer = Proposer(candidate, self._nodes, highest=highest)
         pace = AttemptPacing(self._pacing, tries=campaign.once, eager=after is None)
         heard = after.heard if after is not None else {}
+        lock = lock_of(candidate, secret_of(self._shared.secret, candidate.attempt))
         return Attempt(
-            local, campaign, lease, proposer, self._shared, pace, self.due, fresh=fresh, heard=heard
+            local, campaign, lease, lock, proposer, self._shared, pace, self.due, fresh=fresh, heard=heard
         )
 
     def _begin_turns(self, now: float) -> None:

@@ -214,11 +214,14 @@ class CountersRead:
 
 @value
 class HandleOutcome:
-    """A detached lease was renewed or released (``done``), is over, or no quorum answered (both false)."""
+    """A lease was renewed or released by its handle, or revoked (``done``), is over, or the handle is not
+    that of the lease (``refused``). Where none of these is true no quorum answered.
+    """
 
     ticket: int
     done: bool
     over: bool
+    refused: bool = False
 
 
 @value

@@ -14,6 +14,7 @@ import attrs
 from paxlock.core.lease import Candidate
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import (
+    Forbidden,
     Hello,
     List,
     Member,
@@ -200,15 +201,22 @@ class RenewQuery(Query):
 
     candidate: Candidate
     term: int
+    secret: bytes = attrs.field(repr=False)
     sender: bytes
     number: Callable[[float], int]
     held: set[str] = attrs.field(factory=set)
     missing: set[str] = attrs.field(factory=set)
+    refused: set[str] = attrs.field(factory=set)
 
     def ask(self, node: str, request: int, now: float) -> list[Message]:
-        return [Renew(request, self.candidate.session, self.number(now), (self.candidate.attempt,))]
+        session, attempt = self.candidate
+        return [Renew(request, session, self.number(now), (attempt,), (self.secret,))]
 
     def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
+        if isinstance(message, Forbidden):
+            self.lives[node] = lives
+            self.refused.add(node)
+            self.open.discard(node)
         if not isinstance(message, Renewed) or message.sender != self.sender:
             return
         if message.session != self.candidate.session:
@@ -227,6 +235,8 @@ class RenewQuery(Query):
             return HandleOutcome(self.ticket, done=True, over=False)
         if self.together(self.missing) >= blocking(len(self.nodes)):
             return HandleOutcome(self.ticket, done=False, over=True)
+        if self.together(self.refused) >= blocking(len(self.nodes)):
+            return HandleOutcome(self.ticket, done=False, over=False, refused=True)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
 
 
@@ -237,20 +247,28 @@ class ReleaseQuery(Query):
     name: str
     candidate: Candidate
     term: int
+    secret: bytes = attrs.field(repr=False)
     released: set[str] = attrs.field(factory=set)
+    refused: set[str] = attrs.field(factory=set)
 
     def ask(self, node: str, request: int, now: float) -> list[Message]:
-        return [Release(request, self.name, self.candidate, self.term)]
+        return [Release(request, self.name, self.candidate, self.term, self.secret)]
 
     def answered(self, node: str, message: Message, now: float, lives: Lives) -> None:
         if isinstance(message, Released) and message.candidate == self.candidate:
             self.released.add(node)
-            self.lives[node] = lives
-            self.open.discard(node)
+        elif isinstance(message, Forbidden):
+            self.refused.add(node)
+        else:
+            return
+        self.lives[node] = lives
+        self.open.discard(node)
 
     def result(self, now: float) -> Event | None:
         if self.together(self.released) >= majority(len(self.nodes)):
             return HandleOutcome(self.ticket, done=True, over=False)
+        if self.together(self.refused) >= blocking(len(self.nodes)):
+            return HandleOutcome(self.ticket, done=False, over=False, refused=True)
         return HandleOutcome(self.ticket, done=False, over=False) if self.over(now) else None
 
 

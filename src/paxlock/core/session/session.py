@@ -12,6 +12,7 @@ from random import Random
 
 from paxlock.core.configuration import Configuration
 from paxlock.core.effects import NOTHING, Effects
+from paxlock.core.handles import secret_of
 from paxlock.core.journal import Recalled
 from paxlock.core.lease import Candidate, Timing
 from paxlock.core.lives import UNKNOWN, Lives, outlived
@@ -72,7 +73,12 @@ TIMINGS_REMEMBERED = 64
 class Session:
     """One running client. Driven through ``receive``, ``tick``, ``deadline`` and ``take_effects``."""
 
-    def __init__(self, settings: SessionSettings, *, session: bytes, now: float, rng: Random) -> None:
+    def __init__(
+        self, settings: SessionSettings, *, session: bytes, secret: bytes, now: float, rng: Random
+    ) -> None:
+        """``session`` and ``secret``: 16 bytes each that nobody can guess, drawn for this session alone. The
+        one is told to others, the other to nobody.
+        """
         self.settings = settings
         self.session = session
         self.counters: Counter[str] = Counter()
@@ -85,6 +91,7 @@ class Session:
         self._numbers = SequenceNumbers(settings.configuration.max_ttl)
         self._shared = Shared(
             session=session,
+            secret=secret,
             nodes=settings.nodes,
             out=self._out,
             pacing=self._pacing,
@@ -160,7 +167,8 @@ class Session:
         for tenure in self._campaigns.leave_kept(now):
             missing = tenure.keep_until - tenure.validity.until()
             if missing > 0.0:
-                ticket = self.renew_detached(tenure.candidate, tenure.term, now, patience=patience)
+                candidate, secret = tenure.candidate, self.secret_of(tenure.candidate)
+                ticket = self.renew_detached(candidate, tenure.term, secret, now, patience=patience)
                 self._last_renewals.add(ticket)
                 left.append(Left(ticket, tenure.name, missing))
         return left
@@ -226,24 +234,31 @@ class Session:
         """What has each node counted? CountersRead follows. The patience is for each page."""
         return self._queries.ask(CountQuery(**self._queries.fields(now, patience)), now)
 
-    def renew_detached(self, candidate: Candidate, term: int, now: float, *, patience: float) -> int:
+    def secret_of(self, candidate: Candidate) -> bytes:
+        """What the handle of this candidate, one of this session, shows to others."""
+        return secret_of(self._shared.secret, candidate.attempt)
+
+    def renew_detached(
+        self, candidate: Candidate, term: int, secret: bytes, now: float, *, patience: float
+    ) -> int:
         """Renew the detached lease of a handle once; HandleOutcome follows."""
         query = RenewQuery(
             **self._queries.fields(now, patience),
             candidate=candidate,
             term=term,
+            secret=secret,
             sender=self.session,
             number=self._numbers.next,
         )
         return self._queries.ask(query, now)
 
     def release_detached(
-        self, name: str, candidate: Candidate, term: int, now: float, *, patience: float
+        self, name: str, candidate: Candidate, term: int, secret: bytes, now: float, *, patience: float
     ) -> int:
         """Release the lease of a handle, whoever holds it; HandleOutcome follows."""
         self._campaigns.released_by_handle(name, candidate, now)
         fields = self._queries.fields(now, patience)
-        query = ReleaseQuery(**fields, name=name, candidate=candidate, term=term)
+        query = ReleaseQuery(**fields, name=name, candidate=candidate, term=term, secret=secret)
         return self._queries.ask(query, now)
 
     def revoke(
@@ -320,7 +335,7 @@ class Session:
                 self._answered(peer, message, now, lives)
             case Forbidden():
                 self.counters[f"not_allowed_{message.barrier.name.lower()}"] += 1
-                self._not_allowed(peer, message, lives)
+                self._not_allowed(peer, message, now, lives)
             case WatchEvent():
                 self._watches.event(peer, message, now, lives)
             case Watching():
@@ -402,13 +417,15 @@ class Session:
             )
         self._answered(node, message, now, lives)
 
-    def _not_allowed(self, node: str, message: Forbidden, lives: Lives) -> None:
+    def _not_allowed(self, node: str, message: Forbidden, now: float, lives: Lives) -> None:
         """A node does not take this request, and perhaps not our key at all. Once so many say the latter
         that the others are no quorum, nothing of what this session wants can be had.
         """
         if message.barrier is Barrier.QUOTA and not self._told_of_quota:
             self._told_of_quota = True
             self._out.publish(OverQuota())
+        if message.barrier is Barrier.SECRET:
+            self._answered(node, message, now, lives)
         if message.barrier is not Barrier.KEY:
             return
         self._barred_by[node] = lives

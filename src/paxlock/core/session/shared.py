@@ -18,9 +18,12 @@ __all__ = ["Shared"]
 
 @attrs.define(eq=False)
 class Shared:
-    """One of each for a whole session. ``recovering`` are the nodes that sit out, and until when."""
+    """One of each for a whole session. ``recovering`` are the nodes that sit out, and until when. ``secret``
+    is what those of its handles follow from.
+    """
 
     session: bytes
+    secret: bytes = attrs.field(repr=False)
     nodes: tuple[str, ...]
     out: Outbox
     pacing: Pacing
