@@ -163,7 +163,7 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["acquire", "job", "--label", "x" * 65], "64 bytes"),
         (["acquire", "job", "--data", "x" * 513], "512 bytes"),
         (["renew", "nonsense"], "not a handle"),
-        (["release", "pl2.AAAA"], "not a handle"),
+        (["release", "pl1.AAAA"], "not a handle"),
         (["run", "job"], "COMMAND"),
         (["run", "job", "ls", "-l"], "put -- before the command"),
         (["run", "job", "-E", "256", "--", "true"], "'256' is not an exit code: give a number from 0 to 255"),

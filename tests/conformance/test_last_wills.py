@@ -62,7 +62,7 @@ async def test_a_guardian_that_does_not_answer_is_dead_before_the_handle_is_show
         held = await client.acquire(name)
         pid = await guardian_here()
         os.kill(pid, signal.SIGSTOP)
-        assert held.handle.startswith("pl2.")
+        assert held.handle.startswith("pl1.")
         assert not alive(pid)
         held.check()  # a holder that has lost its guardian goes on
         await held.release()
@@ -84,7 +84,7 @@ async def test_a_handle_is_not_shown_where_the_will_cannot_be_withdrawn(
                 _ = held.handle
             with pytest.raises(InternalError, match="cannot be ended"):
                 _ = held.handle  # nor the second time
-        assert held.handle.startswith("pl2.")
+        assert held.handle.startswith("pl1.")
         assert not alive(pid)
         await held.release()
 
@@ -97,7 +97,7 @@ async def test_a_guardian_that_has_gone_is_no_hindrance(face: Face, name: str) -
         pid = await guardian_here()
         os.kill(pid, signal.SIGKILL)
         await anyio.to_thread.run_sync(until, lambda: not alive(pid), "it is dead")
-        assert held.handle.startswith("pl2.")
+        assert held.handle.startswith("pl1.")
         held.detach()
         await client.release_handle(held.handle)
         async with client.lock(f"{name} too"):
@@ -112,7 +112,7 @@ async def test_where_no_guardian_can_be_started_the_program_goes_on(
     monkeypatch.setattr(guardian, "_interpreter", lambda: "/no/such/python")
     async with face.open(last_will=True) as client:
         held = await client.acquire(name)
-        assert held.handle.startswith("pl2.")
+        assert held.handle.startswith("pl1.")
         await held.release()
     assert [record.getMessage()[:32] for record in caplog.records if record.name == "paxlock"] == [
         "no guardian can be started, so t"

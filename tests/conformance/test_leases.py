@@ -79,7 +79,7 @@ async def test_a_lease_without_a_block(face: Face, name: str) -> None:
         assert held.valid
         held.check()
         assert 0.0 < held.remaining() <= 10.0
-        assert held.handle.startswith("pl2.")
+        assert held.handle.startswith("pl1.")
         await held.release()
         assert not held.valid
         assert held.remaining() == 0.0

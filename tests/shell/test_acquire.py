@@ -352,7 +352,7 @@ async def test_a_handle_of_another_cell_is_refused(autojump_clock: MockClock) ->
             with pytest.raises(ConfigError, match="another cell"):
                 await other.release_handle(held.handle)
             with pytest.raises(ConfigError):
-                await client.release_handle("pl2.nonsense")
+                await client.release_handle("pl1.nonsense")
 
 
 @pytest.mark.parametrize(

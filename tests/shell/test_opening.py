@@ -279,8 +279,8 @@ async def test_a_closed_client_says_so(autojump_clock: MockClock) -> None:
             lambda: client.inspect("x"),
             lambda: client.list(),
             lambda: client.survey(),
-            lambda: client.release_handle("pl2.x"),
-            lambda: client.renew_handle("pl2.x"),
+            lambda: client.release_handle("pl1.x"),
+            lambda: client.renew_handle("pl1.x"),
             lambda: client.lock("x").__aenter__(),
         ):
             with pytest.raises(trio.ClosedResourceError, match="closed"):

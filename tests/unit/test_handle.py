@@ -21,11 +21,11 @@ CELL = bytes(range(16))
 SESSION = bytes(range(16, 32))
 SECRET = bytes(range(32, 48))
 HANDLE = Handle(CELL, "jobs/nightly", SESSION, 7, 12, SECRET)
-TEXT = "pl2.hlAAAQIDBAUGBwgJCgsMDQ4PbGpvYnMvbmlnaHRseVAQERITFBUWFxgZGhscHR4fBwxQICEiIyQlJicoKSorLC0uLw"
+TEXT = "pl1.hlAAAQIDBAUGBwgJCgsMDQ4PbGpvYnMvbmlnaHRseVAQERITFBUWFxgZGhscHR4fBwxQICEiIyQlJicoKSorLC0uLw"
 
 
 def word(*fields: object) -> str:
-    return "pl2." + base64.urlsafe_b64encode(cbor2.dumps(list(fields))).decode().rstrip("=")
+    return "pl1." + base64.urlsafe_b64encode(cbor2.dumps(list(fields))).decode().rstrip("=")
 
 
 def test_golden() -> None:
@@ -60,17 +60,16 @@ def test_a_handle_without_a_secret_is_refused_with_a_sentence_of_its_own() -> No
     "text",
     [
         "",
-        "pl2.",
+        "pl1.",
         "jobs",
-        "pl3" + TEXT[3:],
+        "pl2" + TEXT[3:],
         TEXT[:-1],
         TEXT + "A",
         TEXT + "=",
         TEXT[:-1] + "x",
-        "pl2.\N{GREEK SMALL LETTER ALPHA}",
-        "pl2.!!!!",
-        "pl2." + "A" * 5000,
-        word(CELL, "n", SESSION, 7, 12),
+        "pl1.\N{GREEK SMALL LETTER ALPHA}",
+        "pl1.!!!!",
+        "pl1." + "A" * 5000,
         word(CELL, "n", SESSION, 7, 12, 1),
         word(CELL, "n", SESSION, 7, 12, SECRET, 1),
         word(CELL, "n", SESSION, 7, 12, SECRET[1:]),
@@ -83,7 +82,7 @@ def test_a_handle_without_a_secret_is_refused_with_a_sentence_of_its_own() -> No
         word(CELL, "n", SESSION, -1, 12, SECRET),
         word(CELL, "n", SESSION, 7, TERM_MAX + 1, SECRET),
         word(CELL, "n", SESSION, 7, 1.0, SECRET),
-        "pl2." + base64.urlsafe_b64encode(cbor2.dumps({1: 2})).decode().rstrip("="),
+        "pl1." + base64.urlsafe_b64encode(cbor2.dumps({1: 2})).decode().rstrip("="),
     ],
 )
 def test_anything_else_is_not_a_handle(text: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -24,9 +26,9 @@ __all__ = ["Handle", "format_handle", "parse_handle", "wrong_secret"]
 HANDLE_MAX_BYTES = 1024
 SHORT_CHARACTERS = 12
 
-_PREFIX = "pl2."
-_OLD_PREFIX = "pl1."  #: those had no secret
+_PREFIX = "pl1."
 _SHAPE = (bytes, str, bytes, int, int, bytes)
+_OLD_SHAPE = _SHAPE[:-1]  #: of handles that had no secret
 
 
 @value
@@ -51,7 +53,7 @@ class Handle:
 
 
 def format_handle(handle: Handle) -> str:
-    """The whole handle, "pl2." and base64url without padding."""
+    """The whole handle, "pl1." and base64url without padding."""
     packed = pack(attrs.astuple(handle))
     return _PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
@@ -62,13 +64,15 @@ def parse_handle(text: str) -> Handle:
     Raises ConfigError for anything else; its message shows only the first characters.
     """
     word = text.strip()
-    handle = _parse(word) if len(word) <= HANDLE_MAX_BYTES else None
-    if handle is None and word.startswith(_OLD_PREFIX):
+    fields = _fields(word) if len(word) <= HANDLE_MAX_BYTES else ()
+    shape = tuple(map(type, fields))
+    if shape == _OLD_SHAPE:
         raise ConfigError(
             "this handle is of an older version of paxlock, and renews or releases nothing any more: its "
             "lease runs out by itself, acquire the name anew"
         )
-    if handle is None:
+    handle = Handle(*fields) if shape == _SHAPE else None
+    if handle is None or not _is_sound(handle, word):
         shown = word if len(word) <= SHORT_CHARACTERS else word[:SHORT_CHARACTERS] + "..."
         raise ConfigError(
             f"{shown!r} is not a handle: give the word that `paxlock acquire` printed, unchanged"
@@ -84,19 +88,20 @@ def wrong_secret(handle: Handle) -> NotAllowed:
     )
 
 
-def _parse(word: str) -> Handle | None:
+def _fields(word: str) -> Sequence[Any]:
+    """What the word holds; nothing where it is no handle."""
     if not word.startswith(_PREFIX):
-        return None
+        return ()
     try:
         encoded = word.removeprefix(_PREFIX).encode("ascii")
         packed = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-        fields = unpack_untrusted(packed)
+        return unpack_untrusted(packed)
     except (UnicodeEncodeError, binascii.Error, Malformed):
-        return None
-    if tuple(map(type, fields)) != _SHAPE:
-        return None
-    handle = Handle(*fields)
-    sound = (
+        return ()
+
+
+def _is_sound(handle: Handle, word: str) -> bool:
+    return (
         len(handle.cell_id) == CELL_ID_BYTES
         and 1 <= len(handle.name.encode()) <= NAME_MAX_BYTES
         and len(handle.session) == SESSION_BYTES
@@ -105,4 +110,3 @@ def _parse(word: str) -> Handle | None:
         # One grant has one handle: no padding, no stray bits in the last character.
         and format_handle(handle) == word
     )
-    return handle if sound else None
