@@ -56,11 +56,9 @@ def replica(node: str, snapshot: Snapshot | None = None) -> Replica:
     return found
 
 
-def session(number: int, now: float, *, thrifty: bool = True) -> Session:
+def session(number: int, now: float) -> Session:
     settings = SessionSettings(
-        Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)),
-        "benchmark",
-        thrifty=thrifty,
+        Configuration(MEMBERS, int(MAX_TTL_S * 1000), DRIFT_PPM, int(GRACE_S * 1000)), "benchmark"
     )
     own = session_id(number)
     return Session(settings, session=own, secret=own, now=now, rng=Random(number))

@@ -80,7 +80,7 @@ SPACES = (
     Space("thrifty2", 15_125),
     Space("thrifty2-crash", 26_491),
     Space("thrifty2-kill", 15_125, quick=True),
-    Space("thrifty-renew", 15_496),
+    Space("thrifty-renew", 15_556),
     Space("thrifty-hand-off", 2_068, quick=True),
     Space("hand-off", 18_053, quick=True),
     Space("hand-off-crash", 22_138),

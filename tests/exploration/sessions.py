@@ -168,7 +168,7 @@ class ExploredSession:
         common += (
             attempt.pace.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
             proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
-            tenure.repairs_left if tenure is not None and self.bounds.renews else 1,
+            tenure.looks_left if tenure is not None and self.bounds.renews else 1,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),
             tenure is not None and tenure.revoked,
         )  # fmt: skip

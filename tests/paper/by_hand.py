@@ -39,7 +39,7 @@ from paxlock.core.session.session import Session, SessionSettings
 from paxlock.core.session.thrift import LEARNT, NEAR_S
 from paxlock.core.timers import Timers
 
-NAME = "agora"
+NAME = "agon"
 TTL = 10.0
 MAX_TTL = 30.0
 GRACE = 0.05

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 import pytest
 from by_hand import (
@@ -41,24 +43,28 @@ from paxlock.core.session.events import (
     Changed,
     DataPublished,
     Ended,
+    Failed,
     Granted,
     HandleOutcome,
     LetGoAsked,
     Lost,
 )
 from paxlock.core.session.judgement import State
+from paxlock.core.session.tenures import LOOKS_AT_SPARED
 from paxlock.core.session.thrift import (
     AMONG,
-    HEARD_OF_LATE_S,
+    FARTHER,
     HEDGED_MAX,
     LEARNING_SHARE,
+    LEARNT,
     NEAR_S,
+    RELIED_ON_S,
     REST_FIRST_S,
 )
 
 TRIP = GRACE / 4
 HEDGE = 1.4 * TRIP  #: by when the first repetition has left
-REPAIR = 0.06
+LOOK = HEDGE  #: by when the holder has looked which nodes lack its lease
 
 
 def to(session: HandSession, kind: type[Message]) -> list[str]:
@@ -98,7 +104,7 @@ def test_where_it_is_not_switched_on_all_nodes_are_asked() -> None:
     asked(HandSession(), "abc")
 
 
-@pytest.mark.parametrize(("nodes", "quorum"), [("abcde", "cde"), ("cab", "ab"), ("abcdefg", "efga")])
+@pytest.mark.parametrize(("nodes", "quorum"), [("abcde", "abe"), ("cab", "ab"), ("abcdefg", "cdef")])
 def test_everybody_asks_the_same_quorum(nodes: str, quorum: str) -> None:
     """By the name and the sorted ids, whatever session asks, in whatever order it knows the nodes."""
     for who in ("athens", "byblos"):
@@ -108,12 +114,11 @@ def test_everybody_asks_the_same_quorum(nodes: str, quorum: str) -> None:
 
 
 def test_names_do_not_all_have_the_same_quorum() -> None:
-    session = HandSession(thrifty=True)
-    quorums = set()
-    for number in range(3):
-        session.campaign(now=0.0, name=f"name {number}")
-        quorums.add("".join(sorted(to(session, StandingPrepare))))
-    assert quorums == {"ab", "ac", "bc"}
+    """Also where their numbers differ by as many as there are nodes."""
+    thrift = HandSession(thrifty=True).machine._shared.thrift
+    quorums = Counter(thrift.quorum_of(f"shard-{number}") for number in range(0, 300, 3))
+    assert len(quorums) == 3
+    assert min(quorums.values()) >= 30
 
 
 # When the rest is asked
@@ -190,11 +195,11 @@ def test_a_whole_quorum_that_refuses_is_a_no() -> None:
 
 def test_of_five_nodes_three_are_asked_and_two_in_need() -> None:
     session = HandSession(nodes="abcde", thrifty=True)
-    first = asked(session, "cde")
-    session.took("c", first, 1, now=TRIP)
-    session.took("d", first, 1, now=TRIP)
+    first = asked(session, "abe")
+    session.took("a", first, 1, now=TRIP)
+    session.took("b", first, 1, now=TRIP)
     session.refused("e", first, RefusalReason.HELD, now=TRIP, occupant=occupant(BYBLOS))
-    assert sorted(to(session, StandingPrepare)) == ["a", "b"]
+    assert sorted(to(session, StandingPrepare)) == ["c", "d"]
 
 
 def test_phase_2_goes_to_all_nodes() -> None:
@@ -213,17 +218,46 @@ def test_a_holder_looks_soon_which_nodes_lack_its_lease() -> None:
     session = HandSession(thrifty=True)
     grant = granted(session)
     session.sent(Commit)
-    session.run_until(REPAIR)
+    session.run_until(LOOK)
     ((node, accept),) = session.sent(Accept)
     assert (node, accept.term, accept.lease.token) == ("c", grant.term, grant.term)
     ((node, commit),) = session.sent(Commit)
     assert (node, commit.lease) == ("c", accept.lease)
 
 
+def test_it_looks_again_and_again_after_twice_the_time() -> None:
+    """Whether the node keeps silent or says no."""
+    session = HandSession(thrifty=True)
+    granted(session)
+    times: list[float] = []
+    while len(times) < 3:
+        now = session.machine.deadline()
+        session.run_until(now)
+        for node, accept in session.sent(Accept):
+            assert node == "c"
+            times.append(now)
+            if len(times) == 1:
+                session.refused("c", accept, RefusalReason.HELD, now=now, occupant=occupant(BYBLOS))
+    first, second, third = times
+    assert first <= LOOK
+    assert 1.5 * LOOK <= second - first <= 2 * LOOK
+    assert 3 * LOOK <= third - second <= 4 * LOOK
+    session.accepted("c", accept, now=third + TRIP)
+    session.run_until(TTL / 4)
+    assert to(session, Accept) == []
+
+
+def test_it_does_not_look_for_ever() -> None:
+    session = HandSession(thrifty=True)
+    granted(session)
+    session.run_until(TTL / 4)
+    assert to(session, Accept) == ["c"] * LOOKS_AT_SPARED
+
+
 def test_a_renewal_brings_in_the_rest() -> None:
     session = HandSession(thrifty=True)
     granted(session)
-    session.run_until(REPAIR)
+    session.run_until(TTL / 4)
     session.sent(Accept)  # lost
     session.run_until(TTL / 3)
     renewals = dict(session.sent(Renew))
@@ -249,14 +283,14 @@ def test_release_goes_to_those_who_were_asked() -> None:
 def test_of_five_nodes_two_more_must_not_hold_it() -> None:
     """Heard once a quorum is free for others: the two that were spared, and one that has answered."""
     session = HandSession(nodes="abcde", thrifty=True)
-    first = asked(session, "cde")
-    for node in "cde":
+    first = asked(session, "abe")
+    for node in "abe":
         session.took(node, first, 1, now=0.0)
     (grant,) = session.told(Granted)
     session.release(grant.ticket, TRIP)
-    assert to(session, Release) == ["c", "d", "e"]
+    assert to(session, Release) == ["a", "b", "e"]
     assert session.told(Ended) == []
-    session.receive("d", Released(1, NAME, ATHENS, 0), 2 * TRIP)
+    session.receive("b", Released(1, NAME, ATHENS, 0), 2 * TRIP)
     assert session.told(Ended) == [Ended(grant.ticket, heard=True)]
 
 
@@ -284,8 +318,8 @@ def test_release_goes_to_a_node_that_was_asked_because_the_quorum_was_divided() 
 def test_release_goes_to_a_node_that_was_repaired() -> None:
     session = HandSession(thrifty=True)
     grant = granted(session)
-    session.run_until(REPAIR)
-    session.release(grant.ticket, REPAIR)
+    session.run_until(LOOK)
+    session.release(grant.ticket, LOOK)
     assert to(session, Release) == ["a", "b", "c"]
 
 
@@ -316,12 +350,12 @@ def test_while_a_release_is_owed_elsewhere_all_are_asked() -> None:
     """L7: the next attempt at the name has a Release that reaches the same nodes."""
     session = HandSession(thrifty=True)
     grant = granted(session)
-    session.run_until(REPAIR)
-    session.release(grant.ticket, REPAIR)
+    session.run_until(LOOK)
+    session.release(grant.ticket, LOOK)
     for node in "ab":
-        session.receive(node, Released(1, NAME, ATHENS, 0), REPAIR)
+        session.receive(node, Released(1, NAME, ATHENS, 0), LOOK)
     session.forget_sent()
-    asked(session, "abc", now=REPAIR)
+    asked(session, "abc", now=LOOK)
 
 
 def test_where_none_is_owed_elsewhere_a_quorum_is_asked_again() -> None:
@@ -354,6 +388,27 @@ def test_while_a_node_of_the_quorum_sits_out_all_are_asked() -> None:
     asked(session, "abc")
 
 
+def test_that_a_node_sits_out_is_an_answer() -> None:
+    """The rest is asked at once, and the node has not kept anybody waiting."""
+    session = HandSession(thrifty=True)
+    first = asked(session, "ab")
+    session.took("a", first, 1, now=TRIP / 2)
+    session.receive("b", Recovering(1, 5), TRIP / 2)
+    ((node, message),) = session.sent(StandingPrepare)
+    assert node == "c"
+    session.took("c", message, 1, now=TRIP)
+    assert session.told(Granted)
+    assert session.machine.counters["hedged"] == 0
+
+
+def test_who_sits_out_is_not_noted_as_silent() -> None:
+    session = HandSession(thrifty=True)
+    asked(session, "ab")
+    session.receive("b", Recovering(1, 5000), TRIP / 2)
+    session.run_until(HEDGE)
+    assert set(session.machine._shared.thrift._silent) == {"a"}
+
+
 def test_a_node_beyond_the_quorum_may_sit_out() -> None:
     session = HandSession(thrifty=True)
     session.receive("c", Recovering(1, 5000), 0.0)
@@ -362,11 +417,11 @@ def test_a_node_beyond_the_quorum_may_sit_out() -> None:
 
 def test_a_node_that_was_not_heard_for_long_is_not_relied_on() -> None:
     session = HandSession(thrifty=True)
-    now = HEARD_OF_LATE_S + TRIP
+    now = RELIED_ON_S + TRIP
     session.machine._pacing.heard["a"] = now
     asked(session, "abc", now=now)
     session.machine._pacing.heard["b"] = now
-    session.campaign(now=now, name="aorga")  # the same quorum
+    session.campaign(now=now, name="agathon")  # the same quorum
     assert to(session, StandingPrepare) == ["a", "b"]
 
 
@@ -382,10 +437,10 @@ def test_a_node_that_keeps_silent_costs_one_hedge() -> None:
     session.release(grant.ticket, HEDGE + TRIP)
     for node in "ac":
         session.receive(node, Released(1, NAME, ATHENS, 0), HEDGE + TRIP)
-    session.campaign(now=2 * HEDGE, name="aorga")
+    session.campaign(now=2 * HEDGE, name="agathon")
     assert to(session, StandingPrepare) == ["a", "b", "c"]
     session.receive("b", Released(1, NAME, ATHENS, 0), 2 * HEDGE)
-    session.campaign(now=2 * HEDGE, name="goraa")
+    session.campaign(now=2 * HEDGE, name="agenor")
     assert to(session, StandingPrepare) == ["a", "b"]
 
 
@@ -426,10 +481,47 @@ def test_where_it_takes_longer_all_are_asked(few: float, share: float) -> None:
     asked_of = [acquired(session, number, takes) for number in range(256)]
     assert asked_of[: 2 * LEARNING_SHARE] == 2 * ([3] * (LEARNING_SHARE - 1) + [2])
     late = asked_of[-128:]
-    if few == 1.0:  # the two medians go to and fro by a step
-        assert late.count(2) > 64
-    else:
-        assert late.count(2) == share * 128
+    assert late.count(2) == share * 128
+
+
+def test_time_in_line_is_not_what_it_takes() -> None:
+    session = HandSession(thrifty=True)
+    thrift = session.machine._shared.thrift
+    first = asked(session, "ab")
+    for node in "ab":
+        session.refused(node, first, RefusalReason.HELD, now=TRIP, occupant=occupant(BYBLOS))
+    for node in "ab":
+        session.took(node, first, 2, now=2 * TRIP)  # pushed, before the first refresh
+    assert session.told(Granted)
+    assert (thrift._few.count, thrift._all.count) == (LEARNT, LEARNT)
+
+
+def test_a_quorum_that_is_slower_than_another_is_not_asked_first() -> None:
+    """Whatever the medians of all names say."""
+    session = HandSession(thrifty=True)
+    trips = session.machine._pacing.round_trips
+    assert isinstance(trips, SteadyTrips)
+    trips._measured["b"].smoothed = FARTHER * 1.01 * TRIP
+    trips._summary = None
+    asked(session, "abc")
+    session.campaign(now=0.0, name="aiora")
+    assert to(session, StandingPrepare) == ["a", "c"]
+
+
+def test_who_was_refused_asks_all_there_for_a_while() -> None:
+    session = HandSession(thrifty=True)
+    first = asked(session, "ab")
+    for node in "ab":
+        session.refused(node, first, RefusalReason.HELD, now=TRIP, occupant=occupant(BYBLOS))
+        session.took(node, first, 2, now=2 * TRIP)
+    (grant,) = session.told(Granted)
+    session.release(grant.ticket, 3 * TRIP)
+    for node in "ab":
+        session.receive(node, Released(1, NAME, ATHENS, 0), 3 * TRIP)
+    session.forget_sent()
+    session.campaign(now=3 * TRIP, name="agathon")
+    assert to(session, StandingPrepare) == ["a", "b"]
+    asked(session, "abc", now=3 * TRIP)
 
 
 def hedge(session: HandSession, at: float) -> None:
@@ -532,7 +624,7 @@ def test_but_no_longer_than_until_it_has_asked_once_more() -> None:
 
 
 def test_a_poll_right_after_the_grant_is_right() -> None:
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["delphi"].poll(NAME, cell.now)
     cell.run(0.02)
@@ -542,7 +634,7 @@ def test_a_poll_right_after_the_grant_is_right() -> None:
 
 
 def test_a_poll_without_one_holder_is_right_once_the_rest_has_the_lease() -> None:
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["delphi"].poll(NAME, cell.now)
     cell.run(0.5, lost=lambda sender, to, _: "delphi" in (sender, to) and "b" in (sender, to))
@@ -550,8 +642,37 @@ def test_a_poll_without_one_holder_is_right_once_the_rest_has_the_lease() -> Non
     assert (answer.judgement.state, answer.judgement.term) == (State.LED, grant.term)
 
 
+def test_a_try_before_the_holder_has_looked_keeps_nobody_from_the_lease_for_long() -> None:
+    """The node that was spared takes the lease of the one that tries, and gets it back."""
+    cell = HandCell("abc", ["athens", "byblos"], thrifty=["athens"])
+    lone_pair(cell)
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=0.0)
+    cell.run(0.001)
+    assert cell.told("byblos", Failed)
+    cell.run(4 * LOOK)
+    assert [cell.shows(node)[2] for node in "abc"] == [True, True, True]
+    assert cell.told("athens", Lost) == []
+
+
+@pytest.mark.parametrize("thrifty", [["athens"], ["athens", "byblos"], ["byblos"]])
+@pytest.mark.parametrize("before_the_look", [True, False])
+def test_in_a_mixed_cell_one_waits_for_the_other(thrifty: list[str], before_the_look: bool) -> None:
+    cell = HandCell("abc", ["athens", "byblos"], thrifty=thrifty)
+    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=cell.now)
+    cell.run(0.001 if before_the_look else 4 * LOOK)
+    (grant,) = cell.told("athens", Granted)
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now)
+    cell.run(1.0)
+    assert cell.told("byblos", Granted) == []
+    assert [cell.shows(node)[2] for node in "abc"] == [True, True, True]
+    cell.sessions["athens"].release(grant.ticket, cell.now)
+    cell.run(0.05)
+    (next_one,) = cell.told("byblos", Granted)
+    assert next_one.term > grant.term
+
+
 def test_a_watch_at_the_spared_node_and_one_holder_sees_the_grant() -> None:
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     cell.sessions["delphi"].watch(NAME, prefix=False, now=0.0)
 
     def cut(sender: str, receiver: str, _: Message) -> bool:
@@ -567,7 +688,7 @@ def test_a_watch_at_the_spared_node_and_one_holder_sees_the_grant() -> None:
 
 
 def test_it_can_be_ended_by_force() -> None:
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["delphi"].revoke(NAME, grant.candidate, grant.term, cell.now, force=True)
     cell.run(0.2)
@@ -581,7 +702,7 @@ def test_it_can_be_ended_by_force() -> None:
 
 def test_it_is_ended_by_force_where_one_of_its_two_nodes_does_not_hear_of_it() -> None:
     """The node that was spared will take it from nobody any more: so no quorum renews it."""
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["delphi"].revoke(NAME, grant.candidate, grant.term, cell.now, force=True)
     cell.run(2 * TTL, lost=lambda sender, to, _: "delphi" in (sender, to) and "b" in (sender, to))
@@ -591,7 +712,7 @@ def test_it_is_ended_by_force_where_one_of_its_two_nodes_does_not_hear_of_it() -
 
 
 def test_it_is_handed_over_to_one_in_line() -> None:
-    cell = HandCell("abc", ["athens", "byblos", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "byblos", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now)
     cell.run(0.02)
@@ -607,7 +728,7 @@ def test_it_is_handed_over_to_one_in_line() -> None:
 
 
 def test_its_data_are_published() -> None:
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     ticket = cell.sessions["athens"].publish(grant.ticket, b"other", cell.now)
     cell.run(0.01)
@@ -620,7 +741,7 @@ def test_its_data_are_published() -> None:
 
 def test_what_is_released_is_free_for_one_that_asks_other_nodes() -> None:
     """A quorum without one of the two: a try asks all."""
-    cell = HandCell("abc", ["athens", "byblos"], thrifty=True)
+    cell = HandCell("abc", ["athens", "byblos"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["athens"].release(grant.ticket, cell.now)
     cell.run(0.01, lost=lambda sender, to, _: "b" in (sender, to))
@@ -633,7 +754,7 @@ def test_what_is_released_is_free_for_one_that_asks_other_nodes() -> None:
 
 
 def test_what_is_detached_can_be_renewed_and_released_without_one_of_its_first_nodes() -> None:
-    cell = HandCell("abc", ["athens", "delphi"], thrifty=True)
+    cell = HandCell("abc", ["athens", "delphi"], thrifty=["athens"])
     grant = lone_pair(cell)
     cell.sessions["athens"].detach(grant.ticket, cell.now)
     cell.run(1.0)
@@ -649,7 +770,7 @@ def test_what_is_detached_can_be_renewed_and_released_without_one_of_its_first_n
 
 
 def test_a_dead_node_of_the_quorum_costs_one_hedge() -> None:
-    cell = HandCell("abc", ["athens"], thrifty=True)
+    cell = HandCell("abc", ["athens"], thrifty=["athens"])
     cell.dies("b")
     began = cell.now
     cell.sessions["athens"].campaign(NAME, ttl=TTL, now=began)

@@ -272,10 +272,9 @@ async def test_a_pair_of_acquire_and_release_is_twelve_datagrams_or_eight(
     """Eight where a quorum is asked first. The task that is told of its grant runs before anything of that
     turn is sent (core/effects.py).
     """
-    async with open_virtual_cell() as cell, cell.open_client() as client:
+    async with open_virtual_cell() as cell, open_client(cell.cell, thrifty=thrifty) as client:
         cell.network.delay_min = cell.network.delay_max = NEAR_S / 4
         session = client._session
-        session._shared.thrift.switched_on &= thrifty
         for _ in range((LEARNT + 1) * LEARNING_SHARE):
             async with client.lock("x"):
                 pass

@@ -99,6 +99,7 @@ async def open_node(
     join: bool = False,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> AsyncIterator[Node]:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
@@ -113,6 +114,7 @@ async def open_node(
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
+    ``thrifty``: as for ``open_client``.
 
     Raises ConfigError and StoreError, with a sentence that says what to do; what ends the node later on
     cancels the body, and comes out as well.
@@ -137,7 +139,8 @@ async def open_node(
     try:
         await shielded(asyncio.to_thread(thread.start))
         settings = client_settings(config.cell, environ={})
-        async with open_as(partial(Node, thread), settings, label, last_will=last_will) as node:
+        make = partial(Node, thread)
+        async with open_as(make, settings, label, last_will=last_will, thrifty=thrifty) as node:
             found.append(node)
             with _ending_at_sigterm(lambda: end(SystemExit(EXIT_OF_SIGTERM))):
                 yield node

@@ -65,6 +65,7 @@ class Client(AsyncVerbs[HeldLease]):
         transport: Transport,
         clock: Clock,
         last_will: bool = False,
+        thrifty: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -74,6 +75,7 @@ class Client(AsyncVerbs[HeldLease]):
             transport=transport,
             clock=clock,
             errors=_ERRORS,
+            thrifty=thrifty,
         )
         self._home = trio.lowlevel.current_trio_token()
         #: Runs this client's machine; whoever opens the client runs it.

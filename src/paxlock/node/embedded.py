@@ -42,6 +42,7 @@ class Node(Client):
         transport: Transport,
         clock: Clock,
         last_will: bool = False,
+        thrifty: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -51,6 +52,7 @@ class Node(Client):
             transport=transport,
             clock=clock,
             last_will=last_will,
+            thrifty=thrifty,
         )
         self._service = service
 
@@ -96,6 +98,7 @@ async def open_node(
     join: bool = False,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> AsyncIterator[Node]:
     """Run a node of the cell in this program, and be a client of the cell: embedded election.
 
@@ -109,6 +112,7 @@ async def open_node(
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
+    ``thrifty``: as for ``open_client``.
 
     Raises ConfigError and StoreError, with a sentence that says what to do.
     """
@@ -118,6 +122,6 @@ async def open_node(
     async with run_service(config, start=start, create=create, join=join) as service:
         settings = client_settings(config.cell, environ={})
         environment = environment_of(member.address for member in config.cell.members)
-        make = partial(environment.kind(Node), service, last_will=last_will)
+        make = partial(environment.kind(Node), service, last_will=last_will, thrifty=thrifty)
         async with open_as(make, settings, environment=environment, label=label) as node:
             yield node

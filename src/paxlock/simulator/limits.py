@@ -29,6 +29,8 @@ RECKLESS = (
     (thrift, "LEARNT", 0),
     (thrift, "SLOWER", inf),
     (thrift, "REST_FIRST_S", 0.0),
+    (thrift, "WANTED_FOR_S", 0.0),
+    (thrift, "FARTHER", inf),
 )
 
 

@@ -28,6 +28,7 @@ from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
 from paxlock.core.quorum import blocking
 from paxlock.core.session.pacing import (
     HEARD_OF_LATE_S,
+    LONG_AGO,
     ONE_TRY_MAX_ROUND_TRIPS,
     ONE_TRY_MAX_S,
     ONE_TRY_ROUND_TRIPS,
@@ -81,6 +82,7 @@ class Attempt:
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)
     spared: set[str] = attrs.field(factory=set)  #: nodes that nothing of it was sent to
+    was_refused: bool = False  #: by any node, ever: what it took then tells nothing of how fast nodes answer
     candidate: Candidate = attrs.field(init=False)
     number: int = attrs.field(init=False)
 
@@ -162,17 +164,23 @@ class Attempt:
 
     def _note_hedge(self, now: float) -> None:
         """The rest is asked, too: because of those that keep silent, if there are any."""
-        silent = [node for node in self.proposer.unanswered() if node not in self.spared]
+        silent = self._silent(now)
         if silent:
             self.shared.counters["hedged"] += 1
             self.shared.thrift.hedged(silent, now)
+
+    def _silent(self, now: float) -> list[str]:
+        """Who was asked, and has not answered. That a node sits out is an answer."""
+        recovering = self.shared.recovering
+        asked = (node for node in self.proposer.unanswered() if node not in self.spared)
+        return [node for node in asked if now >= recovering.get(node, LONG_AGO)]
 
     def ask_the_rest(self, now: float) -> None:
         """Where only some were asked, and all of them have answered neither yes nor no, ask the others."""
         proposer = self.proposer
         if not self.spared or proposer.phase is not Phase.PREPARING:
             return
-        if self.spared.issuperset(proposer.unanswered()):
+        if not self._silent(now):
             self.asked_at = None
             self.send_prepare(now, waits=True, to=tuple(self.spared))
 

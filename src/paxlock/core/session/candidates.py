@@ -255,6 +255,12 @@ class Candidates:
         else:
             attempt.ask_the_rest(now)
 
+    def sits_out(self, now: float) -> None:
+        """A node has answered that it sits out: who has asked it and few others asks the rest."""
+        if self._shared.thrift.switched_on:
+            for attempt in self.attempts.values():
+                attempt.ask_the_rest(now)
+
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now
         moved, missing = self.tenures.renewed(node, message, now, lives)

@@ -238,8 +238,12 @@ class Proposer:
         """The nodes that have said neither yes nor no in this phase."""
         if self.phase is Phase.PREPARING:
             return [node for node in self.nodes if node not in self.promises and node not in self.refusals]
+        return [node for node in self.lacking() if node not in self.refusals]
+
+    def lacking(self) -> list[str]:
+        """The nodes that have not taken the lease in this term, also those that have said no."""
         gone = self.outlived()
-        return [n for n in self.nodes if (n in gone or not self._has(n)) and n not in self.refusals]
+        return [node for node in self.nodes if node in gone or not self._has(node)]
 
     def unheard_or_leased(self, now: float) -> list[str]:
         """The nodes that may yet say no, or that hold the lease, or whose no has run out."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from math import inf
+from zlib import crc32
 
 import attrs
 
 from paxlock.core.quorum import majority
+from paxlock.core.round_trips import RoundTrip
 from paxlock.core.session.pacing import (
     LONG_AGO,
     RETRY_MIN_S,
@@ -23,13 +25,16 @@ from paxlock.core.session.pacing import (
 
 __all__ = ["Thrift"]
 
-HEARD_OF_LATE_S = 10.0  #: a node that has said nothing for longer is not relied on
+RELIED_ON_S = 10.0  #: a node that has said nothing for longer is not relied on
+FARTHER = 1.5  #: so many times what the fastest quorum usually takes it may take
 NEAR_S = 0.001  #: a node that has never answered within this time is too far for a hedge to be cheap
-SLOWER = 1.03  #: by so much it may take longer than to ask all: by a step of a median
+SLOWER = 1.05  #: by so much it may take longer than to ask all: by more than a step of both medians
 LEARNT = 6  #: so many of each kind are compared
 #: Every so many attempts a quorum is tried: until both are known, and where it is worse; or all, where not.
 LEARNING_SHARE, WORSE_SHARE, BETTER_SHARE = 4, 64, 16
-STEP_MIN = 1 / 32
+STEP_MIN = 1 / 64
+WANTED_FOR_S = 10.0  #: so long after another one wanted a name all are asked for it
+WANTED_MAX = 1024  #: so many of these names are known
 LEAST_S = 1e-6
 HEDGED_MAX = 2  #: so many hedges are borne
 AMONG = 100  #: among so many attempts
@@ -71,6 +76,7 @@ class Thrift:
     _hedges: deque[int] = attrs.field(factory=lambda: deque(maxlen=HEDGED_MAX + 1))
     _hedged_at: float = LONG_AGO
     _silent: dict[str, float] = attrs.field(factory=dict)  #: nodes that kept an attempt waiting, since when
+    _wanted: dict[str, float] = attrs.field(factory=dict)  #: names that others wanted, too, and when
     _rests_until: float = LONG_AGO
     _rest: float = REST_FIRST_S
     _quorums: tuple[tuple[str, ...], ...] = attrs.field(init=False)
@@ -85,14 +91,16 @@ class Thrift:
         """The nodes that everybody who wants this name asks first. Two who asked different ones would split
         votes more often, and those of one process would all load the same.
         """
-        return self._quorums[sum(name.encode()) % len(self._quorums)]
+        return self._quorums[crc32(name.encode()) % len(self._quorums)]
 
     def choose(self, name: str, now: float) -> tuple[str, ...]:
         """The nodes to ask first, or none where all are to be asked."""
         if not self.switched_on or now < self._rests_until or len(self.nodes) == 1:
             return ()
+        if now - self._wanted.get(name, LONG_AGO) < WANTED_FOR_S:
+            return ()
         chosen = self.quorum_of(name)
-        if not all(self._answers(node, now) and self._near(node) for node in chosen):
+        if not all(self._answers(node, now) and self._near(node) for node in chosen) or self._farther(chosen):
             return ()
         self._choices += 1
         if min(self._all.count, self._few.count) < LEARNT:
@@ -110,12 +118,20 @@ class Thrift:
         """A first sending was enough."""
         (self._all if all_asked else self._few).take(took)
 
+    def refused(self, name: str, now: float) -> None:
+        """Somebody else holds or wants it. Where some ask all, and others a quorum, votes are split."""
+        if self.switched_on:
+            self._wanted.pop(name, None)
+            self._wanted[name] = now
+            if len(self._wanted) > WANTED_MAX:
+                del self._wanted[next(iter(self._wanted))]
+
     def _answers(self, node: str, now: float) -> bool:
         """Whether the node serves, as far as is known, and has not kept an attempt waiting since it was heard
         last.
         """
         heard = self.pacing.heard.get(node, LONG_AGO)
-        if now - heard > HEARD_OF_LATE_S or heard <= self._silent.get(node, LONG_AGO):
+        if now - heard > RELIED_ON_S or heard <= self._silent.get(node, LONG_AGO):
             return False
         return now >= self.recovering.get(node, LONG_AGO)
 
@@ -124,10 +140,20 @@ class Thrift:
         trip = self.pacing.round_trips.of(node)
         return trip is not None and trip.shortest <= NEAR_S
 
+    def _farther(self, chosen: Iterable[str]) -> bool:
+        """Whether another quorum answers much sooner. The medians are those of all names together, and do
+        not tell that one of the quorums is slow.
+        """
+        usual = max((trip.smoothed for trip in self._trips(chosen)), default=0.0)
+        return usual > FARTHER * self.pacing.round_trips.smoothed(usual)
+
+    def _trips(self, nodes: Iterable[str]) -> list[RoundTrip]:
+        found = (self.pacing.round_trips.of(node) for node in nodes)
+        return [trip for trip in found if trip is not None]
+
     def hedge_after(self, chosen: Iterable[str]) -> float:
         """By when these have nearly always answered: what others take is no reason to wait for longer."""
-        found = (self.pacing.round_trips.of(node) for node in chosen)
-        trips = [trip for trip in found if trip is not None]
+        trips = self._trips(chosen)
         usual = RETRY_ROUND_TRIPS * max((trip.smoothed for trip in trips), default=0.0)
         late = RETRY_TIMEOUTS * max((trip.timeout for trip in trips), default=0.0)
         return self.pacing.jitter(max(RETRY_MIN_S, usual, late))

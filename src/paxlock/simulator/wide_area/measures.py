@@ -128,7 +128,6 @@ def _started(net: Net, clients: int, *, grace_ms: int) -> _Program:
         hold_for_ever=1.0,
         detached=0.0,
         watchers=0,
-        thrifty=True,
     )
     sim = WideSimulation(SEED, net, scenario, _Program)
     program = sim.workload
