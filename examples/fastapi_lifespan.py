@@ -9,9 +9,10 @@ cancels its task, and releases: another takes over at once.
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -27,18 +28,26 @@ async def refresh_forever(held: paxlock.aio.HeldLease) -> None:
         await asyncio.sleep(0.1)  # a piece of work
 
 
+def tell_of_its_end(task: asyncio.Task[None]) -> None:
+    """An error of the work ends its task, while the application goes on: without this nobody would hear of it
+    before the application ends.
+    """
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logging.getLogger("uvicorn.error").error("the background task has ended", exc_info=error)
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with paxlock.aio.open_client(os.environ["PAXLOCK_CELL"]) as client:
         app.state.client = client
         # A task: the application starts whether or not it will ever lead.
         task = asyncio.create_task(client.lead("refresh", refresh_forever, ttl=TTL))
+        task.add_done_callback(tell_of_its_end)
         try:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task  # the work has ended, and the lease is released
+            await asyncio.wait([task])  # the work has ended, and the lease is released
 
 
 app = FastAPI(lifespan=lifespan)

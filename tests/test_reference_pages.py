@@ -14,6 +14,7 @@ import pytest
 import paxlock
 import paxlock.aio
 import paxlock.blocking
+from tests.conformance.test_signatures import OF_LEASES, VERBS
 
 PAGES = Path(__file__).parent.parent / "docs" / "reference"
 ENTRY = re.compile(r"^::: ([\w.]+)\n((?: {4}.*\n)*)", re.MULTILINE)
@@ -52,3 +53,11 @@ def test_every_public_name_has_its_entry(face: object, page: str) -> None:
     assert ismodule(face)
     shown = {name for file in {page, "errors.md"} for _, name, _ in entries(file)}
     assert set(face.__all__) <= shown
+
+
+@pytest.mark.parametrize("page", ["paxlock.md", "aio.md", "blocking.md"])
+def test_every_verb_has_its_entry(page: str) -> None:
+    shown = {name: set(members) for _, name, members in entries(page) if members}
+    assert {*VERBS, "revoke", "transfer"} <= shown["Client"]
+    assert {*OF_LEASES, "publish"} <= shown["HeldLease"]
+    assert {"node_id", "mode", "wait_serving", "reload", "node_statistics"} <= shown["Node"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -72,6 +74,32 @@ def test_a_background_task_of_one_replica(run: Programs, client: Client) -> None
     pytest.importorskip("uvicorn")
     uvicorn = ("-m", "uvicorn", "--app-dir", str(EXAMPLES), "fastapi_lifespan:app", "--port", "0")
     take_turns(run, client, "refresh", *uvicorn)
+
+
+def test_an_error_of_the_background_task_is_logged_while_the_application_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    example = importlib.import_module("fastapi_lifespan")
+
+    async def fail() -> None:
+        raise KeyError("the work has failed")
+
+    async def main() -> None:
+        for work in (fail(), asyncio.sleep(1000)):
+            task = asyncio.create_task(work)
+            task.add_done_callback(example.tell_of_its_end)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    (record,) = caplog.records
+    assert record.message == "the background task has ended"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
 
 
 @pytest.mark.slow

@@ -59,22 +59,31 @@ class LeaseLost(PaxlockError):
 
 
 class NotAcquired(PaxlockError):
-    """The time given by ``wait`` ended before the lease was acquired.
+    """The time given by ``wait`` ended before the lease was acquired; or released or renewed by its handle,
+    revoked, or handed over: ``what`` says which.
 
     ``holder`` is the label of whoever held the name, where the reason is HELD.
     """
 
-    def __init__(self, name: str, reason: Reason, holder: str | None = None, detail: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        reason: Reason,
+        holder: str | None = None,
+        detail: str = "",
+        what: str = "acquired",
+    ) -> None:
         who = f" by {holder!r}" if holder and reason is Reason.HELD else ""
         more = f" ({detail})" if detail else ""
-        super().__init__(f"{name!r} was not acquired: {reason.value}{who}{more}")
+        super().__init__(f"{name!r} was not {what}: {reason.value}{who}{more}")
         self.name = name
         self.reason = reason
         self.holder = holder
         self.detail = detail
+        self.what = what
 
-    def __reduce__(self) -> tuple[type[NotAcquired], tuple[str, Reason, str | None, str]]:
-        return type(self), (self.name, self.reason, self.holder, self.detail)
+    def __reduce__(self) -> tuple[type[NotAcquired], tuple[str, Reason, str | None, str, str]]:
+        return type(self), (self.name, self.reason, self.holder, self.detail, self.what)
 
 
 class NotAllowed(PaxlockError):
@@ -82,7 +91,9 @@ class NotAllowed(PaxlockError):
 
 
 class ConfigError(PaxlockError, ValueError):
-    """A setting is missing, malformed or contradicts another; the message says which and what to do."""
+    """A setting or an argument is missing, malformed, contradicts another or names what is not there; the
+    message says which and what to do.
+    """
 
 
 class StaleToken(PaxlockError):

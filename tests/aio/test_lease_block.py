@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from typing import Any
 
 import pytest
 
-from paxlock import LeaseLost, LossReason, NotAcquired, Reason, State, aio
+from paxlock import ConfigError, LeaseLost, LossReason, NotAcquired, Reason, State, aio
 from paxlock.testing import run_virtual
 from paxlock.testing.virtual_asyncio import AsyncioCell
 from tests.aio.cells import virtual
@@ -227,6 +228,46 @@ async def test_tasks_that_check_tell_of_the_loss_in_a_group_and_lead_campaigns_a
         assert await client.lead("x", work) == "done"
     assert len(terms) == 2
     assert terms[0] < terms[1]
+
+
+@virtual
+async def test_an_exit_after_that_is_no_number_is_refused(cell: AsyncioCell) -> None:
+    text: Any = "1s"
+    async with cell.open_client() as client:
+        for block in (client.lock, client.campaign):
+            with pytest.raises(TypeError, match="exit_after must be seconds as a number"):
+                block("x", exit_after=text)
+            with pytest.raises(ConfigError, match="exit_after must be None, 0 or more seconds"):
+                block("x", exit_after=-1.0)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_body_that_only_lets_go_without_a_quorum_is_not_said_to_have_swallowed(
+    held: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(cell: AsyncioCell) -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(SystemExit):
+            async with cell.open_client() as client:
+                if held:
+                    await client.acquire("other", ttl=30.0)
+                    async with client.lock("x", ttl=30.0):
+                        cell.partition(client)
+                        began = loop.time()
+                        loop.call_later(1.0, client.end_block, SystemExit(143))
+                        await asyncio.sleep(1000.0)
+                cell.partition(client)
+                began = loop.time()
+                loop.call_later(1.0, client.end_block, SystemExit(143))
+                await client.acquire("x")
+        assert 1.5 < loop.time() - began < 4.0
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    with caplog.at_level(logging.WARNING, "paxlock.aio"):
+        run_virtual(scenario, loop="asyncio")
+    assert [record.message for record in caplog.records] == []
 
 
 def test_a_body_that_swallows_is_cancelled_again_and_logged(caplog: pytest.LogCaptureFixture) -> None:

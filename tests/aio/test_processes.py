@@ -71,6 +71,35 @@ asyncio.run(main())
 """
 
 
+IMPORTING = """
+import asyncio, sys
+import {face}
+from paxlock import Cell, NotAcquired
+
+cell = Cell.new({{"a": "127.0.0.1:7400"}})
+loaded = set(sys.modules)
+
+async def in_asyncio():
+    async with {face}.open_client(cell) as client:
+        try:
+            await client.acquire("x", wait=0)
+        except NotAcquired:
+            pass
+
+def in_a_thread():
+    with {face}.open_client(cell) as client:
+        try:
+            client.acquire("x", wait=0)
+        except NotAcquired:
+            pass
+
+asyncio.run(in_asyncio()) if "aio" in "{face}" else in_a_thread()
+late = [name for name in sys.modules if name not in loaded]
+heavy = ("paxlock", "cryptography", "cbor2", "attr")
+print([name for name in late if name.partition(".")[0] in heavy], "trio" in sys.modules)
+"""
+
+
 def free_port() -> int:
     """A UDP port of loopback that was free a moment ago."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -195,6 +224,13 @@ def test_the_child_of_a_fork_holds_nothing_and_trio_is_not_loaded(tmp_path: Path
                 assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("face", ["paxlock.aio", "paxlock.blocking"])
+def test_all_that_a_client_needs_is_loaded_before_the_loop_runs(face: str) -> None:
+    with start(IMPORTING.format(face=face)) as process:
+        assert line_of(process) == "[] False"
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_client_by_seeds_only(tmp_path: Path) -> None:

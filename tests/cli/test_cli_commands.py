@@ -60,7 +60,8 @@ def test_the_life_of_a_handle(cell: Cell) -> None:
     assert list(renewed) == ["v", "name", "state", "term", "remaining_ms"]
     assert 0 < renewed["remaining_ms"] <= 10_000
     assert cell.output("release", handle) == ""
-    assert cell.output("release", handle) == ""
+    released = json.loads(cell.output("release", handle, "--json"))
+    assert released == {"v": 1, "name": "life", "state": "unknown", "term": renewed["term"]}
     assert "is over" in cell.fails(79, "renew", handle)
     assert json.loads(cell.output("acquire", "--json", "life"))["term"] > renewed["term"]
 
@@ -229,6 +230,17 @@ def test_watch_of_a_prefix_until_led(cell: Cell) -> None:
         term = json.loads(cell.output("acquire", "--json", "shelf/one", "--label", "host:1"))["term"]
         assert watch.wait() == 0
         assert watch.stdout.rest().splitlines()[-1] == f"shelf/one led {term} host:1"
+
+
+@pytest.mark.parametrize("pattern", ["nothing/*", "nothing/was-*"])
+def test_watch_once_ends_where_no_name_matches(cell: Cell, pattern: str) -> None:
+    cell.output("release", cell.output("acquire", "nothing/was-here"))
+    done = cell.run("watch", pattern, "--once")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"paxlock: no name that is led matches {pattern!r}\n"
+    cell.output("acquire", "seen/1", "--ttl", "20s")
+    done = cell.run("watch", pattern, "seen/*", "--once")
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["seen/1", "led"])
 
 
 def test_watch_once_shows_every_name(cell: Cell) -> None:

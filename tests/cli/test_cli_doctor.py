@@ -31,7 +31,8 @@ def test_a_cell_is_examined(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
         text = cell.run("doctor", "--for", "100ms").stdout
         assert "whoever waits leads at most" in text
-        assert "max_ttl" in cell.fails(64, "doctor", "--ttl", "10h")
+        said = "a ttl of 10h is above the cell's max_ttl of 30s: give --ttl 30s, or less"
+        assert cell.fails(64, "doctor", "--ttl", "10h") == said
         assert "cannot be written" in cell.fails(78, "doctor", "--data-dir", tmp_path / "none")
         members = json.loads(cell.output("status", "--json"))["members"]
         assert all(member["round_trip_ms"] > 0 for member in members)

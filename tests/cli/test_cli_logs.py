@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -123,3 +124,28 @@ def test_a_log_that_nobody_reads_does_not_hold_up_the_end_of_a_node(cell: Cell) 
     with start(cell, "a", "--log-level", "debug") as a:
         assert json.loads(a.stderr.line())["event"] == "start"
         stop(a)
+
+
+def test_a_data_folder_that_is_deleted_is_told_and_its_stop_is_not_clean(cell: Cell, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        a, b, _ = (stack.enter_context(start(cell, node)) for node in IDS)
+        log, other = Log(a), Log(b)
+        log.event("serving")
+        other.event("serving")
+        shutil.rmtree(tmp_path / "a")
+        told = log.event("data_folder")
+        assert (
+            told["level"] == "warning" and f"the data folder {tmp_path / 'a'} was deleted" in told["message"]
+        )
+        shown = cell.run("status").stdout
+        assert "a complains: its data folder was deleted or moved" in shown and "quorum: yes" in shown
+        a.send_signal(signal.SIGTERM)
+        assert a.wait() == 70
+        *lines, last = a.stderr.rest().splitlines()
+        assert last == f"paxlock: {tmp_path / 'a' / 'snapshot'} cannot be written: No such file or directory"
+        stops = [json.loads(line) for line in lines if json.loads(line)["event"] == "stop"]
+        assert [line["clean"] for line in stops] == [False]
+        assert "its memory could not be written" in stops[0]["message"]
+        assert [json.loads(line)["event"] for line in lines].count("data_folder") == 0  # once
+        stop(b)
+        assert other.event("stop")["clean"] is True

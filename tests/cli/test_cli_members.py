@@ -49,11 +49,23 @@ def test_a_node_is_moved_in_the_file(cell_file: str, capsys: pytest.CaptureFixtu
     assert sorted(file.name for file in path.parent.iterdir()) == ["cell.key", "cell.toml"]
 
 
+def test_a_node_that_moves_out_of_reach_is_warned_of(
+    cell_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No more than that: the others may be moved next."""
+    assert main(["member", "move", "a", "[fd00::7]:7400", "--cell", cell_file]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("paxlock: WARNING: node a and node b cannot reach each other: b has IPv4")
+    assert "node a has the address [fd00::7]:7400" in second
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         (["move", "d", "10.0.0.9:7400"], 64, "'d' is not a node of this cell"),
         (["move", "a", "nowhere"], 64, "is not an address"),
+        (["move", "a", "10.0.0.8:7400"], 64, "every node needs an address of its own"),
+        (["move", "a", "HOST.example:7400"], 64, "every node needs an address of its own"),
         (["move", "a", "10.0.0.9:7400", "--cell", "/nowhere/cell.toml"], 78, "there is no cell file"),
     ],
 )

@@ -34,7 +34,7 @@ def test_init_writes_the_cell_and_a_key_that_is_its_owners_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, key = tmp_path / "cell.toml", tmp_path / "cell.key"
-    assert main(["init", str(path), "a=10.0.0.7:7400", "b=host:7400", "c=[fd00::7]:7400"]) == 0
+    assert main(["init", str(path), "a=10.0.0.7:7400", "b=host:7400", "c=10.0.0.9:7400"]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert str(path) in captured.err

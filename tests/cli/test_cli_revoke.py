@@ -71,6 +71,20 @@ def test_another_term_is_refused(cell: Cell) -> None:
     cell.output("release", handle)
 
 
+def test_where_there_is_nothing_to_end_it_says_so_and_that_is_no_error(cell: Cell) -> None:
+    """So that a script may repeat it, and who has mistyped the name is told."""
+    done = cell.run("revoke", "liev", "12", "--force")
+    assert (done.returncode, done.stderr) == (0, "paxlock: nobody holds 'liev': there was nothing to end\n")
+    assert json.loads(cell.output("revoke", "liev", "12", "--polite", "--json"))["revoked"] is False
+    cell.output("release", cell.output("acquire", "live"))
+    cell.output("acquire", "live")
+    term = int(term_of(cell, "live"))
+    done = cell.run("revoke", "live", str(term - 1), "--force")
+    assert done.returncode == 0
+    assert done.stderr == f"paxlock: term {term - 1} of 'live' is over already: it is led in term {term}\n"
+    assert json.loads(cell.output("revoke", "live", str(term), "--force", "--json"))["revoked"] is True
+
+
 @pytest.mark.slow
 def test_a_name_is_handed_over_to_who_waits_with_a_label(cell: Cell) -> None:
     elect = ("elect", "throne", "--ttl", "20s", "--once", "--label")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,14 @@ import click
 import pytest
 from paxlock_process import NO_CELL, environment
 
+from paxlock import Cell
 from paxlock.cli import main
 from paxlock.cli.exits import MEANINGS, ExitCode, Failure, explain, signal_code
 from paxlock.cli.group import COMMANDS, command_line
 from paxlock.cli.hook import Hook
+from paxlock.cli.output import standing_facts, to_json
+from paxlock.cli.status import CHECK_CODES
+from paxlock.client.standing import Standing, State, Waiter
 from paxlock.core.session.attempt import NOBODY_YET
 from paxlock.errors import (
     ConfigError,
@@ -26,6 +32,7 @@ from paxlock.errors import (
     StoreError,
 )
 
+PAGE = Path(__file__).parents[2] / "docs" / "command_line.md"
 HEAVY = ("trio", "cryptography", "cbor2")
 
 
@@ -98,7 +105,28 @@ def test_every_command_tells_its_exit_codes_and_how_durations_are_written(
     assert main([name, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "64 bad usage" in text
+    assert ("--exec COMMAND" in text) == ("127 COMMAND not found" in text and name != "run")
     assert (" DURATION " in text) == ("250ms, 15s, 1m30s, 2h" in text)
+
+
+@pytest.mark.parametrize("name", ["elect", "watch"])
+def test_the_help_says_that_no_shell_runs_the_command_of_exec(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "without a shell: for variables, pipes or several commands give 'sh -c \"...\"'" in text
+    assert Hook.parse('sh -c "echo $PAXLOCK_STATE; exit 3"', {}).argv == (
+        *("sh", "-c"),
+        "echo $PAXLOCK_STATE; exit 3",
+    )
+
+
+def test_the_help_of_run_says_that_no_kill_follows_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "are passed on to the command, and no KILL follows them" in text
+    assert "between TERM and KILL when the lease is lost" in text
 
 
 def test_the_help_has_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +134,46 @@ def test_the_help_has_every_exit_code(capsys: pytest.CaptureFixture[str]) -> Non
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     for code, meaning in MEANINGS.items():
         assert [str(int(code)), *meaning.split()] in lines
-    assert set(ExitCode) - set(MEANINGS) == {ExitCode.INTERNAL}
+    assert set(ExitCode) == set(MEANINGS)
+
+
+@pytest.mark.parametrize("arguments", [["grant", "--acquire"], ["key", "new"]])
+def test_a_key_goes_to_stdout_without_a_file_and_with_a_dash(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cell.new({"a": "127.0.0.1:7400"}).save(tmp_path / "cell.toml")
+    monkeypatch.setenv("PAXLOCK_CELL", str(tmp_path / "cell.toml"))
+    monkeypatch.chdir(tmp_path)
+    for given in ([], ["-"]):
+        assert main([*arguments, *given]) == 0
+        captured = capsys.readouterr()
+        assert captured.out.splitlines()[-1].startswith("paxlock-") and captured.err == ""
+        assert "key" in json.loads((main([*arguments, *given, "--json"]), capsys.readouterr().out)[1])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cell.key", "cell.toml"]
+    assert main([*arguments, "--help"]) == 0
+    assert "[FILE]" in capsys.readouterr().out
+
+
+def test_the_page_for_scripts_has_every_exit_code_and_every_command() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    codes = {
+        int(code)
+        for code in re.findall(r"^\| (\d+(?:, \d+)*) \|", page, re.MULTILINE)
+        for code in code.split(", ")
+    }
+    assert codes == {*ExitCode, *CHECK_CODES.values(), 1} - {ExitCode.INTERRUPTED}
+    assert "130 by Ctrl-C" in page
+    words = set(re.findall(r"[a-z]+", " ".join(re.findall(r"`([^`]*)`", page))))
+    assert set(COMMANDS) <= words
+
+
+def test_the_json_of_the_page_for_scripts_is_what_is_printed() -> None:
+    found = re.search(r"```json\n(.*)\n```", PAGE.read_text(encoding="utf-8"))
+    assert found is not None
+    standing = Standing(
+        "deploy", State.LED, 7, "build 42", b"", 8.1234, 10.0, (Waiter("build 43", 0.512),), 3, 3
+    )
+    assert to_json(standing_facts(standing)) == found[1]
 
 
 def completed(shell: str, words: str, at: int) -> str:
@@ -169,6 +236,8 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["run", "job", "-E", "256", "--", "true"], "'256' is not an exit code: give a number from 0 to 255"),
         (["run", "job", "-E", "x", "--", "true"], "'x' is not an exit code"),
         *((["revoke", "job", term, "--force"], f"{term!r} is not a term: give") for term in BAD_TERMS),
+        (["key"], "say what is to be done: new, list, add, promote or drop; see 'paxlock key --help'"),
+        (["member"], "say what is to be done: list or move; see 'paxlock member --help'"),
         (["key", "promote", "0"], "'0' is not the id of a key: give"),
         (["key", "drop", "one"], "'one' is not the id of a key: give"),
         (["watch"], "NAME"),
@@ -179,7 +248,9 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["elect", "job", "--exec", ""], "empty"),
         (["status", "--check"], "needs a NAME"),
         (["dev", "--nodes", "2"], "2"),
-        (["serve", "--create", "--join"], "not both"),
+        (["serve", "--create", "--join"], "not two"),
+        (["serve", "--by-clock", "--join"], "not two"),
+        (["serve", "--by-clock", "--start", "create"], "not two"),
         (["serve", "--durability", "never"], "never"),
         (["serve", "--listen", "nowhere"], "not an address"),
         (["serve", "--node", "a b"], "not a node id"),
@@ -192,8 +263,13 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["acquire", "job", "--label", "a\u202eb"], "U+202E, which nobody can see"),
         (["init", "cell.key", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "", "a=10.0.0.7:7400"], "no name for a cell file"),
+        (["init", "-", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "/nonexistent/cell.toml", "a=0.0.0.0:7400"], "all addresses of a host"),
         (["init", "/nonexistent/cell.toml", "a=[::]:7400"], "all addresses of a host"),
+        (
+            ["init", "/nonexistent/cell.toml", "a=host:1", "b=10.0.0.1:1", "c=[fd00::1]:1"],
+            "node b and node c cannot reach each other: c has IPv6 addresses only",
+        ),
         (["init", "/nonexistent/cell.toml", "a"], "ID=ADDRESS"),
         (["init", "/nonexistent/cell.toml", "a=nowhere"], "not an address"),
         (["init", "/nonexistent/cell.toml", "a=h:1", "b=h:2"], "1, 3, 5 or 7 nodes"),
@@ -247,6 +323,7 @@ def _refused() -> ConfigError:
         (NotAcquired("job", Reason.NO_QUORUM), 69),
         (RuntimeError("a bug"), 70),
         (InternalError("a bug"), 70),
+        (OSError(24, "Too many open files"), 70),
         (NotAcquired("job", Reason.HELD, "host:1"), 75),
         (NotAcquired("job", Reason.CONTENDED, detail=NOBODY_YET), 75),
         (_refused(), 77),
@@ -267,14 +344,6 @@ def test_every_error_has_its_exit_code_also_inside_groups(error: BaseException, 
 def test_what_is_ours_wins_in_a_group() -> None:
     group = ExceptionGroup("", [RuntimeError("noise"), LeaseLost("job", 7, LossReason.EXPIRED)])
     assert explain(group)[0] == 79
-
-
-def test_no_answer_at_all_hints_at_the_key() -> None:
-    nobody = explain(NotAcquired("job", Reason.NO_QUORUM, detail="0 of 3 nodes answered"))[1]
-    assert "is this the cell's key" in nobody
-    some = explain(NotAcquired("job", Reason.NO_QUORUM, detail="1 of 3 nodes answered"))[1]
-    assert "key" not in some
-    assert "1 of 3" in some
 
 
 def test_an_unexpected_error_is_one_line_and_v_shows_the_traceback(
@@ -336,10 +405,18 @@ def test_a_reader_that_has_gone_is_met_quietly(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_stdout_that_takes_nothing_is_an_error_of_one_line() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--version"], "stdout cannot be written: No space left on device"),
+        (["--help"], "the system is in the way: No space left on device; -v shows where"),
+        (["init", "--help"], "the system is in the way: No space left on device; -v shows where"),
+    ],
+)
+def test_a_stdout_that_takes_nothing_is_an_error_of_one_line(arguments: list[str], said: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "paxlock", "--version"],
+            [sys.executable, "-m", "paxlock", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -347,7 +424,30 @@ def test_a_stdout_that_takes_nothing_is_an_error_of_one_line() -> None:
             check=False,
         )
     assert done.returncode == ExitCode.INTERNAL
-    assert done.stderr == "paxlock: stdout cannot be written: No space left on device\n"
+    assert done.stderr == f"paxlock: {said}\n"
+
+
+def test_a_file_that_may_not_be_written_is_77_and_the_help_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cell.new({"a": "127.0.0.1:7400"}).save(tmp_path / "cell.toml")
+    real = os.open
+
+    def forbidden(path: Path, flags: int, *rest: int, **more: int) -> int:  # also to root
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", forbidden)
+    for arguments in (
+        ["init", str(tmp_path / "other.toml"), "a=127.0.0.1:7400"],
+        ["key", "new", str(tmp_path / "new.key")],
+        ["member", "move", "a", "127.0.0.1:7401", "--cell", str(tmp_path / "cell.toml")],
+    ):
+        assert main(arguments) == ExitCode.NOT_ALLOWED
+        assert "Permission denied" in capsys.readouterr().err
+        assert main([*arguments, "--help"]) == 0
+        assert "77 not allowed" in " ".join(capsys.readouterr().out.split())
 
 
 def test_python_m_paxlock_is_the_same_program() -> None:

@@ -12,14 +12,12 @@ from paxlock_process import Cell, dev_cell
 
 from paxlock.cli import waiting
 from paxlock.cli.output import voice
-from paxlock.cli.waiting import no_quorum, tell_why
+from paxlock.cli.waiting import tell_why
 from paxlock.config import cell as config
-from paxlock.core.messages import NodeMode
-from paxlock.core.session.events import NodeStanding
 
 pytestmark = pytest.mark.slow
 
-NOBODY = "no quorum: 0 of 1 nodes answered; are they running, and is this the cell's key?"
+NOBODY = "no node answered: are they running, and is this the cell's key?"
 
 
 @pytest.fixture
@@ -82,29 +80,6 @@ def test_the_holder_is_named_but_not_to_the_quiet(cell: Cell) -> None:
 
 
 # --- the sentences ---------------------------------------------------------------------------------------
-
-
-def node(node_id: str, mode: NodeMode | None) -> NodeStanding:
-    return NodeStanding(node_id, "10.0.0.7:7400", mode, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("modes", "said"),
-    [
-        ((NodeMode.SERVING, NodeMode.SERVING, None), ""),
-        ((NodeMode.SERVING, None, None), "no quorum: 1 of 3 nodes answered, 2 are needed"),
-        (
-            (NodeMode.SERVING, NodeMode.RECOVERING, None),
-            "no quorum: 1 of 3 nodes serve; 1 have started and sit out",
-        ),
-        (
-            (None, None, None),
-            "no quorum: 0 of 3 nodes answered; are they running, and is this the cell's key?",
-        ),
-    ],
-)
-def test_why_there_is_no_quorum(modes: tuple[NodeMode | None, ...], said: str) -> None:
-    assert no_quorum([node(node_id, mode) for node_id, mode in zip("abc", modes, strict=True)]) == said
 
 
 async def tell(findings: list[str], over: str = "") -> None:

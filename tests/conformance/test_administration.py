@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import anyio
+import anyio.to_thread
 import pytest
 
 from paxlock import ClosedError, ConfigError, LeaseLost, LossReason, NotAcquired, Reason, State
 from paxlock.host.clock import BootClock
+from tests.blocking.cells import ThreadCell
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
 
@@ -64,6 +69,9 @@ async def test_a_holder_that_does_not_let_go_keeps_the_name(face: Face, name: st
         with pytest.raises(NotAcquired) as caught:
             await other.revoke(name, held.term, wait=0.5)
         assert (caught.value.reason, caught.value.holder) == (Reason.HELD, "busy")
+        assert str(caught.value) == (
+            f"{name!r} was not revoked: held by 'busy' (its holder was asked, and has not let go)"
+        )
         assert await held.wait_lost() is LossReason.REVOKED
         with pytest.raises(LeaseLost):
             held.check()
@@ -143,6 +151,7 @@ async def test_a_lease_that_is_wanted_for_longer_is_given_back_where_it_is_revok
 async def test_another_term_is_not_revoked(face: Face, name: str) -> None:
     async with face.open() as client:
         assert await client.revoke(name, 7) == 0.0  # nobody has it
+        await (await client.acquire(name)).release()  # so that there is a term before the next
         async with client.lock(name, label="me") as held:
             with pytest.raises(ConfigError, match=f"is led in term {held.term}, by 'me', and not in term"):
                 await client.revoke(name, held.term + 1)
@@ -150,6 +159,39 @@ async def test_another_term_is_not_revoked(face: Face, name: str) -> None:
             held.check()
         with pytest.raises(ConfigError):
             await client.revoke("", 1)
+
+
+@conforms
+async def test_what_is_no_term_is_refused(face: Face, name: str) -> None:
+    bad: tuple[Any, ...] = (1.5, "1", None, b"1")
+    async with face.open() as client, client.lock(name) as held:
+        for term in bad:
+            with pytest.raises(TypeError, match="a term is a whole number"):
+                await client.revoke(name, term)
+        for number in (0, -1, 2**62):
+            with pytest.raises(ConfigError, match="a term is a number from 1 on"):
+                await client.revoke(name, number)
+        held.check()
+
+
+@conforms
+async def test_what_was_not_done_without_a_quorum_is_named(face: Face, mortal: ThreadCell) -> None:
+    async with face.open(mortal.cell) as client, face.open(mortal.cell) as other:
+        held = await client.acquire("x", ttl=30.0)
+        handle = held.handle
+        await anyio.to_thread.run_sync(mortal.silence)
+        tried: dict[str, Callable[[], Awaitable[object]]] = {
+            "revoked": lambda: other.revoke("x", held.term, wait=0.1),
+            "handed over": lambda: other.transfer("x", to="y", wait=0.1),
+            "renewed": lambda: other.renew_handle(handle, wait=0.1),
+            "released": lambda: other.release_handle(handle, wait=0.1),
+        }
+        async with anyio.create_task_group() as group:
+            calls = {what: Call(group, call) for what, call in tried.items()}
+            for what, call in calls.items():
+                with pytest.raises(NotAcquired, match=f"'x' was not {what}: no quorum") as caught:
+                    await call.result()
+                assert caught.value.what == what
 
 
 @conforms

@@ -5,16 +5,25 @@
 
 from __future__ import annotations
 
+import copy
+import datetime as dt
+import fractions
+import functools
+import inspect
 import math
-from collections.abc import Awaitable, Callable
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason
-from tests.blocking.cells import ThreadCell
+import paxlock
+import paxlock.aio
+import paxlock.blocking
+from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason, State
+from tests.blocking.cells import ThreadCell, thread_cell
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
 Verb = Callable[[Client, str], Awaitable[object]]
@@ -197,3 +206,166 @@ async def test_the_counters_of_a_closed_client_can_still_be_read(face: Face, nam
     assert after.session.messages["view"] >= before.session.messages["view"] > 0
     assert after.endpoint.keys() == before.endpoint.keys()
     assert after.transport.keys() == before.transport.keys()
+
+
+# Functions of the wrong kind
+
+
+async def asynchronous(*args: object) -> None:
+    """An async function: of no use in blocking code."""
+
+
+async def refused_function(face: Face, name: str, call: Callable[[Any], Awaitable[object]]) -> None:
+    """Whatever is known beforehand to be of no use is refused before anything is acquired."""
+    # The blocking client as it is: its wrapper makes a plain function of any.
+    async with face.open() as client:
+        campaigns = client.statistics().session.campaigns
+        bare = client if face.kind != "blocking" else client._client  # type: ignore[attr-defined]
+        await call(bare)
+        assert client.statistics().session.campaigns == campaigns
+        assert (await client.poll(name)).state is State.FREE
+
+
+async def called(verb: Any, *args: object) -> None:
+    """A verb of any face, which must raise TypeError."""
+    if inspect.iscoroutinefunction(verb):
+        await verb(*args)
+    else:
+        await anyio.to_thread.run_sync(verb, *args)
+
+
+@conforms
+async def test_what_is_no_function_of_this_face_is_refused_before_anything_is_acquired(
+    face: Face, name: str
+) -> None:
+    async def generating(*args: object) -> AsyncIterator[int]:
+        yield 1
+
+    wrong: list[object] = [None, "work", 3]
+    wrong += [asynchronous, functools.partial(asynchronous, 1)] if face.kind == "blocking" else [generating]
+
+    async def check(client: Any) -> None:
+        for one in wrong:
+            for verb in (client.lead, client.watch_forever):
+                with pytest.raises(TypeError, match="takes a"):
+                    await called(verb, name, one)
+        coroutine = asynchronous()
+        with pytest.raises(TypeError, match="was called already"):
+            await called(client.lead, name, coroutine)
+
+    await refused_function(face, name, check)
+
+
+@conforms
+async def test_a_function_that_turns_out_to_be_of_the_wrong_kind(face: Face, name: str) -> None:
+    def plain(*args: object) -> None:
+        ran.append(args)
+
+    def hidden(*args: object) -> Awaitable[None]:
+        ran.append(args)
+        return asynchronous(*args)
+
+    ran: list[tuple[object, ...]] = []
+    async with face.open() as client:
+        bare: Any = client if face.kind != "blocking" else client._client  # type: ignore[attr-defined]
+        wrong = hidden if face.kind == "blocking" else plain
+        for verb in (bare.lead, bare.watch_forever):
+            with pytest.raises(TypeError, match="takes a"):
+                await called(verb, name, wrong)
+        assert len(ran) == 2
+        assert (await client.poll(name)).state is State.FREE
+
+
+# Arguments of the wrong type
+
+
+@conforms
+async def test_what_is_no_number_of_seconds_is_refused_with_a_sentence(face: Face, name: str) -> None:
+    wrong: tuple[Any, ...] = ("10s", b"1", dt.timedelta(seconds=10), [1.0])
+    async with face.open() as client, client.lock(name + " held") as held:
+        for value in wrong:
+            for what in ("ttl", "at_least"):
+                for verb, call in CAMPAIGNS.items():
+                    with pytest.raises(TypeError, match=f"{what} must be seconds as a number, .* not "):
+                        await call(client, name, **{what: value})
+                        pytest.fail(f"{verb} took {value!r}")
+            for waiting in (
+                functools.partial(CAMPAIGNS["lock"], client, name),
+                functools.partial(client.acquire, name),
+                functools.partial(client.revoke, held.name, held.term),
+                functools.partial(client.transfer, held.name, to="x"),
+                functools.partial(client.renew_handle, held.handle),
+                functools.partial(client.release_handle, held.handle),
+            ):
+                with pytest.raises(TypeError, match=r"wait must be seconds as a number, .* not "):
+                    await waiting(wait=value)
+        with pytest.raises(TypeError, match=r"give its total_seconds\(\)"):
+            await client.acquire(name, wait=wrong[2])
+        assert client.statistics().session.campaigns == 1
+        held.check()
+
+
+@conforms
+async def test_any_kind_of_number_is_taken(face: Face, name: str) -> None:
+    five: Any = fractions.Fraction(5)
+    async with (
+        face.open() as client,
+        client.lock(name, ttl=five, wait=five, at_least=five - five) as held,
+    ):
+        assert held.ttl == 5.0
+
+
+@conforms
+async def test_names_handles_and_cells_of_the_wrong_type_are_refused_with_a_sentence(
+    face: Face, name: str
+) -> None:
+    wrong: tuple[Any, ...] = (None, 3, b"x")
+    async with face.open() as client:
+        for value in wrong:
+            for verb, call in ON_NAMES.items():
+                with pytest.raises(ConfigError, match="must be text, not "):
+                    await call(client, value)
+                    pytest.fail(f"{verb} took {value!r}")
+            with pytest.raises(ConfigError, match="a prefix must be text, not "):
+                await client.list(value)
+            for of_handle in (client.renew_handle, client.release_handle):
+                with pytest.raises(TypeError, match=r"a handle is the text that held\.handle gives, not "):
+                    await of_handle(value)
+            data: Any = "text" if value is None else 3
+            with pytest.raises(ConfigError, match="data must be bytes, not "):
+                await client.acquire(name, data=data)
+        no_cell: Any = 3
+        with pytest.raises(TypeError, match="a cell is a path, a Cell, or a list of addresses, not 3"):
+            await entered(face.open(no_cell))
+
+
+@conforms
+async def test_the_default_ttl_is_ten_seconds_or_what_the_cell_allows(face: Face, name: str) -> None:
+    async def lead(held: Lease) -> float:
+        return held.ttl
+
+    async def ttls(client: Client) -> set[float]:
+        async with client.lock(name) as one, client.campaign(name + "2") as two:
+            three = await client.acquire(name + "3")
+            found = {one.ttl, two.ttl, three.ttl, await client.lead(name + "4", lead)}
+            return found | {(await client.poll(name)).ttl}
+
+    async with face.open() as client:
+        assert await ttls(client) == {10.0}
+    with thread_cell(max_ttl=4.0) as short:
+        async with face.open(short.cell) as client:
+            assert await ttls(client) == {4.0}
+
+
+@conforms
+async def test_nothing_that_belongs_to_this_process_is_pickled(face: Face, name: str) -> None:
+    async with face.open() as client, client.lock(name) as held:
+        bare: Any = client if face.kind != "blocking" else client._client  # type: ignore[attr-defined]
+        lease: Any = held if face.kind != "blocking" else held._held  # type: ignore[attr-defined]
+        for refused in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="a client cannot be sent to another process: open one there"):
+                refused(bare)
+            with pytest.raises(TypeError, match="a lease cannot be sent to another process: its name, term"):
+                refused(lease)
+    for module in (paxlock, paxlock.aio, paxlock.blocking):
+        assert module.Node._kind == "node"

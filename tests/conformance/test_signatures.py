@@ -69,6 +69,7 @@ SAME_WORD = {"fn": "async_fn"}
 METHODS_ONLY_IN = {
     "HeldLease.heartbeat": {"blocking"},
     "Changes.receive_nowait": {"trio", "asyncio"},  # receive(0.0) of the blocking one
+    "Client.aclose": {"asyncio"},  # in trio a client is a block of one task
     "Client.close": {"trio", "asyncio", "blocking"},
 }
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
+from paxlock.config.starts import start_word
 from paxlock.core.configuration import Configuration
-from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, Snapshot, StartWord
+from paxlock.core.durable import Durability, Kept, Membership, NodeRecord, Snapshot
 from paxlock.core.handles import lock_of, secret_of
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives
@@ -446,6 +447,7 @@ def start_of(
     run: str = "second",
     create: bool = False,
     join: bool = False,
+    by_clock: bool = False,
     kept: Kept | None = None,
     rebooted: bool = False,
     now: float = 0.0,
@@ -464,7 +466,7 @@ def start_of(
         unix_seconds=unix_seconds,
         sit_out_ms=round(sit_out * 1000),
         run=session_id(run),
-        word=StartWord.CREATE if create else StartWord.JOIN if join else StartWord.AUTO,
+        word=start_word("auto", create=create, join=join, by_clock=by_clock),
         kept=kept,
         rebooted=rebooted,
         now=now,

@@ -75,3 +75,28 @@ def test_l3_of_two_that_have_said_that_they_hold_both_have_it_in_their_lines() -
     cell.sessions["byblos"].release(ticket, cell.now)
     cell.run(SOON, lost=lambda sender, to, message: {sender, to} in cut)
     assert cell.told("cyrene", Granted)
+
+
+def test_who_waits_asks_rarely_though_no_quorum_can_be_heard() -> None:
+    """athens holds at a and b and lacks c, and b dies. c promises to byblos, and a says that athens holds: no
+    candidate has a quorum by what byblos hears, for as long as b is dead.
+    """
+    cell = HandCell("abc", ["athens", "byblos"])
+    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0, wait=None)
+    cell.run(0.02, lost=lambda sender, to, message: "c" in (sender, to))
+    assert cell.told("athens", Granted)
+    cell.dies("b")
+    cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=None)
+    cell.run(2.0)
+    asked: list[float] = []
+
+    def counted(sender: str, to: str, message: Message) -> bool:
+        if (sender, to) == ("byblos", "a") and isinstance(message, Prepare):
+            asked.append(cell.now)
+        return False
+
+    cell.run(1.0, lost=counted)
+    assert 0 < len(asked) <= 20 and not cell.told("athens", Lost)
+    cell.dies("athens")
+    cell.run(TTL + SOON)
+    assert cell.told("byblos", Granted)

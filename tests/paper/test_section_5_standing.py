@@ -46,7 +46,7 @@ from paxlock.core.messages import (
     Renew,
     StandingPrepare,
 )
-from paxlock.core.node.acceptor import PUSH_FIRST_WINDOWS
+from paxlock.core.node.line import PUSH_COPY_WINDOWS, PUSH_FIRST_WINDOWS
 from paxlock.core.node.starts import Start
 from paxlock.core.session.events import Extended, Granted, Lost
 
@@ -304,6 +304,16 @@ def test_a_push_is_repeated_ever_later_with_the_number_it_was_taken_with() -> No
             (BYBLOS, 2, 7)
         ]
         wait *= 2.0
+
+
+def test_a_push_to_a_candidate_that_sends_copies_is_repeated_within_a_round_trip() -> None:
+    node = held_by_athens()
+    for _ in range(2):
+        node.stand(BYBLOS, 7, now=1.0)
+    node.release(ATHENS, 1, now=2.0)
+    node.pushed()
+    node.run_out(2.0 + PUSH_COPY_WINDOWS * GRACE)
+    assert [(m.candidate, m.seq) for m in node.pushed() if isinstance(m, Accepted)] == [(BYBLOS, 7)]
 
 
 @pytest.mark.parametrize("answer", ["accept", "renew", "release", "commit"])

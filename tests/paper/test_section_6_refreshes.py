@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+import pytest
 from by_hand import HandReplica, HandSession, candidate, lease_of, replica_of, session_id
 
 from paxlock.core.lives import Lives
@@ -99,6 +101,33 @@ def test_after_a_restart_each_name_of_a_prefix_is_asked_for_once_before_refreshe
     session.receive("a", Watching(0, 1), 60.5)
     answered(session, 60.5 + len(names) + 1.0)
     assert {poll.name for _, poll in session.sent(Poll)} == set(names)
+
+
+@pytest.mark.parametrize("prefix", [False, True])
+def test_a_lease_that_runs_out_is_free_though_nobody_is_left_who_can_say_so(prefix: bool) -> None:
+    """c is gone for good, and b is back without its memory, below the term that is shown: it cannot say that
+    the tenure is over, and a alone cannot either. Asked twice by a poll they can.
+    """
+    session = watching("agora", *(["agora"] if prefix else []))
+    lives = {"a": 1, "b": 2, "c": 1}
+    session.lives = dict.fromkeys("ab", lives)
+    views = {"a": View(0, "agora", 4, None, 0, False, False, False, 0)}
+    views["b"] = attrs.evolve(views["a"], term=2)
+    for version, node in enumerate(views, start=2):
+        session.receive(node, WatchEvent(1, version, views[node]), 60.5)
+    now, polled = 60.5, 0
+    while not (told := session.told(Changed)):
+        for node, watch in session.sent(Watch):
+            if node in views:
+                session.receive(node, Watching(watch.request, 1), now)
+        for node, poll in session.sent(Poll):
+            polled += 1
+            if node in views:
+                session.receive(node, attrs.evolve(views[node], request=poll.request), now)
+        now = max(now, session.machine.deadline())
+        assert now < 60.5 + 3 * (WATCH_REFRESH_CALM_S + WATCH_LAPSE_S), "shown as led for ever"
+        session.tick(now)
+    assert [changed.state for changed in told] == [State.FREE] and polled < 100
 
 
 def crowd(count: int) -> HandReplica:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from by_hand import DRIFT, MAX_TTL, HandReplica, replica_of, session_id, start_of
 from starts import SECOND, first_promise, greet, greeted, mode_of
@@ -9,7 +10,8 @@ from starts import SECOND, first_promise, greet, greeted, mode_of
 from paxlock.core.durable import Membership
 from paxlock.core.lease import quarantine
 from paxlock.core.messages import Greet, NodeMode
-from paxlock.core.node.recovery import BEGINS_ANEW_MAX, WaitsFor
+from paxlock.core.node.joining import WAIVED_AFTER_S
+from paxlock.core.node.recovery import BEGINS_ANEW_MAX, WaitsFor, Waived
 from paxlock.core.node.replica import MemoryLost
 
 UNIX_S = 1_800_000_000
@@ -20,9 +22,15 @@ END = NOTED + SITS_OUT
 TERMS_PER_SECOND = 1 << 20
 
 
-def blank(nodes: str = "abc", *, unix_seconds: int = UNIX_S, created: int = 0) -> HandReplica:
+def blank(
+    nodes: str = "abc",
+    *,
+    unix_seconds: int = UNIX_S,
+    created: int = 0,
+    by_clock: bool = False,
+) -> HandReplica:
     """A node that starts by itself on an empty disk, and has not been answered yet."""
-    start = start_of("a", None, nodes=len(nodes), unix_seconds=unix_seconds)
+    start = start_of("a", None, nodes=len(nodes), unix_seconds=unix_seconds, by_clock=by_clock)
     machine = replica_of("a", nodes, start, run="second", wall_offset=float(unix_seconds), created=created)
     return HandReplica(machine)
 
@@ -210,3 +218,162 @@ def test_s15_two_that_start_as_one_node_do_not_outbid_each_other_for_ever() -> N
         mine = (node.disk.incarnation, SECOND)
     (lost,) = [notice for notice in node.notices if isinstance(notice, MemoryLost)]
     assert "another process" in lost.explanation
+
+
+# Told by-clock, of five nodes of which c is gone for good
+
+
+def without_c(nodes: str = "abcde", *, created: int = 0, by_clock: bool = True) -> HandReplica:
+    return blank(nodes, created=created, by_clock=by_clock)
+
+
+def sat_out(node: HandReplica) -> int:
+    """b has lost its disk as well, d and e serve: they note this life, and are asked after it has sat out."""
+    answer(node, "b", NOTED)
+    answer(node, "de", NOTED, is_blank=False)
+    return asks(node, END + 0.01)
+
+
+def waits_for(node: HandReplica) -> WaitsFor:
+    return [notice for notice in node.notices if isinstance(notice, WaitsFor)][-1]
+
+
+def waived(node: HandReplica) -> list[Waived]:
+    return [notice for notice in node.notices if isinstance(notice, Waived)]
+
+
+def test_who_is_gone_for_good_is_waived_and_the_floor_is_above_the_clock_and_all_ceilings() -> None:
+    node = without_c()
+    request = sat_out(node)
+    ceiling = (UNIX_S + 500) * TERMS_PER_SECOND
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "de", END + 0.5, request=request, is_blank=False, ceiling=ceiling)
+    node.tick(END + WAIVED_AFTER_S - 0.1)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    node.tick(END + WAIVED_AFTER_S + 0.1)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert waived(node) == [Waived(("c",))]
+    assert first_promise(node, END + 3.0).term == ceiling + 1
+
+
+def test_without_the_word_it_waits_for_who_is_gone_and_says_so_before_it_sits_out() -> None:
+    node = without_c(by_clock=False)
+    for second in range(1, 100):
+        answer(node, "b", NOTED + second)
+        answer(node, "de", NOTED + second, is_blank=False)
+        node.tick(NOTED + second + 0.5)
+    assert mode_of(node.machine) is NodeMode.STARTING
+    assert waits_for(node) == WaitsFor(("c",), clock_is_set=True, noted=False)
+
+
+def test_by_the_clock_the_floor_is_above_it_where_the_ceilings_are_low() -> None:
+    node = without_c()
+    request = sat_out(node)
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "de", END + 0.5, request=request, is_blank=False, ceiling=7)
+    node.tick(END + 3.0)
+    assert first_promise(node, END + 3.1).term > (UNIX_S + END + WAIVED_AFTER_S) * TERMS_PER_SECOND
+
+
+@pytest.mark.parametrize(("nodes", "there"), [("abcde", "bd"), ("abc", "b")])
+def test_s15_n_minus_quorum_plus_one_others_must_answer_all_the_same(nodes: str, there: str) -> None:
+    node = without_c(nodes)
+    answer(node, there, NOTED)
+    for second in range(1, 100):
+        node.tick(END + second)
+        answer(node, there, END + second + 0.1, request=2)
+    assert mode_of(node.machine) is not NodeMode.SERVING
+
+
+def test_who_is_waived_may_be_some_only_and_it_says_so() -> None:
+    node = without_c()
+    request = sat_out(node)
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "d", END + 0.5, request=request, is_blank=False)
+    node.tick(END + 500.0)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    assert waits_for(node) == WaitsFor(("c", "e"), clock_is_set=True, needed=3)
+
+
+def test_s15_the_time_counts_from_the_last_of_those_who_answer_in_the_end() -> None:
+    node = without_c()
+    answer(node, "b", NOTED)
+    answer(node, "de", NOTED + 20.0, is_blank=False)
+    assert asks(node, END + 0.01) == 1
+    assert asks(node, END + 20.01) == 2
+    answer(node, "b", END + 20.5, request=2)
+    answer(node, "de", END + 20.5, request=2, is_blank=False)
+    node.tick(END + 24.0)
+    assert mode_of(node.machine) is NodeMode.SERVING
+
+
+def test_who_greets_is_not_gone() -> None:
+    node = without_c()
+    node.receive(Greet(1, 7, session_id("c-run")), "c", NOTED)
+    for second in range(1, 100):
+        answer(node, "b", NOTED + second)
+        answer(node, "de", NOTED + second, is_blank=False)
+        node.tick(NOTED + second + 0.5)
+    assert mode_of(node.machine) is NodeMode.STARTING
+    assert waits_for(node) == WaitsFor(("c",), clock_is_set=True, needed=3, noted=False)
+
+
+def test_s15_who_comes_back_with_its_memory_before_it_serves_has_to_note_it_first() -> None:
+    node = without_c()
+    request = sat_out(node)
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "cde", END + 1.0, request=request, is_blank=False)
+    node.tick(END + 3.0)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    later = asks(node, END + 1.0 + SITS_OUT + 0.01)
+    assert later > request
+    answer(node, "cde", END + 2.0 + SITS_OUT, request=later, is_blank=False)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert waived(node) == []
+
+
+def test_s15_a_blank_one_that_comes_back_costs_the_time_anew() -> None:
+    node = without_c()
+    request = sat_out(node)
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "de", END + 0.5, request=request, is_blank=False)
+    answer(node, "c", END + 1.0, request=request)
+    node.tick(END + 3.0)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    later = asks(node, END + 1.0 + SITS_OUT + 0.01)
+    assert later > request
+    answer(node, "bc", END + 2.0 + SITS_OUT, request=later)
+    answer(node, "de", END + 2.0 + SITS_OUT, request=later, is_blank=False)
+    assert mode_of(node.machine) is NodeMode.SERVING
+    assert waived(node) == []
+
+
+def test_who_sits_out_with_its_memory_is_not_gone() -> None:
+    node = without_c()
+    request = sat_out(node)
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "d", END + 0.5, request=request, is_blank=False)
+    answer(node, "e", END + 0.5, request=request, is_blank=False, mode=NodeMode.RECOVERING, ceiling=5000)
+    node.tick(END + 500.0)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    assert waits_for(node).nodes == ("c", "e")
+
+
+def test_a_clock_before_the_cell_was_made_waives_nobody() -> None:
+    node = without_c(created=UNIX_S + 36_000)
+    request = sat_out(node)
+    answer(node, "b", END + 0.5, request=request)
+    answer(node, "de", END + 0.5, request=request, is_blank=False)
+    node.tick(END + 500.0)
+    assert mode_of(node.machine) is NodeMode.RECOVERING
+    assert waits_for(node) == WaitsFor(("c",), clock_is_set=False, needed=3)
+
+
+def test_with_a_record_by_clock_is_an_ordinary_start() -> None:
+    start = start_of("a", None, unix_seconds=UNIX_S, by_clock=True)
+    assert start.by_clock and start_of("a", start.record, by_clock=True).by_clock
+    assert start_of("a", None).by_clock is False
+    member = attrs.evolve(start.record, membership=Membership.MEMBER)
+    again = start_of("a", member, by_clock=True)
+    assert again.record.membership is Membership.MEMBER
+    assert again.floor == member.ceiling and not again.by_clock

@@ -195,9 +195,9 @@ IN_KEYS: tuple[Mutation, ...] = (
         (
             Edit(
                 "paxlock.wire.wills",
-                "Wills.settle_turn",
-                "moved = places != self._places or key_changes != self._key_changes",
-                "moved = places != self._places",
+                "Wills._moved",
+                "or self._endpoint.key_changes != self._key_changes",
+                "or False",
             ),
         ),
         test=_ROTATION + "test_a_last_will_is_sealed_anew_by_the_other_key",

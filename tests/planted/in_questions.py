@@ -9,6 +9,26 @@ __all__ = ["IN_QUESTIONS"]
 
 IN_QUESTIONS: tuple[Mutation, ...] = (
     Mutation(
+        "denied-and-never-polled",
+        "section 6: a lease that ran out is shown as led for ever where nobody is left to say so",
+        (Edit("session.watches", "Watches._refresh", "for name in watcher.denied():", "for name in ():"),),
+        test="tests/paper/test_section_6_refreshes.py::"
+        "test_a_lease_that_runs_out_is_free_though_nobody_is_left_who_can_say_so",
+    ),
+    Mutation(
+        "polled-for-another-tenure",
+        "section 6: what a poll found of one tenure ends the one that is shown by now",
+        (
+            Edit(
+                "session.watches",
+                "Watcher.found",
+                "shown.state is State.LED and shown.candidate == candidate",
+                "shown.state is State.LED",
+            ),
+        ),
+        test="tests/unit/test_watcher.py::test_what_a_poll_found_of_one_tenure_says_nothing_of_the_next",
+    ),
+    Mutation(
         "one-node-says-free",
         "section 6: a watcher takes one node's word, or timer, for the end of a tenure",
         (Edit("session.watches", "over", "return len(gone) >= blocking(nodes)", "return len(gone) >= 1"),),

@@ -11,6 +11,20 @@ PROPOSER = "tests/unit/test_proposer.py"
 
 IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
+        "asks-at-once-while-divided",
+        "section 5: who hears of no quorum, because a node is dead, asks at every round trip for as long",
+        (
+            Edit(
+                "session.pacing",
+                "AttemptPacing._look_again",
+                "self._soon = min(2.0 * self._soon, REFRESH_MAX_S)",
+                "self._soon = self.session.retry_first()",
+            ),
+        ),
+        test="tests/paper/test_section_5_out_of_the_way.py::"
+        "test_who_waits_asks_rarely_though_no_quorum_can_be_heard",
+    ),
+    Mutation(
         "far-by-one-word",
         "section 5, the line: one node's word is enough to ask rarely, and it may be one with an old line",
         (Edit("session.refusals", "Refusals.place", "places[self._quorum - 1]", "places[-1]"),),
@@ -252,7 +266,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     Mutation(
         "stands-where-the-holder-lacks",
         "L3: a waiter takes the node that a holder needs back",
-        (Edit("session.proposer", "Proposer.lease_targets", "self.refusals.where_held(now, since) or ", ""),),
+        (Edit("session.proposer", "Proposer.lease_targets", "if not held:", "if True:"),),
         test="tests/paper/test_section_5_standing.py"
         "::test_l3_a_holder_gets_a_node_back_that_forgot_it_although_others_wait",
     ),
@@ -276,6 +290,32 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         (Edit("session.refusals", "Refusals.where_held", "refusal.heard_at >= since", "True"),),
         test=f"{PROPOSER}::"
         "test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_rest_free_for_it",
+    ),
+    Mutation(
+        "left-out-for-an-earlier-holder",
+        "L3: a node that spoke of an earlier holder is left out of the line under each that follows",
+        (
+            Edit(
+                "session.proposer",
+                "Proposer.lease_targets",
+                "self.refusals.before_they_named(held)",
+                "()",
+            ),
+        ),
+        test=f"{PROPOSER}::test_l3_a_no_of_before_the_holder_was_named_leaves_no_node_out",
+    ),
+    Mutation(
+        "in-line-where-the-holder-lacks",
+        "L3: a node that lacks the lease of the present holder gets the lease along as well",
+        (
+            Edit(
+                "session.refusals",
+                "Refusals.before_they_named",
+                "if no.heard_at < first",
+                "",
+            ),
+        ),
+        test=f"{PROPOSER}::test_l3_a_no_of_before_the_holder_was_named_leaves_no_node_out",
     ),
     Mutation(
         "outruns-the-holder",

@@ -18,6 +18,7 @@ WIPES: dict[str, Any] = {
     "once": 0.0, "limited": 0.0, "client_crashes": 4.0, "ceiling_step": 4,
 }  # fmt: skip
 
+
 IN_STARTS: tuple[Mutation, ...] = (
     Mutation(
         "blank-and-no-sitting-out",
@@ -115,11 +116,102 @@ IN_STARTS: tuple[Mutation, ...] = (
             Edit(
                 "node.joining",
                 "Joining.nobody_else_remembers",
-                "len(self.answered()) == self.others",
-                "len(self.answered()) >= self.needed - 1",
+                "len(self.answered()) < self._awaited",
+                "len(self.answered()) < self.needed - 1",
             ),
         ),
         test=f"{START_TESTS}::test_it_begins_by_the_clock_only_once_every_other_has_answered",
+    ),
+    Mutation(
+        "noters-waived",
+        "S15: told by-clock, fewer than N - quorum + 1 others that have noted this life will do",
+        (
+            Edit(
+                "node.joining",
+                "Joining._awaited",
+                "max(self.needed, len(self._met))",
+                "max(1, len(self._met))",
+            ),
+        ),
+        test=f"{START_TESTS}::test_s15_n_minus_quorum_plus_one_others_must_answer_all_the_same",
+    ),
+    Mutation(
+        "waived-though-it-is-there",
+        "section 7: told by-clock, a node does not wait for one that has been heard of",
+        (
+            Edit(
+                "node.joining",
+                "Joining._awaited",
+                "max(self.needed, len(self._met))",
+                "self.needed",
+            ),
+        ),
+        test=f"{START_TESTS}::test_who_greets_is_not_gone",
+    ),
+    Mutation(
+        "waived-at-once",
+        "section 7: told by-clock, a node that has sat out gives nobody the time to answer",
+        (
+            Edit(
+                "node.joining",
+                "Joining.nobody_else_remembers",
+                "now >= self._asked_at + WAIVED_AFTER_S",
+                "self.by_clock",
+            ),
+        ),
+        test=f"{START_TESTS}::test_who_is_gone_for_good_is_waived_and_the_floor_is_above_the_clock_and_all_ceilings",
+    ),
+    Mutation(
+        "waived-before-all-have-noted",
+        "S15: told by-clock, the time counts from the first that has noted this life",
+        (
+            Edit(
+                "node.joining",
+                "Joining.noted",
+                "self.all_noted_at = max((at",
+                "self.all_noted_at = (min if self.by_clock else max)((at",
+            ),
+        ),
+        test=f"{START_TESTS}::test_s15_the_time_counts_from_the_last_of_those_who_answer_in_the_end",
+    ),
+    Mutation(
+        "waived-without-the-clock",
+        "section 7: where members are waived the ceilings of those that are left are the floor",
+        (
+            Edit(
+                "node.recovery",
+                "Recovery._floor_by",
+                "return max([by_clock, *heard])",
+                "return max([0 if self.waived and heard else by_clock, *heard])",
+            ),
+        ),
+        test=f"{START_TESTS}::test_by_the_clock_the_floor_is_above_it_where_the_ceilings_are_low",
+    ),
+    Mutation(
+        "waived-by-a-clock-that-was-never-set",
+        "section 7: told by-clock, a clock that shows a time before the cell was made will do",
+        (
+            Edit(
+                "node.recovery",
+                "Recovery._floor_by",
+                "and self.clock_is_set(now):",
+                "and (joining.by_clock or self.clock_is_set(now)):",
+            ),
+        ),
+        test=f"{START_TESTS}::test_a_clock_before_the_cell_was_made_waives_nobody",
+    ),
+    Mutation(
+        "by-the-clock-before-it-is-durable",
+        "section 7: a node serves by the clock before its floor and its ceiling are durable",
+        (
+            Edit(
+                "node.recovery",
+                "Recovery.advance",
+                "if self.saved.membership is Membership.MEMBER and",
+                "if self.record.membership is Membership.MEMBER and",
+            ),
+        ),
+        test=f"{START_TESTS}::test_the_floor_by_the_clock_is_durable_before_it_serves",
     ),
     Mutation(
         "who-sits-out-counts-as-blank",

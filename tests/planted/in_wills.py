@@ -64,6 +64,33 @@ IN_WILLS: tuple[Mutation, ...] = (
         changes=DETACHED,
     ),
     Mutation(
+        "will-lost-with-the-reset",
+        "section 11: the guardian takes the reset of its channel for the end of what was deposited",
+        (
+            Edit(
+                "paxlock.host.last_will",
+                "Vigil._hear",
+                "except (BlockingIOError, ConnectionResetError):",
+                "except BlockingIOError:",
+            ),
+        ),
+        test="tests/wills/test_vigil.py::"
+        "test_a_guardian_that_was_not_let_run_before_the_death_hears_all_that_was_deposited",
+    ),
+    Mutation(
+        "will-kept-for-a-lost-address",
+        "section 11: what was deposited for a node that has no address any more stays",
+        (
+            Edit(
+                "paxlock.wire.wills",
+                "Wills.settle_turn",
+                "self._places = nowhere | self._known",
+                "self._places = self._known",
+            ),
+        ),
+        test="tests/wills/test_deposits.py::test_at_a_node_whose_address_is_lost_no_handle_is_undone",
+    ),
+    Mutation(
         "will-numbers-used-twice",
         "section 11: two datagrams of a will are sealed under one number",
         (Edit("paxlock.wire.wills", "Wills._deposit", "self._number += 1", "pass"),),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from tests.planted.in_administration import IN_ADMINISTRATION
+from tests.planted.in_exchanges import IN_EXCHANGES
 from tests.planted.in_handles import IN_HANDLES
 from tests.planted.in_journals import IN_JOURNALS
 from tests.planted.in_keys import IN_KEYS
@@ -35,6 +36,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_STARTS,
     *IN_SESSIONS,
     *IN_THRIFT,
+    *IN_EXCHANGES,
     *IN_TRIES,
     *IN_TURNS,
     *IN_SHELL,

@@ -125,6 +125,14 @@ def test_a_test_that_would_never_end_is_ended() -> None:
         run_virtual(wait, time_limit=60.0)
 
 
+def test_without_a_limit_of_its_own_it_is_ended_after_two_hours() -> None:
+    async def hang(cell: VirtualCell) -> None:
+        await trio.sleep_forever()
+
+    with pytest.raises(TimeLimitReached, match="7200 s of virtual time"):
+        run_virtual(hang)
+
+
 async def test_a_bug_in_a_node_comes_out(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("planted")

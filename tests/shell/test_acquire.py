@@ -401,7 +401,7 @@ async def test_acquisition_through_loss_repetition_and_disorder(autojump_clock: 
 async def test_errors_survive_pickling() -> None:
     for error in (
         LeaseLost("x", 3, LossReason.EXPIRED),
-        NotAcquired("x", Reason.HELD, "somebody", "more"),
+        NotAcquired("x", Reason.HELD, "somebody", "more", "revoked"),
     ):
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

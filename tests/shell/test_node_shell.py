@@ -309,5 +309,9 @@ async def test_serve_node_starts_when_bound_and_refuses_with_a_sentence(tmp_path
         await service.serving.wait()
     with pytest.raises(ConfigError, match="has a record"):
         await serve_node(alone, create=True)
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match="not two"):
         await serve_node(alone, create=True, join=True)
+    with pytest.raises(ConfigError, match="not two"):
+        await serve_node(alone, start="by-clock", join=True)
+    async with run_service(alone, start="by-clock") as service:  # with a record an ordinary start
+        await service.serving.wait()

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from trio.testing import MockClock
 
 from paxlock import (
     Client,
+    ClosedError,
     ConfigError,
     InternalError,
     LeaseLost,
@@ -49,6 +51,19 @@ async def test_one_seed_is_enough_to_learn_all_nodes(autojump_clock: MockClock) 
             async with client.lock("x") as held:
                 assert held.valid
                 assert (await client.inspect("x")).nodes_up == 3
+
+
+async def test_a_client_whose_block_is_kept_by_nobody_else_stays_open(autojump_clock: MockClock) -> None:
+    async with open_virtual_cell() as cell:
+        client = await open_client(cell.cell).__aenter__()
+        gc.collect()
+        async with client.lock("x") as held:
+            await trio.sleep(30.0)
+            assert held.valid
+        assert client.block is not None
+        await client.block.__aexit__(None, None, None)
+        with pytest.raises(ClosedError):
+            await client.acquire("x")
 
 
 async def test_opening_by_seeds_waits_until_one_answers(autojump_clock: MockClock) -> None:

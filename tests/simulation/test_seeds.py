@@ -92,6 +92,11 @@ def test_what_once_failed_passes(seed: int) -> None:
 
 #: With other figures than are drawn for them; why each failed.
 FAILED_ONCE: dict[int, dict[str, object]] = {
+    262: {  # watch: led for ever where one node is gone and the other is back below the term, without memory
+        "nodes": 3,
+        "detached": 0.5,
+        "client_crashes": 0.0,
+    },
     20_000_100: {  # L7: of two Releases that waited for their turn one went before the next attempt
         "durability": Durability.SYNC,
         "late": 0.1,
@@ -114,7 +119,8 @@ FAILED_ONCE: dict[int, dict[str, object]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", FAILED_ONCE)
 def test_what_once_failed_with_other_figures_passes(seed: int) -> None:
-    run(seed, attrs.evolve(Scenario.drawn(seed), **FAILED_ONCE[seed]))  # type: ignore[arg-type]
+    figures = FAILED_ONCE[seed]
+    run(seed, attrs.evolve(Scenario.drawn(seed, figures.get("nodes")), **figures))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 5, 7])

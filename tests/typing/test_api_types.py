@@ -10,6 +10,8 @@ from typing import assert_type
 import trio
 
 import paxlock
+import paxlock.aio
+import paxlock.blocking
 from paxlock import (
     Cell,
     Change,
@@ -43,6 +45,14 @@ from paxlock.wire.transport import format_address
 
 
 async def leading(held: HeldLease, factor: int) -> str:
+    return f"{held.term * factor}"
+
+
+async def leading_in_asyncio(held: paxlock.aio.HeldLease, factor: int) -> str:
+    return f"{held.term * factor}"
+
+
+def leading_in_a_thread(held: paxlock.blocking.HeldLease, factor: int) -> str:
     return f"{held.term * factor}"
 
 
@@ -113,6 +123,23 @@ async def test_opening(tmp_path: Path) -> None:
         service: Service = await nursery.start(serve_node, config)
         assert_type(service.serving, trio.Event)
         nursery.cancel_scope.cancel()
+
+
+def leads(trio_client: Client, client: paxlock.aio.Client, blocking: paxlock.blocking.Client) -> list[object]:
+    """Not called: what mypy says of what a function is called with. An ignore that is not needed fails."""
+    return [
+        trio_client.lead("x", leading, 3),
+        trio_client.lead("x", leading),  # type: ignore[arg-type]
+        trio_client.lead("x", leading, "3"),  # type: ignore[arg-type]
+        trio_client.lead("x", leading_in_a_thread, 3),  # type: ignore[arg-type]
+        client.lead("x", leading_in_asyncio, 3),
+        client.lead("x", leading_in_asyncio),  # type: ignore[arg-type]
+        client.lead("x", leading_in_asyncio, "3"),  # type: ignore[arg-type]
+        client.lead("x", leading, 3),  # type: ignore[arg-type]
+        blocking.lead("x", leading_in_a_thread, 3).upper(),
+        blocking.lead("x", leading_in_a_thread),  # type: ignore[arg-type]
+        blocking.lead("x", leading_in_a_thread, "3"),  # type: ignore[arg-type]
+    ]
 
 
 def of_a_node(node: Node) -> tuple[str, NodeMode, NodeStatistics, LeaseBlock]:

@@ -188,6 +188,26 @@ def test_l3_where_others_are_silent_the_holders_own_word_at_one_node_keeps_the_r
     assert list(other.lease_targets(1.0, since=0.0)) == ["a", "b", "c"]
 
 
+def test_l3_a_no_of_before_the_holder_was_named_leaves_no_node_out() -> None:
+    """The name goes from athens to delphi, and from delphi to cyrene. What c says of athens says nothing of
+    those who followed; what it says while delphi is named is of a node that lacks delphi's lease.
+    """
+    found = proposer()
+    for node in "abc":
+        found.refused(node, confirmed(ATHENS), 1.0)
+    delphi, cyrene = (Candidate(first * 16, 1) for first in (b"d", b"c"))
+    for node in "ab":
+        found.refused(node, confirmed(delphi), 2.0)
+    assert list(found.lease_targets(2.0, since=0.0)) == ["a", "b", "c"]
+    found.refused("c", confirmed(ATHENS), 3.0)
+    for node in "ab":
+        found.refused(node, confirmed(delphi), 4.0)
+    assert list(found.lease_targets(4.0, since=0.0)) == ["a", "b"]
+    for node in "ab":
+        found.refused(node, confirmed(cyrene), 5.0)
+    assert list(found.lease_targets(5.0, since=0.0)) == ["a", "b", "c"]
+
+
 def test_l3_a_minority_is_given_back_by_the_word_of_one_node_that_has_heard_the_holder() -> None:
     found = proposer()
     found.promised("c", 1, 5, 0.5, leased=True)

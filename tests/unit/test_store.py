@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -524,3 +525,48 @@ def test_what_the_names_of_a_snapshot_have_in_common_is_there_once() -> None:
     first, second = (name.lease for name in again.names)
     assert first is not None and second is not None
     assert first.candidate.session is second.candidate.session and first.label is second.label
+
+
+# --- a folder that is taken away ---
+
+
+def test_a_folder_that_is_there_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = Store.open("data", create_folder=True)
+    store.write_record(RECORD)
+    monkeypatch.chdir("elsewhere")
+    assert store.gone() == "" == MemoryStore().gone()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda data: shutil.rmtree(data), "was deleted"),
+        (lambda data: [file.unlink() for file in data.iterdir()], "what was in it"),
+        (lambda data: (data / "record.json").unlink(), "record.json was deleted"),
+        (lambda data: data.rename(data.with_name("aside")), "any more"),
+        (lambda data: (data.rename(data.with_name("aside")), data.mkdir()), "is another folder"),
+    ],
+)
+def test_what_was_deleted_or_moved_is_gone(
+    tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    data = tmp_path / "data"
+    store = Store.open(data, create_folder=True)
+    store.write_record(RECORD)
+    damage(data)
+    assert said in store.gone() and str(data) in store.gone()
+    store.close()
+
+
+def test_a_folder_that_is_put_back_is_there_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    store = Store.open(data, create_folder=True)
+    store.write_record(RECORD)
+    data.rename(tmp_path / "aside")
+    assert store.gone()
+    (tmp_path / "aside").rename(data)
+    assert store.gone() == ""
+    store.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import Seen, View, WatchEvent
 from paxlock.core.session.events import Changed
-from paxlock.core.session.judgement import State
+from paxlock.core.session.judgement import Judgement, State
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.refreshing import WATCH_REFRESH_S, WATCH_SILENCE_S
 from paxlock.core.session.watches import (
@@ -192,3 +192,16 @@ def test_a_term_that_nobody_knows_to_be_chosen_hides_no_later_leader() -> None:
         found.event(node, led(version=2), 0.2)
     changed = found.look("n", 0.2)
     assert changed is not None and (changed.state, changed.term) == (State.LED, 4)
+
+
+def test_what_a_poll_found_of_one_tenure_says_nothing_of_the_next() -> None:
+    found = watcher()
+    for node in "abc":
+        found.event(node, led(), 0.1)
+    assert found.look("n", 0.1) is not None
+    over = Judgement(State.FREE)
+    assert found.found("n", Candidate(b"byblos".ljust(16, b"."), 1), over) is None
+    assert found.found("n", LEASE.candidate, Judgement(State.UNKNOWN)) is None
+    changed = found.found("n", LEASE.candidate, over)
+    assert changed is not None and changed.state is State.FREE
+    assert found.found("n", LEASE.candidate, over) is None

@@ -33,6 +33,7 @@ class Kept:
         self.will.process_dead = self.will.pipe_ended = True
         self.deposits = 0
         self.settled = 0
+        self.caught_up = 0
         self.closed = False
 
     def expect(self) -> None:
@@ -42,6 +43,9 @@ class Kept:
         self.deposits += 1
         line = will_words(0, page, at, address, tuple(datagrams))
         obey_will(self.will, line.encode().split())
+
+    def catch_up(self) -> None:
+        self.caught_up += 1
 
     def settle(self) -> None:
         self.settled += 1
@@ -178,6 +182,38 @@ def test_a_node_whose_cookie_is_not_known_gets_nothing() -> None:
     world.exchange()
     world.wills.settle_turn()
     assert world.names_only(1)
+
+
+def test_whoever_may_take_the_lease_by_what_is_sent_now_is_in_the_will_first(world: World) -> None:
+    world.hold(1)
+    world.wills.settle_turn()
+    deposits = world.guardian.deposits
+    world.wills.settle_places()
+    assert world.guardian.deposits == deposits
+    for _ in range(4):  # the cookies of the first deposit are long dead by then
+        world.now += COOKIE_S
+        world.exchange()
+        world.wills.settle_places()
+    assert world.names_only(1)
+
+
+def test_what_waits_for_the_guardian_is_told_with_the_next_turn(world: World) -> None:
+    world.hold(1)
+    world.wills.settle_turn()
+    told = world.guardian.caught_up
+    world.wills.settle_turn()
+    assert world.guardian.caught_up == told + 1
+
+
+def test_at_a_node_whose_address_is_lost_no_handle_is_undone(world: World) -> None:
+    """Its numbers are not the next node's, and what was deposited for it is taken back."""
+    world.hold(1)
+    world.hold(2, "other")
+    world.wills.settle_turn()
+    world.session.configure(CELL, 1, {**MEMBERS, "b": []})
+    world.wills.withdraw(1)
+    told = {place: [one.candidate.attempt for one in found] for place, found in world.read().items()}
+    assert told == {PLACES["a"]: [2], PLACES["b"]: [], PLACES["c"]: [2]}
 
 
 def test_before_a_handle_is_shown_the_guardian_has_said_that_it_is_out(world: World) -> None:

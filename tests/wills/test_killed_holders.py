@@ -69,6 +69,18 @@ def test_a_holder_that_is_killed_before_its_guardian_is_up_has_a_will(
         assert time.monotonic() - killed_at < SOON_S
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_one_that_dies_in_the_moment_in_which_it_holds_has_a_will(
+    face: str, client: Client, path: str, run: Run
+) -> None:
+    process, term = begin(run, face, path, f"at once {face}", "dies")
+    assert process.wait() == -signal.SIGKILL
+    died_at = time.monotonic()
+    with client.lock(f"at once {face}", ttl=TTL_S) as held:
+        assert time.monotonic() - died_at < SOON_S
+        assert held.term > term
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("face", FACES)
 def test_a_lease_that_is_wanted_for_longer_than_the_work_is_in_no_will(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,19 +51,6 @@ def client(tmp_path: Path) -> Iterator[Client]:
         yield stack.enter_context(paxlock.blocking.open_client(cell))
 
 
-def has_renewed(client: Client, name: str) -> Callable[[], bool]:
-    """Whether the holder has renewed its lease since this was called: every node has heard it by then."""
-    least = [float("inf")]
-
-    def looked() -> bool:
-        left = client.poll(name).remaining
-        renewed = left > least[0] + 0.5
-        least[0] = min(least[0], left)
-        return renewed
-
-    return looked
-
-
 @pytest.mark.parametrize(
     "face",
     ["trio", *(pytest.param(face, marks=pytest.mark.slow) for face in ("asyncio", "blocking"))],
@@ -71,12 +59,11 @@ def test_the_next_in_line_holds_at_once_by_the_other_nodes(face: str, client: Cl
     with scripts() as run:
 
         def start() -> Script:
-            return run(EMBEDDED, face, str(tmp_path / "cell.toml"), "a", str(tmp_path / "a"), "job")
+            return run(EMBEDDED, face, str(tmp_path / "cell.toml"), "a", str(tmp_path / "a"), "job", "waits")
 
         program = start()
         term = int(program.line().removeprefix("held "))
         with in_line(client, "job") as waiter:
-            until(has_renewed(client, "job"), "the holder renews")
             guardian = guardian_of(program.process.pid)
             killed_at = time.monotonic()
             program.process.kill()
@@ -89,3 +76,20 @@ def test_the_next_in_line_holds_at_once_by_the_other_nodes(face: str, client: Cl
         word, later = again.line().split()
         assert word == "held" and int(later) > waiter.term
         assert [node.mode for node in client.survey()] == [NodeMode.SERVING] * 3
+
+
+@pytest.mark.parametrize(
+    "face",
+    ["trio", *(pytest.param(face, marks=pytest.mark.slow) for face in ("asyncio", "blocking"))],
+)
+def test_one_that_dies_in_the_moment_in_which_it_holds_has_a_will(
+    face: str, client: Client, tmp_path: Path
+) -> None:
+    with scripts() as run:
+        program = run(EMBEDDED, face, str(tmp_path / "cell.toml"), "a", str(tmp_path / "a"), "job", "dies")
+        term = int(program.line().removeprefix("held "))
+        assert program.end()[0] == -signal.SIGKILL
+        died_at = time.monotonic()
+        with client.lock("job", ttl=TTL_S) as held:
+            assert time.monotonic() - died_at < SOON_S
+            assert held.term > term

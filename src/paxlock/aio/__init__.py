@@ -10,38 +10,10 @@ that is lost cancels the block's task; a program that keeps the loop busy for tw
 lease, as it should: nobody would hear of its end.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from paxlock.aio.changes import Changes
-    from paxlock.aio.client import Client
-    from paxlock.aio.lease import HeldLease, LeaseBlock
-    from paxlock.aio.node import Node, open_node
-    from paxlock.aio.opening import open_client
+from paxlock.aio.changes import Changes
+from paxlock.aio.client import Client
+from paxlock.aio.lease import HeldLease, LeaseBlock
+from paxlock.aio.node import Node, open_node
+from paxlock.aio.opening import open_client
 
 __all__ = ["Changes", "Client", "HeldLease", "LeaseBlock", "Node", "open_client", "open_node"]
-
-_LAZY = {
-    "Changes": "paxlock.aio.changes",
-    "Client": "paxlock.aio.client",
-    "HeldLease": "paxlock.aio.lease",
-    "LeaseBlock": "paxlock.aio.lease",
-    "Node": "paxlock.aio.node",
-    "open_client": "paxlock.aio.opening",
-    "open_node": "paxlock.aio.node",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'paxlock.aio' has no attribute {name!r}")
-    found: object = getattr(import_module(_LAZY[name]), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

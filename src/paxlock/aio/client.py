@@ -11,6 +11,7 @@ exception, because a timeout around a lease block would bound its body as well.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -20,11 +21,13 @@ from paxlock.aio.lease import HeldLease, LeaseBlock
 from paxlock.aio.reply import Reply, check_loop
 from paxlock.aio.udp import LoopTransport
 from paxlock.client.desk import FaceErrors
+from paxlock.client.functions import awaitable_of, check_async
 from paxlock.client.handle import Handle
 from paxlock.client.nesting import waits_for_ever
 from paxlock.client.standing import Change
 from paxlock.client.verbs import AsyncVerbs
 from paxlock.config.cell import Cell
+from paxlock.config.durations import check_seconds
 from paxlock.errors import BusyError, ClosedError, ConfigError
 from paxlock.forks import INHERITED
 from paxlock.host.clock import Clock
@@ -67,6 +70,8 @@ class Client(AsyncVerbs[HeldLease]):
         self._loop = asyncio.get_running_loop()
         #: Cancels the body of the block of this client; the error comes out of it.
         self.end_block: Callable[[BaseException], None] = lambda error: None
+        #: Closes the client as the end of its block does.
+        self.on_aclose: Callable[[], Awaitable[None]] | None = None
         self._driver = LoopDriver(
             self._session,
             endpoint,
@@ -89,7 +94,7 @@ class Client(AsyncVerbs[HeldLease]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -97,7 +102,7 @@ class Client(AsyncVerbs[HeldLease]):
         exit_after: float | None = None,
     ) -> LeaseBlock:
         """A block that holds the lease of ``name``: see LeaseBlock and ``acquire``."""
-        if exit_after is not None and not exit_after >= 0:
+        if exit_after is not None and not check_seconds("exit_after", exit_after) >= 0:
             raise ConfigError(f"exit_after must be None, 0 or more seconds, not {exit_after!r}")
         return LeaseBlock(
             lambda: self.acquire(name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least),
@@ -110,7 +115,7 @@ class Client(AsyncVerbs[HeldLease]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -145,13 +150,36 @@ class Client(AsyncVerbs[HeldLease]):
         """Call ``async_fn(change)`` for every change, one at a time, in order, until cancelled. ``started``
         is set once the watch stands.
         """
+        check_async("watch_forever", async_fn)
         async with self.watch(name) as changes:
             if started is not None:
                 started.set()
             async for change in changes:
-                await async_fn(change)
+                await awaitable_of("watch_forever", async_fn, async_fn(change))
 
     # Opening and closing
+
+    async def aclose(self) -> None:
+        """Close this client, as the end of its block does: for an object that owns its client, and entered
+        ``open_client`` by hand. Harmless when repeated. What is still held is lost to the program, then
+        released; of a node, its thread is stopped.
+        """
+        if not self._desk.inherited:
+            check_loop(self._loop)
+        if self.on_aclose is not None:
+            await self.on_aclose()
+
+    def __del__(self) -> None:
+        driver = getattr(self, "_driver", None)  # there is none where opening has failed
+        if driver is None or driver.over or self._desk.inherited:
+            return
+        warnings.warn(
+            "a paxlock client was not closed: its leases run out; use it in an async with block, enter it "
+            "into an AsyncExitStack, or await its aclose()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
 
     async def leave(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released."""

@@ -13,14 +13,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from functools import partial
+from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from paxlock.aio.client import Client
-from paxlock.aio.opening import open_as, shielded
+from paxlock.aio.opening import UnopenedInAsyncio, open_as, shielded
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord, start_word
 from paxlock.core.messages import NodeMode
@@ -39,6 +40,8 @@ class Node(Client):
     """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ...
     Made by ``open_node``.
     """
+
+    _kind = "node"
 
     def __init__(self, thread: NodeThread, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -90,8 +93,7 @@ def _ending_at_sigterm(end: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGTERM)
 
 
-@asynccontextmanager
-async def open_node(
+def open_node(
     config: NodeConfig,
     *,
     start: StartWord | str = StartWord.AUTO,
@@ -100,13 +102,14 @@ async def open_node(
     label: str | None = None,
     last_will: bool = False,
     thrifty: bool = False,
-) -> AsyncIterator[Node]:
+) -> AbstractAsyncContextManager[Node]:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
     Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
     from the other nodes where there is none; the very first nodes of a cell sit out ``max_ttl``.
     ``"create"`` is for a cell that is new for sure, and waits for nothing; ``"join"`` after its memory was
-    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
+    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these. ``"by-clock"`` is
+    ``"auto"`` where members are gone for good, and too many disks are lost.
 
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
     ``max_ttl`` at its next start (protocol.md section 7). So where this is entered in the main thread, and
@@ -119,6 +122,25 @@ async def open_node(
     Raises ConfigError and StoreError, with a sentence that says what to do; what ends the node later on
     cancels the body, and comes out as well.
     """
+
+    def enter(stack: AsyncExitStack) -> Awaitable[Node]:
+        return _open_node(stack, config, start, create, join, label, last_will, thrifty)
+
+    return UnopenedInAsyncio("open_node", enter)
+
+
+async def _open_node(
+    stack: AsyncExitStack,
+    config: NodeConfig,
+    start: StartWord | str,
+    create: bool,
+    join: bool,
+    label: str | None,
+    last_will: bool,
+    thrifty: bool,
+) -> Node:
+    # trio takes a while to load, and the loop may have leases to renew meanwhile.
+    await asyncio.to_thread(import_module, "paxlock.node.in_thread")
     from paxlock.node.in_thread import NodeThread
 
     assert isinstance(config.cell, Cell)
@@ -136,13 +158,11 @@ async def open_node(
         loop.call_soon_threadsafe(end, error)
 
     thread = NodeThread(config, start=word, failed=failed)
-    try:
-        await shielded(asyncio.to_thread(thread.start))
-        settings = client_settings(config.cell, environ={})
-        make = partial(Node, thread)
-        async with open_as(make, settings, label, last_will=last_will, thrifty=thrifty) as node:
-            found.append(node)
-            with _ending_at_sigterm(lambda: end(SystemExit(EXIT_OF_SIGTERM))):
-                yield node
-    finally:
-        await shielded(asyncio.to_thread(thread.stop))
+    stack.push_async_callback(lambda: shielded(asyncio.to_thread(thread.stop)))
+    await shielded(asyncio.to_thread(thread.start))
+    settings = client_settings(config.cell, environ={})
+    make = partial(Node, thread)
+    node = await open_as(stack, make, settings, label, last_will=last_will, thrifty=thrifty)
+    found.append(node)
+    stack.enter_context(_ending_at_sigterm(lambda: end(SystemExit(EXIT_OF_SIGTERM))))
+    return node

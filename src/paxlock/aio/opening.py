@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
+from types import TracebackType
 from typing import TypeVar
 
 from paxlock.aio.client import Client
 from paxlock.aio.resolving import keep, resolve_all
-from paxlock.aio.scope import TaskScope
+from paxlock.aio.scope import TaskScope, sheltered
 from paxlock.aio.stand_ins import stand_in_for
 from paxlock.aio.udp import LoopTransport, TwoLoopSockets, UdpLoopSocket
 from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told, settings_of
+from paxlock.client.unopened import Unopened
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.host.clock import BootClock
 from paxlock.host.failures import add_context, as_ours
@@ -27,7 +29,7 @@ from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.grants import new_session
 from paxlock.wire.transport import Address
 
-__all__ = ["open_as", "open_client", "shielded"]
+__all__ = ["UnopenedInAsyncio", "open_as", "open_client", "shielded"]
 
 C = TypeVar("C", bound=Client)
 T = TypeVar("T")
@@ -63,42 +65,43 @@ async def shielded(work: Coroutine[object, object, T]) -> T:
     """Do this to its end, whatever is cancelled meanwhile; a cancellation comes out afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
+    with sheltered():
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
     if cancelled is not None:
         raise cancelled
     return task.result()
 
 
-@asynccontextmanager
-async def _followed(whereabouts: Whereabouts) -> AsyncIterator[None]:
-    """Within the block host names are looked up again, by one task for each."""
+def _follow(whereabouts: Whereabouts) -> Callable[[], None]:
+    """Look up host names again, by one task for each; gives what ends that."""
     news = {node_id: asyncio.Event() for node_id in whereabouts.named}
     whereabouts.wake = lambda node_id: news[node_id].set()
     tasks = [
         asyncio.ensure_future(keep(whereabouts, node_id, address, news[node_id]))
         for node_id, address in whereabouts.named.items()
     ]
-    try:
-        yield
-    finally:
+
+    def end() -> None:
         for task in tasks:
             task.cancel()
 
+    return end
 
-@asynccontextmanager
+
 async def open_as(
+    stack: AsyncExitStack,
     make: Callable[..., C],
     settings: ClientSettings,
     label: str | None,
     *,
     last_will: bool = False,
     thrifty: bool = False,
-) -> AsyncIterator[C]:
-    """Open what ``make`` makes: a Client, or a Node."""
+) -> C:
+    """Open what ``make`` makes, a Client or a Node; what closes it is pushed on the stack."""
     sender = SessionSender(new_session(settings.grant), settings.grant)
     cell = settings.cell
     wanted = (
@@ -122,35 +125,77 @@ async def open_as(
         transport = bind_beside(
             reach, UdpLoopSocket.bind, TwoLoopSockets, named=has_names(addresses.values())
         )
-    try:
-        if cell is None:
-            cell = await _discover(settings, endpoint, transport, reach)
-            found = await resolve_all({member.node_id: member.address for member in cell.members})
-        whereabouts = Whereabouts(cell, endpoint, found)
-        async with _followed(whereabouts):
-            who = default_label() if label is None else label
-            if stand_in is not None:
-                who = stand_in.label(who) if label is None else who
-                make = stand_in.kind(make)
-            if last_will:
-                make = partial(make, last_will=True)
-            if thrifty:
-                make = partial(make, thrifty=True)
-            block = _Block()
-            client = make(
-                cell,
-                sender.session,
-                label=who,
-                endpoint=endpoint,
-                transport=transport,
-                clock=clock,
-                failed=block.fail,
-            )
-            client.end_block = block.end
-            async with block.around(client):
-                yield client
-    finally:
-        transport.close()
+    stack.callback(transport.close)
+    if cell is None:
+        cell = await _discover(settings, endpoint, transport, reach)
+        found = await resolve_all({member.node_id: member.address for member in cell.members})
+    whereabouts = Whereabouts(cell, endpoint, found)
+    stack.callback(_follow(whereabouts))
+    who = default_label() if label is None else label
+    if stand_in is not None:
+        who = stand_in.label(who) if label is None else who
+        make = stand_in.kind(make)
+    if last_will:
+        make = partial(make, last_will=True)
+    if thrifty:
+        make = partial(make, thrifty=True)
+    block = _Block()
+    client = make(
+        cell,
+        sender.session,
+        label=who,
+        endpoint=endpoint,
+        transport=transport,
+        clock=clock,
+        failed=block.fail,
+    )
+    block.holds(client)
+    stack.push_async_exit(block.leave)
+    return client
+
+
+class UnopenedInAsyncio(Unopened[C]):
+    """A client, or a node, of an asyncio program before its block is entered.
+
+    No async generator stands behind it: where a program leaves a loop without closing its client, asyncio
+    would end that underneath it.
+    """
+
+    face = "asyncio"
+
+    def __init__(self, opener: str, enter: Callable[[AsyncExitStack], Awaitable[C]]) -> None:
+        super().__init__(opener)
+        self._enter = enter
+        self._entered = False
+        self._stack: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> C:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise self._elsewhere() from None
+        if self._entered:
+            raise RuntimeError(f"this block is entered once: call {self._opener}() again for another")
+        self._entered = True
+        async with AsyncExitStack() as stack:
+            client = await self._enter(stack)
+            self._stack = stack.pop_all()
+        client.on_aclose = self._close
+        return client
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        stack, self._stack = self._stack, None
+        if stack is None:
+            return False  # closed by `aclose`
+        return await stack.__aexit__(exc_type, exc, traceback)
+
+    async def _close(self) -> None:
+        await self.__aexit__(None, None, None)
 
 
 class _Block:
@@ -161,11 +206,16 @@ class _Block:
         self._failure: BaseException | None = None
         self._client: Client | None = None
 
+    def holds(self, client: Client) -> None:
+        """From now on this is the client of the block."""
+        self._client = client
+        client.end_block = self.end
+
     def end(self, error: BaseException) -> None:
         """Cancel the body; ``error`` comes out of the block. What is held is still released."""
         if self._failure is None:
             self._failure = error
-            self._scope.cancel()
+            self._scope.cancel("SIGTERM ends this block" if isinstance(error, SystemExit) else None)
 
     def fail(self, error: Exception) -> None:
         """The client can do no more: whoever waits for it is told, and the body is cancelled."""
@@ -173,17 +223,17 @@ class _Block:
             self._client.close()
         self.end(error)
 
-    @asynccontextmanager
-    async def around(self, client: Client) -> AsyncIterator[None]:
+    async def leave(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
         """An error of the body comes out bare, with that of the client in its chain of contexts; what cancels
         the body from outside reaches the body only, since a release needs the client.
         """
-        self._client = client
-        error: BaseException | None = None
-        try:
-            yield
-        except BaseException as raised:  # noqa: BLE001 - raised again below
-            error = raised
+        client, raised = self._client, error
+        assert client is not None
         try:
             await shielded(client.leave())
         except asyncio.CancelledError as cancelled:
@@ -197,9 +247,11 @@ class _Block:
         if remaining is None or (failure is not None and isinstance(remaining, asyncio.CancelledError)):
             if failure is not None:
                 raise failure
-            return
+            return True
         if failure is not None:
             add_context(remaining, failure)
+        if remaining is raised:
+            return False
         raise remaining
 
 
@@ -227,4 +279,8 @@ def open_client(
     """
     if label is not None:
         label = check_label(label)
-    return open_as(Client, settings_of(cell, key), label, last_will=last_will, thrifty=thrifty)
+    settings = settings_of(cell, key)
+    return UnopenedInAsyncio(
+        "open_client",
+        lambda stack: open_as(stack, Client, settings, label, last_will=last_will, thrifty=thrifty),
+    )

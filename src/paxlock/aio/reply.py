@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from paxlock.aio.scope import sheltered
 from paxlock.errors import ClosedError
 
 __all__ = ["Reply", "check_loop"]
@@ -69,10 +70,11 @@ class Reply:
         cancellation comes out afterwards.
         """
         cancelled: asyncio.CancelledError | None = None
-        while not self.arrived:
-            try:
-                await self.wait()
-            except asyncio.CancelledError as error:
-                cancelled = error
+        with sheltered():
+            while not self.arrived:
+                try:
+                    await self.wait()
+                except asyncio.CancelledError as error:
+                    cancelled = error
         if cancelled is not None:
             raise cancelled

@@ -6,14 +6,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from paxlock.host.failures import add_context
 
-__all__ = ["TaskScope"]
+__all__ = ["TaskScope", "sheltered"]
 
 PRESS_AGAIN_S = 1.0
 
 log = logging.getLogger("paxlock.aio")
+
+
+_sheltered: set[asyncio.Task[object] | None] = set()
+
+
+@contextmanager
+def sheltered() -> Iterator[None]:
+    """Within the block this task waits for something bounded, such as a release, and keeps a cancellation for
+    afterwards: it has not swallowed it.
+    """
+    task = asyncio.current_task()
+    _sheltered.add(task)
+    try:
+        yield
+    finally:
+        _sheltered.discard(task)
 
 
 class TaskScope:
@@ -34,26 +52,33 @@ class TaskScope:
         self._loop = asyncio.get_running_loop()
         self._before = task.cancelling()
         self._presses = 0
+        self._since = 0.0  #: the first press, by the loop's clock
         self._again: asyncio.TimerHandle | None = None
         self._left = False
 
-    def cancel(self) -> None:
-        """End the block. Does nothing when it has been left, or is being cancelled already."""
+    def cancel(self, what: str | None = None) -> None:
+        """End the block, because of ``what``. Does nothing when it has been left, or is being cancelled
+        already.
+        """
         if not self.cancelled and not self._left:
             self.cancelled = True
+            self._what = what or self._what
             self._press()
 
     def _press(self) -> None:
         if self._left or self._task.done():
             return
-        if self._presses:
-            log.warning(
-                "%s, and its body goes on after %d s: it has swallowed the cancellation",
-                self._what,
-                round(self._presses * PRESS_AGAIN_S),
-            )
-        self._presses += 1
-        self._task.cancel()
+        if self._task not in _sheltered or not self._presses:
+            if self._presses:
+                log.warning(
+                    "%s, and its body goes on after %d s: it has swallowed the cancellation",
+                    self._what,
+                    round(self._loop.time() - self._since),
+                )
+            else:
+                self._since = self._loop.time()
+            self._presses += 1
+            self._task.cancel()
         self._again = self._loop.call_later(PRESS_AGAIN_S, self._press)
 
     async def leave(self, error: BaseException | None) -> BaseException | None:

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Self, TypeVar, TypeVarTuple
 
 from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
@@ -27,9 +27,13 @@ from paxlock.client.administration import revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.discovery import settings_of
 from paxlock.client.face import Statistics
+from paxlock.client.functions import check_plain, plain
 from paxlock.client.nesting import Nesting, waits_for_ever
 from paxlock.client.standing import Change, Standing
+from paxlock.client.staying import Staying
+from paxlock.client.unopened import meant_for
 from paxlock.config.cell import Cell, ClientSettings, check_label
+from paxlock.config.durations import check_wait
 from paxlock.core.session.events import (
     CountersRead,
     JournalRead,
@@ -46,9 +50,10 @@ from paxlock.forks import INHERITED, dies_in_child, same_process
 __all__ = ["Client", "open_client"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
-class Client:
+class Client(Staying):
     """Locks, elections, watches and questions in one cell. Made by ``open_client``.
 
     Its session, socket and thread begin with the first use. A client that is used in a ``with`` block is that
@@ -56,6 +61,8 @@ class Client:
     a block, such as a global of a pre-forking server, begins anew with its first use in each child; what the
     parent held is the parent's.
     """
+
+    _opener = "open_client"
 
     def __init__(
         self,
@@ -91,6 +98,14 @@ class Client:
     ) -> None:
         self.close()
 
+    if not TYPE_CHECKING:  # a type checker says so earlier
+
+        async def __aenter__(self) -> NoReturn:
+            raise TypeError(meant_for("blocking code", self._opener))
+
+        async def __aexit__(self, *_: object) -> None:
+            """Python looks for it before it enters."""
+
     def close(self) -> None:
         """Let go of everything: what is still held is lost to the program, then released; whoever waits is
         told ClosedError. Bounded in time, and harmless when repeated.
@@ -119,7 +134,7 @@ class Client:
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -144,7 +159,7 @@ class Client:
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -172,7 +187,7 @@ class Client:
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -186,14 +201,16 @@ class Client:
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
         its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``on_lost`` is called once
         with the LeaseLost, by a thread of paxlock's. With ``renew="manual"`` the lease is renewed only while
-        the worker calls ``held.heartbeat()``.
+        the worker calls ``held.heartbeat()``. ``ttl`` is 10 s unless given, or the cell's max_ttl where that
+        is shorter.
 
         ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
         then, so that nobody else gets the name. A client that is closed meanwhile leaves it to run out: for
         that the ttl is raised, up to the cell's max_ttl.
 
         Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
-        fit, BusyError for a name whose lease this client has detached, also while it waits.
+        fit, TypeError for durations that are no numbers, BusyError for a name whose lease this client has
+        detached, also while it waits.
         """
         working = Working(on_lost, renew)
         return self._acquire(name, ttl, wait, label, data, at_least=at_least, working=working)
@@ -201,9 +218,9 @@ class Client:
     def lead(
         self,
         name: str,
-        fn: Callable[..., T],
-        *args: object,
-        ttl: float = 10.0,
+        fn: Callable[[HeldLease, *Ts], T],
+        *args: *Ts,
+        ttl: float | None = None,
         label: str | None = None,
         data: bytes = b"",
         at_least: float = 0.0,
@@ -215,8 +232,9 @@ class Client:
 
         Returns what ``fn`` returns, unless the lease was lost while it ran: then it runs again in a later
         term. Other errors of ``fn`` come out. With ``at_least`` the lease outlives an ``fn`` that returns
-        earlier (see ``acquire``); its result comes at once.
+        earlier (see ``acquire``); its result comes at once. Raises TypeError for an async function.
         """
+        check_plain("lead", fn)
         while True:
             held: HeldLease | None = None
             try:
@@ -230,7 +248,7 @@ class Client:
                     interrupt=interrupt,
                     renew=renew,
                 ) as held:
-                    return fn(held, *args)
+                    return plain("lead", fn, fn(held, *args))
             except (LeaseLost, ExceptionGroup) as error:
                 if held is None or not held.tells(error):
                     raise
@@ -247,9 +265,10 @@ class Client:
 
     def watch_forever(self, name: str, fn: Callable[[Change], object]) -> None:
         """Call ``fn(change)`` for every change, one at a time, in order, until the client is closed."""
+        check_plain("watch_forever", fn)
         with self.watch(name) as changes:
             for change in changes:
-                fn(change)
+                plain("watch_forever", fn, fn(change))
 
     def poll(self, name: str) -> Standing:
         """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
@@ -357,8 +376,8 @@ class Client:
         has taken that. Until then it keeps everybody out (protocol.md section 12).
 
         Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where the name is led
-        in a term below this one; NotAcquired (NO_QUORUM, or HELD where the holder has not let go) where
-        ``wait`` seconds were not enough.
+        in a term below this one, or this is none; NotAcquired (NO_QUORUM, or HELD where the holder has not
+        let go) where ``wait`` seconds were not enough.
         """
         session = self._session()
         return session.play(revoking(session.desk, name, term, force=force, wait=wait))
@@ -380,7 +399,7 @@ class Client:
     def _acquire(
         self,
         name: str,
-        ttl: float,
+        ttl: float | None,
         wait: float | None,
         label: str | None,
         data: bytes,
@@ -389,6 +408,7 @@ class Client:
         working: Working,
     ) -> HeldLease:
         session = self._session()
+        check_wait(wait)
         until = None if wait is None else session.now() + wait
         left = wait
         while True:

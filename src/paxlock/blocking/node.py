@@ -39,6 +39,9 @@ class Node(Client):
     Made by ``open_node``.
     """
 
+    _kind = "node"
+    _opener = "open_node"
+
     def __init__(
         self,
         thread: NodeThread,
@@ -112,7 +115,8 @@ def open_node(
     Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
     from the other nodes where there is none; the very first nodes of a cell sit out ``max_ttl``.
     ``"create"`` is for a cell that is new for sure, and waits for nothing; ``"join"`` after its memory was
-    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
+    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these. ``"by-clock"`` is
+    ``"auto"`` where members are gone for good, and too many disks are lost.
 
     The socket is bound when this returns. Leaving the ``with`` block, ``close`` or the end of the interpreter
     releases what is held and stops the node cleanly. A node that was killed sits out ``max_ttl`` at its next

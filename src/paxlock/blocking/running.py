@@ -103,7 +103,7 @@ class Running(Face[HeldLease]):
     def acquire(
         self,
         name: str,
-        ttl: float,
+        ttl: float | None,
         wait: float | None,
         label: str | None,
         data: bytes,
@@ -113,6 +113,7 @@ class Running(Face[HeldLease]):
     ) -> HeldLease:
         """One campaign, to its end: the lease, or NotAcquired."""
         name = check_name(name)  # in NFC, as the lease shall tell it
+        ttl = self._desk.allowed.lease_ttl(ttl, self._desk.cell.max_ttl)
         reply: Reply[object] = Reply()
         make = partial(self._make, working)
         acquisition: Acquisition[HeldLease] = Acquisition(

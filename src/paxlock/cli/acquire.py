@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import click
 
@@ -21,7 +21,8 @@ from paxlock.cli.options import (
 )
 from paxlock.cli.output import emit, name_facts, say, seconds, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
-from paxlock.cli.waiting import acquire_patiently
+from paxlock.cli.waiting import acquire_patiently, why_no_quorum
+from paxlock.client.client import Client
 from paxlock.client.handle import Handle, parse_handle
 from paxlock.errors import LeaseLost, NotAcquired
 from paxlock.host.labels import default_label
@@ -40,7 +41,7 @@ HANDLE_WAIT = "10s"  # a grant whose nodes cannot be reached for long is over by
 def acquire_command(
     options: CellOptions,
     name: str,
-    ttl: float,
+    ttl: float | None,
     wait: float | None,
     try_once: bool,
     label: str | None,
@@ -72,7 +73,7 @@ def acquire_command(
                     label=who,
                     data=data,
                     remaining=left,
-                    ttl=ttl,
+                    ttl=held.ttl,
                     handle=held.handle,
                 )
                 emit(to_json(facts) if as_json else held.handle)
@@ -86,8 +87,8 @@ def acquire_command(
     return run_async(acquire)
 
 
-@contextmanager
-def _told(done: str, grant: Handle) -> Iterator[None]:
+@asynccontextmanager
+async def _told(client: Client, done: str, grant: Handle) -> AsyncIterator[None]:
     """Say what was not done where no quorum answered, or where the grant is over."""
     try:
         yield
@@ -95,8 +96,8 @@ def _told(done: str, grant: Handle) -> Iterator[None]:
         sentence = f"the lease of {grant.name!r} with term {grant.term} is over: acquire it anew"
         raise Failure(ExitCode.LEASE_LOST, sentence) from error
     except NotAcquired as error:
-        sentence = f"{grant.name!r} was not {done}: no quorum answered; are the nodes running, and is this "
-        raise Failure(ExitCode.NO_QUORUM, f"{sentence}the cell's key?") from error
+        sentence = f"{grant.name!r} was not {done}: {await why_no_quorum(client)}"
+        raise Failure(ExitCode.NO_QUORUM, sentence) from error
 
 
 def _read_word(text: str) -> str:
@@ -137,8 +138,8 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
     settings = options.settings()
 
     async def renew() -> int:
-        async with connect(settings, wait=wait) as client:
-            with typed_values(), _told("renewed", grant):
+        async with connect(settings, wait=wait) as client, _told(client, "renewed", grant):
+            with typed_values():
                 left = await client.renew_handle(handle, wait=wait)
         if as_json:
             emit(to_json(name_facts(grant.name, "led", term=grant.term, remaining=left)))
@@ -150,8 +151,9 @@ def renew_command(options: CellOptions, handle: str, wait: float, as_json: bool)
 
 @click.command("release", epilog=epilog("0 released, or over already", 64, 69, 77, 78, durations=True))
 @_of_a_handle
+@json_option
 @client_options
-def release_command(options: CellOptions, handle: str, wait: float) -> int:
+def release_command(options: CellOptions, handle: str, wait: float, as_json: bool) -> int:
     """Release the lease that a handle names.
 
     Exactly that grant is released, never a newer one; a grant that is over already is fine. '-' reads the
@@ -161,9 +163,11 @@ def release_command(options: CellOptions, handle: str, wait: float) -> int:
     settings = options.settings()
 
     async def release() -> int:
-        async with connect(settings, wait=wait) as client:
-            with typed_values(), _told("released", grant):
+        async with connect(settings, wait=wait) as client, _told(client, "released", grant):
+            with typed_values():
                 await client.release_handle(handle, wait=wait)
+        if as_json:  # who has the name now is not known here
+            emit(to_json(name_facts(grant.name, "unknown", term=grant.term)))
         say(f"released {grant.name!r} with term {grant.term}")
         return ExitCode.DONE
 

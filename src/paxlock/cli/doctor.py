@@ -12,13 +12,14 @@ import click
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, epilog
-from paxlock.cli.options import DURATION, CellOptions, client_options, json_option
+from paxlock.cli.options import DEFAULT_TTL, DURATION, CellOptions, client_options, json_option
 from paxlock.cli.output import JSON_VERSION, Facts, emit, format_table, printable, say, to_json
 from paxlock.cli.pinging import loss_facts, ping_for
 from paxlock.cli.runtime import connect, run_async
 from paxlock.cli.status import ANSWER_WAIT_S, MODES
 from paxlock.client.client import Client
 from paxlock.config.cell import ClientSettings
+from paxlock.config.durations import format_duration
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
 from paxlock.observe.clocks import rate_of
@@ -92,14 +93,17 @@ def _buffer_bytes() -> int | None:
         return None
 
 
-async def _examine(settings: ClientSettings, ttl: float, duration: float, folder: str | None) -> Examination:
+async def _examine(
+    settings: ClientSettings, ttl: float | None, duration: float, folder: str | None
+) -> Examination:
     fsync = await trio.to_thread.run_sync(_longest_write, folder) if folder is not None else None
     pauses = _Pauses()
     async with connect(settings, wait=ANSWER_WAIT_S) as client:
+        ttl = client.lease_ttl(ttl)
         if ttl > client.cell.max_ttl:
-            raise Failure(
-                ExitCode.USAGE, f"--ttl must not be above the cell's max_ttl, {client.cell.max_ttl} s"
-            )
+            most = format_duration(client.cell.max_ttl)
+            sentence = f"a ttl of {format_duration(ttl)} is above the cell's max_ttl of {most}"
+            raise Failure(ExitCode.USAGE, f"{sentence}: give --ttl {most}, or less")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pauses.run)
             nodes = await _ask_nodes(client, duration)
@@ -177,16 +181,18 @@ def _text(found: Examination, findings: Sequence[Diagnosis]) -> str:
     return "\n".join(lines)
 
 
-@click.command("doctor", epilog=epilog(0, "1 something is wrong", 64, 69, 77, 78, durations=True))
+@click.command(
+    "doctor", epilog=epilog("0 nothing is wrong", "1 something is wrong", 64, 69, 77, 78, durations=True)
+)
 @click.option(
     "--for", "duration", type=DURATION, default="3s", show_default=True, help="How long to measure."
 )
-@click.option("--ttl", type=DURATION, default="10s", show_default=True, help="The ttl to judge.")
+@click.option("--ttl", type=DURATION, help=f"The ttl to judge {DEFAULT_TTL}.")
 @click.option("--data-dir", metavar="FOLDER", help="Measure writes in this data folder too; it must exist.")
 @json_option
 @client_options
 def doctor_command(
-    options: CellOptions, duration: float, ttl: float, data_dir: str | None, as_json: bool
+    options: CellOptions, duration: float, ttl: float | None, data_dir: str | None, as_json: bool
 ) -> int:
     """Judge the cell, the network and this machine.
 

@@ -6,7 +6,7 @@ import click
 import trio
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.hook import Hook
+from paxlock.cli.hook import NO_SHELL, Hook
 from paxlock.cli.options import DATA, DEFAULT_TTL, DURATION, LABEL, NAME, CellOptions, client_options
 from paxlock.cli.output import Facts, emit, name_facts, say, to_json
 from paxlock.cli.runtime import connect, scope_until_signal
@@ -65,7 +65,14 @@ class Elector:
     """One process's part in the election of a name."""
 
     def __init__(
-        self, client: Client, name: str, ttl: float, label: str, data: bytes, hooks: Hooks, as_json: bool
+        self,
+        client: Client,
+        name: str,
+        ttl: float | None,
+        label: str,
+        data: bytes,
+        hooks: Hooks,
+        as_json: bool,
     ) -> None:
         self._client = client
         self._name = name
@@ -112,7 +119,7 @@ class Elector:
             label=self._label,
             data=self._data,
             remaining=held.remaining(),
-            ttl=self._ttl,
+            ttl=held.ttl,
         )
         self._tell(f"led {held.term}", facts)
 
@@ -128,7 +135,7 @@ class Elector:
 async def _elect(
     settings: ClientSettings,
     name: str,
-    ttl: float,
+    ttl: float | None,
     label: str,
     data: bytes,
     hook: Hook | None,
@@ -156,17 +163,20 @@ async def _elect(
 
 @click.command(
     "elect",
-    epilog=epilog("0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", durations=True),
+    epilog=epilog(
+        "0 resigned", 64, 77, 78, "79 with --once, the leadership was lost", 126, 127, durations=True
+    ),
 )
 @click.argument("name", type=NAME)
 @click.option("--data", type=DATA, default="", help="Up to 512 bytes for all to see: an address, say.")
 @click.option("--label", type=LABEL, help="Who is this, for people; up to 64 bytes.")
-@click.option("--ttl", type=DURATION, default=DEFAULT_TTL, show_default=True, help="The ttl of the lease.")
+@click.option("--ttl", type=DURATION, help=f"The ttl of the lease {DEFAULT_TTL}.")
 @click.option(
     "--exec",
     "command",
     metavar="COMMAND",
-    help="Run this when leadership begins (PAXLOCK_STATE is led) and when it ends (it is unknown).",
+    help="Run this when leadership begins (PAXLOCK_STATE is led) and when it ends (it is unknown). "
+    + NO_SHELL,
 )
 @click.option("--once", is_flag=True, help="End with exit code 79 after a loss, instead of trying again.")
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
@@ -176,7 +186,7 @@ def elect_command(
     name: str,
     data: bytes,
     label: str | None,
-    ttl: float,
+    ttl: float | None,
     command: str | None,
     once: bool,
     as_json: bool,

@@ -17,13 +17,23 @@ from paxlock.errors import (
     StoreError,
 )
 
-__all__ = ["DURATIONS", "MEANINGS", "ExitCode", "Failure", "epilog", "explain", "signal_code", "unwrap"]
+__all__ = [
+    "DURATIONS",
+    "MEANINGS",
+    "NO_ANSWER",
+    "NO_KEY",
+    "ExitCode",
+    "Failure",
+    "epilog",
+    "explain",
+    "signal_code",
+    "unwrap",
+]
 
 SIGNAL_BASE = 128  # shells report the death by signal N as the exit code 128 + N
 SIGPIPE = 13
-NOBODY = "0 of "
-KEY_OR_NODES = "are they running, and is this the cell's key?"
-NO_ANSWER = f"no node answered: {KEY_OR_NODES}"
+NO_ANSWER = "no node answered: are they running, and is this the cell's key?"
+NO_KEY = "no node answered: are they running? No key was given, and most cells have one (--key-file)"
 CHAIN_MAX_LINKS = 16
 
 
@@ -48,20 +58,21 @@ MEANINGS = {
     ExitCode.DONE: "done",
     ExitCode.USAGE: "bad usage",
     ExitCode.NO_QUORUM: "no quorum answered in time",
+    ExitCode.INTERNAL: "a bug, or the system in the way (a full disk, no descriptors left)",
     ExitCode.HELD: "held by somebody else",
-    ExitCode.NOT_ALLOWED: "not allowed",
+    ExitCode.NOT_ALLOWED: "not allowed, by the key or by the permissions of a file",
     ExitCode.CONFIG: "bad configuration",
     ExitCode.LEASE_LOST: "the lease was lost or is over",
     ExitCode.NOT_RUNNABLE: "COMMAND cannot be run",
     ExitCode.NOT_FOUND: "COMMAND not found",
-    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.INTERRUPTED: "interrupted (128 + its number by another signal than INT)",
 }
 DURATIONS = "A DURATION is numbers with units: 250ms, 15s, 1m30s, 2h."
 
 
 def epilog(*codes: int | str, durations: bool = False) -> str:
     """The end of a command's help: its exit codes, by number or in words of its own, and how durations are
-    written if it takes any.
+    written if it takes any. What any command may end with, a bug among them, is in the help of paxlock alone.
     """
     words = [code if isinstance(code, str) else f"{code} {MEANINGS[ExitCode(code)]}" for code in codes]
     return (f"{DURATIONS}\n\n" if durations else "") + f"Exit codes: {'; '.join(words)}."
@@ -106,7 +117,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         case BrokenPipeError():
             return signal_code(SIGPIPE), ""
         case NotAcquired():
-            return _not_acquired(error)
+            held = error.reason is not Reason.NO_QUORUM
+            return (ExitCode.HELD if held else ExitCode.NO_QUORUM), str(error)
         case NotAllowed():
             return ExitCode.NOT_ALLOWED, str(error)
         case LeaseLost():
@@ -119,6 +131,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         case InternalError():
             cause = f" ({_describe(error.__cause__)})" if error.__cause__ is not None else ""
             return ExitCode.INTERNAL, f"{error}{cause}; -v shows where"
+        case OSError() if error.strerror:
+            where = f" ({error.filename})" if error.filename else ""
+            return ExitCode.INTERNAL, f"the system is in the way: {error.strerror}{where}; -v shows where"
         case _:
             return ExitCode.INTERNAL, f"unexpected error: {_describe(error)}; -v shows where"
 
@@ -128,14 +143,6 @@ def _usage(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else "paxlock"
     return f"{sentence[:1].lower()}{sentence[1:]}; see '{path} --help'"
-
-
-def _not_acquired(error: NotAcquired) -> tuple[int, str]:
-    if error.reason is not Reason.NO_QUORUM:
-        return ExitCode.HELD, str(error)
-    if error.detail.startswith(NOBODY):
-        return ExitCode.NO_QUORUM, f"{error.name!r} was not acquired: {NO_ANSWER}"
-    return ExitCode.NO_QUORUM, str(error)
 
 
 def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from paxlock.cli.exits import NO_ANSWER, ExitCode, epilog
+from paxlock.cli.exits import ExitCode, Failure, epilog
 from paxlock.cli.options import NAME, CellOptions, client_options, json_option
 from paxlock.cli.output import JSON_VERSION, Facts, emit, printable, say, seconds, standing_facts, to_json
 from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.cli.status import ANSWER_WAIT_S, format_standing
+from paxlock.cli.waiting import no_quorum, why_no_quorum
 from paxlock.client.standing import Standing
 from paxlock.core.quorum import majority
 from paxlock.core.session.events import NodeJournal
@@ -89,6 +90,8 @@ def explain_command(options: CellOptions, name: str, as_json: bool) -> int:
             with typed_values():
                 standing = await client.inspect(name)
                 journals = await client.journal(name)
+            told = _told_by(journals) >= majority(len(journals))
+            trouble = "" if told else await why_no_quorum(client)
         if as_json:
             facts = standing_facts(standing)
             facts["journals"] = _reach_facts(journals)
@@ -96,11 +99,9 @@ def explain_command(options: CellOptions, name: str, as_json: bool) -> int:
             emit(to_json(facts))
         else:
             emit(_explanation(standing, journals))
-        if _told_by(journals) >= majority(len(journals)):
-            return ExitCode.DONE
-        if not _told_by(journals):
-            say(NO_ANSWER)
-        return ExitCode.NO_QUORUM
+        if trouble:
+            say(trouble)
+        return ExitCode.DONE if told else ExitCode.NO_QUORUM
 
     return run_async(explain)
 
@@ -167,9 +168,8 @@ def audit_command(options: CellOptions, prefix: str, as_json: bool) -> int:
             with typed_values():
                 nodes = await client.survey()
                 total = told = len(nodes)
-                if sum(node.mode is not None for node in nodes) < majority(total):
-                    say(NO_ANSWER)
-                    return ExitCode.NO_QUORUM
+                if trouble := no_quorum(nodes):
+                    raise Failure(ExitCode.NO_QUORUM, trouble)
                 for standing in await client.list(prefix):
                     journals = await client.journal(standing.name)
                     told = min(told, _told_by(journals))

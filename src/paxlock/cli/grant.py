@@ -9,7 +9,15 @@ from pathlib import Path
 import click
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.options import DURATION, PATTERN, cell_option, json_option, key_file_option, talk_options
+from paxlock.cli.options import (
+    DURATION,
+    NEW_FILE,
+    PATTERN,
+    cell_option,
+    json_option,
+    key_file_option,
+    talk_options,
+)
 from paxlock.cli.output import JSON_VERSION, emit, say, to_json
 from paxlock.config.cell import Cell, client_settings
 from paxlock.config.cell_file import write_new
@@ -82,7 +90,7 @@ def _text(rights: Rights, line: str) -> str:
 
 
 @click.command("grant", epilog=epilog(0, 64, 77, 78, durations=True))
-@click.argument("file", metavar="FILE", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", metavar="[FILE]", required=False, type=NEW_FILE)
 @cell_option
 @key_file_option
 @click.option(
@@ -116,10 +124,10 @@ def grant_command(
 ) -> int:
     """Make the key of a client from the cell's own key.
 
-    It is written to FILE, readable by its owner only, or to stdout. The client takes it in place of
-    the cell's key: --key-file, PAXLOCK_KEY_FILE, PAXLOCK_KEY. Nodes need not be told of it. A key is taken
-    back by its
-    id in 'denied' of the nodes' cell file, and all older ones by a higher 'generation' there.
+    It is written to FILE, readable by its owner only; without FILE, or with '-', to stdout. The client takes
+    it in place of the cell's key: --key-file, PAXLOCK_KEY_FILE, PAXLOCK_KEY. Nodes need not be told of it. A
+    key is taken back by its id in 'denied' of the nodes' cell file, and all older ones by a higher
+    'generation' there.
     """
     root = _grantor(cell, key_file)
     verbs = Verb.ACQUIRE * acquire | Verb.OBSERVE * observe | Verb.ADMINISTER * administer

@@ -54,7 +54,7 @@ one terminal and what it prints in another.
 {exits.DURATIONS} Only 0 needs none.
 
 \b
-Exit codes (those of a command are in its own --help):
+Exit codes (those of a command are in its own --help; any may end with 70, and by a signal):
 {_CODES}
 
 \b
@@ -196,6 +196,7 @@ def _finish(code: int) -> int:
         output.silence_stdout()
         return exits.explain(error)[0]
     except (OSError, ValueError):
+        output.silence_stdout()  # what is left in the buffer would be an error once more at the exit
         return int(code)
     return int(code)
 

@@ -16,7 +16,13 @@ import trio
 from paxlock.cli.exits import ExitCode, Failure, signal_code
 from paxlock.cli.output import Facts, say, to_json
 
-__all__ = ["Hook"]
+__all__ = ["NO_SHELL", "Hook"]
+
+#: For the help of ``--exec``.
+NO_SHELL = (
+    "It is split into words, and started without a shell: for variables, pipes or several commands give "
+    "'sh -c \"...\"'. It gets the change as PAXLOCK_* and as JSON on stdin."
+)
 
 _VARIABLES = ("name", "state", "term", "label", "data", "data_b64")
 

@@ -12,6 +12,8 @@ from paxlock.cli.output import JSON_VERSION, emit, say, to_json
 from paxlock.cli.runtime import typed_values
 from paxlock.config.cell import Cell, check_address, check_node_id
 from paxlock.core.messages import Member
+from paxlock.errors import ConfigError
+from paxlock.host.families import apart
 
 __all__ = ["init_command"]
 
@@ -26,13 +28,35 @@ def _read_members(nodes: tuple[str, ...]) -> list[Member]:
     return members
 
 
-@click.command("init", epilog=epilog(0, 64, 78, durations=True))
+def _check_reach(cell: Cell) -> None:
+    """Raise ConfigError where a node would refuse to start, as it cannot reach another one."""
+    addresses = {member.node_id: member.address for member in cell.members}
+    for node_id in addresses:
+        if trouble := apart(addresses, node_id):
+            raise ConfigError(trouble)
+
+
+@click.command("init", epilog=epilog(0, 64, 77, 78, durations=True))
 @click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
-@click.option("--max-ttl", type=DURATION, default="30s", show_default=True, help="The longest ttl allowed.")
-@click.option("--drift", type=float, default=0.01, show_default=True, help="How wrong a clock's rate may be.")
 @click.option(
-    "--grace", type=DURATION, show_default="200ms", help="Assumed of the network until it is measured."
+    "--max-ttl",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="The longest ttl allowed, and how long a node without a memory sits out.",
+)
+@click.option(
+    "--drift",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="How wrong the rate of a clock may be: 0.01 is 1 %.",
+)
+@click.option(
+    "--grace",
+    type=DURATION,
+    help="What a round trip is taken for until it is measured [default: 200ms, or max_ttl / 4].",
 )
 @json_option
 @talk_options
@@ -45,10 +69,11 @@ def init_command(
     its owner only; every node and every client needs both files. Nothing is ever overwritten.
     """
     path = Path(cell_file)
-    if not path.name or path.suffix == ".key":
+    if path.name in ("", "-") or path.suffix == ".key":
         raise click.UsageError(f"{cell_file!r} is no name for a cell file: give one like cell.toml")
     with typed_values():
         cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)
+        _check_reach(cell)
     cell.save(path)
     key_path = path.with_suffix(".key")
     if as_json:

@@ -10,7 +10,14 @@ from pathlib import Path
 import click
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.options import cell_option, json_option, key_file_option, talk_options, whole_number
+from paxlock.cli.options import (
+    NEW_FILE,
+    cell_option,
+    json_option,
+    key_file_option,
+    talk_options,
+    whole_number,
+)
 from paxlock.cli.output import JSON_VERSION, emit, format_table, say, to_json
 from paxlock.cli.runtime import typed_values
 from paxlock.config.cell import client_settings
@@ -62,7 +69,7 @@ def _change(path: Path, change: Callable[[list[KeyLine]], list[KeyLine]], as_jso
     return ExitCode.DONE
 
 
-@click.group("key", invoke_without_command=True, epilog=epilog(0, 64, 78))
+@click.group("key", invoke_without_command=True, epilog=epilog(0, 64, 77, 78))
 @click.pass_context
 def key_command(context: click.Context) -> None:
     """Make the root keys of a cell, and change them while it runs.
@@ -75,12 +82,15 @@ def key_command(context: click.Context) -> None:
         raise click.UsageError("say what is to be done: new, list, add, promote or drop")
 
 
-@key_command.command("new", epilog=epilog(0, 64, 78))
-@click.argument("file", metavar="FILE", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@key_command.command("new", epilog=epilog(0, 64, 77, 78))
+@click.argument("file", metavar="[FILE]", required=False, type=NEW_FILE)
 @json_option
 @talk_options
 def new_command(file: Path | None, as_json: bool) -> int:
-    """Make a root key: in FILE, which only its owner can read, or on stdout."""
+    """Make a root key.
+
+    It is written to FILE, readable by its owner only; without FILE, or with '-', to stdout.
+    """
     key = new_key()
     number, line = key_id(key), format_key(key)
     if file is not None:
@@ -94,7 +104,9 @@ def new_command(file: Path | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@key_command.command("list", epilog=epilog(0, 64, 78))
+@key_command.command(
+    "list", short_help="Show the ids of the keys, and which seals.", epilog=epilog(0, 64, 77, 78)
+)
 @cell_option
 @key_file_option
 @json_option
@@ -110,7 +122,9 @@ def list_command(cell: str | None, key_file: str | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@key_command.command("add", epilog=epilog(0, 64, 78))
+@key_command.command(
+    "add", short_help="Add a key: it opens, and does not seal yet.", epilog=epilog(0, 64, 77, 78)
+)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 @cell_option
 @key_file_option
@@ -121,7 +135,7 @@ def add_command(file: Path, cell: str | None, key_file: str | None, as_json: boo
     return _change(_key_file(cell, key_file), partial(added, more=key_lines(file)), as_json)
 
 
-@key_command.command("promote", epilog=epilog(0, 64, 78))
+@key_command.command("promote", epilog=epilog(0, 64, 77, 78))
 @click.argument("number", metavar="ID", type=KEY_ID)
 @cell_option
 @key_file_option
@@ -132,7 +146,9 @@ def promote_command(number: int, cell: str | None, key_file: str | None, as_json
     return _change(_key_file(cell, key_file), partial(promoted, number=number), as_json)
 
 
-@key_command.command("drop", epilog=epilog(0, 64, 78))
+@key_command.command(
+    "drop", short_help="Take a key out: what it seals is refused.", epilog=epilog(0, 64, 77, 78)
+)
 @click.argument("number", metavar="ID", type=KEY_ID)
 @cell_option
 @key_file_option

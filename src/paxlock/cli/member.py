@@ -16,6 +16,7 @@ from paxlock.config.moving import moved
 from paxlock.config.replacing import replace_text
 from paxlock.config.syntax import check_address
 from paxlock.errors import ConfigError
+from paxlock.host.families import apart
 
 __all__ = ["member_command"]
 
@@ -32,15 +33,18 @@ def _facts(nodes: dict[str, str]) -> str:
     return to_json({"v": JSON_VERSION, "nodes": found})
 
 
-@click.group("member", epilog=epilog(ExitCode.DONE, ExitCode.USAGE, ExitCode.CONFIG))
-def member_command() -> None:
+@click.group("member", invoke_without_command=True, epilog=epilog(0, 64, 77, 78))
+@click.pass_context
+def member_command(context: click.Context) -> None:
     """Show the nodes of a cell, and move one.
 
     Which ones there are is settled when the cell is made. Where they are may change.
     """
+    if context.invoked_subcommand is None:
+        raise click.UsageError("say what is to be done: list or move")
 
 
-@member_command.command("list", epilog=epilog(ExitCode.DONE, ExitCode.CONFIG))
+@member_command.command("list", epilog=epilog(0, 64, 77, 78))
 @cell_option
 @json_option
 @talk_options
@@ -54,7 +58,7 @@ def list_command(cell: str | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-@member_command.command("move", epilog=epilog(ExitCode.DONE, ExitCode.USAGE, ExitCode.CONFIG))
+@member_command.command("move", epilog=epilog(0, 64, 77, 78))
 @click.argument("node_id", metavar="ID")
 @click.argument("address", metavar="ADDRESS", type=Checked("address", check_address))
 @cell_option
@@ -75,8 +79,11 @@ def move_command(node_id: str, address: str, cell: str | None, as_json: bool) ->
             replace_text(Path(os.path.realpath(path)), changed)
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
+    nodes = _nodes(path)
     if as_json:
-        emit(_facts(_nodes(path)))
+        emit(_facts(nodes))
+    if trouble := apart(nodes, node_id):
+        say(f"WARNING: {trouble}")  # the others may be moved next
     say(
         f"node {node_id} has the address {address} in {path}: give this file to every node and every client; "
         "it counts at their next start"

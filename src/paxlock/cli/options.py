@@ -31,6 +31,7 @@ __all__ = [
     "DURATION",
     "LABEL",
     "NAME",
+    "NEW_FILE",
     "PATTERN",
     "PREFIX",
     "CellOptions",
@@ -45,7 +46,7 @@ __all__ = [
     "whole_number",
 ]
 
-DEFAULT_TTL = "10s"
+DEFAULT_TTL = "[default: 10s, at most the cell's max_ttl]"  #: as the help tells it
 DIGITS_MAX = 20
 
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
@@ -88,6 +89,13 @@ def _read_addresses(addresses: str) -> str:
     return addresses
 
 
+class NewFile(click.Path):
+    """A file that is to be written, or None for ``-``: stdout."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "-" else super().convert(value, param, ctx)
+
+
 def whole_number(name: str, least: int, most: int, advice: str) -> Checked:
     """A parameter that is a whole number of this range; ``advice`` says which, as the end of a sentence."""
 
@@ -107,6 +115,7 @@ PREFIX = Checked("prefix", _read_prefix)
 ADDRESSES = Checked("addresses", _read_addresses)
 LABEL = Checked("label", check_label)
 DATA = Checked("text", lambda text: check_data(os.fsencode(text)))
+NEW_FILE = NewFile(dir_okay=False, path_type=Path)  #: None is stdout
 
 
 def _set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -166,6 +175,11 @@ class CellOptions:
 
 cell_option = click.option("--cell", metavar="FILE", help="The cell file [PAXLOCK_CELL].")
 key_file_option = click.option("--key-file", metavar="FILE", help="The cell's key [PAXLOCK_KEY_FILE].")
+client_key_option = click.option(
+    "--key-file",
+    metavar="FILE",
+    help="The cell's key, or a client's [PAXLOCK_KEY_FILE; the key itself: PAXLOCK_KEY].",
+)
 
 
 def client_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -178,7 +192,7 @@ def client_options(function: Callable[..., int]) -> Callable[..., int]:
         type=ADDRESSES,
         help="Addresses of nodes to ask first [PAXLOCK_NODES].",
     )
-    @key_file_option
+    @client_key_option
     @talk_options
     @functools.wraps(function)
     def gathered(cell: str | None, nodes: str | None, key_file: str | None, **rest: Any) -> int:
@@ -199,9 +213,7 @@ def acquire_options(function: AnyCallable) -> AnyCallable:
         click.option(
             "--ttl",
             type=DURATION,
-            default=DEFAULT_TTL,
-            show_default=True,
-            help="How long the lease lives without renewal.",
+            help=f"How long the lease lives without renewal {DEFAULT_TTL}.",
         ),
     ):
         function = option(function)

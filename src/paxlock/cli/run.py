@@ -22,8 +22,6 @@ from paxlock.errors import NotAcquired, Reason
 __all__ = ["run_command"]
 
 EXIT_CODE_MAX = 255
-KILL_AFTER_MAX_S = 2.0
-KILL_AFTER_DIVISOR = 5
 
 
 class CommandBehindDashes(click.Command):
@@ -55,7 +53,7 @@ class CommandBehindDashes(click.Command):
 @click.option(
     "--kill-after",
     type=DURATION,
-    help="The time between TERM and KILL [default: 2s, at most a fifth of the ttl].",
+    help="The time between TERM and KILL when the lease is lost [default: 2s, at most a fifth of the ttl].",
 )
 @click.option(
     "--at-least",
@@ -75,14 +73,14 @@ class CommandBehindDashes(click.Command):
     "held_code",
     type=whole_number("code", 0, EXIT_CODE_MAX, f"an exit code: give a number from 0 to {EXIT_CODE_MAX}"),
     metavar="CODE",
-    help="End with this code instead of 75 when the name was not to be had.",
+    help="End with this code instead of 75 when somebody else has the name.",
 )
 @client_options
 def run_command(
     options: CellOptions,
     name: str,
     command: tuple[str, ...],
-    ttl: float,
+    ttl: float | None,
     wait: float | None,
     try_once: bool,
     label: str | None,
@@ -97,7 +95,8 @@ def run_command(
     The command gets PAXLOCK_NAME, PAXLOCK_TERM (the fencing token), PAXLOCK_CELL_ID and PAXLOCK_HANDLE. If
     the lease cannot be renewed in time it gets TERM and then KILL, before anybody else can hold the name,
     even if this process is itself killed, stopped or cut off; the exit code is 79 then, else the command's
-    own.
+    own. INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the command, and no KILL follows them: while the
+    lease is renewed, the command ends when it likes.
     """
     load("paxlock.cli.runner")
     from paxlock.cli.runner import (
@@ -112,7 +111,7 @@ def run_command(
         wait=patience(wait, try_once),
         label=label,
         data=data,
-        kill_after=min(KILL_AFTER_MAX_S, ttl / KILL_AFTER_DIVISOR) if kill_after is None else kill_after,
+        kill_after=kill_after,
         at_least=at_least,
         foreground=foreground,
         argv=command,

@@ -53,6 +53,9 @@ class RunWill:
         """The supervisor sends these once we are dead, and the command with all that it started is."""
         self._tell(will_words(0, page, at, address, tuple(datagrams)))
 
+    def catch_up(self) -> None:
+        """There is one lease, and the pipe has room for it."""
+
     def settle(self) -> None:
         """The will ends with the supervisor."""
         self._end()

@@ -22,6 +22,8 @@ from paxlock.errors import LeaseLost, LossReason
 __all__ = ["Order", "run_order"]
 
 #: Without a child to pass them on to, these end the waiting; the others are ignored then.
+KILL_AFTER_MAX_S = 2.0
+KILL_AFTER_DIVISOR = 5
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 TYPED = (signal.SIGINT, signal.SIGQUIT)
 PASSED_ON = (*ENDING, signal.SIGUSR1, signal.SIGUSR2)
@@ -33,11 +35,11 @@ class Order:
 
     settings: ClientSettings
     name: str
-    ttl: float
+    ttl: float | None
     wait: float | None
     label: str | None
     data: bytes
-    kill_after: float
+    kill_after: float | None
     at_least: float
     foreground: bool
     argv: Sequence[str]
@@ -81,7 +83,7 @@ def _check_at_least(at_least: float, max_ttl: float) -> None:
         sentence = (
             f"--at-least must not be above the cell's max_ttl of {format_duration(max_ttl)}, but it is "
         )
-        advice = "ask for less, or raise max_ttl in the cell file of every node"
+        advice = "ask for less, or raise max_ttl in the cell file of every node and client"
         raise Failure(ExitCode.USAGE, f"{sentence}{format_duration(at_least)}: {advice}")
 
 
@@ -99,6 +101,7 @@ class Runner:
         self._child: SupervisedChild | None = None
         self._ended_by: int | None = None
         self._lost: LossReason | None = None
+        self._kill_after = order.kill_after or 0.0
         self._waiting = trio.CancelScope()
 
     async def run(self) -> int:
@@ -132,15 +135,18 @@ class Runner:
     async def _hold(self, client: Client) -> int:
         order = self._order
         _check_at_least(order.at_least, client.cell.max_ttl)
+        ttl = client.lease_ttl(order.ttl)
+        if order.kill_after is None:
+            self._kill_after = min(KILL_AFTER_MAX_S, ttl / KILL_AFTER_DIVISOR)
         held = await acquire_patiently(
             client,
             order.name,
             f"waiting for {order.name!r}",
-            ttl=order.ttl,
+            ttl=ttl,
             wait=order.wait,
             label=order.label,
             data=order.data,
-            kill_after=order.kill_after,
+            kill_after=self._kill_after,
             at_least=order.at_least,
             after=TELL_SOON_S,
         )
@@ -168,9 +174,9 @@ class Runner:
                     "PAXLOCK_CELL_ID": held.cell,
                     "PAXLOCK_HANDLE": handle,
                 },
-                term_at=held.deadline - order.kill_after,
+                term_at=held.deadline - self._kill_after,
                 kill_at=held.deadline,
-                kill_after=order.kill_after,
+                kill_after=self._kill_after,
                 foreground=order.foreground,
                 will=will,
             )
@@ -180,7 +186,7 @@ class Runner:
         self._child = child
 
         def extend(deadline: float) -> None:
-            child.extend(deadline - order.kill_after, deadline)
+            child.extend(deadline - self._kill_after, deadline)
 
         held.on_extended(extend)
         extend(held.deadline)  # it may have moved while the child was started

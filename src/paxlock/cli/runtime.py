@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, signal_code
+from paxlock.cli.exits import NO_ANSWER, NO_KEY, ExitCode, Failure, signal_code
 from paxlock.cli.gc_pauses import load
 from paxlock.cli.output import say
 from paxlock.errors import ConfigError
@@ -111,20 +111,21 @@ async def connect(
     from paxlock.client.opening import open_client  # here, because a node does without it
 
     limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
+    nobody = NO_ANSWER if settings.keys else NO_KEY
     with trio.move_on_after(limit) as opening:
         async with trio.open_nursery() as nursery:
             found = trio.CancelScope()
             if limit > TELL_AFTER_S:
-                nursery.start_soon(_tell_that_nobody_answers, found)
+                nursery.start_soon(_tell_that_nobody_answers, found, nobody)
             async with open_client(settings, label=label) as client:
                 opening.deadline = math.inf
                 found.cancel()
                 yield client
     if opening.cancelled_caught:
-        raise Failure(ExitCode.NO_QUORUM, NO_ANSWER)
+        raise Failure(ExitCode.NO_QUORUM, nobody)
 
 
-async def _tell_that_nobody_answers(found: trio.CancelScope) -> None:
+async def _tell_that_nobody_answers(found: trio.CancelScope, nobody: str) -> None:
     with found:
         await trio.sleep(TELL_AFTER_S)
-        say(f"still waiting: {NO_ANSWER}")
+        say(f"still waiting: {nobody}")

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import click
 import trio
 
-from paxlock.cli.exits import ExitCode, epilog
+from paxlock.cli.exits import ExitCode, Failure, epilog, unwrap
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import voice
 from paxlock.cli.runtime import run_async, typed_values
 from paxlock.config.cell import check_address, check_node_id, node_settings
 from paxlock.config.starts import StartWord, start_word
-from paxlock.errors import ConfigError
+from paxlock.errors import ConfigError, StoreError
 from paxlock.node.reloading import cell_again, reload_node, say_failed
 from paxlock.node.server import Service, serve_alone
 from paxlock.observe.logs import logging_to_stderr
@@ -53,7 +54,22 @@ async def _reload_at(hups: AsyncIterator[int], service: Service, *, had_terminal
             say_failed(service, error)
 
 
-@click.command("serve", epilog=epilog("0 stopped", 64, 77, 78))
+@contextmanager
+def _disk_trouble() -> Iterator[list[Service]]:
+    """Once there is a running node in the list, a disk that fails it is no bad configuration: it may well
+    start again.
+    """
+    running: list[Service] = []
+    try:
+        yield running
+    except (StoreError, BaseExceptionGroup) as error:
+        found = unwrap(error)
+        if not (running and isinstance(found, StoreError) and isinstance(found.__cause__, OSError)):
+            raise
+        raise Failure(ExitCode.INTERNAL, str(found)) from error
+
+
+@click.command("serve", epilog=epilog("0 stopped", 64, "70 its disk has failed it", 77, 78))
 @cell_option
 @click.option(
     "--node", "node_id", metavar="ID", type=NODE_ID, help="Which node of the cell this is [PAXLOCK_NODE]."
@@ -67,10 +83,11 @@ async def _reload_at(hups: AsyncIterator[int], service: Service, *, had_terminal
     default=StartWord.AUTO.value,
     show_default=True,
     help="What is known of the cell: auto finds out by itself, create says that it is new, join that this "
-    "node's memory is lost.",
+    "node's memory is lost, by-clock is auto where members are gone for good.",
 )
 @click.option("--create", is_flag=True, help="Short for --start create.")
 @click.option("--join", is_flag=True, help="Short for --start join.")
+@click.option("--by-clock", is_flag=True, help="Short for --start by-clock.")
 @click.option(
     "--durability",
     type=click.Choice(["record", "sync", "memory"]),
@@ -108,6 +125,7 @@ def serve_command(
     start: str,
     create: bool,
     join: bool,
+    by_clock: bool,
     durability: str,
     http: str | None,
     log_form: str | None,
@@ -120,19 +138,20 @@ def serve_command(
     keys anew, and 'generation' and 'denied' of the cell file; what cannot be read changes nothing.
     """
     with typed_values():
-        word = start_word(start, create=create, join=join)
+        word = start_word(start, create=create, join=join, by_clock=by_clock)
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     had_terminal = os.isatty(STDERR)
 
     async def serve() -> int:
-        with trio.open_signal_receiver(signal.SIGHUP) as hups:
+        with trio.open_signal_receiver(signal.SIGHUP) as hups, _disk_trouble() as running:
             async with trio.open_nursery() as nursery:
                 pages: Any = None
                 if http is not None:
                     pages, listeners, serve_http = await _open_http(http)
                     nursery.start_soon(serve_http, listeners, pages)
                 service = await nursery.start(partial(serve_alone, config, start=word))
+                running.append(service)
                 if pages is not None:
                     pages.node = service.eyes.statistics
                 await _reload_at(hups, service, had_terminal=had_terminal)

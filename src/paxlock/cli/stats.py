@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from paxlock.cli.exits import NO_ANSWER, ExitCode, epilog
+from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.options import CellOptions, client_options, json_option
 from paxlock.cli.output import JSON_VERSION, Facts, emit, format_table, printable, say, to_json
 from paxlock.cli.runtime import connect, run_async
 from paxlock.cli.status import ANSWER_WAIT_S
+from paxlock.cli.waiting import why_no_quorum
 from paxlock.core.quorum import majority
 from paxlock.core.session.events import NodeCounters
 from paxlock.observe.counting import readable
@@ -56,12 +57,11 @@ def stats_command(options: CellOptions, as_json: bool) -> int:
     async def show() -> int:
         async with connect(settings, wait=ANSWER_WAIT_S) as client:
             nodes = await client.counters()
+            told = sum(node.answered for node in nodes) >= majority(len(nodes))
+            trouble = "" if told else await why_no_quorum(client)
         emit(to_json(counters_facts(nodes)) if as_json else format_counters(nodes))
-        answered = sum(node.answered for node in nodes)
-        if answered >= majority(len(nodes)):
-            return ExitCode.DONE
-        if not answered:
-            say(NO_ANSWER)
-        return ExitCode.NO_QUORUM
+        if trouble:
+            say(trouble)
+        return ExitCode.DONE if told else ExitCode.NO_QUORUM
 
     return run_async(show)

@@ -8,7 +8,7 @@ import attrs
 import click
 import trio
 
-from paxlock.cli.exits import NO_ANSWER, ExitCode, epilog
+from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure, epilog
 from paxlock.cli.gc_pauses import short_pauses
 from paxlock.cli.options import NAME, PREFIX, CellOptions, client_options, json_option
 from paxlock.cli.output import (
@@ -26,6 +26,7 @@ from paxlock.cli.output import (
 )
 from paxlock.cli.pinging import answered, loss_facts, ping_for
 from paxlock.cli.runtime import connect, run_async
+from paxlock.cli.waiting import nodes_serving, why_no_quorum
 from paxlock.client.client import Client
 from paxlock.client.standing import Standing, State
 from paxlock.config.cell import ClientSettings
@@ -52,11 +53,6 @@ MODES = {
 
 
 # --- the nodes -------------------------------------------------------------------------------------------
-
-
-def nodes_serving(nodes: Sequence[NodeStanding]) -> int:
-    """How many of the nodes serve, and count."""
-    return sum(1 for node in nodes if node.mode is NodeMode.SERVING and not node.outlived)
 
 
 def cell_facts(nodes: Sequence[NodeStanding], pings: Mapping[str, Sequence[NodePing]] = NO_PINGS) -> Facts:
@@ -130,6 +126,10 @@ async def _show_cell(settings: ClientSettings, as_json: bool) -> int:
 # --- one name --------------------------------------------------------------------------------------------
 
 
+def _quorum_told(standing: Standing) -> bool:
+    return standing.nodes_up >= majority(standing.nodes_total)
+
+
 def format_standing(standing: Standing) -> str:
     """A name for people: its state, its holder, its data, who waits, and how many nodes answered."""
     words = [printable(standing.name), paint(standing.state.value)]
@@ -144,27 +144,30 @@ def format_standing(standing: Standing) -> str:
         f"waiting  {number}. {printable(waiter.label) or '-'} for {seconds(waiter.waiting)}"
         for number, waiter in enumerate(standing.waiters, start=1)
     ]
-    lines.append(f"nodes    {standing.nodes_up} of {standing.nodes_total} answered")
+    word = "answered" if _quorum_told(standing) else "could tell"
+    lines.append(f"nodes    {standing.nodes_up} of {standing.nodes_total} {word}")
     return "\n".join(lines)
 
 
 async def _show_name(settings: ClientSettings, name: str, as_json: bool, check: bool) -> int:
     async with connect(settings, wait=ANSWER_WAIT_S) as client:
         standing = await client.inspect(name)
+        told = _quorum_told(standing)
+        trouble = "" if told or voice.quiet else await why_no_quorum(client)
     if not (check and voice.quiet):
         emit(to_json(standing_facts(standing)) if as_json else format_standing(standing))
+    if trouble:
+        say(trouble)
     if check:
         return CHECK_CODES[standing.state]
-    if standing.nodes_up >= majority(standing.nodes_total):
-        return ExitCode.DONE
-    if standing.nodes_up == 0:
-        say(NO_ANSWER)
-    return ExitCode.NO_QUORUM
+    return ExitCode.DONE if told else ExitCode.NO_QUORUM
 
 
 @click.command("status", epilog=epilog(0, 64, 69, 77, 78, "with --check 0 led, 1 free, 2 unknown"))
 @click.argument("name", required=False, type=NAME)
-@click.option("--check", is_flag=True, help="Tell by the exit code: 0 led, 1 free, 2 unknown.")
+@click.option(
+    "--check", is_flag=True, help="Tell by the exit code: 0 led, 1 free, 2 unknown; with -q by nothing else."
+)
 @json_option
 @client_options
 def status_command(options: CellOptions, name: str | None, check: bool, as_json: bool) -> int:
@@ -245,10 +248,9 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
     async def list_names() -> int:
         async with connect(settings, wait=ANSWER_WAIT_S) as client:
             standings = await _list_while_answers_come(client, prefix)
+            if standings is None:
+                raise Failure(ExitCode.NO_QUORUM, await why_no_quorum(client))
             up = await _nodes_up(client) if standings and (as_json or as_lines) else 0
-        if standings is None:
-            say("no quorum answered: are the nodes running, and is this the cell's key?", even_if_quiet=True)
-            return ExitCode.NO_QUORUM
         told = (attrs.evolve(standing, nodes_up=up) for standing in standings)
         if as_lines:
             for standing in told:

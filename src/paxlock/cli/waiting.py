@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from paxlock.cli.exits import KEY_OR_NODES
-from paxlock.cli.output import printable, say, voice
+from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure
+from paxlock.cli.output import printable, say, seconds, voice
 from paxlock.cli.runtime import TELL_AFTER_S, typed_values
 from paxlock.core.messages import NodeMode
 from paxlock.core.quorum import majority
+from paxlock.errors import NotAcquired, Reason
 
 if TYPE_CHECKING:
     from paxlock.client.client import Client, HeldLease
     from paxlock.core.session.events import NodeStanding
 
-__all__ = ["TELL_SOON_S", "Look", "acquire_patiently", "no_quorum", "tell_why"]
+__all__ = [
+    "TELL_SOON_S",
+    "Look",
+    "acquire_patiently",
+    "no_quorum",
+    "nodes_serving",
+    "tell_why",
+    "why_no_quorum",
+]
 
 TELL_SOON_S = 0.5  # a person looks on, or the command's own words are still to come
 LOOK_EVERY_S = 5.0
@@ -53,7 +62,7 @@ async def acquire_patiently(
     name: str,
     waiting: str,
     *,
-    ttl: float,
+    ttl: float | None,
     wait: float | None = None,
     label: str | None = None,
     data: bytes = b"",
@@ -63,7 +72,8 @@ async def acquire_patiently(
 ) -> HeldLease:
     """Acquire a name, and tell meanwhile what is in the way: ``waiting`` begins the sentence.
 
-    What does not fit is Failure (bad usage). Errors come out in a group.
+    What does not fit is Failure (bad usage), and so is no quorum, with what keeps the nodes from being one.
+    Errors come out in a group.
     """
 
     async def tell() -> None:
@@ -71,23 +81,29 @@ async def acquire_patiently(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tell)
-        with typed_values():
-            held = await client.acquire(
-                name,
-                ttl=ttl,
-                wait=wait,
-                label=label,
-                data=data,
-                kill_after=kill_after,
-                at_least=at_least,
-            )
+        try:
+            with typed_values():
+                held = await client.acquire(
+                    name,
+                    ttl=ttl,
+                    wait=wait,
+                    label=label,
+                    data=data,
+                    kill_after=kill_after,
+                    at_least=at_least,
+                )
+        except NotAcquired as error:
+            if error.reason is not Reason.NO_QUORUM:
+                raise
+            sentence = f"{name!r} was not acquired: {await why_no_quorum(client)}"
+            raise Failure(ExitCode.NO_QUORUM, sentence) from error
         nursery.cancel_scope.cancel()
     return held
 
 
 async def _in_the_way(client: Client, name: str) -> str:
     """What is in the way of whoever waits for a name: no quorum, or a holder; ``""`` if neither is seen."""
-    trouble = no_quorum(await client.survey())
+    trouble = no_quorum(await client.survey(), countdown=False)
     if trouble:
         return trouble
     standing = await client.inspect(name)
@@ -96,14 +112,36 @@ async def _in_the_way(client: Client, name: str) -> str:
     return f"held by {printable(standing.label)!r}" if standing.label else "held by somebody without a label"
 
 
-def no_quorum(nodes: Sequence[NodeStanding]) -> str:
-    """What keeps the nodes from being a quorum; ``""`` where they are one."""
-    total, needed = len(nodes), majority(len(nodes))
+async def why_no_quorum(client: Client) -> str:
+    """What keeps the nodes from being a quorum, after a question that none has answered in time."""
+    return no_quorum(await client.survey()) or "no quorum answered in time, but one serves now: try again"
+
+
+def nodes_serving(nodes: Sequence[NodeStanding]) -> int:
+    """How many of the nodes serve, and count."""
+    return sum(1 for node in nodes if node.mode is NodeMode.SERVING and not node.outlived)
+
+
+def no_quorum(nodes: Sequence[NodeStanding], *, countdown: bool = True) -> str:
+    """What keeps the nodes from being a quorum; ``""`` where they are one. With ``countdown`` it says for how
+    long yet, where that is known: what is said again whenever it changes leaves that out.
+    """
+    total, needed, serving = len(nodes), majority(len(nodes)), nodes_serving(nodes)
     answered = sum(1 for node in nodes if node.mode is not None)
-    serving = sum(1 for node in nodes if node.mode is NodeMode.SERVING)
     if serving >= needed:
         return ""
-    if answered >= needed:
-        return f"no quorum: {serving} of {total} nodes serve; {answered - serving} have started and sit out"
-    hint = f"; {KEY_OR_NODES}" if answered == 0 else f", {needed} are needed"
-    return f"no quorum: {answered} of {total} nodes answered{hint}"
+    if answered == 0:
+        return NO_ANSWER
+    if answered < needed:
+        return f"{answered} of {total} {'node' if total == 1 else 'nodes'} answered, {needed} needed"
+    sentence = f"{answered} of {total} {'node' if total == 1 else 'nodes'} answered, and "
+    sentence += (
+        f"only {serving} of them serves, {needed} needed"
+        if serving == 1
+        else (f"only {serving} of them serve, {needed} needed" if serving else "none serves yet")
+    )
+    sitting = sorted(node.sits_out for node in nodes if node.mode is NodeMode.RECOVERING)
+    missing = needed - serving
+    if len(sitting) < missing:
+        return sentence
+    return f"{sentence}: sitting out" + (f", {seconds(sitting[missing - 1])} left" if countdown else "")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import click
 import trio
 
 from paxlock.cli.exits import ExitCode, epilog
-from paxlock.cli.hook import Hook
+from paxlock.cli.hook import NO_SHELL, Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
 from paxlock.cli.output import change_facts, emit, paint, printable, say, to_json
 from paxlock.cli.runtime import connect, run_async
@@ -27,6 +29,10 @@ def format_change(change: Change) -> str:
     return " ".join(words)
 
 
+LOOK_AGAIN_S = 1.0
+Send: TypeAlias = "trio.MemorySendChannel[tuple[str, Change | None]]"
+
+
 class EndCondition:
     """When a watch has seen enough."""
 
@@ -42,6 +48,11 @@ class EndCondition:
             return f"watching {names}; Ctrl-C ends it"
         return f"watching {names} until {'it' if len(patterns) == 1 else 'one'} is {self._until}"
 
+    def none_there(self, pattern: str) -> bool:
+        """Take note that no name matches, and tell whether there is nothing more to see."""
+        self._unseen.discard(pattern)
+        return self._once and not self._unseen
+
     def reached(self, pattern: str, change: Change) -> bool:
         """Take note of a change, and tell whether it was the last one asked for."""
         self._unseen.discard(pattern)
@@ -54,17 +65,35 @@ async def _tell_when_blind(look: Look) -> None:
     await tell_why(look, "still waiting for an answer", over="a quorum of the nodes answers again")
 
 
-async def _forward(client: Client, pattern: str, send: trio.MemorySendChannel[tuple[str, Change]]) -> None:
+async def _tell_if_none(client: Client, pattern: str, send: Send) -> None:
+    """Send None in place of a change where no name that matches is led: there a watch says nothing."""
+    while True:
+        states = {standing.state.value for standing in await client.list(pattern.removesuffix("*"))}
+        if "led" in states:
+            return
+        if "unknown" not in states:
+            await send.send((pattern, None))
+            return
+        await trio.sleep(LOOK_AGAIN_S)
+
+
+async def _forward(client: Client, pattern: str, send: Send) -> None:
     async with client.watch(pattern) as changes:
         async for change in changes:
             await send.send((pattern, change))
 
 
-@click.command("watch", epilog=epilog(0, 64, 77, 78, 130))
+@click.command("watch", epilog=epilog(0, 64, 77, 78, 126, 127, 130))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=PATTERN)
 @click.option("--jsonl", "--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
-@click.option("--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time.")
-@click.option("--once", is_flag=True, help="Print the first state of each NAME and exit.")
+@click.option(
+    "--exec", "command", metavar="COMMAND", help="Run this for each change, one at a time. " + NO_SHELL
+)
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Print the first state of each NAME and exit; of NAME* that of one name, or nothing if none is led.",
+)
 @click.option("--until", type=click.Choice(["led", "free"]), help="Exit when one of the names is that.")
 @client_options
 def watch_command(
@@ -90,19 +119,27 @@ def watch_command(
     unseen = set(patterns)
 
     async def watch() -> int:
-        send, receive = trio.open_memory_channel[tuple[str, Change]](0)
+        send, receive = trio.open_memory_channel[tuple[str, Change | None]](0)
         if not once:
             say(end.describe(patterns))
         async with connect(settings) as client, trio.open_nursery() as nursery:
             told = None if hook is None else hook.of_cell(client.cell.cell_id)
 
             async def look() -> str:
-                return no_quorum(await client.survey()) if unseen else ""
+                return no_quorum(await client.survey(), countdown=False) if unseen else ""
 
             nursery.start_soon(_tell_when_blind, look)
             for pattern in patterns:
                 nursery.start_soon(_forward, client, pattern, send)
+                if once and pattern.endswith("*"):
+                    nursery.start_soon(_tell_if_none, client, pattern, send)
             async for pattern, change in receive:
+                if change is None:
+                    unseen.discard(pattern)
+                    say(f"no name that is led matches {pattern!r}")
+                    if end.none_there(pattern):
+                        break
+                    continue
                 (unseen.add if change.state.value == "unknown" else unseen.discard)(pattern)
                 emit(to_json(change_facts(change)) if as_json else format_change(change))
                 if told is not None:

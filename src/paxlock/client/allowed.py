@@ -5,8 +5,11 @@ from __future__ import annotations
 import attrs
 
 from paxlock.config.cell import format_duration
+from paxlock.config.durations import check_seconds
+from paxlock.core.lease import TTL_DEFAULT_S
 from paxlock.core.rights import Rights, Verb
 from paxlock.errors import NotAllowed
+from paxlock.limits import NEVER
 
 __all__ = ["Allowed"]
 
@@ -17,10 +20,22 @@ class Allowed:
 
     rights: Rights
 
+    def lease_ttl(self, ttl: float | None, max_ttl: float) -> float:
+        """The ttl that is asked for, in seconds; None is 10 s, or the ``max_ttl`` of the cell, or what this
+        key allows at most, where that is shorter. Raises TypeError for what is no number.
+        """
+        if ttl is None:
+            return min(TTL_DEFAULT_S, max_ttl, self._longest_ttl)
+        return check_seconds("ttl", ttl)
+
+    @property
+    def _longest_ttl(self) -> float:
+        return self.rights.ttl_max_ms / 1000.0 or NEVER
+
     def check_ttl(self, ttl: float) -> None:
         """A ttl in seconds; what is no ttl at all is refused elsewhere."""
-        longest = self.rights.ttl_max_ms / 1000.0
-        if longest and ttl > longest:
+        longest = self._longest_ttl
+        if ttl > longest:
             raise NotAllowed(
                 f"this key {self.rights.key!r} does not allow a ttl above {format_duration(longest)}: "
                 "ask for a shorter one, or for another key"

@@ -11,12 +11,14 @@ exception, because a scope around a lease block would bound its body as well.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
 from paxlock.client.changes import Changes
 from paxlock.client.desk import FaceErrors
 from paxlock.client.face import Statistics
+from paxlock.client.functions import awaitable_of, check_async
 from paxlock.client.handle import Handle
 from paxlock.client.lease import HeldLease, LeaseBlock
 from paxlock.client.nesting import waits_for_ever
@@ -78,6 +80,7 @@ class Client(AsyncVerbs[HeldLease]):
             thrifty=thrifty,
         )
         self._home = trio.lowlevel.current_trio_token()
+        self.block: AbstractAsyncContextManager[Client] | None = None  #: for whose body this client is open
         #: Runs this client's machine; whoever opens the client runs it.
         self.driver = Driver(
             self._session,
@@ -99,7 +102,7 @@ class Client(AsyncVerbs[HeldLease]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -116,7 +119,7 @@ class Client(AsyncVerbs[HeldLease]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -146,10 +149,11 @@ class Client(AsyncVerbs[HeldLease]):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Call ``async_fn(change)`` for every change, one at a time, in order, until cancelled."""
+        check_async("watch_forever", async_fn)
         async with self.watch(name) as changes:
             task_status.started()
             async for change in changes:
-                await async_fn(change)
+                await awaitable_of("watch_forever", async_fn, async_fn(change))
 
     # Opening and closing
 

@@ -9,7 +9,6 @@ face of paxlock (that of trio is client.py) puts its own way of waiting on top, 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from paxlock.client.handle import Handle, parse_handle, wrong_secret
 from paxlock.client.leaving import LastRenewal, tell_left_early
 from paxlock.client.standing import Standing, Waiter
 from paxlock.config.cell import Cell, check_data, check_label, check_name
+from paxlock.config.durations import abbreviate, check_at_least, check_wait
 from paxlock.config.syntax import normal_text
 from paxlock.core.lease import Candidate
 from paxlock.core.rights import Verb
@@ -144,8 +144,7 @@ class Desk:
         check_data(data)
         if label is not None:
             label = check_label(label)
-        if wait is not None and not wait >= 0:
-            raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+        check_wait(wait)
         check_at_least(at_least)
         return name, label
 
@@ -253,7 +252,9 @@ class Desk:
     @staticmethod
     def pattern(name: str) -> tuple[str, bool]:
         """The name, or the prefix, and whether it is one. Raises ConfigError."""
-        return (checked_prefix(name[:-1]), True) if name.endswith("*") else (check_name(name), False)
+        if str(name).endswith("*"):  # what is no text is refused by check_name
+            return checked_prefix(name[:-1]), True
+        return check_name(name), False
 
     def unwatch(self, ticket: int) -> None:
         """Watch no longer."""
@@ -339,6 +340,8 @@ class Desk:
         NotAllowed for one of this very client that is not the lease's.
         """
         self.check_open()
+        if not isinstance(handle, str):
+            raise TypeError(f"a handle is the text that held.handle gives, not {abbreviate(handle)}")
         grant = parse_handle(handle)
         if grant.cell_id != self.cell.cell_id:
             raise ConfigError("the handle is of another cell: give the cell file it was acquired with")
@@ -479,14 +482,10 @@ class Desk:
             self.on_holding(False)
 
 
-def check_at_least(at_least: float) -> None:
-    """Raise ConfigError for what is no time that a lease could be kept."""
-    if not 0.0 <= at_least < math.inf:
-        raise ConfigError(f"at_least must be 0 or more seconds, and finite, not {at_least!r}")
-
-
 def checked_prefix(prefix: str) -> str:
     """A prefix in NFC; raise ConfigError for what no name can begin with."""
+    if not isinstance(prefix, str):
+        raise ConfigError(f"a prefix must be text, not {type(prefix).__name__}")
     if prefix:
         check_name(prefix.replace("*", "-"))  # a star may stand within a name, only not at its end
     return normal_text(prefix)

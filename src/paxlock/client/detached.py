@@ -8,6 +8,7 @@ from functools import partial
 from paxlock.client.administration import Script
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle, wrong_secret
+from paxlock.config.durations import check_wait
 from paxlock.core.session.events import Answered, HandleOutcome
 from paxlock.core.session.judgement import State
 from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
@@ -18,12 +19,13 @@ __all__ = ["releasing", "renewing"]
 def renewing(desk: Desk, handle: str, wait: float | None) -> Script[float]:
     """Renew the lease of a handle; gives the seconds it has left."""
     grant = desk.grant(handle)
+    check_wait(wait)
     until = math.inf if wait is None else desk.now() + wait
     outcome = yield partial(desk.renew_detached, grant, wait)
     assert isinstance(outcome, HandleOutcome)
     if outcome.over:
         raise _over(grant)
-    _check_done(grant, outcome)
+    _check_done(grant, outcome, "renewed")
     asked_all = False
     while True:
         answer = yield partial(desk.poll, grant.name, line=asked_all)
@@ -31,7 +33,7 @@ def renewing(desk: Desk, handle: str, wait: float | None) -> Script[float]:
         judgement = answer.judgement
         if judgement.state is State.UNKNOWN:
             if desk.now() >= until:
-                raise NotAcquired(grant.name, Reason.NO_QUORUM)
+                raise NotAcquired(grant.name, Reason.NO_QUORUM, what="renewed")
         elif (judgement.state, judgement.term) != (State.LED, grant.term):
             raise _over(grant)
         elif judgement.remaining or asked_all:
@@ -42,16 +44,17 @@ def renewing(desk: Desk, handle: str, wait: float | None) -> Script[float]:
 def releasing(desk: Desk, handle: str, wait: float | None) -> Script[None]:
     """Release exactly the grant of a handle; one that is over already is no error."""
     grant = desk.grant(handle)
+    check_wait(wait)
     outcome = yield partial(desk.release_detached, grant, wait)
     assert isinstance(outcome, HandleOutcome)
-    _check_done(grant, outcome)
+    _check_done(grant, outcome, "released")
 
 
-def _check_done(grant: Handle, outcome: HandleOutcome) -> None:
+def _check_done(grant: Handle, outcome: HandleOutcome, what: str) -> None:
     if outcome.refused:
         raise wrong_secret(grant)
     if not outcome.done:
-        raise NotAcquired(grant.name, Reason.NO_QUORUM)
+        raise NotAcquired(grant.name, Reason.NO_QUORUM, what=what)
 
 
 def _over(grant: Handle) -> LeaseLost:

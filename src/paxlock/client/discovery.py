@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from paxlock.config.cell import Cell, ClientSettings, client_settings
 from paxlock.config.cell_file import given_keys
+from paxlock.config.durations import abbreviate
 from paxlock.core.configuration import Configuration
 from paxlock.core.messages import Welcome
 from paxlock.wire.endpoint import Endpoint
@@ -31,6 +32,8 @@ def settings_of(cell: CellSource, key: bytes | str | None) -> ClientSettings:
         return cell
     if isinstance(cell, Cell | str | os.PathLike):
         return client_settings(cell=cell, environ={})
+    if not isinstance(cell, Iterable):
+        raise TypeError(f"a cell is a path, a Cell, or a list of addresses, not {abbreviate(cell)}")
     if isinstance(key, str):
         keys, grant = given_keys(None, key)
         return ClientSettings(None, tuple(cell), keys[0][1], keys, grant)

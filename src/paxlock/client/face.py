@@ -17,6 +17,7 @@ from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.key_file import KeyFollower
 from paxlock.client.nesting import Nesting
+from paxlock.client.staying import Staying
 from paxlock.config.cell import Cell
 from paxlock.core.handles import SECRET_BYTES
 from paxlock.core.session.events import Barred, Failed, Granted
@@ -101,7 +102,7 @@ class Acquisition(Generic[H]):
         return held
 
 
-class Face(ABC, Generic[H]):
+class Face(Staying, ABC, Generic[H]):
     """A client's machine and desk, whatever the program waits with."""
 
     def __init__(
@@ -135,6 +136,10 @@ class Face(ABC, Generic[H]):
         return Statistics(
             self._session.statistics(), self._endpoint.statistics(), self._transport.statistics()
         )
+
+    def lease_ttl(self, ttl: float | None) -> float:
+        """How many seconds a lease of this ttl lives; of None, what is the default here."""
+        return self._desk.allowed.lease_ttl(ttl, self.cell.max_ttl)
 
     def now(self) -> float:
         """The clock of leases: seconds, going on while the machine sleeps."""
@@ -173,11 +178,11 @@ class Face(ABC, Generic[H]):
             self._deposit_with(guardian, turn)
 
     def _deposit_with(self, guardian: Guardian, turn: Turn) -> Wills:
-        """From now on, what ends this client's leases is deposited with this guardian, at the end of each of
-        these turns (protocol.md section 11). Leases that are held already are not in the will.
+        """From now on, what ends this client's leases is deposited with this guardian, in each of these turns
+        (protocol.md section 11). Leases that are held already are not in the will.
         """
         wills = self._desk.wills = Wills(self._endpoint, guardian)
-        turn.after_sending = wills.settle_turn
+        turn.before_leaving, turn.after_sending = wills.settle_places, wills.settle_turn
         return wills
 
     # What a face does

@@ -9,6 +9,7 @@ from typing import Self
 
 from paxlock.client.desk import Desk, Receiver
 from paxlock.client.handle import Handle, format_handle
+from paxlock.client.staying import Staying
 from paxlock.core.session.events import DataPublished, Extended, LetGoAsked, Lost
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.wire.wills import Wills
@@ -16,12 +17,15 @@ from paxlock.wire.wills import Wills
 __all__ = ["Holding"]
 
 
-class Holding:
+class Holding(Staying):
     """A lease that this program holds, renewed in the background while its client is open.
 
     ``name`` is what is held, ``term`` the fencing token: constant, and greater than that of every holder
     before.
     """
+
+    _kind = "lease"
+    _instead = "its name, term and handle can, or acquire one there"
 
     def __init__(self, desk: Desk, ticket: int, *, grant: Handle, ttl: float, deadline: float) -> None:
         self.name = grant.name

@@ -6,12 +6,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from types import TracebackType
 from typing import TypeVar
 
 import trio
 
 from paxlock.client.client import Client
 from paxlock.client.discovery import SEED_RETRY_S, CellSource, cell_told, settings_of
+from paxlock.client.unopened import Unopened
 from paxlock.config.cell import Cell, ClientSettings, check_label
 from paxlock.host.clock import Clock
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
@@ -22,9 +24,34 @@ from paxlock.wire.endpoint import Endpoint, SessionSender
 from paxlock.wire.grants import new_session
 from paxlock.wire.transport import Address, Transport
 
-__all__ = ["open_as", "open_client"]
+__all__ = ["UnopenedInTrio", "open_as", "open_client"]
 
 C = TypeVar("C", bound=Client)
+
+
+class UnopenedInTrio(Unopened[C]):
+    """A client, or a node, of a trio program before its block is entered."""
+
+    face = "trio"
+
+    def __init__(self, opener: str, block: AbstractAsyncContextManager[C]) -> None:
+        super().__init__(opener)
+        self._block = block
+
+    async def __aenter__(self) -> C:
+        if not trio.lowlevel.in_trio_run():
+            raise self._elsewhere()
+        client = await self._block.__aenter__()
+        client.block = self  # entered by hand, nothing else might keep the block
+        return client
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._block.__aexit__(exc_type, exc, traceback)
 
 
 async def _discover(
@@ -145,4 +172,6 @@ def open_client(
     """
     if label is not None:
         label = check_label(label)
-    return _open_client(settings_of(cell, key), label, last_will, thrifty, transport, clock)
+    return UnopenedInTrio(
+        "open_client", _open_client(settings_of(cell, key), label, last_will, thrifty, transport, clock)
+    )

@@ -22,6 +22,8 @@ class Standing:
     """A quorum's answer: history when it arrives. Nobody may act on FREE except by acquiring.
 
     ``term`` is the fencing token of the tenure that is led, ``remaining`` and ``ttl`` are seconds.
+    ``nodes_up`` is how many nodes had answered when a quorum agreed: of ``poll``, often 2 of 3 in a cell that
+    is well. How many there are is what ``survey`` tells; ``inspect`` waits for all.
     """
 
     name: str

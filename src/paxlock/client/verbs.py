@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from paxlock.client import questions
 from paxlock.client.administration import Script, revoking, transferring
 from paxlock.client.detached import releasing, renewing
 from paxlock.client.face import Acquisition, Face, PendingReply
+from paxlock.client.functions import awaitable_of, check_async
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
 from paxlock.client.standing import Standing
@@ -85,6 +86,7 @@ class AsyncHolding(ABC, Holding):
 
 A = TypeVar("A", bound=AsyncHolding)
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class AsyncVerbs(Face[A]):
@@ -94,7 +96,7 @@ class AsyncVerbs(Face[A]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",
@@ -106,7 +108,9 @@ class AsyncVerbs(Face[A]):
 
         ``wait``: None waits for ever, 0 never waits for a holder to let go, else seconds in all. Of several
         with ``wait=0`` at one moment on a free name exactly one gets it, and the others are told HELD, with
-        its label; NO_QUORUM after at most 1 s without one, or a few round trips. ``ttl`` must leave time for
+        its label; NO_QUORUM after at most 1 s without one, or a few round trips.
+
+        ``ttl`` is 10 s unless given, or the cell's max_ttl where that is shorter. It must leave time for
         ``kill_after`` seconds of killing besides the margin.
 
         ``at_least``: released earlier than so many seconds after it was acquired, the lease is kept until
@@ -114,10 +118,11 @@ class AsyncVerbs(Face[A]):
         that the ttl is raised, up to the cell's max_ttl.
 
         Raises NotAcquired, or ConfigError (a ValueError) for names, labels, data and durations that do not
-        fit, BusyError for a name whose lease this client has detached, also while it waits. If cancelled,
-        nothing is left behind.
+        fit, TypeError for durations that are no numbers, BusyError for a name whose lease this client has
+        detached, also while it waits. If cancelled, nothing is left behind.
         """
         name, label = self._desk.check_campaign(name, wait, label, data, at_least)
+        ttl = self.lease_ttl(ttl)
         until = None if wait is None else self.now() + wait
         while True:
             left = wait if until is None or not wait else max(0.0, until - self.now())
@@ -136,9 +141,9 @@ class AsyncVerbs(Face[A]):
     async def lead(
         self,
         name: str,
-        async_fn: Callable[..., Awaitable[T]],
-        *args: object,
-        ttl: float = 10.0,
+        async_fn: Callable[[A, *Ts], Awaitable[T]],
+        *args: *Ts,
+        ttl: float | None = None,
         label: str | None = None,
         data: bytes = b"",
         at_least: float = 0.0,
@@ -147,13 +152,15 @@ class AsyncVerbs(Face[A]):
 
         Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
         later term. Other errors of ``async_fn`` come out. With ``at_least`` (see ``acquire``) the lease
-        outlives an ``async_fn`` that returns earlier; its result comes at once.
+        outlives an ``async_fn`` that returns earlier; its result comes at once. Raises TypeError for what is
+        not an async function.
         """
+        check_async("lead", async_fn)
         while True:
             held: A | None = None
             try:
                 async with self.campaign(name, ttl=ttl, label=label, data=data, at_least=at_least) as held:
-                    return await async_fn(held, *args)
+                    return await awaitable_of("lead", async_fn, async_fn(held, *args))
             except (LeaseLost, ExceptionGroup) as error:
                 if held is None or not held.tells(error):
                     raise
@@ -259,8 +266,8 @@ class AsyncVerbs(Face[A]):
         has taken that. Until then it keeps everybody out (protocol.md section 12).
 
         Needs a key that may administer the name: raises NotAllowed. Raises ConfigError where the name is led
-        in a term below this one; NotAcquired (NO_QUORUM, or HELD where the holder has not let go) where
-        ``wait`` seconds were not enough.
+        in a term below this one, or this is none; NotAcquired (NO_QUORUM, or HELD where the holder has not
+        let go) where ``wait`` seconds were not enough.
         """
         return await self._play(revoking(self._desk, name, term, force=force, wait=wait))
 
@@ -292,7 +299,7 @@ class AsyncVerbs(Face[A]):
         self,
         name: str,
         *,
-        ttl: float = 10.0,
+        ttl: float | None = None,
         wait: float | None = None,
         label: str | None = None,
         data: bytes = b"",

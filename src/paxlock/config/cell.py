@@ -192,6 +192,14 @@ class Cell:
             raise ConfigError(f"cell file {path}: {error}") from error
 
     @classmethod
+    def check_text(cls, text: str) -> None:
+        """Check all that a cell file of this text says, but for the keys, which are not read.
+
+        Raises ConfigError.
+        """
+        cls._from_table(parse_cell_file(text), Path(), (identified([new_key()]), b""), Source())
+
+    @classmethod
     def _from_table(cls, table: dict[str, Any], folder: Path, given: Keys, source: Source) -> Cell:
         keys, grant = given
         if "key_file" in table and not keys:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
+from numbers import Real
 
 from paxlock.errors import ConfigError
 
-__all__ = ["DURATION_MAX_S", "abbreviate", "format_duration", "parse_duration"]
+__all__ = [
+    "DURATION_MAX_S",
+    "abbreviate",
+    "check_at_least",
+    "check_seconds",
+    "check_wait",
+    "format_duration",
+    "parse_duration",
+]
 
 DURATION_MAX_S = 366 * 24 * 3600.0
 TEXT_SHOWN_MAX_CHARS = 40
@@ -39,6 +49,32 @@ def parse_duration(text: str) -> float:
             f"the duration {abbreviate(text)} is too long: give at most {DURATION_MAX_S / 3600:.0f}h"
         )
     return seconds
+
+
+def check_seconds(what: str, seconds: float) -> float:
+    """Return a number of seconds; raise TypeError for anything else. Its range is another check."""
+    if isinstance(seconds, float | int):
+        return seconds
+    if isinstance(seconds, Real):
+        return float(seconds)
+    advice = ""
+    if isinstance(seconds, dt.timedelta):
+        advice = ": give its total_seconds()"
+    elif isinstance(seconds, str):
+        advice = ": only the command line takes a text such as 250ms or 15s"
+    raise TypeError(f"{what} must be seconds as a number, such as 10.0, not {abbreviate(seconds)}{advice}")
+
+
+def check_wait(wait: float | None) -> None:
+    """Raise TypeError or ConfigError for what is no time to wait: None, for ever, or 0 or more seconds."""
+    if wait is not None and not check_seconds("wait", wait) >= 0:
+        raise ConfigError(f"wait must be None, 0 or more seconds, not {wait!r}")
+
+
+def check_at_least(at_least: float) -> None:
+    """Raise TypeError or ConfigError for what is no time that a lease could be kept."""
+    if not 0.0 <= check_seconds("at_least", at_least) < math.inf:
+        raise ConfigError(f"at_least must be 0 or more seconds, and finite, not {at_least!r}")
 
 
 def format_duration(seconds: float) -> str:

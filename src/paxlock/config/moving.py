@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
+from paxlock.config.cell import Cell
 from paxlock.config.cell_file import parse_cell_file, toml_string
 from paxlock.config.syntax import check_address
 from paxlock.errors import ConfigError
@@ -19,8 +20,8 @@ _ID, _ADDRESS = (re.compile(rf"\b{key}\s*=\s*{_VALUE}") for key in ("id", "addre
 def moved(text: str, node_id: str, address: str) -> str:
     """The text of a cell file in which this node has another address. Comments and order stay.
 
-    Raises ConfigError for an address that is none, a node that is not in it, and a text that is written in a
-    way that this does not understand.
+    Raises ConfigError for an address that is none or that another node has, a node that is not in it, and a
+    text that is written in a way that this does not understand.
     """
     check_address(address)
     before = parse_cell_file(text)
@@ -36,6 +37,7 @@ def moved(text: str, node_id: str, address: str) -> str:
             "the cell file is not written as 'paxlock init' writes it: "
             f"change the address of {node_id} by hand"
         )
+    Cell.check_text(after)
     return after
 
 

@@ -9,22 +9,28 @@ from paxlock.errors import ConfigError
 __all__ = ["StartWord", "start_word"]
 
 
-def start_word(start: StartWord | str, *, create: bool = False, join: bool = False) -> StartWord:
-    """The one word that was meant: ``"auto"``, ``"create"`` or ``"join"``, or one of the two for short.
+def start_word(
+    start: StartWord | str, *, create: bool = False, join: bool = False, by_clock: bool = False
+) -> StartWord:
+    """The one word that was meant: ``"auto"``, ``"create"``, ``"join"`` or ``"by-clock"``, or a short one.
 
     Raises ConfigError for another word, and for two of them.
     """
     try:
         word = StartWord(start)
     except ValueError:
-        raise ConfigError(f'start must be "auto", "create" or "join", not {abbreviate(start)}') from None
+        words = ", ".join(f'"{word.value}"' for word in StartWord)
+        raise ConfigError(f"start must be one of {words}, not {abbreviate(start)}") from None
     told = {word} - {StartWord.AUTO}
     if create:
         told.add(StartWord.CREATE)
     if join:
         told.add(StartWord.JOIN)
+    if by_clock:
+        told.add(StartWord.BY_CLOCK)
     if len(told) > 1:
         raise ConfigError(
-            'say "create" for a new cell or "join" after a lost disk, not both; "auto" finds out by itself'
+            'say "create" for a new cell, "join" after a lost disk or "by-clock" where members are gone for '
+            'good, not two of these; "auto" finds out by itself'
         )
     return told.pop() if told else StartWord.AUTO

@@ -69,6 +69,7 @@ What a client does (core/session):
     turns.py           how much is under way at the same moment                   section 5
     thrift.py          whom a new campaign asks first                             section 5
     pacing.py          how long to wait before asking again                       section 5
+    exchanges.py       what is lost on the way, and what is copied because of that   section 5, S4, S2
     queries.py         list, survey, and the verbs on a handle                    section 6
     recalls.py         what all nodes remember of a name                          section 6
     seeing.py          one ping to every node, and what each has counted          section 6

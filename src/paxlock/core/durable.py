@@ -53,6 +53,7 @@ class StartWord(enum.Enum):
     AUTO = "auto"  #: find out from the others whether the cell is new
     CREATE = "create"  #: the cell is new: serve as soon as the others say that they never saw this node
     JOIN = "join"  #: its memory was lost, whatever record there is
+    BY_CLOCK = "by-clock"  #: as auto, but who has been heard of by nobody here is gone for good
 
 
 class Membership(enum.Enum):

@@ -17,6 +17,7 @@ __all__ = [
     "LABEL_MAX_BYTES",
     "NAME_MAX_BYTES",
     "TERM_MAX",
+    "TTL_DEFAULT_S",
     "TTL_MIN_S",
     "Candidate",
     "Lease",
@@ -30,6 +31,7 @@ LABEL_MAX_BYTES = 64
 DATA_MAX_BYTES = 512
 TERM_MAX = (1 << 62) - 1
 TTL_MIN_S = 0.2
+TTL_DEFAULT_S = 10.0  #: of a lease whose program names none; less where the cell has a shorter max_ttl
 MARGIN_DIVISOR = 10
 FRESH_DIVISOR = 4
 RENEW_DIVISOR = 3
@@ -101,7 +103,7 @@ class Timing:
         if ttl > max_ttl:
             raise ConfigError(
                 f"ttl must not be above the cell's max_ttl of {max_ttl:g} s, but it is {ttl:g} s: "
-                "ask for a shorter ttl, or raise max_ttl in the cell file of every node"
+                "ask for a shorter ttl, or raise max_ttl in the cell file of every node and client"
             )
         margin = ttl / MARGIN_DIVISOR
         span = ttl * (1.0 - drift) / (1.0 + drift)

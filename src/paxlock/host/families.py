@@ -12,7 +12,7 @@ from paxlock.config.cell import Cell, NodeConfig
 from paxlock.errors import ConfigError
 from paxlock.wire.transport import Address, Transport, is_literal, split_address
 
-__all__ = ["check_families", "out_of_reach"]
+__all__ = ["apart", "check_families", "out_of_reach"]
 
 _ADVICE = (
     "give all nodes addresses of one family, or host names with addresses of both, and let every node listen "
@@ -20,18 +20,24 @@ _ADVICE = (
 )
 
 
+def apart(addresses: Mapping[str, str], node_id: str) -> str:
+    """A sentence where the addresses of a cell, by node id, say by themselves that this node and another
+    cannot reach each other; else ``""``.
+    """
+    literal = {other: [split_address(address)] for other, address in addresses.items() if is_literal(address)}
+    mine = _families(literal.get(node_id, []))
+    for other in sorted(literal):
+        if mine and not mine & _families(literal[other]):
+            return _sentence(node_id, mine, other, literal[other])
+    return ""
+
+
 def check_families(config: NodeConfig) -> None:
     """Raise ConfigError where the cell file alone says that this node and another cannot reach each other."""
     assert isinstance(config.cell, Cell)
-    literal = {
-        member.node_id: [split_address(member.address)]
-        for member in config.cell.members
-        if is_literal(member.address)
-    }
-    mine = _families(literal.get(config.node_id, []))
-    for node_id in sorted(literal):
-        if mine and not mine & _families(literal[node_id]):
-            raise ConfigError(_sentence(config.node_id, mine, node_id, literal[node_id]))
+    addresses = {member.node_id: member.address for member in config.cell.members}
+    if trouble := apart(addresses, config.node_id):
+        raise ConfigError(trouble)
 
 
 def out_of_reach(

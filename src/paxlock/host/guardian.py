@@ -86,7 +86,8 @@ class ClientGuardian:
         self._link: _Link | None = None
         self._client = 0
         self._over = False
-        self._missed: set[tuple[int, int]] = set()  #: of these it has something older
+        #: What it could not take over yet, in order: by page and node, and first (None) that we are here.
+        self._unsaid: dict[tuple[int, int] | None, str] = {}
         dies_in_child(self)
 
     def forked(self) -> None:
@@ -98,7 +99,9 @@ class ClientGuardian:
         """See paxlock.wire.wills.Guardian."""
         with _lock:
             if self._link is None and not self._over:
-                self._link, self._client = _enrol(self._sockets, self._longest_ms)
+                self._link, self._client = _enrol()
+                self._unsaid[None] = f"client {self._client} {self._longest_ms}"
+                self._say_on(self._link)
 
     def deposit(self, page: int, at: int, address: Address, datagrams: Sequence[bytes]) -> None:
         """See paxlock.wire.wills.Guardian."""
@@ -107,16 +110,30 @@ class ClientGuardian:
                 self.expect()
             if self._over or self._link is None:
                 return
-            if self._link.say(will_words(self._client, page, at, address, tuple(datagrams))):
-                self._missed.discard((page, at))
-            else:
-                self._missed.add((page, at))
+            self._unsaid.pop((page, at), None)
+            self._unsaid[page, at] = will_words(self._client, page, at, address, tuple(datagrams))
+            self._say_on(self._link)
+
+    def catch_up(self) -> None:
+        """See paxlock.wire.wills.Guardian."""
+        if self._unsaid:
+            with _lock:
+                if self._link is not None:
+                    self._say_on(self._link)
+
+    def _say_on(self, link: _Link) -> None:
+        for key, line in list(self._unsaid.items()):
+            if not link.say(line, self._sockets if key is None else ()):
+                return
+            del self._unsaid[key]
 
     def settle(self) -> None:
         """See paxlock.wire.wills.Guardian. Raises InternalError where neither can be brought about."""
         with _lock:
-            if self._link is not None and (self._missed or not self._link.sync()):
-                self._link.kill()
+            if self._link is not None:
+                self._say_on(self._link)
+                if self._unsaid or not self._link.sync():
+                    self._link.kill()
 
     def close(self) -> None:
         """See paxlock.wire.wills.Guardian."""
@@ -181,11 +198,10 @@ class _Link:
         if self._starter is not None and self._starter.returncode is None:
             self._starter.returncode = 0  # the parent's child
 
-    def enrol(self, sockets: Sequence[int], longest_ms: int) -> int:
+    def enrol(self) -> int:
         """Another client; gives its number."""
         self._numbered += 1
         self.clients += 1
-        self.say(f"client {self._numbered} {longest_ms}", sockets)
         return self._numbered
 
     def leave(self, client: int) -> None:
@@ -321,11 +337,11 @@ _link: _Link | None = None
 _inherited: list[socket.socket] = []  #: of the parents of this process: at their end they would send
 
 
-def _enrol(sockets: Sequence[int], longest_ms: int) -> tuple[_Link, int]:
+def _enrol() -> tuple[_Link, int]:
     global _link
     if _link is None:
         _link = _Link()
-    return _link, _link.enrol(sockets, longest_ms)
+    return _link, _link.enrol()
 
 
 def _forget(link: _Link) -> None:

@@ -30,6 +30,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 
 #: How long after its beginning each round of sending begins, in seconds: what is lost is sent again.
 ROUNDS_S = (0.0, 0.02, 0.08, 0.25, 0.6)
@@ -176,9 +177,11 @@ class Vigil:
         """One datagram of the channel, or its end."""
         try:
             line, fds, _, _ = socket.recv_fds(self._channel, LINE_MAX_BYTES, SOCKETS_MAX)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
+            # A reset is told once, and ahead of what is left to hear: the program has ended without reading
+            # what we had said, as a killed one does.
             return
-        except OSError:  # what we said was not read by the end
+        except OSError:
             line, fds = b"", []
         if not line:
             self.will.pipe_ended = True
@@ -200,7 +203,8 @@ class Vigil:
                 for sock in self._sockets.pop(int(client), []):
                     sock.close()
             case [b"sync", number]:
-                self._channel.send(b"synced " + number)
+                with suppress(OSError):  # who asked is dead
+                    self._channel.send(b"synced " + number)
             case [b"end"]:
                 self._over = True
             case _:

@@ -77,6 +77,8 @@ class Turn:
         self._keep = keep
         #: Called with the time before anything is sealed.
         self.before_sending: Callable[[float], None] | None = None
+        #: Called with everything known by which is sealed, before anything leaves.
+        self.before_leaving: Callable[[], None] | None = None
         self.kept = False  #: an entry was kept in this turn
         #: Called at the end of each turn, once all is sent.
         self.after_sending: Callable[[], None] | None = None
@@ -139,6 +141,8 @@ class Turn:
         self.endpoint.age(now)
         if self.before_sending is not None:
             self.before_sending(now)
+        if self.before_leaving is not None:
+            self.before_leaving()
         for datagram, address in self.endpoint.flush():
             self._transport.send_nowait(datagram, address)
         if self.after_sending is not None:

@@ -8,12 +8,12 @@ async with paxlock.open_node(config) as node:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from os import PathLike
 
 from paxlock.client.client import Client
-from paxlock.client.opening import open_as
+from paxlock.client.opening import UnopenedInTrio, open_as
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord
 from paxlock.core.messages import NodeMode
@@ -22,6 +22,7 @@ from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Service, run_service
 from paxlock.observe.statistics import NodeStatistics
 from paxlock.runtime.environment import environment_of
+from paxlock.runtime.sigterm import ending_at_sigterm
 from paxlock.wire.endpoint import Endpoint
 from paxlock.wire.transport import Transport
 
@@ -30,6 +31,8 @@ __all__ = ["Node", "open_node"]
 
 class Node(Client):
     """A node in this process, and a client of its cell: ``lock``, ``campaign``, ``watch``, ``poll`` ..."""
+
+    _kind = "node"
 
     def __init__(
         self,
@@ -89,8 +92,7 @@ class Node(Client):
         return self._service.eyes.statistics()
 
 
-@asynccontextmanager
-async def open_node(
+def open_node(
     config: NodeConfig,
     *,
     start: StartWord | str = StartWord.AUTO,
@@ -99,16 +101,19 @@ async def open_node(
     label: str | None = None,
     last_will: bool = False,
     thrifty: bool = False,
-) -> AsyncIterator[Node]:
+) -> AbstractAsyncContextManager[Node]:
     """Run a node of the cell in this program, and be a client of the cell: embedded election.
 
     Its first start needs no word: ``start="auto"`` goes on from the record in its data folder, and finds out
     from the other nodes where there is none; the very first nodes of a cell sit out ``max_ttl``.
     ``"create"`` is for a cell that is new for sure, and waits for nothing; ``"join"`` after its memory was
-    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these.
+    lost, whatever record there is. ``create=True`` and ``join=True`` are short for these. ``"by-clock"`` is
+    ``"auto"`` where members are gone for good, and too many disks are lost.
 
     Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
-    ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile.
+    ``max_ttl`` at its next start (protocol.md section 7); locks go on by the others meanwhile. So where this
+    is entered in the main thread, and the program has left SIGTERM alone, that signal cancels the block, and
+    SystemExit(143) comes out; a nursery around the block puts it into a group, as it does with every error.
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
@@ -116,12 +121,26 @@ async def open_node(
 
     Raises ConfigError and StoreError, with a sentence that says what to do.
     """
+    return UnopenedInTrio("open_node", _open_node(config, start, create, join, label, last_will, thrifty))
+
+
+@asynccontextmanager
+async def _open_node(
+    config: NodeConfig,
+    start: StartWord | str,
+    create: bool,
+    join: bool,
+    label: str | None,
+    last_will: bool,
+    thrifty: bool,
+) -> AsyncIterator[Node]:
     assert isinstance(config.cell, Cell)
     if label is not None:
         label = check_label(label)
-    async with run_service(config, start=start, create=create, join=join) as service:
-        settings = client_settings(config.cell, environ={})
-        environment = environment_of(member.address for member in config.cell.members)
-        make = partial(environment.kind(Node), service, last_will=last_will, thrifty=thrifty)
-        async with open_as(make, settings, environment=environment, label=label) as node:
-            yield node
+    with ending_at_sigterm():
+        async with run_service(config, start=start, create=create, join=join) as service:
+            settings = client_settings(config.cell, environ={})
+            environment = environment_of(member.address for member in config.cell.members)
+            make = partial(environment.kind(Node), service, last_will=last_will, thrifty=thrifty)
+            async with open_as(make, settings, environment=environment, label=label) as node:
+                yield node

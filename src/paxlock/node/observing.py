@@ -80,14 +80,17 @@ class Observing:
         self._log([LogLine(Level.INFO, "start", sentence, {"address": where, "incarnation": incarnation})])
         self._log(warnings)
 
-    def stops(self, *, clean: bool) -> None:
-        """Nothing is answered any more; what is left goes on without this node."""
+    def stops(self, *, clean: bool, served: bool) -> None:
+        """Nothing is answered any more, and what is to be remembered is on the disk where the stop is
+        ``clean``; what is left goes on without this node.
+        """
         left = self._replica.left()
         sentence = (
             f"node {self.observer.node_id} stops; left here: leases {left.leases}, waiters {left.waiters}"
         )
         if not clean:
-            sentence += "; it did not serve, so its next start is as after a crash"
+            why = "its memory could not be written" if served else "it did not serve"
+            sentence += f"; {why}, so its next start is as after a crash"
         fields = {"leases": left.leases, "waiters": left.waiters, "clean": clean}
         self._log([LogLine(Level.INFO, "stop", sentence, fields)])
 

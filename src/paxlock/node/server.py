@@ -23,7 +23,7 @@ from paxlock.config.starts import StartWord, start_word
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.notices import PeerAnswered
-from paxlock.core.node.recovery import WaitsFor
+from paxlock.core.node.recovery import WaitsFor, Waived
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.core.node.starts import Start, begin
 from paxlock.core.rights import Revoked
@@ -51,6 +51,12 @@ from paxlock.wire.transport import Address, Transport
 __all__ = ["Service", "run_service", "serve_alone", "serve_node"]
 
 COMPLAINTS_MAX = 64
+FOLDER_LOOK_S = 5.0  #: so often a node looks whether its data folder is still there
+FOLDER_GONE = "its data folder was deleted or moved"
+WITHOUT_FOLDER = (
+    "this node serves on, but its next start is without a memory; put the folder back, or start it anew "
+    "while the others serve"
+)
 Report = Callable[[str], None]
 Task = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -82,6 +88,7 @@ class Service:
         self._wanted = trio.Event()
         self.broken = False
         self._complaints: set[str] = set()
+        self._probes = probes
         self.life = Life()
         self._whereabouts: Whereabouts
         self._told_of: set[str] = set()
@@ -133,7 +140,8 @@ class Service:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return (self.driver.run, self.write, partial(keep, self._whereabouts, self.driver), self.eyes.run)
+        resolving = partial(keep, self._whereabouts, self.driver)
+        return self.driver.run, self.write, resolving, self.eyes.run, self.look_after_folder
 
     def noting_failure(self, task: Task) -> Task:
         """The task, noting if it fails: then this node's memory may not be trusted for a clean stop."""
@@ -173,6 +181,21 @@ class Service:
                 self.driver.poke()
             self._wanted = trio.Event()
             await self._wanted.wait()
+
+    async def look_after_folder(self) -> None:
+        """Say once that the data folder was deleted or moved, and complain of it to whoever asks: the node
+        serves on from its memory, but its next start finds none.
+        """
+        told = ""
+        while self._probes and not isinstance(self._store, MemoryStore):
+            await trio.sleep(FOLDER_LOOK_S)
+            gone = "" if self.life.over else await _in_thread(self._store, self._store.gone)
+            if gone and gone != told:
+                self._say(Level.WARNING, "data_folder", f"{gone}: {WITHOUT_FOLDER}")
+            told = gone
+            if gone:
+                with self.driver.lock:
+                    self.replica.complain(FOLDER_GONE, self._clock.now())
 
     def _persist(self, record: object) -> None:
         assert isinstance(record, NodeRecord)
@@ -232,8 +255,10 @@ class Service:
                     self._say(
                         Level.INFO, "creating", f"node {name} waits for the other nodes of the new cell"
                     )
-            case WaitsFor(nodes, clock_is_set):
-                self._say(Level.WARNING, "waits", _waiting(name, nodes, clock_is_set), peers=sorted(nodes))
+            case WaitsFor(nodes):
+                self._say(Level.WARNING, "waits", _waiting(name, notice), peers=sorted(nodes))
+            case Waived(nodes):
+                self._say(Level.WARNING, "waived", _waived(name, nodes), peers=sorted(nodes))
             case Unconfirmed():
                 self._say(
                     Level.WARNING,
@@ -272,12 +297,15 @@ class Service:
     async def stop(self) -> None:
         """A clean stop: nothing is answered any more; the snapshot, then the mark (protocol.md section 7)."""
         snapshot = self.replica.stop(self._clock.now())
-        self.eyes.stops(clean=snapshot is not None)
-        if snapshot is None or self.config.durability is Durability.MEMORY:
-            return
-        record = attrs.evolve(self.replica.record, clean=True)
-        await _in_thread(self._store, lambda: self._store.write_snapshot(snapshot))
-        await _in_thread(self._store, lambda: self._store.write_record(record))
+        clean = False
+        try:
+            if snapshot is not None and self.config.durability is not Durability.MEMORY:
+                record = attrs.evolve(self.replica.record, clean=True)
+                await _in_thread(self._store, lambda: self._store.write_snapshot(snapshot))
+                await _in_thread(self._store, lambda: self._store.write_record(record))
+            clean = snapshot is not None
+        finally:
+            self.eyes.stops(clean=clean, served=snapshot is not None)
 
 
 async def _in_thread(store: StoreLike, work: Callable[[], T]) -> T:
@@ -288,15 +316,29 @@ async def _in_thread(store: StoreLike, work: Callable[[], T]) -> T:
     return await in_thread(work)
 
 
-def _waiting(node_id: str, nodes: tuple[str, ...], clock_is_set: bool) -> str:
-    if not nodes and not clock_is_set:
+def _waiting(node_id: str, waits: WaitsFor) -> str:
+    if not waits.nodes and not waits.clock_is_set:
         return (
             f"node {node_id} cannot begin: the clock of this machine shows a time before the cell "
             "was made; set it, and start this node again"
         )
+    whom = ", ".join(waits.nodes) or "nobody"
+    text = (
+        f"node {node_id} has sat out, and waits for node {whom}: without a memory it serves once the others "
+        "say what they remember; start them, or wait until they serve"
+        if waits.noted
+        else f"node {node_id} waits for node {whom} to note that it has no memory: only then can it sit out, "
+        "and serve; start them"
+    )
+    if waits.needed:
+        text += f" (--by-clock waives who is gone for good, but {waits.needed} others have to answer)"
+    return text
+
+
+def _waived(node_id: str, nodes: tuple[str, ...]) -> str:
     return (
-        f"node {node_id} has sat out, and waits for node {', '.join(nodes) or 'nobody'}: without a "
-        "memory it serves once the others say what they remember; start them, or wait until they serve"
+        f"node {node_id} serves without a word of node {', '.join(nodes)}, by the clock of this machine, as "
+        "--by-clock says: take that word away again, and start no old process of these nodes"
     )
 
 
@@ -383,7 +425,7 @@ async def run_service(
         run = secrets.token_bytes(RUN_BYTES)
         durability = Durability.RECORD if fresh_cell else Durability(config.durability)
         previous = await _in_thread(found, found.read_record)
-        fresh = word is StartWord.JOIN or (previous is None and word is StartWord.AUTO)
+        fresh = word is StartWord.JOIN or (previous is None and word is not StartWord.CREATE)
         counted = durability is not Durability.MEMORY and not fresh
         second = int(time.time()) if counted else await _incarnation_second()
         begun = await _in_thread(

@@ -11,7 +11,7 @@ import trio
 from paxlock.forks import told_in_child
 from paxlock.host.failures import add_context, as_ours
 
-__all__ = ["attended", "in_loop", "in_thread"]
+__all__ = ["attended", "in_loop", "in_thread", "only_cancelled"]
 
 T = TypeVar("T")
 
@@ -49,9 +49,10 @@ async def in_thread(work: Callable[[], T]) -> T:
     return await trio.sleep_forever()
 
 
-def _only_cancelled(error: BaseException) -> bool:
+def only_cancelled(error: BaseException) -> bool:
+    """Whether there is nothing in it but trio's cancellation."""
     if isinstance(error, BaseExceptionGroup):
-        return all(_only_cancelled(inner) for inner in error.exceptions)
+        return all(only_cancelled(inner) for inner in error.exceptions)
     return isinstance(error, trio.Cancelled)
 
 
@@ -100,7 +101,7 @@ async def attended(
             for scope in scopes:
                 scope.cancel()
     failure = as_ours(failures[0]) if failures else None
-    if body_error is None or (failure is not None and _only_cancelled(body_error)):
+    if body_error is None or (failure is not None and only_cancelled(body_error)):
         if failure is not None:
             raise failure
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from paxlock.core.durable import Durability, Membership
 from paxlock.core.messages import NodeMode
+from paxlock.core.node.joining import WAIVED_AFTER_S
 from paxlock.core.quorum import majority
 from paxlock.simulator.machines import ClientMachine, NodeMachine, SimulatedDisk, SimulatedMachine
 from paxlock.simulator.moments import What
@@ -21,6 +22,7 @@ __all__ = ["Faults"]
 
 SPLIT_SHARE_MIN, SPLIT_SHARE_MAX = 0.1, 0.6
 LINKS_SHARE_MIN, LINKS_SHARE_MAX = 0.05, 0.5
+GONE_STARTS = 3.0  #: a node that is gone for good is so for as long as so many starts without it take
 
 
 class Faults:
@@ -35,6 +37,7 @@ class Faults:
             FaultKind.CLEAN_STOP: self._stop,
             FaultKind.DISK_LOSS: self._lose_a_disk,
             FaultKind.WIPE: self._wipe,
+            FaultKind.GONE: self._be_gone,
             FaultKind.DISK_FAILURE: self._fail_a_disk,
             FaultKind.SLOW_DISK: self._slow_a_disk,
             FaultKind.NODE_PAUSE: self._pause_a_node,
@@ -70,6 +73,8 @@ class Faults:
         for node in nodes.all:
             node.disk.slow_until, node.disk.fails_for = -inf, None
         nodes.end_twins()
+        for node in nodes.all:
+            self._comes_back(node)
         self._leave_out()
         for node in nodes.all:
             nodes.bring_back(node)
@@ -148,6 +153,34 @@ class Faults:
             self._without_disk(node, fault)
         return "all nodes -> empty disks"
 
+    def _be_gone(self, fault: Fault) -> str | None:
+        """So few at a time that N - quorum + 1 others are left for every one. Half of them live on: they are
+        out of reach for the nodes, and not for the clients.
+        """
+        sim, gone = self._sim, self._sim.nodes.gone
+        node = self._a_node(fault)
+        if not sim.scenario.auto or node is None or node.lost_disk or node.label in gone:
+            return None
+        if len(gone) >= majority(sim.scenario.nodes) - 2:
+            return None
+        gone.add(node.label)
+        if fault.rng().random() < 0.5:
+            sim.nodes.crash(node)
+        else:
+            sim.network.part(node.label)
+        starts = GONE_STARTS * (sim.scenario.sits_out + WAIVED_AFTER_S)
+        sim.at(sim.true + fault.lasts + starts, self._comes_back, node)
+        return node.label
+
+    def _comes_back(self, node: NodeMachine) -> None:
+        """It was not gone: it is here, with the memory that it had."""
+        sim = self._sim
+        if node.label in sim.nodes.gone:
+            sim.nodes.gone.discard(node.label)
+            sim.network.mend(node.label)
+            sim.tell(node.label, What.FAULT, text="was not gone")
+            sim.nodes.bring_back(node)
+
     def _without_disk(self, node: NodeMachine, fault: Fault) -> str:
         self._sim.nodes.crash(node)
         node.disk, node.lost_disk = SimulatedDisk(), True
@@ -161,7 +194,7 @@ class Faults:
         if any(node.lost_disk or not _is_member(node) for node in sim.nodes.all):
             return None
         node = self._a_node(fault)
-        if node is None:
+        if node is None or node.label in sim.nodes.gone:
             return None
         return self._back(sim.nodes.move(node), fault)
 

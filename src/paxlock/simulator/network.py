@@ -81,6 +81,10 @@ class Network:
         """Nothing passes any more between this machine and the nodes, but clients are not concerned."""
         self._parted.add(label)
 
+    def mend(self, label: str) -> None:
+        """Nodes hear of this machine again."""
+        self._parted.discard(label)
+
     def echo(self, rng: Random) -> int:
         """Some of what nodes sent to each other in lives that are over arrives once more; how many."""
         lives = {node.node_id: node.life for node in self._sim.nodes.all}

@@ -60,6 +60,7 @@ class Nodes:
         self._noted: set[tuple[str, SeenNode]] = set()  #: who has ever written down which life of another
         self.twins: list[NodeMachine] = []  #: old processes of nodes that have joined elsewhere
         self.left_out: set[str] = set()  #: by the heal: nobody brings them back
+        self.gone: set[str] = set()  #: for good, as their operator says
         for node in self.all:
             sim.network.machines[node.address] = node
 
@@ -383,10 +384,10 @@ class Nodes:
 
     def bring_back(self, node: NodeMachine) -> None:
         """A node that is down starts, as its disk says."""
-        if node.core is not None or node.writing is not None or node.label in self.left_out:
+        if node.core is not None or node.writing is not None or node.label in self.left_out | self.gone:
             return
         if node.disk.record is not None or self._sim.scenario.auto:
-            self.start(node)
+            self.start(node, StartWord.BY_CLOCK if self.gone else StartWord.AUTO)
         else:
             self.start(node, StartWord.JOIN if node.lost_disk else StartWord.CREATE)
 

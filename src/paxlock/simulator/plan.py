@@ -24,6 +24,7 @@ class FaultKind(enum.Enum):
     CLEAN_STOP = "clean stop"
     DISK_LOSS = "disk loss"  #: a crash after which the disk is empty: the node must join
     WIPE = "wipe"  #: all nodes crash at one moment, and no disk is left: the cell begins by the clock
+    GONE = "gone"  #: a node is dead, or out of reach, and its operator says that it is so for good
     DISK_FAILURE = "disk failure"  #: the next write of a node fails, and the node stops
     SLOW_DISK = "slow disk"
     NODE_PAUSE = "node pause"  #: the process stands still; what arrives waits
@@ -89,6 +90,7 @@ def _rates(scenario: Scenario) -> dict[FaultKind, float]:
         FaultKind.CLEAN_STOP: scenario.clean_stops,
         FaultKind.DISK_LOSS: scenario.disk_losses,
         FaultKind.WIPE: scenario.wipes,
+        FaultKind.GONE: scenario.gone,
         FaultKind.DISK_FAILURE: scenario.disk_failures,
         FaultKind.SLOW_DISK: scenario.slow_disks,
         FaultKind.NODE_PAUSE: scenario.node_pauses,

@@ -33,6 +33,8 @@ CROWDS = 0.04  #: the share of runs with many clients, and of those with many na
 BURSTS = 0.02  #: the share of runs in which one client wants very many names at one moment
 KILLED, KILLS_MAX = 0.4, 8.0  #: the share of such runs, and how often in a second
 AUTO = 0.15  #: the share of runs in which every node starts by itself
+GONE = 0.5  #: of those with enough nodes, the share in which members are gone for good
+GONE_NODES_MIN = 5  #: of three none can be waived
 FAR = 0.25  #: the share of runs in which some links take longer than others
 FAR_MAX_S = 0.03
 ROTATED = 0.2  #: the share of runs in which the root key of the cell is changed
@@ -94,6 +96,7 @@ class Scenario:
         False  #: every node starts by itself, at the first start too; then several may lose their disks
     )
     wipes: float = 0.0  #: all nodes lose their disks at one moment
+    gone: float = 0.0  #: a member is gone for good, and comes back; who starts meanwhile is told so
     disk_failures: float = 0.0
     slow_disks: float = 0.0
     node_pauses: float = 0.0
@@ -394,6 +397,8 @@ def _auto(seed: int, drawn: Scenario) -> Scenario:
         return drawn
     losses, wipes = rng.choice((0.0, 0.2, 0.5)), rng.choice((0.0, 0.2, 0.5))
     auto = attrs.evolve(drawn, auto=True, left_out=0, disk_losses=losses, wipes=wipes)
+    if drawn.nodes >= GONE_NODES_MIN and Random(f"gone {seed}").random() < GONE:
+        auto = attrs.evolve(auto, gone=0.3, disk_losses=max(losses, 0.5))
     return attrs.evolve(auto, faulty_for=drawn.faulty_for + rng.uniform(1.0, 4.0) * auto.sits_out)
 
 

@@ -48,6 +48,7 @@ class StoreLike(Protocol):
     def read_kept(self, record: NodeRecord) -> Found | None: ...
     def keep(self, record: NodeRecord, entry: Kept, whole: Callable[[], Kept]) -> str: ...
     def sync(self) -> None: ...
+    def gone(self) -> str: ...
     def close(self) -> None: ...
 
 
@@ -86,6 +87,10 @@ class MemoryStore:
     def sync(self) -> None:
         """Nothing is kept."""
 
+    def gone(self) -> str:
+        """Nothing: there is no folder."""
+        return ""
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -100,6 +105,7 @@ class Store:
 
     def __init__(self, folder: Path, folder_handle: int, lock_handle: int) -> None:
         self.folder = folder
+        self._path = folder.absolute()  # whatever the working directory is later
         self._folder_handle = folder_handle
         self._lock_handle = lock_handle
         self._closed = False
@@ -247,6 +253,27 @@ class Store:
                 self._state.sync()
         except OSError as error:
             raise self._write_error(STATE_FILE, error) from error
+
+    def gone(self) -> str:
+        """A sentence where the folder, or a file in it that the next start needs, was deleted or moved under
+        this process; ``""`` where all is there, or where that cannot be seen.
+        """
+        self._check_open()
+        try:
+            opened = os.fstat(self._folder_handle)
+            if not opened.st_nlink or not os.fstat(self._lock_handle).st_nlink:
+                return f"the data folder {self.folder} was deleted, or what was in it"
+            os.stat(RECORD_FILE, dir_fd=self._folder_handle, follow_symlinks=False)
+            found = self._path.stat()
+        except FileNotFoundError as error:
+            if error.filename == RECORD_FILE:
+                return f"{self.folder / RECORD_FILE} was deleted"
+            return f"the data folder is not at {self.folder} any more"
+        except OSError:
+            return ""
+        if (found.st_dev, found.st_ino) != (opened.st_dev, opened.st_ino):
+            return f"at {self.folder} is another folder than the one that was opened there"
+        return ""
 
     def _new_state(self, record: NodeRecord, whole: Kept) -> StateFile:
         """A state file in the place of the one there is: that counts until it is replaced."""

@@ -30,6 +30,7 @@ __all__ = ["LEASES_MAX", "Guardian", "Wills"]
 #: Nothing else is sealed with numbers from here on: a session would have to send for ever to come so far.
 #: They are above all others, so that a node takes them whatever the session has sent since.
 FIRST_NUMBER = 1 << 63
+NO_COOKIE = 0
 LEASES_PER_PAGE = 16
 PAGES_MAX = 16
 LEASES_MAX = LEASES_PER_PAGE * PAGES_MAX  #: of one session that are in its will; others run out
@@ -45,8 +46,11 @@ class Guardian(Protocol):
 
     def deposit(self, page: int, at: int, address: Address, datagrams: Sequence[bytes]) -> None:
         """From now on these, in the place of those of the same page and number ``at`` of a node; perhaps
-        none.
+        none. Where it stands still they wait for `catch_up`.
         """
+
+    def catch_up(self) -> None:
+        """Take over what had to wait, in its order."""
 
     def settle(self) -> None:
         """Return once all that was deposited has been taken over, or no will of the session can be sent any
@@ -77,7 +81,10 @@ class Wills:
         self._pages: list[_Page] = []
         self._page_of: dict[int, int] = {}
         self._number = FIRST_NUMBER
-        self._places: tuple[tuple[Address, int], ...] = ()
+        #: Address and cookie of each node, in an order that stays: deposits are numbered by it. A node that
+        #: has no address any more keeps its place, without a cookie.
+        self._places: dict[str, tuple[Address, int]] = {}
+        self._known: dict[str, tuple[Address, int]] = {}
         self._key_changes = endpoint.key_changes
         self._closed = False
         self._unsettled = False  #: a lease was withdrawn, and the guardian may not know it
@@ -120,16 +127,22 @@ class Wills:
             self._guardian.settle()
             self._unsettled = False
 
+    def settle_places(self) -> None:
+        """Before anything is sent: whoever may take a lease by what is sent now is in the will first."""
+        if self._pages and self._moved():
+            self.settle_turn()
+
     def settle_turn(self) -> None:
         """Deposit what has changed: leases, cookies, addresses; and what the window would leave behind."""
         if self._closed or not self._pages or self._endpoint._life.over:  # noqa: SLF001
             return
-        nodes = self._endpoint._nodes  # noqa: SLF001 - the other half of the endpoint
-        places = tuple((node.address, node.echo) for node in nodes.values())
-        key_changes = self._endpoint.key_changes
-        moved = places != self._places or key_changes != self._key_changes
-        self._places, self._key_changes = places, key_changes
-        if not moved and not any(page.changed for page in self._pages):
+        self._guardian.catch_up()
+        moved = self._moved()
+        if moved:
+            self._known, self._key_changes = self._whereabouts(), self._endpoint.key_changes
+            nowhere = {node: (address, NO_COOKIE) for node, (address, _) in self._places.items()}
+            self._places = nowhere | self._known
+        elif not any(page.changed for page in self._pages):
             return
         for at, page in enumerate(self._pages):
             behind = self._number - page.newest > BEHIND_MAX
@@ -144,13 +157,21 @@ class Wills:
             self._page_of.clear()
             self._guardian.close()
 
+    def _whereabouts(self) -> dict[str, tuple[Address, int]]:
+        nodes = self._endpoint._nodes  # noqa: SLF001 - the other half of the endpoint
+        return {node_id: (node.address, node.echo) for node_id, node in nodes.items()}
+
+    def _moved(self) -> bool:
+        """Whether a will would be sealed otherwise today: by another cookie or key, or to another address."""
+        return self._whereabouts() != self._known or self._endpoint.key_changes != self._key_changes
+
     def _deposit(self, number: int, page: _Page) -> None:
         sealing = self._endpoint._sealing  # noqa: SLF001
         page.changed = False
         messages = [encode(release) for release in page.held.values()]
-        for at, (address, echo) in enumerate(self._places):
+        for at, (address, echo) in enumerate(self._places.values()):
             datagrams: list[bytes] = []
-            if messages and echo:  # without a cookie a node would only challenge
+            if messages and echo != NO_COOKIE:  # without a cookie a node would only challenge
                 for batch in batches(messages, sealing.room):
                     issue = self._endpoint._session_issue  # noqa: SLF001
                     datagrams.append(sealing.seal_at(self._number, join(batch), issue, echo))

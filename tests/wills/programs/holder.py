@@ -67,7 +67,13 @@ def closes_all() -> None:
     say("closed")
 
 
+def dies() -> None:
+    """In the moment in which it is told that it holds."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 HOWS: dict[str, Callable[[], None]] = {
+    "dies": dies,
     "just_wait": just_wait,
     "a_fork_lives_on": a_fork_lives_on,
     "a_daemon_closes_all": a_daemon_closes_all,
@@ -85,7 +91,6 @@ async def in_trio(cell: str, name: str, how: str) -> None:
         paxlock.open_client(cell, last_will=True) as client,
         client.lock(name, ttl=TTL_S, at_least=kept(how)) as held,
     ):
-        await client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
             say(held.handle)
@@ -100,7 +105,6 @@ async def in_asyncio(cell: str, name: str, how: str) -> None:
         paxlock.aio.open_client(cell, last_will=True) as client,
         client.lock(name, ttl=TTL_S, at_least=kept(how)) as held,
     ):
-        await client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
             say(held.handle)
@@ -115,7 +119,6 @@ def in_a_thread(cell: str, name: str, how: str) -> None:
         paxlock.blocking.open_client(cell, last_will=True) as client,
         client.lock(name, ttl=TTL_S, at_least=kept(how)) as held,
     ):
-        client.poll(name)  # in a later turn: by now the will is deposited
         say("held", held.term)
         if how == "shows":
             say(held.handle)

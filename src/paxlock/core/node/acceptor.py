@@ -50,7 +50,6 @@ CEILING_STEP_TERMS = 1000
 TERM_JUMP_MAX = 1 << 32
 TERMS_PER_UNIX_SECOND = 1 << 20  #: a token fits into a double until the year 2242
 STANDING_DIVISOR = 4  #: an entry refreshed longer ago than ttl / 4 is promised, not accepted (section 5)
-PUSH_FIRST_WINDOWS = 0.3
 
 
 class Acceptor:
@@ -343,7 +342,7 @@ class Acceptor:
             term = self._next_term(record, head.at_least)
             if self._below_ceiling(term):
                 self._hold(record, standing, term, head.arrival, head.window, head.received_at, now)
-                record.repeat = PUSH_FIRST_WINDOWS * head.window
+                record.repeat = head.push_again
                 self._push(record, now)
                 return
         elif self._grant(record, head.candidate, head.at_least, head.arrival, head.label, head.window, now):

@@ -8,12 +8,14 @@ together with one of an earlier life, and what counted before runs out meanwhile
 ``max_ttl`` that anybody names; one that was lowered counts no longer than it still matters to who names it.
 Ceilings are read after it, and so they are above every term of a vote that counted.
 
-The second way is open to blank nodes only, where every other member serves or has no memory either.
+The second way is open to blank nodes only, where every other member serves or has no memory either. An
+operator may waive those that are gone for good: then "every" is every one that was heard of, and at least
+N - quorum + 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import attrs
 
@@ -26,6 +28,7 @@ __all__ = ["ANNOUNCES", "INCARNATION_STEP", "Joining", "lives_told"]
 
 NEVER = float("inf")
 ANNOUNCES = 1
+WAIVED_AFTER_S = 2.0  #: so long is everybody asked before who has never been heard of is taken to be gone
 #: How far above the highest incarnation heard of a joining node takes its own: a restart counts one, and need
 #: not have been heard by anybody who answers.
 INCARNATION_STEP = 1_000
@@ -54,7 +57,8 @@ class Joining:
 
     ``others`` is how many other members there are, ``needed`` how many must have noted this life, and tell
     their ceilings; ``least`` the shortest time of sitting out, by its own cell file, and ``extra`` what is
-    part of every one, in seconds. ``blank``: it may begin by the clock, where nobody has a memory.
+    part of every one, in seconds. ``blank``: it may begin by the clock, where nobody has a memory;
+    ``by_clock``: also where members are gone for good.
     """
 
     others: int
@@ -63,6 +67,7 @@ class Joining:
     extra: float
     drift: float
     blank: bool = False
+    by_clock: bool = False
     phase: int = ANNOUNCES
     begun_anew: int = 0  #: how often under another incarnation
     noted_at: float = NEVER  #: when enough had noted this life
@@ -70,6 +75,8 @@ class Joining:
     _noted: dict[str, Lives] = attrs.field(init=False, factory=dict)
     _noted_by: dict[str, tuple[int, float]] = attrs.field(init=False, factory=dict)
     _asked_from: float = attrs.field(init=False, default=-NEVER)
+    _asked_at: float = attrs.field(init=False, default=NEVER)
+    _met: set[str] = attrs.field(init=False, factory=set)  #: of these was heard, in whichever life
     _longest: float = attrs.field(init=False, default=0.0)
     _lowered: dict[str, _Told] = attrs.field(init=False, factory=dict)
     _answers: dict[str, _Answer] = attrs.field(init=False, factory=dict)
@@ -91,6 +98,7 @@ class Joining:
 
     def heard(self, node: str, message: Greeted, now: float) -> None:
         """Take an answer to a greeting of this very life."""
+        self.meet(node)
         self._longest = max(self._longest, message.max_ttl_ms / 1000.0)
         if message.old_max_ttl_ms:
             self._note_lowered(node, message, now)
@@ -107,6 +115,10 @@ class Joining:
             elif message.blank:
                 self._answers[node] = _Answer(None, lives)
 
+    def meet(self, node: str) -> None:
+        """This one is there: it is not gone for good, whatever the operator has said."""
+        self._met.add(node)
+
     def _note_lowered(self, node: str, message: Greeted, now: float) -> None:
         old, left = message.old_max_ttl_ms / 1000.0, message.old_left_ms / 1000.0
         until = now + quarantine(left, self.drift) + self.extra
@@ -115,14 +127,23 @@ class Joining:
             until = min(until, before.until)  # each is late by what its answer took
         self._lowered[node] = _Told(message.incarnation, old, until)
 
+    def noters(self) -> Collection[str]:
+        """Who has noted this life, so that it counts where nobody else remembers, or else, as a member."""
+        return self._noted_by.keys() if self.blank else self._noted.keys()
+
     def noted(self, now: float) -> bool:
         """Whether enough others have noted this life; from that moment the time of sitting out counts."""
         if self.noted_at == NEVER and len(self._noted) - len(outlived(self._noted)) >= self.needed:
             self.noted_at = now
-        if self.blank and len(self._noted_by) == self.others:
+        if self.blank and len(self._noted_by) >= self._awaited:
             # Alone in its cell, a node is noted by everybody from the start.
             self.all_noted_at = max((at for _, at in self._noted_by.values()), default=self.noted_at)
         return min(self.noted_at, self.all_noted_at) < NEVER
+
+    @property
+    def _awaited(self) -> int:
+        """How many others must have noted this life, and answered, for it to begin by the clock."""
+        return max(self.needed, len(self._met)) if self.by_clock else self.others
 
     def _end(self, noted_at: float) -> float:
         end = noted_at + max(self.least, quarantine(self._longest, self.drift) + self.extra)
@@ -148,7 +169,7 @@ class Joining:
         over = max((end for end in self._ends() if end <= now), default=-NEVER)
         if over <= self._asked_from:
             return False
-        self._asked_from = over
+        self._asked_from, self._asked_at = over, now
         self.phase += 1
         self._answers.clear()
         return True
@@ -166,9 +187,13 @@ class Joining:
             return {}
         return {node: ceiling for node, ceiling in self.answered().items() if ceiling is not None}
 
-    def nobody_else_remembers(self) -> bool:
-        """Whether every other member has answered, that it serves or has no memory either."""
-        return self._end(self.all_noted_at) <= self._asked_from and len(self.answered()) == self.others
+    def nobody_else_remembers(self, now: float) -> bool:
+        """Whether every other member has answered, that it serves or has no memory either; but for those that
+        are waived.
+        """
+        if self._end(self.all_noted_at) > self._asked_from or len(self.answered()) < self._awaited:
+            return False
+        return len(self.answered()) == self.others or now >= self._asked_at + WAIVED_AFTER_S
 
 
 def lives_told(node: str, message: Greeted) -> Lives:

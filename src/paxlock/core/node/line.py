@@ -24,6 +24,8 @@ REFRESH_MAX_S = 10.0
 LATE_MAX_S = 3.0
 LAPSE_REFRESHES = 3
 TOGETHER_WINDOWS = 0.25
+PUSH_FIRST_WINDOWS = 0.3
+PUSH_COPY_WINDOWS = 0.0625  #: to a candidate that sends copies: a quarter of a round trip
 _arrival = itemgetter(0)
 
 
@@ -42,6 +44,7 @@ class Entry:
     lapses_at: float
     standing: StandingPrepare | None = None
     received_at: float = 0.0
+    copies: bool = False  #: a standing Prepare came twice: datagrams are lost, and it sends copies
 
     @property
     def lock(self) -> bytes:
@@ -51,6 +54,11 @@ class Entry:
     @property
     def place(self) -> tuple[float, Candidate]:
         return (self.arrival, self.candidate)
+
+    @property
+    def push_again(self) -> float:
+        """After how many seconds the first push to this candidate is repeated."""
+        return (PUSH_COPY_WINDOWS if self.copies else PUSH_FIRST_WINDOWS) * self.window
 
 
 def lapses_after(refresh: float) -> float:
@@ -104,6 +112,8 @@ class Line:
             if standing is not None and (entry.standing is None or entry.standing.seq < standing.seq):
                 entry.standing = standing
                 entry.received_at = now
+            elif standing is not None:
+                entry.copies = True
             return
         before = self._by_session.get(candidate.session)
         if before is not None:

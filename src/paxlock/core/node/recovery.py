@@ -10,8 +10,8 @@
         ^          unclean stop: it has sat out; floor = its old ceiling
         |          join, auto, memory mode: it has sat out, then read the others' ceilings;
         |                             floor = the highest of them, and durable
-        |          auto: it has sat out, and every other serves or has no memory either;
-        |                             floor = the clock, or above, and durable
+        |          auto: it has sat out, and every other serves or has no memory either (by-clock:
+        |                or was never heard of); floor = the clock, or above, and durable
         |
         `-- unclean stop: at once
             join, auto, memory mode: once N - quorum + 1 others have noted this life
@@ -47,13 +47,14 @@ from paxlock.core.node.starts import CLOCK_EXTRA_S
 from paxlock.core.quorum import blocking
 from paxlock.core.value import value
 
-__all__ = ["Recovery", "WaitsFor"]
+__all__ = ["Recovery", "WaitsFor", "Waived"]
 
 GREET_RETRY_FIRST_S = 0.05
 GREET_RETRY_MAX_S = 1.0
 MEMORY_JOIN_PATIENCE_S = 1.0
 CONFIRM_PATIENCE_S = 1.0
 WAITS_AFTER_S = 2.0  #: so long does a node ask before it says that it waits
+WAITS_TO_BE_NOTED_S = 10.0  #: the others of a new cell may only now be started
 BEGINS_ANEW_MAX = 8  #: two that join as one node would outbid each other until no incarnation is believed
 NEVER = float("inf")
 NO_RUN = b"\0" * 16
@@ -62,11 +63,22 @@ NO_RUN = b"\0" * 16
 @value
 class WaitsFor:
     """Published when a node has sat out, and waits: for these ``nodes`` (to serve, or, where it is blank, to
-    answer at all), or until its clock shows a time that can be.
+    answer at all), or until its clock shows a time that can be. Where they have not even ``noted`` it for a
+    while it does not sit out yet. ``needed``: where the operator waives those
+    that are gone for good, so many others must answer all the same; 0 elsewhere.
     """
 
     nodes: tuple[str, ...]
     clock_is_set: bool
+    needed: int = 0
+    noted: bool = True
+
+
+@value
+class Waived:
+    """Published when a node begins by the clock without a word of these, as its operator has said."""
+
+    nodes: tuple[str, ...]
 
 
 @attrs.define(eq=False)
@@ -75,7 +87,7 @@ class Recovery:
 
     ``sits_out`` is in seconds; ``unconfirmed``: the memory is whole, if it is the newest. A backup that was
     restored would look the same. ``created`` is the unix second in which the cell was made: a clock that
-    shows less is wrong.
+    shows less is wrong. ``by_clock``: who has never been heard of is gone for good.
     """
 
     record: NodeRecord
@@ -89,12 +101,14 @@ class Recovery:
     unconfirmed: bool = False
     as_of: float | None = None  #: when it began to sit out; None: at its start
     created: int = 0
+    by_clock: bool = False
     mode: NodeMode = attrs.field(init=False, default=NodeMode.STARTING)
     saved: NodeRecord = attrs.field(init=False)
     lost_memory: str = attrs.field(init=False, default="")
     started_at: float = attrs.field(init=False, default=0.0)
     serve_at: float = attrs.field(init=False, default=NEVER)
     joining: Joining | None = attrs.field(init=False, default=None)
+    waived: tuple[str, ...] = attrs.field(init=False, default=())  #: it began by the clock without these
     _greeted: set[str] = attrs.field(init=False, factory=set)
     _runs: dict[str, bytes] = attrs.field(init=False, factory=dict)
     _retry: float = attrs.field(init=False, default=GREET_RETRY_FIRST_S)
@@ -116,7 +130,11 @@ class Recovery:
         if blank or self.record.membership is Membership.JOINING:
             extra = CLOCK_EXTRA_S if blank or self.record.durability is Durability.MEMORY else 0.0
             others = len(self.others)
-            self.joining = Joining(others, self.needed, self.sits_out, extra, self.drift, blank=blank)
+            self.joining = Joining(
+                *(others, self.needed, self.sits_out, extra, self.drift),
+                blank=blank,
+                by_clock=blank and self.by_clock,
+            )
         else:
             self.serve_at = (now if self.as_of is None else self.as_of) + self.sits_out
             if self.sits_out > 0.0 and self.record.membership is Membership.MEMBER:
@@ -139,15 +157,25 @@ class Recovery:
         return 0.0 if self.mode is NodeMode.SERVING or self.sits_out == 0.0 else self.serve_at
 
     def waits_for(self, now: float) -> WaitsFor | None:
-        """Why a node that has sat out for long enough does not serve; None where it may."""
+        """Why a node without memory does not sit out, or has done so for long enough and does not serve; None
+        where it may.
+        """
         joining = self.joining
         if joining is None or self.record.membership is Membership.MEMBER:
             return None
-        if self.mode is not NodeMode.RECOVERING or now < self.serve_at + WAITS_AFTER_S:
+        noted = self.mode is NodeMode.RECOVERING
+        since = self.serve_at + WAITS_AFTER_S if noted else self.started_at + WAITS_TO_BE_NOTED_S
+        if now < since:
             return None
         told = joining.answered()
-        known = told if joining.blank else {node for node, ceiling in told.items() if ceiling is not None}
-        return WaitsFor(tuple(node for node in self.others if node not in known), self.clock_is_set(now))
+        serving = {node for node, ceiling in told.items() if ceiling is not None}
+        known = joining.noters() if not noted else told.keys() if joining.blank else serving
+        return WaitsFor(
+            tuple(node for node in self.others if node not in known),
+            self.clock_is_set(now),
+            self.needed if joining.by_clock else 0,
+            noted,
+        )
 
     # The record
 
@@ -229,6 +257,8 @@ class Recovery:
         believed = 1 <= message.incarnation <= self._incarnation_max(now)
         if node not in self.others or not believed:
             return None
+        if self.joining is not None:
+            self.joining.meet(node)
         known = {seen.node_id: seen for seen in self.record.seen}
         before = known.get(node, SeenNode(node, 0, NO_RUN))
         self._note(SeenNode(node, message.incarnation, message.run))
@@ -380,8 +410,10 @@ class Recovery:
             return max([by_clock, *ceilings]) if enough else by_clock
         if ceilings and enough:
             return max(ceilings)
-        if joining.blank and joining.nobody_else_remembers() and self.clock_is_set(now):
-            heard = [ceiling for ceiling in joining.answered().values() if ceiling is not None]
+        if joining.blank and joining.nobody_else_remembers(now) and self.clock_is_set(now):
+            told = joining.answered()
+            self.waived = tuple(node for node in self.others if node not in told)
+            heard = [ceiling for ceiling in told.values() if ceiling is not None]
             return max([by_clock, *heard])
         return None
 

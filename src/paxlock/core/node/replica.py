@@ -47,7 +47,7 @@ from paxlock.core.node.listing import Listing
 from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
 from paxlock.core.node.quotas import Quotas
-from paxlock.core.node.recovery import Recovery, WaitsFor
+from paxlock.core.node.recovery import Recovery, WaitsFor, Waived
 from paxlock.core.node.seeing import Seeing
 from paxlock.core.node.starts import Start
 from paxlock.core.node.steering import Steering
@@ -153,6 +153,7 @@ class Replica:
             wall_offset=settings.wall_offset,
             unconfirmed=start.snapshot is not None,
             created=settings.created,
+            by_clock=start.by_clock,
         )
         self._sends: list[tuple[Peer, Message]] = []
         self._pushes: list[tuple[Peer, Message]] = []
@@ -474,6 +475,8 @@ class Replica:
             self._timers.add(recovery.max_ttl_settles_at(), self._recovery.settle_max_ttl)
             if recovery.unconfirmed:
                 self._published.append(Unconfirmed())
+            if recovery.waived:
+                self._published.append(Waived(recovery.waived))
         joins = recovery.joining is not None
         self._published.append(ModeChanged(recovery.mode, recovery.remaining(now), joins))
 

@@ -22,6 +22,7 @@ class Start:
     """How a node begins: the record to make durable before anything is answered, and what follows from
     the last stop. ``sits_out`` is 0 where the memory is whole or there never was any. ``as_of`` is when, on
     the boot clock, what is left was read from a state file; None: it counts from the start of the machine.
+    ``by_clock``: where it has no memory, it does not wait for members that are gone for good.
     """
 
     record: NodeRecord
@@ -29,6 +30,7 @@ class Start:
     sits_out: float
     snapshot: Snapshot | None
     as_of: float | None = None
+    by_clock: bool = False
 
 
 def begin(
@@ -86,11 +88,11 @@ def begin(
             )
         if rebooted and kept is not None:
             kept = _after_a_crash(previous, kept, max_ttl_ms, drift, now)
-        return _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now)
+        return _restart(previous, fresh, snapshot, drift, run, sits_out, kept, now, word)
     if word is StartWord.CREATE:
         return Start(_creating(fresh, run), 0, 0.0, None)
     blank = attrs.evolve(fresh, incarnation=unix_seconds, membership=Membership.BLANK)
-    return Start(blank, 0, sits_out, None)
+    return Start(blank, 0, sits_out, None, by_clock=word is StartWord.BY_CLOCK)
 
 
 def _join_anew(
@@ -145,6 +147,7 @@ def _restart(
     sits_out_blank: float,
     kept: Kept | None,
     now: float,
+    word: StartWord,
 ) -> Start:
     # A lowered max_ttl counts only once the old one has passed (section 7): the larger stays in the record.
     ttl = max(previous.max_ttl_ms, fresh.max_ttl_ms)
@@ -156,7 +159,8 @@ def _restart(
     if previous.membership is Membership.JOINING:
         return Start(record, 0, sits_out, None)
     if previous.membership is Membership.BLANK:
-        return Start(record, 0, max(sits_out + CLOCK_EXTRA_S, sits_out_blank), None)
+        longest = max(sits_out + CLOCK_EXTRA_S, sits_out_blank)
+        return Start(record, 0, longest, None, by_clock=word is StartWord.BY_CLOCK)
     if previous.clean and snapshot is not None and snapshot.incarnation == previous.incarnation:
         return Start(record, snapshot.floor, 0.0, snapshot)
     unclean = attrs.evolve(record, ceiling=min(previous.ceiling + CEILING_STEP_TERMS, TERM_MAX))

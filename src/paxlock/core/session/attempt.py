@@ -318,10 +318,10 @@ class Attempt:
         if lease_targets:
             number = self.shared.numbers.next(now)
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number, self.lock)
-            self.shared.out.send_all(lease_targets, standing)
+            self.shared.exchanges.send(lease_targets, standing, now)
             proposer.sent_lease.update(lease_targets)
         if others:
-            self.shared.out.send_all(others, Prepare(*beside))
+            self.shared.exchanges.send(others, Prepare(*beside), now)
         self.spared.difference_update(lease_targets, others)
 
     def send_accept(self, nodes: list[str], now: float) -> None:
@@ -339,7 +339,7 @@ class Attempt:
             window_ms=self.pace.state_window_ms(),
             lock=self.lock,
         )
-        self.shared.out.send_all(nodes, message)
+        self.shared.exchanges.send(nodes, message, now)
         proposer.sent_lease.update(nodes)
         first_asked = self.spared.intersection(nodes)
         self.spared -= first_asked

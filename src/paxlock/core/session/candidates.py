@@ -179,6 +179,7 @@ class Candidates:
         """
         self._stop_holding(attempt)
         self._out.over(attempt.number)
+        self._shared.exchanges.over(attempt.number)
         del self.attempts[attempt.number]
         attempt.sleep()
         attempt.local.attempt = None
@@ -199,6 +200,7 @@ class Candidates:
             attempt.send_accept(sorted(attempt.spared), now)
         self._stop_holding(attempt)
         self._detached.add(attempt.number)
+        self._shared.exchanges.over(attempt.number)
         self.turns.done(attempt.number, now)
         del self.attempts[attempt.number]
         attempt.local.attempt = None
@@ -218,6 +220,7 @@ class Candidates:
         """It was ended by force: its lease is counted on until its deadline, and not renewed (section 12)."""
         tenure.revoked = True
         self._renewals.remove(tenure)
+        self._shared.exchanges.over(tenure.candidate.attempt)
 
     def _stop_holding(self, attempt: Attempt) -> None:
         """From now on its lease, if it has one, counts as valid no longer."""

@@ -187,6 +187,8 @@ class AttemptPacing:
     refresh: float = REFRESH_UNKNOWN_S  #: within what time a Prepare says that it will be repeated
     stated: float = REFRESH_UNKNOWN_S  #: what the last Prepare said
     window: float = 0.0  #: the longest window that it has stated: what others may go by (rule L2)
+    _divided: Counter[object] = attrs.field(factory=Counter)  #: who was named where nobody had a quorum
+    _soon: float = 0.0  #: and how soon that was to be asked again
 
     def __attrs_post_init__(self) -> None:
         self.retry = self.backoff = self._first()
@@ -196,10 +198,12 @@ class AttemptPacing:
 
     def begin_phase(self) -> None:
         self.retry = self._first()
+        self._divided.clear()
 
     def repeat_soon(self) -> None:
         """Something has changed: as at the start of a phase, and of one that tries once no later."""
         self.retry = self.session.retry_first()
+        self._divided.clear()
 
     def slow_down(self) -> None:
         """Repeat more and more rarely."""
@@ -215,9 +219,9 @@ class AttemptPacing:
         self.refresh = max(self.refresh, self.retry)
 
     def wait_in_line(self, refusals: RefusalsHeard, quorum: int) -> None:
-        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum; the
-        farther back in line, the more rarely. The next Prepare comes within what the last one stated, so that
-        the place in line does not lapse.
+        """Repeat by what is known of the holder (section 5), and soon if no candidate has a quorum, more and
+        more rarely while the nodes name the same ones; the farther back in line, the more rarely. The next
+        Prepare comes within what the last one stated, so that the place in line does not lapse.
         """
         named: Counter[object] = Counter()
         holders: list[Occupant] = []
@@ -226,19 +230,29 @@ class AttemptPacing:
             if occupant.occupancy is Occupancy.HELD:
                 holders.append(occupant)
         self.refresh = REFRESH_UNKNOWN_S
-        latest = NEVER
-        if named and max(named.values()) < quorum:
-            latest = self.session.retry_first()
-        elif holders:
+        # Where no quorum can be heard, the word of one node that has heard the holder has to do (rule L3).
+        divided = bool(named) and max(named.values()) < quorum
+        latest = self._look_again(named) if divided else NEVER
+        if holders and (not divided or any(holder.confirmed for holder in holders)):
             ttl = max(o.ttl_ms for o in holders) / 1000.0
             left = max(o.remaining_ms for o in holders) / 1000.0
             self.refresh = max(REFRESH_MIN_S, min(REFRESH_MAX_S, ttl / REFRESH_DIVISOR))
-            behind = refusals.place() - NEAR_PLACES
+            behind = 0 if divided else refusals.place() - NEAR_PLACES
             if behind > 0:  # who is near the head sees to it where a push is lost
                 self.refresh = min(self.refresh * (1.0 + behind / NEAR_PLACES), FAR_REFRESH_MAX_S)
             else:
-                latest = max(REFRESH_NEAR_END_S, left)
+                latest = min(latest, max(REFRESH_NEAR_END_S, left))
         self.retry = min(self.stated, self.refresh, latest)
+
+    def _look_again(self, named: Counter[object]) -> float:
+        """How soon to ask again while no candidate has a quorum: what is divided may stay so for long, where
+        a node is dead.
+        """
+        if self._divided != named:
+            self._divided, self._soon = named, self.session.retry_first()
+        else:
+            self._soon = min(2.0 * self._soon, REFRESH_MAX_S)
+        return self._soon
 
     def heard_lately(self, now: float) -> float:
         """Since when a node must have answered that still answers: it is asked at each refresh."""

@@ -276,10 +276,14 @@ class Proposer:
 
     def lease_targets(self, now: float, since: float) -> Collection[str]:
         """The nodes that get the lease along with a repeated Prepare: all, but while one candidate holds, by
-        the word of a quorum or by its own heard ``since`` then, only those that hold its lease. A node that
-        lacks it must be free for it to come back (L3).
+        the word of a quorum or by its own heard ``since`` then, only those that hold its lease, or may do so
+        by now. A node that lacks it must be free for it to come back (L3).
         """
-        return self.refusals.where_held(now, since) or self.nodes
+        held = self.refusals.where_held(now, since)
+        if not held:
+            return self.nodes
+        outdated = self.refusals.before_they_named(held)
+        return [node for node in self.nodes if node in held or node in outdated]
 
     def holds_useless_minority(self) -> bool:
         """Whether a minority was taken while another candidate holds at a quorum, by what was heard since: it

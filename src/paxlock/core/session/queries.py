@@ -35,6 +35,7 @@ from paxlock.core.session.shared import Shared
 from paxlock.core.session.turns import Turns
 
 __all__ = [
+    "QUERY_PATIENCE_S",
     "ListQuery",
     "Queries",
     "Query",
@@ -43,6 +44,7 @@ __all__ = [
     "SurveyQuery",
 ]
 
+QUERY_PATIENCE_S = 1.0  #: unless somebody says otherwise
 PATIENCE_ROUND_TRIPS = 8.0
 REPETITIONS_WITHIN_PATIENCE = 4.0  #: at least, however many were in vain
 PAGES_AHEAD = 8
@@ -62,6 +64,8 @@ class Query(ABC):
     open: set[str] = attrs.field(init=False)
     heard: set[str] = attrs.field(init=False, factory=set)
     requests: list[int] = attrs.field(init=False, factory=list)
+    #: Who is to hear what follows, where that is another part of the session and not its program.
+    heeds: Callable[[Event], None] | None = None
     next_page: bool = attrs.field(init=False, default=False)  #: more of this node's answer is wanted at once
     once_more: bool = attrs.field(init=False, default=False)  #: all nodes are to be asked again, at once
     lives: dict[str, Lives] = attrs.field(
@@ -372,9 +376,10 @@ class Queries:
         result = query.result(now)
         if result is None:
             return False
-        self._out.publish(result)
         self._turns.done(query.ticket, now, answered=True)
         self.forget(query.ticket, now)
+        tell = query.heeds or self._out.publish
+        tell(result)
         return True
 
     def answered(self, node: str, message: Message, now: float, lives: Lives) -> bool:

@@ -33,8 +33,8 @@ __all__ = ["Refusal", "Refusals"]
 
 @value
 class Refusal:
-    """A node's no, and when it was heard; ``again`` where it named the same occupant the time before;
-    ``place``: how many stand before this candidate there.
+    """A node's no, and when it was heard; ``again`` where it named the same occupant the time before, and
+    ``named_since`` then; ``place``: how many stand before this candidate there.
     """
 
     reason: RefusalReason
@@ -42,6 +42,7 @@ class Refusal:
     heard_at: float
     again: bool = False
     place: int = 0
+    named_since: float = LONG_AGO
 
 
 class _Rival(NamedTuple):
@@ -67,7 +68,8 @@ class Refusals(dict[str, Refusal]):
         before, occupant = self.get(node), message.occupant
         named = before.occupant if before is not None else None
         again = named is not None and occupant is not None and named.candidate == occupant.candidate
-        self[node] = Refusal(message.reason, occupant, now, again, message.place)
+        named_since = before.named_since if before is not None and again else now
+        self[node] = Refusal(message.reason, occupant, now, again, message.place, named_since)
 
     def drop_departed(self, refusal: Refusal) -> bool:
         """A node that had refused because of a holder now supports this candidate: so that holder has
@@ -148,6 +150,13 @@ class Refusals(dict[str, Refusal]):
             if occupant.confirmed and left > 0.0 and refusal.heard_at >= since:
                 known.add(occupant.candidate)
         return [node for candidate, nodes in named.items() if candidate in known for node in nodes]
+
+    def before_they_named(self, nodes: list[str]) -> set[str]:
+        """The nodes that said no before any of these ``nodes`` had named the holder that they name now: they
+        spoke of an earlier one, and may hold the lease of this one as well.
+        """
+        first = min(self[node].named_since for node in nodes)
+        return {node for node, no in self.items() if no.heard_at < first}
 
     def lively_holder_since(self, since: float) -> bool:
         """Whether one candidate holds, by refusals heard after ``since``, with more than half of its ttl

@@ -50,6 +50,7 @@ class Releases:
         self._nodes = shared.nodes
         self._quorum = shared.quorum
         self._out = shared.out
+        self._exchanges = shared.exchanges
         self._pacing = shared.pacing
         self._timers = shared.timers
         self._releases: dict[int, PendingRelease] = {}
@@ -123,7 +124,7 @@ class Releases:
                 del self._unsent[pending.name]
 
     def _send(self, pending: PendingRelease, now: float) -> None:
-        self._out.send_all(sorted(pending.open), self._release(pending))
+        self._exchanges.send(sorted(pending.open), self._release(pending), now)
         again = now + self._pacing.jitter(pending.retry)
         if not pending.told:
             again = min(again, pending.patient_until)

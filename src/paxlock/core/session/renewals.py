@@ -62,6 +62,7 @@ class Renewals:
         self._numbers = shared.numbers
         self._pacing = shared.pacing
         self._out = shared.out
+        self._exchanges = shared.exchanges
         self._batches: dict[tuple[int, int], _Batch] = {}
         self._with_room: dict[int, dict[int, None]] = {}  #: per ttl the batches that take another lease
         self._last_batch = 0
@@ -199,4 +200,5 @@ class Renewals:
     def _send_renewals(self, node: str, attempts: list[int], now: float) -> None:
         for start in range(0, len(attempts), ATTEMPTS_PER_RENEW):
             some = tuple(attempts[start : start + ATTEMPTS_PER_RENEW])
-            self._out.send(node, Renew(self._out.request(), self._session, self._numbers.next(now), some))
+            renew = Renew(self._out.request(), self._session, self._numbers.next(now), some)
+            self._exchanges.send((node,), renew, now)

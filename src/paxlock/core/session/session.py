@@ -46,7 +46,14 @@ from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch, OverQ
 from paxlock.core.session.outbox import Outbox, SessionSettings
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.polls import PollQuery
-from paxlock.core.session.queries import ListQuery, Queries, ReleaseQuery, RenewQuery, SurveyQuery
+from paxlock.core.session.queries import (
+    QUERY_PATIENCE_S,
+    ListQuery,
+    Queries,
+    ReleaseQuery,
+    RenewQuery,
+    SurveyQuery,
+)
 from paxlock.core.session.recalls import RecallQuery
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.seeing import CountQuery, PingQuery
@@ -63,7 +70,9 @@ __all__ = ["Session", "SessionSettings"]
 # What a node says only while it serves.
 _SERVING = (Promise, Accepted, Refused, Renewed, Released, RevokeAnswer, Published)
 
-QUERY_PATIENCE_S = 1.0
+# What answers a request; what is pushed has request 0.
+_ANSWERS = (Promise, Accepted, Refused, Renewed, Released, Recovering, Forbidden, Welcome)
+
 FIRST_ROUND_TRIP_GRACES = 1.5
 HELLO_FIRST_S = 0.25
 HELLO_MAX_S = 5.0
@@ -104,7 +113,7 @@ class Session:
         self._timings: dict[tuple[float, float, float], Timing] = {}
         self._last_renewals: set[int] = set()
         self._queries = Queries(self._shared)
-        self._watches = Watches(self._shared)
+        self._watches = Watches(self._shared, self._queries)
         self._unwelcomed = set(self._nodes)
         self._told_of_quota = False
         self._barred_by: dict[str, Lives] = {}  #: the nodes that do not take our key as a whole
@@ -309,6 +318,8 @@ class Session:
         if isinstance(message, _SERVING):
             self._shared.recovering.pop(peer, None)
             self._barred_by.pop(peer, None)
+        if isinstance(message, _ANSWERS):
+            self._shared.exchanges.answered(peer, message.request, now)
         match message:
             case Promise():
                 self._campaigns.candidates.promised(peer, message, now)
@@ -397,6 +408,7 @@ class Session:
         for node in sorted(self._unwelcomed):
             request = self._out.request()
             self._pacing.asked(request, now)
+            self._shared.exchanges.sent(node, request, now)
             self._out.send(node, Hello(request))
         if self._unwelcomed:
             self._timers.add(now + self._pacing.jitter(self._hello_retry), self._greet)

@@ -7,6 +7,7 @@ from collections import Counter
 import attrs
 
 from paxlock.core.quorum import majority
+from paxlock.core.session.exchanges import Exchanges
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.sequence import SequenceNumbers
@@ -33,7 +34,9 @@ class Shared:
     recovering: dict[str, float] = attrs.field(factory=dict)
     quorum: int = attrs.field(init=False)
     thrift: Thrift = attrs.field(init=False)
+    exchanges: Exchanges = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.quorum = majority(len(self.nodes))
+        self.exchanges = Exchanges(self.nodes, self.out, self.pacing, self.timers)
         self.thrift = Thrift(self.nodes, self.pacing, self.recovering)

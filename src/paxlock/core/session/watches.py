@@ -14,9 +14,11 @@ from paxlock.core.lease import Candidate, Lease
 from paxlock.core.lives import UNKNOWN, Lives, outlived
 from paxlock.core.messages import Poll, Seen, Unwatch, View, Watch, WatchEvent, Watching
 from paxlock.core.quorum import blocking
-from paxlock.core.session.events import Changed
+from paxlock.core.session.events import Answered, Changed, Event
 from paxlock.core.session.judgement import Judgement, State, judge, knows, over
 from paxlock.core.session.outbox import Outbox
+from paxlock.core.session.polls import PollQuery
+from paxlock.core.session.queries import QUERY_PATIENCE_S, Queries
 from paxlock.core.session.refreshing import Refreshing
 from paxlock.core.session.shared import Shared
 
@@ -70,6 +72,8 @@ class Watcher:
     checks: dict[int, tuple[str, dict[str, int]]] = attrs.field(factory=dict)
     _led: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: names shown as led
     _uneven: OrderedDict[str, None] = attrs.field(factory=OrderedDict)  #: of which not all nodes say the same
+    #: Led, though too few of those heard say so; and whether that was so when the watch was refreshed last.
+    _denied: dict[str, bool] = attrs.field(factory=dict)
     _looked_with: tuple[frozenset[str], bool] | None = None
     _to_look_at: list[str] = attrs.field(factory=list)
     _not_asked_since: int = 0  #: how many of those led were not asked for since a node has restarted
@@ -91,7 +95,27 @@ class Watcher:
     @property
     def calm(self) -> bool:
         """Whether nothing of what is shown is to be asked for again soon."""
-        return not (self.prefix and (self._uneven or self._not_asked_since))
+        return not (self._denied or (self.prefix and (self._uneven or self._not_asked_since)))
+
+    def denied(self) -> list[str]:
+        """Some of the names shown as led of which too few nodes say so to make it true, and none has said
+        that it is over: one that comes back without its memory cannot, in a cell where another is dead. Asked
+        with each refresh; what has come since the last one may do.
+        """
+        lasting = [name for name, lasts in self._denied.items() if lasts]
+        self._denied.update(dict.fromkeys(self._denied, True))
+        return lasting[:CHECKS_MAX]
+
+    def found(self, name: str, candidate: Candidate | None, judgement: Judgement) -> Changed | None:
+        """A poll that was begun while this candidate was shown has found that the name is led, or free."""
+        shown = self.shown.get(name)
+        led = shown is not None and shown.state is State.LED and shown.candidate == candidate
+        if shown is None or not led or judgement.state is not State.FREE:
+            return None
+        self._led.pop(name, None)
+        self._uneven.pop(name, None)
+        self._denied.pop(name, None)
+        return self._tell(name, shown, State.FREE, None)
 
     def event(self, node: str, message: WatchEvent, now: float, lives: Lives = UNKNOWN) -> Seen | None:
         """Take an event; the answer acknowledges it. Older versions of a view change nothing."""
@@ -184,16 +208,22 @@ class Watcher:
         shown = self.shown[name]
         if shown.state is not State.LED:
             self._led.pop(name, None)
+            self._denied.pop(name, None)
             if shown.told and shown.state is State.UNKNOWN and self.prefix and self.in_touch(now):
                 self._uneven.setdefault(name)
             else:
                 self._uneven.pop(name, None)
             return changed
         self._led.setdefault(name)
-        if self._fresh(now).issubset(self._saying(name)):
-            self._uneven.pop(name, None)
-        else:
+        others = self._fresh(now).difference(self._saying(name))
+        if others:
             self._uneven.setdefault(name)
+        else:
+            self._uneven.pop(name, None)
+        if len(others) >= blocking(len(self.nodes)):
+            self._denied.setdefault(name, False)
+        else:
+            self._denied.pop(name, None)
         return changed
 
     def _look(self, name: str, now: float) -> Changed | None:
@@ -302,12 +332,14 @@ class SeenEvents:
 class Watches:
     """All watches of one session."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, queries: Queries) -> None:
         self._nodes = shared.nodes
+        self._queries = queries
         self._out = shared.out
         self._timers = shared.timers
         self._watchers: dict[int, Watcher] = {}
         self._asked: dict[int, int] = {}  #: by request, the ticket of the watch that asked for a view again
+        self._polls: dict[tuple[int, str], int] = {}  #: by watch and name, what asks whether it is still led
         self._seen = SeenEvents()
 
     def __len__(self) -> int:
@@ -390,7 +422,30 @@ class Watches:
             watcher.check(poll.request, name)
             for node in nodes:
                 self._out.send(node, poll)
+        for name in watcher.denied():
+            self._poll(watcher, name, now)
         self._timers.add(refreshing.next_look(now), self._refresh, ticket)
+
+    def _poll(self, watcher: Watcher, name: str, now: float) -> None:
+        """Ask all nodes whether a name is led that is shown so."""
+        if (watcher.ticket, name) in self._polls:
+            return
+        ticket, candidate = watcher.ticket, watcher.shown[name].candidate
+        query = PollQuery(
+            **self._queries.fields(now, QUERY_PATIENCE_S),
+            name=name,
+            heeds=lambda answer: self._polled(ticket, name, candidate, answer),
+        )
+        self._polls[watcher.ticket, name] = query.ticket
+        self._queries.ask_in_turn(query, now, brief=False)
+
+    def _polled(self, ticket: int, name: str, candidate: Candidate | None, answer: Event) -> None:
+        del self._polls[ticket, name]
+        watcher = self._watchers.get(ticket)
+        if watcher is not None and isinstance(answer, Answered):
+            changed = watcher.found(name, candidate, answer.judgement)
+            if changed is not None:
+                self._out.publish(changed)
 
     def _look_on(self, ticket: int, now: float) -> None:
         """Look at some of many names, and at the others after what else there is to do."""
