@@ -60,6 +60,8 @@ from paxlock.core.session.thrift import (
     NEAR_S,
     RELIED_ON_S,
     REST_FIRST_S,
+    WANTED_FOR_S,
+    WANTED_MAX,
 )
 
 TRIP = GRACE / 4
@@ -230,7 +232,8 @@ def test_it_looks_again_and_again_after_twice_the_time() -> None:
     session = HandSession(thrifty=True)
     granted(session)
     times: list[float] = []
-    while len(times) < 3:
+    now = 0.0
+    while len(times) < 3 and now < 1.0:
         now = session.machine.deadline()
         session.run_until(now)
         for node, accept in session.sent(Accept):
@@ -323,8 +326,11 @@ def test_release_goes_to_a_node_that_was_repaired() -> None:
     assert to(session, Release) == ["a", "b", "c"]
 
 
-def test_a_later_candidate_of_the_campaign_asks_all() -> None:
-    """L7: its Release is to reach every node that an earlier one of the campaign has reached."""
+def test_a_later_candidate_of_the_campaign_asks_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L7: its Release is to reach every node that an earlier one of the campaign has reached. That it was
+    refused there must not be the reason.
+    """
+    monkeypatch.setattr("paxlock.core.session.thrift.WANTED_FOR_S", 0.0)
     session = HandSession("byblos", thrifty=True)
     first = asked(session, "ab")
     session.took("a", first, 1, now=TRIP)
@@ -511,17 +517,33 @@ def test_a_quorum_that_is_slower_than_another_is_not_asked_first() -> None:
 def test_who_was_refused_asks_all_there_for_a_while() -> None:
     session = HandSession(thrifty=True)
     first = asked(session, "ab")
+    session.refused("a", first, RefusalReason.HELD, now=TRIP / 2, occupant=occupant(BYBLOS))
     for node in "ab":
-        session.refused(node, first, RefusalReason.HELD, now=TRIP, occupant=occupant(BYBLOS))
-        session.took(node, first, 2, now=2 * TRIP)
+        session.took(node, first, 2, now=TRIP)
     (grant,) = session.told(Granted)
-    session.release(grant.ticket, 3 * TRIP)
+    session.release(grant.ticket, TRIP)
     for node in "ab":
-        session.receive(node, Released(1, NAME, ATHENS, 0), 3 * TRIP)
+        session.receive(node, Released(1, NAME, ATHENS, 0), TRIP)
     session.forget_sent()
-    session.campaign(now=3 * TRIP, name="agathon")
+    session.campaign(now=TRIP, name="agathon")
     assert to(session, StandingPrepare) == ["a", "b"]
-    asked(session, "abc", now=3 * TRIP)
+    asked(session, "abc", now=TRIP)
+
+
+def test_but_not_for_ever() -> None:
+    session = HandSession(thrifty=True)
+    choice = session.machine._shared.thrift
+    choice.refused(NAME, 0.0)
+    session.machine._pacing.heard.update(dict.fromkeys("abc", WANTED_FOR_S))
+    asked(session, "ab", now=WANTED_FOR_S)
+
+
+def test_of_very_many_names_only_some_are_known_to_be_wanted() -> None:
+    choice = HandSession(thrifty=True).machine._shared.thrift
+    for number in range(WANTED_MAX + 1):
+        choice.refused(f"name {number}", 0.0)
+    assert len(choice._wanted) == WANTED_MAX
+    assert f"name {WANTED_MAX}" in choice._wanted
 
 
 def hedge(session: HandSession, at: float) -> None:
@@ -649,7 +671,7 @@ def test_a_try_before_the_holder_has_looked_keeps_nobody_from_the_lease_for_long
     cell.sessions["byblos"].campaign(NAME, ttl=TTL, now=cell.now, wait=0.0)
     cell.run(0.001)
     assert cell.told("byblos", Failed)
-    cell.run(4 * LOOK)
+    cell.run(2 * LOOK)
     assert [cell.shows(node)[2] for node in "abc"] == [True, True, True]
     assert cell.told("athens", Lost) == []
 

@@ -109,7 +109,7 @@ IN_THRIFT: tuple[Mutation, ...] = (
             Edit(
                 "session.attempt",
                 "Attempt.ask_the_rest",
-                "if self.spared.issuperset(proposer.unanswered()):",
+                "if not self._silent(now):",
                 "if False:",
             ),
         ),
@@ -127,5 +127,54 @@ IN_THRIFT: tuple[Mutation, ...] = (
             ),
         ),
         test=f"{TESTS}::test_what_is_detached_can_be_renewed_and_released_without_one_of_its_first_nodes",
+    ),
+    Mutation(
+        "spared-looked-at-once",
+        "section 5, a quorum is asked first: the holder looks at a spared node once only",
+        (Edit("session.tenures", "Tenures.due", "if lacking and again:", "if False:"),),
+        test=f"{TESTS}::test_it_looks_again_and_again_after_twice_the_time",
+    ),
+    Mutation(
+        "spared-looked-at-late",
+        "section 5, a quorum is asked first: the holder looks at spared nodes as late as at others",
+        (Edit("session.campaigns", "Campaigns._chosen", "if attempt.spared:", "if False:"),),
+        test=f"{TESTS}::test_a_try_before_the_holder_has_looked_keeps_nobody_from_the_lease_for_long",
+    ),
+    Mutation(
+        "quorum-by-the-sum",
+        "section 5, a quorum is asked first: names with neighbouring numbers all go to the same nodes",
+        (Edit("session.thrift", "Thrift.quorum_of", "crc32(name.encode())", "sum(name.encode())"),),
+        test=f"{TESTS}::test_names_do_not_all_have_the_same_quorum",
+    ),
+    Mutation(
+        "sits-out-unheard",
+        "section 5, a quorum is asked first: that a node sits out is no answer",
+        (
+            Edit(
+                "session.attempt",
+                "Attempt._silent",
+                "return [node for node in asked if now >= recovering.get(node, LONG_AGO)]",
+                "return list(asked)",
+            ),
+        ),
+        test=f"{TESTS}::test_that_a_node_sits_out_is_an_answer",
+    ),
+    Mutation(
+        "time-in-line-counts",
+        "section 5, a quorum is asked first: time in line counts as what an attempt takes",
+        (Edit("session.campaigns", "Campaigns._chosen", " and not attempt.was_refused", ""),),
+        test=f"{TESTS}::test_time_in_line_is_not_what_it_takes",
+    ),
+    Mutation(
+        "slow-quorum-hidden",
+        "section 5, a quorum is asked first: a slow quorum is asked while those of other names are fast",
+        (Edit("session.thrift", "Thrift.choose", " or self._farther(chosen)", ""),),
+        test=f"{TESTS}::test_a_quorum_that_is_slower_than_another_is_not_asked_first",
+    ),
+    Mutation(
+        "wanted-by-others-forgotten",
+        "section 5, a quorum is asked first: who was refused asks a quorum there the next time",
+        (Edit("session.thrift", "Thrift.refused", "if self.switched_on:", "if False:"),),
+        test=f"{TESTS}::test_who_was_refused_asks_all_there_for_a_while",
     ),
 )
