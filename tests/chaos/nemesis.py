@@ -28,7 +28,7 @@ LOOK_S = 0.05
 PULSE_S = 0.02
 FULL_BYTES = 64  #: less than any record: the next write fails
 FULL_PATIENCE_S = 3.0
-CONFIG_EXIT = 78  # docs of the command line: an unusable data folder
+DISK_EXIT = 70  # docs of the command line: a disk that fails a running node
 STORM = Weather(delay=0.001, spread=0.01, tail=0.1, tail_mean=0.1, loss=0.25, repeat=0.15)
 SLOW = Weather(delay=0.02, spread=0.06, tail=0.2, tail_mean=0.25, loss=0.02, repeat=0.05)
 
@@ -296,13 +296,13 @@ class Nemesis:
         for node in chosen[:1]:
             child = self.cluster.nodes[node]
             child.limit_files(FULL_BYTES)
-            child.expected.add(CONFIG_EXIT)
+            child.expected.add(DISK_EXIT)
             for other in chosen[1:]:
                 self.cluster.nodes[other].kill()
                 self._restart(other)
             if len(chosen) == 1:
                 child.signal(signal.SIGTERM)
-            child.wait_end(CONFIG_EXIT)
+            child.wait_end(DISK_EXIT)
             child.wait_says("cannot be written")
         return len(chosen[:1])
 
@@ -350,7 +350,7 @@ class Nemesis:
         serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
         for node in self._some(serving, 1) if serving else []:
             child = self.cluster.nodes[node]
-            child.expected.add(CONFIG_EXIT)
+            child.expected.add(DISK_EXIT)
             child.limit_files(FULL_BYTES)
             until = boot_time() + FULL_PATIENCE_S
             while not child.has_said("is not kept") and child.running and boot_time() < until:
