@@ -49,7 +49,9 @@ def test_acceptor_prepare_accept_release(benchmark: Benchmark) -> None:
         lease = Lease(candidate, 10_000, "w", b"")
         accepted = node.accept(Accept(attempt, "n", promise.term, lease, attempt, 0), clock())
         assert isinstance(accepted, Accepted)
-        return node.release(Release(attempt, "n", candidate, promise.term), clock())
+        return node.release(
+            Release(attempt, "n", candidate, promise.term), candidate.session, clock(), candidate
+        )
 
     assert isinstance(benchmark(once), Released)
 
@@ -93,7 +95,7 @@ class Cell:
             case Accept():
                 return self._nodes[node].accept(message, now)
             case Release():
-                return self._nodes[node].release(message, now)
+                return self._nodes[node].release(message, message.candidate.session, now, message.candidate)
             case _:
                 return None
 

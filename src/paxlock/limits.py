@@ -1,6 +1,7 @@
 """Sizes and counts that more than one module must agree on."""
 
 __all__ = [
+    "BARRED_PER_KEY",
     "CELL_ID_BYTES",
     "CELL_SIZES",
     "EVENTS_PER_KEY",
@@ -39,6 +40,7 @@ SESSIONS_PER_KEY = 8192  #: a session is a process, and counts for a minute afte
 NAMES_PER_KEY = 16_384  #: that it holds, waits for, or has spoken of within the last minute
 PLACES_PER_KEY = 8192  #: in the lines of all names; one line has 1,024
 STONES_PER_KEY = 65_536  #: tombstones that its Releases set; each stands for a minute
+BARRED_PER_KEY = 8192  #: those against locks, by handles that the node cannot check
 WATCHES_PER_SESSION = 1024
 WATCHES_PER_KEY = 8192
 EVENTS_PER_KEY = 65_536  #: that wait to be acknowledged, besides those under way

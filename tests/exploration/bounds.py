@@ -52,6 +52,7 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("handles", max_term=1, handles=True),
         Bounds("handles-kill", max_term=1, kills=True, handles=True),
         Bounds("handles-standing", max_term=1, standing=True, handles=True),
+        Bounds("handles-commits", max_term=1, commits=True, handles=True),
         Bounds("handles-renew", max_term=1, sendings=2, resends=True, renews=True, handles=True),
         Bounds("renew", max_term=1, sendings=2, resends=True, renews=True),
         Bounds("renew-kill", max_term=1, sendings=2, resends=True, renews=True, kills=True),

@@ -15,7 +15,7 @@ import attrs
 from paxlock.core.configuration import Configuration
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.effects import Effects
-from paxlock.core.handles import secret_of, stone_of
+from paxlock.core.handles import lock_stone, secret_of
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
@@ -160,13 +160,20 @@ class ExploredNode:
             record.seq if lease is not None else 0,
             self.armed,
             tuple((at, stones[session][0]) for at, session in enumerate(SESSIONS) if session in stones),
-            tuple(who(one) for one in self._all_candidates() if stone_of(lock(one)).session in stones),
+            tuple(who(one) for one in self._all_candidates() if lock_stone(lock(one))[0] in stones),
             tuple(sorted(self.ended)),
             tuple(sorted(self.barred)),
             None if record.revoked is None else who(record.revoked),
             tuple(map(self._place, self._line)),
+            self._told_key() if self.bounds.handles else None,
             self._kept_key() if self.bounds.kills else None,
         )
+
+    def _told_key(self) -> tuple[object, ...]:
+        """What others are told of the name, and by which locks a handle would count where it is not held."""
+        learner = self.replica._learner
+        view = attrs.evolve(learner.view(NAME, self.now), remaining_ms=0)
+        return view, tuple(learner.lock_told(NAME, one) for one in self._all_candidates())
 
     def _kept_key(self) -> tuple[object, ...]:
         """The state file, without times: does it let go of the lease when the node does?"""
@@ -175,7 +182,7 @@ class ExploredNode:
             (kept._replace(deadline=0.0), kept.session != b"" and kept.deadline == self.record.deadline)
             for kept in self.kept.names
         )
-        meant = {*SESSIONS, *(stone_of(lock(one)).session for one in self._all_candidates())}
+        meant = {*SESSIONS, *(lock_stone(lock(one))[0] for one in self._all_candidates())}
         return self.kept.floor, names, tuple(sorted(s for s in self.kept.stones if s.session in meant))
 
     def _all_candidates(self) -> list[Candidate]:

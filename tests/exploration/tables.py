@@ -56,7 +56,8 @@ def _swapped(message: Message) -> Message:
             lease = renamed(lease)
             return attrs.evolve(message, lease=lease, lock=lock(lease.candidate))
         case Commit(lease=lease):
-            return attrs.evolve(message, lease=renamed(lease))
+            lease = renamed(lease)
+            return attrs.evolve(message, lease=lease, lock=lock(lease.candidate))
         case StandingPrepare():
             standing: StandingPrepare = renamed(message)
             return attrs.evolve(standing, lock=lock(standing.candidate))

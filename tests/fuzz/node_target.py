@@ -204,9 +204,13 @@ class NodeWorld:
                 check(genuine, "what was not sealed with the cell's key is passed up")
                 self._check_new(datagram, received)
                 for message in received.messages:
+                    self.machine.tick(self.now)  # what has run out is no doing of the message
                     kept = self._not_opened_by(message, received.peer)
+                    shown = self._shown_to_others(message, received.peer)
                     self.machine.receive(message, received.peer, self.now, received.lives)
                     check(kept == self._not_opened_by(message, received.peer), "a wrong handle is heeded")
+                    if shown is not None and isinstance(message, Release):
+                        check(shown == self._told(message.name), "a wrong handle is shown to others")
             out = self._carry_out()
         if not genuine:
             check(not out, "a datagram without the cell's key is answered")
@@ -245,6 +249,25 @@ class NodeWorld:
             and record.lease.candidate.session != peer
             and record.lock != lock_of(record.lease.candidate, shown[record.lease.candidate])
         ]
+
+    def _shown_to_others(self, message: Message, peer: Peer) -> tuple[object, ...] | None:
+        """What is told of the name that this Release would end without right, as far as is known here; None
+        where it is something else.
+        """
+        machine = self.machine
+        own = isinstance(message, Release) and message.candidate.session == peer
+        if own or not isinstance(machine, Replica) or not isinstance(message, Release):
+            return None
+        candidate, record = message.candidate, machine._acceptor.records.get(message.name)
+        held = record is not None and record.holds(candidate)
+        told = machine._learner.lock_told(message.name, candidate)
+        lock = record.lock if record is not None and held else told
+        return None if lock == lock_of(candidate, message.secret) else self._told(message.name)
+
+    def _told(self, name: str) -> tuple[object, ...]:
+        assert isinstance(self.machine, Replica)
+        view = self.machine._learner.view(name, self.now)
+        return view.lease, view.lease_term, view.holds, view.chosen, view.released
 
     def _carry_out(self) -> list[tuple[bytes, Address]]:
         effects = self.machine.take_effects()
@@ -352,7 +375,7 @@ class NodeWorld:
         acceptor, learned = machine._acceptor, machine._learner
         kept = {
             **{f"a record of {name!r}": record for name, record in acceptor.records.items()},
-            "held leases": acceptor._held,
+            "held leases": acceptor.held,
             "tombstones to look at": acceptor.sweeper,
             "alarms": acceptor._expiry,
             "names in order": acceptor.names,

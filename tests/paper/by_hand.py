@@ -190,7 +190,7 @@ class HandAcceptor:
         self, who: Candidate, term: int, *, now: float, name: str = NAME
     ) -> Released | Refused | None:
         self.run_out(now)
-        answer = self.acceptor.release(Release(4, name, who, term), now)
+        answer = self.acceptor.release(Release(4, name, who, term), who.session, now, who)
         assert not isinstance(answer, Forbidden)
         return answer
 

@@ -29,12 +29,14 @@ from hand_cell import HandCell
 from starts import serve
 
 from paxlock.core.handles import lock_of, secret_of
+from paxlock.core.journal import Recall
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
     Accepted,
     Commit,
     Forbidden,
+    Inquire,
     Message,
     Poll,
     Prepare,
@@ -48,8 +50,11 @@ from paxlock.core.messages import (
     View,
 )
 from paxlock.core.node.keeping import replay
+from paxlock.core.node.notices import HandleRefused
 from paxlock.core.reasons import Barrier
-from paxlock.core.session.events import Granted, HandleOutcome, Lost
+from paxlock.core.session.events import Answered, Granted, HandleOutcome, Lost
+from paxlock.core.session.judgement import State
+from paxlock.core.steering import Revoke, RevokeAnswer
 
 WRONG = b"wrong" * 3 + b"!"
 LATER = candidate("athens", 2)
@@ -133,6 +138,8 @@ def test_a_wrong_secret_ends_nothing(shown: bytes) -> None:
     assert state(node) == before
     assert node.sent(Refused) == []
     assert node.machine.counters["wrong_secret"] == 1
+    assert HandleRefused(BYBLOS.session) in node.notices
+    assert repr(shown) not in repr(node.notices)
     accepted(ask(node, accept(term=6, seq=2), ATHENS, 2.1))
 
 
@@ -227,6 +234,94 @@ def test_no_view_says_released_at_the_word_of_a_handle_that_nobody_could_check()
         assert isinstance(view, View) and not view.released
 
 
+def commit(lock_told: bytes = b"", token: int = 5) -> Commit:
+    return Commit(NAME, 5, lease_of(ATHENS, token=token), lock_told)
+
+
+def view_of(node: HandReplica, now: float) -> View:
+    view = ask(node, Poll(7, NAME), CYRENE, now)
+    assert isinstance(view, View)
+    return view
+
+
+def test_a_commit_tells_a_node_that_lacks_the_lease_what_its_handle_must_open() -> None:
+    node = blank()
+    node.receive(commit(lock(ATHENS)), "b", 0.5)
+    before = view_of(node, 0.6)
+    assert ask(node, release(WRONG), BYBLOS, 1.0) == Forbidden(2, Barrier.SECRET)
+    assert view_of(node, 1.1) == before and not before.released
+    assert state(node)[-1] is None
+    assert isinstance(ask(node, release(secret(ATHENS)), BYBLOS, 1.2), Released)
+    assert view_of(node, 1.3).released
+    assert refusal(ask(node, accept(), ATHENS, 1.4)) is RefusalReason.ENDED
+
+
+def test_a_commit_that_comes_after_the_release_by_a_handle_is_shown_as_released() -> None:
+    for shown in (WRONG, secret(ATHENS)):
+        node = blank()
+        ask(node, release(shown), BYBLOS, 0.5)
+        node.receive(commit(lock(ATHENS)), "b", 1.0)
+        assert view_of(node, 1.1).released == (shown != WRONG)
+
+
+def test_the_claim_of_a_session_tells_its_lock_too() -> None:
+    """Named in a view, it would not count among those that speak against the tenure."""
+    for shown, named in ((WRONG, True), (secret(ATHENS), False)):
+        node = blank()
+        node.receive(commit(lock(ATHENS)), ATHENS.session, 0.5)
+        assert view_of(node, 0.51).lease is not None
+        ask(node, release(shown), BYBLOS, 0.52)
+        assert (view_of(node, 0.53).lease is not None) == named
+        node.receive(commit(lock(ATHENS)), ATHENS.session, 0.54)
+        assert (view_of(node, 0.55).lease is not None) == named
+
+
+def test_what_the_others_confirm_of_a_claim_keeps_its_lock() -> None:
+    node = blank()
+    node.receive(commit(lock(ATHENS)), ATHENS.session, 0.5)
+    node.tick(0.7)
+    ((_, asked), *_) = node.sent(Inquire)
+    for other in "bc":
+        held = View(asked.request, NAME, 5, lease_of(ATHENS, token=5), 5, True, True, False, 9000)
+        node.receive(held, other, 0.8)
+    assert view_of(node, 0.9).chosen
+    assert isinstance(ask(node, release(secret(ATHENS)), BYBLOS, 1.0), Released)
+    assert view_of(node, 1.1).released
+
+
+def test_a_node_that_finds_out_tells_the_others_the_lock() -> None:
+    node = holder()
+    node.tick(3.0)
+    ((_, asked), *_) = node.sent(Inquire)
+    node.receive(View(asked.request, NAME, 5, lease_of(ATHENS), 5, True, False, False, 9000), "b", 3.1)
+    told = node.sent(Commit)
+    assert [(to, message.lock) for to, message in told] == [("b", lock(ATHENS)), ("c", lock(ATHENS))]
+
+
+def test_l1_a_wrong_secret_takes_no_view_from_a_lease_that_was_ended_by_force() -> None:
+    """It stands until its deadline: no node may show its end at the word of anybody."""
+    for told in (b"", lock(ATHENS)):
+        node = blank()
+        node.receive(commit(told), "b", 0.5)
+        revoke = Revoke(3, NAME, ATHENS, 5, True, None)
+        assert isinstance(ask(node, revoke, BYBLOS, 1.0), RevokeAnswer)
+        before = view_of(node, 1.1)
+        ask(node, release(WRONG), BYBLOS, 1.2)
+        assert view_of(node, 1.3) == before and not before.released
+        node.receive(release(b""), ATHENS.session, 1.4)
+        assert view_of(node, 1.5).released
+
+
+def test_a_wrong_handle_leaves_no_word_in_the_journal() -> None:
+    for node in (holder(), blank()):
+        asked = Recall(4, NAME, 0)
+        node.receive(accept(CYRENE), CYRENE.session, 1.1)
+        before = ask(node, asked, CYRENE, 2.0)
+        for term in (5, 1 << 40):
+            ask(node, release(WRONG, term=term), BYBLOS, 2.0)
+        assert ask(node, asked, CYRENE, 2.0) == before
+
+
 def test_s1_the_lease_of_another_stays() -> None:
     node = holder(CYRENE)
     assert isinstance(ask(node, release(secret(ATHENS)), BYBLOS, 2.0), Released)
@@ -287,6 +382,15 @@ def test_the_lock_is_kept(restart: Callable[[HandReplica, float], HandReplica]) 
         assert isinstance(ask(node, release(shown), BYBLOS, 2.5), answer)
 
 
+def test_what_a_commit_told_of_a_lock_is_in_the_snapshot() -> None:
+    for shown, answer in ((WRONG, Forbidden), (secret(ATHENS), Released)):
+        node = blank()
+        node.receive(commit(lock(ATHENS)), "b", 0.5)
+        again = stopped(node, 1.0)
+        assert isinstance(ask(again, release(shown), BYBLOS, 1.5), answer)
+        assert view_of(again, 1.6).released == (answer is Released)
+
+
 @pytest.mark.parametrize("restart", [killed, stopped])
 def test_l1_what_was_released_by_a_handle_before_it_came_stays_so(
     restart: Callable[[HandReplica, float], HandReplica],
@@ -323,8 +427,26 @@ def test_a_wrong_handle_is_told_so_and_the_holder_goes_on() -> None:
     assert [cell.shows(node) for node in "abc"] == [(granted.term, "athens", True)] * 3
 
 
+def test_a_poll_after_a_release_by_a_handle_says_free_though_one_node_has_missed_it() -> None:
+    """c lacks the lease and knows it chosen; b holds it, and is not told."""
+    cell = HandCell("abc", ["athens", "byblos", "cyrene"])
+    cell.sessions["athens"].campaign(NAME, ttl=TTL, now=0.0)
+    cell.run(0.3, lost=lambda s, to, m: isinstance(m, Accept | Prepare) and to == "c")
+    (granted,) = cell.told("athens", Granted)
+    cell.dies("athens")
+    cell.lose()
+    args = granted.candidate, granted.term, secret(granted.candidate)
+    cell.sessions["byblos"].release_detached(NAME, *args, cell.now, patience=1.0)
+    cell.run(0.05, lost=lambda s, to, m: isinstance(m, Release) and to == "b")
+    assert [outcome.done for outcome in cell.told("byblos", HandleOutcome)] == [True]
+    assert [cell.shows(node)[2] for node in "abc"] == [False, True, False]
+    cell.sessions["cyrene"].poll(NAME, cell.now, patience=0.9)
+    cell.run(0.5)
+    assert [answer.judgement.state for answer in cell.told("cyrene", Answered)] == [State.FREE]
+
+
 def test_the_word_of_one_node_is_not_enough_to_call_a_handle_wrong() -> None:
-    """It may have its lease from an older file, which knows no lock."""
+    """Here it is the word of a node that errs."""
     session = HandSession("byblos")
     session.machine.renew_detached(ATHENS, 5, secret(ATHENS), 0.0, patience=1.0)
     renews = dict(session.sent(Renew))

@@ -125,8 +125,8 @@ IN_ADMINISTRATION: tuple[Mutation, ...] = (
             Edit(
                 "node.learner",
                 "Learner.commit",
-                "record.end_of(message.lease.candidate) is RefusalReason.ENDED",
-                "True",
+                "over is RefusalReason.ENDED",
+                "over is not None",
             ),
         ),
         test=PAPER + "test_s12_what_is_ended_by_force_is_not_shown_as_released",

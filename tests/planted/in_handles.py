@@ -16,9 +16,9 @@ IN_HANDLES: tuple[Mutation, ...] = (
         "section 3: whoever knows a candidate renews its lease",
         (
             Edit(
-                "node.acceptor",
-                "Acceptor.renew",
-                "if sender != message.session and not opens_all(message, self._held):",
+                "node.handles",
+                "Handles.renew",
+                "if sender != message.session and not self._opens_all(message):",
                 "if False:",
             ),
         ),
@@ -29,10 +29,10 @@ IN_HANDLES: tuple[Mutation, ...] = (
         "section 3: whoever knows a candidate ends its lease",
         (
             Edit(
-                "node.acceptor",
-                "Acceptor.release",
-                "stone_for(record, message) if by_handle else candidate",
-                "stone_for(record, message) if by_handle and not record.holds(candidate) else candidate",
+                "node.handles",
+                "Handles.stone_for",
+                "lock = record.lock",
+                "return candidate",
             ),
         ),
         changes=INSIDERS,
@@ -42,10 +42,10 @@ IN_HANDLES: tuple[Mutation, ...] = (
         "section 3: where its lease is not held yet, whoever knows a candidate stops it",
         (
             Edit(
-                "node.acceptor",
-                "Acceptor.release",
-                "stone_for(record, message) if by_handle else candidate",
-                "stone_for(record, message) if by_handle and record.holds(candidate) else candidate",
+                "node.handles",
+                "Handles.stone_for",
+                "return lock_stone(opened)",
+                "return candidate",
             ),
         ),
         changes=INSIDERS,
@@ -56,23 +56,23 @@ IN_HANDLES: tuple[Mutation, ...] = (
         (
             Edit(
                 "node.record",
-                "Record.ended",
-                "attempt >= candidate.attempt or (bool(lock) and stone_of(lock).session in stones)",
-                "attempt >= candidate.attempt",
+                "Record.end_of",
+                "if lock and lock_stone(lock)[0] in stones:",
+                "if False:",
             ),
         ),
-        changes={**CALM, "released_elsewhere": 0.8, "hold_for_ever": 0.6, "loss": 0.1, "clients": 4},
+        test=_TESTS + "test_l1_a_release_by_a_handle_that_comes_first_stops_the_lease_that_it_opens",
     ),
     Mutation(
         "only-the-last-secret-counts",
         "L1: a wrong secret takes the place of a right one, where the lease is not held",
         (
             Edit(
-                "node.handles",
-                "stone_for",
-                "return stone_of(lock)",
-                "stones = record.tombstones = {k: v for k, v in (record.tombstones or {}).items() "
-                "if len(k) == len(message.candidate.session)}; return stone_of(lock)",
+                "node.forgetting",
+                "Sweeper.set_tombstone",
+                "against, number = stone",
+                "against, number = stone; record.tombstones = {k: v for k, v in record.tombstones.items() "
+                "if len(k) == 16 or len(against) == 16}",
             ),
         ),
         test=_TESTS + "test_l1_a_wrong_one_takes_nothing_of_what_a_right_one_has_said",
@@ -84,8 +84,8 @@ IN_HANDLES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor._advance",
-                "record.ended(head.candidate, head.lock)",
-                "record.ended(head.candidate)",
+                "record.end_of(head.candidate, head.lock)",
+                'record.end_of(head.candidate, b"")',
             ),
         ),
         test=_TESTS + "test_l1_who_stands_in_line_is_passed_over_only_by_the_right_one",
@@ -95,13 +95,65 @@ IN_HANDLES: tuple[Mutation, ...] = (
         "section 3: a node that does not hold the lease tells that it was released",
         (
             Edit(
-                "node.replica",
-                "Replica._from_session",
-                "if acceptor.records[message.name].ended(message.candidate):",
-                "if True:",
+                "node.handles",
+                "Handles.release",
+                "if isinstance(answer, Released) and stone == message.candidate:",
+                "if isinstance(answer, Released):",
             ),
         ),
         test=_TESTS + "test_no_view_says_released_at_the_word_of_a_handle_that_nobody_could_check",
+    ),
+    Mutation(
+        "believes-a-tombstone-for-a-release",
+        "section 3: of one that was ended by force a node tells that it was released, at any wrong secret",
+        (
+            Edit(
+                "node.handles",
+                "Handles.release",
+                "stone == message.candidate:",
+                "self._acceptor.records[message.name].ended(message.candidate):",
+            ),
+        ),
+        test=_TESTS + "test_l1_a_wrong_secret_takes_no_view_from_a_lease_that_was_ended_by_force",
+    ),
+    Mutation(
+        "commits-without-locks",
+        "section 3: a node that knows a lease chosen and lacks it shows it on after its Release by a handle",
+        (
+            Edit(
+                "session.attempt",
+                "Attempt.send_commit",
+                "self.lease, self.lock)",
+                "self.lease)",
+            ),
+        ),
+        test=_TESTS + "test_a_poll_after_a_release_by_a_handle_says_free_though_one_node_has_missed_it",
+    ),
+    Mutation(
+        "claims-forget-their-locks",
+        "section 3: what the others confirm of a claim is chosen without its lock",
+        (
+            Edit(
+                "node.hearsay",
+                "Hearsay.answered",
+                "lock=doubt.claims[true].lock",
+                "",
+            ),
+        ),
+        test=_TESTS + "test_what_the_others_confirm_of_a_claim_keeps_its_lock",
+    ),
+    Mutation(
+        "made-up-handles-take-the-place-of-releases",
+        "section 8: whoever makes up handles uses up the tombstones of its key, and nobody can release",
+        (
+            Edit(
+                "node.quotas",
+                "Quotas._buried",
+                "taken = account.stones if of_session else account.barred",
+                "taken, of_session = account.stones, True",
+            ),
+        ),
+        test="tests/security/test_greedy_keys.py::test_no_made_up_handle_is_in_the_way_of_a_release",
     ),
     Mutation(
         "one-secret-for-a-session",
@@ -134,9 +186,9 @@ IN_HANDLES: tuple[Mutation, ...] = (
         (
             Edit(
                 "node.quotas",
-                "Quotas.admit",
-                "stone = (against.session, message.name)",
-                "stone = (message.candidate.session, message.name)",
+                "Quotas._buried",
+                "one, most = (stone[0], message.name),",
+                "one, most = (message.candidate.session, message.name),",
             ),
         ),
         test="tests/security/test_greedy_keys.py::test_tombstones_by_made_up_handles",

@@ -36,7 +36,7 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.wire.header",
                 "SessionSender.session",
-                "told_session(self.drawn, self.grant)",
+                "session_of(self.drawn, self.grant)",
                 "self.drawn",
             ),
         ),
@@ -234,8 +234,8 @@ IN_KEYS: tuple[Mutation, ...] = (
         (
             Edit(
                 "paxlock.core.node.quotas",
-                "Quotas.admit",
-                "if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):",
+                "Quotas._buried",
+                "if not self._room(account, taken, one, most, rights, now):",
                 "if False:",
             ),
         ),
@@ -244,7 +244,14 @@ IN_KEYS: tuple[Mutation, ...] = (
     Mutation(
         "forced-ends-do-not-count",
         "section 8: a key that may administer sets as many tombstones as it can make up candidates",
-        (Edit("paxlock.core.node.quotas", "Quotas.admit", "case Release() | Revoke():", "case Release():"),),
+        (
+            Edit(
+                "paxlock.core.node.quotas",
+                "Quotas.admit",
+                "case Revoke(force=True):",
+                "case Revoke(force=None):",
+            ),
+        ),
         test=_GREEDY + "test_tombstones_of_forced_ends",
     ),
     Mutation(

@@ -125,7 +125,7 @@ IN_NODES: tuple[Mutation, ...] = (
     Mutation(
         "no-tombstone",
         "L1: what was released can be taken up again by a late datagram",
-        (Edit("node.forgetting", "Sweeper.set_tombstone", "max(attempt, candidate.attempt)", "0"),),
+        (Edit("node.forgetting", "Sweeper.set_tombstone", "max(attempt, number)", "0"),),
         changes=LEAVERS,
     ),
     Mutation(
@@ -223,8 +223,8 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.release",
-                "        record.line.remove(stone)\n",
-                "        pass\n",
+                "record.line.remove(candidate)",
+                "pass",
             ),
             Edit(
                 "node.acceptor",

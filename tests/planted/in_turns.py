@@ -66,7 +66,7 @@ IN_TURNS: tuple[Mutation, ...] = (
     Mutation(
         "holder-not-told-of-a-release",
         "section 3: a holder hears of a release by its handle only when it renews",
-        (Edit("node.acceptor", "Acceptor.release", "sender not in (None, candidate.session)", "False"),),
+        (Edit("node.acceptor", "Acceptor.release", "sender != candidate.session", "False"),),
         test="tests/paper/test_section_3_handles.py"
         "::test_a_holder_is_told_at_once_that_another_has_released_its_lease",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,6 +25,8 @@ from paxlock.core.messages import (
     StandingPrepare,
 )
 from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.node.handles import Handles
+from paxlock.core.node.learner import Learner
 from paxlock.core.timers import Timers
 
 NAME = "agora"
@@ -48,6 +52,15 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.acceptor = Acceptor(
             floor=0, ceiling=40, max_ttl=MAX_TTL, grace=GRACE, timers=self.timers, wall_offset=0.0
         )
+        learner = Learner(
+            node_id="a",
+            others=("b", "c"),
+            acceptor=self.acceptor,
+            timers=self.timers,
+            rng=Random(1),
+            first_version=1,
+        )
+        self.handles = Handles(self.acceptor, learner)
         self.now = 0.0
         self.term = 0
         self.owners: dict[int, Candidate] = {}
@@ -187,7 +200,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.passes(pause)
         before = self.held
         message = Renew(3, session, seq, tuple(attempts), (secret,) * len(attempts))
-        answer = self.acceptor.renew(message, sender, self.now)
+        answer = self.handles.renew(message, sender, self.now)
         if isinstance(answer, Forbidden):
             assert before is not None and before[0] in [Candidate(session, attempt) for attempt in attempts]
             assert sender != session and secret != RIGHT
@@ -203,7 +216,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         for attempt in answer.not_held:
             assert before is None or before[0] != Candidate(session, attempt) or self.tombstone(before[0])
         deadline = self.held[1] if self.held is not None else 0.0
-        again = self.acceptor.renew(attrs.evolve(message, request=4), sender, self.now)
+        again = self.handles.renew(attrs.evolve(message, request=4), sender, self.now)
         assert isinstance(again, Renewed)
         assert (again.held, again.not_held) == (answer.held, answer.not_held)
         self.look(None)
@@ -215,7 +228,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         before = self.acceptor.records.get(NAME)
         others = before is not None and before.owner not in (None, who)
         state = (self.term, None if before is None else before.owner, self.held)
-        answer = self.acceptor.release(Release(5, NAME, who, term), self.now)
+        answer = self.handles.release(Release(5, NAME, who, term), who.session, self.now)
         if isinstance(answer, Released):
             self.ended[who.session] = (max(who.attempt, self.ended_up_to(who)), self.now + TOMBSTONE_S)
         self.look(who)
@@ -232,7 +245,7 @@ class AcceptorMachine(RuleBasedStateMachine):
         self.passes(pause)
         before, right = self.held, secret == RIGHT
         held = before is not None and before[0] == who
-        answer = self.acceptor.release(Release(6, NAME, who, term, secret), self.now, b"z" * 16)
+        answer = self.handles.release(Release(6, NAME, who, term, secret), b"z" * 16, self.now)
         assert isinstance(answer, Forbidden) == (held and not right)
         if isinstance(answer, Released) and held:
             self.ended[who.session] = (max(who.attempt, self.ended_up_to(who)), self.now + TOMBSTONE_S)
@@ -269,7 +282,7 @@ class AcceptorMachine(RuleBasedStateMachine):
     def what_is_held_is_found_by_its_candidate(self) -> None:
         record = self.acceptor.records.get(NAME)
         held = {} if record is None or record.lease is None else {record.lease.candidate: record}
-        assert self.acceptor._held == held
+        assert self.acceptor.held == held
 
 
 AcceptorMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

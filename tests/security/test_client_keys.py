@@ -39,7 +39,7 @@ from paxlock.errors import ConfigError
 from paxlock.limits import GRANT_MAX_BYTES, NODE_ID_MAX_BYTES
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
-from paxlock.wire.grants import grant_of, new_session, owned, rights_of
+from paxlock.wire.grants import draw_session, grant_of, owned, rights_of
 from paxlock.wire.header import parse_untrusted
 from paxlock.wire.keyring import Keyring
 
@@ -78,7 +78,7 @@ def node(node_id: str = "a", ring: Keyring | None = None) -> Endpoint:
 
 
 def client(grant: bytes, session: bytes | None = None, ring: Keyring | None = None) -> Endpoint:
-    sender = SessionSender(session or new_session(grant), grant)
+    sender = SessionSender(session or draw_session(grant), grant)
     return Endpoint(sender, ring or client_ring(grant), cell_id=CELL, epoch=1, members=MEMBERS)
 
 
@@ -150,6 +150,12 @@ def ring_key() -> bytes:
     return client_key(ROOT_KEY, GRANT)
 
 
+def test_no_text_shows_what_a_session_has_drawn() -> None:
+    sender = SessionSender(draw_session(GRANT), GRANT)
+    assert repr(sender.drawn) not in repr(sender)
+    assert repr(GRANT) in repr(sender)
+
+
 def test_no_key_speaks_in_the_name_of_a_session_of_another() -> None:
     """Also where it has seen on the path what the session has drawn."""
     a, victim = node(), client(GRANT)
@@ -187,7 +193,7 @@ def test_a_client_key_seals_for_no_node() -> None:
     with pytest.raises(ConfigError, match="cannot speak for a node"):
         liar._sealing.seal(join([encode(Greet(1, 9, RUN))]), 1, 1, "a")
     with pytest.raises(ConfigError, match="nor for another client"):
-        liar._sealing.seal(b"\x80", 1, 1, SessionSender(new_session(OTHER_GRANT), OTHER_GRANT))
+        liar._sealing.seal(b"\x80", 1, 1, SessionSender(draw_session(OTHER_GRANT), OTHER_GRANT))
 
 
 @pytest.mark.parametrize("receiver", ["a node", "another client"])
@@ -245,10 +251,10 @@ def test_key_texts_read_back_and_show_nothing_where_they_are_wrong() -> None:
 
 
 def test_sessions_of_a_key_are_its_own() -> None:
-    session = new_session(GRANT)
+    session = draw_session(GRANT)
     assert owned(session, "app") and not owned(session, "other")
-    assert len({new_session(GRANT) for _ in range(100)}) == 100
-    assert not owned(new_session(), "app")
+    assert len({draw_session(GRANT) for _ in range(100)}) == 100
+    assert not owned(draw_session(), "app")
 
 
 def test_a_grant_has_room_and_bounds() -> None:
@@ -270,8 +276,8 @@ def test_a_grant_has_room_and_bounds() -> None:
 # The rights
 
 
-ME, SAME_KEY = new_session(GRANT), new_session(GRANT)
-STRANGER = new_session(OTHER_GRANT)
+ME, SAME_KEY = draw_session(GRANT), draw_session(GRANT)
+STRANGER = draw_session(OTHER_GRANT)
 MINE = Candidate(ME, 1)
 
 

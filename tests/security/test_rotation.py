@@ -15,7 +15,7 @@ from paxlock.core.messages import Hello, Poll
 from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.errors import ConfigError
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
-from paxlock.wire.grants import grant_of, new_session
+from paxlock.wire.grants import draw_session, grant_of
 from paxlock.wire.keyring import Keyring
 from paxlock.wire.rekeying import rekey
 from paxlock.wire.wills import Wills
@@ -47,8 +47,8 @@ class Town:
 
     def __init__(self) -> None:
         self.nodes = {n: self.endpoint(NodeSender(n, 1, n.encode() * 16), ring(OLD)) for n in PLACES}
-        self.app = self.endpoint(SessionSender(new_session(GRANT), GRANT), client_ring(OLD))
-        self.root = self.endpoint(SessionSender(new_session()), ring(OLD))
+        self.app = self.endpoint(SessionSender(draw_session(GRANT), GRANT), client_ring(OLD))
+        self.root = self.endpoint(SessionSender(draw_session()), ring(OLD))
 
     @staticmethod
     def endpoint(sender: NodeSender | SessionSender, keys: Keyring) -> Endpoint:
@@ -189,7 +189,7 @@ class Client:
         self.write(key)
         Cell.new({"a": "10.0.0.1:7400"}, key=OLD).save(folder / "cell.toml")
         self.cell = Cell.load(folder / "cell.toml", key_file=self.path)
-        sender = SessionSender(new_session(self.cell.grant), self.cell.grant)
+        sender = SessionSender(draw_session(self.cell.grant), self.cell.grant)
         self.endpoint = Endpoint(sender, Keyring(dict(self.cell.keys), grant=self.cell.grant))
         self.grants: list[bytes] = []
         self.follower = KeyFollower(self.cell, self.endpoint, now=0.0, taken=self.grants.append)

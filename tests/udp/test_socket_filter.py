@@ -18,7 +18,7 @@ from paxlock.host.socket_filter import FOREIGN_SHARE, JUNK_SHARE, keep_junk_away
 from paxlock.host.udp import TwoSockets, UdpSocket
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, SessionSender
-from paxlock.wire.grants import new_session
+from paxlock.wire.grants import draw_session
 from paxlock.wire.header import VERSION
 from paxlock.wire.keyring import Keyring
 
@@ -97,7 +97,7 @@ def test_what_a_node_may_take_always_passes(pipe: Pipe) -> None:
     ):
         assert pipe.passes(*[datagram] * 50) == 50
     unsealed = Endpoint(
-        SessionSender(new_session()), Keyring.unsealed(), cell_id=CELL, epoch=1, members=MEMBERS
+        SessionSender(draw_session()), Keyring.unsealed(), cell_id=CELL, epoch=1, members=MEMBERS
     )
     assert pipe.passes(*[sealed(unsealed)] * 50) == 50
 

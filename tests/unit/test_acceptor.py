@@ -42,6 +42,11 @@ def prepare(
     return node.prepare(Prepare(1, name, at_least, candidate, age, 5_000, 0, "w"), now)
 
 
+def released(node: Acceptor, name: str, candidate: Candidate, term: int, now: float) -> None:
+    """By its own session."""
+    node.release(Release(1, name, candidate, term), candidate.session, now, candidate)
+
+
 def test_names_are_independent() -> None:
     node, _ = acceptor()
     accept(node, "one", who(1), term=5)
@@ -68,7 +73,7 @@ def test_memory_is_bounded_by_what_is_in_use() -> None:
     for number in range(1_000):
         candidate = who(number + 1)
         accept(node, f"name-{number}", candidate, term=number + 1)
-        node.release(Release(1, f"name-{number}", candidate, number + 1), 0.1)
+        released(node, f"name-{number}", candidate, number + 1, 0.1)
     accept(node, "used", who(7), term=3, now=55.0)
     for slices in range(40):  # a slice at a time, so that no sweep holds up other work
         timers.run(64.0 + slices / 100)
@@ -84,7 +89,7 @@ def test_a_sweep_of_very_many_names_takes_small_steps() -> None:
     names = 20 * SWEEP_SLICE_RECORDS
     for number in range(names):
         accept(node, f"name-{number}", who(number + 1), term=number + 1)
-        node.release(Release(1, f"name-{number}", who(number + 1), number + 1), 0.1)
+        released(node, f"name-{number}", who(number + 1), number + 1, 0.1)
     while node.records:
         now = timers.deadline()
         before = len(node.records)
@@ -103,7 +108,7 @@ def test_a_name_used_again_and_again_is_looked_at_in_one_place_and_keeps_no_old_
         now += 0.1
         timers.run(now)
         accept(node, "n", who(number), term=number, now=now)
-        node.release(Release(1, "n", who(number), number), now)
+        released(node, "n", who(number), number, now)
         assert len(node.sweeper) == 1
     stones = node.records["n"].tombstones
     assert stones is not None
@@ -116,7 +121,7 @@ def test_very_many_tombstones_of_one_name_go_in_steps() -> None:
     node, timers = acceptor()
     count = 10 * SWEEP_SLICE_STONES
     for number in range(1, count + 1):
-        node.release(Release(1, "n", who(number), 1), 0.0)
+        released(node, "n", who(number), 1, 0.0)
     timers.run(59.9)
     stones = node.records["n"].tombstones
     assert stones is not None and len(stones) == count
@@ -176,6 +181,6 @@ def test_pushes_and_touched_names_are_collected() -> None:
     accept(node, "n", who(1))
     prepare(node, "n", who(2), 0.5)
     assert node.touched == {"n"} and node.pushes == []
-    node.release(Release(1, "n", who(1), 1), 1.0)
+    released(node, "n", who(1), 1, 1.0)
     ((to, pushed),) = node.pushes
     assert (to, pushed.candidate, pushed.request) == (who(2).session, who(2), 0)

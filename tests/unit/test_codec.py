@@ -54,8 +54,11 @@ GOLDEN: list[tuple[m.Message, str]] = [
         "890303646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502081905dc185050303132333435363738393a3b3c3d3e3f",
     ),
     (
-        m.Commit("jobs", 5, LEASE),
-        "8404646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502",
+        m.Commit("jobs", 5, LEASE, LOCK),
+        (
+            "8504646a6f627305868250000102030405060708090a0b0c0d0e0f0719271066686f73742d314d31302e302e302e373a383038300502"
+            "50303132333435363738393a3b3c3d3e3f"
+        ),
     ),
     (m.Renew(4, S1, 9, (7, 300)), "86050450000102030405060708090a0b0c0d0e0f09820719012c80"),
     (
@@ -212,7 +215,7 @@ def test_join_is_bounded() -> None:
 
 def test_largest_values_pass() -> None:
     lease = Lease(Candidate(S1, INT_MAX), INT_MAX, "l" * 64, bytes(512), TERM_MAX, INT_MAX)
-    commit = m.Commit("\N{GREEK SMALL LETTER ALPHA}" * 127 + "x", TERM_MAX, lease)
+    commit = m.Commit("\N{GREEK SMALL LETTER ALPHA}" * 127 + "x", TERM_MAX, lease, LOCK)
     renew = m.Renew(0, S1, 1, tuple(range(ATTEMPTS_MAX)))
     prepare = (INT_MAX, commit.name, TERM_MAX, lease.candidate, INT_MAX, INT_MAX, INT_MAX, lease.label)
     standing = m.StandingPrepare(*prepare, lease.ttl_ms, lease.data, INT_MAX, LOCK)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paxlock.config.cell import MAX_TTL_MAX_S
+from paxlock.core.handles import SECRET_BYTES
 from paxlock.core.journal import Recall
 from paxlock.core.lease import (
     DATA_MAX_BYTES,
@@ -17,6 +19,7 @@ from paxlock.core.lease import (
     Lease,
 )
 from paxlock.core.messages import (
+    Accept,
     Commit,
     Greet,
     Greeted,
@@ -30,10 +33,13 @@ from paxlock.core.messages import (
     Prepare,
     Promise,
     Recovering,
+    Release,
     Renew,
     StandingPrepare,
     Welcome,
 )
+from paxlock.core.round_trips import WINDOW_MAX_S
+from paxlock.limits import GRANT_MAX_BYTES
 from paxlock.wire import codec
 from paxlock.wire import endpoint as endpoint_module
 from paxlock.wire import peers as peers_module
@@ -41,6 +47,7 @@ from paxlock.wire.codec import INT_MAX, encode
 from paxlock.wire.endpoint import DATAGRAM_MAX_BYTES, Endpoint, NodeSender, Received, SessionSender
 from paxlock.wire.header import NO_CELL
 from paxlock.wire.keyring import Keyring
+from paxlock.wire.sealing import Sealing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -515,12 +522,22 @@ def test_messages_are_packed_in_order_and_in_few_datagrams() -> None:
     assert messages([one for one in got if one is not None]) == sent
 
 
-def test_the_largest_standing_prepare_fits() -> None:
-    largest = StandingPrepare(
-        *(INT_MAX, "n" * NAME_MAX_BYTES, TERM_MAX, Candidate(SESSION, INT_MAX), INT_MAX, INT_MAX),
-        *(INT_MAX, "l" * LABEL_MAX_BYTES, INT_MAX, bytes(DATA_MAX_BYTES), INT_MAX),
+def test_the_largest_messages_fit_also_with_the_longest_grant() -> None:
+    """All numbers as large as they are written, but for a window and a ttl, which have their bounds."""
+    name, lock, candidate = "n" * NAME_MAX_BYTES, bytes(SECRET_BYTES), Candidate(SESSION, INT_MAX)
+    window, ttl = round(WINDOW_MAX_S * 1000), round(MAX_TTL_MAX_S * 1000)
+    label, data = "l" * LABEL_MAX_BYTES, bytes(DATA_MAX_BYTES)
+    lease = Lease(candidate, ttl, label, data, TERM_MAX, INT_MAX)
+    asked = INT_MAX, name, TERM_MAX, candidate, INT_MAX, INT_MAX, window, label
+    largest = (
+        StandingPrepare(*asked, ttl, data, INT_MAX, lock),
+        Accept(INT_MAX, name, TERM_MAX, lease, INT_MAX, INT_MAX, window, lock),
+        Commit(name, TERM_MAX, lease, lock),
+        Release(INT_MAX, name, candidate, TERM_MAX, lock),
     )
-    assert len(encode(largest)) <= new_session().room
+    sender = SessionSender(DRAWN, bytes(GRANT_MAX_BYTES))
+    rooms = Sealing(sender, keyring()).room, new_node().room
+    assert max(len(encode(message)) for message in largest) <= min(rooms)
 
 
 def test_more_small_messages_than_one_array_counts() -> None:

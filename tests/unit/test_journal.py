@@ -74,7 +74,7 @@ def test_release_refusals_and_a_promise_that_is_passed_over() -> None:
     term = acquire(a, ATHENS, 100.0)
     for now in (101.0, 102.0, 103.0):
         assert isinstance(a.prepare(Prepare(4, "n", 0, BYBLOS, 0, 0, 0, "byblos"), now), Refused)
-    a.release(Release(5, "n", ATHENS, term), 104.0, ATHENS.session)
+    a.release(Release(5, "n", ATHENS, term), ATHENS.session, 104.0, ATHENS)
     assert isinstance(a.prepare(Prepare(6, "n", 0, BYBLOS, 0, 0, 0, "byblos"), 105.0), Promise)
     a.run_out_all(106.0)
     told = entries(a, 106.0)
@@ -95,7 +95,7 @@ def test_release_refusals_and_a_promise_that_is_passed_over() -> None:
 def test_it_outlives_the_record_of_an_idle_name() -> None:
     a = node()
     term = acquire(a, ATHENS, 100.0)
-    a.release(Release(5, "n", ATHENS, term), 101.0, ATHENS.session)
+    a.release(Release(5, "n", ATHENS, term), ATHENS.session, 101.0, ATHENS)
     a.sweep(200.0)
     assert "n" not in a.records
     assert [what for what, _, _ in story(a, 201.0)][-2:] == [WHAT.RELEASED, WHAT.DROPPED]
@@ -109,11 +109,11 @@ def test_it_is_bounded_for_a_name_and_says_how_far_back_it_is_whole() -> None:
     for attempt in range(2 * REFUSED_PER_NAME):
         a.prepare(Prepare(4, "n", 0, Candidate(b"C" * 16, 1 + attempt), 0, 0, 0, "x" * 64), 100.0)
     assert len(entries(a, 101.0)) == 2 + REFUSED_PER_NAME == len(a.journal)
-    a.release(Release(5, "n", ATHENS, 1), 101.0, ATHENS.session)
+    a.release(Release(5, "n", ATHENS, 1), ATHENS.session, 101.0, ATHENS)
     for attempt in range(2, 100):
         candidate = Candidate(ATHENS.session, attempt)
         term = acquire(a, candidate, 100.0 + attempt)
-        a.release(Release(5, "n", candidate, term), 100.5 + attempt, ATHENS.session)
+        a.release(Release(5, "n", candidate, term), ATHENS.session, 100.5 + attempt, candidate)
     told = entries(a, 200.0)
     assert ENTRIES_PER_NAME <= len(told) - REFUSED_PER_NAME <= 2 * ENTRIES_PER_NAME
     assert len(told) == len(a.journal)
@@ -128,7 +128,7 @@ def test_the_name_that_is_idle_for_longest_is_forgotten_first() -> None:
     for number, name in enumerate(names):
         acquire(a, Candidate(ATHENS.session, number + 1), 100.0 + number / 1000.0, 30_000, name)
         if number == 10_000:
-            a.release(Release(5, names[0], Candidate(ATHENS.session, 1), 0), 110.0, ATHENS.session)
+            a.release(Release(5, names[0], ATHENS, 0), ATHENS.session, 110.0, ATHENS)
     assert len(a.journal) <= 32_768
     assert story(a, 125.0, names[1]) == []
     assert a.journal.page(Recall(7, names[1], 0), None, 125.0).reach_ms < 25_000

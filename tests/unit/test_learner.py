@@ -49,7 +49,7 @@ class Node:
         return self.settle(now)
 
     def release(self, name: str, who: Candidate, now: float) -> list[WatchEvent]:
-        self.acceptor.release(Release(1, name, who, 1), now)
+        self.acceptor.release(Release(1, name, who, 1), who.session, now, who)
         self.learner.released(name, who, now)
         return self.settle(now)
 

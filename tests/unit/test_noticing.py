@@ -142,6 +142,16 @@ def test_the_first_datagram_of_an_address_is_told_and_no_other() -> None:
     assert events(observer.refused("cell", "10.0.0.9", 2.0)) == ["dropped_cell"]
 
 
+def test_a_wrong_secret_is_told_once_for_each_session_and_never_itself() -> None:
+    observer = serving_observer()
+    (line,) = observer.refused_handle(b"S" * 16, 1.0)
+    assert (line.event, line.fields) == ("wrong_secret", {"session": (b"S" * 16).hex()})
+    assert observer.refused_handle(b"S" * 16, 2.0) == []
+    assert events(observer.refused_handle(b"T" * 16, 2.0)) == ["wrong_secret"]
+    lines = [line for n in range(1000) for line in observer.refused_handle(n.to_bytes(16), 3.0)]
+    assert len(lines) == LINES_PER_MINUTE - 2
+
+
 def test_what_is_ordinary_on_a_network_is_only_counted() -> None:
     observer = serving_observer()
     for reason in ("replay", "malformed", "version", "echo", "empty", "short"):

@@ -51,7 +51,7 @@ class Busy:
         lease = Lease(candidate, 10_000, LABEL, b"")
         assert isinstance(self.node.accept(Accept(2, "n", promise.term, lease, 1, 0), self.now), Accepted)
         self.now += held
-        self.node.release(Release(3, "n", candidate, promise.term), self.now, candidate.session)
+        self.node.release(Release(3, "n", candidate, promise.term), candidate.session, self.now, candidate)
 
     def page(self, there: float = 0.001, back: float = 0.001) -> None:
         """One page, over a link that takes so many seconds there and back."""

@@ -14,7 +14,7 @@ import pytest
 
 from paxlock.config.cell import Cell, NodeConfig
 from paxlock.core.durable import Durability, Kept, KeptName, KeptRenewal, KeptStone, Membership, NodeRecord
-from paxlock.core.handles import stone_of
+from paxlock.core.handles import lock_stone
 from paxlock.core.node.keeping import recovered, replay
 from paxlock.errors import StoreError
 from paxlock.runtime.environment import open_store
@@ -24,7 +24,7 @@ from paxlock.store.folder import STATE_FILE, Store
 RECORD = NodeRecord(b"c" * 16, 1, "a", 7, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
 HELD = KeptName("x", 4, 4, b"s" * 16, 2, 10_000, "label", b"data", 4, b"s" * 16, 9, 130.0, lock=b"k" * 16)
 BEGUN = Kept(True, 3, 90.0, (), (KeptName("old", 3),))
-STONE, BY_LOCK = KeptStone("x", b"t" * 16, 1), KeptStone("x", *stone_of(b"k" * 16))
+STONE, BY_LOCK = KeptStone("x", b"t" * 16, 1), KeptStone("x", *lock_stone(b"k" * 16))
 TAKEN = Kept(False, 3, 90.0, (), (HELD,), (STONE, BY_LOCK))
 RENEWED = Kept(False, 3, 90.0, (KeptRenewal(b"s" * 16, (2,), b"h" * 16, 11, 125.5),))
 DROPPED = Kept(False, 8, 90.0, (), (), (), ("old",))

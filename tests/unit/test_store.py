@@ -14,7 +14,7 @@ import pytest
 
 import paxlock
 from paxlock.core.durable import Durability, Membership, NodeRecord, SeenNode, Snapshot, SnapshotName
-from paxlock.core.handles import stone_of
+from paxlock.core.handles import lock_stone
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.errors import StoreError
 from paxlock.store import folder as store_module
@@ -51,12 +51,13 @@ NAME = SnapshotName(
     sender=b"s" * 16,
     seq=99,
     remaining_ms=8_123,
-    tombstones=(Candidate(b"t" * 16, 1), Candidate(b"u" * 16, 2), stone_of(b"v" * 16)),
+    tombstones=(Candidate(b"t" * 16, 1), Candidate(b"u" * 16, 2), lock_stone(b"v" * 16)),
     chosen=LEASE,
     chosen_term=11,
     released=False,
     revoked=Candidate(b"u" * 16, 2),
     lock=bytes(range(16)),
+    chosen_lock=bytes(range(16)),
 )
 EMPTY_NAME = SnapshotName("x", 3, None, 0, b"", 0, 0, (), None, 0, True)
 SNAPSHOT = Snapshot(incarnation=7, floor=3, names=(NAME, EMPTY_NAME))

@@ -26,7 +26,7 @@ from paxlock.host.labels import default_label
 from paxlock.host.udp import bind_beside
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.grants import new_session
+from paxlock.wire.grants import draw_session
 from paxlock.wire.transport import Address
 
 __all__ = ["UnopenedInAsyncio", "open_as", "open_client", "shielded"]
@@ -102,7 +102,7 @@ async def open_as(
     thrifty: bool = False,
 ) -> C:
     """Open what ``make`` makes, a Client or a Node; what closes it is pushed on the stack."""
-    sender = SessionSender(new_session(settings.grant), settings.grant)
+    sender = SessionSender(draw_session(settings.grant), settings.grant)
     cell = settings.cell
     wanted = (
         {m.node_id: m.address for m in cell.members} if cell is not None else dict.fromkeys(settings.seeds)

@@ -18,7 +18,7 @@ from paxlock.host.labels import default_label
 from paxlock.host.udp import TwoSockets, UdpSocket, bind_beside
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.grants import new_session
+from paxlock.wire.grants import draw_session
 from paxlock.wire.transport import Address
 
 __all__ = ["open_session"]
@@ -35,7 +35,7 @@ def open_session(
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
     """
-    sender = SessionSender(new_session(settings.grant), settings.grant)
+    sender = SessionSender(draw_session(settings.grant), settings.grant)
     cell = settings.cell
     keys = cell.keys if cell is not None else settings.keys
     clock = BootClock()

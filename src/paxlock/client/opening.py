@@ -21,7 +21,7 @@ from paxlock.runtime.background import attended
 from paxlock.runtime.environment import Environment, environment_of
 from paxlock.runtime.resolving import keep, resolve_addresses, resolve_members
 from paxlock.wire.endpoint import Endpoint, SessionSender
-from paxlock.wire.grants import new_session
+from paxlock.wire.grants import draw_session
 from paxlock.wire.transport import Address, Transport
 
 __all__ = ["UnopenedInTrio", "open_as", "open_client"]
@@ -81,7 +81,7 @@ async def open_as(
     clock: Clock | None = None,
 ) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node. What is not given is in ``environment``."""
-    sender = SessionSender(new_session(settings.grant), settings.grant)
+    sender = SessionSender(draw_session(settings.grant), settings.grant)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
     clock = clock or environment.clock()
     wall_offset = time.time() - clock.now()

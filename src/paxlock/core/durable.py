@@ -7,6 +7,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from paxlock.core.handles import Stone
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.value import value
 
@@ -101,7 +102,8 @@ class NodeRecord:
 @value
 class SnapshotName:
     """One name of the snapshot: leases with the time that is LEFT (rule L8). Of the tombstones that of
-    ``revoked`` was set by force (section 12). ``lock`` is that of the lease which is held.
+    ``revoked`` was set by force (section 12). ``lock`` is that of the lease which is held, ``chosen_lock``
+    that of the one which is known to be chosen.
     """
 
     name: str
@@ -111,12 +113,13 @@ class SnapshotName:
     sender: bytes
     seq: int
     remaining_ms: int
-    tombstones: tuple[Candidate, ...]
+    tombstones: tuple[Stone, ...]
     chosen: Lease | None
     chosen_term: int
     released: bool
     revoked: Candidate | None = None
     lock: bytes = b""
+    chosen_lock: bytes = b""
 
 
 @value

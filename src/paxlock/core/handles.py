@@ -8,14 +8,18 @@ from a lock nobody finds a secret, nor from one attempt's secret another's.
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TypeAlias
 
 from paxlock.core.lease import Candidate
 
-__all__ = ["SECRET_BYTES", "lock_of", "secret_of", "stone_of"]
+__all__ = ["SECRET_BYTES", "Stone", "lock_of", "lock_stone", "secret_of"]
 
 SECRET_BYTES = 16
 ATTEMPT_BYTES = 8
-_STONE = b"lock"
+_LOCK = b"lock"
+
+#: Against whom a tombstone is: the attempts of this session up to this one, or a lock (`lock_stone`).
+Stone: TypeAlias = tuple[bytes, int]
 
 
 def secret_of(session_secret: bytes, attempt: int) -> bytes:
@@ -31,8 +35,8 @@ def lock_of(candidate: Candidate, secret: bytes) -> bytes:
     return blake2b(about, digest_size=SECRET_BYTES, key=secret, person=b"paxlock lock").digest()
 
 
-def stone_of(lock: bytes) -> Candidate:
-    """Who stands in a tombstone that is against the lease with this lock only, instead of a candidate. It is
-    longer than a session, so it is none.
+def lock_stone(lock: bytes) -> Stone:
+    """The tombstone that is against the lease with this lock only. What stands in the place of a session is
+    longer than one, so it is none.
     """
-    return Candidate(_STONE + lock, 1)
+    return _LOCK + lock, 1

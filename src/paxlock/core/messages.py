@@ -173,11 +173,14 @@ class Accept:
 
 @value
 class Commit:
-    """Phase 3: this lease was chosen in this term. Never answered; also sent between nodes."""
+    """Phase 3: this lease was chosen in this term. Never answered; also sent between nodes. ``lock`` is for
+    nodes that do not hold it: so they too know what its handle must open.
+    """
 
     name: str
     term: int
     lease: Lease
+    lock: bytes = b""
 
 
 @value

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from paxlock.core.messages import Hello, NodeMode
-from paxlock.core.node.notices import PeerAnswered
+from paxlock.core.node.notices import HandleRefused, PeerAnswered
 from paxlock.core.node.replica import Replica
 from paxlock.observe.counting import flat
 from paxlock.observe.logs import log
@@ -105,6 +105,12 @@ class Observing:
         """Another node has said how it is."""
         with self._driver.lock:
             lines = self.observer.answered(notice.node_id, notice.request, notice.mode, self._clock.now())
+        self._log(lines)
+
+    def refused_handle(self, notice: HandleRefused) -> None:
+        """Somebody has shown a wrong secret."""
+        with self._driver.lock:
+            lines = self.observer.refused_handle(notice.session, self._clock.now())
         self._log(lines)
 
     def wrote(self, since: float) -> None:

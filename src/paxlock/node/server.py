@@ -22,7 +22,7 @@ from paxlock.config.cell import Cell, NodeConfig
 from paxlock.config.starts import StartWord, start_word
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
-from paxlock.core.node.notices import PeerAnswered
+from paxlock.core.node.notices import HandleRefused, PeerAnswered
 from paxlock.core.node.recovery import WaitsFor, Waived
 from paxlock.core.node.replica import MemoryLost, ModeChanged, Replica, ReplicaSettings, Unconfirmed
 from paxlock.core.node.starts import Start, begin
@@ -228,6 +228,9 @@ class Service:
     def _publish(self, notice: object) -> None:
         if isinstance(notice, PeerAnswered):
             self.eyes.answered(notice)
+            return
+        if isinstance(notice, HandleRefused):
+            self.eyes.refused_handle(notice)
             return
         self._tell(notice)
         if isinstance(notice, ModeChanged):

@@ -39,6 +39,7 @@ LINES_PER_MINUTE = 5  #: for each reason to drop
 PLACES_MAX = 256  #: (reason, host) pairs that are remembered as told
 FORGET_S = 3600.0  #: a place is told of again after so long
 
+_WRONG_SECRET = "wrong_secret"
 _REFUSED = {
     "key": "with a key that this node does not have: give the same key file to every node and client",
     "seal": "with a wrong seal: damaged on the way, or forged by somebody without the key",
@@ -250,25 +251,39 @@ class Observer:
         lines of this minute last.
         """
         why = _REFUSED.get(reason)
-        if why is None:
+        if why is None or not self._is_told(reason, host, now):
             return []
-        place = (reason, host)
+        sentence = f"datagrams from {host} are dropped: they come {why}"
+        return [LogLine(Level.WARNING, f"dropped_{reason}", sentence, {"address": host, "reason": reason})]
+
+    def refused_handle(self, session: bytes, now: float) -> list[LogLine]:
+        """This session has shown a wrong secret. Told as what is refused, once for each session."""
+        name = session.hex()
+        if not self._is_told(_WRONG_SECRET, name, now):
+            return []
+        sentence = (
+            f"session {name} shows a handle whose secret is wrong: it is of another lease, or was made up"
+        )
+        return [LogLine(Level.WARNING, _WRONG_SECRET, sentence, {"session": name})]
+
+    def _is_told(self, reason: str, who: str, now: float) -> bool:
+        """Whether this is worth a line; notes that it has had one."""
+        place = (reason, who)
         told = self._places.get(place)
         if told is not None and now < told + FORGET_S:
-            return []
+            return False
         since, lines = self._minutes.get(reason, (now, 0))
         if now >= since + 60.0:
             since, lines = now, 0
         if lines >= LINES_PER_MINUTE:
             self._untold[reason] = self._untold.get(reason, 0) + 1
-            return []
+            return False
         self._minutes[reason] = since, lines + 1
         self._places[place] = now
         self._places.move_to_end(place)
         if len(self._places) > PLACES_MAX:
             self._places.popitem(last=False)
-        sentence = f"datagrams from {host} are dropped: they come {why}"
-        return [LogLine(Level.WARNING, f"dropped_{reason}", sentence, {"address": host, "reason": reason})]
+        return True
 
     def _tell_rest(self, now: float) -> list[LogLine]:
         """What was not told of a minute that is over, as a number."""
@@ -277,7 +292,7 @@ class Observer:
             if now >= self._minutes[reason][0] + 60.0:
                 del self._untold[reason]
                 sentence = (
-                    f"{number} more datagrams were dropped for the reason {reason!r}, from further addresses"
+                    f"{number} more were refused for the reason {reason!r}, of further addresses or sessions"
                 )
                 fields = {"reason": reason, "datagrams": number}
                 lines.append(LogLine(Level.WARNING, "dropped_more", sentence, fields))

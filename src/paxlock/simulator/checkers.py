@@ -14,6 +14,7 @@ from paxlock.core.lease import Candidate
 from paxlock.core.messages import Accept, Message, Peer, Prepare, Release, Renew
 from paxlock.core.node.starts import Start
 from paxlock.core.quorum import blocking, majority
+from paxlock.core.reasons import RefusalReason
 from paxlock.core.session.judgement import State
 from paxlock.simulator.machines import Held, NodeMachine
 
@@ -331,7 +332,8 @@ class NodeChecker:
     def released(self, node: NodeMachine, message: Release) -> None:
         """The node has answered this Release. By a handle where the lease was not held it bars the lease."""
         record = node.acceptor.records[message.name]
-        barred = bool(message.secret) and not record.ended(message.candidate)
+        ended = record.end_of(message.candidate, b"") is RefusalReason.ENDED
+        barred = bool(message.secret) and not ended
         (node.barred if barred else node.ended).add((message.name, message.candidate))
 
     def restored(self, node: NodeMachine, start: Start, now: float) -> None:

@@ -14,7 +14,7 @@ from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.machines import ClientMachine, Datagram
 from paxlock.simulator.moments import What
 from paxlock.wire.endpoint import SessionSender
-from paxlock.wire.grants import session_of
+from paxlock.wire.grants import marked
 
 if TYPE_CHECKING:
     from paxlock.simulator.simulation import Simulation
@@ -37,7 +37,7 @@ class Clients:
         label = f"client {slot}.{life}" if life else f"client {slot}"
         rng = Random(f"client {sim.seed} {label}")
         keys = sim.rotation.of_client(slot)
-        sender = SessionSender(session_of(rng.randbytes(SESSION_BYTES), keys.grant), keys.grant)
+        sender = SessionSender(marked(rng.randbytes(SESSION_BYTES), keys.grant), keys.grant)
         session = sender.session
         secret = Random(f"secret {sim.seed} {label}").randbytes(SECRET_BYTES)
         client = ClientMachine(

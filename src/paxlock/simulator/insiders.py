@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from paxlock.core.handles import SECRET_BYTES, lock_of
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Accept, Message, Peer, Release, Renew, StandingPrepare
+from paxlock.core.messages import Accept, Message, Peer, Release, Renew, StandingPrepare, View
 from paxlock.core.session.events import HandleOutcome
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.moments import What
@@ -134,7 +134,7 @@ class Insiders:
 
     def state(self, node: NodeMachine, message: Message) -> State:
         """What must be the same after such a message: of every name who holds it, until when, by whose word,
-        who was promised it, who waits, and whether the one that it names may go on.
+        who was promised it, who waits, what others are told, and whether the one that it names may go on.
         """
         found: State = {}
         for name, record in node.acceptor.records.items():
@@ -144,8 +144,9 @@ class Insiders:
             ended = False
             if isinstance(message, Release) and message.name == name:
                 candidate = message.candidate
-                ended = record.ended(candidate, self._locks.get(candidate, b""))
-            found[name] = record.term, record.owner, held, tuple(e.candidate for e in line), ended
+                ended = record.end_of(candidate, self._locks.get(candidate, b"")) is not None
+            view = node.view(name, node.now(self._sim.true))
+            found[name] = record.term, record.owner, held, tuple(e.candidate for e in line), ended, view
         return found
 
     def changed_nothing(self, node: NodeMachine, message: Message, before: State) -> None:
@@ -154,5 +155,7 @@ class Insiders:
                 raise CheckFailed(
                     "handles", f"{node.node_id} heeds a handle that was made up: {name!r} is {after}"
                 )
-            if name not in before and (after[1:3] != (None, None) or after[4]):
+            view = after[-1]
+            named = isinstance(view, View) and view.lease is not None
+            if name not in before and (after[1:3] != (None, None) or after[4] or named):
                 raise CheckFailed("handles", f"{node.node_id} keeps {after} of {name!r} for a made-up handle")

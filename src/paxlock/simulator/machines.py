@@ -15,6 +15,7 @@ import attrs
 
 from paxlock.core.durable import Kept, NodeRecord, Snapshot
 from paxlock.core.lease import Candidate
+from paxlock.core.messages import View
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.replica import Replica
 from paxlock.core.session.session import Session
@@ -165,6 +166,11 @@ class NodeMachine(SimulatedMachine):
         """The acceptor of a node that is up: the checkers look at its records, which no message shows."""
         assert self.core is not None
         return self.core._acceptor  # noqa: SLF001
+
+    def view(self, name: str, now: float) -> View:
+        """What the node would tell of the name, on its own clock."""
+        assert self.core is not None
+        return self.core._learner.view(name, now)  # noqa: SLF001
 
 
 @attrs.define(eq=False)

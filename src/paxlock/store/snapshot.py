@@ -5,13 +5,14 @@ and is binary, unlike the record, which people may want to read. Integers are bi
 
     file:   mark 16 | version 4 | incarnation, floor, number of names, 8 each | names
             | SHA-256 of all before it, 32
-    name:   term, lease term, seq, remaining_ms, chosen term, 8 each | flags 1 | lengths of name, sender and
-            lock, 1 each | number of tombstones 4 | name | sender | lock | tombstones | who was revoked
-            | the lease | the chosen lease
+    name:   term, lease term, seq, remaining_ms, chosen term, 8 each | flags 1 | lengths of name, sender, lock
+            and the chosen lease's lock, 1 each | number of tombstones 4 | name | sender | lock
+            | the chosen lease's lock | tombstones | who was revoked | the lease | the chosen lease
     lease:  candidate | token, edition, ttl_ms, 8 each | lengths of label, 1, and of data, 2 | label | data
     candidate, tombstone, who was revoked:  attempt 8 | length of session 1 | session
 
-Flags: a lease is held; one is known to be chosen; it is the one that is held; released; somebody was revoked.
+Flags: a lease is held; one is known to be chosen; it is the one that is held; released; somebody was
+revoked; the chosen lease has the same lock (and none of its own).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from paxlock.core.durable import Snapshot, SnapshotName
+from paxlock.core.handles import Stone
 from paxlock.core.lease import TERM_MAX, Candidate, Lease
 from paxlock.store.damage import DamagedError
 
@@ -32,11 +34,11 @@ MARK = b"paxlock snapshot"
 NAMES_A_PIECE = 1000
 HEAD = struct.Struct(">16sI")
 BEGIN = struct.Struct(">QQQ")
-NAME = struct.Struct(">QQQQQBBBBI")
+NAME = struct.Struct(">QQQQQBBBBBI")
 LEASE = struct.Struct(">QQQBH")
 CANDIDATE = struct.Struct(">QB")
-HELD, CHOSEN, SAME, RELEASED, REVOKED = 1, 2, 4, 8, 16
-ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED | REVOKED
+HELD, CHOSEN, SAME, RELEASED, REVOKED, SAME_LOCK = 1, 2, 4, 8, 16, 32
+ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED | REVOKED | SAME_LOCK
 T = TypeVar("T", bytes, str)
 DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -63,8 +65,10 @@ def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
 def _parts(name: SnapshotName) -> Iterator[bytes]:
     lease, chosen, text = name.lease, name.chosen, name.name.encode()
     same = chosen is not None and chosen == lease
+    chosen_lock = name.chosen_lock if name.chosen_lock != name.lock else b""
     flags = (lease is not None) * HELD | (chosen is not None) * CHOSEN | same * SAME
     flags |= name.released * RELEASED | (name.revoked is not None) * REVOKED
+    flags |= (name.chosen_lock == name.lock) * SAME_LOCK
     yield NAME.pack(
         name.term,
         name.lease_term,
@@ -75,9 +79,10 @@ def _parts(name: SnapshotName) -> Iterator[bytes]:
         len(text),
         len(name.sender),
         len(name.lock),
+        len(chosen_lock),
         len(name.tombstones),
     )
-    yield text + name.sender + name.lock
+    yield text + name.sender + name.lock + chosen_lock
     yield from map(_pack_candidate, name.tombstones)
     if name.revoked is not None:
         yield _pack_candidate(name.revoked)
@@ -93,7 +98,7 @@ def _pack_lease(lease: Lease) -> bytes:
     return _pack_candidate(lease.candidate) + sizes + label + lease.data
 
 
-def _pack_candidate(candidate: Candidate) -> bytes:
+def _pack_candidate(candidate: Stone) -> bytes:
     session, attempt = candidate
     return CANDIDATE.pack(attempt, len(session)) + session
 
@@ -126,7 +131,7 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     """
     found = NAME.unpack_from(body, at)
     term, lease_term, seq, remaining_ms, chosen_term, flags, *lengths, tombstones = found
-    name_length, sender_length, lock_length = lengths
+    name_length, sender_length, lock_length, chosen_lock_length = lengths
     if flags & ~ALL_FLAGS or (flags & SAME and not (flags & HELD and flags & CHOSEN)):
         raise DamagedError("there are no such flags")
     at += NAME.size
@@ -134,8 +139,11 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     name = str(body[at:sender_at], "utf-8")
     at = sender_at + sender_length
     sender = _same(bytes(body[sender_at:at]), same)
-    lock = bytes(body[at : at + lock_length])
+    chosen_lock = lock = bytes(body[at : at + lock_length])
     at += lock_length
+    if not flags & SAME_LOCK:
+        chosen_lock = bytes(body[at : at + chosen_lock_length])
+        at += chosen_lock_length
     stones = []
     for _ in range(tombstones):
         stone, at = _candidate(body, at, same)
@@ -166,6 +174,7 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
             bool(flags & RELEASED),
             revoked,
             lock,
+            chosen_lock,
         ),
         at,
     )

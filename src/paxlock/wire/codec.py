@@ -201,7 +201,7 @@ _BY_KIND: dict[int, Schema] = {
     1: Schema(m.Hello, INT),
     2: Schema(m.Prepare, INT, NAME, TERM, CANDIDATE, INT, INT, INT, LABEL),
     3: Schema(m.Accept, INT, NAME, TERM, _LEASE_FIELD, INT, INT, INT, SECRET),
-    4: Schema(m.Commit, NAME, TERM, _LEASE_FIELD),
+    4: Schema(m.Commit, NAME, TERM, _LEASE_FIELD, SECRET),
     5: Schema(
         m.Renew,
         *(INT, SESSION, INT, ATTEMPTS, sequence(SECRET, ATTEMPTS_MAX)),

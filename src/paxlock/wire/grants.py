@@ -15,7 +15,7 @@ from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.limits import GRANT_MAX_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 
-__all__ = ["grant_of", "new_session", "owned", "rights_of", "session_of", "told_session"]
+__all__ = ["draw_session", "grant_of", "marked", "owned", "rights_of", "session_of"]
 
 OWNER_BYTES = 6
 GRANTS_REMEMBERED = 1024
@@ -25,27 +25,27 @@ _TOLD_PERSON = b"paxlock told"
 _ALL_VERBS = int(Verb.OBSERVE | Verb.ACQUIRE | Verb.ADMINISTER)
 
 
-def new_session(grant: bytes = b"") -> bytes:
-    """What a session draws, never drawn before. With a grant its last bytes say to the key of which id it
-    belongs: so no key can speak in the name of a session of another, and what one session has acquired
-    another of the same key may renew and release by its handle. A client whose key is made anew, under the
-    same id, goes on.
+def draw_session(grant: bytes = b"") -> bytes:
+    """What a session draws, never drawn before. With a grant its last bytes are a mark of the key's id, and
+    so are those of the session (`session_of`): no key can speak in the name of a session of another, and
+    what one session has acquired another of the same key may renew and release by its handle. A client whose
+    key is made anew, under the same id, goes on.
     """
-    return session_of(secrets.token_bytes(SESSION_BYTES), grant)
+    return marked(secrets.token_bytes(SESSION_BYTES), grant)
 
 
-def session_of(drawn: bytes, grant: bytes) -> bytes:
-    """The session that is made of SESSION_BYTES drawn at random; see `new_session`."""
+def marked(given: bytes, grant: bytes) -> bytes:
+    """These SESSION_BYTES with the mark of the key, where there is one: see `draw_session`."""
     if not grant:
-        return drawn
-    start = drawn[:-OWNER_BYTES]
+        return given
+    start = given[:-OWNER_BYTES]
     return start + _owner(start, rights_of(grant).key)
 
 
 @lru_cache(maxsize=SESSIONS_REMEMBERED)
-def told_session(drawn: bytes, grant: bytes) -> bytes:
-    """What a session that has drawn this is called by everybody else; of the same key. Raises Malformed."""
-    return session_of(blake2b(drawn, digest_size=SESSION_BYTES, person=_TOLD_PERSON).digest(), grant)
+def session_of(drawn: bytes, grant: bytes) -> bytes:
+    """The session that has drawn this: what everybody else calls it, marked likewise. Raises Malformed."""
+    return marked(blake2b(drawn, digest_size=SESSION_BYTES, person=_TOLD_PERSON).digest(), grant)
 
 
 def owned(session: bytes, key: str) -> bool:

@@ -22,7 +22,7 @@ import attrs
 from paxlock.core.value import value
 from paxlock.limits import CELL_ID_BYTES, GRANT_MAX_BYTES, NODE_ID_MAX_BYTES, RUN_BYTES, SESSION_BYTES
 from paxlock.wire.codec import PAYLOAD_MAX_BYTES
-from paxlock.wire.grants import told_session
+from paxlock.wire.grants import session_of
 from paxlock.wire.schema import is_node_id
 
 __all__ = [
@@ -88,10 +88,13 @@ class SessionSender(NamedTuple):
     drawn: bytes
     grant: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"SessionSender(grant={self.grant!r})"  # what is drawn is for nobody's log
+
     @property
     def session(self) -> bytes:
         """What nodes and other sessions call it. Raises Malformed where the grant cannot be read."""
-        return told_session(self.drawn, self.grant)
+        return session_of(self.drawn, self.grant)
 
     @property
     def identity(self) -> bytes:

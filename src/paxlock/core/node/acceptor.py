@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paxlock.core.durable import KeptRenewal, KeptStone, SnapshotName
+from paxlock.core.handles import Stone
 from paxlock.core.journal import Happening
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import (
     Accept,
     Accepted,
-    Forbidden,
     Peer,
     Prepare,
     Promise,
@@ -35,11 +35,9 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
-from paxlock.core.node.handles import opens_all, stone_for
 from paxlock.core.node.journal import Journal
 from paxlock.core.node.record import Record, waiters_page
 from paxlock.core.node.sorted_names import SortedNames
-from paxlock.core.reasons import Barrier
 from paxlock.core.round_trips import bounded_window
 from paxlock.core.steering import LetGo
 from paxlock.core.timers import Timers
@@ -77,7 +75,7 @@ class Acceptor:
         self.journal = Journal()
         self._timers = timers
         self._wall_offset = wall_offset
-        self._held: dict[tuple[bytes, int], Record] = {}  #: by candidate
+        self.held: dict[tuple[bytes, int], Record] = {}  #: what is held, by candidate
         self.sweeper = Sweeper(timers, self.sweep, max_ttl)
         self._expiry = ExpiryWheel(self.records, timers, self.run_out_all)
         self._short_of_terms: set[str] = set()
@@ -92,8 +90,9 @@ class Acceptor:
         candidate = message.candidate
         record = self._record(message.name, now)
         standing = message if isinstance(message, StandingPrepare) else None
-        if record.ended(candidate, standing.lock if standing is not None else b""):
-            return self._refuse(message, record, record.end_of(candidate), now)
+        over = record.end_of(candidate, standing.lock if standing is not None else b"")
+        if over is not None:
+            return self._refuse(message, record, over, now)
         if standing is not None and standing.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, message.at_least, now):
@@ -172,8 +171,8 @@ class Acceptor:
         lease, term = message.lease, message.term
         candidate = lease.candidate
         record = self._record(message.name, now)
-        if record.ended(candidate, message.lock):
-            return self._refuse(message, record, record.end_of(candidate), now)
+        if (over := record.end_of(candidate, message.lock)) is not None:
+            return self._refuse(message, record, over, now)
         if lease.ttl > self.max_ttl:
             return self._refuse(message, record, RefusalReason.TTL, now)
         if self.too_far(record, term, now):
@@ -228,7 +227,7 @@ class Acceptor:
         record.deadline = max(record.deadline, deadline) if renewed else deadline  # S6
         if record.line is not None:
             record.line.remove(candidate)
-        self._held[candidate] = record
+        self.held[candidate] = record
         if not renewed:
             self.journal.accepted(record, now)
         self._schedule(record)
@@ -236,14 +235,12 @@ class Acceptor:
 
     # Renewal and release
 
-    def renew(self, message: Renew, sender: bytes, now: float) -> Renewed | Forbidden:
+    def renew(self, message: Renew, sender: bytes, now: float) -> Renewed:
         """Re-arm by a higher number of the same sender; list what was re-armed by this very number (S5)."""
-        if sender != message.session and not opens_all(message, self._held):
-            return Forbidden(message.request, Barrier.SECRET)
         held: list[tuple[int, int]] = []
         missing, rearmed = list[int](), list[int]()
         session, seq = message.session, message.seq
-        known, max_ttl = self._held, self.max_ttl
+        known, max_ttl = self.held, self.max_ttl
         for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
             record = known.get((session, attempt))
             if record is None or (lease := record.lease) is None:
@@ -268,34 +265,37 @@ class Acceptor:
             self.renewals.append(KeptRenewal(session, tuple(rearmed), sender, seq, now))
         return Renewed(message.request, sender, session, seq, tuple(held), tuple(missing))
 
-    def release(
-        self, message: Release, now: float, sender: bytes | None = None
-    ) -> Released | Refused | Forbidden | None:
+    def release(self, message: Release, sender: bytes, now: float, stone: Stone) -> Released | Refused | None:
         """End one candidate for good; whatever belongs to another stays as it is (S1). A holder whose lease
-        another ``sender`` ends, by its handle, is told at once. See ``stone_for``.
+        another ``sender`` ends, by its handle, is told at once. ``stone``: against whom it is (handles.py).
         """
         candidate = message.candidate
         record = self._record(message.name, now)
+        released = Released(message.request, record.name, candidate, self.floor)
+        if stone != candidate:  # nobody can tell whether it is of right: nothing else of it counts
+            self._bury(record, stone, now)
+            return released
         if self.too_far(record, message.term, now):
             return self._refuse(message, record, RefusalReason.TERM, now)
-        by_handle = sender not in (None, candidate.session)
-        if (stone := stone_for(record, message) if by_handle else candidate) is None:
-            return Forbidden(message.request, Barrier.SECRET)
         mine = record.holds(candidate) or (record.owner == candidate and record.lease is None)
-        if (mine := mine and stone == candidate) and not self._below_ceiling(max(message.term, record.term)):
+        if mine and not self._below_ceiling(max(message.term, record.term)):
             return None
-        self.sweeper.set_tombstone(record, stone, now)
-        self.stones.append(KeptStone(record.name, *stone))
+        self._bury(record, stone, now)
         if record.line is not None:
-            record.line.remove(stone)
+            record.line.remove(candidate)
         if mine:
-            if record.lease is not None and by_handle:
+            if record.lease is not None and sender != candidate.session:
                 ended = record.told_over(candidate, RefusalReason.ENDED, self.floor)
                 self.pushes.append((candidate.session, ended))
             record.term = max(message.term, record.term)
             self.highest_term = max(self.highest_term, record.term)
             self._close(record, now)
-        return Released(message.request, record.name, candidate, self.floor)
+        return released
+
+    def _bury(self, record: Record, stone: Stone, now: float) -> None:
+        """Set a tombstone, and note it for the state file."""
+        self.sweeper.set_tombstone(record, stone, now)
+        self.stones.append(KeptStone(record.name, *stone))
 
     # Time
 
@@ -317,8 +317,8 @@ class Acceptor:
         self.journal.closes(record, how, now)
         if record.lease is not None:
             candidate = record.lease.candidate
-            if self._held.get(candidate) is record:  # unless a client used one candidate for two names
-                del self._held[candidate]
+            if self.held.get(candidate) is record:  # unless a client used one candidate for two names
+                del self.held[candidate]
             record.lease = None
             self._heard(record)
         record.owner = None
@@ -332,7 +332,7 @@ class Acceptor:
             return
         head = record.line.head(now)
         # By the Release of a later attempt, or by a handle (L1).
-        while head is not None and record.ended(head.candidate, head.lock):
+        while head is not None and record.end_of(head.candidate, head.lock) is not None:
             record.line.remove(head.candidate)
             head = record.line.head(now)
         if head is None:
@@ -369,7 +369,7 @@ class Acceptor:
 
     def heard(self, candidate: Candidate) -> None:
         """The candidate knows that its lease is held here: it has spoken of it."""
-        record = self._held.get(candidate)
+        record = self.held.get(candidate)
         if record is not None:
             self._heard(record)
 
@@ -421,7 +421,7 @@ class Acceptor:
             self.sweeper.set_tombstone(record, stone, now, forced=stone == saved.revoked)
         if saved.lease is not None and (deadline := as_of + saved.remaining_ms / 1000.0) > now:
             record.restored(saved, saved.lease, deadline, now)
-            self._held[saved.lease.candidate] = record
+            self.held[saved.lease.candidate] = record
             self.journal.restored(record, now)
         if saved.chosen is not None and saved.chosen.token:
             record.confirmed = saved.chosen.candidate

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from paxlock.core.handles import Stone
 from paxlock.core.lease import Candidate
 from paxlock.core.node.record import Record
 from paxlock.core.timers import Timers
@@ -46,20 +47,19 @@ class Sweeper:
     def __len__(self) -> int:
         return sum(map(len, self._steps.values()))
 
-    def set_tombstone(
-        self, record: Record, candidate: Candidate, now: float, *, forced: bool = False
-    ) -> None:
-        """Set a tombstone for this attempt and those before it. One that is ``forced``, set though nobody has
-        said that the candidate is over, stands for a max_ttl longer (section 12).
+    def set_tombstone(self, record: Record, stone: Stone, now: float, *, forced: bool = False) -> None:
+        """Set a tombstone, for an attempt and those before it, or against a lock. One that is ``forced``, set
+        though nobody has said that the candidate is over, stands for a max_ttl longer (section 12).
         """
         if record.tombstones is None:
             record.tombstones = {}
-        attempt, until = record.tombstones.pop(candidate.session, (0, 0.0))
+        against, number = stone
+        attempt, until = record.tombstones.pop(against, (0, 0.0))
         until = max(until, now + TOMBSTONE_S + (self._max_ttl if forced else 0.0))
-        record.tombstones[candidate.session] = (max(attempt, candidate.attempt), until)
+        record.tombstones[against] = (max(attempt, number), until)
         if forced:
-            record.revoked = candidate
-        elif record.revoked == candidate:
+            record.revoked = Candidate(against, number)
+        elif record.revoked == stone:
             record.revoked = None
         self.schedule(record, now)
 

@@ -37,12 +37,13 @@ LIARS_MAX = 1024
 @attrs.define(eq=False)
 class Claim:
     """A session says that its candidate was chosen in this term. Only views that answer a later question than
-    ``after`` speak against it.
+    ``after`` speak against it. ``lock`` is what a handle of its lease must open.
     """
 
     term: int
     token: int
     after: int
+    lock: bytes
 
 
 @attrs.define(eq=False)
@@ -63,7 +64,7 @@ class Hearsay:
         self._nodes = nodes
         self._chosen = chosen
         self._doubts: dict[str, Doubt] = {}
-        self._named: dict[str, tuple[Lease, int]] = {}
+        self._named: dict[str, tuple[Lease, int, bytes]] = {}
         self._liars: dict[bytes, None] = {}
         self._asked = 0
 
@@ -75,7 +76,7 @@ class Hearsay:
         name, candidate = message.name, message.lease.candidate
         if candidate.session in self._liars or self._nodes == 1:
             return False
-        if record is not None and record.ended(candidate):
+        if record is not None and record.end_of(candidate, message.lock) is not None:
             return False
         self._name(message)
         if record is not None and _reached(record) > message.term:
@@ -92,19 +93,28 @@ class Hearsay:
             return False
         else:
             doubt = found
-        doubt.claims[candidate] = Claim(message.term, message.lease.token, self._asked)
+        doubt.claims[candidate] = Claim(message.term, message.lease.token, self._asked, message.lock)
         return found is None
 
     def named(self, name: str) -> tuple[Lease, int] | None:
         """The lease of the newest claim, without its token, and its term. A view that names it supports
         nobody, but does not count as one that denies this candidate either.
         """
-        return self._named.get(name)
+        named = self._named.get(name)
+        return named[:2] if named is not None else None
+
+    def lock_told(self, name: str, candidate: Candidate) -> bytes:
+        """What a handle of this candidate must open, as its session says; empty where it has not."""
+        doubt, named = self._doubts.get(name), self._named.get(name)
+        claim = doubt.claims.get(candidate) if doubt is not None else None
+        if claim is not None:
+            return claim.lock
+        return named[2] if named is not None and named[0].candidate == candidate else b""
 
     def _name(self, message: Commit) -> None:
         known = self._named.pop(message.name, None)
         if known is None or known[1] <= message.term:
-            known = message.lease.with_token(0), message.term
+            known = message.lease.with_token(0), message.term, message.lock
         self._named[message.name] = known
         if len(self._named) > DOUBTS_MAX:
             del self._named[next(iter(self._named))]
@@ -186,6 +196,7 @@ class Hearsay:
         if true is not None:
             commit = self._quorum(true, views, record)
             assert commit is not None
+            commit = attrs.evolve(commit, lock=doubt.claims[true].lock)
             self._settle(view.name, doubt, [true])
             self._chosen(commit, now)
             return True

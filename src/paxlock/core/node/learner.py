@@ -40,11 +40,14 @@ INQUIRIES_PER_TURN = 64  #: after a start from the state file all leases are unh
 
 @attrs.define(eq=False)
 class Chosen:
-    """The newest lease known to be chosen, in which term, and whether it was released since."""
+    """The newest lease known to be chosen, in which term, whether it was released since, and what its handle
+    must open.
+    """
 
     lease: Lease
     term: int
     released: bool = False
+    lock: bytes = b""
 
     def covers(self, candidate: Candidate, term: int) -> bool:
         """True if we know this candidate was chosen in ``term`` or later, or if we know its token.
@@ -148,19 +151,24 @@ class Learner:
         if self._lingering.checks:
             self._lingering.told(message.name, message.lease.candidate, now)
         known = self._chosen.get(message.name)
+        released = False
         if known is not None and known.lease.candidate == message.lease.candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
             learns = message.lease.token and not known.lease.token
             if known.term >= message.term and not learns:
                 return
             lease = message.lease if message.lease.token else known.lease
-            message = attrs.evolve(message, term=max(known.term, message.term), lease=lease)
+            lock, term = message.lock or known.lock, max(known.term, message.term)
+            message = attrs.evolve(message, term=term, lease=lease, lock=lock)
+            released = known.released
         elif known is not None and known.term >= message.term:
             return
-        released = known is not None and known.released and known.lease.candidate == message.lease.candidate
         record = self._acceptor.records.get(message.name)
-        if record is not None and record.ended(message.lease.candidate):
-            released = released or record.end_of(message.lease.candidate) is RefusalReason.ENDED
+        if record is not None:
+            if record.holds(message.lease.candidate):
+                message = attrs.evolve(message, lock=record.lock)
+            over = record.end_of(message.lease.candidate, message.lock)
+            released = released or over is RefusalReason.ENDED
         self._keep(record, message, released)
         self._inquiries.pop(message.name, None)
         confirmed = message.lease.candidate if message.lease.token else None
@@ -177,7 +185,7 @@ class Learner:
             name = record.name
         if held is not None and held == lease.with_token(held.token):
             lease = held.with_token(lease.token)
-        self._chosen[name] = Chosen(lease, message.term, released)
+        self._chosen[name] = Chosen(lease, message.term, released, message.lock)
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
         """A Release of this candidate was heard."""
@@ -186,6 +194,13 @@ class Learner:
         if known is not None and known.lease.candidate == candidate and not known.released:
             known.released = True
             self.changed(name, now)
+
+    def lock_told(self, name: str, candidate: Candidate) -> bytes:
+        """What a handle of this candidate must open, as far as a Commit has told that; else nothing."""
+        known = self._chosen.get(name)
+        if known is not None and known.lease.candidate == candidate:
+            return known.lock
+        return self._hearsay.lock_told(name, candidate)
 
     def changed(self, name: str, now: float) -> None:
         """The acceptor's record or the chosen lease changed: tell who watches, and ask if need be."""
@@ -343,7 +358,7 @@ class Learner:
         ]
         if len(same) + (self._node_id not in gone) < self._quorum:
             return
-        commit = Commit(name, record.lease_term, lease)
+        commit = Commit(name, record.lease_term, lease, record.lock)
         for node in self._others:
             self.sends.append((node, commit))
         self.commit(commit, now)
@@ -374,8 +389,16 @@ class Learner:
         known = self._chosen.get(saved.name)
         if known is None:
             return saved
-        return attrs.evolve(saved, chosen=known.lease, chosen_term=known.term, released=known.released)
+        return attrs.evolve(
+            saved,
+            chosen=known.lease,
+            chosen_term=known.term,
+            released=known.released,
+            chosen_lock=known.lock,
+        )
 
     def restore(self, saved: SnapshotName) -> None:
         if saved.chosen is not None:
-            self._chosen[saved.name] = Chosen(saved.chosen, saved.chosen_term, saved.released)
+            self._chosen[saved.name] = Chosen(
+                saved.chosen, saved.chosen_term, saved.released, saved.chosen_lock
+            )

@@ -8,7 +8,7 @@ from paxlock.core.messages import NodeMode
 from paxlock.core.node.record import Record
 from paxlock.core.value import value
 
-__all__ = ["LeftBehind", "PeerAnswered", "left_in"]
+__all__ = ["HandleRefused", "LeftBehind", "PeerAnswered", "left_in"]
 
 
 @value
@@ -18,6 +18,13 @@ class PeerAnswered:
     node_id: str
     request: int
     mode: NodeMode
+
+
+@value
+class HandleRefused:
+    """Published when this session has shown a secret that does not open the lease of its handle."""
+
+    session: bytes
 
 
 @value

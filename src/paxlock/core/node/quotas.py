@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from paxlock.core.handles import lock_of, stone_of
+from paxlock.core.handles import Stone
 from paxlock.core.messages import Accept, Commit, Hello, Prepare, Release, StandingPrepare, Watch
 from paxlock.core.node.forgetting import TOMBSTONE_S
 from paxlock.core.node.line import lapses_after
 from paxlock.core.reasons import Barrier
 from paxlock.core.steering import Revoke
 from paxlock.limits import (
+    BARRED_PER_KEY,
     NAMES_PER_KEY,
     PLACES_PER_KEY,
     SESSIONS_PER_KEY,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from paxlock.core.messages import Message
+    from paxlock.core.node.handles import Handles
     from paxlock.core.node.record import Record
     from paxlock.core.node.subscriptions import Subscriptions
     from paxlock.core.rights import Rights
@@ -55,13 +57,15 @@ class _Heard:
 @attrs.define(eq=False)
 class _Account:
     """What one key has here: sessions; names by when it spoke of them last, or will stop to count; until when
-    a session has a place in the line of a name, and until when a tombstone of a session stands there.
+    a session has a place in the line of a name, and until when a tombstone stands there: of a session, or
+    against a lock. These have a bound of their own, so that no made-up handle is in the way of a Release.
     """
 
     sessions: dict[bytes, _Heard] = attrs.field(factory=dict)
     names: dict[str, float] = attrs.field(factory=dict)
     places: dict[tuple[bytes, str], float] = attrs.field(factory=dict)
     stones: dict[tuple[bytes, str], float] = attrs.field(factory=dict)
+    barred: dict[tuple[bytes, str], float] = attrs.field(factory=dict)
     tidied: float = 0.0
 
 
@@ -73,9 +77,11 @@ class Quotas:
         records: Mapping[str, Record],
         subscriptions: Subscriptions,
         counters: Counter[str],
+        handles: Handles,
         max_ttl: float,
         now: float,
     ) -> None:
+        self._handles = handles
         self._records = records
         self._subscriptions = subscriptions
         self._counters = counters
@@ -94,26 +100,37 @@ class Quotas:
         match message:
             case Watch():
                 return self._watch(message, session, rights)
-            case Release() | Revoke():
-                forced = isinstance(message, Revoke) and message.force
-                longer = self._max_ttl if forced else 0.0  # so much longer it stands (section 12)
-                if not self._name(account, message.name, rights, now, longer):
-                    return self._over("names")
-                if isinstance(message, Revoke) and not forced:
-                    return message
-                against = message.candidate
-                if isinstance(message, Release) and against.session != session:
-                    against = stone_of(lock_of(against, message.secret))
-                stone = (against.session, message.name)
-                if not self._room(account, account.stones, stone, STONES_PER_KEY, rights, now):
-                    return self._over("tombstones")
-                account.stones[stone] = now + TOMBSTONE_S + longer
+            case Release():
+                stone = self._handles.stone_for(message, session)
+                if stone is not None:  # else the node remembers nothing of it
+                    return self._buried(account, message, stone, rights, now)
+            case Revoke(force=True):
+                return self._buried(account, message, message.candidate, rights, now)
+            case Revoke():
+                return message if self._name(account, message.name, rights, now) else self._over("names")
             case Accept() | Commit():
                 return message if self._name(account, message.name, rights, now) else self._over("names")
             case Prepare() | StandingPrepare():
                 if not self._name(account, message.name, rights, now):
                     return self._over("names")
                 return self._in_line(account, message, session, heard, rights, now)
+        return message
+
+    def _buried(
+        self, account: _Account, message: Release | Revoke, stone: Stone, rights: Rights, now: float
+    ) -> Message | Barrier:
+        """May this key have one more tombstone?"""
+        longer = (
+            self._max_ttl if isinstance(message, Revoke) else 0.0
+        )  # so much longer it stands (section 12)
+        if not self._name(account, message.name, rights, now, longer):
+            return self._over("names")
+        of_session = stone[0] == message.candidate.session
+        taken = account.stones if of_session else account.barred
+        one, most = (stone[0], message.name), STONES_PER_KEY if of_session else BARRED_PER_KEY
+        if not self._room(account, taken, one, most, rights, now):
+            return self._over("tombstones")
+        taken[one] = now + TOMBSTONE_S + longer
         return message
 
     def _over(self, what: str) -> Barrier:
@@ -213,7 +230,7 @@ class Quotas:
             return
         account.tidied = now
         account.sessions = {s: heard for s, heard in account.sessions.items() if heard.last + KEPT_S > now}
-        for kept in (account.places, account.stones):
+        for kept in (account.places, account.stones, account.barred):
             for one in [one for one, until in kept.items() if until <= now]:
                 del kept[one]
         account.names = {

@@ -18,7 +18,7 @@ from math import ceil
 import attrs
 
 from paxlock.core.durable import KeptName, SnapshotName
-from paxlock.core.handles import stone_of
+from paxlock.core.handles import lock_stone
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
     Occupancy,
@@ -88,16 +88,24 @@ class Record:
         """
         return self.lease is not None and self.lease.candidate != candidate
 
-    def ended(self, candidate: Candidate, lock: bytes = b"") -> bool:
-        """Whether a tombstone stands for this attempt or a later one, or for a lease with this lock (L1)."""
+    def ended(self, candidate: Candidate) -> bool:
+        """Whether a tombstone stands for this attempt or a later one (L1): all that is to be asked of a lease
+        that is held. See `end_of`.
+        """
+        stones = self.tombstones
+        return stones is not None and stones.get(candidate.session, (0, 0.0))[0] >= candidate.attempt
+
+    def end_of(self, candidate: Candidate, lock: bytes) -> RefusalReason | None:
+        """How this candidate, with a lease of this lock, was ended (L1): by its Release, or one by its handle
+        that came before the lease, or by force. None where it was not; ``lock`` is empty for a plain Prepare.
+        """
         stones = self.tombstones
         if stones is None:
-            return False
-        attempt, _ = stones.get(candidate.session, (0, 0.0))
-        return attempt >= candidate.attempt or (bool(lock) and stone_of(lock).session in stones)
-
-    def end_of(self, candidate: Candidate) -> RefusalReason:
-        """How a candidate that has a tombstone was ended: by force, or by its Release."""
+            return None
+        if lock and lock_stone(lock)[0] in stones:
+            return RefusalReason.ENDED
+        if not self.ended(candidate):
+            return None
         return RefusalReason.REVOKED if self.revoked == candidate else RefusalReason.ENDED
 
     def told_over(self, candidate: Candidate, reason: RefusalReason, floor: int) -> Refused:

@@ -41,10 +41,11 @@ from paxlock.core.messages import (
     Welcome,
 )
 from paxlock.core.node.acceptor import Acceptor
+from paxlock.core.node.handles import Handles
 from paxlock.core.node.keeping import Keeping
 from paxlock.core.node.learner import Learner
 from paxlock.core.node.listing import Listing
-from paxlock.core.node.notices import LeftBehind, PeerAnswered, left_in
+from paxlock.core.node.notices import HandleRefused, LeftBehind, PeerAnswered, left_in
 from paxlock.core.node.parts import parts
 from paxlock.core.node.quotas import Quotas
 from paxlock.core.node.recovery import Recovery, WaitsFor, Waived
@@ -135,8 +136,9 @@ class Replica:
             first_version=first_version(start.record, now + settings.wall_offset),
         )
         subscriptions = self._learner.subscriptions
+        self._handles = Handles(self._acceptor, self._learner)
         self._quotas = Quotas(
-            self._acceptor.records, subscriptions, self.counters, configuration.max_ttl, now
+            self._acceptor.records, subscriptions, self.counters, self._handles, configuration.max_ttl, now
         )
         self._keeping = Keeping(none=start.record.durability is Durability.MEMORY)
         self._listing = Listing(self._acceptor, self._timers, self._answer)
@@ -323,16 +325,13 @@ class Replica:
                 if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     self._answer(session, acceptor.accept(message, now))
             case Renew():
-                renewed = acceptor.renew(message, session, now)
+                renewed = self._handles.renew(message, session, now)
                 for part in parts(renewed) if isinstance(renewed, Renewed) else (renewed,):
                     self._answer(session, part)
             case Release():
-                answer = acceptor.release(message, now, session)
-                if isinstance(answer, Released):
+                if isinstance(released := self._handles.release(message, session, now), Released):
                     self._keeping.unkept.add(message.name)  # it may be all that is known of it
-                    if acceptor.records[message.name].ended(message.candidate):
-                        learner.released(message.name, message.candidate, now)
-                self._answer(session, answer)
+                self._answer(session, released)
             case Commit():
                 if self._own(message.lease.candidate.session, session) and self._may_be(message):
                     acceptor.heard(message.lease.candidate)
@@ -403,8 +402,9 @@ class Replica:
         return False
 
     def _answer(self, peer: Peer, message: Message | None) -> None:
-        if isinstance(message, Forbidden) and message.barrier is Barrier.SECRET:
+        if isinstance(message, Forbidden) and message.barrier is Barrier.SECRET and isinstance(peer, bytes):
             self.counters["wrong_secret"] += 1
+            self._published.append(HandleRefused(peer))
         if message is not None:
             self._sends.append((peer, message))
 

@@ -351,7 +351,8 @@ class Attempt:
         nodes that are spared: they would know of a lease that they do not hold, and not hear its end.
         """
         asked = [node for node in nodes if node not in self.spared]
-        self.shared.out.commit(self.number, asked, Commit(self.campaign.name, term, self.lease))
+        message = Commit(self.campaign.name, term, self.lease, self.lock)
+        self.shared.out.commit(self.number, asked, message)
 
 
 @attrs.define(eq=False)

@@ -264,7 +264,9 @@ class Session:
     def release_detached(
         self, name: str, candidate: Candidate, term: int, secret: bytes, now: float, *, patience: float
     ) -> int:
-        """Release the lease of a handle, whoever holds it; HandleOutcome follows."""
+        """Release the lease of a handle, whoever holds it; HandleOutcome follows. Nodes ask no secret
+        for what is this session's own: whoever passes such a handle on has compared it (`Desk.grant`).
+        """
         self._campaigns.released_by_handle(name, candidate, now)
         fields = self._queries.fields(now, patience)
         query = ReleaseQuery(**fields, name=name, candidate=candidate, term=term, secret=secret)
