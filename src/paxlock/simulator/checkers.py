@@ -167,8 +167,6 @@ class SessionChecker:
                 if self.live.get(key) == message.candidate:
                     del self.live[key]
                 return message.candidate
-            case _:
-                pass
         return None
 
     def detached(self, name: str, candidate: Candidate) -> None:
