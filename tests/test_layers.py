@@ -59,6 +59,7 @@ PURE = {
     "random",
     "types",
     "typing",
+    "zlib",
 }
 # Of the packages below, all that these two may import.
 ONLY = {("wire", "config"): {"config.keys"}, ("wire", "store"): set[str]()}

@@ -298,8 +298,8 @@ class WrappedClient:
 
 
 @asynccontextmanager
-async def _open_wrapped(cell: Cell, label: str | None, last_will: bool) -> AsyncIterator[Client]:
-    client = paxlock.blocking.open_client(cell, label=label, last_will=last_will)
+async def _open_wrapped(cell: Cell, **wishes: Any) -> AsyncIterator[Client]:
+    client = paxlock.blocking.open_client(cell, **wishes)
     await in_thread(client.__enter__)
     try:
         yield WrappedClient(client)
@@ -318,15 +318,20 @@ class Face:
         self.cell = cell
 
     def open(
-        self, cell: Cell | None = None, *, label: str | None = None, last_will: bool = False
+        self,
+        cell: Cell | None = None,
+        *,
+        label: str | None = None,
+        last_will: bool = False,
+        thrifty: bool = False,
     ) -> AbstractAsyncContextManager[Client]:
         """Open a client of this face."""
         cell = cell or self.cell
         if self.kind == "trio":
-            return paxlock.open_client(cell, label=label, last_will=last_will)
+            return paxlock.open_client(cell, label=label, last_will=last_will, thrifty=thrifty)
         if self.kind == "asyncio":
-            return paxlock.aio.open_client(cell, label=label, last_will=last_will)
-        return _open_wrapped(cell, label, last_will)
+            return paxlock.aio.open_client(cell, label=label, last_will=last_will, thrifty=thrifty)
+        return _open_wrapped(cell, label=label, last_will=last_will, thrifty=thrifty)
 
 
 class Call:

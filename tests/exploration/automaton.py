@@ -6,6 +6,7 @@ than the cell can bring about, never less.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from tests.exploration.sessions import SessionEvent
@@ -27,7 +28,7 @@ class TooLarge(Exception):
 
 
 class Automaton:
-    """The graph. Vertex 0 is BROKEN, every other is a column, the first one of all is 1. Labels of edges:
+    """The graph. Vertex 0 is BROKEN, every other is a column, from 1 on those at the start. Labels of edges:
 
     - "inner": what happens at a node without a session, or only makes a session repeat Release;
     - "lapsed" (session, number): the same, once this number of the session has lapsed;
@@ -38,7 +39,13 @@ class Automaton:
     """
 
     def __init__(
-        self, sessions: SessionTable, columns: Columns, messages: Messages, first: int, *, limit: int
+        self,
+        sessions: SessionTable,
+        columns: Columns,
+        messages: Messages,
+        first: Iterable[int],
+        *,
+        limit: int,
     ) -> None:
         self._sessions = sessions
         self._all_columns = columns
@@ -55,7 +62,8 @@ class Automaton:
         self.columns = [FAILED]  #: of each vertex
         self.vertex: dict[int, int] = {}
         self.edges: list[list[Edge]] = [[]]
-        self._number(first)
+        for column in first:
+            self._number(column)
         while len(self.edges) < len(self.columns):
             self.edges.append(self._edges(len(self.edges)))
             if len(self.columns) > limit:

@@ -20,6 +20,7 @@ class Bounds:
     sendings: int = 1  #: moments at which one session may send numbers: Accepts and rounds of Renew
     phases: int = 4  #: phases 1 and 2 of one candidate, counted together
     attempts: int = 1  #: candidates of one session, one after the other
+    thrifty: bool = False  #: a candidate that waits asks a quorum first, and the third node later
     standing: bool = False  #: candidates wait, with standing Prepares; without, each makes one plain attempt
     refusals: bool = False  #: Refused is delivered; without, sessions give up and back off by themselves only
     resends: bool = False  #: an Accept that was not answered is sent again under a new number
@@ -33,6 +34,8 @@ class Bounds:
     def __attrs_post_init__(self) -> None:
         if self.standing and (self.refusals or self.attempts > 1):
             raise ValueError("waiting candidates are explored without refusals, one of each session")
+        if self.thrifty and not self.standing:
+            raise ValueError("only who waits asks a quorum first")
 
 
 BOUNDS: dict[str, Bounds] = {
@@ -67,6 +70,15 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("standing-kill", max_term=1, standing=True, kills=True),
         Bounds("standing2", max_term=1, sendings=2, standing=True),
         Bounds("standing-renew", max_term=1, sendings=2, standing=True, resends=True, renews=True),
+        Bounds("thrifty", max_term=1, standing=True, thrifty=True),
+        Bounds("thrifty2", max_term=1, sendings=2, standing=True, thrifty=True),
+        Bounds("thrifty2-crash", max_term=1, sendings=2, standing=True, thrifty=True, crashes=True),
+        Bounds("thrifty2-kill", max_term=1, sendings=2, standing=True, thrifty=True, kills=True),
+        Bounds(
+            "thrifty-renew", max_term=1, sendings=2, standing=True, thrifty=True, resends=True, renews=True
+        ),
+        Bounds("thrifty3", max_term=1, sendings=3, standing=True, thrifty=True),
+        Bounds("thrifty-hand-off", max_term=2, standing=True, thrifty=True),
         Bounds("hand-off", max_term=2, standing=True),
         Bounds("hand-off-crash", max_term=2, standing=True, crashes=True),
         Bounds("hand-off2", max_term=2, sendings=2, standing=True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.automaton import BROKEN, Automaton, Label
 from tests.exploration.quotient import Quotient
@@ -19,7 +21,13 @@ class Classes:
     """
 
     def __init__(
-        self, sessions: SessionTable, columns: Columns, messages: Messages, first: int, *, limit: int
+        self,
+        sessions: SessionTable,
+        columns: Columns,
+        messages: Messages,
+        first: Iterable[int],
+        *,
+        limit: int,
     ) -> None:
         self._messages = messages
         self._columns = columns

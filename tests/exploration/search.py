@@ -99,7 +99,7 @@ class Exploration:
         self.columns: Columns | Classes = columns
         self._fold: dict[int, int] = {}  #: common parts of a session that count as another one
         if condensed:
-            first = self.first()[2]
+            first = self.first()[2:]
             classes = Classes(self.sessions, columns, self.messages, first, limit=MOST_COLUMNS)
             self.columns, self._fold = classes, classes.fold
         self._kept = None if condensed else ToldAndKept(columns, self.nodes, self.sessions, self.messages)
@@ -110,12 +110,13 @@ class Exploration:
     # The space
 
     def first(self) -> Cell:
-        """Both sessions have asked every node, and nothing has arrived."""
+        """Both sessions have asked the same nodes, every one or a quorum, and nothing has arrived."""
         common, views = self.sessions.first
-        view = views[NODES[0]]
-        sent = self.sessions.first_sent
-        column = self.columns.number(0, view, view, sent | self.messages.swapped(sent))
-        return common, common, column, column, column
+        x, y, z = (self._first_column(views[node], self.sessions.first_sent[node]) for node in NODES)
+        return common, common, x, y, z
+
+    def _first_column(self, view: int, sent: int) -> int:
+        return self.columns.number(0, view, view, sent | self.messages.swapped(sent))
 
     def steps(self, cell: Cell) -> list[Move]:
         """Every event that may happen next, with the cell after it.
@@ -338,7 +339,7 @@ class Exploration:
             way.append(self._parents[way[-1]])
         cell = self.first()
         order = list(NODES)
-        lines = ["sessions 1 and 2 send Prepare to every node"]
+        lines = ["sessions 1 and 2 send Prepare, to every node or to the same quorum"]
         for wanted in reversed(way[:-1]):
             for c0, c1, x, y, z, at, session, event in self.steps(cell):
                 if self.canonical((c0, c1, x, y, z)) == wanted:

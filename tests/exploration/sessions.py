@@ -9,6 +9,7 @@ leaves out what only tells how long something has lasted: the explorer decides w
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 
 import attrs
 
@@ -31,6 +32,7 @@ from paxlock.core.session.outbox import SessionSettings
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.session import Session
 from paxlock.core.session.tenures import Tenure
+from paxlock.core.session.thrift import Thrift
 from paxlock.simulator.checkers import CheckFailed
 from tests.exploration.bounds import Bounds
 from tests.exploration.cell import (
@@ -62,8 +64,8 @@ class PlainAttempt(Attempt):
 
     __slots__ = ()
 
-    def send_prepare(self, now: float, *, waits: bool) -> None:
-        super().send_prepare(now, waits=False)
+    def send_prepare(self, now: float, *, waits: bool, to: Collection[str] | None = None) -> None:
+        super().send_prepare(now, waits=False, to=to)
 
 
 class PlainCandidates(Candidates):
@@ -73,6 +75,15 @@ class PlainCandidates(Candidates):
         attempt = super()._make(local, campaign, after, fresh)
         attempt.__class__ = PlainAttempt
         return attempt
+
+
+class Reckless(Thrift):
+    """Whether a quorum is asked first is no choice of the session."""
+
+    __slots__ = ()
+
+    def choose(self, name: str, now: float) -> tuple[str, ...]:
+        return self.quorum_of(name)
 
 
 class SessionEvent(enum.Enum):
@@ -111,10 +122,12 @@ class ExploredSession:
 
     @classmethod
     def fresh(cls, identity: int, bounds: Bounds) -> tuple[ExploredSession, list[tuple[str, Message]]]:
-        settings = SessionSettings(Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS))
+        configuration = Configuration(MEMBERS, round(TTL_S * 1000), round(DRIFT * 1e6), GRACE_MS)
+        settings = SessionSettings(configuration, thrifty=bounds.thrifty)
         session = Session(settings, session=SESSIONS[identity], secret=SECRET, now=0.0, rng=Steady())
         made = cls(session, identity, bounds)
         session._pacing.round_trips = Unmeasured(NODES)
+        session._shared.thrift.__class__ = Reckless
         if not bounds.standing:
             session._campaigns.candidates.__class__ = PlainCandidates
         session._out._last_request = 0
@@ -155,7 +168,7 @@ class ExploredSession:
         common += (
             attempt.pace.eager, proposer.phase.name, proposer.request, proposer.at_least, proposer.term,
             proposer.used, proposer.highest, attempt.last_term, min(len(proposer.taken), len(NODES)),
-            tenure.repairs_left if tenure is not None and self.bounds.renews else 1,
+            tenure.looks_left if tenure is not None and self.bounds.renews else 1,
             tenure is not None and (tenure.token, tenure.term, self._moment(tenure.deadline - SPAN_S)),
             tenure is not None and tenure.revoked,
         )  # fmt: skip
@@ -169,6 +182,7 @@ class ExploredSession:
                 node in proposer.refusals,
                 self._taken(proposer, node),
                 self._moment(held.get(node)),
+                node in attempt.spared,
             )
             for node in NODES
         }

@@ -230,7 +230,7 @@ class SessionTable:
         self._events: dict[tuple[int, tuple[int, ...]], list[Outcome] | StepFailed] = {}
         machine, sends = ExploredSession.fresh(identity, bounds)
         self.first = self.situation(machine)
-        self.first_sent = self._masks(sends)[NODES[0]]
+        self.first_sent = self._masks(sends)  #: to each node
 
     def situation(self, machine: ExploredSession) -> tuple[int, dict[str, int]]:
         """The situation of this machine: what is common, and the view of each node. It is kept if new."""

@@ -37,9 +37,10 @@ from paxlock.core.node.starts import Start, begin
 from paxlock.core.round_trips import RoundTrip, RoundTrips
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session, SessionSettings
+from paxlock.core.session.thrift import LEARNT, NEAR_S
 from paxlock.core.timers import Timers
 
-NAME = "agora"
+NAME = "agon"
 TTL = 10.0
 MAX_TTL = 30.0
 GRACE = 0.05
@@ -229,14 +230,16 @@ def accepted(answer: object) -> Accepted:
     return answer
 
 
-def settings_for(nodes: str) -> SessionSettings:
-    return SessionSettings(
-        Configuration(members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000))
+def settings_for(nodes: str, *, thrifty: bool = False) -> SessionSettings:
+    configuration = Configuration(
+        members_of(nodes), round(MAX_TTL * 1000), round(DRIFT * 1e6), round(GRACE * 1000)
     )
+    return SessionSettings(configuration, thrifty=thrifty)
 
 
-def session_of(who: str, nodes: str, *, now: float, rng: Random) -> Session:
-    return Session(settings_for(nodes), session=session_id(who), secret=session_secret(who), now=now, rng=rng)
+def session_of(who: str, nodes: str, *, now: float, rng: Random, thrifty: bool = False) -> Session:
+    settings = settings_for(nodes, thrifty=thrifty)
+    return Session(settings, session=session_id(who), secret=session_secret(who), now=now, rng=rng)
 
 
 class SteadyTrips(RoundTrips):
@@ -253,18 +256,35 @@ class SteadyTrips(RoundTrips):
 
 
 def settled(session: Session, nodes: str) -> Session:
-    """The session, with its round trips measured."""
-    session._pacing.round_trips = SteadyTrips(nodes)
+    """The session, with its round trips measured; one that may ask a quorum first has heard all nodes, and
+    knows that to ask all takes no less time.
+    """
+    session._pacing.round_trips = trips = SteadyTrips(nodes)
+    if session.settings.thrifty:
+        trips._measured = {node: RoundTrip(GRACE / 4, 0.0, answers=2, shortest=NEAR_S) for node in nodes}
+        session._pacing.heard.update(dict.fromkeys(nodes, 0.0))
+        for _ in range(LEARNT):
+            session._shared.thrift.granted(1.0, all_asked=True)
+            session._shared.thrift.granted(1.0, all_asked=False)
     return session
 
 
 class HandSession:
     """One session whose nodes are played by the test."""
 
-    def __init__(self, who: str = "athens", nodes: str = "abc", *, now: float = 0.0, seed: int = 1) -> None:
+    def __init__(
+        self,
+        who: str = "athens",
+        nodes: str = "abc",
+        *,
+        now: float = 0.0,
+        seed: int = 1,
+        thrifty: bool = False,
+    ) -> None:
         self.who = who
         self.nodes = nodes
-        self.machine = settled(session_of(who, nodes, now=now, rng=Random(seed)), nodes)
+        machine = session_of(who, nodes, now=now, rng=Random(seed), thrifty=thrifty)
+        self.machine = settled(machine, nodes)
         self.sends: list[tuple[str, Message]] = []
         self.notices: list[object] = []
         self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say from now on
@@ -302,6 +322,11 @@ class HandSession:
         found: list[tuple[str, M]] = [(to, sent) for to, sent in self.sends if isinstance(sent, kind)]
         self.sends = [(node, message) for node, message in self.sends if not isinstance(message, kind)]
         return found
+
+    def forget_sent(self) -> None:
+        """What was sent until now is looked at no more."""
+        self.collect()
+        self.sends.clear()
 
     def sent_to_all(self, kind: type[M]) -> M:
         """The one message of this kind that was just sent to every node."""

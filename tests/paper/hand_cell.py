@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import TypeVar
 
@@ -25,16 +25,20 @@ def without_lease(message: StandingPrepare) -> Prepare:
 class HandCell:
     """Real replicas and sessions. Messages lie in ``mail`` until they are delivered or lost by hand.
 
-    Where sessions are ``plain``, no Prepare carries the lease: every term takes both phases.
+    Where sessions are ``plain``, no Prepare carries the lease: every term takes both phases. Those that are
+    ``thrifty`` may ask a quorum first.
     """
 
-    def __init__(self, nodes: str, sessions: Iterable[str], *, plain: bool = False) -> None:
+    def __init__(
+        self, nodes: str, sessions: Iterable[str], *, plain: bool = False, thrifty: Collection[str] = ()
+    ) -> None:
         self.now = 0.0
         self._plain = plain
         self.nodes = nodes
         self.replicas = {node: replica_of(node, nodes) for node in nodes}
         self.sessions = {
-            who: settled(session_of(who, nodes, now=0.0, rng=Random(3)), nodes) for who in sessions
+            who: settled(session_of(who, nodes, now=0.0, rng=Random(3), thrifty=who in thrifty), nodes)
+            for who in sessions
         }
         self.mail: list[tuple[str, str, Message]] = []
         self.lives: dict[str, Lives] = {}  #: what the datagrams of each node say

@@ -392,7 +392,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
             Edit(
                 "session.proposer",
                 "Proposer.occupy_unanswered",
-                "self.occupies.update(self.unanswered())",
+                "self.occupies.update(node for node in self.unanswered() if node not in spared)",
                 "pass",
             ),
         ),

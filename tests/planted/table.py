@@ -18,6 +18,7 @@ from tests.planted.in_sessions import IN_SESSIONS
 from tests.planted.in_shell import IN_SHELL
 from tests.planted.in_starts import IN_STARTS
 from tests.planted.in_state_files import IN_STATE_FILES
+from tests.planted.in_thrift import IN_THRIFT
 from tests.planted.in_tries import IN_TRIES
 from tests.planted.in_turns import IN_TURNS
 from tests.planted.in_wills import IN_WILLS
@@ -34,6 +35,7 @@ PLANTED_BUGS: tuple[Mutation, ...] = (
     *IN_LIVES,
     *IN_STARTS,
     *IN_SESSIONS,
+    *IN_THRIFT,
     *IN_EXCHANGES,
     *IN_TRIES,
     *IN_TURNS,

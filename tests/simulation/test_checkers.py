@@ -107,6 +107,17 @@ def test_a_session_that_goes_on_after_release_is_seen() -> None:
         checker.sent(Renew(4, A, 2, (1,)))
 
 
+def test_a_node_that_is_not_sent_the_release_is_seen() -> None:
+    checker = SessionChecker()
+    for node in "ab":
+        checker.sent(prepare(FIRST), node)
+    checker.sent(Release(2, "n", FIRST, 1), "a")
+    with pytest.raises(CheckFailed, match=r"L1: attempt 1 is not released at \{'b'\}"):
+        checker.settled(A)
+    checker.sent(Release(2, "n", FIRST, 1), "b")
+    checker.settled(A)
+
+
 def test_two_live_attempts_are_seen() -> None:
     checker = SessionChecker()
     checker.sent(prepare(FIRST))

@@ -97,7 +97,7 @@ def test_every_name_in_the_table_is_a_planted_bug() -> None:
 
 def test_the_shortest_way_is_told_in_words() -> None:
     script = find("no-tombstone", minutes=1.0).script
-    assert script[0] == "sessions 1 and 2 send Prepare to every node"
+    assert script[0] == "sessions 1 and 2 send Prepare, to every node or to the same quorum"
     assert any("takes from session" in line and "Release" in line for line in script)
     assert "Prepare" in script[-1]
 

@@ -55,9 +55,17 @@ class Client(AsyncVerbs[HeldLease]):
         clock: Clock,
         failed: Callable[[Exception], None],
         last_will: bool = False,
+        thrifty: bool = False,
     ) -> None:
         super().__init__(
-            cell, session, label=label, endpoint=endpoint, transport=transport, clock=clock, errors=_ERRORS
+            cell,
+            session,
+            label=label,
+            endpoint=endpoint,
+            transport=transport,
+            clock=clock,
+            errors=_ERRORS,
+            thrifty=thrifty,
         )
         self._loop = asyncio.get_running_loop()
         #: Cancels the body of the block of this client; the error comes out of it.

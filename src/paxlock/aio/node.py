@@ -101,6 +101,7 @@ def open_node(
     join: bool = False,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> AbstractAsyncContextManager[Node]:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
@@ -116,13 +117,14 @@ def open_node(
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
+    ``thrifty``: as for ``open_client``.
 
     Raises ConfigError and StoreError, with a sentence that says what to do; what ends the node later on
     cancels the body, and comes out as well.
     """
 
     def enter(stack: AsyncExitStack) -> Awaitable[Node]:
-        return _open_node(stack, config, start, create, join, label, last_will)
+        return _open_node(stack, config, start, create, join, label, last_will, thrifty)
 
     return UnopenedInAsyncio("open_node", enter)
 
@@ -135,6 +137,7 @@ async def _open_node(
     join: bool,
     label: str | None,
     last_will: bool,
+    thrifty: bool,
 ) -> Node:
     # trio takes a while to load, and the loop may have leases to renew meanwhile.
     await asyncio.to_thread(import_module, "paxlock.node.in_thread")
@@ -158,7 +161,8 @@ async def _open_node(
     stack.push_async_callback(lambda: shielded(asyncio.to_thread(thread.stop)))
     await shielded(asyncio.to_thread(thread.start))
     settings = client_settings(config.cell, environ={})
-    node = await open_as(stack, partial(Node, thread), settings, label, last_will=last_will)
+    make = partial(Node, thread)
+    node = await open_as(stack, make, settings, label, last_will=last_will, thrifty=thrifty)
     found.append(node)
     stack.enter_context(_ending_at_sigterm(lambda: end(SystemExit(EXIT_OF_SIGTERM))))
     return node

@@ -99,6 +99,7 @@ async def open_as(
     label: str | None,
     *,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> C:
     """Open what ``make`` makes, a Client or a Node; what closes it is pushed on the stack."""
     sender = SessionSender(draw_session(settings.grant), settings.grant)
@@ -136,6 +137,8 @@ async def open_as(
         make = stand_in.kind(make)
     if last_will:
         make = partial(make, last_will=True)
+    if thrifty:
+        make = partial(make, thrifty=True)
     block = _Block()
     client = make(
         cell,
@@ -258,6 +261,7 @@ def open_client(
     key: bytes | str | None = None,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> AbstractAsyncContextManager[Client]:
     """Open a client of a cell: ``async with open_client("cell.toml") as client``.
 
@@ -267,6 +271,8 @@ def open_client(
     process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
     ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
     leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
+    ``thrifty``: an acquisition asks only a quorum at first, where that is as fast. That saves datagrams, and
+    is for programs near their nodes whose names are rarely wanted by several at once (docs/scaling.md).
 
     Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
     run with another one.
@@ -275,5 +281,6 @@ def open_client(
         label = check_label(label)
     settings = settings_of(cell, key)
     return UnopenedInAsyncio(
-        "open_client", lambda stack: open_as(stack, Client, settings, label, last_will=last_will)
+        "open_client",
+        lambda stack: open_as(stack, Client, settings, label, last_will=last_will, thrifty=thrifty),
     )

@@ -64,10 +64,18 @@ class Client(Staying):
 
     _opener = "open_client"
 
-    def __init__(self, settings: ClientSettings, label: str | None, last_will: bool = False) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        label: str | None,
+        *,
+        last_will: bool = False,
+        thrifty: bool = False,
+    ) -> None:
         self._settings = settings
         self._label = label
         self._last_will = last_will
+        self._thrifty = thrifty
         self._running: Running | None = None
         self._entered = False
         self._inherited = False
@@ -436,6 +444,7 @@ class Client(Staying):
                         self._settings,
                         label=self._label,
                         last_will=self._last_will,
+                        thrifty=self._thrifty,
                         check_wanted=self._check,
                     )
                     self._finalizer = weakref.finalize(self, _collected, running)
@@ -463,6 +472,7 @@ def open_client(
     key: bytes | str | None = None,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> Client:
     """A client of a cell: ``with open_client("cell.toml") as client``; or without a block, until ``close`` or
     the end of the interpreter.
@@ -473,10 +483,12 @@ def open_client(
     and process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
     ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
     leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
+    ``thrifty``: an acquisition asks only a quorum at first, where that is as fast. That saves datagrams, and
+    is for programs near their nodes whose names are rarely wanted by several at once (docs/scaling.md).
 
     Raises ConfigError for a configuration that cannot be, also later, from any verb, when nodes turn out to
     run with another one.
     """
     if label is not None:
         check_label(label)
-    return Client(settings_of(cell, key), label, last_will)
+    return Client(settings_of(cell, key), label, last_will=last_will, thrifty=thrifty)

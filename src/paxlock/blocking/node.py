@@ -43,9 +43,16 @@ class Node(Client):
     _opener = "open_node"
 
     def __init__(
-        self, thread: NodeThread, cell: Cell, label: str | None, *, last_will: bool, handles_sigterm: bool
+        self,
+        thread: NodeThread,
+        cell: Cell,
+        label: str | None,
+        *,
+        last_will: bool,
+        thrifty: bool,
+        handles_sigterm: bool,
     ) -> None:
-        super().__init__(client_settings(cell, environ={}), label, last_will)
+        super().__init__(client_settings(cell, environ={}), label, last_will=last_will, thrifty=thrifty)
         self._thread = thread
         self._entered = True  # a node is that of this process only
         self._life = Life()
@@ -101,6 +108,7 @@ def open_node(
     join: bool = False,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> Node:
     """Run a node of the cell in this program, in a thread of its own, and be a client of the cell.
 
@@ -117,6 +125,7 @@ def open_node(
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
+    ``thrifty``: as for ``open_client``.
 
     Raises ConfigError and StoreError, with a sentence that says what to do. What ends the node later on is
     logged, and raised by ``mode``, ``wait_serving`` and ``node_statistics``; locks go on by the other nodes.
@@ -135,7 +144,9 @@ def open_node(
         if handles_sigterm:
             _leave_sigterm()
         raise
-    return Node(thread, config.cell, label, last_will=last_will, handles_sigterm=handles_sigterm)
+    return Node(
+        thread, config.cell, label, last_will=last_will, thrifty=thrifty, handles_sigterm=handles_sigterm
+    )
 
 
 def _log_failure(error: PaxlockError) -> None:

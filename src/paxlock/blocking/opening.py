@@ -25,7 +25,12 @@ __all__ = ["open_session"]
 
 
 def open_session(
-    settings: ClientSettings, *, label: str | None, last_will: bool, check_wanted: Callable[[], None]
+    settings: ClientSettings,
+    *,
+    label: str | None,
+    last_will: bool,
+    thrifty: bool,
+    check_wanted: Callable[[], None],
 ) -> Running:
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
@@ -60,6 +65,7 @@ def open_session(
             clock=clock,
             whereabouts=Whereabouts(cell, endpoint, members),
             last_will=last_will,
+            thrifty=thrifty,
         )
     except BaseException:
         transport.close()

@@ -55,6 +55,7 @@ class Running(Face[HeldLease]):
         clock: Clock,
         whereabouts: Whereabouts,
         last_will: bool = False,
+        thrifty: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -64,6 +65,7 @@ class Running(Face[HeldLease]):
             transport=transport,
             clock=clock,
             errors=_ERRORS,
+            thrifty=thrifty,
         )
         self._failure: PaxlockError | None = None
         self._callbacks = Callbacks()

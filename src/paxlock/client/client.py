@@ -67,6 +67,7 @@ class Client(AsyncVerbs[HeldLease]):
         transport: Transport,
         clock: Clock,
         last_will: bool = False,
+        thrifty: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -76,6 +77,7 @@ class Client(AsyncVerbs[HeldLease]):
             transport=transport,
             clock=clock,
             errors=_ERRORS,
+            thrifty=thrifty,
         )
         self._home = trio.lowlevel.current_trio_token()
         self.block: AbstractAsyncContextManager[Client] | None = None  #: for whose body this client is open

@@ -193,7 +193,7 @@ class Desk:
         self._poke()
 
     def release(self, ticket: int, receiver: Receiver, patience: float, *, keep: bool) -> bool:
-        """End a lease. Ended goes to the receiver when a quorum has heard it, or after ``patience``, at most
+        """End a lease. Ended goes to the receiver when a quorum is free of it, or after ``patience``, at most
         1 s. False where there is nothing to wait for: the machine has ended it already, or stands still, or,
         with ``keep``, keeps it because it is wanted for longer (``at_least``).
         """

@@ -115,12 +115,13 @@ class Face(Staying, ABC, Generic[H]):
         transport: DatagramSocket,
         clock: Clock,
         errors: FaceErrors,
+        thrifty: bool = False,
     ) -> None:
         self.cell = cell
         self._clock = clock
         self._endpoint = endpoint
         self._transport = transport
-        settings = SessionSettings(cell.configuration, label)
+        settings = SessionSettings(cell.configuration, label, thrifty=thrifty)
         secret, rng = secrets.token_bytes(SECRET_BYTES), Random(secrets.randbits(64))
         self._session = Session(settings, session=session, secret=secret, now=clock.now(), rng=rng)
         self._desk = Desk(cell, self._session, now=clock.now, poke=self._poke, errors=errors)

@@ -128,6 +128,7 @@ async def _open_client(
     settings: ClientSettings,
     label: str | None,
     last_will: bool,
+    thrifty: bool,
     transport: Transport | None,
     clock: Clock | None,
 ) -> AsyncIterator[Client]:
@@ -135,7 +136,7 @@ async def _open_client(
     environment = environment_of([member.address for member in members] or settings.seeds)
     kind = environment.kind(Client)
     async with open_as(
-        partial(kind, last_will=True) if last_will else kind,
+        partial(kind, last_will=last_will, thrifty=thrifty) if last_will or thrifty else kind,
         settings,
         environment=environment,
         label=label,
@@ -151,6 +152,7 @@ def open_client(
     key: bytes | str | None = None,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
     transport: Transport | None = None,
     clock: Clock | None = None,
 ) -> AbstractAsyncContextManager[Client]:
@@ -162,6 +164,8 @@ def open_client(
     process unless given). Neither cell nor node need be up: no quorum is waiting, not an error.
     ``last_will``: where this process is killed, a small process beside it tells the nodes at once, instead of
     leaving its leases to run out; Linux only, elsewhere a warning (protocol.md section 11).
+    ``thrifty``: an acquisition asks only a quorum at first, where that is as fast. That saves datagrams, and
+    is for programs near their nodes whose names are rarely wanted by several at once (docs/scaling.md).
 
     Raises ConfigError for a configuration that cannot be, also later, in the body, when nodes turn out to
     run with another one. ``transport`` and ``clock`` are for tests.
@@ -169,5 +173,5 @@ def open_client(
     if label is not None:
         label = check_label(label)
     return UnopenedInTrio(
-        "open_client", _open_client(settings_of(cell, key), label, last_will, transport, clock)
+        "open_client", _open_client(settings_of(cell, key), label, last_will, thrifty, transport, clock)
     )

@@ -67,6 +67,7 @@ What a client does (core/session):
     publications.py    other data, until every node has them                      section 12
     releases.py        Release, until every node has heard it                     section 3, S2, L1
     turns.py           how much is under way at the same moment                   section 5
+    thrift.py          whom a new campaign asks first                             section 5
     pacing.py          how long to wait before asking again                       section 5
     exchanges.py       what is lost on the way, and what is copied because of that   section 5, S4, S2
     queries.py         list, survey, and the verbs on a handle                    section 6

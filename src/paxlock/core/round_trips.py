@@ -36,6 +36,7 @@ class RoundTrip:
     variation: float
     answers: int = 1
     latest: float = 0.0  #: what the newest answer took, believed or not
+    shortest: float = float("inf")  #: what the fastest answer after the first took
 
     def measured(self, took: float) -> None:
         """Take one more measured round trip. An answer comes late for many reasons, but never too early:
@@ -43,6 +44,7 @@ class RoundTrip:
         """
         self.answers += 1
         self.latest = took
+        self.shortest = min(self.shortest, took)
         if took < self.smoothed / 2.0:
             self.smoothed, self.variation = took, took / 2.0
             return

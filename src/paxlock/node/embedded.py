@@ -45,6 +45,7 @@ class Node(Client):
         transport: Transport,
         clock: Clock,
         last_will: bool = False,
+        thrifty: bool = False,
     ) -> None:
         super().__init__(
             cell,
@@ -54,6 +55,7 @@ class Node(Client):
             transport=transport,
             clock=clock,
             last_will=last_will,
+            thrifty=thrifty,
         )
         self._service = service
 
@@ -98,6 +100,7 @@ def open_node(
     join: bool = False,
     label: str | None = None,
     last_will: bool = False,
+    thrifty: bool = False,
 ) -> AbstractAsyncContextManager[Node]:
     """Run a node of the cell in this program, and be a client of the cell: embedded election.
 
@@ -114,15 +117,22 @@ def open_node(
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
+    ``thrifty``: as for ``open_client``.
 
     Raises ConfigError and StoreError, with a sentence that says what to do.
     """
-    return UnopenedInTrio("open_node", _open_node(config, start, create, join, label, last_will))
+    return UnopenedInTrio("open_node", _open_node(config, start, create, join, label, last_will, thrifty))
 
 
 @asynccontextmanager
 async def _open_node(
-    config: NodeConfig, start: StartWord | str, create: bool, join: bool, label: str | None, last_will: bool
+    config: NodeConfig,
+    start: StartWord | str,
+    create: bool,
+    join: bool,
+    label: str | None,
+    last_will: bool,
+    thrifty: bool,
 ) -> AsyncIterator[Node]:
     assert isinstance(config.cell, Cell)
     if label is not None:
@@ -131,6 +141,6 @@ async def _open_node(
         async with run_service(config, start=start, create=create, join=join) as service:
             settings = client_settings(config.cell, environ={})
             environment = environment_of(member.address for member in config.cell.members)
-            make = partial(environment.kind(Node), service, last_will=last_will)
+            make = partial(environment.kind(Node), service, last_will=last_will, thrifty=thrifty)
             async with open_as(make, settings, environment=environment, label=label) as node:
                 yield node

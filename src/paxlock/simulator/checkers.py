@@ -11,7 +11,7 @@ from math import inf
 import attrs
 
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Accept, Message, Prepare, Release, Renew
+from paxlock.core.messages import Accept, Message, Peer, Prepare, Release, Renew
 from paxlock.core.node.starts import Start
 from paxlock.core.quorum import blocking, majority
 from paxlock.core.reasons import RefusalReason
@@ -139,20 +139,22 @@ class Exclusion:
 
 @attrs.define(eq=False)
 class SessionChecker:
-    """What a session may send: one live attempt per name (L7), nothing after Release (S2)."""
+    """What a session may send: one live attempt for a name (L7), Release last (S2), to all it asked (L1)."""
 
     live: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)
     over: set[Candidate] = attrs.field(factory=set)
     handed_over: set[Candidate] = attrs.field(factory=set)  #: others may speak for them
     given_away: dict[tuple[bytes, str], Candidate] = attrs.field(factory=dict)  #: what was detached
+    asked: dict[Candidate, set[Peer]] = attrs.field(factory=dict)
+    told: dict[Candidate, set[Peer]] = attrs.field(factory=dict)  #: which nodes were sent the Release
 
-    def sent(self, message: Message) -> Candidate | None:
-        """A session sends this; the candidate that is released, if one is."""
+    def sent(self, message: Message, node: Peer = "") -> Candidate | None:
+        """A session sends this to a node; the candidate that is released, if one is."""
         match message:
             case Prepare():
-                self._proposes(message.name, message.candidate)
+                self._proposes(message.name, message.candidate, node)
             case Accept():
-                self._proposes(message.name, message.lease.candidate)
+                self._proposes(message.name, message.lease.candidate, node)
             case Renew():
                 for attempt in message.attempts:
                     candidate = Candidate(message.session, attempt)
@@ -160,12 +162,11 @@ class SessionChecker:
                         raise CheckFailed("S2", f"attempt {attempt} is renewed after its Release")
             case Release():
                 self.over.add(message.candidate)
+                self.told.setdefault(message.candidate, set()).add(node)
                 key = (message.candidate.session, message.name)
                 if self.live.get(key) == message.candidate:
                     del self.live[key]
                 return message.candidate
-            case _:
-                pass
         return None
 
     def detached(self, name: str, candidate: Candidate) -> None:
@@ -178,7 +179,15 @@ class SessionChecker:
         """Somebody else releases it: its holder speaks for it until it is told."""
         self.handed_over.add(candidate)
 
-    def _proposes(self, name: str, candidate: Candidate) -> None:
+    def settled(self, session: bytes) -> None:
+        """The session has sent all that it wanted to."""
+        for candidate in self.over - self.handed_over:
+            missed = self.asked.get(candidate, set()) - self.told[candidate]
+            if missed and candidate.session == session:
+                raise CheckFailed("L1", f"attempt {candidate.attempt} is not released at {missed}")
+
+    def _proposes(self, name: str, candidate: Candidate, node: Peer) -> None:
+        self.asked.setdefault(candidate, set()).add(node)
         if candidate in self.over and candidate not in self.handed_over:
             raise CheckFailed("S2", f"attempt {candidate.attempt} goes on at {name!r} after its Release")
         detached = self.given_away.get((candidate.session, name), candidate)

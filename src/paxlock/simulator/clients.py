@@ -52,7 +52,7 @@ class Clients:
             endpoint=sim.endpoint(sender, keys, sim.nodes.addresses),
         )
         sim.network.machines[client.address] = client
-        settings = SessionSettings(sim.nodes.configuration, label)
+        settings = SessionSettings(sim.nodes.configuration, label, sim.scenario.thrifty)
         sim.tell(label, What.STARTED, text=f"session {session.hex()}")
         client.core = Session(settings, session=session, secret=secret, now=client.now(sim.true), rng=rng)
         sim.last_wills.begin(client)
@@ -147,7 +147,8 @@ class Clients:
         exclusion, sessions = sim.check.exclusion, sim.check.sessions
         sim.rotation.look(client)
         for target, message in sends:
-            over = None if sim.insiders.is_made_up(message, client.session) else sessions.sent(message)
+            made_up = sim.insiders.is_made_up(message, client.session)
+            over = None if made_up else sessions.sent(message, target)
             if over is not None and exclusion.valid(over, sim.true):
                 raise CheckFailed("S2", f"attempt {over.attempt} is released while it counts as valid")
             client.endpoint.queue(target, message)

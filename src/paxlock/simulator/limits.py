@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 from paxlock.core.node import acceptor, parts, recovery, starts
 from paxlock.core.node import forgetting as forgetting
 from paxlock.core.node import line as queue
-from paxlock.core.session import pacing, refreshing, renewals
+from paxlock.core.session import pacing, refreshing, renewals, thrift
 from paxlock.simulator.scenario import Scenario
 from paxlock.wire import endpoint
 
@@ -21,6 +22,15 @@ RARE = (
     (refreshing, "WATCH_REFRESH_S"),
     (refreshing, "WATCH_REFRESH_CALM_S"),
     (refreshing, "WATCH_SILENCE_S"),
+)
+#: A quorum is asked first whatever that costs.
+RECKLESS = (
+    (thrift, "NEAR_S", inf),
+    (thrift, "LEARNT", 0),
+    (thrift, "SLOWER", inf),
+    (thrift, "REST_FIRST_S", 0.0),
+    (thrift, "WANTED_FOR_S", 0.0),
+    (thrift, "FARTHER", inf),
 )
 
 
@@ -38,6 +48,7 @@ def small_limits(scenario: Scenario) -> Iterator[None]:
         (queue, "LINE_MAX_ENTRIES", scenario.line_max),
         (parts, "ATTEMPTS_PER_ANSWER", scenario.attempts_per_answer),
         (endpoint, "SESSIONS_MAX", scenario.clients + scenario.sessions_spare),
+        *(RECKLESS if scenario.reckless else ()),
         (pacing, "NEAR_PLACES", scenario.near_places),
         *((module, name, scenario.rests * getattr(module, name)) for module, name in RARE),
     )

@@ -43,6 +43,7 @@ ROTATION_PARTS = 8  #: of each change, that all machines go through before the n
 SLOW = 0.1
 SLOW_GRACES_MAX = 4.0
 SLOW_JITTER = 3.0  #: there the longest delay is so many times the shortest
+THRIFTY, RECKLESS = 0.5, 0.9  #: the share of runs in which a quorum is asked first, and of these, everywhere
 RESTING = 0.25  #: the share of runs in which lines and watches come to rest
 RESTS = 0.02, 0.2
 RESTS_ROUND_TRIPS = 4.0
@@ -142,6 +143,8 @@ class Scenario:
     attempts_per_answer: int = 40
     sessions_spare: int = 65_536  #: how many sessions a node's endpoint remembers beyond those that live
     short_tombstones: bool = False  #: so that they end, and names are forgotten, within the run
+    thrifty: bool = False  #: sessions may ask a quorum first
+    reckless: bool = False  #: and do so however far its nodes are, and however often the rest must be asked
     near_places: int = pacing.NEAR_PLACES  #: so many at the front of a line ask as often as the head
     rests: float = (
         1.0  #: the seconds between rare refreshes, in line and of watches, as parts of the shipped ones
@@ -315,7 +318,18 @@ def _with_what_is_rare(drawn: Scenario, rng: Random, some: _Some) -> Scenario:
 def _varied(seed: int, drawn: Scenario) -> Scenario:
     """What only some runs have, each drawn by itself."""
     drawn = _betrayed(seed, drawn)
-    for vary in (_with_wills, _administered, _killed, _many, _far, _slow, _auto, _resting, _rotated):
+    for vary in (
+        _with_wills,
+        _administered,
+        _killed,
+        _many,
+        _far,
+        _slow,
+        _auto,
+        _resting,
+        _rotated,
+        _thrifty,
+    ):
         drawn = vary(seed, drawn)
     return drawn
 
@@ -360,6 +374,14 @@ def _rotated(seed: int, drawn: Scenario) -> Scenario:
 def _durability(drawn: float) -> Durability:
     """Every tenth cell has no disks, every tenth syncs them."""
     return Durability.MEMORY if drawn < 0.1 else Durability.SYNC if drawn < 0.2 else Durability.RECORD
+
+
+def _thrifty(seed: int, drawn: Scenario) -> Scenario:
+    """In half of the runs a quorum is asked first; in nearly all of these whatever the network is like."""
+    rng = Random(f"thrift {seed}")
+    if rng.random() >= THRIFTY:
+        return drawn
+    return attrs.evolve(drawn, thrifty=True, reckless=rng.random() < RECKLESS)
 
 
 def _many(seed: int, drawn: Scenario) -> Scenario:

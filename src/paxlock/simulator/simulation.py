@@ -181,6 +181,9 @@ class Simulation:
             self.look_for_progress()
         if self.rotation.over and self.workload.settled(self.true):
             self._over = True
+            for machine in self.network.machines.values():
+                if isinstance(machine, ClientMachine) and machine.core is not None:
+                    self.check.sessions.settled(machine.session)
             return
         self.at(self.true + LOOK_S, self._look)
 

@@ -28,6 +28,7 @@ from paxlock.core.messages import Accept, Commit, Prepare, StandingPrepare
 from paxlock.core.quorum import blocking
 from paxlock.core.session.pacing import (
     HEARD_OF_LATE_S,
+    LONG_AGO,
     ONE_TRY_MAX_ROUND_TRIPS,
     ONE_TRY_MAX_S,
     ONE_TRY_ROUND_TRIPS,
@@ -80,6 +81,8 @@ class Attempt:
     queues: bool = False  #: whether the last Prepare asked for a place in line
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)
+    spared: set[str] = attrs.field(factory=set)  #: nodes that nothing of it was sent to
+    was_refused: bool = False  #: by any node, ever: what it took then tells nothing of how fast nodes answer
     candidate: Candidate = attrs.field(init=False)
     number: int = attrs.field(init=False)
 
@@ -89,12 +92,18 @@ class Attempt:
 
     # Moves
 
-    def prepare(self, at_least: int, now: float, *, waits: bool) -> None:
-        """Phase 1, in a term not below ``at_least`` (section 3, step 1)."""
+    def prepare(self, at_least: int, now: float, *, waits: bool, few: Collection[str] = ()) -> None:
+        """Phase 1, in a term not below ``at_least`` (section 3, step 1). Where there are
+        ``few``, nobody else is asked at first (section 5).
+        """
         self.proposer.prepare(at_least, self.shared.out.request(), now)
         self.asked_at = now
-        self.send_prepare(now, waits=waits)
+        if few:
+            self.spared.update(node for node in self.proposer.nodes if node not in few)
+        self.send_prepare(now, waits=waits, to=few or None)
         self.wake_by(now + self.pace.interval())
+        if few:
+            self.wake_by(now + self.shared.thrift.hedge_after(few))
 
     def accept(self, now: float) -> None:
         """Phase 2, to all nodes, also to those that promised less (section 3, step 2). A standing accept in
@@ -135,6 +144,8 @@ class Attempt:
         """
         proposer, pace = self.proposer, self.pace
         if proposer.phase is Phase.PREPARING:
+            if self.spared:
+                self._note_hedge(now)
             if self.stands_in_line:
                 pace.wait_in_line(proposer.refusals, proposer.quorum)
             else:
@@ -151,6 +162,28 @@ class Attempt:
                 given_up = proposer.started + self._patience_with(node)
                 again = min(again, given_up) if now < given_up else again
         self.wake_by(again)
+
+    def _note_hedge(self, now: float) -> None:
+        """The rest is asked, too: because of those that keep silent, if there are any."""
+        silent = self._silent(now)
+        if silent:
+            self.shared.counters["hedged"] += 1
+            self.shared.thrift.hedged(silent, now)
+
+    def _silent(self, now: float) -> list[str]:
+        """Who was asked, and has not answered. That a node sits out is an answer."""
+        recovering = self.shared.recovering
+        asked = (node for node in self.proposer.unanswered() if node not in self.spared)
+        return [node for node in asked if now >= recovering.get(node, LONG_AGO)]
+
+    def ask_the_rest(self, now: float) -> None:
+        """Where only some were asked, and all of them have answered neither yes nor no, ask the others."""
+        proposer = self.proposer
+        if not self.spared or proposer.phase is not Phase.PREPARING:
+            return
+        if not self._silent(now):
+            self.asked_at = None
+            self.send_prepare(now, waits=True, to=tuple(self.spared))
 
     def repeat_soon(self, now: float) -> None:
         """One node has pushed its answer: the pushes of the others may be lost."""
@@ -189,7 +222,8 @@ class Attempt:
         proposer, waited = self.proposer, now - self.proposer.started
         silent = {node for node, until in self.shared.recovering.items() if now < until}
         if waited >= self.pace.session.patience_least:
-            silent.update(n for n in proposer.unanswered() if waited >= self._patience_with(n))
+            asked = (node for node in proposer.unanswered() if node not in self.spared)
+            silent.update(node for node in asked if waited >= self._patience_with(node))
         if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
             return False  # the usual case, at once
         return proposer.failed(frozenset(silent))
@@ -254,11 +288,11 @@ class Attempt:
 
     # What it says. Each sending carries a new number, so that it counts from its own time (rule S4)
 
-    def send_prepare(self, now: float, *, waits: bool) -> None:
-        """Send Prepare to all nodes. A candidate that waits attaches its lease, once a node has refused, for
-        the nodes that may accept it (section 5). A node that lacks the lease of a holder with a quorum gets a
-        plain Prepare that does not queue, and nothing once it has answered: if it were promised to one waiter
-        after another, the holder could never win it back (L3).
+    def send_prepare(self, now: float, *, waits: bool, to: Collection[str] | None = None) -> None:
+        """Send Prepare to all nodes, or of these only ``to`` some. A candidate that waits attaches its lease,
+        once a node has refused, for the nodes that may accept it (section 5). A node that lacks the lease of
+        a holder with a quorum gets a plain Prepare that does not queue, and nothing once it has answered: if
+        it were promised to one waiter after another, the holder could never win it back (L3).
 
         One that tries once stands in line only while a node supports it: so there are never more of these in
         line than nodes, and none where the name is held. A holder that wants a higher term never waits.
@@ -274,20 +308,25 @@ class Attempt:
         lease_targets: Collection[str] = ()
         if waits and (pace.eager or proposer.refusals):
             lease_targets = proposer.lease_targets(now, pace.heard_lately(now))
+        others: Collection[str] = proposer.nodes
+        beside = prepare
+        if lease_targets:
+            others = [node for node in proposer.unheard_or_leased(now) if node not in lease_targets]
+            beside = (*prepare[:5], 0, *prepare[6:])
+        if to is not None:
+            lease_targets = [node for node in lease_targets if node in to]
+            others = [node for node in others if node in to]
         if lease_targets:
             number = self.shared.numbers.next(now)
             standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number, self.lock)
             self.shared.exchanges.send(lease_targets, standing, now)
             proposer.sent_lease.update(lease_targets)
-        others: Collection[str] = proposer.nodes
-        if lease_targets:
-            others = [node for node in proposer.unheard_or_leased(now) if node not in lease_targets]
-            prepare = (*prepare[:5], 0, *prepare[6:])
         if others:
-            self.shared.exchanges.send(others, Prepare(*prepare), now)
+            self.shared.exchanges.send(others, Prepare(*beside), now)
+        self.spared.difference_update(lease_targets, others)
 
     def send_accept(self, nodes: list[str], now: float) -> None:
-        """Send Accept in the proposer's term."""
+        """Send Accept in the proposer's term, and what it was chosen in to those that hear of it only now."""
         if not nodes:
             return
         proposer, campaign = self.proposer, self.campaign
@@ -303,11 +342,18 @@ class Attempt:
         )
         self.shared.exchanges.send(nodes, message, now)
         proposer.sent_lease.update(nodes)
+        first_asked = self.spared.intersection(nodes)
+        self.spared -= first_asked
+        if first_asked and proposer.phase is Phase.CHOSEN:
+            self.send_commit(proposer.term, sorted(first_asked))
 
     def send_commit(self, term: int, nodes: Iterable[str]) -> None:
-        """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`)."""
+        """The lease was chosen; leaves last, unless the attempt is over before that (`Outbox.commit`). Not to
+        nodes that are spared: they would know of a lease that they do not hold, and not hear its end.
+        """
+        asked = [node for node in nodes if node not in self.spared]
         message = Commit(self.campaign.name, term, self.lease, self.lock)
-        self.shared.out.commit(self.number, nodes, message)
+        self.shared.out.commit(self.number, asked, message)
 
 
 @attrs.define(eq=False)

@@ -27,7 +27,7 @@ from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.shared import Shared
-from paxlock.core.session.tenures import AfterRefusal, Tenure
+from paxlock.core.session.tenures import LOOKS_AT_SPARED, AfterRefusal, Tenure
 from paxlock.core.steering import LetGo
 from paxlock.errors import LossReason, Reason
 
@@ -46,6 +46,7 @@ class Campaigns:
         self._timers = shared.timers
         self._numbers = shared.numbers
         self._counters = shared.counters
+        self._thrift = shared.thrift
         self.candidates = Candidates(shared, lapsed=self._lapsed, kept=self._kept)
         self._tenures = self.candidates.tenures
         self._names: dict[str, NameState] = {}
@@ -296,6 +297,8 @@ class Campaigns:
                 self.candidates.wait(attempt, now)
             elif message.request == 0 and not split:
                 attempt.repeat_soon(now)
+            elif not failed:
+                attempt.ask_the_rest(now)
 
     def _chosen(self, attempt: Attempt, now: float) -> None:
         """A quorum accepted in ONE term: that term is the fencing token (rule S3)."""
@@ -311,6 +314,8 @@ class Campaigns:
             self.candidates.end(attempt, now)
             self.candidates.begin(self._names[campaign.name], campaign, now, fresh=False)
             return
+        if attempt.asked_at is not None and attempt.fresh and not attempt.was_refused:
+            self._thrift.granted(now - attempt.asked_at, all_asked=not attempt.spared)
         attempt.lease = attempt.lease.with_token(proposer.term)
         tenure = Tenure(
             campaign.ticket, campaign.name, attempt.lease, timing, validity, proposer.term, deadline
@@ -322,7 +327,12 @@ class Campaigns:
         if campaign.until < NEVER:
             self._timers.cancel(self._campaign_due, campaign.ticket)
         attempt.send_commit(tenure.term, self._nodes)
-        attempt.wake_at(now + self._pacing.jitter(self._pacing.repair_first()))
+        if attempt.spared:
+            tenure.looks_left = LOOKS_AT_SPARED
+            attempt.pace.begin_phase()
+            attempt.wake_at(now + attempt.pace.interval())
+        else:
+            attempt.wake_at(now + self._pacing.jitter(self._pacing.repair_first()))
         self._out.publish(Granted(campaign.ticket, attempt.candidate, proposer.term, deadline))
         local = self._names[campaign.name]
         for other in [other for other in local.campaigns if other.once]:
@@ -336,6 +346,8 @@ class Campaigns:
             return
         attempt.hears(node, now)
         attempt.measures(node, message.request, now)
+        attempt.was_refused = True
+        self._thrift.refused(attempt.campaign.name, now)
         proposer = attempt.proposer
         proposer.refused(node, message, now)
         tenure = self._tenures.of(attempt.number)
@@ -359,6 +371,8 @@ class Campaigns:
         if not attempt.has_failed(now):
             if proposer.promise_lapsed(node, message):
                 self.candidates.fail(attempt, now)
+            else:
+                attempt.ask_the_rest(now)
             return
         if not self._holder_known(attempt, now) and not self.candidates.give_way(attempt, now):
             if proposer.phase is Phase.ACCEPTING:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import ceil
 
 from paxlock.core.handles import lock_of, secret_of
@@ -98,7 +99,25 @@ class Candidates:
         """Phase 1, in a higher term than any heard of (section 3, step 1)."""
         self.releases.hasten(attempt.campaign.name, now)
         at_least = 1 + max(attempt.proposer.highest, self._floor)
-        attempt.prepare(at_least, now, waits=not self.tenures.holds(attempt.number))
+        few = self._few(attempt, now)
+        attempt.prepare(at_least, now, waits=not self.tenures.holds(attempt.number), few=few)
+
+    def _few(self, attempt: Attempt, now: float) -> Collection[str]:
+        """The nodes to ask first where these are not all: only in the first sending of a campaign, so that
+        what follows it, and its Release, reaches every node that an earlier attempt has reached (section 5).
+        """
+        campaign, first = attempt.campaign, attempt.fresh and not attempt.proposer.request
+        if not first or not attempt.pace.eager or campaign.once or campaign.timing.at_least:
+            return ()
+        thrift = self._shared.thrift
+        if not thrift.switched_on or not self.releases.owes_only(
+            campaign.name, thrift.quorum_of(campaign.name)
+        ):
+            return ()
+        few = thrift.choose(campaign.name, now)
+        if few:
+            self._counters["thrifty"] += 1
+        return few
 
     def due(self, number: int, now: float) -> None:
         """This attempt may have something to do, if it is not over."""
@@ -113,7 +132,7 @@ class Candidates:
             self.prepare(attempt, now)
             return
         if proposer.phase is Phase.PREPARING:
-            proposer.occupy_unanswered()
+            proposer.occupy_unanswered(attempt.spared)
         attempt.asked_at = None
         if attempt.has_failed(now):
             if self.give_way(attempt, now):
@@ -155,7 +174,8 @@ class Candidates:
     ) -> None:
         """This candidate is over: it stops counting as valid, and only then says so (rules S2, L1).
 
-        With a ticket, Ended is published when a quorum has heard it, or ``patience`` is over.
+        With a ticket, Ended is published when a quorum has heard it or was never asked, or ``patience`` is
+        over.
         """
         self._stop_holding(attempt)
         self._out.over(attempt.number)
@@ -172,7 +192,12 @@ class Candidates:
         self.releases.begin(attempt, now, ticket=ticket, patience=patience)
 
     def detach(self, attempt: Attempt, now: float) -> None:
-        """This candidate is counted on no longer, and never released: its lease lives until its ttl."""
+        """This candidate is counted on no longer, and never released: its lease lives until its ttl. Nodes
+        that were spared are sent it before: nobody else can bring it to them.
+        """
+        tenure = self.tenures.of(attempt.number)
+        if tenure is not None and not tenure.revoked:
+            attempt.send_accept(sorted(attempt.spared), now)
         self._stop_holding(attempt)
         self._detached.add(attempt.number)
         self._shared.exchanges.over(attempt.number)
@@ -230,6 +255,14 @@ class Candidates:
             attempt.accept(now)
         elif message.request == 0 and proposer.phase is Phase.PREPARING:
             attempt.repeat_soon(now)
+        else:
+            attempt.ask_the_rest(now)
+
+    def sits_out(self, now: float) -> None:
+        """A node has answered that it sits out: who has asked it and few others asks the rest."""
+        if self._shared.thrift.switched_on:
+            for attempt in self.attempts.values():
+                attempt.ask_the_rest(now)
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now

@@ -89,7 +89,7 @@ class Barred:
 
 @value
 class Ended:
-    """A release was heard by a quorum (``heard``), or its time to be heard is over."""
+    """No node of a quorum holds the lease any more (``heard``), or the time of its release is over."""
 
     ticket: int
     heard: bool

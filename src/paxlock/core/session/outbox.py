@@ -16,10 +16,13 @@ __all__ = ["Outbox", "SessionSettings"]
 
 @value
 class SessionSettings:
-    """The configuration that a session counts votes in, and its label."""
+    """The configuration that a session counts votes in, its label, and whether it may ask only a quorum first
+    (thrift.py).
+    """
 
     configuration: Configuration
     label: str = ""
+    thrifty: bool = False
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -144,10 +144,22 @@ class PollQuery(Query):
             owing = set(self.nodes) - self._recovering
             if len(owing) < blocking(len(self.nodes)):
                 owing = self.open - self._recovering
-        if (judgement.state is State.UNKNOWN or self.line) and owing and now < self.until:
+        undecided = judgement.state is State.UNKNOWN or self.line or self._may_tell_more(judgement)
+        if undecided and owing and now < self.until:
             return None
         line = sorted(self.waiters.values(), key=lambda w: (-w.waiting_ms, w.candidate))
         return Answered(self.ticket, judgement, tuple(line), len(self.heard))
+
+    def _may_tell_more(self, judgement: Judgement) -> bool:
+        """Whether it is led, but fewer nodes than a quorum show that they hold the lease, so that for how
+        long is not known: the others are waited for until they have been asked once more.
+        """
+        if judgement.lease is None or len(self.requests) > 1:
+            return False
+        candidate = judgement.lease.candidate
+        views = self._counted().values()
+        holding = sum(v.holds and v.lease is not None and v.lease.candidate == candidate for v in views)
+        return holding < majority(len(self.nodes))
 
     def _counted(self) -> Mapping[str, View]:
         return still_counted(self.views, {node: self.lives[node] for node in self.views})

@@ -223,9 +223,11 @@ class Proposer:
         """Give up this term; ``prepare`` begins the next one."""
         self.phase = Phase.BACKING_OFF
 
-    def occupy_unanswered(self) -> None:
-        """The nodes that have not answered may have taken what they were sent."""
-        self.occupies.update(self.unanswered())
+    def occupy_unanswered(self, spared: Collection[str] = ()) -> None:
+        """The nodes that have not answered may have taken what they were sent; the ``spared`` were sent
+        nothing.
+        """
+        self.occupies.update(node for node in self.unanswered() if node not in spared)
 
     def stay(self, term: int) -> None:
         """A holder gives up the attempt at a higher term and stays in the one that was chosen (rule L3)."""
@@ -236,8 +238,12 @@ class Proposer:
         """The nodes that have said neither yes nor no in this phase."""
         if self.phase is Phase.PREPARING:
             return [node for node in self.nodes if node not in self.promises and node not in self.refusals]
+        return [node for node in self.lacking() if node not in self.refusals]
+
+    def lacking(self) -> list[str]:
+        """The nodes that have not taken the lease in this term, also those that have said no."""
         gone = self.outlived()
-        return [n for n in self.nodes if (n in gone or not self._has(n)) and n not in self.refusals]
+        return [node for node in self.nodes if node in gone or not self._has(node)]
 
     def unheard_or_leased(self, now: float) -> list[str]:
         """The nodes that may yet say no, or that hold the lease, or whose no has run out."""

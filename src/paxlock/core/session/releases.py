@@ -6,6 +6,8 @@ runs out with the ttl.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 
 from paxlock.core.lease import Candidate
@@ -55,6 +57,7 @@ class Releases:
         self._turns = self._no_turns()
         self._untold = 0
         self._unsent: dict[str, list[int]] = {}  #: by name, what waits for its turn
+        self._of_name: dict[str, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._releases)
@@ -69,9 +72,14 @@ class Releases:
         pending = self._releases.get(attempt)
         return pending is not None and node in pending.open
 
+    def owes_only(self, name: str, nodes: Collection[str]) -> bool:
+        """Whether no Release of an earlier attempt at the name is owed to any other than these nodes."""
+        return all(self._releases[number].open.issubset(nodes) for number in self._of_name.get(name, ()))
+
     def begin(self, attempt: Attempt, now: float, *, ticket: int, patience: float) -> None:
-        """Send Release to all nodes, as soon as its turn has come. With a ticket, Ended is published when a
-        quorum has heard it, or ``patience`` is over, which begins anew while other Releases are heard.
+        """Send Release to all nodes but those that the attempt has spared, as soon as its turn has come. With
+        a ticket, Ended is published when a quorum has heard it, or was never asked, or ``patience`` is over,
+        which begins anew while other Releases are heard.
         """
         ttl, number = attempt.campaign.timing.ttl, attempt.number
         pending = self._releases[number] = PendingRelease(
@@ -79,13 +87,14 @@ class Releases:
             name=attempt.campaign.name,
             candidate=attempt.candidate,
             term=attempt.last_term,
-            open=set(self._nodes),
+            open=set(self._nodes).difference(attempt.spared),
             until=now + ttl,
             patience=patience,
             patient_until=now + patience,
             lasts=min(RELEASE_PATIENCE_S, ttl),
             retry=self._pacing.retry_first(),
         )
+        self._of_name.setdefault(pending.name, set()).add(number)
         self._untold += 1
         if self._turns.ask(number, now, rank=number, brief=not ticket):
             self._begin(pending, now)
@@ -157,10 +166,15 @@ class Releases:
             self._out.publish(Ended(pending.ticket, heard))
 
     def _forget(self, pending: PendingRelease, now: float) -> None:
-        del self._releases[pending.candidate.attempt]
+        number = pending.candidate.attempt
+        del self._releases[number]
+        others = self._of_name[pending.name]
+        others.discard(number)
+        if not others:
+            del self._of_name[pending.name]
         self._is_sent(pending)
-        self._timers.cancel(self.due, pending.candidate.attempt)
-        self._turns.done(pending.candidate.attempt, now)
+        self._timers.cancel(self.due, number)
+        self._turns.done(number, now)
 
     def _begin_turns(self, now: float) -> None:
         """Others have been heard: there is room for some more."""
@@ -184,6 +198,7 @@ class Releases:
         """Repeat nothing any more."""
         self._releases.clear()
         self._unsent.clear()
+        self._of_name.clear()
         self._turns = self._no_turns()
         self._untold = 0
 

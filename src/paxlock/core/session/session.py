@@ -108,6 +108,7 @@ class Session:
             timers=self._timers,
             counters=self.counters,
         )
+        self._shared.thrift.switched_on = settings.thrifty
         self._campaigns = Campaigns(self._shared)
         self._timings: dict[tuple[float, float, float], Timing] = {}
         self._last_renewals: set[int] = set()
@@ -342,6 +343,7 @@ class Session:
                 self._campaigns.candidates.publications.published(peer, message, lives)
             case Recovering():
                 self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
+                self._campaigns.candidates.sits_out(now)
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, self._greet)
                 self._answered(peer, message, now, lives)

@@ -11,6 +11,7 @@ from paxlock.core.session.exchanges import Exchanges
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.session.sequence import SequenceNumbers
+from paxlock.core.session.thrift import Thrift
 from paxlock.core.timers import Timers
 
 __all__ = ["Shared"]
@@ -32,8 +33,10 @@ class Shared:
     counters: Counter[str] = attrs.field(factory=Counter)
     recovering: dict[str, float] = attrs.field(factory=dict)
     quorum: int = attrs.field(init=False)
+    thrift: Thrift = attrs.field(init=False)
     exchanges: Exchanges = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.quorum = majority(len(self.nodes))
         self.exchanges = Exchanges(self.nodes, self.out, self.pacing, self.timers)
+        self.thrift = Thrift(self.nodes, self.pacing, self.recovering)

@@ -28,9 +28,10 @@ from paxlock.core.session.pacing import LONG_AGO
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.shared import Shared
 
-__all__ = ["AfterRefusal", "Tenure", "TenureOver", "Tenures"]
+__all__ = ["LOOKS_AT_SPARED", "AfterRefusal", "Tenure", "TenureOver", "Tenures"]
 
 REPAIR_DIVISOR = 8
+LOOKS_AT_SPARED = 8  #: each after twice the time: for about a second where the first comes after 4 ms
 
 
 @attrs.define(eq=False)
@@ -45,7 +46,7 @@ class Tenure:
     term: int
     deadline: float
     batch: int = 0  #: the batch in which it is renewed
-    repairs_left: int = 1  #: of the look, soon after the first validity, which nodes lack the lease
+    looks_left: int = 1  #: soon after the first validity, which nodes lack the lease
     keep_until: float = LONG_AGO  #: it is held until then, also if its program has done with it
     kept: bool = False  #: its program has done with it
     asked: bool = False  #: its program was told to let go
@@ -217,14 +218,19 @@ class Tenures:
         return AfterRefusal.STAYS
 
     def due(self, tenure: Tenure, attempt: Attempt, now: float) -> None:
-        """Look once which nodes lack the lease, and repeat Accept there; while a higher term is tried, repeat
-        what was asked for it.
+        """Look which nodes lack the lease, and repeat Accept there: once, or until all have it if some were
+        spared. While a higher term is tried, repeat what was asked for it.
         """
         proposer = attempt.proposer
         if proposer.phase is Phase.CHOSEN:
-            if tenure.repairs_left:
-                tenure.repairs_left -= 1
-                attempt.send_accept(proposer.unanswered(), now)
+            if tenure.looks_left:
+                tenure.looks_left -= 1
+                again = tenure.looks_left > 0  # the last look, or the only one, leaves out those that said no
+                lacking = proposer.lacking() if again else proposer.unanswered()
+                attempt.send_accept(lacking, now)
+                if lacking and again:
+                    attempt.pace.slow_down()
+                    attempt.wake_by(now + attempt.pace.interval())
             return
         if now >= proposer.started + self._shared.pacing.patience:
             proposer.stay(tenure.term)  # the higher term has failed; the next one not before ttl / 8
