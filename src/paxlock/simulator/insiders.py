@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from paxlock.core.handles import SECRET_BYTES, lock_of
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Accept, Message, Peer, Release, Renew, StandingPrepare, View
+from paxlock.core.messages import Accept, Message, Peer, Release, Renew, StandingPrepare
 from paxlock.core.session.events import HandleOutcome
 from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.moments import What
@@ -147,15 +147,23 @@ class Insiders:
                 ended = record.end_of(candidate, self._locks.get(candidate, b"")) is not None
             view = node.view(name, node.now(self._sim.true))
             found[name] = record.term, record.owner, held, tuple(e.candidate for e in line), ended, view
+        if isinstance(message, Release) and message.name not in found:
+            view = node.view(message.name, node.now(self._sim.true))
+            found[message.name] = (
+                None,
+                None,
+                None,
+                (),
+                False,
+                view,
+            )  # known from what others have said, perhaps
         return found
 
     def changed_nothing(self, node: NodeMachine, message: Message, before: State) -> None:
         for name, after in self.state(node, message).items():
-            if name in before and before[name] != after:
+            was = before[name]
+            same = was[1:] == after[1:] if was[0] is None else was == after
+            if not same:
                 raise CheckFailed(
                     "handles", f"{node.node_id} heeds a handle that was made up: {name!r} is {after}"
                 )
-            view = after[-1]
-            named = isinstance(view, View) and view.lease is not None
-            if name not in before and (after[1:3] != (None, None) or after[4] or named):
-                raise CheckFailed("handles", f"{node.node_id} keeps {after} of {name!r} for a made-up handle")
