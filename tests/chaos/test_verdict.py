@@ -159,6 +159,19 @@ def test_a_renewal_after_force_is_found_and_one_after_a_polite_word_is_not(notes
     assert "a renews token 1 at 1.500000, but operator was told at 1.400000" in notes.verdict()
 
 
+def test_a_revocation_may_name_a_term_that_the_candidate_left_before_it_held(notes: Notes) -> None:
+    notes.acquired("b", 1, at=0.0, deadline=0.5)
+    notes.acquired("a", 3, at=1.0, deadline=2.0)
+    notes.now = 1.0
+    notes.of("operator").revoke("x", 1, False)  # of the tenure before
+    notes.now = 1.5
+    notes.of("a").lost("x", 3, "REVOKED")
+    assert "a is told that token 3 is revoked: by nobody" in notes.verdict()
+    notes.now = 1.1
+    notes.of("operator").revoke("x", 2, False)
+    assert "by nobody" not in notes.verdict()
+
+
 def test_who_counts_on_a_lease_for_longer_than_the_operator_was_told_is_found(notes: Notes) -> None:
     notes.acquired("a", 1, at=1.0, deadline=2.0)
     ended_by_force(notes, 1, at=1.2, left=0.5)

@@ -213,13 +213,21 @@ def _told(revocation: Revocation) -> str:
 
 
 def _out_of_the_blue(history: History) -> Iterator[str]:
-    """Nobody loses a lease to an operator that no operator has asked for."""
-    asked: dict[tuple[str, int], float] = {}
+    """Nobody loses a lease to an operator that no operator has asked for.
+
+    One may have asked in a term in which a quorum held the lease before its candidate knew: it went on to a
+    higher term, and only that became its token (protocol.md section 6). Nobody's token is the lower one.
+    """
+    asked: dict[str, list[tuple[int, float]]] = {}
     for revocation in history.revocations:
-        key = (revocation.name, revocation.term)
-        asked[key] = min(revocation.called, asked.get(key, inf))
+        asked.setdefault(revocation.name, []).append((revocation.term, revocation.called))
+    tokens = {name: [one.term for one in found] for name, found in tenures_of(history.operations).items()}
     for loss in history.losses:
-        if loss.reason == "REVOKED" and loss.at < asked.get((loss.name, loss.term), inf):
+        if loss.reason != "REVOKED":
+            continue
+        before = max((token for token in tokens.get(loss.name, ()) if token < loss.term), default=0)
+        meant = any(before < term <= loss.term and at <= loss.at for term, at in asked.get(loss.name, ()))
+        if not meant:
             yield f"{loss.name!r}: {loss.client} is told that token {loss.term} is revoked: by nobody"
 
 

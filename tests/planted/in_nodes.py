@@ -150,7 +150,7 @@ IN_NODES: tuple[Mutation, ...] = (
                 "node.acceptor",
                 "Acceptor.run_out",
                 "self._close(record, now, Happening.EXPIRED)  # whoever",
-                "record.lease = self._held.pop(record.lease.candidate) and None; "
+                "record.lease = self.held.pop(record.lease.candidate) and None; "
                 "record.owner_since = now  # whoever",
             ),
         ),
