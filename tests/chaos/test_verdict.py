@@ -226,6 +226,15 @@ def test_a_recovery_lasts_until_the_first_acquisition_or_renewal(notes: Notes) -
     assert of_x.allowed == pytest.approx(2.0 + 2.0 * 1.01 / 0.99 / 0.99 + 1.0 + 1.0)
 
 
+def test_who_has_held_through_a_healing_is_back(notes: Notes) -> None:
+    notes.acquired("a", 1, at=9.0, deadline=11.0)
+    layout = Layout(names=("x",), max_ttl=2.0)
+    calm = Episode((FaultKind.STORM,), began=5.0, healed=10.0, calm=10.5, lag=0.0)
+    late = Episode((FaultKind.STORM,), began=5.0, healed=10.0, calm=11.5, lag=0.0)
+    held, lost = recoveries(notes.history(), [calm, late], layout, finished=20.0)
+    assert (held.took, lost.took) == (0.5, 10.0)
+
+
 def test_gaps_lie_between_the_end_of_one_tenure_and_the_next(notes: Notes) -> None:
     notes.acquired("a", 1, at=1.0, deadline=2.0)
     notes.acquired("b", 2, at=3.0, deadline=9.0)

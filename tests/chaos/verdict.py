@@ -83,7 +83,11 @@ class Recovery:
 def recoveries(
     history: History, episodes: Iterable[Episode], layout: Layout, finished: float
 ) -> Iterator[Recovery]:
-    """Of every episode and name. One ttl for the dead holder and one sitting out; a late machine has more."""
+    """Of every episode and name. One ttl for the dead holder and one sitting out; a late machine has more.
+
+    Who has held through the healing need not say so before the next episode.
+    """
+    tenures = tenures_of(history.operations)
     served = [
         op for op in history.operations if op.ok and op.kind in (OperationKind.ACQUIRE, OperationKind.RENEW)
     ]
@@ -96,6 +100,8 @@ def recoveries(
                 (op.returned for op in served if op.name == name and op.returned > episode.healed),
                 default=finished,
             )
+            if any(tenure.since <= episode.calm < tenure.end for tenure in tenures.get(name, ())):
+                back = min(back, episode.calm)
             yield Recovery(episode, name, back - episode.healed, allowed)
 
 
