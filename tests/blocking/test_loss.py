@@ -140,6 +140,21 @@ def test_a_verb_of_the_body_is_interrupted_too(client: Client, other: Client) ->
     assert not client.inspect("other's").waiters
 
 
+def test_waiting_for_a_loss_is_interrupted_in_no_wait_of_threading(
+    client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent in the midst of one, the exception may come out as RuntimeError: "release unlocked lock"."""
+
+    def refuse(timeout: float | None = None) -> bool:
+        raise AssertionError("waited in threading")
+
+    with pytest.raises(LeaseLost), client.lock("waited", ttl=1.0, interrupt=True) as held:
+        monkeypatch.setattr(held._over, "wait", refuse)
+        assert held.wait_lost(0.01) is None
+        Worker(lambda: other.release_handle(held.handle))
+        held.wait_lost()
+
+
 def test_an_interruption_never_comes_after_the_block() -> None:
     """The loss is sent at every moment of a block that ends: what was not raised yet is taken back."""
     orders: queue.SimpleQueue[Interrupt | None] = queue.SimpleQueue()

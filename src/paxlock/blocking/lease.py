@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType, TracebackType
@@ -90,10 +91,14 @@ class HeldLease(Holding):
         if self._interrupt is None:
             over = self._over.wait(timeout)
         else:
+            # Not in Event.wait: an exception that is sent in the midst of it may come out as RuntimeError,
+            # "release unlocked lock".
             until = NEVER if timeout is None else self._desk.now() + timeout
-            while not (over := self._over.wait(min(INTERRUPT_CHECK_S, max(0.0, until - self._desk.now())))):
-                if self._desk.now() >= until:
+            while not (over := self._over.is_set()):
+                left = until - self._desk.now()
+                if left <= 0.0:
                     break
+                time.sleep(min(INTERRUPT_CHECK_S, left))
         self._desk.check_process()
         if over and self._reason is None:
             raise self._desk.errors.closed(f"the lease of {self.name!r} was released")
