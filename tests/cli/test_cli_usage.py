@@ -264,6 +264,7 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
         (["init", "cell.key", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "", "a=10.0.0.7:7400"], "no name for a cell file"),
         (["init", "-", "a=10.0.0.7:7400"], "no name for a cell file"),
+        (["init", "a=10.0.0.7:7400", "b=10.0.0.8:7400"], "no name for a cell file"),
         (["init", "/nonexistent/cell.toml", "a=0.0.0.0:7400"], "all addresses of a host"),
         (["init", "/nonexistent/cell.toml", "a=[::]:7400"], "all addresses of a host"),
         (

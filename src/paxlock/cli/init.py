@@ -69,7 +69,7 @@ def init_command(
     its owner only; every node and every client needs both files. Nothing is ever overwritten.
     """
     path = Path(cell_file)
-    if path.name in ("", "-") or path.suffix == ".key":
+    if path.name in ("", "-") or path.suffix == ".key" or "=" in path.name:
         raise click.UsageError(f"{cell_file!r} is no name for a cell file: give one like cell.toml")
     with typed_values():
         cell = Cell.new(_read_members(nodes), max_ttl=max_ttl, drift=drift, grace=grace)
