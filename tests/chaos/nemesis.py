@@ -300,7 +300,10 @@ class Nemesis:
             for other in chosen[1:]:
                 self.cluster.nodes[other].kill()
                 self._restart(other)
-            if len(chosen) == 1:
+            until = boot_time() + FULL_PATIENCE_S
+            while len(chosen) > 1 and child.running and boot_time() < until:
+                self._sleep(LOOK_S)
+            if child.running:  # there is no other, or it cannot hear of it for a partition
                 child.signal(signal.SIGTERM)
             child.wait_end(DISK_EXIT)
             child.wait_says("cannot be written")
