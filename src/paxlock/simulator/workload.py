@@ -137,6 +137,7 @@ class Workload:
             for client, ticket, names in self._watches
             if client.core is not None
             for name in names
+            if name in exclusion.newest  # nothing need be said of one that nobody ever held
             if (found := watches.wrong((client.label, ticket), name, exclusion.newest[name], true))
             or (
                 found := administration.wrong(
