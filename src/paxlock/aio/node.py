@@ -111,9 +111,10 @@ def open_node(
     lost, whatever record there is. ``create=True`` and ``join=True`` are short for these. ``"by-clock"`` is
     ``"auto"`` where members are gone for good, and too many disks are lost.
 
-    Leaving the block releases what is held and stops the node cleanly. A node that was killed sits out
-    ``max_ttl`` at its next start (protocol.md section 7). So where this is entered in the main thread, and
-    the program has left SIGTERM alone, that signal cancels the block, and SystemExit(143) comes out.
+    Leaving the block releases what is held and stops the node cleanly. What a killed program holds
+    stays held for its ttl, and a node whose machine crashed sits out ``max_ttl`` at its next start
+    (protocol.md section 7). So where this is entered in the main thread, and the program has left SIGTERM
+    alone, that signal cancels the block, and SystemExit(143) comes out.
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.

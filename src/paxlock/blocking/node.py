@@ -119,9 +119,10 @@ def open_node(
     ``"auto"`` where members are gone for good, and too many disks are lost.
 
     The socket is bound when this returns. Leaving the ``with`` block, ``close`` or the end of the interpreter
-    releases what is held and stops the node cleanly. A node that was killed sits out ``max_ttl`` at its next
-    start (protocol.md section 7). So where this is called in the main thread, and the program has left
-    SIGTERM alone, that signal raises SystemExit(143) until the node is closed.
+    releases what is held and stops the node cleanly. What a killed program holds stays held for its ttl, and
+    a node whose machine crashed sits out ``max_ttl`` at its next start (protocol.md section 7). So where this
+    is called in the main thread, and the program has left SIGTERM alone, that signal raises SystemExit(143)
+    until the node is closed.
 
     ``last_will``: as for ``open_client``. Where this process is killed, its node is gone as well; the others
     hear the will, and where they are a quorum the next in line holds at once.
