@@ -32,6 +32,7 @@ from paxlock.core.messages import (
     Released,
     Renew,
     Renewed,
+    StandingPrepare,
 )
 from paxlock.core.session.events import Ended, Extended, Failed, Granted, HandleOutcome, Lost
 from paxlock.errors import LossReason, Reason
@@ -151,6 +152,24 @@ def test_a_term_whose_phase_2_failed_is_not_tried_again_but_the_candidate_goes_o
     assert session.sent(Release) == []
     prepare = session.sent(Prepare)[0][1]
     assert (prepare.candidate, prepare.at_least) == (ATHENS, 8)
+
+
+def test_a_term_that_an_earlier_question_of_its_own_has_overtaken_is_given_up_at_once() -> None:
+    """A node has taken a late standing Prepare anew, in a higher term than the one that is tried; another
+    one is dead.
+    """
+    session = HandSession()
+    session.campaign(now=0.0)
+    prepare = session.sent_to_all(StandingPrepare)
+    session.promised("c", prepare, 2, now=0.01)
+    session.promised("a", prepare, 2, now=0.01)
+    accept = session.sent_to_all(Accept)
+    session.took("c", prepare, 3, now=0.011)
+    session.accepted("a", accept, now=0.012)
+    session.run_until(0.05)
+    again = session.sent(Prepare)[0][1]
+    assert again.at_least > 3
+    assert session.sent(Release) == []
 
 
 def test_s3_the_first_validity_needs_a_quorum_within_one_term() -> None:

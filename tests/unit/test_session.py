@@ -179,6 +179,46 @@ def test_nodes_that_only_start_are_as_good_as_silent() -> None:
     )
 
 
+def test_a_candidate_asks_again_when_nodes_that_sat_out_serve() -> None:
+    client = Client(grace_ms=10)
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    moments = asks(client, 8.0, answer=lambda asked: Recovering(asked.request, 5_000))
+    served_from = moments[0] + 5.0
+    assert any(served_from <= moment <= served_from + 0.003 for moment in moments)
+
+
+@pytest.mark.parametrize("remaining_ms", [0, 1])
+def test_a_node_that_always_says_that_it_starts_is_not_asked_without_end(remaining_ms: int) -> None:
+    client = Client(grace_ms=10)
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    asked = 0
+    while (due := client.machine.deadline()) <= 10.0:
+        client.machine.tick(due)
+        for to, message in client.sent(StandingPrepare):
+            asked += to == "a"
+            client.machine.receive(Recovering(message.request, remaining_ms), to, due)
+    silent = Client(grace_ms=10)
+    silent.machine.campaign("n", ttl=5.0, now=0.0)
+    beside = 10.0 / 0.064 if remaining_ms else 2.0
+    assert asked <= len(asks(silent, 10.0, answer=None)) + beside
+
+
+def test_when_a_node_answers_after_a_silence_the_others_are_asked_again_at_once() -> None:
+    client = Client(grace_ms=10)
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    silent = asks(client, 5.0, answer=None)
+    assert silent[-1] - silent[-2] > 0.3
+    due = client.machine.deadline()
+    client.machine.tick(due)
+    (_, asked), *_ = client.sent(StandingPrepare)
+    heard_at = due + 0.001
+    client.machine.receive(Accepted(asked.request, "n", asked.candidate, 1, asked.seq), "a", heard_at)
+    again = asks(client, heard_at + 2.0, answer=None)
+    assert again[0] - heard_at <= 0.02
+    client.machine.receive(Accepted(asked.request, "n", asked.candidate, 1, asked.seq), "a", heard_at + 2.0)
+    assert client.machine.deadline() - heard_at - 2.0 > 0.02, "what it says again brings nothing"
+
+
 def test_nodes_that_have_answered_are_not_asked_more_often_for_being_slow() -> None:
     client = Client(grace_ms=10)
     other = client.machine.campaign("other", ttl=5.0, now=0.0)

@@ -251,8 +251,12 @@ class Attempt:
         return max(self.proposer.used, *self.proposer.promises.values(), 0)
 
     def hears(self, node: str, now: float) -> None:
-        """A node has answered."""
+        """A node has answered. Where that took more than one sending, the others may answer as well by now,
+        however rarely they are asked.
+        """
         self.heard[node] = self.shared.pacing.heard[node] = now
+        if self.asked_at is None and self.proposer.waits_for(node):
+            self.repeat_soon(now)
 
     def measures(self, node: str, request: int, now: float) -> None:
         """A node's first answer to what was asked once tells how long it takes (Karn's rule)."""

@@ -290,6 +290,9 @@ class Campaigns:
                 attempt.send_commit(tenure.term, self._nodes)
         elif proposer.may_accept:
             attempt.accept(now)
+        elif proposer.phase is Phase.ACCEPTING and message.term > proposer.term:
+            # The node took what was sent before in a higher term: nobody else is in the way there.
+            self.candidates.fail(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:
             failed = attempt.has_failed(now)
             split = failed and self.candidates.give_way(attempt, now)

@@ -13,7 +13,7 @@ from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Promise, Refused, Release, Renewed
 from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.events import Ended, Extended
-from paxlock.core.session.pacing import ONE_TRY_S, AttemptPacing
+from paxlock.core.session.pacing import ONE_TRY_S, SILENT_RETRY_EACH_S, SILENT_RETRY_MIN_S, AttemptPacing
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.publications import Publications
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases
@@ -23,6 +23,8 @@ from paxlock.core.session.tenures import Tenure, TenureOver, Tenures
 from paxlock.core.session.turns import Turns
 
 __all__ = ["Candidates"]
+
+ROUNDED_S = 0.001  #: times are told in whole milliseconds, rounded down
 
 
 class Candidates:
@@ -258,11 +260,23 @@ class Candidates:
         else:
             attempt.ask_the_rest(now)
 
-    def sits_out(self, now: float) -> None:
-        """A node has answered that it sits out: who has asked it and few others asks the rest."""
+    def sits_out(self, node: str, remaining: float, now: float) -> None:
+        """A node has answered that it sits out for so long, or that it does not know how long (0): who has
+        asked it and few others asks the rest.
+        """
+        self._shared.recovering[node] = now + remaining
+        if remaining:
+            again = now + max(remaining + ROUNDED_S, SILENT_RETRY_MIN_S)
+            self._shared.timers.add(again, self._serves_again, node)
         if self._shared.thrift.switched_on:
             for attempt in self.attempts.values():
                 attempt.ask_the_rest(now)
+
+    def _serves_again(self, node: str, now: float) -> None:
+        """It is over: whoever still waits for that node's answer asks again, not all at one moment."""
+        waiting = [attempt for attempt in self.attempts.values() if attempt.proposer.waits_for(node)]
+        for attempt in waiting:
+            attempt.wake_by(now + self._pacing.rng.uniform(0.0, len(waiting) * SILENT_RETRY_EACH_S))
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now

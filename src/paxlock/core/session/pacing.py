@@ -30,6 +30,8 @@ __all__ = [
     "RETRY_MIN_S",
     "RETRY_ROUND_TRIPS",
     "RETRY_TIMEOUTS",
+    "SILENT_RETRY_EACH_S",
+    "SILENT_RETRY_MIN_S",
     "WITHDRAWN_MAX_WINDOWS",
     "AttemptPacing",
     "Pacing",

@@ -234,6 +234,10 @@ class Proposer:
         self.phase = Phase.CHOSEN
         self.term = term
 
+    def waits_for(self, node: str) -> bool:
+        """Whether in phase 1 this node has said neither yes nor no."""
+        return self.phase is Phase.PREPARING and node not in self.promises and node not in self.refusals
+
     def unanswered(self) -> list[str]:
         """The nodes that have said neither yes nor no in this phase."""
         if self.phase is Phase.PREPARING:

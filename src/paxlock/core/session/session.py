@@ -342,8 +342,7 @@ class Session:
             case Published():
                 self._campaigns.candidates.publications.published(peer, message, lives)
             case Recovering():
-                self._shared.recovering[peer] = now + message.remaining_ms / 1000.0
-                self._campaigns.candidates.sits_out(now)
+                self._campaigns.candidates.sits_out(peer, message.remaining_ms / 1000.0, now)
                 self._unwelcomed.add(peer)  # it has started anew, perhaps with another configuration
                 self._timers.add(now + self._hello_retry, self._greet)
                 self._answered(peer, message, now, lives)
