@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from paxlock.core.lease import Candidate
-from paxlock.core.node.line import LINE_MAX_ENTRIES, Line
-from paxlock.core.round_trips import WINDOW_MIN_S
+from paxlock.core.node.line import LINE_MAX_ENTRIES, NEAR_WINDOW_S, Line
 
 
 def enter(
@@ -74,10 +73,10 @@ def test_between_near_nodes_who_came_first_goes_first() -> None:
     """Their window is the shortest that there is, much longer than their round trip."""
     line = Line()
     for who, age in ((2, 0.0002), (1, 0.0001)):
-        enter(line, who, age=age, window=WINDOW_MIN_S)
+        enter(line, who, age=age, window=NEAR_WINDOW_S)
     head = line.head(0.0)
     assert head is not None and head.label == "2"
-    assert line.goes_before(-0.00005, Candidate(bytes(16), 1), WINDOW_MIN_S, 0.0)
+    assert line.goes_before(-0.00005, Candidate(bytes(16), 1), NEAR_WINDOW_S, 0.0)
 
 
 def test_nobody_is_passed_over_by_those_that_come_later() -> None:

@@ -3,7 +3,7 @@
 The order is by (receipt - stated age, at the candidate's first entry): each candidate states on its own clock
 how long it has waited, so that no clock is shared. Those messages take their time, to each node another one:
 of candidates that came within a quarter of a window, which is a round trip, the smallest goes first, so that
-all nodes name the same head. Where the window is the shortest, nodes are near, and who came first goes first.
+all nodes name the same head. Where windows are short, nodes are near, and who came first goes first.
 """
 
 from __future__ import annotations
@@ -15,15 +15,23 @@ import attrs
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import StandingPrepare
-from paxlock.core.round_trips import WINDOW_MIN_S
 
-__all__ = ["LAPSE_REFRESHES", "LINE_MAX_ENTRIES", "REFRESH_MAX_S", "Entry", "Line", "lapses_after"]
+__all__ = [
+    "LAPSE_REFRESHES",
+    "LINE_MAX_ENTRIES",
+    "NEAR_WINDOW_S",
+    "REFRESH_MAX_S",
+    "Entry",
+    "Line",
+    "lapses_after",
+]
 
 LINE_MAX_ENTRIES = 1024
 REFRESH_MAX_S = 10.0
 LATE_MAX_S = 3.0
 LAPSE_REFRESHES = 3
 TOGETHER_WINDOWS = 0.25
+NEAR_WINDOW_S = 0.04  #: of nodes that are near, also of those on a machine that has no time to spare
 PUSH_FIRST_WINDOWS = 0.3
 PUSH_COPY_WINDOWS = 0.0625  #: to a candidate that sends copies: a quarter of a round trip
 _arrival = itemgetter(0)
@@ -71,7 +79,7 @@ def lapses_after(refresh: float) -> float:
 
 def _together(window: float) -> float:
     """Within how many seconds two candidates have come together."""
-    return min(TOGETHER_WINDOWS * window, max(0.0, window - WINDOW_MIN_S))
+    return min(TOGETHER_WINDOWS * window, max(0.0, window - NEAR_WINDOW_S))
 
 
 class Line:
