@@ -195,3 +195,45 @@ def test_l2_a_promise_that_has_lapsed_is_asked_for_anew_at_once() -> None:
     assert {node for node, _ in again} == set("abc")
     assert {(message.candidate, message.at_least) for _, message in again} == {(ATHENS, 2)}
     assert session.sent(Release) == []
+
+
+def withdrawn(session: HandSession) -> Prepare:
+    """Its first Prepare after it gave way, at the moment when it is sent."""
+    refuse_two_ways(session, candidate("aetna"), candidate("argos"), ages=(9.0, 9.0))
+    assert session.sent(Release)
+    session.forget_sent()
+    while not (found := session.sent(Prepare)):
+        session.tick(session.machine.deadline())
+    return found[0][1]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_l2_who_gave_way_comes_back_within_a_window(seed: int) -> None:
+    session = HandSession("zeno", seed=seed)
+    back = withdrawn(session)
+    assert back.age_ms <= (0.2 + GRACE) * 1000
+    assert not isinstance(back, StandingPrepare)
+
+
+def test_l2_who_gave_way_stands_with_its_lease_as_soon_as_a_holder_is_known() -> None:
+    session = HandSession("zeno")
+    back = withdrawn(session)
+    holder, now = occupant(ATHENS), 0.3
+    session.refused("a", back, RefusalReason.HELD, now=now, occupant=holder)
+    session.refused("b", back, RefusalReason.HELD, now=now, occupant=holder)
+    session.tick(now)
+    assert {node for node, _ in session.sent(StandingPrepare)} == set("ab")
+    session.refused("a", back, RefusalReason.HELD, now=now, occupant=holder)
+    session.tick(now)
+    assert session.sent(StandingPrepare) == [], "once: what follows are refreshes"
+
+
+def test_l2_where_votes_are_split_it_asks_again_after_a_usual_round_trip() -> None:
+    session = HandSession("zeno")
+    session.campaign(now=0.0)
+    asked = session.sent_to_all(StandingPrepare)
+    session.promised("a", asked, 1, now=0.001)
+    session.refused("b", asked, RefusalReason.HELD, now=0.001, occupant=occupant(ATHENS))
+    session.refused("c", asked, RefusalReason.HELD, now=0.001, occupant=occupant(BYBLOS))
+    trip = session.machine._pacing.round_trips.smoothed(0.0)
+    assert session.machine.deadline() <= 0.001 + trip

@@ -32,7 +32,6 @@ __all__ = [
     "RETRY_TIMEOUTS",
     "SILENT_RETRY_EACH_S",
     "SILENT_RETRY_MIN_S",
-    "WITHDRAWN_MAX_WINDOWS",
     "AttemptPacing",
     "Pacing",
 ]
@@ -47,7 +46,6 @@ RETRY_ROUND_TRIPS = 1.4
 RETRY_TIMEOUTS = 1.2
 PATIENCE_WINDOWS = 6.0  #: nodes that have not answered a phase for so long count as no
 TRY_PATIENCE_ROUND_TRIPS = 3.0
-WITHDRAWN_MAX_WINDOWS = 4.0
 HEARD_OF_LATE_S = 2.0
 SILENT_RETRY_MIN_S = 0.064  #: what a busy cell is given
 SILENT_RETRY_SHARE = 0.125
@@ -134,11 +132,6 @@ class Pacing:
         """What one that tries once goes by where it compares ages, and pauses by where it gives way."""
         return max(self.window, WINDOW_ROUND_TRIPS * self.round_trips.hurried(0.0))
 
-    @property
-    def withdrawn_longest(self) -> float:
-        """What the pause grows to before a candidate that gave way comes back."""
-        return WITHDRAWN_MAX_WINDOWS * self.window
-
     def heard_by(self, quorum: int) -> float:
         """Since when a quorum has been heard: the time at which the last one of it was; -inf if never."""
         times = sorted(self.heard.values(), reverse=True)
@@ -152,6 +145,12 @@ class Pacing:
         trips = self.round_trips
         usual = RETRY_ROUND_TRIPS * max(trips.smoothed(0.0), trips.slowest)
         return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout(0.0))
+
+    def look_again_first(self) -> float:
+        """When a candidate asks again that was refused by all, while nobody has a quorum. The answers are
+        there: what may have changed is what they tell.
+        """
+        return max(RETRY_MIN_S, self.round_trips.smoothed(0.0))
 
     def repair_first(self) -> float:
         """When a holder looks which nodes have not taken its lease: not before they should have answered. If
@@ -252,7 +251,7 @@ class AttemptPacing:
         a node is dead.
         """
         if self._divided != named:
-            self._divided, self._soon = named, self.session.retry_first()
+            self._divided, self._soon = named, self.session.look_again_first()
         elif self.repeated:
             self._soon = min(2.0 * self._soon, REFRESH_MAX_S)
         self.repeated = False
@@ -274,8 +273,10 @@ class AttemptPacing:
         return pause
 
     def pause_after(self, withdrawn: AttemptPacing) -> float:
-        """The pause of the attempt that follows one that gave way."""
-        longest = self.session.window_of_try if self.tries else self.session.withdrawn_longest
+        """The pause of the attempt that follows one that gave way: within a window the others have come to an
+        end, and nobody tells it of a name that falls free later.
+        """
+        longest = self.session.window_of_try if self.tries else self.session.window
         self.backoff = min(withdrawn.backoff * 2.0, longest)
         return self.session.rng.uniform(0.5, 1.0) * self.backoff
 
