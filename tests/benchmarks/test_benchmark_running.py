@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import os
 import threading
@@ -26,7 +27,7 @@ from benchmarks.results import Results
 from benchmarks.runtimes import Asyncio, Job, Runtime, Threads, Trio, at_once
 from benchmarks.scenarios.base import Column, Scenario, Table
 from benchmarks.scenarios.contended import judged
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, Context
 
 MS = 1_000_000
 TABLE = Table("t", (Column("x", "x", "count"),))
@@ -214,6 +215,25 @@ def test_a_blocking_client_that_waits_for_a_loop_is_found() -> None:
 )
 def test_who_leads_is_read_from_the_answer(answer: str, expected: str) -> None:
     assert mode(answer) == expected
+
+
+def test_a_client_that_is_ready_collects_no_more_what_it_has_loaded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Young cycles are collected as ever; what was there before is not walked through."""
+
+    class Told(Threads):
+        async def line(self) -> str:
+            return "go\n"
+
+    context = Context(Paxlock(), Told(), {}, 10.0, [], {})
+    try:
+        assert at_once(context.ready()) == "go"
+        assert (gc.isenabled(), gc.get_count()[1:]) == (True, (0, 0))
+        assert gc.get_freeze_count() > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
+    assert "ready" in capsys.readouterr().out
 
 
 def test_workloads_are_found_by_name() -> None:
