@@ -193,6 +193,7 @@ class Service:
             if gone and gone != told:
                 self._say(Level.WARNING, "data_folder", f"{gone}: {WITHOUT_FOLDER}")
             told = gone
+            self.eyes.data_folder_gone = bool(gone)
             if gone:
                 with self.driver.lock:
                     self.replica.complain(FOLDER_GONE, self._clock.now())

@@ -55,7 +55,7 @@ def _numbers(found: NodeStatistics) -> Iterator[tuple[str, str, int]]:
         if isinstance(number, float):
             yield field.name.replace(_SECONDS, _MICROSECONDS), "", int(number * 1e6)
         else:
-            yield field.name, "", number
+            yield field.name, "", int(number)
     for kind, number in found.messages.items():
         yield "messages", kind, number
     for what, number in found.endpoint.items():
