@@ -212,6 +212,14 @@ def test_counters_have_the_names_of_metrics() -> None:
     assert shown["late_ms_max"] == 500.0 and shown["names"] == 7
 
 
+def test_a_node_that_asks_no_other_tells_nothing_of_them() -> None:
+    """Such as those of `paxlock dev`: they would look as if each stood alone."""
+    unseen = {"b": PeerSeen(False, None, 0.0, 0, 0)}
+    told = flat(attrs.evolve(FOUND, peers=unseen, quorum=None, cell_serving_nodes=1))
+    assert "cell_serving_nodes" not in told and not [name for name in told if name.startswith("peer_")]
+    assert flat(attrs.evolve(FOUND, peers={}, cell_serving_nodes=1))["cell_serving_nodes"] == 1
+
+
 def test_every_field_of_the_statistics_is_told() -> None:
     told = {name.partition(".")[0].replace("_us", "_seconds") for name in flat(FOUND)}
     apart = {"node_id", "mode", "quorum", "peers", "messages", "endpoint", "transport"}
