@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from paxlock.config.cell import Cell, NodeConfig
-from paxlock.config.starts import StartWord, start_word
+from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.notices import HandleRefused, PeerAnswered
@@ -413,7 +413,7 @@ async def run_service(
     memory and need not sit out. With ``own_thread`` the machine is run by a ThreadDriver, which costs half as
     much for each datagram: for a process that is a node and nothing else, on real sockets.
     """
-    assert isinstance(config.cell, Cell)
+    check_node_config(config)
     word = start_word(start, create=create, join=join)
     check_families(config)
     environment = environment_of(member.address for member in config.cell.members)
