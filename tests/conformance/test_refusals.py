@@ -37,6 +37,7 @@ from paxlock import (
     Reason,
     State,
 )
+from paxlock.client.handle import Handle, format_handle
 from tests.blocking.cells import ThreadCell, thread_cell, until
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
@@ -174,7 +175,7 @@ async def test_without_a_quorum_nothing_is_acquired(face: Face, mortal: ThreadCe
 def newborn() -> Iterator[Cell]:
     """A cell whose nodes sit out, as at the very first start."""
     ports = dict(zip("abc", free_ports(3), strict=True))
-    cell = Cell.new({node: f"127.0.0.1:{port}" for node, port in ports.items()})
+    cell = Cell.new({node: f"127.0.0.1:{port}" for node, port in ports.items()}, max_ttl=600.0)
     with ExitStack() as stack:
         for node in ports:
             config = NodeConfig(cell, node, durability="memory")
@@ -187,14 +188,24 @@ def newborn() -> Iterator[Cell]:
 @conforms
 async def test_where_nodes_sit_out_it_is_told_for_how_long(face: Face, newborn: Cell) -> None:
     async with face.open(newborn) as client:
-        with pytest.raises(NotAcquired) as caught:
-            await client.acquire("x", wait=0)
-        assert caught.value.reason is Reason.NO_QUORUM
-        said = r"3 of 3 nodes answered, and none serves yet: sitting out, (\d+\.\d) s left"
-        match = re.fullmatch(said, caught.value.detail)
-        assert match is not None, caught.value.detail
-        assert 1.0 < float(match[1]) < 33.0
-        assert caught.value.detail in str(caught.value)
+        handle = format_handle(
+            Handle(cell_id=newborn.cell_id, name="x", session=bytes(16), attempt=1, term=1, secret=bytes(16))
+        )
+        for verb in (
+            lambda: client.acquire("x", wait=0),
+            lambda: client.renew_handle(handle, wait=0.1),
+            lambda: client.release_handle(handle, wait=0.1),
+            lambda: client.revoke("x", 1, wait=0),
+            lambda: client.transfer("x", to="other", wait=0),
+        ):
+            with pytest.raises(NotAcquired) as caught:
+                await verb()
+            assert caught.value.reason is Reason.NO_QUORUM
+            said = r"3 of 3 nodes answered, and none serves yet: sitting out, (\d+\.\d) s left"
+            match = re.fullmatch(said, caught.value.detail)
+            assert match is not None, str(caught.value)
+            assert 400.0 < float(match[1]) < 620.0
+            assert caught.value.detail in str(caught.value)
 
 
 @conforms

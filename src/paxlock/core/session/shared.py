@@ -48,17 +48,15 @@ class Shared:
         """What keeps the nodes from being a quorum, by who was ``heard`` in the last ``recent`` seconds, and
         by who has said in that time that it sits out; ``""`` where a quorum was heard.
         """
-        serving = {node for node, at in heard.items() if now - at < recent}
-        if len(serving) >= self.quorum:
-            return ""
         left = {
             node: until - now
             for node, until in self.recovering.items()
             if now - self.told_recovering[node] < recent
         }
+        serving = sum(now - at < recent and node not in left for node, at in heard.items())
         return shortfall(
             len(self.nodes),
-            answered=len(serving | left.keys()),
-            serving=len(serving - left.keys()),
+            answered=serving + len(left),
+            serving=serving,
             sits_out=[seconds for seconds in left.values() if seconds > 0.0],
         )
