@@ -20,9 +20,13 @@ from paxlock.core.messages import (
     Message,
     Names,
     NodeMode,
+    Occupancy,
+    Occupant,
     Poll,
     Prepare,
     Recovering,
+    RefusalReason,
+    Refused,
     Release,
     Released,
     StandingPrepare,
@@ -199,6 +203,23 @@ def test_a_node_that_serves_is_not_counted_among_those_that_sit_out() -> None:
     assert failed.detail == (
         "3 of 3 nodes answered, and only 1 of them serves, 2 needed: sitting out, 6.6 s left"
     )
+
+
+def test_a_node_that_has_started_anew_since_it_refused_does_not_serve() -> None:
+    """Its word of a holder is none any more: that holder may have lost the name with it."""
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0, wait=0.5)
+    holder = Occupant(Candidate(b"byblos", 1), Occupancy.HELD, 0, "byblos", 4_000, 5_000)
+    sent = client.sent(StandingPrepare)
+    for to, asked in sent:
+        refused = Refused(asked.request, "n", asked.candidate, RefusalReason.HELD, 1, 0, holder)
+        client.machine.receive(refused, to, 0.1)
+    for to, asked in sent[1:]:
+        client.machine.receive(Recovering(asked.request, 7_000), to, 0.2)
+    client.run_until(1.0)
+    (failed,) = client.told(Failed)
+    assert (failed.reason, failed.holder) == (Reason.NO_QUORUM, None)
+    assert failed.detail.startswith("3 of 3 nodes answered, and only 1 of them serves, 2 needed: sitting out")
 
 
 def asks(client: Client, until: float, *, answer: Callable[[StandingPrepare], Message] | None) -> list[float]:
