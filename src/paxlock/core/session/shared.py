@@ -46,7 +46,7 @@ class Shared:
 
     def shortfall(self, heard: Mapping[str, float], recent: float, now: float) -> str:
         """What keeps the nodes from being a quorum, by who was ``heard`` in the last ``recent`` seconds, and
-        by who has said in that time that it sits out; ``""`` where a quorum was heard.
+        by who has said in that time that it sits out; ``""`` where a quorum serves by that.
         """
         left = {
             node: until - now
