@@ -27,7 +27,7 @@ class Reason(enum.Enum):
     """Why a lease was not acquired in the time given."""
 
     HELD = "held"  #: somebody else holds the name
-    NO_QUORUM = "no quorum"  #: too few nodes answered
+    NO_QUORUM = "no quorum"  #: too few nodes answered, or serve
     CONTENDED = "contended"  #: others want the name as well, and nobody is known to hold it: try again
 
 

@@ -240,6 +240,12 @@ async def test_an_exit_after_that_is_no_number_is_refused(cell: AsyncioCell) -> 
             with pytest.raises(ConfigError, match="exit_after must be None, 0 or more seconds"):
                 block("x", exit_after=-1.0)
 
+        async def work(held: aio.HeldLease) -> None:
+            pytest.fail("it was called")
+
+        with pytest.raises(ConfigError, match="exit_after must be None, 0 or more seconds"):
+            await client.lead("x", work, exit_after=-1.0)
+
 
 @pytest.mark.parametrize("held", [False, True])
 def test_a_body_that_only_lets_go_without_a_quorum_is_not_said_to_have_swallowed(
@@ -368,7 +374,8 @@ async def test_a_name_that_was_lost_is_free_for_the_next(cell: AsyncioCell) -> N
 async def test_in_another_loop_every_verb_says_so_at_once(cell: AsyncioCell) -> None:
     async with cell.open_client() as client:
         held = await client.acquire("x")
-        watch = client.watch("x")
+        watch, entered = client.watch("x"), await client.watch("x").__aenter__()
+        assert (await entered.receive()).state is State.LED
 
         async def block() -> None:
             async with client.lock("y"):
@@ -378,6 +385,7 @@ async def test_in_another_loop_every_verb_says_so_at_once(cell: AsyncioCell) -> 
             for verb in (
                 *(block, lambda: client.poll("x"), lambda: client.acquire("y"), client.list, client.survey),
                 *(held.wait_lost, held.release, lambda: held.publish(b"y"), watch.__aenter__, watch.receive),
+                lambda: entered.__aexit__(None, None, None),
             ):
                 with pytest.raises(RuntimeError, match="belongs to another event loop"):
                     async with asyncio.timeout(ELSEWHERE_S):
@@ -392,5 +400,7 @@ async def test_in_another_loop_every_verb_says_so_at_once(cell: AsyncioCell) -> 
         assert said == ["all"]
         assert held.valid
         await held.release()
+        assert (await entered.receive()).state is State.FREE, "its watch goes on"
+        entered.close()
         assert (await client.poll("x")).state is State.FREE
         assert (await client.poll("y")).state is State.FREE

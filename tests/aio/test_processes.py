@@ -49,6 +49,21 @@ async def main():
 asyncio.run(main())
 """
 
+HUNG_LEADER = """
+import asyncio, sys, time
+from paxlock.aio import open_client
+
+async def hang(held):
+    print("holds", flush=True)
+    time.sleep(1000)
+
+async def main():
+    async with open_client(sys.argv[1]) as client:
+        await client.lead("x", hang, ttl=0.4, exit_after=0.3)
+
+asyncio.run(main())
+"""
+
 FORKING = """
 import asyncio, os, sys
 from paxlock import ClosedError
@@ -202,11 +217,12 @@ def test_a_node_that_fails_later_ends_the_block(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_loop_that_hangs_ends_its_process_where_that_was_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", [HUNG, HUNG_LEADER], ids=["lock", "lead"])
+def test_a_loop_that_hangs_ends_its_process_where_that_was_asked_for(program: str, tmp_path: Path) -> None:
     async def main() -> None:
         cell = cell_of("a", tmp_path)
         async with open_node(NodeConfig(cell, "a", tmp_path / "a"), create=True):
-            with start(HUNG, tmp_path / "cell.toml") as process:
+            with start(program, tmp_path / "cell.toml") as process:
                 assert await asyncio.to_thread(line_of, process) == "holds"
                 assert await asyncio.to_thread(process.wait, PATIENCE_S) == 79
                 assert process.stderr is not None

@@ -71,7 +71,7 @@ def test_a_handle_is_read_from_stdin(cell: Cell) -> None:
     assert cell.run("renew", "-", text=f"{handle}\n").returncode == 0
     assert cell.run("release", "-", text=handle).returncode == 0
     assert "is over" in cell.run("renew", "-", text=handle).stderr
-    assert "not a handle" in cell.fails(64, "renew", "-")
+    assert "there is no handle on stdin" in cell.fails(64, "renew", "-")
 
 
 def test_two_spellings_of_a_letter_are_one_name(cell: Cell) -> None:
@@ -168,7 +168,11 @@ def test_ls(cell: Cell) -> None:
     assert [(each["name"], each["state"]) for each in names] == [("ls/a", "led"), ("ls/b", "led")]
     assert json.loads(cell.output("ls", "ls/b", "--jsonl"))["label"] == "bee"
     assert [each["nodes"] for each in names] == [{"up": 3, "total": 3}] * 2
-    assert cell.output("ls", "nothing/here") == ""
+    nothing = cell.run("ls", "nothing/here")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert nothing.stderr == "paxlock: no name that begins with 'nothing/here' is in use\n"
+    assert cell.run("ls", "-q", "nothing/here").stderr == ""
+    assert cell.run("ls", "--jsonl", "nothing/here").stderr == ""
 
 
 def test_addresses_and_the_key_are_enough(cell: Cell) -> None:

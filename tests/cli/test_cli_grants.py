@@ -37,6 +37,8 @@ def test_a_key_does_what_it_was_granted_and_nothing_else(cell: Cell, tmp_path: P
     refused = cell.fails(77, "acquire", "other", "--ttl", "5s", "--try", **app)
     assert "'app' does not allow to acquire 'other': it is for 'jobs/*'" in refused
     assert "does not allow to observe 'jobs/1'" in cell.fails(77, "watch", "jobs/1", "--once", **app)
+    assert "does not allow to observe all names: it is for 'jobs/*'" in cell.fails(77, "ls", **app)
+    assert "to observe all names that begin with 'jobs/'" in cell.fails(77, "ls", "jobs/", **app)
     assert "a ttl above 5s" in cell.fails(77, "acquire", "jobs/1", "--ttl", "6s", "--try", **app)
     foreign = cell.output("acquire", "jobs/2", "--ttl", "10s", "--try")
     assert "administer 'jobs/2'" in cell.fails(77, "release", foreign, **app)

@@ -109,6 +109,35 @@ def test_alerts_and_dashboard_name_nothing_else(file: str) -> None:
     assert len(found) > 5 and found <= documented()
 
 
+@pytest.mark.slow
+def test_a_data_folder_that_is_gone_is_told_until_it_is_back(tmp_path: Path) -> None:
+    """The node is alive and serves all the same: no probe is to end it."""
+    folder, elsewhere, port = tmp_path / "a", tmp_path / "moved", free_port(socket.SOCK_STREAM)
+    cell = Cell({"PAXLOCK_CELL": str(tmp_path / "cell.toml"), "PAXLOCK_NODE": "a"})
+    cell.output("init", tmp_path / "cell.toml", f"a=127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
+    with cell.start("serve", "--data-dir", folder, "--create", "--http", f"127.0.0.1:{port}") as node:
+        while json.loads(node.stderr.line())["event"] != "serving":
+            pass
+        assert get(port, "/ready") == (200, '{"ready": true, "state": "serving"}\n')
+        folder.rename(elsewhere)
+        while json.loads(node.stderr.line())["event"] != "data_folder":
+            pass
+        gone = '{"ready": true, "state": "serving", "data_folder_gone": true}\n'
+        assert get(port, "/ready") == (200, gone)
+        assert get(port, "/health") == (200, "the process turns, but its data folder was deleted or moved\n")
+        assert 'paxlock_node_data_folder_gone{node="a"} 1.0' in get(port, "/metrics")[1]
+        counters = json.loads(cell.output("stats", "--json"))["nodes"][0]["counters"]
+        assert counters["data_folder_gone"] == 1
+        elsewhere.rename(folder)
+        deadline = time.monotonic() + 40
+        while get(port, "/ready")[1] == gone:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # poll: that it is back is told by nothing else
+        assert get(port, "/health") == (200, "the process turns\n")
+        node.send_signal(signal.SIGTERM)
+        assert node.wait() == 0
+
+
 def test_what_is_no_http_is_refused_and_the_node_goes_on(node: Process, port: int) -> None:
     assert b" 400 " in talk(port, b"\x00\x01\x02 not HTTP\r\n\r\n").partition(b"\r\n")[0]
     long = talk(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nA: " + b"b" * (2 * HEADER_MAX_BYTES))

@@ -217,8 +217,10 @@ BAD_TERMS = ["abc", "0", "1.5", "1_0", " 1", "\u0661", str(1 << 62), "9" * 5000]
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "nonsense"),
-        (["--nonsense"], "--nonsense"),
+        (["nonsense"], "no such command 'nonsense'; see 'paxlock --help'"),
+        (["aquire", "job"], "no such command 'aquire' (did you mean 'acquire'?); see"),
+        (["--nonsense"], "no such option '--nonsense' before the command: those of a command stand after it"),
+        (["--cell", "cell.toml", "status"], "no such option '--cell' before the command"),
         (["acquire"], "NAME"),
         (["acquire", ""], "must not be empty"),
         (["acquire", "jobs*"], "must not end in '*'"),
@@ -385,6 +387,17 @@ def test_the_environment_of_exec_is_that_of_the_change_alone(monkeypatch: pytest
         "PAXLOCK_STATE": "led",
         "PAXLOCK_TERM": "7",
     }
+
+
+def test_an_interrupt_while_it_loads_is_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(module: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paxlock.cli.gc_pauses.load", interrupted)
+    assert main(["status"]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "paxlock: interrupted\n"
 
 
 def test_exit_codes_of_signals_are_those_of_shells() -> None:

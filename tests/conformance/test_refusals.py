@@ -12,7 +12,9 @@ import functools
 import inspect
 import math
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -22,8 +24,21 @@ import pytest
 import paxlock
 import paxlock.aio
 import paxlock.blocking
-from paxlock import BusyError, ClosedError, ConfigError, LeaseLost, NotAcquired, Reason, State
-from tests.blocking.cells import ThreadCell, thread_cell
+from benchmarks.machine import free_ports
+from paxlock import (
+    BusyError,
+    Cell,
+    ClosedError,
+    ConfigError,
+    LeaseLost,
+    NodeConfig,
+    NodeMode,
+    NotAcquired,
+    Reason,
+    State,
+)
+from paxlock.client.handle import Handle, format_handle
+from tests.blocking.cells import ThreadCell, thread_cell, until
 from tests.conformance.faces import Call, Client, Face, Lease, conforms
 
 Verb = Callable[[Client, str], Awaitable[object]]
@@ -154,6 +169,43 @@ async def test_without_a_quorum_nothing_is_acquired(face: Face, mortal: ThreadCe
                 with pytest.raises(NotAcquired) as caught:
                     await call.result()
                 assert (caught.value.reason, caught.value.holder) == (Reason.NO_QUORUM, None)
+
+
+@pytest.fixture(scope="module")
+def newborn() -> Iterator[Cell]:
+    """A cell whose nodes sit out, as at the very first start."""
+    ports = dict(zip("abc", free_ports(3), strict=True))
+    cell = Cell.new({node: f"127.0.0.1:{port}" for node, port in ports.items()}, max_ttl=600.0)
+    with ExitStack() as stack:
+        for node in ports:
+            config = NodeConfig(cell, node, durability="memory")
+            stack.enter_context(paxlock.blocking.open_node(config))
+        client = stack.enter_context(paxlock.blocking.open_client(cell))
+        until(lambda: all(node.mode is NodeMode.RECOVERING for node in client.survey()), "all sit out")
+        yield cell
+
+
+@conforms
+async def test_where_nodes_sit_out_it_is_told_for_how_long(face: Face, newborn: Cell) -> None:
+    async with face.open(newborn) as client:
+        handle = format_handle(
+            Handle(cell_id=newborn.cell_id, name="x", session=bytes(16), attempt=1, term=1, secret=bytes(16))
+        )
+        for verb in (
+            lambda: client.acquire("x", wait=0),
+            lambda: client.renew_handle(handle, wait=0.1),
+            lambda: client.release_handle(handle, wait=0.1),
+            lambda: client.revoke("x", 1, wait=0),
+            lambda: client.transfer("x", to="other", wait=0),
+        ):
+            with pytest.raises(NotAcquired) as caught:
+                await verb()
+            assert caught.value.reason is Reason.NO_QUORUM
+            said = r"3 of 3 nodes answered, and none serves yet: sitting out, (\d+\.\d) s left"
+            match = re.fullmatch(said, caught.value.detail)
+            assert match is not None, str(caught.value)
+            assert 400.0 < float(match[1]) < 620.0
+            assert caught.value.detail in str(caught.value)
 
 
 @conforms

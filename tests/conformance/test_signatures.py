@@ -51,6 +51,7 @@ ONLY_IN: dict[str, dict[str, set[str]]] = {
         "Client.acquire": {"kill_after"},
         "Client.lock": {"exit_after"},
         "Client.campaign": {"exit_after"},
+        "Client.lead": {"exit_after"},
         "Client.watch_forever": {"started"},
         "Changes.close": {"why"},
     },

@@ -91,3 +91,16 @@ def test_a_client_that_was_not_entered_says_what_it_is() -> None:
         client: Any = module.open_client(CELL)
         with pytest.raises(AttributeError, match=r"'Unopened.*' object has no attribute 'lock'"):
             client.lock("x")
+
+
+def test_a_node_is_not_opened_by_a_path_as_a_client_is() -> None:
+    needs = r"a node needs a NodeConfig\(cell, node_id, data_dir\), not 'cell\.toml'"
+    path: Any = "cell.toml"
+    with pytest.raises(TypeError, match=needs):
+        trio.run(entered, lambda: paxlock.open_node(path))
+    with pytest.raises(TypeError, match=needs):
+        trio.run(paxlock.serve_node, path)
+    with pytest.raises(TypeError, match=needs):
+        in_asyncio(entered, lambda: paxlock.aio.open_node(path))
+    with pytest.raises(TypeError, match=needs):
+        paxlock.blocking.open_node(path)

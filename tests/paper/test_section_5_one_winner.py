@@ -123,7 +123,7 @@ def test_no_quorum_is_told_after_one_second_and_only_where_none_has_answered() -
     session.run_until(0.99)
     assert session.told(Failed) == []
     session.run_until(1.0)
-    assert session.told(Failed) == [Failed(ticket, Reason.NO_QUORUM, None, "1 of 3 nodes answered")]
+    assert session.told(Failed) == [Failed(ticket, Reason.NO_QUORUM, None, "1 of 3 nodes answered, 2 needed")]
 
 
 def test_where_nobody_is_known_to_hold_it_that_has_a_word_of_its_own() -> None:

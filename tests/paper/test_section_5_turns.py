@@ -123,7 +123,7 @@ def test_single_attempts_give_up_where_no_quorum_answers() -> None:
     failed = cell.told("me", Failed)
     assert len(failed) == MANY
     assert {(notice.reason, notice.detail) for notice in failed} == {
-        (Reason.NO_QUORUM, "0 of 3 nodes answered")
+        (Reason.NO_QUORUM, "0 of 3 nodes answered, 2 needed")
     }
 
 

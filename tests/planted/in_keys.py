@@ -21,10 +21,10 @@ IN_KEYS: tuple[Mutation, ...] = (
         "section 8: a key speaks in the name of a session of another key",
         (
             Edit(
-                "paxlock.wire.endpoint",
-                "Endpoint._from_session",
-                "not rights.owns(sender.drawn)",
-                "False",
+                "paxlock.wire.grants",
+                "_marked",
+                "return start + _owner(start, key)",
+                "return session",
             ),
         ),
         test=_TESTS + "test_no_key_speaks_in_the_name_of_a_session_of_another",

@@ -24,11 +24,11 @@ from paxlock.core.reasons import Barrier
 from paxlock.core.rights import ROOT, Revoked, Rights, Verb
 from paxlock.core.session.events import KeyRefused
 from paxlock.core.session.session import Session, SessionSettings
-from paxlock.wire.grants import draw_session, grant_of, rights_of
+from paxlock.wire.grants import draw_session, grant_of, rights_of, session_of
 
 GRANT = grant_of(Rights("app", Verb.ACQUIRE, ("jobs/*",), 0, 0, 0, ROOT.owns))
 RIGHTS = rights_of(GRANT)
-SESSION = draw_session(GRANT)
+SESSION = session_of(draw_session(), GRANT)
 MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 5_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
 

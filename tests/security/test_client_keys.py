@@ -39,7 +39,7 @@ from paxlock.errors import ConfigError
 from paxlock.limits import GRANT_MAX_BYTES, NODE_ID_MAX_BYTES
 from paxlock.wire.codec import encode, join
 from paxlock.wire.endpoint import Endpoint, NodeSender, Received, SessionSender
-from paxlock.wire.grants import draw_session, grant_of, owned, rights_of
+from paxlock.wire.grants import draw_session, grant_of, owned, rights_of, session_of
 from paxlock.wire.header import parse_untrusted
 from paxlock.wire.keyring import Keyring
 
@@ -78,7 +78,7 @@ def node(node_id: str = "a", ring: Keyring | None = None) -> Endpoint:
 
 
 def client(grant: bytes, session: bytes | None = None, ring: Keyring | None = None) -> Endpoint:
-    sender = SessionSender(session or draw_session(grant), grant)
+    sender = SessionSender(session or draw_session(), grant)
     return Endpoint(sender, ring or client_ring(grant), cell_id=CELL, epoch=1, members=MEMBERS)
 
 
@@ -151,24 +151,26 @@ def ring_key() -> bytes:
 
 
 def test_no_text_shows_what_a_session_has_drawn() -> None:
-    sender = SessionSender(draw_session(GRANT), GRANT)
+    sender = SessionSender(draw_session(), GRANT)
     assert repr(sender.drawn) not in repr(sender)
     assert repr(GRANT) in repr(sender)
 
 
 def test_no_key_speaks_in_the_name_of_a_session_of_another() -> None:
-    """Also where it has seen on the path what the session has drawn."""
-    a, victim = node(), client(GRANT)
-    acquaint(victim, a)
-    root = client(b"", ring=Keyring({1: ROOT_KEY}))
-    acquaint(root, a, ("10.0.1.3", 1))
-    for stolen in (victim, root):
-        thief = client(OTHER_GRANT, session=stolen.sender.drawn)  # type: ignore[union-attr]
-        thief.queue("a", Poll(1, "n"))
-        assert carry(thief, a, ELSEWHERE) == []
-    assert drops(a)["sender"] == 2 and a.flush() == []
-    victim.queue("a", Poll(2, "n"))
-    assert len(carry(victim, a, HOME)) == 1
+    """Also where it has seen on the path what the session has drawn: with that it is one of its own."""
+    for victim in (client(GRANT), client(b"", ring=Keyring({1: ROOT_KEY}))):
+        a = node()
+        session = acquaint(victim, a).peer
+        assert isinstance(session, bytes) and isinstance(victim.sender, SessionSender)
+        thief = client(OTHER_GRANT, session=victim.sender.drawn)
+        heard = acquaint(thief, a, ELSEWHERE)
+        assert isinstance(heard.peer, bytes) and heard.peer != session
+        assert heard.rights.key == "other" and heard.rights.owns(heard.peer)
+        assert not heard.rights.owns(session)
+        a.queue(session, Poll(7, "n"))
+        assert carry(a, thief, PLACES["a"]) == []  # nor does it open what is sealed for the other one
+        victim.queue("a", Poll(2, "n"))
+        assert [received.peer for received in carry(victim, a, HOME)] == [session]
 
 
 @pytest.mark.parametrize("grant", [GRANT, b""], ids=["client key", "root key"])
@@ -193,7 +195,7 @@ def test_a_client_key_seals_for_no_node() -> None:
     with pytest.raises(ConfigError, match="cannot speak for a node"):
         liar._sealing.seal(join([encode(Greet(1, 9, RUN))]), 1, 1, "a")
     with pytest.raises(ConfigError, match="nor for another client"):
-        liar._sealing.seal(b"\x80", 1, 1, SessionSender(draw_session(OTHER_GRANT), OTHER_GRANT))
+        liar._sealing.seal(b"\x80", 1, 1, SessionSender(draw_session(), OTHER_GRANT))
 
 
 @pytest.mark.parametrize("receiver", ["a node", "another client"])
@@ -251,9 +253,9 @@ def test_key_texts_read_back_and_show_nothing_where_they_are_wrong() -> None:
 
 
 def test_sessions_of_a_key_are_its_own() -> None:
-    session = draw_session(GRANT)
+    session = session_of(draw_session(), GRANT)
     assert owned(session, "app") and not owned(session, "other")
-    assert len({draw_session(GRANT) for _ in range(100)}) == 100
+    assert len({session_of(draw_session(), GRANT) for _ in range(100)}) == 100
     assert not owned(draw_session(), "app")
 
 
@@ -276,8 +278,8 @@ def test_a_grant_has_room_and_bounds() -> None:
 # The rights
 
 
-ME, SAME_KEY = draw_session(GRANT), draw_session(GRANT)
-STRANGER = draw_session(OTHER_GRANT)
+ME, SAME_KEY = session_of(draw_session(), GRANT), session_of(draw_session(), GRANT)
+STRANGER = session_of(draw_session(), OTHER_GRANT)
 MINE = Candidate(ME, 1)
 
 

@@ -43,7 +43,7 @@ from paxlock.core.session.events import OverQuota
 from paxlock.core.session.session import Session, SessionSettings
 from paxlock.core.steering import Revoke
 from paxlock.wire import peers
-from paxlock.wire.grants import draw_session, grant_of, rights_of
+from paxlock.wire.grants import draw_session, grant_of, rights_of, session_of
 from paxlock.wire.header import SessionSender
 from paxlock.wire.peers import KnownSession, KnownSessions
 
@@ -118,7 +118,7 @@ def node() -> Node:
 
 
 def sessions(count: int, key: bytes = GREEDY) -> list[bytes]:
-    return [draw_session(key) for _ in range(count)]
+    return [session_of(draw_session(), key) for _ in range(count)]
 
 
 def refused(answer: object) -> bool:
@@ -127,10 +127,12 @@ def refused(answer: object) -> bool:
 
 def test_names(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "NAMES_PER_KEY", 3)
-    greedy, modest = draw_session(GREEDY), draw_session(MODEST)
+    greedy, modest = session_of(draw_session(), GREEDY), session_of(draw_session(), MODEST)
     for name in "xyz":
         assert isinstance(node.wants(name, greedy), Accepted)
-    assert refused(node.wants("one-more", greedy)) and refused(node.wants("one-more", draw_session(GREEDY)))
+    assert refused(node.wants("one-more", greedy)) and refused(
+        node.wants("one-more", session_of(draw_session(), GREEDY))
+    )
     lease = Lease(Candidate(greedy, 9), 1000, "", b"")
     assert refused(node.ask(Accept(5, "one-more", 1, lease, 1, 0), greedy)[0])
     assert refused(node.ask(Prepare(6, "one-more", 1, Candidate(greedy, 9), 0, 0, 0, ""), greedy)[0])
@@ -146,7 +148,7 @@ def test_a_name_that_is_held_counts_for_as_long_as_it_is_renewed(
 ) -> None:
     """Renewals name no name: forgotten here, they would be without bound."""
     monkeypatch.setattr(quotas, "NAMES_PER_KEY", 2)
-    greedy = draw_session(GREEDY)
+    greedy = session_of(draw_session(), GREEDY)
     node.wants("held", greedy)
     node.wants("left", greedy, attempt=2)
     node.ask(Release(1, "left", Candidate(greedy, 2), 1), greedy)
@@ -159,13 +161,13 @@ def test_a_name_that_is_held_counts_for_as_long_as_it_is_renewed(
 
 def test_places_in_line(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "PLACES_PER_KEY", 2)
-    modest = draw_session(MODEST)
+    modest = session_of(draw_session(), MODEST)
     node.wants("n", modest, MODEST)
     crowd = sessions(4)
     for one in crowd:
         assert isinstance(node.wants("n", one, refresh_ms=1000), Refused)
     assert node.line("n") == sorted(crowd[:2]) and node.over("places") == 2
-    late = draw_session(MODEST)
+    late = session_of(draw_session(), MODEST)
     node.wants("n", late, MODEST, refresh_ms=1000)
     assert late in node.line("n")
     node.now += 3.5
@@ -175,7 +177,7 @@ def test_places_in_line(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_session_has_one_place_in_a_line(node: Node) -> None:
     """One alone could fill a line: that holds also for who has the root key."""
-    node.wants("n", draw_session(MODEST), MODEST)
+    node.wants("n", session_of(draw_session(), MODEST), MODEST)
     greedy = random.Random(1).randbytes(16)
     for attempt in (5, 7, 6):
         node.wants("n", greedy, b"", attempt=attempt, refresh_ms=1000)
@@ -185,8 +187,8 @@ def test_a_session_has_one_place_in_a_line(node: Node) -> None:
 
 
 def test_nobody_has_waited_for_longer_than_he_is_known(node: Node) -> None:
-    node.wants("n", draw_session(MODEST), MODEST)
-    modest, greedy = draw_session(MODEST), draw_session(GREEDY)
+    node.wants("n", session_of(draw_session(), MODEST), MODEST)
+    modest, greedy = session_of(draw_session(), MODEST), session_of(draw_session(), GREEDY)
     node.ask(Poll(1, "n"), modest, MODEST)
     node.now += 8.0
     node.wants("n", modest, MODEST, refresh_ms=1000, age_ms=7_000)
@@ -199,15 +201,15 @@ def test_who_has_waited_elsewhere_is_believed_for_a_while_after_a_start(node: No
     settings = ReplicaSettings("a", Configuration(MEMBERS, 30_000, 10_000, 50), 0.0)
     replica = Replica(settings, Start(RECORD, 0, 0.0, None), run=b"r" * 16, now=LATER, rng=Random(1))
     restarted = Node(replica, LATER + quotas.STRANGE_AGES_S / 2)
-    restarted.wants("n", draw_session(MODEST), MODEST)
-    restarted.wants("n", draw_session(GREEDY), refresh_ms=1000, age_ms=60_000)
+    restarted.wants("n", session_of(draw_session(), MODEST), MODEST)
+    restarted.wants("n", session_of(draw_session(), GREEDY), refresh_ms=1000, age_ms=60_000)
     assert restarted.over("age") == 0
 
 
 def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """By sessions of the own key, of which there is no end."""
     monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
-    greedy = draw_session(GREEDY)
+    greedy = session_of(draw_session(), GREEDY)
     answers = [
         node.ask(Release(n, "n", Candidate(one, 1), 1), one)[0] for n, one in enumerate(sessions(5), 1)
     ]
@@ -220,7 +222,7 @@ def test_tombstones(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tombstones_by_made_up_handles(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one candidate as many as there are secrets, and by one secret as many as there are attempts."""
     monkeypatch.setattr(quotas, "BARRED_PER_KEY", 3)
-    greedy, other = draw_session(GREEDY), draw_session(GREEDY)
+    greedy, other = session_of(draw_session(), GREEDY), session_of(draw_session(), GREEDY)
     made_up = [(1, b"1" * 16), (1, b"2" * 16), (2, b"2" * 16), (3, b"2" * 16), (3, b"3" * 16)]
     answers = [
         node.ask(Release(n, "n", Candidate(other, attempt), 1, secret), greedy)[0]
@@ -236,7 +238,7 @@ def test_no_made_up_handle_is_in_the_way_of_a_release(node: Node, monkeypatch: p
     """
     monkeypatch.setattr(quotas, "STONES_PER_KEY", 1)
     monkeypatch.setattr(quotas, "BARRED_PER_KEY", 2)
-    holder, insider = draw_session(GREEDY), draw_session(GREEDY)
+    holder, insider = session_of(draw_session(), GREEDY), session_of(draw_session(), GREEDY)
     node.wants("n", holder)
     for n in range(1, 5):
         (answer,) = node.ask(Release(n, "n", Candidate(holder, 1), 1, bytes([n] * 16)), insider)
@@ -251,7 +253,7 @@ def test_tombstones_of_forced_ends(node: Node, monkeypatch: pytest.MonkeyPatch) 
     """A key that may administer makes up candidates. These stand for max_ttl longer, and so do the names."""
     monkeypatch.setattr(quotas, "STONES_PER_KEY", 3)
     steward = grant_of(Rights("steward", Verb.ADMINISTER, ("*",), 0, 0, 0, ROOT.owns))
-    mine = draw_session(steward)
+    mine = session_of(draw_session(), steward)
     crowd = iter(sessions(20))
 
     def forced(name: str) -> bool:
@@ -275,7 +277,7 @@ def test_sessions(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [node.ask(Poll(1, "n"), one)[0] for one in crowd]
     assert [refused(answer) for answer in answers] == [False, False, True] and node.over("sessions") == 1
     assert not refused(node.ask(Hello(1), crowd[2])[0])  # who the nodes are is told to all
-    assert not refused(node.ask(Poll(1, "n"), draw_session(MODEST), MODEST)[0])
+    assert not refused(node.ask(Poll(1, "n"), session_of(draw_session(), MODEST), MODEST)[0])
     node.now += 61.0
     assert not refused(node.ask(Poll(1, "n"), crowd[2])[0])
 
@@ -314,7 +316,7 @@ def test_watches(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [watches(two, 1), watches(two, 2)] == [True, False]
     assert node.over("watches") == 2
     assert watches(one, 1)  # a refresh
-    assert watches(draw_session(MODEST), 1, MODEST)
+    assert watches(session_of(draw_session(), MODEST), 1, MODEST)
     node.ask(Unwatch(1, 1), one)
     assert watches(two, 2) and not watches(two, 3)
     node.now += 18.0
@@ -325,7 +327,7 @@ def test_watches(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_events_that_nobody_acknowledges(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriptions, "EVENTS_PER_KEY", 40)
-    greedy, modest = draw_session(GREEDY), draw_session(MODEST)
+    greedy, modest = session_of(draw_session(), GREEDY), session_of(draw_session(), MODEST)
     node.ask(Watch(1, 1, "", True, 17_000), greedy)
     node.ask(Watch(1, 1, "", True, 17_000), modest, MODEST)
     names = [f"n{number:02}" for number in range(60)]
@@ -361,7 +363,7 @@ def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(peers, "SESSIONS_PER_KEY", 2)
     monkeypatch.setattr(peers, "SESSIONS_MAX", 4)
     known = KnownSessions()
-    modest, *crowd = (SessionSender(draw_session(key), key) for key in (MODEST, *[GREEDY] * 4))
+    modest, *crowd = (SessionSender(draw_session(), key) for key in (MODEST, *[GREEDY] * 4))
     known.admit(KnownSession(("10.0.0.1", 1), modest, 1), "modest")
     for one in crowd:
         known.admit(KnownSession(("10.0.0.2", 1), one, 1), "greedy")
@@ -375,7 +377,7 @@ def test_addresses_that_a_key_has_proved(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_program_is_told_once_that_its_key_has_used_up_its_quota() -> None:
-    session = draw_session(GREEDY)
+    session = session_of(draw_session(), GREEDY)
     settings = SessionSettings(Configuration(MEMBERS, 30_000, 10_000, 50))
     machine = Session(settings, session=session, secret=bytes(16), now=0.0, rng=Random(1))
     for node_id in "abca":

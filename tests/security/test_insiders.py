@@ -42,13 +42,13 @@ from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.core.seeing import Count
 from paxlock.core.steering import Publish
 from paxlock.wire.codec import encode
-from paxlock.wire.grants import draw_session, grant_of, rights_of
+from paxlock.wire.grants import draw_session, grant_of, rights_of, session_of
 
 MEMBERS = tuple(Member(node, f"{node}.example:7400") for node in "abc")
 RECORD = NodeRecord(b"c" * 16, 1, "a", 3, 100_000, Durability.RECORD, Membership.MEMBER, 30_000, clean=False)
 GRANT = grant_of(Rights("app", Verb.ACQUIRE | Verb.OBSERVE, ("*",), 0, 0, 0, ROOT.owns))
 RIGHTS = rights_of(GRANT)
-HOLDER, WAITER, INSIDER = (draw_session(GRANT) for _ in range(3))
+HOLDER, WAITER, INSIDER = (session_of(draw_session(), GRANT) for _ in range(3))
 OWN_SECRET = bytes(range(100, 116))
 HELD, WAITS = Candidate(HOLDER, 1), Candidate(WAITER, 1)
 SECRET = secret_of(OWN_SECRET, 1)

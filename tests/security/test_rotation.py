@@ -47,7 +47,7 @@ class Town:
 
     def __init__(self) -> None:
         self.nodes = {n: self.endpoint(NodeSender(n, 1, n.encode() * 16), ring(OLD)) for n in PLACES}
-        self.app = self.endpoint(SessionSender(draw_session(GRANT), GRANT), client_ring(OLD))
+        self.app = self.endpoint(SessionSender(draw_session(), GRANT), client_ring(OLD))
         self.root = self.endpoint(SessionSender(draw_session()), ring(OLD))
 
     @staticmethod
@@ -189,7 +189,7 @@ class Client:
         self.write(key)
         Cell.new({"a": "10.0.0.1:7400"}, key=OLD).save(folder / "cell.toml")
         self.cell = Cell.load(folder / "cell.toml", key_file=self.path)
-        sender = SessionSender(draw_session(self.cell.grant), self.cell.grant)
+        sender = SessionSender(draw_session(), self.cell.grant)
         self.endpoint = Endpoint(sender, Keyring(dict(self.cell.keys), grant=self.cell.grant))
         self.grants: list[bytes] = []
         self.follower = KeyFollower(self.cell, self.endpoint, now=0.0, taken=self.grants.append)

@@ -304,7 +304,8 @@ async def test_in_another_run_of_trio_every_verb_says_so_and_the_client_lives_on
     """What waits in another run could not be woken, and to try would end the client."""
     async with open_dev_cell() as cell, open_client(cell) as client:
         held = await client.acquire("x")
-        watch = client.watch("x")
+        watch, entered = client.watch("x"), await client.watch("x").__aenter__()
+        assert (await entered.receive()).state is State.LED
 
         async def block() -> None:
             async with client.lock("y"):
@@ -314,6 +315,7 @@ async def test_in_another_run_of_trio_every_verb_says_so_and_the_client_lives_on
             for verb in (
                 *(block, partial(client.poll, "x"), partial(client.acquire, "y"), client.list, client.survey),
                 *(held.wait_lost, held.release, partial(held.publish, b"y"), watch.__aenter__, watch.receive),
+                partial(entered.__aexit__, None, None, None),
             ):
                 with trio.fail_after(ELSEWHERE_S), pytest.raises(RuntimeError, match="another run of trio"):
                     await verb()
@@ -321,5 +323,8 @@ async def test_in_another_run_of_trio_every_verb_says_so_and_the_client_lives_on
         await trio.to_thread.run_sync(trio.run, verbs, abandon_on_cancel=True)
         assert held.valid
         await held.release()
+        with trio.fail_after(ELSEWHERE_S):
+            assert (await entered.receive()).state is State.FREE, "its watch goes on"
+        entered.close()
         for name in ("x", "y"):
             assert (await client.poll(name)).state is State.FREE

@@ -659,6 +659,8 @@ def test_client_settings_from_a_cell_file(cell_path: Path, other_key_path: Path)
 def test_another_key_file_spares_the_one_of_the_cell_file(cell_path: Path, other_key_path: Path) -> None:
     cell_path.with_suffix(".key").unlink()
     assert client_settings(cell_path, key_file=other_key_path, environ={}).key == OTHER_KEY
+    with pytest.raises(ConfigError, match=r"^key given by key= or PAXLOCK_KEY: the key must be one line"):
+        client_settings(cell_path, environ={"PAXLOCK_KEY": "nonsense"})
 
 
 def test_nodes_override_the_seeds_and_the_cell_is_still_checked(cell_path: Path) -> None:

@@ -102,6 +102,11 @@ class Desk:
     def __init__(self) -> None:
         self.time = 0.0
 
+    session = property(lambda self: self)
+
+    def shortfall(self, now: float) -> str:
+        return "1 of 3 nodes answered, 2 needed"
+
     def grant(self, handle: str) -> Handle:
         return parse_handle(handle)
 
@@ -152,7 +157,7 @@ def test_without_a_quorum_it_is_asked_until_the_time_is_over() -> None:
     script, desk, _ = renewed(wait=2.0)
     script.send(answered(State.UNKNOWN))
     desk.time = 2.0
-    with pytest.raises(NotAcquired):
+    with pytest.raises(NotAcquired, match=r"not renewed: no quorum \(1 of 3 nodes answered, 2 needed\)$"):
         script.send(answered(State.UNKNOWN))
 
 

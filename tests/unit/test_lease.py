@@ -24,6 +24,7 @@ def test_timing_nests() -> None:
         (TTL_MIN_S - 0.001, 0.0, "at least 200 ms"),
         (30.001, 0.0, "max_ttl"),
         (10.0, 9.0, "too short"),
+        (1.0, 3.0, "for trips must be less than 0.98 s; ask for a longer ttl"),
     ],
 )
 def test_durations_that_do_not_nest_are_refused_with_what_to_do(

@@ -191,6 +191,7 @@ FOUND = NodeStatistics(
     record_write_seconds=0.25,
     record_write_seconds_max=0.125,
     record_slow_writes=0,
+    data_folder_gone=True,
     late_turns=0,
     late_seconds_max=0.5,
     floods=0,
@@ -203,11 +204,20 @@ def test_counters_have_the_names_of_metrics() -> None:
     assert told["messages.hello"] == 4 and told["datagrams.received"] == 9 and told["dropped.seal"] == 2
     assert told["send_errors.EPERM"] == 1 and told["kernel_drops"] == 5
     assert "send_errors" not in told
+    assert told["data_folder_gone"] == 1
     assert told["peer_answers.b.c"] == 9 and told["peer_round_trip_us.b.c"] == 1234
     assert all(type(number) is int for number in told.values())
     shown = readable(told)
     assert shown["up_ms"] == 12_500.0 and shown["peer_round_trip_ms.b.c"] == 1.234
     assert shown["late_ms_max"] == 500.0 and shown["names"] == 7
+
+
+def test_a_node_that_asks_no_other_tells_nothing_of_them() -> None:
+    """Such as those of `paxlock dev`: they would look as if each stood alone."""
+    unseen = {"b": PeerSeen(False, None, 0.0, 0, 0)}
+    told = flat(attrs.evolve(FOUND, peers=unseen, quorum=None, cell_serving_nodes=1))
+    assert "cell_serving_nodes" not in told and not [name for name in told if name.startswith("peer_")]
+    assert flat(attrs.evolve(FOUND, peers={}, cell_serving_nodes=1))["cell_serving_nodes"] == 1
 
 
 def test_every_field_of_the_statistics_is_told() -> None:

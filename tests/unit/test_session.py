@@ -20,9 +20,13 @@ from paxlock.core.messages import (
     Message,
     Names,
     NodeMode,
+    Occupancy,
+    Occupant,
     Poll,
     Prepare,
     Recovering,
+    RefusalReason,
+    Refused,
     Release,
     Released,
     StandingPrepare,
@@ -143,8 +147,79 @@ def test_without_a_quorum_a_wait_fails_with_the_count_of_nodes() -> None:
     assert (failed.ticket, failed.reason, failed.detail) == (
         ticket,
         Reason.NO_QUORUM,
-        "0 of 3 nodes answered",
+        "0 of 3 nodes answered, 2 needed",
     )
+
+
+@pytest.mark.parametrize("wait", [0.0, 3.0])
+@pytest.mark.parametrize(
+    ("remaining_ms", "says"),
+    [
+        ({"a": 9_000, "b": 20_000, "c": 14_000}, "3 of 3 nodes answered, and none serves yet: sitting out, "),
+        ({"a": 0, "b": 0}, "2 of 3 nodes answered, and none serves yet"),
+        ({"c": 9_000}, "1 of 3 nodes answered, 2 needed"),
+    ],
+    ids=["all sit out", "two start", "one of them"],
+)
+def test_nodes_that_sit_out_are_no_nodes_that_do_not_answer(
+    wait: float, remaining_ms: dict[str, int], says: str
+) -> None:
+    """It says for how long yet, where that is known: until there are as many as a quorum needs."""
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0, wait=wait)
+    while (due := client.machine.deadline()) <= 4.0:
+        client.machine.tick(due)
+        for to, asked in client.sent(StandingPrepare):
+            if to in remaining_ms:
+                left = remaining_ms[to] - round(due * 1000)
+                client.machine.receive(Recovering(asked.request, max(0, left)), to, due)
+    (failed,) = client.told(Failed)
+    assert failed.reason is Reason.NO_QUORUM
+    if says.endswith("sitting out, "):  # the second one of them to serve does so after 14 s
+        says += f"{14.0 - max(1.0, wait):.1f} s left"
+    assert failed.detail == says
+
+
+def test_a_node_that_sat_out_and_is_not_heard_any_more_has_not_answered() -> None:
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0, wait=5.0)
+    client.run_until(0.1)
+    for to, asked in client.sent(StandingPrepare):
+        client.machine.receive(Recovering(asked.request, 30_000), to, 0.1)
+    client.run_until(6.0)
+    (failed,) = client.told(Failed)
+    assert failed.detail == "0 of 3 nodes answered, 2 needed"
+
+
+def test_a_node_that_serves_is_not_counted_among_those_that_sit_out() -> None:
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0, wait=0.5)
+    (_, to_a), (_, to_b), (_, to_c) = client.sent(StandingPrepare)
+    client.machine.receive(Accepted(to_a.request, "n", to_a.candidate, 1, to_a.seq), "a", 0.1)
+    client.machine.receive(Recovering(to_b.request, 7_000), "b", 0.1)
+    client.machine.receive(Recovering(to_c.request, 9_000), "c", 0.1)
+    client.run_until(1.0)
+    (failed,) = client.told(Failed)
+    assert failed.detail == (
+        "3 of 3 nodes answered, and only 1 of them serves, 2 needed: sitting out, 6.6 s left"
+    )
+
+
+def test_a_node_that_has_started_anew_since_it_refused_does_not_serve() -> None:
+    """Its word of a holder is none any more: that holder may have lost the name with it."""
+    client = Client()
+    client.machine.campaign("n", ttl=5.0, now=0.0, wait=0.5)
+    holder = Occupant(Candidate(b"byblos", 1), Occupancy.HELD, 0, "byblos", 4_000, 5_000)
+    sent = client.sent(StandingPrepare)
+    for to, asked in sent:
+        refused = Refused(asked.request, "n", asked.candidate, RefusalReason.HELD, 1, 0, holder)
+        client.machine.receive(refused, to, 0.1)
+    for to, asked in sent[1:]:
+        client.machine.receive(Recovering(asked.request, 7_000), to, 0.2)
+    client.run_until(1.0)
+    (failed,) = client.told(Failed)
+    assert (failed.reason, failed.holder) == (Reason.NO_QUORUM, None)
+    assert failed.detail.startswith("3 of 3 nodes answered, and only 1 of them serves, 2 needed: sitting out")
 
 
 def asks(client: Client, until: float, *, answer: Callable[[StandingPrepare], Message] | None) -> list[float]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -121,6 +122,20 @@ def test_a_folder_that_cannot_be_written() -> None:
 def test_a_folder_that_cannot_be_made() -> None:
     with pytest.raises(StoreError, match="/proc/nowhere"):
         Store.open("/proc/nowhere", create_folder=True)
+
+
+def test_a_folder_that_cannot_be_made_or_opened_is_told_without_the_number_of_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(store_module, "_make_folder", read_only)
+    with pytest.raises(StoreError) as caught:
+        Store.open(tmp_path / "a", create_folder=True)
+    assert str(caught.value) == (
+        f"the data folder '{tmp_path / 'a'}' cannot be opened: Read-only file system"
+    )
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "nul\0byte"])

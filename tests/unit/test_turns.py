@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 
 import attrs
-import pytest
 
 from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.pacing import Pacing
@@ -138,12 +137,7 @@ def test_a_turn_is_not_kept_for_ever_while_others_are_answered() -> None:
     assert not scene.turns.late(77, 5.0), "not under way"
 
 
-@pytest.mark.parametrize(
-    ("heard", "says"),
-    [((), "0 of 3 nodes answered"), (("a", "b"), "not asked yet: 64 others of this client")],
-)
-def test_it_says_why_the_turn_has_not_come(heard: tuple[str, ...], says: str) -> None:
+def test_it_says_why_the_turn_has_not_come() -> None:
     scene = Scene.new()
     scene.fill(100)
-    scene.pacing.heard.update(dict.fromkeys(heard, 9.5))
-    assert scene.turns.failure_reason(3, 10.0).startswith(says)
+    assert scene.turns.failure_reason().startswith("not asked yet: 64 others of this client")

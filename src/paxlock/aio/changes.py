@@ -37,6 +37,8 @@ class Changes(ChangeQueue):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if not self._desk.inherited:
+            check_loop(self._loop)
         self.close()
 
     def __aiter__(self) -> Self:

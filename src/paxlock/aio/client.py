@@ -14,6 +14,7 @@ import asyncio
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar, TypeVarTuple
 
 from paxlock.aio.changes import Changes
 from paxlock.aio.driver import LoopDriver
@@ -39,6 +40,8 @@ __all__ = ["Client"]
 RESUME_CHECK_S = 0.1
 CLOSE_PATIENCE_S = 1.0
 _ERRORS = FaceErrors(closed=ClosedError, busy=BusyError)
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Client(AsyncVerbs[HeldLease]):
@@ -128,6 +131,32 @@ class Client(AsyncVerbs[HeldLease]):
         return self.lock(
             name, ttl=ttl, wait=wait, label=label, data=data, at_least=at_least, exit_after=exit_after
         )
+
+    async def lead(
+        self,
+        name: str,
+        async_fn: Callable[[HeldLease, *Ts], Awaitable[T]],
+        *args: *Ts,
+        ttl: float | None = None,
+        label: str | None = None,
+        data: bytes = b"",
+        at_least: float = 0.0,
+        exit_after: float | None = None,
+    ) -> T:
+        """Campaign, run ``async_fn(held_lease, *args)``, campaign again after each loss, until cancelled.
+
+        Returns what ``async_fn`` returns, unless the lease was lost while it ran: then it runs again in a
+        later term. Other errors of ``async_fn`` come out. With ``at_least`` (see ``acquire``) the lease
+        outlives an ``async_fn`` that returns earlier; its result comes at once. ``exit_after`` is that of
+        ``lock``. Raises TypeError for what is not an async function.
+        """
+
+        def block() -> LeaseBlock:
+            return self.campaign(
+                name, ttl=ttl, label=label, data=data, at_least=at_least, exit_after=exit_after
+            )
+
+        return await self._lead(block, async_fn, *args)
 
     # Looking
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from paxlock.aio.client import Client
 from paxlock.aio.opening import UnopenedInAsyncio, open_as, shielded
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
-from paxlock.config.starts import StartWord, start_word
+from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.messages import NodeMode
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ async def _open_node(
     await asyncio.to_thread(import_module, "paxlock.node.in_thread")
     from paxlock.node.in_thread import NodeThread
 
-    assert isinstance(config.cell, Cell)
+    check_node_config(config)
     word = start_word(start, create=create, join=join)
     if label is not None:
         label = check_label(label)

@@ -102,7 +102,7 @@ async def open_as(
     thrifty: bool = False,
 ) -> C:
     """Open what ``make`` makes, a Client or a Node; what closes it is pushed on the stack."""
-    sender = SessionSender(draw_session(settings.grant), settings.grant)
+    sender = SessionSender(draw_session(), settings.grant)
     cell = settings.cell
     wanted = (
         {m.node_id: m.address for m in cell.members} if cell is not None else dict.fromkeys(settings.seeds)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from paxlock.blocking.client import Client
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
-from paxlock.config.starts import StartWord, start_word
+from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.messages import NodeMode
 from paxlock.errors import PaxlockError
 from paxlock.forks import Life
@@ -133,7 +133,7 @@ def open_node(
     """
     from paxlock.node.in_thread import NodeThread
 
-    assert isinstance(config.cell, Cell)
+    check_node_config(config)
     word = start_word(start, create=create, join=join)
     if label is not None:
         check_label(label)

@@ -35,7 +35,7 @@ def open_session(
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
     """
-    sender = SessionSender(draw_session(settings.grant), settings.grant)
+    sender = SessionSender(draw_session(), settings.grant)
     cell = settings.cell
     keys = cell.keys if cell is not None else settings.keys
     clock = BootClock()

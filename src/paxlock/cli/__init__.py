@@ -6,9 +6,12 @@ cryptography nor cbor2.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
+
+INTERRUPTED = 130  #: the one of exits.py, which may not be loaded yet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,9 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Never raises: whatever goes wrong is one sentence on stderr and an exit code (``paxlock.cli.exits``).
     """
-    from paxlock.cli.gc_pauses import load
+    try:
+        from paxlock.cli.gc_pauses import load
 
-    load("paxlock.cli.group")
-    from paxlock.cli.group import run_command_line
-
+        load("paxlock.cli.group")
+        from paxlock.cli.group import run_command_line
+    except KeyboardInterrupt:  # to load is a good part of what a short command takes
+        if sys.stderr is not None:
+            sys.stderr.write("paxlock: interrupted\n")
+        return INTERRUPTED
     return run_command_line(arguments)

@@ -24,7 +24,7 @@ from paxlock.cli.runtime import connect, run_async, typed_values
 from paxlock.cli.waiting import acquire_patiently, why_no_quorum
 from paxlock.client.client import Client
 from paxlock.client.handle import Handle, parse_handle
-from paxlock.errors import LeaseLost, NotAcquired
+from paxlock.errors import ConfigError, LeaseLost, NotAcquired
 from paxlock.host.labels import default_label
 
 __all__ = ["acquire_command", "release_command", "renew_command"]
@@ -104,7 +104,10 @@ def _read_word(text: str) -> str:
     """The handle, or that on the first line of stdin for ``-``: there no list of processes shows it."""
     if text != "-" or sys.stdin is None:
         return text
-    return sys.stdin.readline(HANDLE_LINE_MAX).strip()
+    line = sys.stdin.readline(HANDLE_LINE_MAX).strip()
+    if not line:
+        raise ConfigError("there is no handle on stdin: the command before it has printed none")
+    return line
 
 
 def _read_handle(text: str) -> Handle:

@@ -59,10 +59,15 @@ class Pages:
                 self._made_at, self._metrics = now, generate_latest(self._registry)
             return 200, CONTENT_TYPE_LATEST, self._metrics
         if path == "/health":
-            return 200, TEXT, b"the process turns\n"
+            return 200, TEXT, self._health()
         if path == "/ready":
             return self._ready()
         return 404, TEXT, b"there are /metrics, /health and /ready\n"
+
+    def _health(self) -> bytes:
+        if self.node is not None and self.node().data_folder_gone:
+            return b"the process turns, but its data folder was deleted or moved\n"
+        return b"the process turns\n"
 
     def _ready(self) -> tuple[int, str, bytes]:
         facts: dict[str, object] = {"ready": False, "state": "starting"}
@@ -71,6 +76,8 @@ class Pages:
             facts = {"ready": found.mode is NodeMode.SERVING, "state": STATES[found.mode]}
             if found.mode is NodeMode.RECOVERING:
                 facts["sits_out_ms"] = int(found.sits_out_seconds * 1000)
+            if found.data_folder_gone:
+                facts["data_folder_gone"] = True
         return (200 if facts["ready"] else 503), JSON, json.dumps(facts).encode() + b"\n"
 
 

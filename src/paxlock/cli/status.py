@@ -260,6 +260,8 @@ def ls_command(options: CellOptions, prefix: str, as_json: bool, as_lines: bool)
             emit(to_json({"v": JSON_VERSION, "names": names}))
         elif standings:
             emit(format_names(standings))
+        else:
+            say(f"no name that begins with {prefix!r} is in use" if prefix else "no name is in use")
         return ExitCode.DONE
 
     with short_pauses():  # there may be as many names as nodes know

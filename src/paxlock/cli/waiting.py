@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from paxlock.cli.exits import NO_ANSWER, ExitCode, Failure
-from paxlock.cli.output import printable, say, seconds, voice
+from paxlock.cli.output import printable, say, voice
 from paxlock.cli.runtime import TELL_AFTER_S, typed_values
 from paxlock.core.messages import NodeMode
-from paxlock.core.quorum import majority
+from paxlock.core.shortfall import shortfall
 from paxlock.errors import NotAcquired, Reason
 
 if TYPE_CHECKING:
@@ -126,22 +126,13 @@ def no_quorum(nodes: Sequence[NodeStanding], *, countdown: bool = True) -> str:
     """What keeps the nodes from being a quorum; ``""`` where they are one. With ``countdown`` it says for how
     long yet, where that is known: what is said again whenever it changes leaves that out.
     """
-    total, needed, serving = len(nodes), majority(len(nodes)), nodes_serving(nodes)
     answered = sum(1 for node in nodes if node.mode is not None)
-    if serving >= needed:
-        return ""
-    if answered == 0:
+    if not answered:
         return NO_ANSWER
-    if answered < needed:
-        return f"{answered} of {total} {'node' if total == 1 else 'nodes'} answered, {needed} needed"
-    sentence = f"{answered} of {total} {'node' if total == 1 else 'nodes'} answered, and "
-    sentence += (
-        f"only {serving} of them serves, {needed} needed"
-        if serving == 1
-        else (f"only {serving} of them serve, {needed} needed" if serving else "none serves yet")
+    return shortfall(
+        len(nodes),
+        answered=answered,
+        serving=nodes_serving(nodes),
+        sits_out=[node.sits_out for node in nodes if node.mode is NodeMode.RECOVERING],
+        countdown=countdown,
     )
-    sitting = sorted(node.sits_out for node in nodes if node.mode is NodeMode.RECOVERING)
-    missing = needed - serving
-    if len(sitting) < missing:
-        return sentence
-    return f"{sentence}: sitting out" + (f", {seconds(sitting[missing - 1])} left" if countdown else "")

@@ -22,7 +22,7 @@ from paxlock.core.session.events import Answered, HandleOutcome
 from paxlock.core.session.judgement import State
 from paxlock.errors import ConfigError, NotAcquired, Reason
 
-__all__ = ["Ask", "Script", "revoking", "transferring"]
+__all__ = ["Ask", "Script", "no_quorum", "revoking", "transferring"]
 
 REVOKED, HANDED_OVER = "revoked", "handed over"
 TAKES_OVER_S = 2.0  #: the next holder is there a round trip after the one before it has let go
@@ -60,6 +60,12 @@ def _revoke(
     return desk.revoke(name, grant, receiver, force=force, successor=successor, wait=wait)
 
 
+def no_quorum(desk: Desk, name: str, what: str) -> NotAcquired:
+    """The error where no quorum answered in time, with what keeps the nodes from being one."""
+    detail = desk.session.shortfall(desk.now())
+    return NotAcquired(name, Reason.NO_QUORUM, detail=detail, what=what)
+
+
 def _standing(desk: Desk, name: str, until: float, what: str, *, line: bool = False) -> Script[Answered]:
     """What the name is, by a quorum. Raises NotAcquired (NO_QUORUM) where there is none in time."""
     while True:
@@ -68,7 +74,7 @@ def _standing(desk: Desk, name: str, until: float, what: str, *, line: bool = Fa
         if answer.judgement.state is not State.UNKNOWN:
             return answer
         if desk.now() >= until:
-            raise NotAcquired(name, Reason.NO_QUORUM, what=what)
+            raise no_quorum(desk, name, what)
 
 
 def revoking(desk: Desk, name: str, term: int, *, force: bool, wait: float | None) -> Script[float]:
@@ -93,7 +99,7 @@ def revoking(desk: Desk, name: str, term: int, *, force: bool, wait: float | Non
             asked_all = True  # one of those who have answered does not hold the lease
             continue
         if desk.now() >= until:
-            raise _not_done(name, lease, force, REVOKED)
+            raise _not_done(desk, name, lease, force, REVOKED)
         answer = yield partial(_revoke, desk, name, (lease.candidate, term), force, None, until)
         assert isinstance(answer, HandleOutcome)
         done = answer.done
@@ -109,9 +115,9 @@ def _checked_term(term: int) -> int:
     return term
 
 
-def _not_done(name: str, lease: Lease, force: bool, what: str) -> NotAcquired:
+def _not_done(desk: Desk, name: str, lease: Lease, force: bool, what: str) -> NotAcquired:
     if force:
-        return NotAcquired(name, Reason.NO_QUORUM, what=what)
+        return no_quorum(desk, name, what)
     return NotAcquired(name, Reason.HELD, lease.label, "its holder was asked, and has not let go", what)
 
 
@@ -148,4 +154,4 @@ def transferring(desk: Desk, name: str, to: str, *, wait: float | None) -> Scrip
     if lease is None:
         detail = f"its holder has let go, and {to!r} does not wait any more"
         raise NotAcquired(name, Reason.CONTENDED, None, detail, HANDED_OVER)
-    raise _not_done(name, lease, False, HANDED_OVER)
+    raise _not_done(desk, name, lease, False, HANDED_OVER)

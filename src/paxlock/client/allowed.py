@@ -46,7 +46,8 @@ class Allowed:
         rights = self.rights
         if rights.allows_prefix(verb, name) if prefix else rights.allows(verb, name):
             return
-        what = f"all names that begin with {name!r}" if prefix else repr(name)
+        every = f"all names that begin with {name!r}" if name else "all names"
+        what = every if prefix else repr(name)
         raise NotAllowed(
             f"this key {rights.key!r} does not allow to {_words(verb).partition(' ')[0]} {what}: "
             f"it is for {' and '.join(map(repr, rights.patterns))}, and to {_words(rights.verbs)}"

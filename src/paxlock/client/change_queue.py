@@ -46,6 +46,8 @@ class ChangeQueue(ABC):
         self._wake()
 
     def _open(self) -> None:
+        if self._ticket is not None:
+            raise RuntimeError("a watch is entered once: call watch() again for another")
         self._ticket = self._desk.watch(self._name, self)
 
     def _next(self) -> Change | None:
@@ -53,6 +55,8 @@ class ChangeQueue(ABC):
         self._desk.check_process()
         if self._closed:
             raise self._desk.errors.closed("this watch is closed")
+        if self._ticket is None:  # nothing would ever come
+            raise RuntimeError("a watch is used within a block: async with client.watch(name) as changes")
         return self._pending.popitem(last=False)[1] if self._pending else None
 
     @abstractmethod

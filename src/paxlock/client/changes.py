@@ -39,6 +39,8 @@ class Changes(ChangeQueue):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if not self._desk.inherited:
+            check_run(self._home)
         self.close()
         await trio.lowlevel.cancel_shielded_checkpoint()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from paxlock.client.administration import Script
+from paxlock.client.administration import Script, no_quorum
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle, wrong_secret
 from paxlock.config.durations import check_wait
 from paxlock.core.session.events import Answered, HandleOutcome
 from paxlock.core.session.judgement import State
-from paxlock.errors import LeaseLost, LossReason, NotAcquired, Reason
+from paxlock.errors import LeaseLost, LossReason
 
 __all__ = ["releasing", "renewing"]
 
@@ -25,7 +25,7 @@ def renewing(desk: Desk, handle: str, wait: float | None) -> Script[float]:
     assert isinstance(outcome, HandleOutcome)
     if outcome.over:
         raise _over(grant)
-    _check_done(grant, outcome, "renewed")
+    _check_done(desk, grant, outcome, "renewed")
     asked_all = False
     while True:
         answer = yield partial(desk.poll, grant.name, line=asked_all)
@@ -33,7 +33,7 @@ def renewing(desk: Desk, handle: str, wait: float | None) -> Script[float]:
         judgement = answer.judgement
         if judgement.state is State.UNKNOWN:
             if desk.now() >= until:
-                raise NotAcquired(grant.name, Reason.NO_QUORUM, what="renewed")
+                raise no_quorum(desk, grant.name, "renewed")
         elif (judgement.state, judgement.term) != (State.LED, grant.term):
             raise _over(grant)
         elif judgement.remaining or asked_all:
@@ -47,14 +47,14 @@ def releasing(desk: Desk, handle: str, wait: float | None) -> Script[None]:
     check_wait(wait)
     outcome = yield partial(desk.release_detached, grant, wait)
     assert isinstance(outcome, HandleOutcome)
-    _check_done(grant, outcome, "released")
+    _check_done(desk, grant, outcome, "released")
 
 
-def _check_done(grant: Handle, outcome: HandleOutcome, what: str) -> None:
+def _check_done(desk: Desk, grant: Handle, outcome: HandleOutcome, what: str) -> None:
     if outcome.refused:
         raise wrong_secret(grant)
     if not outcome.done:
-        raise NotAcquired(grant.name, Reason.NO_QUORUM, what=what)
+        raise no_quorum(desk, grant.name, what)
 
 
 def _over(grant: Handle) -> LeaseLost:

@@ -81,7 +81,7 @@ async def open_as(
     clock: Clock | None = None,
 ) -> AsyncIterator[C]:
     """Open what ``make`` makes: a Client, or a Node. What is not given is in ``environment``."""
-    sender = SessionSender(draw_session(settings.grant), settings.grant)
+    sender = SessionSender(draw_session(), settings.grant)
     keys = settings.cell.keys if settings.cell is not None else settings.keys
     clock = clock or environment.clock()
     wall_offset = time.time() - clock.now()

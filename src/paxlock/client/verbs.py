@@ -155,15 +155,11 @@ class AsyncVerbs(Face[A]):
         outlives an ``async_fn`` that returns earlier; its result comes at once. Raises TypeError for what is
         not an async function.
         """
-        check_async("lead", async_fn)
-        while True:
-            held: A | None = None
-            try:
-                async with self.campaign(name, ttl=ttl, label=label, data=data, at_least=at_least) as held:
-                    return await awaitable_of("lead", async_fn, async_fn(held, *args))
-            except (LeaseLost, ExceptionGroup) as error:
-                if held is None or not held.tells(error):
-                    raise
+
+        def block() -> AbstractAsyncContextManager[A]:
+            return self.campaign(name, ttl=ttl, label=label, data=data, at_least=at_least)
+
+        return await self._lead(block, async_fn, *args)
 
     async def poll(self, name: str) -> Standing:
         """A quorum's answer to what a name is: led, free or, without a quorum for 1 s, unknown."""
@@ -283,6 +279,23 @@ class AsyncVerbs(Face[A]):
         return await self._play(transferring(self._desk, name, to, wait=wait))
 
     # Within
+
+    async def _lead(
+        self,
+        block: Callable[[], AbstractAsyncContextManager[A]],
+        async_fn: Callable[[A, *Ts], Awaitable[T]],
+        *args: *Ts,
+    ) -> T:
+        """Run the function in a block, and after each loss in another one."""
+        check_async("lead", async_fn)
+        while True:
+            held: A | None = None
+            try:
+                async with block() as held:
+                    return await awaitable_of("lead", async_fn, async_fn(held, *args))
+            except (LeaseLost, ExceptionGroup) as error:
+                if held is None or not held.tells(error):
+                    raise
 
     async def _play(self, script: Script[T]) -> T:
         """Ask what a script wants to know, and tell it the answers."""

@@ -50,7 +50,7 @@ def given_keys(key_file: StrPath | None, key: str | None) -> Keys:
     """The keys that were given apart from the cell file: in a file, or as its text. Raises ConfigError."""
     if key_file is not None:
         return read_key_file(key_file)
-    return parse_keys(key, "key given") if key is not None else ((), b"")
+    return parse_keys(key, "key given by key= or PAXLOCK_KEY") if key is not None else ((), b"")
 
 
 def key_given(key_file: StrPath | None, environ: Mapping[str, str]) -> tuple[StrPath | None, str | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from paxlock.config.cell_file import Keys, StrPath, parse_keys, read_key_file
+from paxlock.config.cell_file import Keys, StrPath, given_keys
 
 __all__ = ["Source", "signature"]
 
@@ -30,9 +30,7 @@ class Source:
 
     def keys(self) -> Keys:
         """The keys as they are there now. Raises ConfigError."""
-        if self.key_file is not None:
-            return read_key_file(self.key_file)
-        return parse_keys(self.key, "key given") if self.key is not None else ((), b"")
+        return given_keys(self.key_file, self.key)
 
 
 def signature(path: Path) -> tuple[int, ...] | None:

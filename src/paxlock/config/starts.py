@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from paxlock.config.cell import NodeConfig
 from paxlock.config.durations import abbreviate
 from paxlock.core.durable import StartWord
 from paxlock.errors import ConfigError
 
-__all__ = ["StartWord", "start_word"]
+__all__ = ["StartWord", "check_node_config", "start_word"]
+
+
+def check_node_config(config: object) -> None:
+    """Raise TypeError for what is no NodeConfig, such as the path that ``open_client`` takes."""
+    if not isinstance(config, NodeConfig):
+        raise TypeError(f"a node needs a NodeConfig(cell, node_id, data_dir), not {abbreviate(config)}")
 
 
 def start_word(

@@ -18,6 +18,7 @@ What both share:
     reasons.py         why a node says no                                         sections 2, 8
     rights.py          what the key of a client allows                            section 8
     quorum.py          how many nodes decide                                      section 1
+    shortfall.py       what people are told where no quorum serves
     lives.py           which answers count together                               section 7, S15
     durable.py         what is kept on disk                                       section 7
     effects.py         the seam

@@ -110,7 +110,8 @@ class Timing:
         if not span > margin + kill_after + ROUND_TRIPS_S:
             raise ConfigError(
                 f"a ttl of {ttl:g} s is too short: margin {margin:g} s, kill time {kill_after:g} s "
-                f"and {ROUND_TRIPS_S:g} s for trips must be less than {span:g} s; ask for a longer ttl"
+                f"and {ROUND_TRIPS_S:g} s for trips must be less than {round(span, 3):g} s; "
+                "ask for a longer ttl"
             )
         fresh = min(ttl / FRESH_DIVISOR, (span - margin - kill_after) / 2.0)
         return cls(ttl=ttl, renew=ttl / RENEW_DIVISOR, margin=margin, span=span, fresh=fresh)

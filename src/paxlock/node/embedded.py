@@ -15,7 +15,7 @@ from os import PathLike
 from paxlock.client.client import Client
 from paxlock.client.opening import UnopenedInTrio, open_as
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
-from paxlock.config.starts import StartWord
+from paxlock.config.starts import StartWord, check_node_config
 from paxlock.core.messages import NodeMode
 from paxlock.host.clock import Clock
 from paxlock.node.reloading import cell_again, reload_node
@@ -135,7 +135,7 @@ async def _open_node(
     last_will: bool,
     thrifty: bool,
 ) -> AsyncIterator[Node]:
-    assert isinstance(config.cell, Cell)
+    check_node_config(config)
     if label is not None:
         label = check_label(label)
     with ending_at_sigterm():

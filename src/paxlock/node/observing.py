@@ -57,6 +57,7 @@ class Observing:
         self._probes = probes
         self._request = 0
         driver.refused = self._refused
+        self.data_folder_gone = False
         self._since = clock.now()
         # Asked for within a turn, so the lock is had already.
         replica.seeing.source = lambda now: flat(self._statistics())
@@ -184,6 +185,7 @@ class Observing:
             record_write_seconds=observer.write_seconds,
             record_write_seconds_max=observer.longest_write,
             record_slow_writes=observer.slow_writes,
+            data_folder_gone=self.data_folder_gone,
             late_turns=observer.late_turns,
             late_seconds_max=observer.longest_late,
             floods=observer.floods,

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from paxlock.config.cell import Cell, NodeConfig
-from paxlock.config.starts import StartWord, start_word
+from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.durable import Durability, Kept, Membership, NodeRecord
 from paxlock.core.messages import NodeMode
 from paxlock.core.node.notices import HandleRefused, PeerAnswered
@@ -193,6 +193,7 @@ class Service:
             if gone and gone != told:
                 self._say(Level.WARNING, "data_folder", f"{gone}: {WITHOUT_FOLDER}")
             told = gone
+            self.eyes.data_folder_gone = bool(gone)
             if gone:
                 with self.driver.lock:
                     self.replica.complain(FOLDER_GONE, self._clock.now())
@@ -412,7 +413,7 @@ async def run_service(
     memory and need not sit out. With ``own_thread`` the machine is run by a ThreadDriver, which costs half as
     much for each datagram: for a process that is a node and nothing else, on real sockets.
     """
-    assert isinstance(config.cell, Cell)
+    check_node_config(config)
     word = start_word(start, create=create, join=join)
     check_families(config)
     environment = environment_of(member.address for member in config.cell.members)

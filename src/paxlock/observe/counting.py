@@ -46,16 +46,18 @@ def _name(metric: str, label: str) -> str:
 
 
 def _numbers(found: NodeStatistics) -> Iterator[tuple[str, str, int]]:
+    # A node of `paxlock dev` asks no other how it is, and so sees none.
+    alone = bool(found.peers) and not any(peer.asked for peer in found.peers.values())
     yield "serving", "", int(found.mode is NodeMode.SERVING)
     yield "starting", "", int(found.mode is NodeMode.STARTING)
     for field in attrs.fields(NodeStatistics):
-        if field.name in _APART:
+        if field.name in _APART or (alone and field.name == "cell_serving_nodes"):
             continue
         number = getattr(found, field.name)
         if isinstance(number, float):
             yield field.name.replace(_SECONDS, _MICROSECONDS), "", int(number * 1e6)
         else:
-            yield field.name, "", number
+            yield field.name, "", int(number)
     for kind, number in found.messages.items():
         yield "messages", kind, number
     for what, number in found.endpoint.items():
@@ -65,7 +67,7 @@ def _numbers(found: NodeStatistics) -> Iterator[tuple[str, str, int]]:
             yield "datagrams", what, number
     for what, number in found.transport.items():
         yield from _of_socket(what, number)
-    for peer, seen in found.peers.items():
+    for peer, seen in found.peers.items() if not alone else ():
         for metric, number in _of_peer(seen):
             yield metric, peer, number
 

@@ -39,6 +39,7 @@ class NodeStatistics:
     record_write_seconds: float
     record_write_seconds_max: float
     record_slow_writes: int
+    data_folder_gone: bool  #: deleted, moved or replaced while the node runs: the next start finds no memory
     late_turns: int
     late_seconds_max: float
     floods: int

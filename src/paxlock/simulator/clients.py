@@ -14,7 +14,6 @@ from paxlock.simulator.checkers import CheckFailed
 from paxlock.simulator.machines import ClientMachine, Datagram
 from paxlock.simulator.moments import What
 from paxlock.wire.endpoint import SessionSender
-from paxlock.wire.grants import marked
 
 if TYPE_CHECKING:
     from paxlock.simulator.simulation import Simulation
@@ -37,7 +36,7 @@ class Clients:
         label = f"client {slot}.{life}" if life else f"client {slot}"
         rng = Random(f"client {sim.seed} {label}")
         keys = sim.rotation.of_client(slot)
-        sender = SessionSender(marked(rng.randbytes(SESSION_BYTES), keys.grant), keys.grant)
+        sender = SessionSender(rng.randbytes(SESSION_BYTES), keys.grant)
         session = sender.session
         secret = Random(f"secret {sim.seed} {label}").randbytes(SECRET_BYTES)
         client = ClientMachine(

@@ -139,7 +139,8 @@ class Store:
                 f"the data folder {path} is not a folder, or lies below a file: choose another"
             ) from None
         except (OSError, ValueError) as error:
-            raise StoreError(f"the data folder {str(path)!r} cannot be opened: {error}") from error
+            why = getattr(error, "strerror", None) or str(error)
+            raise StoreError(f"the data folder {str(path)!r} cannot be opened: {why}") from error
         try:
             lock_handle = _lock(path, folder_handle)
         except BaseException:

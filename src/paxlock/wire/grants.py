@@ -15,7 +15,7 @@ from paxlock.core.rights import ROOT, Rights, Verb
 from paxlock.limits import GRANT_MAX_BYTES, SESSION_BYTES
 from paxlock.wire.codec import Malformed, pack, unpack_untrusted
 
-__all__ = ["draw_session", "grant_of", "marked", "owned", "rights_of", "session_of"]
+__all__ = ["draw_session", "grant_of", "owned", "rights_of", "session_of"]
 
 OWNER_BYTES = 6
 GRANTS_REMEMBERED = 1024
@@ -25,27 +25,25 @@ _TOLD_PERSON = b"paxlock told"
 _ALL_VERBS = int(Verb.OBSERVE | Verb.ACQUIRE | Verb.ADMINISTER)
 
 
-def draw_session(grant: bytes = b"") -> bytes:
-    """What a session draws, never drawn before. With a grant its last bytes are a mark of the key's id, and
-    so are those of the session (`session_of`): no key can speak in the name of a session of another, and
-    what one session has acquired another of the same key may renew and release by its handle. A client whose
-    key is made anew, under the same id, goes on.
-    """
-    return marked(secrets.token_bytes(SESSION_BYTES), grant)
-
-
-def marked(given: bytes, grant: bytes) -> bytes:
-    """These SESSION_BYTES with the mark of the key, where there is one: see `draw_session`."""
-    if not grant:
-        return given
-    start = given[:-OWNER_BYTES]
-    return start + _owner(start, rights_of(grant).key)
+def draw_session() -> bytes:
+    """What a session draws, never drawn before."""
+    return secrets.token_bytes(SESSION_BYTES)
 
 
 @lru_cache(maxsize=SESSIONS_REMEMBERED)
 def session_of(drawn: bytes, grant: bytes) -> bytes:
-    """The session that has drawn this: what everybody else calls it, marked likewise. Raises Malformed."""
-    return marked(blake2b(drawn, digest_size=SESSION_BYTES, person=_TOLD_PERSON).digest(), grant)
+    """The session that has drawn this, with a key that has this grant: what everybody else calls it. With a
+    grant its last bytes are a mark of the key's id: whatever a key draws, it cannot speak in the name of a
+    session of another, and what one session has acquired another of the same key may renew and release by
+    its handle. A client whose key is made anew, under the same id, goes on. Raises Malformed.
+    """
+    session = blake2b(drawn, digest_size=SESSION_BYTES, person=_TOLD_PERSON).digest()
+    return _marked(session, rights_of(grant).key) if grant else session
+
+
+def _marked(session: bytes, key: str) -> bytes:
+    start = session[:-OWNER_BYTES]
+    return start + _owner(start, key)
 
 
 def owned(session: bytes, key: str) -> bool:

@@ -285,9 +285,9 @@ class Attempt:
     def failure_reason(self, now: float) -> tuple[Reason, str | None, str]:
         """The reason to give where this attempt is given up: (reason, the holder's label, detail)."""
         recent = max(HEARD_OF_LATE_S, 3 * self.pace.refresh)
-        heard = sum(now - at < recent for at in self.heard.values())
-        if heard < self.shared.quorum:
-            return Reason.NO_QUORUM, None, f"{heard} of {len(self.proposer.nodes)} nodes answered"
+        missing = self.shared.shortfall(self.heard, recent, now)
+        if missing:
+            return Reason.NO_QUORUM, None, missing
         holder = self.proposer.refusals.holder()
         if holder is None:
             return Reason.CONTENDED, None, NOBODY_YET

@@ -23,7 +23,7 @@ from paxlock.core.messages import (
 from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.candidates import Candidates
 from paxlock.core.session.events import Barred, Ended, Extended, Failed, Granted, LetGoAsked, Lost
-from paxlock.core.session.pacing import LONG_AGO, NEVER, ONE_TRY_S
+from paxlock.core.session.pacing import HEARD_OF_LATE_S, LONG_AGO, NEVER, ONE_TRY_S
 from paxlock.core.session.proposer import Phase
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 from paxlock.core.session.shared import Shared
@@ -219,7 +219,8 @@ class Campaigns:
         assert attempt is not None  # the campaigns of a name have one, or are it
         reason: tuple[Reason, str | None, str] = (Reason.HELD, attempt.campaign.label, "")
         if self._turns.waits(attempt.number):
-            reason = (Reason.NO_QUORUM, None, self._turns.failure_reason(len(self._nodes), now))
+            missing = attempt.shared.shortfall(self._pacing.heard, HEARD_OF_LATE_S, now)
+            reason = (Reason.NO_QUORUM, None, missing or self._turns.failure_reason())
         elif not self._tenures.holds(attempt.number):
             reason = attempt.failure_reason(now)
         self._fail(local, campaign, *reason, now=now)

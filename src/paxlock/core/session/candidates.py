@@ -264,7 +264,7 @@ class Candidates:
         """A node has answered that it sits out for so long, or that it does not know how long (0): who has
         asked it and few others asks the rest.
         """
-        self._shared.recovering[node] = now + remaining
+        self._shared.recovering[node], self._shared.told_recovering[node] = now + remaining, now
         if remaining:
             again = now + max(remaining + ROUNDED_S, SILENT_RETRY_MIN_S)
             self._shared.timers.add(again, self._serves_again, node)

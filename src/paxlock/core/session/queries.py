@@ -285,6 +285,7 @@ class Queries:
         self._out = shared.out
         self._pacing = shared.pacing
         self._timers = shared.timers
+        self.heard: dict[str, float] = {}  #: when each node has answered a question last
         self._open: dict[int, Query] = {}
         self._asked: dict[int, int] = {}  #: by request, the ticket of its question
         self._turns = Turns(self._begin_turns, pacing=self._pacing, timers=self._timers, quorum=self._quorum)
@@ -390,6 +391,7 @@ class Queries:
         query = self._open.get(self._asked.get(request, 0))
         if query is None:
             return False
+        self.heard[node] = now
         if isinstance(message, View):
             self._pacing.heard[node] = now
             self._pacing.answered(node, request, now)

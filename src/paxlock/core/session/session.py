@@ -44,7 +44,7 @@ from paxlock.core.session.attempt import Campaign
 from paxlock.core.session.campaigns import Campaigns
 from paxlock.core.session.events import Event, KeyRefused, Left, Mismatch, OverQuota
 from paxlock.core.session.outbox import Outbox, SessionSettings
-from paxlock.core.session.pacing import Pacing
+from paxlock.core.session.pacing import HEARD_OF_LATE_S, Pacing
 from paxlock.core.session.polls import PollQuery
 from paxlock.core.session.queries import (
     QUERY_PATIENCE_S,
@@ -387,6 +387,12 @@ class Session:
         their grants and may be done at once. A Commit may be late by any time, as every message may.
         """
         self._out.commits_wait = hold
+
+    def shortfall(self, now: float) -> str:
+        """What keeps the nodes from being a quorum, by who has answered questions lately; ``""`` where a
+        quorum has.
+        """
+        return self._shared.shortfall(self._queries.heard, HEARD_OF_LATE_S, now)
 
     def statistics(self) -> SessionStatistics:
         """Frozen counters."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 
-from paxlock.core.session.pacing import HEARD_OF_LATE_S, LONG_AGO, NEVER, RETRY_MAX_S, Pacing
+from paxlock.core.session.pacing import LONG_AGO, NEVER, RETRY_MAX_S, Pacing
 from paxlock.core.timers import Timers
 
 __all__ = ["Turns"]
@@ -120,9 +120,6 @@ class Turns:
         longest = max(TURN_MAX_S, TURN_MAX_ROUND_TRIPS * timeout)
         return now - began >= longest and self._pacing.heard_by(self._quorum) > began
 
-    def failure_reason(self, nodes: int, now: float) -> str:
-        """Why the turn of one that waits has not come."""
-        heard = sum(now - at < HEARD_OF_LATE_S for at in self._pacing.heard.values())
-        if heard < self._quorum:
-            return f"{heard} of {nodes} nodes answered"
+    def failure_reason(self) -> str:
+        """Why the turn of one that waits has not come, although a quorum answers."""
         return f"not asked yet: {len(self)} others of this client were asked for first"
