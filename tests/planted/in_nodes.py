@@ -100,7 +100,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.acceptor",
                 "Acceptor.renew",
-                "record.deadline = now + ttl",
+                "record.deadline = deadline",
                 "pass",
             ),
         ),

@@ -75,7 +75,7 @@ IN_QUESTIONS: tuple[Mutation, ...] = (
     Mutation(
         "held-against-a-higher-token",
         "section 6: a node speaks for a lease in a lower term than the token of another that it knows",
-        (Edit("node.learner", "Chosen.ends", "self.lease.token > term and", "False and"),),
+        (Edit("node.learner", "Chosen.ends", "self.token > term and", "False and"),),
         test="tests/paper/test_section_6_learning.py"
         "::test_a_node_that_hears_a_higher_token_of_another_does_not_speak_for_what_it_holds",
     ),

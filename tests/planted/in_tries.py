@@ -43,8 +43,8 @@ IN_TRIES: tuple[Mutation, ...] = (
             Edit(
                 "node.learner",
                 "Learner.commit",
-                "message.lease.candidate if message.lease.token else None",
-                "message.lease.candidate",
+                "candidate if token else None",
+                "candidate",
             ),
         ),
         test=OWN_WORD,

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from paxlock.cli.gc_pauses import load, short_pauses
+from paxlock.cli.gc_pauses import load, no_pauses, short_pauses
 
 
 class Link:
@@ -35,6 +35,37 @@ def test_what_stays_is_set_aside_and_young_cycles_are_still_found() -> None:
         assert gone() is None
     assert gc.get_freeze_count() == 0
     assert len(gc.callbacks) == before
+
+
+def test_nothing_is_collected_in_a_block_and_what_it_made_is_set_aside() -> None:
+    gc.unfreeze()
+    runs: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        runs.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        with no_pauses():
+            kept = [Link() for _ in range(5_000)]
+            assert runs == []
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > len(kept)
+        gc.collect(0)
+        assert runs
+    finally:
+        gc.callbacks.remove(note)
+        gc.unfreeze()
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with no_pauses():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_collected_while_a_module_loads_and_what_it_is_made_of_is_set_aside() -> None:

@@ -6,7 +6,17 @@ import pytest
 
 from paxlock.core.journal import Happened, Happening, Recall
 from paxlock.core.lease import Candidate, Lease
-from paxlock.core.messages import Accept, Accepted, Prepare, Promise, RefusalReason, Refused, Release, Renew
+from paxlock.core.messages import (
+    Accept,
+    Accepted,
+    Prepare,
+    Promise,
+    RefusalReason,
+    Refused,
+    Release,
+    Renew,
+    StandingPrepare,
+)
 from paxlock.core.node import journal
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.journal import ENTRIES_PER_NAME, REFUSED_PER_NAME, Journal
@@ -108,8 +118,9 @@ def test_it_is_bounded_for_a_name_and_says_how_far_back_it_is_whole() -> None:
     acquire(a, ATHENS, 100.0)
     for attempt in range(2 * REFUSED_PER_NAME):
         a.prepare(Prepare(4, "n", 0, Candidate(b"C" * 16, 1 + attempt), 0, 0, 0, "x" * 64), 100.0)
-    assert len(entries(a, 101.0)) == 2 + REFUSED_PER_NAME == len(a.journal)
+    assert len(entries(a, 101.0)) == 2 + REFUSED_PER_NAME == len(a.journal) + 1  # the record tells one
     a.release(Release(5, "n", ATHENS, 1), ATHENS.session, 101.0, ATHENS)
+    assert len(entries(a, 101.0)) == 3 + REFUSED_PER_NAME == len(a.journal)
     for attempt in range(2, 100):
         candidate = Candidate(ATHENS.session, attempt)
         term = acquire(a, candidate, 100.0 + attempt)
@@ -124,16 +135,54 @@ def test_it_is_bounded_for_a_name_and_says_how_far_back_it_is_whole() -> None:
 
 def test_the_name_that_is_idle_for_longest_is_forgotten_first() -> None:
     a = node()
-    names = [f"name{number}" for number in range(20_000)]
+    names = [f"name{number}" for number in range(33_000)]
     for number, name in enumerate(names):
-        acquire(a, Candidate(ATHENS.session, number + 1), 100.0 + number / 1000.0, 30_000, name)
+        acquire(a, Candidate(ATHENS.session, number + 1), 100.0 + number / 2000.0, 30_000, name)
         if number == 10_000:
-            a.release(Release(5, names[0], ATHENS, 0), ATHENS.session, 110.0, ATHENS)
+            a.release(Release(5, names[0], ATHENS, 0), ATHENS.session, 105.0, ATHENS)
     assert len(a.journal) <= 32_768
-    assert story(a, 125.0, names[1]) == []
+    # The promise is forgotten; of what is held the record still tells when it was accepted.
+    assert [what for what, _, _ in story(a, 125.0, names[1])] == [WHAT.ACCEPTED]
     assert a.journal.page(Recall(7, names[1], 0), None, 125.0).reach_ms < 25_000
     assert len(story(a, 125.0, names[0])) == 3
     assert len(story(a, 125.0, names[-1])) == 2
+
+
+def test_what_is_held_is_told_like_what_is_written() -> None:
+    a = node()
+    term = acquire(a, ATHENS, 100.0)
+    assert isinstance(a.prepare(Prepare(4, "n", 0, BYBLOS, 0, 0, 0, "byblos"), 101.0), Refused)
+    a.renew(Renew(3, ATHENS.session, 9, (1,)), ATHENS.session, 103.0)
+    held = entries(a, 104.0)
+    assert [e.what for e in held] == [WHAT.PROMISED, WHAT.ACCEPTED, WHAT.REFUSED, WHAT.RENEWED]
+    a.release(Release(5, "n", ATHENS, term), ATHENS.session, 104.0, ATHENS)
+    written = entries(a, 104.0)
+    assert written[:-1] == held
+    assert written[-1].what is WHAT.RELEASED
+
+
+def test_a_lease_that_is_accepted_again_in_a_higher_term_keeps_its_first_entry() -> None:
+    a = node()
+    first = acquire(a, ATHENS, 100.0)
+    lease = Lease(ATHENS, 10_000, "athens", b"")
+    promise = a.prepare(Prepare(3, "n", first + 5, ATHENS, 0, 0, 0, "athens"), 101.0)
+    assert isinstance(promise, Promise)
+    assert isinstance(a.accept(Accept(4, "n", promise.term, lease, 2, 0), 102.0), Accepted)
+    told = [(e.what, e.age_ms, e.term) for e in entries(a, 103.0)]
+    assert told[1:] == [(WHAT.ACCEPTED, 3_000, first), (WHAT.RENEWED, 1_000, promise.term)]
+
+
+def test_of_a_lease_that_is_taken_from_the_line_it_tells_what_was_left() -> None:
+    a = node()
+    term = acquire(a, ATHENS, 100.0)
+    standing = StandingPrepare(*(4, "n", 0, BYBLOS, 0, 500, 0, "byblos", 10_000, b"", 1))
+    assert isinstance(a.prepare(standing, 101.0), Refused)
+    a.release(Release(5, "n", ATHENS, term), ATHENS.session, 102.0, ATHENS)
+    accepted = [e for e in entries(a, 102.0) if e.what is WHAT.ACCEPTED]
+    assert [(e.candidate, e.age_ms, e.held_ms) for e in accepted] == [
+        (ATHENS, 2_000, 10_000),
+        (BYBLOS, 0, 9_000),
+    ]
 
 
 def test_who_is_ended_by_force_is_noted_once() -> None:

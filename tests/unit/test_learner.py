@@ -291,9 +291,10 @@ def test_of_a_lease_that_is_held_the_commit_is_not_kept_a_second_time() -> None:
     node.accept("n", ATHENS, 4)
     again = Candidate(bytes(bytearray(ATHENS.session)), ATHENS.attempt)
     node.learner.commit(commit(again, 4), 0.1)
-    kept = node.learner._chosen["n"].lease
-    assert kept == commit(ATHENS, 4).lease
-    assert kept.candidate is ATHENS
+    kept = node.learner._chosen["n"]
+    assert kept.told == commit(ATHENS, 4).lease
+    assert kept.lease is node.acceptor.records["n"].lease
+    assert node.acceptor.records["n"].confirmed is ATHENS
 
 
 def test_a_change_is_told_to_everybody_who_watches_and_to_nobody_else() -> None:

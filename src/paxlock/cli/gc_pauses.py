@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["load", "short_pauses"]
+__all__ = ["load", "no_pauses", "short_pauses"]
 
 
 def load(module: str) -> ModuleType:
@@ -23,14 +23,24 @@ def load(module: str) -> ModuleType:
     That lives as long as the process does. To look through it again and again is a tenth of what a command
     takes from its start to its end.
     """
-    if module not in sys.modules and gc.isenabled():
-        gc.disable()
-        try:
+    if module not in sys.modules:
+        with no_pauses():
             import_module(module)
-        finally:
-            gc.freeze()
-            gc.enable()
     return import_module(module)
+
+
+@contextmanager
+def no_pauses() -> Iterator[None]:
+    """Collect nothing in this block, and set aside what it has made: where all of that stays."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

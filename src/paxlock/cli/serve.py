@@ -14,7 +14,7 @@ import click
 import trio
 
 from paxlock.cli.exits import ExitCode, Failure, epilog, unwrap
-from paxlock.cli.gc_pauses import short_pauses
+from paxlock.cli.gc_pauses import no_pauses, short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import voice
 from paxlock.cli.runtime import run_async, typed_values
@@ -150,7 +150,8 @@ def serve_command(
                 if http is not None:
                     pages, listeners, serve_http = await _open_http(http)
                     nursery.start_soon(serve_http, listeners, pages)
-                service = await nursery.start(partial(serve_alone, config, start=word))
+                with no_pauses():  # what its disk has may be a million objects
+                    service = await nursery.start(partial(serve_alone, config, start=word))
                 running.append(service)
                 if pages is not None:
                     pages.node = service.eyes.statistics

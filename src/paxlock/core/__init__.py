@@ -32,6 +32,7 @@ What a node does (core/node):
     replica.py         the machine: routes messages to its parts                  sections 2, 6, 7
     acceptor.py        promises, leases, renewals, releases, expiry               section 2
     record.py          one name: who holds it, who may not                        section 2
+    sharing.py         what many leases have in common, kept once                 beside
     handles.py         whether a handle opens a lease                             sections 2, 3
     line.py            who waits, in which order                                  section 5
     quotas.py          what one key of a client may have here                    section 8

@@ -68,6 +68,16 @@ class Lease:
         """The same lease, with this token. (`attrs.evolve` takes five times as long.)"""
         return Lease(self.candidate, self.ttl_ms, self.label, self.data, token, self.edition)
 
+    def is_but_for_token(self, other: Lease) -> bool:
+        """Whether the other is the same lease, perhaps with another token."""
+        return (
+            self.candidate == other.candidate
+            and self.edition == other.edition
+            and self.data == other.data
+            and self.ttl_ms == other.ttl_ms
+            and self.label == other.label
+        )
+
     def with_data(self, data: bytes, edition: int) -> Lease:
         """The same lease, with other data."""
         return Lease(self.candidate, self.ttl_ms, self.label, data, self.token, edition)

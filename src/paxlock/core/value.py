@@ -23,7 +23,7 @@ else:
         Comparing, hashing and showing are closures, not code that attrs compiles for each class: that was
         more than half of what the classes cost, and every start pays for all of them.
         """
-        made = attrs.define(cls, eq=False, repr=False)
+        made = attrs.define(cls, eq=False, repr=False, weakref_slot=False)  # nodes keep very many
         compared = [field.name for field in attrs.fields(made) if field.eq]
         visible = [field.name for field in attrs.fields(made) if field.repr]
         read = attrgetter(*compared) if compared else lambda _: ()

@@ -31,7 +31,7 @@ LENGTH = struct.Struct(">B")
 STONE = struct.Struct(">Q?BB")
 ITEMS_A_PIECE = 1000
 T = TypeVar("T")
-Same: TypeAlias = dict[bytes | tuple[str], bytes | str]
+Same: TypeAlias = dict[bytes | tuple[bytes], bytes | str]
 
 
 def encode_entry(entry: Kept) -> bytes:
@@ -137,22 +137,23 @@ def _renewal(reader: _Reader) -> KeptRenewal:
 
 def _name(reader: _Reader) -> KeptName:
     term, lease_term, attempt, token, edition, seq, deadline, ttl_ms, *lengths = reader.unpack(NAME)
-    name_length, session_length, sender_length, label_length, data_length, lock_length = lengths
+    name, session, sender, label, data, lock = reader.take_each(lengths)
+    same = reader.same
     return KeptName(
-        name=reader.text(name_length),
-        session=reader.one_of_few(session_length),
-        sender=reader.one_of_few(sender_length),
-        label=reader.text_of_few(label_length),
-        data=reader.take(data_length),
-        lock=reader.take(lock_length),
-        term=term,
-        lease_term=term if lease_term == term else lease_term,  # one object: there are very many names
-        attempt=attempt,
-        ttl_ms=ttl_ms,
-        token=token,
-        seq=seq,
-        deadline=deadline,
-        edition=edition,
+        name.decode(),
+        term,
+        term if lease_term == term else lease_term,  # one object: there are very many names
+        same.setdefault(session, session),
+        attempt,
+        ttl_ms,
+        reader.text_of_few(label),
+        data,
+        token,
+        same.setdefault(sender, sender),
+        seq,
+        deadline,
+        edition,
+        lock,
     )
 
 
@@ -170,7 +171,7 @@ class _Reader:
     def __init__(self, content: bytes, same: Same) -> None:
         self._content = content
         self._at = 0
-        self._same: dict[Any, Any] = same
+        self.same: dict[Any, Any] = same
 
     def unpack(self, shape: struct.Struct) -> tuple[Any, ...]:
         """Values of this shape."""
@@ -187,6 +188,19 @@ class _Reader:
         self._at = end
         return found
 
+    def take_each(self, lengths: Iterable[int]) -> list[bytes]:
+        """The parts of these lengths that come next."""
+        content, at = self._content, self._at
+        found = []
+        for length in lengths:
+            end = at + length
+            found.append(content[at:end])
+            at = end
+        if at > len(content):
+            raise DamagedError("it ends early")
+        self._at = at
+        return found
+
     def text(self, length: int) -> str:
         """Text of so many bytes."""
         return self.take(length).decode()
@@ -194,13 +208,15 @@ class _Reader:
     def one_of_few(self, length: int) -> bytes:
         """So many bytes, that many entries may have in common."""
         found = self.take(length)
-        return self._same.setdefault(found, found)  # type: ignore[no-any-return]
+        return self.same.setdefault(found, found)  # type: ignore[no-any-return]
 
-    def text_of_few(self, length: int) -> str:
+    def text_of_few(self, written: bytes) -> str:
         """The same for text."""
-        found = self.text(length)
-        # A key of its own kind: bytes and text that look alike are not to be compared.
-        return self._same.setdefault((found,), found)  # type: ignore[no-any-return]
+        key = (written,)  # of its own kind: a session may have the same bytes
+        found: str | None = self.same.get(key)
+        if found is None:
+            found = self.same[key] = written.decode()
+        return found
 
     def short_text(self) -> str:
         """Text with its length before it."""

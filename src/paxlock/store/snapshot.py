@@ -20,7 +20,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from typing import Any, TypeVar
 
 from paxlock.core.durable import Snapshot, SnapshotName
 from paxlock.core.handles import Stone
@@ -39,7 +38,6 @@ LEASE = struct.Struct(">QQQBH")
 CANDIDATE = struct.Struct(">QB")
 HELD, CHOSEN, SAME, RELEASED, REVOKED, SAME_LOCK = 1, 2, 4, 8, 16, 32
 ALL_FLAGS = HELD | CHOSEN | SAME | RELEASED | REVOKED | SAME_LOCK
-T = TypeVar("T", bytes, str)
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -103,74 +101,85 @@ def _pack_candidate(candidate: Stone) -> bytes:
     return CANDIDATE.pack(attempt, len(session)) + session
 
 
+class _Same:
+    """The sessions and labels that were read so far: one object of each, for one session may hold all of very
+    many names.
+    """
+
+    __slots__ = ("labels", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: dict[bytes, bytes] = {}
+        self.labels: dict[bytes, str] = {}
+
+
 def decode_snapshot(content: bytes) -> Snapshot:
     """Read what `encode_snapshot` wrote; DamagedError for anything else."""
-    body = memoryview(content)[:-DIGEST_BYTES]  # no copy: there may be very many names
+    end = len(content) - DIGEST_BYTES
+    body = memoryview(content)[: max(0, end)]  # no copy: there may be very many names
     if hashlib.sha256(body).digest() != content[-DIGEST_BYTES:]:
         raise DamagedError("it is torn, or its checksum is wrong")
     try:
-        mark, version = HEAD.unpack_from(body)
+        mark, version = HEAD.unpack_from(content)
         if mark != MARK or version != SNAPSHOT_VERSION:
             raise DamagedError(f"it is not a paxlock snapshot of format version {SNAPSHOT_VERSION}")
-        incarnation, floor, count = BEGIN.unpack_from(body, HEAD.size)
+        incarnation, floor, count = BEGIN.unpack_from(content, HEAD.size)
         at = HEAD.size + BEGIN.size
-        names, same = [], dict[Any, Any]()
+        names, same = [], _Same()
         for _ in range(count):
-            name, at = _name(body, at, same)
+            name, at = _name(content, at, same)
             names.append(name)
     except (struct.error, UnicodeDecodeError) as error:
         raise DamagedError(str(error)) from error
-    if at != len(body):  # a part that is cut off is read as a short one
+    if at != end:  # a part that is cut off is read as a short one
         raise DamagedError("it is longer or shorter than it says")
-    return Snapshot(incarnation, _term(floor), tuple(names))
+    _check_term(floor)
+    return Snapshot(incarnation, floor, tuple(names))
 
 
-def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName, int]:
-    """The name that begins here, and where it ends. Sessions and labels that are in ``same`` already are not
-    made again: one session may hold all of very many names.
-    """
-    found = NAME.unpack_from(body, at)
+def _name(content: bytes, at: int, same: _Same) -> tuple[SnapshotName, int]:
+    """The name that begins here, and where it ends."""
+    found = NAME.unpack_from(content, at)
     term, lease_term, seq, remaining_ms, chosen_term, flags, *lengths, tombstones = found
     name_length, sender_length, lock_length, chosen_lock_length = lengths
     if flags & ~ALL_FLAGS or (flags & SAME and not (flags & HELD and flags & CHOSEN)):
         raise DamagedError("there are no such flags")
+    _check_term(max(term, lease_term, chosen_term))
     at += NAME.size
     sender_at = at + name_length
-    name = str(body[at:sender_at], "utf-8")
+    name = content[at:sender_at].decode()
     at = sender_at + sender_length
-    sender = _same(bytes(body[sender_at:at]), same)
-    chosen_lock = lock = bytes(body[at : at + lock_length])
+    sender = content[sender_at:at]
+    chosen_lock = lock = content[at : at + lock_length]
     at += lock_length
     if not flags & SAME_LOCK:
-        chosen_lock = bytes(body[at : at + chosen_lock_length])
+        chosen_lock = content[at : at + chosen_lock_length]
         at += chosen_lock_length
     stones = []
     for _ in range(tombstones):
-        stone, at = _candidate(body, at, same)
+        stone, at = _candidate(content, at, same)
         stones.append(stone)
     lease = chosen = revoked = None
     if flags & REVOKED:
-        revoked, at = _candidate(body, at, same)
+        revoked, at = _candidate(content, at, same)
     if flags & HELD:
-        lease, at = _lease(body, at, same, term)
+        lease, at = _lease(content, at, same, term, None)
     if flags & SAME:
         chosen = lease
     elif flags & CHOSEN:
-        chosen, at = _lease(body, at, same, term)
-        if lease is not None and chosen.candidate == lease.candidate:
-            chosen = _of(lease.candidate, chosen)
+        chosen, at = _lease(content, at, same, term, lease)
     return (
         SnapshotName(
             name,
-            _term(term),
+            term,
             lease,
-            _one(term, _term(lease_term)),
-            sender,
+            _one(term, lease_term),
+            same.sessions.setdefault(sender, sender),
             seq,
             remaining_ms,
             tuple(stones),
             chosen,
-            _one(term, _term(chosen_term)),
+            _one(term, chosen_term),
             bool(flags & RELEASED),
             revoked,
             lock,
@@ -180,19 +189,21 @@ def _name(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[SnapshotName
     )
 
 
-def _lease(body: memoryview, at: int, same: dict[Any, Any], term: int) -> tuple[Lease, int]:
-    candidate, at = _candidate(body, at, same)
-    token, edition, ttl_ms, label_length, data_length = LEASE.unpack_from(body, at)
+def _lease(content: bytes, at: int, same: _Same, term: int, held: Lease | None) -> tuple[Lease, int]:
+    """The lease that begins here, and where it ends; of the candidate that is held there is one object."""
+    candidate, at = _candidate(content, at, same)
+    if held is not None and held.candidate == candidate:
+        candidate = held.candidate
+    token, edition, ttl_ms, label_length, data_length = LEASE.unpack_from(content, at)
+    _check_term(token)
     at += LEASE.size
     data_at = at + label_length
     end = data_at + data_length
-    label, data = _same(str(body[at:data_at], "utf-8"), same), bytes(body[data_at:end])
-    return Lease(candidate, ttl_ms, label, data, _one(term, _term(token)), edition), end
-
-
-def _of(candidate: Candidate, lease: Lease) -> Lease:
-    """The same lease with a candidate that is there already."""
-    return Lease(candidate, lease.ttl_ms, lease.label, lease.data, lease.token, lease.edition)
+    written = content[at:data_at]
+    label = same.labels.get(written)
+    if label is None:
+        label = same.labels[written] = written.decode()
+    return Lease(candidate, ttl_ms, label, content[data_at:end], _one(term, token), edition), end
 
 
 def _one(known: int, number: int) -> int:
@@ -200,19 +211,14 @@ def _one(known: int, number: int) -> int:
     return known if number == known else number
 
 
-def _candidate(body: memoryview, at: int, same: dict[Any, Any]) -> tuple[Candidate, int]:
-    attempt, length = CANDIDATE.unpack_from(body, at)
+def _candidate(content: bytes, at: int, same: _Same) -> tuple[Candidate, int]:
+    attempt, length = CANDIDATE.unpack_from(content, at)
     at += CANDIDATE.size
-    return Candidate(_same(bytes(body[at : at + length]), same), attempt), at + length
+    end = at + length
+    session = content[at:end]
+    return Candidate(same.sessions.setdefault(session, session), attempt), end
 
 
-def _same(found: T, same: dict[Any, Any]) -> T:
-    """The one that was found first of those that are equal."""
-    one: T = same.setdefault((type(found), found), found)  # bytes are not to be compared with text
-    return one
-
-
-def _term(value: int) -> int:
-    if value > TERM_MAX:
+def _check_term(term: int) -> None:
+    if term > TERM_MAX:
         raise DamagedError(f"a term is not above {TERM_MAX}")
-    return value

@@ -36,9 +36,9 @@ from paxlock.core.messages import (
 from paxlock.core.node.expiry import ExpiryWheel
 from paxlock.core.node.forgetting import Sweeper
 from paxlock.core.node.journal import Journal
-from paxlock.core.node.record import Record, waiters_page
+from paxlock.core.node.record import Record, waiters_page, waiting_since
+from paxlock.core.node.sharing import Sharing
 from paxlock.core.node.sorted_names import SortedNames
-from paxlock.core.round_trips import bounded_window
 from paxlock.core.steering import LetGo
 from paxlock.core.timers import Timers
 
@@ -79,6 +79,7 @@ class Acceptor:
         self.sweeper = Sweeper(timers, self.sweep, max_ttl)
         self._expiry = ExpiryWheel(self.records, timers, self.run_out_all)
         self._short_of_terms: set[str] = set()
+        self._sharing = Sharing()
 
     # Phase 1
 
@@ -104,7 +105,7 @@ class Acceptor:
             if record.lease_term >= message.at_least and record.sender == candidate.session:
                 return Accepted(message.request, record.name, candidate, record.lease_term, record.seq)
             standing = None
-        arrival = now - message.age_ms / 1000.0
+        arrival = waiting_since(message, now)
         if record.owner == candidate and record.term >= message.at_least:
             if standing is None:
                 return self._promise(record, message.request)
@@ -123,8 +124,7 @@ class Acceptor:
 
     def _window(self, message: Prepare | Accept) -> float:
         """For how long a promise to this candidate is kept: as long as it states, within bounds."""
-        stated = message.window_ms
-        return bounded_window(stated / 1000.0) if stated else self.grace
+        return self._sharing.window(message.window_ms) if message.window_ms else self.grace
 
     def _next_term(self, record: Record, at_least: int) -> int:
         return max(at_least, record.term + 1, self.floor + 1)
@@ -187,8 +187,8 @@ class Acceptor:
             return Accepted(message.request, record.name, candidate, term, record.seq)
         if not self._below_ceiling(term):
             return None
-        arrival = now - message.age_ms / 1000.0
-        self._hold(record, message, term, arrival, self._window(message), now, now)
+        since, window = waiting_since(message, now), self._window(message)
+        self._hold(record, message, term, since, window, now, now)
         return Accepted(message.request, record.name, candidate, term, record.seq)
 
     def _take(
@@ -212,8 +212,12 @@ class Acceptor:
     ) -> None:
         """Take term, owner and lease; the deadline counts from the receipt of this number."""
         lease, seq = message.lease, message.seq
+        renewed = record.holds(lease.candidate)
+        if renewed:
+            self.journal.write_acceptance(record)
+        else:
+            lease = self._sharing.shared(lease)
         candidate = lease.candidate
-        renewed = record.holds(candidate)
         same_sender = renewed and record.sender == candidate.session
         record.lease_arrival = record.lease_arrival if renewed else arrival
         record.window = record.window if renewed else window
@@ -241,20 +245,25 @@ class Acceptor:
         missing, rearmed = list[int](), list[int]()
         session, seq = message.session, message.seq
         known, max_ttl = self.held, self.max_ttl
+        ttl_ms, ttl, deadline = 0, 0.0, now  # most have the same, and one object
         for attempt in message.attempts:  # up to a hundred, and every lease comes by here all the time
             record = known.get((session, attempt))
             if record is None or (lease := record.lease) is None:
                 missing.append(attempt)
                 continue
-            ttl = lease.ttl_ms / 1000.0  # above max_ttl: of before that was lowered; it runs out (the gate)
+            if lease.ttl_ms != ttl_ms:
+                ttl_ms = lease.ttl_ms
+                ttl = ttl_ms / 1000.0
+                deadline = now + ttl
+            # A ttl above max_ttl is of before that was lowered: it runs out (the gate).
             if ttl > max_ttl or (record.tombstones and record.ended(Candidate(session, attempt))):
                 missing.append(attempt)
                 continue
             if record.repeat:
                 self._heard(record)
             if record.sender != sender or record.seq < seq:
-                if record.deadline < now + ttl:
-                    record.deadline = now + ttl
+                if record.deadline < deadline:
+                    record.deadline = deadline
                 record.sender = sender
                 record.seq = seq
                 rearmed.append(attempt)
@@ -405,9 +414,7 @@ class Acceptor:
 
     def waiters(self, message: Waiting, now: float) -> Waiters:
         """The line of a name, in order, a page at a time."""
-        record = self.records.get(message.name)
-        line = record.line.entries(now) if record is not None and record.line is not None else []
-        return waiters_page(line, message, now)
+        return waiters_page(self.records.get(message.name), message, now)
 
     def snapshot(self, now: float) -> Iterable[SnapshotName]:
         """Every name as it stands, leases with the time that is left (L8); the learner adds its part."""
@@ -436,7 +443,8 @@ class Acceptor:
         record = self._record(name, now)
         self.sweeper.schedule(record, now)
         if confirmed is not None:
-            record.confirmed = confirmed
+            held = record.lease
+            record.confirmed = held.candidate if held and held.candidate == confirmed else confirmed
 
     def close(self, record: Record, term: int) -> bool:
         """Close a term whose candidate is over; False if the record is in use, or the ceiling too low."""
@@ -487,13 +495,4 @@ class Acceptor:
     ) -> Refused:
         candidate = message.lease.candidate if isinstance(message, Accept) else message.candidate
         self.journal.refused(record, message, candidate, reason, now)
-        return Refused(
-            request=message.request,
-            name=record.name,
-            candidate=candidate,
-            reason=reason,
-            term=record.term,
-            floor=self.floor,
-            occupant=record.occupant(candidate, now),
-            place=record.line.before(candidate) if record.line is not None else 0,
-        )
+        return record.refused(message.request, candidate, reason, self.floor, now)

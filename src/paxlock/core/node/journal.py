@@ -6,7 +6,8 @@ name to which nothing has happened for longest is forgotten first. How far back 
 answer.
 
 Renewals write nothing: when a lease was prolonged last follows from its deadline. So an acquisition and a
-release cost a node two entries, and a lease that is held for days costs no more.
+release cost a node two entries, and a lease that is held for days costs no more. While it is held, the record
+of its name has all that there is to tell of its acceptance: the entry is written when the lease ends.
 """
 
 from __future__ import annotations
@@ -37,14 +38,11 @@ _Entry: TypeAlias = tuple[int, Happening, float, Candidate | None, int, str, flo
 
 @attrs.define(eq=False)
 class _Book:
-    """The entries of one name. ``whole_from``: nothing later than that is missing. ``held_since`` is when
-    the lease that was held last was accepted.
-    """
+    """The entries of one name. ``whole_from``: nothing later than that is missing."""
 
     whole_from: float
     entries: list[_Entry] = attrs.field(factory=list)
     refused: dict[Candidate, _Entry] | None = None
-    held_since: float = 0.0
 
 
 class Journal:
@@ -68,27 +66,42 @@ class Journal:
         """The next term was promised to the owner of this record."""
         self._note(record.name, Happening.PROMISED, now, record.owner, record.term, record.owner_label)
 
-    def accepted(self, record: Record, now: float, what: Happening = _ACCEPTED) -> None:
+    def accepted(self, record: Record, now: float) -> None:
         """The lease of this record is held from now on."""
         lease = record.lease
         assert lease is not None
-        self._number = number = self._number + 1
-        book = self._book(record.name)
-        book.held_since = now
-        held = record.deadline - now
-        book.entries.append(
-            (number, what, now, lease.candidate, record.lease_term, lease.label, held, None, 1)
-        )
-        self._size = size = self._size + 1
-        if size > ENTRIES_MAX or len(book.entries) == 2 * ENTRIES_PER_NAME:
-            self._bound(book)
+        self._number += 1
+        record.held_since = now
+        record.unwritten = self._number
+        if record.name in self._books:
+            self._books.move_to_end(record.name)
+        if record.deadline != now + lease.ttl:  # a place in line was taken with the time that it had come
+            self.write_acceptance(record, held=record.deadline - now)
 
     def restored(self, record: Record, now: float) -> None:
         """The lease of this record was held when the node started. Of very many it tells as many as there is
         room for: a start waits for this.
         """
+        record.held_since = now
         if self._size < ENTRIES_MAX:
-            self.accepted(record, now, Happening.RESTORED)
+            self._number += 1
+            record.unwritten = self._number
+            self.write_acceptance(record, Happening.RESTORED, record.deadline - now)
+
+    def write_acceptance(
+        self, record: Record, what: Happening = _ACCEPTED, held: float | None = None
+    ) -> None:
+        """Write when the lease of this record was accepted, where that is not written: what the record says
+        of it is about to change, or is not all.
+        """
+        entry = _acceptance(record, what, held)
+        if entry is None:
+            return
+        record.unwritten = 0
+        book = self._book(record.name)
+        book.entries.append(entry)
+        self._size += 1
+        self._bound(book)
 
     def closes(self, record: Record, how: Happening, now: float) -> None:
         """The lease of this record, or the promise, is over from now on."""
@@ -99,17 +112,23 @@ class Journal:
                     how = Happening.PASSED_OVER
                 self._note(record.name, how, now, record.owner, record.term, record.owner_label)
             return
-        book = self._book(record.name)
-        candidate, term = lease.candidate, record.lease_term
-        ttl = lease.ttl_ms / 1000.0
-        renewed = record.deadline - ttl
-        if renewed > book.held_since + RENEWED_LATER_S:
-            self._note(record.name, Happening.RENEWED, renewed, candidate, term, lease.label, ttl)
-        self._number = number = self._number + 1
-        book.entries.append((number, how, now, candidate, term, lease.label, 0.0, None, 1))
-        self._size = size = self._size + 1
-        if size > ENTRIES_MAX or len(book.entries) == 2 * ENTRIES_PER_NAME:
-            self._bound(book)
+        entries = self._book(record.name).entries
+        before = len(entries)
+        accepted = _acceptance(record)
+        if accepted is not None:
+            record.unwritten = 0
+            entries.append(accepted)
+        candidate, term, number = lease.candidate, record.lease_term, self._number
+        renewed = _last_renewal(record)
+        if renewed is not None:
+            number += 1
+            ttl = lease.ttl_ms / 1000.0
+            entries.append((number, Happening.RENEWED, renewed, candidate, term, lease.label, ttl, None, 1))
+        self._number = number = number + 1
+        entries.append((number, how, now, candidate, term, lease.label, 0.0, None, 1))
+        self._size = size = self._size + len(entries) - before
+        if size > ENTRIES_MAX or len(entries) >= 2 * ENTRIES_PER_NAME:
+            self._bound(self._books[record.name])
 
     def revoked(self, record: Record, candidate: Candidate, now: float) -> None:
         """This candidate was ended by force; said again, it is no other entry."""
@@ -160,12 +179,15 @@ class Journal:
         book = self._books.get(question.name)
         entries: list[_Entry] = []
         if book is not None:
-            entries = sorted([*book.entries, *(book.refused or {}).values()])
-            renewed = self._last_renewal(record) if record is not None else None
-            if renewed is not None and record is not None and record.lease is not None:
-                lease = record.lease
+            entries = [*book.entries, *(book.refused or {}).values()]
+        if record is not None and record.lease is not None:
+            accepted, renewed, lease = _acceptance(record), _last_renewal(record), record.lease
+            if accepted is not None:
+                entries.append(accepted)
+            if renewed is not None:
                 last = (lease.candidate, record.lease_term, lease.label, lease.ttl_ms / 1000.0, None, 1)
                 entries.append((self._number + 1, Happening.RENEWED, renewed, *last))
+        entries.sort()
         room = PAGE_BYTES - len(question.name.encode())
         told: list[Happened] = []
         more = False
@@ -186,14 +208,6 @@ class Journal:
         )
 
     # Within
-
-    def _last_renewal(self, record: Record) -> float | None:
-        """When the lease of this record was prolonged last; None where it never was."""
-        book = self._books.get(record.name)
-        if record.lease is None or book is None:
-            return None
-        renewed = record.deadline - record.lease.ttl_ms / 1000.0
-        return renewed if renewed > book.held_since + RENEWED_LATER_S else None
 
     def _book(self, name: str) -> _Book:
         books = self._books
@@ -225,7 +239,7 @@ class Journal:
         longest; never the one that is written.
         """
         entries = written.entries
-        if len(entries) == 2 * ENTRIES_PER_NAME:  # half of them at once, so that it is rarely done
+        if len(entries) >= 2 * ENTRIES_PER_NAME:  # half of them at once, so that it is rarely done
             # A renewal is noted when the lease is over, with the earlier time at which it was prolonged.
             newest = max(entry[2] for entry in entries[:ENTRIES_PER_NAME])
             written.whole_from = max(written.whole_from, newest)
@@ -240,3 +254,22 @@ class Journal:
 
 def _label(message: Prepare | Release) -> str:
     return message.label if isinstance(message, Prepare) else ""
+
+
+def _acceptance(record: Record, what: Happening = _ACCEPTED, held: float | None = None) -> _Entry | None:
+    """The entry of how the lease of this record came to be held; None where there is none to write."""
+    lease, number = record.lease, record.unwritten
+    if lease is None or not number:
+        return None
+    held = lease.ttl_ms / 1000.0 if held is None else held
+    term = record.lease_term
+    return (number, what, record.held_since, lease.candidate, term, lease.label, held, None, 1)
+
+
+def _last_renewal(record: Record) -> float | None:
+    """When the lease of this record was prolonged last; None where it never was."""
+    lease = record.lease
+    if lease is None:
+        return None
+    renewed = record.deadline - lease.ttl_ms / 1000.0
+    return renewed if renewed > record.held_since + RENEWED_LATER_S else None

@@ -9,7 +9,7 @@ unclean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Protocol
 
@@ -150,11 +150,11 @@ def recovered(kept: Kept, incarnation: int, now: float) -> Snapshot:
     stones: dict[str, list[KeptStone]] = {}
     for stone in kept.stones:
         stones.setdefault(stone.name, []).append(stone)
-    names = tuple(_restored(name, stones.get(name.name, []), now) for name in kept.names)
+    names = tuple([_restored(name, stones.get(name.name, ()), now) for name in kept.names])
     return Snapshot(incarnation, kept.floor, names)
 
 
-def _restored(kept: KeptName, stones: list[KeptStone], now: float) -> SnapshotName:
+def _restored(kept: KeptName, stones: Sequence[KeptStone], now: float) -> SnapshotName:
     left = ceil((kept.deadline - now) * 1000.0) if kept.session else 0  # rounded up, as in a snapshot
     lease = None
     if left > 0:
@@ -168,10 +168,10 @@ def _restored(kept: KeptName, stones: list[KeptStone], now: float) -> SnapshotNa
         sender=kept.sender if lease else b"",
         seq=kept.seq if lease else 0,
         remaining_ms=max(0, left),
-        tombstones=tuple(Candidate(stone.session, stone.attempt) for stone in stones),
+        tombstones=tuple([Candidate(stone.session, stone.attempt) for stone in stones]),
         chosen=None,
         chosen_term=0,
         released=False,
-        revoked=next((Candidate(s.session, s.attempt) for s in stones if s.forced), None),
+        revoked=next((Candidate(s.session, s.attempt) for s in stones if s.forced), None) if stones else None,
         lock=kept.lock if lease else b"",
     )

@@ -24,7 +24,6 @@ from paxlock.core.messages import (
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.hearsay import Hearsay, first_hand
 from paxlock.core.node.lingering import Finding, Lingering
-from paxlock.core.node.record import Record
 from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
 from paxlock.core.reasons import RefusalReason
@@ -38,13 +37,15 @@ INQUIRY_MAX_S = 4.0
 INQUIRIES_PER_TURN = 64  #: after a start from the state file all leases are unheard of at one moment
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Chosen:
-    """The newest lease known to be chosen, in which term, whether it was released since, and what its handle
-    must open.
+    """The newest lease known to be chosen, its token, in which term, whether it was released since, and what
+    its handle must open. The token lies beside the ``lease``, so that one which is held here too is one
+    object.
     """
 
     lease: Lease
+    token: int
     term: int
     released: bool = False
     lock: bytes = b""
@@ -57,13 +58,18 @@ class Chosen:
         """
         if self.lease.candidate != candidate:
             return False
-        return self.term >= term or bool(self.lease.token)
+        return self.term >= term or bool(self.token)
+
+    @property
+    def told(self) -> Lease:
+        """The lease with its token, as others are told of it."""
+        return self.lease if self.lease.token == self.token else self.lease.with_token(self.token)
 
     def ends(self, candidate: Candidate, term: int) -> bool:
         """Whether somebody else became the holder later: what this candidate holds in this term is no part
         of a tenure any more (section 6).
         """
-        return self.lease.token > term and self.lease.candidate != candidate
+        return self.token > term and self.lease.candidate != candidate
 
 
 @attrs.define(eq=False)
@@ -128,7 +134,7 @@ class Learner:
             return
         if known is not None and known.term >= message.term and known.lease.candidate != candidate:
             return
-        if known is not None and known.covers(candidate, message.term) and known.lease.token:
+        if known is not None and known.covers(candidate, message.term) and known.token:
             return
         if self._acceptor.too_far(record, message.term, now):
             return
@@ -148,44 +154,34 @@ class Learner:
 
     def commit(self, message: Commit, now: float) -> None:
         """Somebody who knows tells that this lease was chosen in this term."""
+        name, lease, term, lock = message.name, message.lease, message.term, message.lock
+        candidate, token = lease.candidate, lease.token
         if self._lingering.checks:
-            self._lingering.told(message.name, message.lease.candidate, now)
-        known = self._chosen.get(message.name)
+            self._lingering.told(name, candidate, now)
+        known = self._chosen.get(name)
         released = False
-        if known is not None and known.lease.candidate == message.lease.candidate:
+        if known is not None and known.lease.candidate == candidate:
             # The token is in the holder's own Commit; whoever else found out does not know it.
-            learns = message.lease.token and not known.lease.token
-            if known.term >= message.term and not learns:
+            if known.term >= term and not (token and not known.token):
                 return
-            lease = message.lease if message.lease.token else known.lease
-            lock, term = message.lock or known.lock, max(known.term, message.term)
-            message = attrs.evolve(message, term=term, lease=lease, lock=lock)
+            if not token:
+                lease, token = known.lease, known.token
+            lock, term = lock or known.lock, max(known.term, term)
             released = known.released
-        elif known is not None and known.term >= message.term:
+        elif known is not None and known.term >= term:
             return
-        record = self._acceptor.records.get(message.name)
+        record = self._acceptor.records.get(name)
         if record is not None:
-            if record.holds(message.lease.candidate):
-                message = attrs.evolve(message, lock=record.lock)
-            over = record.end_of(message.lease.candidate, message.lock)
+            name, lease = record.name, record.one_with(lease)
+            if record.holds(candidate):
+                lock = record.lock
+            term = record.lease_term if term == record.lease_term else term  # one object: there are very many
+            over = record.end_of(candidate, lock)
             released = released or over is RefusalReason.ENDED
-        self._keep(record, message, released)
-        self._inquiries.pop(message.name, None)
-        confirmed = message.lease.candidate if message.lease.token else None
-        self._acceptor.remember(message.name, now, confirmed=confirmed)
-        self.changed(message.name, now)
-
-    def _keep(self, record: Record | None, message: Commit, released: bool) -> None:
-        """Note the lease as chosen. Of a lease that is held here all but the token is there already: what
-        came with the message is not kept a second time.
-        """
-        name, lease = message.name, message.lease
-        held = record.lease if record is not None else None
-        if record is not None:
-            name = record.name
-        if held is not None and held == lease.with_token(held.token):
-            lease = held.with_token(lease.token)
-        self._chosen[name] = Chosen(lease, message.term, released, message.lock)
+        self._chosen[name] = Chosen(lease, term if token == term else token, term, released, lock)
+        self._inquiries.pop(name, None)
+        self._acceptor.remember(name, now, confirmed=candidate if token else None)
+        self.changed(name, now)
 
     def released(self, name: str, candidate: Candidate, now: float) -> None:
         """A Release of this candidate was heard."""
@@ -243,14 +239,14 @@ class Learner:
             return self._without_lease(name, self._acceptor.floor, None, request)
         lease = record.lease
         if lease is not None and known is not None and known.ends(lease.candidate, record.lease_term):
-            return View(request, name, known.term, known.lease, known.term, False, True, known.released, 0)
+            return View(request, name, known.term, known.told, known.term, False, True, known.released, 0)
         if lease is not None and self._hearsay.outranks(name, lease.candidate, record.lease_term):
             return View(request, name, record.term, None, 0, True, False, False, 0)
         if lease is not None:
             lease_term, chosen = record.lease_term, False
             if known is not None and known.lease.candidate == lease.candidate:
-                if known.lease.token:
-                    lease = lease.with_token(known.lease.token)
+                if known.token:
+                    lease = lease.with_token(known.token)
                 # It may have been chosen in a higher term than it is held in here. Held in a higher one,
                 # perhaps by a late standing Prepare, it is not known to be chosen there without the token.
                 chosen = known.term >= lease_term or bool(lease.token)
@@ -266,7 +262,7 @@ class Learner:
         heard = self._hearsay.named(name)
         if known is not None:
             term = max(term, known.term)
-            return View(request, name, term, known.lease, known.term, False, True, known.released, 0)
+            return View(request, name, term, known.told, known.term, False, True, known.released, 0)
         if heard is not None:
             return View(request, name, term, heard[0], heard[1], False, False, False, 0)
         return View(request, name, term, None, 0, False, False, False, 0)
@@ -391,14 +387,18 @@ class Learner:
             return saved
         return attrs.evolve(
             saved,
-            chosen=known.lease,
+            chosen=known.told,
             chosen_term=known.term,
             released=known.released,
             chosen_lock=known.lock,
         )
 
     def restore(self, saved: SnapshotName) -> None:
-        if saved.chosen is not None:
+        lease, held = saved.chosen, saved.lease
+        if lease is not None:
+            token = lease.token
+            if held is not None and held.is_but_for_token(lease):
+                lease = held
             self._chosen[saved.name] = Chosen(
-                saved.chosen, saved.chosen_term, saved.released, saved.chosen_lock
+                lease, token, saved.chosen_term, saved.released, saved.chosen_lock
             )

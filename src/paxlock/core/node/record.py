@@ -21,6 +21,7 @@ from paxlock.core.durable import KeptName, SnapshotName
 from paxlock.core.handles import lock_stone
 from paxlock.core.lease import Candidate, Lease
 from paxlock.core.messages import (
+    Accept,
     Occupancy,
     Occupant,
     Prepare,
@@ -33,22 +34,23 @@ from paxlock.core.messages import (
 )
 from paxlock.core.node.line import Entry, Line
 
-__all__ = ["NEVER", "Record", "reported_ms", "waiters_page"]
+__all__ = ["NEVER", "Record", "reported_ms", "waiters_page", "waiting_since"]
 
 NEVER = float("inf")
 WAITERS_PER_ANSWER = 6  #: so that the longest names and labels fit into a datagram
 REPORTED_MAX_MS = 1 << 53  #: what others state is no measured time, and must stay within the wire's range
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Record:
     """One name at one acceptor. Without an owner the term is closed.
 
-    Only the acceptor writes what is here, but for five fields: ``alarm``, when to look next at what may run
+    Only the acceptor writes what is here, but for seven fields: ``alarm``, when to look next at what may run
     out, is the expiry wheel's; ``swept``, whether the sweep is to look, ``tombstones``, in the order in which
     they were set, and ``revoked``, whose was set by force, are the sweeper's; ``seen``, whose lease was last
-    seen held here, is the learner's. They lie here and in no table of their own because a node keeps very
-    many names.
+    seen held here, is the learner's; ``held_since`` and ``unwritten``, when the lease that was held last was
+    accepted and the number of that entry where it is not written yet, are the journal's. They lie here and in
+    no table of their own because a node keeps very many names.
 
     ``repeat`` is how long to wait before the Accepted of a standing accept is pushed again; 0 where the
     candidate has answered, or had asked. ``confirmed`` is who has said of itself that its lease is valid.
@@ -78,6 +80,8 @@ class Record:
     seen: Candidate | None = None
     confirmed: Candidate | None = None
     revoked: Candidate | None = None
+    held_since: float = 0.0
+    unwritten: int = 0
 
     def holds(self, candidate: Candidate) -> bool:
         return self.lease is not None and self.lease.candidate == candidate
@@ -118,6 +122,11 @@ class Record:
         if held is None or held.candidate != lease.candidate or held.edition <= lease.edition:
             return lease
         return lease.with_data(held.data, held.edition)
+
+    def one_with(self, lease: Lease) -> Lease:
+        """The lease that is held, where this one is the same but for the token: one object instead of two."""
+        held = self.lease
+        return held if held is not None and held.is_but_for_token(lease) else lease
 
     def drop_expired(self, now: float, most: int) -> float | None:
         """Drop the line if every entry has lapsed, and up to ``most`` expired tombstones. Returns when the
@@ -182,6 +191,21 @@ class Record:
             return Occupant(head.candidate, Occupancy.HEAD, age, head.label, 0, 0, stated)
         return None
 
+    def refused(
+        self, request: int, candidate: Candidate, reason: RefusalReason, floor: int, now: float
+    ) -> Refused:
+        """What this candidate is told that is refused."""
+        return Refused(
+            request=request,
+            name=self.name,
+            candidate=candidate,
+            reason=reason,
+            term=self.term,
+            floor=floor,
+            occupant=self.occupant(candidate, now),
+            place=self.line.before(candidate) if self.line is not None else 0,
+        )
+
     def kept(self) -> KeptName:
         """The name as the state file has it: whoever was promised something is forgotten."""
         lease = self.lease
@@ -243,8 +267,16 @@ def reported_ms(seconds: float) -> int:
     return min(max(0, int(seconds * 1000.0)), REPORTED_MAX_MS)
 
 
-def waiters_page(line: list[Entry], message: Waiting, now: float) -> Waiters:
+def waiting_since(message: Prepare | Accept, now: float) -> float:
+    """Since when this candidate has been waiting. Those that have only begun share the time of their
+    datagram.
+    """
+    return now - message.age_ms / 1000.0 if message.age_ms else now
+
+
+def waiters_page(record: Record | None, message: Waiting, now: float) -> Waiters:
     """A page of the line of a name, for people."""
+    line = record.line.entries(now) if record is not None and record.line is not None else []
     page = line[message.start : message.start + WAITERS_PER_ANSWER]
     entries = tuple(WaiterEntry(e.candidate, e.label, reported_ms(now - e.arrival)) for e in page)
     return Waiters(message.request, message.name, len(line), entries)
