@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from tests.exploration import BOUNDS, explore
+from tests.exploration.bounds import LIVES_BOUNDS
 from tests.exploration.check import check
-from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
+from tests.exploration.lives import LivesReport, explore_lives
 from tests.exploration.planted import AMONG_CLASSES, FOUND_IN, FOUND_IN_LIVES, find, find_lives
 from tests.exploration.search import Report
 

@@ -7,8 +7,8 @@ configuration, watching, and progress. The simulator catches those.
 from __future__ import annotations
 
 from tests.exploration import explore
-from tests.exploration.bounds import BOUNDS
-from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
+from tests.exploration.bounds import BOUNDS, LIVES_BOUNDS
+from tests.exploration.lives import LivesReport, explore_lives
 from tests.exploration.search import Report
 from tests.planted.mutations import planted
 from tests.planted.table import PLANTED_BUGS

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from tests.exploration.__main__ import main
-from tests.exploration.lives import LivesBounds, LivesReport, explore_lives
+from tests.exploration.bounds import LivesBounds
+from tests.exploration.lives import LivesReport, explore_lives
 
 
 def test_the_command_line_prints_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
