@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.planted:
         return _find_all(options.minutes, trace=options.trace)
     if options.bounds in LIVES_BOUNDS:
-        return _print(explore_lives(LIVES_BOUNDS[options.bounds], minutes=options.minutes))
+        bounds = LIVES_BOUNDS[options.bounds]
+        return _print(explore_lives(bounds, minutes=options.minutes, whole=options.whole))
     report = explore(
         BOUNDS[options.bounds],
         minutes=options.minutes,

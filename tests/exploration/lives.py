@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 
 import attrs
 
@@ -74,11 +75,27 @@ class LivesExploration:
                             queue.append(new)
             except CheckFailed as failure:
                 report.violation = str(failure)
-                report.script = [*self._told(self._way(state)), failure.check]
+                report.script = [*self._told(self._way(state))]
                 break
         report.exhausted = not queue and not report.violation
         report.states, report.seconds = len(self.came), time.monotonic() - began
         return report
+
+    def missed(self, states: Iterable[State]) -> State | None:
+        """The first of these states, by whatever search of this cell they were met, that has not its like
+        among the normal forms met here: one that is the same, with as much under way or more. None where all
+        have one.
+        """
+        assert self.form is not None
+        met: dict[State, list[State]] = {}
+        for state in self.came:
+            met.setdefault(_alone(state), []).append(state)
+        for state in states:
+            normal = self.form.of(state)
+            likes = met.get(_alone(normal), ())
+            if not any(normal.votes <= like.votes and normal.answers <= like.answers for like in likes):
+                return state
+        return None
 
     def _way(self, state: State | None) -> list[State]:
         """The states on the way to this one, without the first."""
@@ -88,22 +105,32 @@ class LivesExploration:
             state = self.came[state]
         return way[-2::-1]
 
-    def _told(self, way: list[State]) -> list[str]:
-        """The events on this way. Between normal forms they are found again as they happen to one cell."""
+    def _told(self, way: list[State]) -> Iterator[str]:
+        """The events on this way, and which rule is broken at its end. Between normal forms they are found
+        again, as they happen to one cell.
+        """
         normal = self.cell.without_old_votes if self.form is None else self.form.of
-        lines: list[str] = []
-        state = self._ready(State(), lines)
-        for wanted in way:
-            what, state = next(step for step in self.cell.steps(state) if normal(step[1]) == wanted)
-            lines.append(what)
-            state = self._ready(state, lines)
-        return lines
+        state = yield from self._ready(State())
+        try:
+            for wanted in [*way, None]:
+                what, new = next(step for step in self.cell.steps(state) if normal(step[1]) == wanted)
+                yield what
+                state = yield from self._ready(new)
+        except CheckFailed as failure:
+            yield failure.check
+        except StopIteration:
+            yield "nothing like it happens to one cell: a normal form is wrong"
 
-    def _ready(self, state: State, lines: list[str]) -> State:
+    def _ready(self, state: State) -> Generator[str, None, State]:
         """With what the normal form lets happen at once."""
         if self.form is None:
             return self.cell.without_old_votes(state)
         for what, sent in self.form.sendings(state):
-            lines.append(what)
+            yield what
             state = sent
         return self.form.answered(state)
+
+
+def _alone(state: State) -> State:
+    """Without what is under way."""
+    return state._replace(votes=frozenset(), answers=frozenset())

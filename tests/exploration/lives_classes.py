@@ -64,7 +64,7 @@ class Classes(Generic[T]):
                 move.label: (move.grants, self._number(move.now, move.to)) for move in moves(now, situation)
             }
             self.edges.append(found)
-        self._shown = [(now, shows(now, situation)) for now, situation in self.situations]
+        self.shown = [(now, shows(now, situation)) for now, situation in self.situations]
         self.block = self._refined()
         members: dict[int, int] = {}
         for number, block in enumerate(self.block):
@@ -93,7 +93,7 @@ class Classes(Generic[T]):
         same.
         """
         numbers: dict[Hashable, int] = {}
-        block = [numbers.setdefault(shown, len(numbers)) for shown in self._shown]
+        block = [numbers.setdefault(shown, len(numbers)) for shown in self.shown]
         count = 0
         while count != len(numbers):
             count, numbers = len(numbers), {}
@@ -128,7 +128,7 @@ class Classes(Generic[T]):
         return twins
 
     def _shows(self, block: int) -> tuple[int, Shown]:
-        return self._shown[self.first[block]]
+        return self.shown[self.first[block]]
 
     def _class(self, block: int, twin: int) -> Class[T]:
         later, seen = [block], {block}
@@ -141,7 +141,7 @@ class Classes(Generic[T]):
             self.situations[self.first[block]][1],
             self.situations[self.first[twin]][1],
             frozenset(label for one in later for label in self.changes[one]),
-            frozenset(self._shown[self.first[one]][1] for one in later),
+            frozenset(self.shown[self.first[one]][1] for one in later),
             any(grants for one in later for grants, _ in self.changes[one].values()),
         )
 

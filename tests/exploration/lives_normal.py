@@ -54,7 +54,7 @@ class NormalForm:
         )
 
     def answered(self, state: State) -> State:
-        """Every answer that a node would give now is under way: it would give it again at any moment until
+        """Every answer that a node would give now is under way: it may be given again at any moment until
         something changes there, and what is under way only allows more.
         """
         votes, answers = set(state.votes), set(state.answers)
