@@ -91,7 +91,7 @@ BOUNDS: dict[str, Bounds] = {
 class LivesBounds:
     """A space with two lives of one node. ``until``: the last moment that is looked at. ``term``: of session
     2, above that of session 1 or below. ``late``: a greeting of an earlier life, which asked after sitting
-    out, is still on its way. ``renews``: a holder renews once.
+    out, is still on its way. ``renews``: how often a holder renews.
     """
 
     name: str
@@ -99,7 +99,7 @@ class LivesBounds:
     until: int
     term: int
     late: bool = False
-    renews: bool = False
+    renews: int = 0
 
 
 LIVES_BOUNDS: dict[str, LivesBounds] = {
@@ -108,6 +108,7 @@ LIVES_BOUNDS: dict[str, LivesBounds] = {
         LivesBounds("lives", ttl=1, until=1, term=3),
         LivesBounds("lives-tokens", ttl=1, until=1, term=1),
         LivesBounds("lives-late", ttl=1, until=1, term=1, late=True),
-        LivesBounds("lives-renew", ttl=2, until=2, term=3, renews=True),
+        LivesBounds("lives-renew", ttl=2, until=2, term=3, renews=1),
+        LivesBounds("lives-all", ttl=2, until=3, term=1, late=True, renews=1),
     )
 }

@@ -208,7 +208,7 @@ class LivesCell:
         """The session sends a number for the first time, or renews; None where it has none to send."""
         if not client.sent:
             return client._replace(term=term_of(self.bounds, which), sent=(now,))
-        if self.bounds.renews and len(client.sent) == 1 and client.deadline and not client.over:
+        if len(client.sent) <= self.bounds.renews and client.deadline and not client.over:
             return client._replace(sent=(*client.sent, now))
         return None
 
@@ -269,7 +269,7 @@ def _put(state: State, which: int, client: Client) -> State:
 
 
 def _accept(held: Held, by: int, term: int, number: int, deadline: int) -> Held | None:
-    """Section 2: while it holds a lease, it accepts from nobody else; Renew, number 2, makes nothing."""
+    """Section 2: while it holds a lease, it accepts from nobody else; Renew (number 2, 3, …) makes none."""
     if held.by == by:
         if number <= held.number:
             return held

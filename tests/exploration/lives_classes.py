@@ -39,7 +39,7 @@ class Class(NamedTuple, Generic[T]):
     first: T
     twin: T  #: the first member of the class in which it would be with the nodes a and c exchanged
     matter: frozenset[Label]  #: what arrives and changes something, now or later
-    shown: frozenset[Shown]  #: what it shows, now or later
+    lives: bool  #: whether it shows True, now or later: of a session, that it is valid
     grants: bool  #: whether the first validity may be yet to come
 
 
@@ -141,7 +141,7 @@ class Classes(Generic[T]):
             self.situations[self.first[block]][1],
             self.situations[self.first[twin]][1],
             frozenset(label for one in later for label in self.changes[one]),
-            frozenset(self.shown[self.first[one]][1] for one in later),
+            any(self.shown[self.first[one]][1][1] for one in later),
             any(grants for one in later for grants, _ in self.changes[one].values()),
         )
 
@@ -152,11 +152,10 @@ def _exchanged(label: Label) -> Label:
 
 def session_classes(cell: LivesCell, which: int) -> Classes[Client]:
     """A session shows how many numbers it has sent, and whether it is valid."""
-    numbers = (1, 2) if cell.bounds.renews else (1,)
     votes = [
         Vote(node, number, noted)
         for node in NODES
-        for number in numbers
+        for number in range(1, cell.bounds.renews + 2)
         for noted in ((False, True) if node != "b" else (which == 1,))
     ]
 

@@ -46,7 +46,7 @@ class NormalForm:
         with a token that is not above the one that was granted last.
         """
         one, other = self._classes(state)
-        if _lives(one) and _lives(other):
+        if one.lives and other.lives:
             return True
         return any(
             found.grants and term_of(self._cell.bounds, which) <= state.token
@@ -77,7 +77,7 @@ class NormalForm:
         for state in states:
             if state is OVER or any(True for _ in self.sendings(state)) or not self.matters(state):
                 continue
-            one, other = map(_lives, self._classes(state))
+            one, other = (found.lives for found in self._classes(state))
             a, b0, c, b1 = (self._held(held) for held in state.held)
             serves, floor, phase = self._cell.joining.progress[state.joins]
             joins = (serves, floor < self._cell.bounds.term if serves else phase) if other else None
@@ -99,9 +99,9 @@ class NormalForm:
         one, other = self._classes(state)
         a, b0, c, b1 = (self._held(held) for held in state.held)
         joins, answers = state.joins, state.answers
-        if not _lives(one):
+        if not one.lives:
             b0 = Held()  # nobody else asks it
-        if _lives(other):
+        if other.lives:
             found = self.joining.of(state.now, joins)
             joins, answers = found.first, answers & found.matter
             b1 = b1._replace(term=min(b1.term, bounds.term))
@@ -128,16 +128,11 @@ class NormalForm:
         return state._replace(
             held=(c, b0, a, b1),
             noted=state.noted[::-1],
-            joins=self.joining.of(state.now, state.joins).twin if _lives(other) else 0,
+            joins=self.joining.of(state.now, state.joins).twin if other.lives else 0,
             clients=(one.twin, other.twin),
             votes=frozenset(map(exchanged, state.votes)),
             answers=frozenset(map(exchanged, state.answers)),
         )
-
-
-def _lives(session: Class[Client]) -> bool:
-    """Whether it is valid, or may become so."""
-    return any(valid for _, valid in session.shown)
 
 
 def _order(state: State) -> tuple[object, ...]:

@@ -72,8 +72,8 @@ def test_normal_forms_hide_nothing(term: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("late", "renews"), [(True, False), (False, True)])
-def test_normal_forms_hide_nothing_of_what_is_late_or_renewed(late: bool, renews: bool) -> None:
+@pytest.mark.parametrize(("late", "renews"), [(True, 0), (False, 1)])
+def test_normal_forms_hide_nothing_of_what_is_late_or_renewed(late: bool, renews: int) -> None:
     assert normal_forms_hide(attrs.evolve(SHORT, term=1 if late else 3, late=late, renews=renews)) == ""
 
 
