@@ -91,7 +91,8 @@ BOUNDS: dict[str, Bounds] = {
 class LivesBounds:
     """A space with two lives of one node. ``until``: the last moment that is looked at. ``term``: of session
     2, above that of session 1 or below. ``late``: a greeting of an earlier life, which asked after sitting
-    out, is still on its way. ``renews``: how often a holder renews.
+    out, is still on its way. ``renews``: how often a holder renews. ``both``: answers
+    to session 2 are late as well, and not heard at once or never.
     """
 
     name: str
@@ -100,6 +101,7 @@ class LivesBounds:
     term: int
     late: bool = False
     renews: int = 0
+    both: bool = False
 
 
 LIVES_BOUNDS: dict[str, LivesBounds] = {
@@ -109,6 +111,6 @@ LIVES_BOUNDS: dict[str, LivesBounds] = {
         LivesBounds("lives-tokens", ttl=1, until=1, term=1),
         LivesBounds("lives-late", ttl=1, until=1, term=1, late=True),
         LivesBounds("lives-renew", ttl=2, until=2, term=3, renews=1),
-        LivesBounds("lives-all", ttl=2, until=3, term=1, late=True, renews=1),
+        LivesBounds("lives-all", ttl=2, until=3, term=1, late=True, renews=1, both=True),
     )
 }

@@ -93,7 +93,7 @@ class LivesExploration:
         for state in states:
             normal = self.form.of(state)
             likes = met.get(_alone(normal), ())
-            if not any(normal.votes <= like.votes and normal.answers <= like.answers for like in likes):
+            if not any(_has_as_much(like, normal) for like in likes):
                 return state
         return None
 
@@ -133,4 +133,10 @@ class LivesExploration:
 
 def _alone(state: State) -> State:
     """Without what is under way."""
-    return state._replace(votes=frozenset(), answers=frozenset())
+    return state._replace(votes=(frozenset(), frozenset()), answers=frozenset())
+
+
+def _has_as_much(state: State, other: State) -> bool:
+    """Whether all that is under way in the other is so in this state."""
+    votes = all(more >= less for more, less in zip(state.votes, other.votes, strict=True))
+    return votes and state.answers >= other.answers

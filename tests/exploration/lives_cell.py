@@ -80,7 +80,7 @@ class State(NamedTuple):
     noted: tuple[bool, bool] = (False, False)
     joins: int = 0
     clients: tuple[Client, Client] = (Client(), Client())
-    votes: frozenset[Vote] = frozenset()  #: answers to session 1 on their way
+    votes: tuple[frozenset[Vote], frozenset[Vote]] = (frozenset(), frozenset())  #: on their way to each
     answers: frozenset[Answer] = frozenset()  #: with ceilings, on their way to b1
     token: int = 0  #: the highest that was granted
 
@@ -116,8 +116,8 @@ class LivesCell:
             for number in range(1, len(client.sent) + 1):
                 for node in NODES:
                     yield from self._asked(state, which, node, number)
-        for vote in state.votes:
-            yield from self._counting(state, 0, vote)
+            for vote in state.votes[which]:
+                yield from self._counting(state, which, vote)
 
     def _later(self, state: State) -> State:
         now = state.now + 1
@@ -190,13 +190,15 @@ class LivesCell:
         vote = Vote(node, held.number, state.noted[at // 2] if node != "b" else at == B1)
         new = state._replace(held=(*state.held[:at], held, *state.held[at + 1 :]))  # type: ignore[arg-type]
         what = f"{node}{'01'[which] if node == 'b' else ''} takes number {number} of session {which + 1}"
-        if which == 1:
+        if which == 1 and not self.bounds.both:
             # Heard at once: an answer that comes later makes nothing valid for longer.
             counted = list(self._counting(new, which, vote))
             if counted or held != state.held[at]:
                 yield what, counted[0][1] if counted else new
-        elif held != state.held[at] or vote not in state.votes:
-            yield what, new._replace(votes=state.votes | {vote})
+        elif held != state.held[at] or vote not in state.votes[which]:
+            one, other = state.votes
+            votes = (one | {vote}, other) if which == 0 else (one, other | {vote})
+            yield what, new._replace(votes=votes)
 
     # Sessions
 
@@ -250,17 +252,19 @@ class LivesCell:
 
     def without_old_votes(self, state: State) -> State:
         """Without votes that nobody counts any more."""
-        client = state.clients[0]
-        counted = {vote.node: vote.number for vote in client.votes}
-        votes = frozenset(
-            vote for vote in state.votes if not client.over and vote.number > counted.get(vote.node, 0)
-        )
-        return state if len(votes) == len(state.votes) else state._replace(votes=votes)
+        one, other = map(_awaited, state.clients, state.votes)
+        return state._replace(votes=(one, other))
 
 
 def granted(before: Client, after: Client, now: int) -> bool:
     """Whether this is the session's first validity."""
     return not before.deadline and after.deadline > now
+
+
+def _awaited(client: Client, votes: frozenset[Vote]) -> frozenset[Vote]:
+    """Those of the votes that the session may count."""
+    counted = {vote.node: vote.number for vote in client.votes}
+    return frozenset(vote for vote in votes if not client.over and vote.number > counted.get(vote.node, 0))
 
 
 def _put(state: State, which: int, client: Client) -> State:

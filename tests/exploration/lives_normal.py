@@ -57,15 +57,17 @@ class NormalForm:
         """Every answer that a node would give now is under way: it may be given again at any moment until
         something changes there, and what is under way only allows more.
         """
-        votes, answers = set(state.votes), set(state.answers)
-        for held, node, noted in zip(
-            state.held, "abc", (state.noted[0], False, state.noted[1]), strict=False
-        ):
+        one, other = map(set, state.votes)
+        noted = (state.noted[0], False, state.noted[1], True)
+        for held, node, knows in zip(state.held, ("a", "b", "c", "b"), noted, strict=True):
             if held.by == 1:
-                votes.add(Vote(node, held.number, noted))
+                one.add(Vote(node, held.number, knows))
+            elif held.by == 2 and self._cell.bounds.both:
+                other.add(Vote(node, held.number, knows))
+        answers = set(state.answers)
         if self._cell.reads:
             answers |= {answer for answer in self._cell.answers(state) if answer.phase > 1}
-        return state._replace(votes=frozenset(votes), answers=frozenset(answers))
+        return state._replace(votes=(frozenset(one), frozenset(other)), answers=frozenset(answers))
 
     def seen(self, states: Iterable[State]) -> set[object]:
         """What is met in these states, but for those from which no rule can be broken, and those in which a
@@ -111,7 +113,7 @@ class NormalForm:
             held=(a, b0, c, b1),
             joins=joins,
             clients=(one.first, other.first),
-            votes=state.votes & one.matter,
+            votes=(state.votes[0] & one.matter, state.votes[1] & other.matter),
             answers=answers,
         )
 
@@ -125,15 +127,16 @@ class NormalForm:
         """The same with the nodes a and c exchanged."""
         one, other = self._classes(state)
         a, b0, c, b1 = state.held
+        to_one, to_other = (frozenset(map(exchanged, votes)) for votes in state.votes)
         return state._replace(
             held=(c, b0, a, b1),
             noted=state.noted[::-1],
             joins=self.joining.of(state.now, state.joins).twin if other.lives else 0,
             clients=(one.twin, other.twin),
-            votes=frozenset(map(exchanged, state.votes)),
+            votes=(to_one, to_other),
             answers=frozenset(map(exchanged, state.answers)),
         )
 
 
 def _order(state: State) -> tuple[object, ...]:
-    return (*state[:5], sorted(state.votes), sorted(state.answers), state.token)
+    return (*state[:5], *map(sorted, state.votes), sorted(state.answers), state.token)

@@ -68,7 +68,7 @@ def test_the_way_between_normal_forms_is_told_as_it_happens_to_one_cell() -> Non
 @pytest.mark.parametrize("term", [1, 3])
 def test_normal_forms_hide_nothing(term: int) -> None:
     """``--check`` compares whole spaces."""
-    assert normal_forms_hide(attrs.evolve(SHORT, term=term)) == ""
+    assert normal_forms_hide(attrs.evolve(SHORT, term=term, both=term == 3)) == ""
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def _takes_both_for_noted(form: NormalForm, state: State) -> State:
 
 
 def _loses_votes(form: NormalForm, state: State) -> State:
-    return form_of(form, state)._replace(votes=frozenset())
+    return form_of(form, state)._replace(votes=(frozenset(), frozenset()))
 
 
 form_of = NormalForm.of
