@@ -1,7 +1,7 @@
 """Two lives of one node: what the explorer of them finds and prints, and that its normal forms hide nothing.
 
-``python -m tests.exploration --check`` exhausts every space, and compares those of which every state can be
-searched.
+``python -m tests.exploration --check`` exhausts every space, and compares those of which every state can
+soon be searched.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_states_that_stay_apart_are_no_reduction(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lives-late", RENEWS])
 def test_what_random_walks_meet_has_its_like_among_the_normal_forms(name: str) -> None:
-    """Where every state cannot be searched."""
+    """Where it takes long to search every state, or cannot be done."""
     cell, rng = LivesCell(LIVES_BOUNDS[name]), Random(1)
     form = NormalForm(cell)
     reduced = LivesExploration(cell, form)
