@@ -116,7 +116,7 @@ class LivesCell:
             for number in range(1, len(client.sent) + 1):
                 for node in NODES:
                     yield from self._asked(state, which, node, number)
-            for vote in state.votes[which]:
+            for vote in sorted(state.votes[which]):
                 yield from self._counting(state, which, vote)
 
     def _later(self, state: State) -> State:
@@ -162,7 +162,7 @@ class LivesCell:
             else:
                 yield f"b1 hears {answer}", self._hears(state, answer)
         serves, _, phase = self.joining.progress[state.joins]
-        for answer in () if serves else state.answers:
+        for answer in () if serves else sorted(state.answers):
             if answer.phase <= phase:  # before that nothing of it is looked at
                 yield f"b1 hears {answer}", self._hears(state, answer)
 
