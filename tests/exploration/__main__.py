@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from tests.exploration import BOUNDS, explore
+from tests.exploration.bounds import LIVES_BOUNDS
 from tests.exploration.check import check
-from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
+from tests.exploration.lives import LivesReport, explore_lives
 from tests.exploration.planted import AMONG_CLASSES, FOUND_IN, FOUND_IN_LIVES, find, find_lives
 from tests.exploration.search import Report
 
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.planted:
         return _find_all(options.minutes, trace=options.trace)
     if options.bounds in LIVES_BOUNDS:
-        return _print(explore_lives(LIVES_BOUNDS[options.bounds], minutes=options.minutes))
+        bounds = LIVES_BOUNDS[options.bounds]
+        return _print(explore_lives(bounds, minutes=options.minutes, whole=options.whole))
     report = explore(
         BOUNDS[options.bounds],
         minutes=options.minutes,

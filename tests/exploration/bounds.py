@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["BOUNDS", "Bounds"]
+__all__ = ["BOUNDS", "LIVES_BOUNDS", "Bounds", "LivesBounds"]
 
 
 @attrs.frozen
@@ -83,5 +83,34 @@ BOUNDS: dict[str, Bounds] = {
         Bounds("hand-off-crash", max_term=2, standing=True, crashes=True),
         Bounds("hand-off2", max_term=2, sendings=2, standing=True),
         Bounds("terms3", max_term=3, sendings=3, phases=6),
+    )
+}
+
+
+@attrs.frozen
+class LivesBounds:
+    """A space with two lives of one node. ``until``: the last moment that is looked at. ``term``: of session
+    2, above that of session 1 or below. ``late``: a greeting of an earlier life, which asked after sitting
+    out, is still on its way. ``renews``: how often a holder renews. ``both``: answers
+    to session 2 are late as well, and not heard at once or never.
+    """
+
+    name: str
+    ttl: int  #: and the time of sitting out, in units
+    until: int
+    term: int
+    late: bool = False
+    renews: int = 0
+    both: bool = False
+
+
+LIVES_BOUNDS: dict[str, LivesBounds] = {
+    bounds.name: bounds
+    for bounds in (
+        LivesBounds("lives", ttl=1, until=1, term=3),
+        LivesBounds("lives-tokens", ttl=1, until=1, term=1),
+        LivesBounds("lives-late", ttl=1, until=1, term=1, late=True),
+        LivesBounds("lives-renew", ttl=2, until=2, term=3, renews=1),
+        LivesBounds("lives-all", ttl=2, until=3, term=1, late=True, renews=1, both=True),
     )
 }

@@ -8,18 +8,21 @@ from __future__ import annotations
 import attrs
 
 from tests.exploration import explore
-from tests.exploration.bounds import BOUNDS
+from tests.exploration.bounds import BOUNDS, LIVES_BOUNDS, LivesBounds
 from tests.exploration.cell import NODES
 from tests.exploration.classes import Classes
-from tests.exploration.lives import LIVES_BOUNDS, explore_lives
+from tests.exploration.lives import LivesExploration, explore_lives
+from tests.exploration.lives_cell import LivesCell
+from tests.exploration.lives_normal import NormalForm
 from tests.exploration.search import Exploration, cell_of
 
-__all__ = ["COMPARED", "SPACES", "Space", "check", "classes_hide", "dropping_hides"]
+__all__ = ["COMPARED", "SPACES", "Space", "check", "classes_hide", "dropping_hides", "normal_forms_hide"]
 
 
 @attrs.frozen
 class Space:
-    """A space, searched state by state (``whole``) or by classes of columns, and how many states it has.
+    """A space, searched state by state (``whole``) or by classes of columns, or by normal forms where there
+    are two lives of one node, and how many states it has.
 
     Fewer would mean that something is not explored any more; where the rules change, so does this.
     """
@@ -30,12 +33,13 @@ class Space:
     quick: bool = False
 
     def __str__(self) -> str:
-        return f"{self.bounds}, {'every state' if self.whole else 'classes'}"
+        reduced = "normal forms" if self.bounds in LIVES_BOUNDS else "classes"
+        return f"{self.bounds}, {'every state' if self.whole else reduced}"
 
     def fault(self, minutes: float = 10.0) -> str:
         """Explore it: what is wrong with what came out, or ""."""
         if self.bounds in LIVES_BOUNDS:
-            lives = explore_lives(LIVES_BOUNDS[self.bounds], minutes=minutes)
+            lives = explore_lives(LIVES_BOUNDS[self.bounds], minutes=minutes, whole=self.whole)
             exhausted, violation, states = lives.exhausted, lives.violation, lives.states
         else:
             report = explore(BOUNDS[self.bounds], minutes=minutes, condensed=not self.whole)
@@ -84,11 +88,19 @@ SPACES = (
     Space("thrifty-hand-off", 2_068, quick=True),
     Space("hand-off", 18_053, quick=True),
     Space("hand-off-crash", 22_138),
-    Space("lives", 68_106, whole=True),
+    Space("lives", 843, quick=True),
+    Space("lives-tokens", 919, quick=True),
+    Space("lives-late", 919, quick=True),
+    Space("lives-renew", 8_904),
 )
 
 # Where the search with less is compared with the search of more, among the spaces that take longer.
-COMPARED = {"dropping": ("crash", "standing"), "classes": ("crash", "renew", "standing-crash")}
+COMPARED = {
+    "dropping": ("crash", "standing"),
+    "classes": ("crash", "renew", "standing-crash"),
+    "normal forms": ("lives", "lives-tokens"),
+}
+EVERY_STATE = {"lives": 68_106, "lives-tokens": 102_034}  #: what there is without normal forms
 
 
 def dropping_hides(name: str) -> str:
@@ -142,6 +154,27 @@ def _told_of(exploration: Exploration, fold: dict[int, int]) -> dict[object, int
     return found
 
 
+def normal_forms_hide(bounds: LivesBounds) -> str:
+    """What differs between normal forms and every state; "" where the same situations are met, and every
+    state has its like among the normal forms.
+    """
+    expected = EVERY_STATE.get(bounds.name)
+    cell = LivesCell(bounds)
+    form = NormalForm(cell)
+    reduced, whole = LivesExploration(cell, form), LivesExploration(cell)
+    one, other = reduced.run(minutes=10.0), whole.run(minutes=10.0)
+    if not (one.exhausted and other.exhausted):
+        return f"{one}; {other}"
+    if one.states >= other.states:
+        return "no states are one"
+    if expected is not None and other.states != expected:
+        return f"{other.states} states, and not {expected}"
+    if form.seen(reduced.came) != form.seen(whole.came):
+        return "other situations are met"
+    missed = reduced.missed(whole.came)
+    return "" if missed is None else f"nothing is met like {missed}"
+
+
 def check() -> int:
     """Explore every space of the table, and compare searches: how many are not as they must be."""
     wrong = 0
@@ -151,6 +184,12 @@ def check() -> int:
         wrong += _told(f"{name}, every message kept", "the same situations", dropping_hides(name))
     for name in COMPARED["classes"]:
         wrong += _told(f"{name}, classes and every state", "the same situations", classes_hide(name))
+    for name in COMPARED["normal forms"]:
+        wrong += _told(
+            f"{name}, normal forms and every state",
+            "the same situations",
+            normal_forms_hide(LIVES_BOUNDS[name]),
+        )
     return wrong
 
 

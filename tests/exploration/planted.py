@@ -7,13 +7,13 @@ configuration, watching, and progress. The simulator catches those.
 from __future__ import annotations
 
 from tests.exploration import explore
-from tests.exploration.bounds import BOUNDS
-from tests.exploration.lives import LIVES_BOUNDS, LivesReport, explore_lives
+from tests.exploration.bounds import BOUNDS, LIVES_BOUNDS
+from tests.exploration.lives import LivesReport, explore_lives
 from tests.exploration.search import Report
 from tests.planted.mutations import planted
 from tests.planted.table import PLANTED_BUGS
 
-__all__ = ["AMONG_CLASSES", "FOUND_IN", "FOUND_IN_LIVES", "find", "find_lives"]
+__all__ = ["AMONG_CLASSES", "BUGS", "FOUND_IN", "FOUND_IN_LIVES", "find", "find_lives"]
 
 FOUND_IN: dict[str, str] = {
     "promises-while-held": "terms2",
@@ -59,6 +59,10 @@ FOUND_IN_LIVES: dict[str, str] = {
     "two-lives-never-told-apart": "lives",
     "noted-by-one-too-few": "lives",
     "sits-out-before-it-is-noted": "lives",
+    "joins-too-early": "lives-tokens",
+    "one-ceiling-is-enough": "lives-tokens",
+    "answers-to-an-earlier-life": "lives-late",
+    "lives-compared-at-first-only": "lives-renew",
 }
 BUGS = {mutation.name: mutation for mutation in PLANTED_BUGS}
 
