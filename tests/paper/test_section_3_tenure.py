@@ -28,6 +28,7 @@ from paxlock.core.messages import (
     Renew,
 )
 from paxlock.core.session.events import Ended, Extended, Granted, HandleOutcome, Lost
+from paxlock.core.session.proposer import Phase
 from paxlock.errors import LossReason
 
 # Keeping a long tenure
@@ -111,6 +112,21 @@ def test_l3_a_higher_term_that_fails_costs_nothing_and_is_tried_again_after_an_e
     assert session.sent(Prepare) == []
     session.refused("c", repair, RefusalReason.STALE, now=4.0 + TTL / 8, term=9)
     assert session.sent_to_all(Prepare).at_least == 10
+
+
+def test_l3_a_holder_does_not_give_a_higher_term_up_because_one_node_is_beyond_it() -> None:
+    """The others may take it yet: it is no candidate any more, that would come back after a pause."""
+    session = HandSession()
+    prepare = stale_holder(session)
+    for node in "abc":
+        session.promised(node, prepare, 10, now=4.0)
+    accept = session.sent_to_all(Accept)
+    session.accepted("c", accept, now=4.01, term=11)
+    (attempt,) = session.machine._campaigns.candidates.attempts.values()
+    assert attempt.proposer.phase is Phase.ACCEPTING
+    for node in "ab":
+        session.accepted(node, accept, now=4.02)
+    assert session.sent_to_all(Commit).term == 10
 
 
 def test_l3_it_goes_on_renewing_while_it_tries_a_higher_term() -> None:

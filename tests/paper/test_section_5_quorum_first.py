@@ -140,6 +140,15 @@ def test_the_rest_is_asked_with_the_first_repetition() -> None:
     assert to(session, Commit) == ["a", "b", "c"]
 
 
+def test_a_spared_node_that_serves_again_is_no_reason_to_ask_the_rest() -> None:
+    session = HandSession(thrifty=True)
+    session.receive("c", Recovering(1, 100), 0.0)
+    asked(session, "ab", now=0.1)
+    session.run_until(0.103)
+    assert to(session, StandingPrepare) == []
+    assert session.machine.counters["hedged"] == 0
+
+
 def test_a_far_node_beyond_the_quorum_is_no_reason_to_wait_for_longer() -> None:
     session = HandSession(thrifty=True)
     trips = session.machine._pacing.round_trips

@@ -146,3 +146,14 @@ def test_of_old_questions_nobody_remembers_when_they_were_asked() -> None:
     assert found.round_trips.of("a") is None
     found.answered("a", 1, 2.0)
     assert found.round_trips.of("a") is not None
+
+
+def test_who_is_refused_looks_again_sooner_only_where_nodes_are_evenly_far() -> None:
+    """Far nodes tell of an earlier holder: to hear them twice is to take a hand-off for split votes."""
+    even, uneven = pacing(), pacing()
+    for _ in range(5):
+        for node, near, far in zip("abc", (0.04, 0.04, 0.12), (0.001, 0.04, 0.12), strict=True):
+            even.round_trips.measured(node, near)
+            uneven.round_trips.measured(node, far)
+    assert even.look_again_first() == pytest.approx(0.04)
+    assert uneven.look_again_first() == uneven.retry_first() > 0.12

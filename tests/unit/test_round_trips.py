@@ -113,3 +113,13 @@ def test_the_window_follows_every_answer() -> None:
     for node in NODES:
         trips.measured(node, 0.01)
     assert trips.window(0.2) == pytest.approx(0.08)
+
+
+@pytest.mark.parametrize(("far", "even"), [(0.035, True), (0.045, False)])
+def test_nodes_are_evenly_far_up_to_four_times(far: float, even: bool) -> None:
+    trips = RoundTrips(NODES)
+    assert trips.even
+    for node, took in zip(NODES, (0.01, 0.01, far), strict=True):
+        for _ in range(5):
+            trips.measured(node, took)
+    assert trips.even is even

@@ -24,6 +24,7 @@ from paxlock.core.messages import (
     Occupant,
     Poll,
     Prepare,
+    Promise,
     Recovering,
     RefusalReason,
     Refused,
@@ -292,6 +293,44 @@ def test_when_a_node_answers_after_a_silence_the_others_are_asked_again_at_once(
     assert again[0] - heard_at <= 0.02
     client.machine.receive(Accepted(asked.request, "n", asked.candidate, 1, asked.seq), "a", heard_at + 2.0)
     assert client.machine.deadline() - heard_at - 2.0 > 0.02, "what it says again brings nothing"
+
+
+def test_a_node_whose_answers_count_for_nothing_does_not_make_a_candidate_ask_without_end() -> None:
+    """It answers another question each time, as late copies do; the others are silent."""
+    silent = Client(grace_ms=10)
+    silent.machine.campaign("n", ttl=5.0, now=0.0)
+    client = Client(grace_ms=10)
+    client.machine.campaign("n", ttl=5.0, now=0.0)
+    asked = 0
+    while (due := client.machine.deadline()) <= 10.0:
+        client.machine.tick(due)
+        for to, message in client.sent(StandingPrepare):
+            asked += to == "a"
+            beside = Promise(message.request + 1, "n", message.candidate, 0, 0, 0)
+            client.machine.receive(beside, "a", due)
+    assert asked <= 3 * len(asks(silent, 10.0, answer=None))
+
+
+def test_who_stands_in_line_does_not_ask_for_a_node_that_is_always_about_to_serve() -> None:
+    """Two nodes name one holder, which is enough to wait for it."""
+
+    def asked_beside(of_c: Callable[[int], Message] | None) -> int:
+        client, asked = Client(grace_ms=10), 0
+        client.machine.campaign("n", ttl=10.0, now=0.0)
+        holder = Occupant(Candidate(b"h" * 16, 1), Occupancy.HELD, 0, "h", 10_000, 10_000, 40, confirmed=True)
+        while (due := client.machine.deadline()) <= 10.0:
+            client.machine.tick(due)
+            for to, message in client.sent(StandingPrepare) + client.sent(Prepare):
+                asked += to == "a"
+                refused = Refused(message.request, "n", message.candidate, RefusalReason.HELD, 1, 0, holder)
+                if to in "ab":
+                    client.machine.receive(refused, to, due)
+                elif of_c is not None:
+                    client.machine.receive(of_c(message.request), to, due)
+        return asked
+
+    silent = asked_beside(None)
+    assert asked_beside(lambda request: Recovering(request, 1)) <= silent + 5
 
 
 def test_nodes_that_have_answered_are_not_asked_more_often_for_being_slow() -> None:

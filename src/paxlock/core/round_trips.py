@@ -21,6 +21,7 @@ UNUSUAL_S = 0.02  #: what is below is never too late to be believed
 WINDOW_ROUND_TRIPS = 4.0
 WINDOW_MIN_S = 0.01
 WINDOW_MAX_S = 5.0
+EVEN_TIMES = 4.0  #: so many times the nearest node's round trip the farthest one's may be
 
 
 def bounded_window(seconds: float) -> float:
@@ -64,6 +65,7 @@ class _Summary(NamedTuple):
     smoothed: float
     timeout: float
     slowest: float
+    even: bool
 
 
 class RoundTrips:
@@ -128,6 +130,13 @@ class RoundTrips:
         return bounded_window(WINDOW_ROUND_TRIPS * max(varying, usual))
 
     @property
+    def even(self) -> bool:
+        """Whether the farthest of the nodes measured usually takes no more than four times as long as the
+        nearest.
+        """
+        return (self._summary or self._summarise()).even
+
+    @property
     def slowest(self) -> float:
         """What the slowest node usually takes, of those that have answered more than once; 0 without one."""
         return (self._summary or self._summarise()).slowest
@@ -163,7 +172,9 @@ class RoundTrips:
             latest.append(smoothed + VARIATIONS * trip.variation)
             if smoothed > slowest and trip.answers > 1:
                 slowest = smoothed
-        self._summary = summary = _Summary(self._of_quorum(usual, 0.0), self._of_quorum(latest, 0.0), slowest)
+        even = not usual or max(usual) <= EVEN_TIMES * min(usual)
+        quorum = self._of_quorum(usual, 0.0), self._of_quorum(latest, 0.0)
+        self._summary = summary = _Summary(*quorum, slowest, even)
         return summary
 
     def _of_quorum(self, values: list[float], default: float) -> float:

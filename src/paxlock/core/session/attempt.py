@@ -83,6 +83,7 @@ class Attempt:
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)
     spared: set[str] = attrs.field(factory=set)  #: nodes that nothing of it was sent to
+    spoke: set[str] = attrs.field(factory=set)  #: nodes whose word in this phase has begun the intervals anew
     was_refused: bool = False  #: by any node, ever: what it took then tells nothing of how fast nodes answer
     candidate: Candidate = attrs.field(init=False)
     number: int = attrs.field(init=False)
@@ -99,6 +100,7 @@ class Attempt:
         """
         self.proposer.prepare(at_least, self.shared.out.request(), now)
         self.asked_at = now
+        self.spoke.clear()
         if few:
             self.spared.update(node for node in self.proposer.nodes if node not in few)
         self.send_prepare(now, waits=waits, to=few or None)
@@ -255,10 +257,11 @@ class Attempt:
 
     def hears(self, node: str, now: float) -> None:
         """A node has answered. Where that took more than one sending, the others may answer as well by now,
-        however rarely they are asked.
+        however rarely they are asked. Once for each node: it may say again and again what counts for nothing.
         """
         self.heard[node] = self.shared.pacing.heard[node] = now
-        if self.asked_at is None and self.proposer.waits_for(node):
+        if self.asked_at is None and node not in self.spoke and self.proposer.waits_for(node):
+            self.spoke.add(node)
             self.repeat_soon(now)
 
     def measures(self, node: str, request: int, now: float) -> None:

@@ -291,7 +291,7 @@ class Campaigns:
                 attempt.send_commit(tenure.term, self._nodes)
         elif proposer.may_accept:
             attempt.accept(now)
-        elif proposer.phase is Phase.ACCEPTING and message.term > proposer.term:
+        elif tenure is None and proposer.phase is Phase.ACCEPTING and message.term > proposer.term:
             # The node took what was sent before in a higher term: nobody else is in the way there.
             self.candidates.fail(attempt, now)
         elif tenure is None and proposer.phase is Phase.PREPARING:

@@ -273,8 +273,17 @@ class Candidates:
                 attempt.ask_the_rest(now)
 
     def _serves_again(self, node: str, now: float) -> None:
-        """It is over: whoever still waits for that node's answer asks again, not all at one moment."""
-        waiting = [attempt for attempt in self.attempts.values() if attempt.proposer.waits_for(node)]
+        """It is over: whoever still waits for that node's answer asks again, not all at one moment. Who waits
+        for a holder is in no hurry, and a node that says at all times that it is about to serve must not make
+        a whole line ask without end.
+        """
+        waiting = [
+            attempt
+            for attempt in self.attempts.values()
+            if attempt.proposer.waits_for(node)
+            and node not in attempt.spared
+            and not attempt.proposer.refusals.where_held_at_quorum()
+        ]
         for attempt in waiting:
             attempt.wake_by(now + self._pacing.rng.uniform(0.0, len(waiting) * SILENT_RETRY_EACH_S))
 

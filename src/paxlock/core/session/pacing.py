@@ -148,9 +148,12 @@ class Pacing:
 
     def look_again_first(self) -> float:
         """When a candidate asks again that was refused by all, while nobody has a quorum. The answers are
-        there: what may have changed is what they tell.
+        there: what may have changed is what they tell. Where nodes are unevenly far, a name that goes from
+        hand to hand looks split while the far ones tell of an earlier holder: whoever asks as soon hears
+        them say it twice, and gives way for nothing.
         """
-        return max(RETRY_MIN_S, self.round_trips.smoothed(0.0))
+        trips = self.round_trips
+        return max(RETRY_MIN_S, trips.smoothed(0.0)) if trips.even else self.retry_first()
 
     def repair_first(self) -> float:
         """When a holder looks which nodes have not taken its lease: not before they should have answered. If
