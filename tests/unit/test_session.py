@@ -260,7 +260,7 @@ def test_a_candidate_asks_again_when_nodes_that_sat_out_serve() -> None:
     client.machine.campaign("n", ttl=5.0, now=0.0)
     moments = asks(client, 8.0, answer=lambda asked: Recovering(asked.request, 5_000))
     served_from = moments[0] + 5.0
-    assert any(served_from <= moment <= served_from + 0.003 for moment in moments)
+    assert any(served_from <= moment <= served_from + 0.07 for moment in moments)
 
 
 @pytest.mark.parametrize("remaining_ms", [0, 1])

@@ -284,8 +284,9 @@ class Candidates:
             and node not in attempt.spared
             and not attempt.proposer.refusals.where_held_at_quorum()
         ]
+        spread = max(SILENT_RETRY_MIN_S, len(waiting) * SILENT_RETRY_EACH_S)  # other sessions ask as well
         for attempt in waiting:
-            attempt.wake_by(now + self._pacing.rng.uniform(0.0, len(waiting) * SILENT_RETRY_EACH_S))
+            attempt.wake_by(now + self._pacing.rng.uniform(0.0, spread))
 
     def renewed(self, node: str, message: Renewed, now: float, lives: Lives = UNKNOWN) -> None:
         self._pacing.heard[node] = now
