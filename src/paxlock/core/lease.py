@@ -68,6 +68,16 @@ class Lease:
         """The same lease, with this token. (`attrs.evolve` takes five times as long.)"""
         return Lease(self.candidate, self.ttl_ms, self.label, self.data, token, self.edition)
 
+    def same_but_for_token(self, other: Lease) -> bool:
+        """Whether the two are equal, whatever their tokens are."""
+        return (
+            self.candidate == other.candidate
+            and self.ttl_ms == other.ttl_ms
+            and self.label == other.label
+            and self.data == other.data
+            and self.edition == other.edition
+        )
+
     def with_data(self, data: bytes, edition: int) -> Lease:
         """The same lease, with other data."""
         return Lease(self.candidate, self.ttl_ms, self.label, data, self.token, edition)
@@ -159,6 +169,8 @@ class Validity:
         """
         if sent_at <= self.sent.get(node, LONG_AGO):
             return False
+        if not self.sent:
+            self._lives = lives
         self.sent[node] = sent_at
         if self._different is not None or lives is not self._lives:
             self._keep(node, lives)

@@ -25,11 +25,6 @@ class PendingMessages:
     messages: list[bytes] = attrs.field(factory=list)
     padded: bool = False
 
-    def add(self, message: Message, encoded: bytes) -> None:
-        self.messages.append(encoded)
-        if type(message) is Hello:
-            self.padded = True
-
 
 class Encoder:
     """Encodes messages of at most ``room`` bytes; the same one to several nodes only once."""

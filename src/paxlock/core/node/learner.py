@@ -165,7 +165,7 @@ class Learner:
             return
         record = self._acceptor.records.get(message.name)
         if record is not None:
-            if record.holds(message.lease.candidate):
+            if record.holds(message.lease.candidate) and record.lock != message.lock:
                 message = attrs.evolve(message, lock=record.lock)
             over = record.end_of(message.lease.candidate, message.lock)
             released = released or over is RefusalReason.ENDED
@@ -183,7 +183,7 @@ class Learner:
         held = record.lease if record is not None else None
         if record is not None:
             name = record.name
-        if held is not None and held == lease.with_token(held.token):
+        if held is not None and held.same_but_for_token(lease):
             lease = held.with_token(lease.token)
         self._chosen[name] = Chosen(lease, message.term, released, message.lock)
 
@@ -193,7 +193,8 @@ class Learner:
         known = self._chosen.get(name)
         if known is not None and known.lease.candidate == candidate and not known.released:
             known.released = True
-            self.changed(name, now)
+            if name not in self._acceptor.touched:  # else the replica says so at the end of this event
+                self.changed(name, now)
 
     def lock_told(self, name: str, candidate: Candidate) -> bytes:
         """What a handle of this candidate must open, as far as a Commit has told that; else nothing."""
@@ -214,16 +215,16 @@ class Learner:
                 self.subscriptions.publish(name, now)  # what was told last does not hold any more
             self.subscriptions.forget(name)
             return
-        if record.lease is not None:
+        lease = record.lease
+        if lease is not None:
             self._hearsay.confirmed_by(record, now)
             known = self._chosen.get(name)
-        lease = record.lease
-        past = lease is None and known is not None and not known.released and known.term <= record.term
-        if past and known is not None and record.seen == known.lease.candidate:
-            # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
-            del self._chosen[name]
+        elif known is not None and not known.released and known.term <= record.term:
+            if record.seen == known.lease.candidate:
+                # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
+                del self._chosen[name]
+                known = None
         record.seen = lease.candidate if lease is not None else None
-        known = self._chosen.get(name)
         if lease is None and known is not None and not known.released:
             self._lingering.note(name, known.lease, now)
             self._timers.add(self._lingering.due(name), self.ask_about_lingering, name)

@@ -64,6 +64,7 @@ from paxlock.core.value import value
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirmed"]
 
 COMPLAINT_S = 60.0
+_ALWAYS_ANSWERED = frozenset({Hello, Ping, Count})  #: of sessions, whether this node serves or not
 
 
 @value
@@ -200,11 +201,9 @@ class Replica:
             else:
                 self._from_node(message, peer, now, lives)
         else:
-            settings = self.settings
-            barrier = refusal(message, peer, rights, self.revoked, now + settings.wall_offset)
-            if barrier is None and rights is not ROOT:
-                admitted = self._quotas.admit(message, peer, rights, now)
-                barrier, message = (admitted, message) if isinstance(admitted, Barrier) else (None, admitted)
+            barrier: Barrier | None = None
+            if rights is not ROOT:  # which may do everything, and has no quota
+                barrier, message = self._admit(message, peer, rights, now)
             if barrier is None:
                 self._from_session(message, peer, now, rights.key)
             else:
@@ -304,17 +303,21 @@ class Replica:
 
     # What comes in
 
+    def _admit(
+        self, message: Message, session: bytes, rights: Rights, now: float
+    ) -> tuple[Barrier | None, Message]:
+        """What stands in the way of this message, and the message as it goes on where nothing does."""
+        barrier = refusal(message, session, rights, self.revoked, now + self.settings.wall_offset)
+        if barrier is None:
+            admitted = self._quotas.admit(message, session, rights, now)
+            if not isinstance(admitted, Barrier):
+                return None, admitted
+            barrier = admitted
+        return barrier, message
+
     def _from_session(self, message: Message, session: bytes, now: float, key: str = "") -> None:
-        if isinstance(message, Hello):
-            self._answer(session, self._welcome(message, now))
-            return
-        if isinstance(message, Ping | Count):
-            self._answer(session, self.seeing.answer(message, now))
-            return
-        if self.mode is not NodeMode.SERVING:
-            request = getattr(message, "request", 0)
-            if request:
-                self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
+        if self._recovery.mode is not NodeMode.SERVING or type(message) in _ALWAYS_ANSWERED:
+            self._answer_without_serving(message, session, now)
             return
         acceptor, learner = self._acceptor, self._learner
         match message:
@@ -357,6 +360,17 @@ class Replica:
                 learner.subscriptions.seen(message, session, now)
             case _:
                 self.counters["unexpected"] += 1
+
+    def _answer_without_serving(self, message: Message, session: bytes, now: float) -> None:
+        match message:
+            case Hello():
+                self._answer(session, self._welcome(message, now))
+            case Ping() | Count():
+                self._answer(session, self.seeing.answer(message, now))
+            case _:
+                request = getattr(message, "request", 0)
+                if request:
+                    self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
 
     def _from_node(self, message: Message, node: str, now: float, lives: Lives) -> None:
         recovery = self._recovery
