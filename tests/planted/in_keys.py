@@ -208,8 +208,8 @@ IN_KEYS: tuple[Mutation, ...] = (
         (
             Edit(
                 "paxlock.core.node.replica",
-                "Replica.receive",
-                "if barrier is None and rights is not ROOT:",
+                "Replica._admit",
+                "if barrier is None:",
                 "if False:",
             ),
         ),

@@ -65,6 +65,10 @@ class Chosen:
         """
         return self.lease.token > term and self.lease.candidate != candidate
 
+    def runs_out_with(self, record: Record) -> bool:
+        """Whether it was held here until now, in a term that this node has closed since."""
+        return not self.released and self.term <= record.term and record.seen == self.lease.candidate
+
 
 @attrs.define(eq=False)
 class Inquiry:
@@ -219,11 +223,10 @@ class Learner:
         if lease is not None:
             self._hearsay.confirmed_by(record, now)
             known = self._chosen.get(name)
-        elif known is not None and not known.released and known.term <= record.term:
-            if record.seen == known.lease.candidate:
-                # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
-                del self._chosen[name]
-                known = None
+        elif known is not None and known.runs_out_with(record):
+            # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
+            del self._chosen[name]
+            known = None
         record.seen = lease.candidate if lease is not None else None
         if lease is None and known is not None and not known.released:
             self._lingering.note(name, known.lease, now)
