@@ -112,7 +112,7 @@ class _Path(_Share):
             del self._open[request]
         self._judge(0.0)
         overdue = self._sent_by(sent_at - usual)
-        if len(overdue) <= SILENT_SENDINGS:
+        if overdue and len(overdue) <= SILENT_SENDINGS:
             self._overdue.extend((now, one) for one in overdue)
 
     def _sent_by(self, latest: float) -> list[int]:
