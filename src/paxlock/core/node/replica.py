@@ -203,7 +203,13 @@ class Replica:
         else:
             barrier: Barrier | None = None
             if rights is not ROOT:  # which may do everything, and has no quota
-                barrier, message = self._admit(message, peer, rights, now)
+                barrier = refusal(message, peer, rights, self.revoked, now + self.settings.wall_offset)
+                if barrier is None:
+                    admitted = self._quotas.admit(message, peer, rights, now)
+                    if isinstance(admitted, Barrier):
+                        barrier = admitted
+                    else:
+                        message = admitted
             if barrier is None:
                 self._from_session(message, peer, now, rights.key)
             else:
@@ -227,14 +233,8 @@ class Replica:
             persist = self._writing = self._recovery.record
         lives = self._newer_lives()
         keep = self._keeping.take(self._acceptor, self._recovery)
-        if (
-            keep is None
-            and persist is None
-            and lives is None
-            and not self._sends
-            and not self._pushes
-            and not self._published
-        ):
+        untold = self._sends or self._pushes or self._published
+        if not untold and keep is None and persist is None and lives is None:
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
         effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives, keep)
@@ -303,18 +303,6 @@ class Replica:
 
     # What comes in
 
-    def _admit(
-        self, message: Message, session: bytes, rights: Rights, now: float
-    ) -> tuple[Barrier | None, Message]:
-        """What stands in the way of this message, and the message as it goes on where nothing does."""
-        barrier = refusal(message, session, rights, self.revoked, now + self.settings.wall_offset)
-        if barrier is None:
-            admitted = self._quotas.admit(message, session, rights, now)
-            if not isinstance(admitted, Barrier):
-                return None, admitted
-            barrier = admitted
-        return barrier, message
-
     def _from_session(self, message: Message, session: bytes, now: float, key: str = "") -> None:
         if self._recovery.mode is not NodeMode.SERVING or type(message) in _ALWAYS_ANSWERED:
             self._answer_without_serving(message, session, now)
@@ -367,10 +355,8 @@ class Replica:
                 self._answer(session, self._welcome(message, now))
             case Ping() | Count():
                 self._answer(session, self.seeing.answer(message, now))
-            case _:
-                request = getattr(message, "request", 0)
-                if request:
-                    self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
+            case _ if request := getattr(message, "request", 0):
+                self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
 
     def _from_node(self, message: Message, node: str, now: float, lives: Lives) -> None:
         recovery = self._recovery
