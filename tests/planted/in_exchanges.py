@@ -37,7 +37,14 @@ IN_EXCHANGES: tuple[Mutation, ...] = (
     Mutation(
         "silence-taken-for-loss",
         "section 5: a node that was down counts as lossy, and everything is sent to it three times",
-        (Edit("session.exchanges", "_Path.answered", "if len(overdue) <= SILENT_SENDINGS:", "if True:"),),
+        (
+            Edit(
+                "session.exchanges",
+                "_Path.answered",
+                "overdue and len(overdue) <= SILENT_SENDINGS",
+                "overdue",
+            ),
+        ),
         test=f"{EXCHANGES}::test_a_node_that_was_silent_is_not_lossy",
     ),
     Mutation(

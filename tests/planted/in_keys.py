@@ -209,8 +209,8 @@ IN_KEYS: tuple[Mutation, ...] = (
             Edit(
                 "paxlock.core.node.replica",
                 "Replica.receive",
-                "if barrier is None and rights is not ROOT:",
-                "if False:",
+                "self._quotas.admit(message, peer, rights, now)",
+                "message",
             ),
         ),
         test=_GREEDY + "test_names",
@@ -302,7 +302,14 @@ IN_KEYS: tuple[Mutation, ...] = (
     Mutation(
         "rights-not-asked",
         "section 8: the node does not ask what a key allows",
-        (Edit("paxlock.core.node.replica", "Replica.receive", "if barrier is None:", "if True:"),),
+        (
+            Edit(
+                "paxlock.core.node.replica",
+                "Replica.receive",
+                "refusal(message, peer, rights, self.revoked, now + self.settings.wall_offset)",
+                "None",
+            ),
+        ),
         test="tests/security/test_a_node_asks.py::test_a_node_answers_what_is_not_allowed_and_does_nothing",
     ),
 )

@@ -227,3 +227,15 @@ def test_a_copy_is_sent_at_its_time_or_never() -> None:
     path.timers.run(path.now + SPACING + 1.1 * ROUND_TRIP)  # the process has stood still
     path.timers.run(path.now + 10.0)
     assert path.sends() == []
+
+
+def test_a_loss_long_past_is_forgotten() -> None:
+    path = lossy()
+    share = path.exchanges._paths["a"]
+    assert share.lost > 0.0
+    for _ in range(150):
+        path.exchange()
+    assert share.lost == 0.0
+    for _ in range(6):  # what is lost from now on is believed as before
+        path.exchange(lost=True)
+    assert path.exchange() != []

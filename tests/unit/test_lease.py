@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 
 from paxlock.core.lease import TTL_MIN_S, Candidate, Lease, Timing, Validity, quarantine
@@ -63,3 +66,13 @@ def test_without_a_quorum_nothing_is_valid() -> None:
     assert validity.until() == float("-inf")
     validity.acknowledge("b", 1.0)
     assert validity.until() == 10.0
+
+
+def test_leases_are_compared_without_their_tokens_and_by_nothing_less() -> None:
+    lease = Lease(Candidate(b"athens".ljust(16, b"."), 1), 10_000, "athens", b"data")
+    assert lease.is_but_for_token(lease.with_token(7))
+    other = Lease(Candidate(b"byblos".ljust(16, b"."), 1), 9_000, "byblos", b"other", 0, 1)
+    for field in attrs.fields(Lease):
+        if field.name != "token":
+            change: dict[str, Any] = {field.name: getattr(other, field.name)}
+            assert not lease.is_but_for_token(attrs.evolve(lease, **change))

@@ -170,6 +170,8 @@ class Validity:
         """
         if sent_at <= self.sent.get(node, LONG_AGO):
             return False
+        if not self.sent:
+            self._lives = lives
         self.sent[node] = sent_at
         if self._different is not None or lives is not self._lives:
             self._keep(node, lives)

@@ -59,8 +59,11 @@ class RoundTrip:
         return self.smoothed + VARIATIONS * self.variation
 
 
-class _Summary(NamedTuple):
-    """What follows from the estimates of all nodes; the first two of the fastest quorum, 0 without one."""
+class Summary(NamedTuple):
+    """What follows from the estimates of all nodes: what the fastest quorum usually takes, and by when it has
+    nearly always answered, both 0 without a quorum; the slowest, as `RoundTrips.slowest` tells it; and
+    `RoundTrips.even`.
+    """
 
     smoothed: float
     timeout: float
@@ -80,7 +83,7 @@ class RoundTrips:
         self._measured: dict[str, RoundTrip] = {}
         self._window = 0.0
         #: Made when it is asked for: often more than once between two answers.
-        self._summary: _Summary | None = None
+        self._summary: Summary | None = None
 
     def measured(self, node: str, took: float) -> None:
         """A node has answered ``took`` seconds after it was asked. Only for requests that were sent once
@@ -101,6 +104,11 @@ class RoundTrips:
     def of(self, node: str) -> RoundTrip | None:
         """The estimate for one node; None before its first answer."""
         return self._measured.get(node)
+
+    def usual(self, node: str, default: float) -> float:
+        """What one node usually takes, in seconds; ``default`` before its first answer."""
+        trip = self._measured.get(node)
+        return default if trip is None else trip.smoothed
 
     def window(self, default: float) -> float:
         """Four round trips, and more where they vary: in this time a candidate has got a quorum's promises
@@ -130,20 +138,25 @@ class RoundTrips:
         return bounded_window(WINDOW_ROUND_TRIPS * max(varying, usual))
 
     @property
+    def summary(self) -> Summary:
+        """All of them together, as they are now."""
+        return self._summary or self._summarise()
+
+    @property
     def even(self) -> bool:
         """Whether the farthest of the nodes measured usually takes no more than four times as long as the
         nearest.
         """
-        return (self._summary or self._summarise()).even
+        return self.summary.even
 
     @property
     def slowest(self) -> float:
         """What the slowest node usually takes, of those that have answered more than once; 0 without one."""
-        return (self._summary or self._summarise()).slowest
+        return self.summary.slowest
 
     def smoothed(self, default: float) -> float:
         """The usual time until a quorum has answered, in seconds; ``default`` before one was measured."""
-        return (self._summary or self._summarise()).smoothed if self._quorum_measured else default
+        return self.summary.smoothed if self._quorum_measured else default
 
     @property
     def expected(self) -> float:
@@ -162,9 +175,9 @@ class RoundTrips:
 
     def timeout(self, default: float) -> float:
         """By when a quorum has nearly always answered, in seconds; ``default`` before one was measured."""
-        return (self._summary or self._summarise()).timeout if self._quorum_measured else default
+        return self.summary.timeout if self._quorum_measured else default
 
-    def _summarise(self) -> _Summary:
+    def _summarise(self) -> Summary:
         usual, latest, slowest = [], [], 0.0
         for trip in self._measured.values():
             smoothed = trip.smoothed
@@ -174,7 +187,7 @@ class RoundTrips:
                 slowest = smoothed
         even = not usual or max(usual) <= EVEN_TIMES * min(usual)
         quorum = self._of_quorum(usual, 0.0), self._of_quorum(latest, 0.0)
-        self._summary = summary = _Summary(*quorum, slowest, even)
+        self._summary = summary = Summary(*quorum, slowest, even)
         return summary
 
     def _of_quorum(self, values: list[float], default: float) -> float:

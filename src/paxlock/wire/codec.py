@@ -9,7 +9,7 @@ sees them: tags alone could make it build regular expressions, dates or cyclic l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import cbor2
@@ -296,5 +296,5 @@ def decode_untrusted(payload: bytes) -> tuple[m.Message, ...]:
         if schema is None:
             raise UnknownKind("a message of unknown kind")
         del values[0]
-        decoded.append(cast("m.Message", schema.decode(values)))
+        decoded.append(schema.decode(values))
     return tuple(decoded)

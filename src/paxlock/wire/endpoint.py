@@ -180,7 +180,9 @@ class Endpoint:
                 self._counts["unknown_peer"] += 1
                 return
             outbox = self._outboxes[peer] = PendingMessages()
-        outbox.add(message, encoded)
+        outbox.messages.append(encoded)
+        if type(message) is Hello:
+            outbox.padded = True
 
     def greet_seeds(self, addresses: Iterable[Address], request: int) -> None:
         """Queue a padded Hello to each of these addresses, whoever may be there (at most SEEDS_MAX).

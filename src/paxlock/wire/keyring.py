@@ -59,7 +59,7 @@ class Sealer:
         """Encrypt the plaintext and authenticate it and the header. A sequence number is used only once."""
         if self._cipher is None:
             return plaintext
-        return self._cipher.encrypt(_nonce(sequence), plaintext, header)
+        return self._cipher.encrypt(sequence.to_bytes(_NONCE_BYTES), plaintext, header)
 
 
 def _copy(keys: Mapping[int, bytes]) -> dict[int, bytes]:

@@ -11,8 +11,6 @@ from paxlock.wire.codec import MESSAGES_MAX, decode_untrusted, encode
 from paxlock.wire.header import DATAGRAM_MAX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from paxlock.core.messages import Message
 
 __all__ = ["Encoder", "PendingMessages", "batches", "hello_only_untrusted"]
@@ -24,11 +22,6 @@ class PendingMessages:
 
     messages: list[bytes] = attrs.field(factory=list)
     padded: bool = False
-
-    def add(self, message: Message, encoded: bytes) -> None:
-        self.messages.append(encoded)
-        if type(message) is Hello:
-            self.padded = True
 
 
 class Encoder:
@@ -54,17 +47,19 @@ class Encoder:
         return self._encoded
 
 
-def batches(messages: list[bytes], room: int) -> Iterator[list[bytes]]:
+def batches(messages: list[bytes], room: int) -> list[list[bytes]]:
     """These encoded messages, in order, as many at a time as go into one datagram."""
-    batch: list[bytes] = []
-    size = 0
+    if len(messages) <= MESSAGES_MAX and sum(map(len, messages)) <= room:
+        return [messages]
+    found: list[list[bytes]] = []
+    left = 0
     for encoded in messages:
-        if size + len(encoded) > room or len(batch) == MESSAGES_MAX:
-            yield batch
-            batch, size = [], 0
-        batch.append(encoded)
-        size += len(encoded)
-    yield batch
+        if not found or left < len(encoded) or len(found[-1]) == MESSAGES_MAX:
+            found.append([])
+            left = room
+        found[-1].append(encoded)
+        left -= len(encoded)
+    return found
 
 
 def hello_only_untrusted(datagram: bytes, payload: bytes) -> tuple[Message, ...]:

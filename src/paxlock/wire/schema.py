@@ -162,7 +162,7 @@ SESSION = _exactly(SESSION_BYTES)
 RUN = _exactly(RUN_BYTES)
 SEEN_RUN = _exactly(RUN_BYTES, empty=True)
 SECRET = _exactly(SECRET_BYTES, empty=True)  #: or a lock
-CANDIDATE = Field(list, _candidate, tuple)
+CANDIDATE = Field(list, _candidate, list)  # cbor2 writes a list faster than a tuple
 
 
 def choice(enumeration: type[enum.IntEnum]) -> Field:

@@ -27,7 +27,6 @@ from paxlock.wire.lives import NO_MEMBERS, LifeTable, Said
 from paxlock.wire.packing import Encoder
 
 if TYPE_CHECKING:
-    from paxlock.core.messages import Message
     from paxlock.wire.keyring import Keyring, Sealer
 
 __all__ = ["SEALERS_MAX", "Sealing"]
@@ -83,13 +82,10 @@ class Sealing:
         self._prefix = table.write(sender, self._lives)
         self._plaintext_max = DATAGRAM_MAX_BYTES - head_bytes(sender) - self.overhead
         self.room = self._plaintext_max - len(self._prefix) - LENGTH.size - _ARRAY_HEADER_MAX_BYTES
-        self._encoder = Encoder(self.room)
+        #: See `Encoder.encode`.
+        self.encode = Encoder(self.room).encode
         # A request is never shorter than the challenge that may answer it.
         self._plaintext_min = table.challenge_bytes - head_bytes(sender)
-
-    def encode(self, message: Message) -> bytes:
-        """The message in bytes. Raises ValueError for one that does not fit into a datagram."""
-        return self._encoder.encode(message)
 
     def _sealer(self, receiver: SessionSender | str, key_id: int) -> tuple[Sealer, bytes]:
         """What seals for this receiver, and how the header begins: derived once, for SEALERS_MAX of them."""

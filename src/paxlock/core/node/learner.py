@@ -71,6 +71,10 @@ class Chosen:
         """
         return self.token > term and self.lease.candidate != candidate
 
+    def runs_out_with(self, record: Record) -> bool:
+        """Whether it was held here until now, in a term that this node has closed since."""
+        return not self.released and self.term <= record.term and record.seen == self.lease.candidate
+
 
 @attrs.define(eq=False)
 class Inquiry:
@@ -189,7 +193,8 @@ class Learner:
         known = self._chosen.get(name)
         if known is not None and known.lease.candidate == candidate and not known.released:
             known.released = True
-            self.changed(name, now)
+            if name not in self._acceptor.touched:  # else the replica says so at the end of this event
+                self.changed(name, now)
 
     def lock_told(self, name: str, candidate: Candidate) -> bytes:
         """What a handle of this candidate must open, as far as a Commit has told that; else nothing."""
@@ -210,16 +215,15 @@ class Learner:
                 self.subscriptions.publish(name, now)  # what was told last does not hold any more
             self.subscriptions.forget(name)
             return
-        if record.lease is not None:
+        lease = record.lease
+        if lease is not None:
             self._hearsay.confirmed_by(record, now)
             known = self._chosen.get(name)
-        lease = record.lease
-        past = lease is None and known is not None and not known.released and known.term <= record.term
-        if past and known is not None and record.seen == known.lease.candidate:
+        elif known is not None and known.runs_out_with(record):
             # Held here once, and run out: this node's knowledge of the Commit is history (section 6).
             del self._chosen[name]
+            known = None
         record.seen = lease.candidate if lease is not None else None
-        known = self._chosen.get(name)
         if lease is None and known is not None and not known.released:
             self._lingering.note(name, known.lease, now)
             self._timers.add(self._lingering.due(name), self.ask_about_lingering, name)

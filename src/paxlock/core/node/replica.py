@@ -64,6 +64,7 @@ from paxlock.core.value import value
 __all__ = ["MemoryLost", "ModeChanged", "Replica", "ReplicaSettings", "Unconfirmed"]
 
 COMPLAINT_S = 60.0
+_ALWAYS_ANSWERED = frozenset({Hello, Ping, Count})  #: of sessions, whether this node serves or not
 
 
 @value
@@ -200,11 +201,15 @@ class Replica:
             else:
                 self._from_node(message, peer, now, lives)
         else:
-            settings = self.settings
-            barrier = refusal(message, peer, rights, self.revoked, now + settings.wall_offset)
-            if barrier is None and rights is not ROOT:
-                admitted = self._quotas.admit(message, peer, rights, now)
-                barrier, message = (admitted, message) if isinstance(admitted, Barrier) else (None, admitted)
+            barrier: Barrier | None = None
+            if rights is not ROOT:  # which may do everything, and has no quota
+                barrier = refusal(message, peer, rights, self.revoked, now + self.settings.wall_offset)
+                if barrier is None:
+                    admitted = self._quotas.admit(message, peer, rights, now)
+                    if isinstance(admitted, Barrier):
+                        barrier = admitted
+                    else:
+                        message = admitted
             if barrier is None:
                 self._from_session(message, peer, now, rights.key)
             else:
@@ -228,14 +233,8 @@ class Replica:
             persist = self._writing = self._recovery.record
         lives = self._newer_lives()
         keep = self._keeping.take(self._acceptor, self._recovery)
-        if (
-            keep is None
-            and persist is None
-            and lives is None
-            and not self._sends
-            and not self._pushes
-            and not self._published
-        ):
+        untold = self._sends or self._pushes or self._published
+        if not untold and keep is None and persist is None and lives is None:
             return NOTHING
         # Those who wait first: whoever has just let go of a name is in no hurry.
         effects = Effects(persist, (*self._pushes, *self._sends), tuple(self._published), lives, keep)
@@ -305,16 +304,8 @@ class Replica:
     # What comes in
 
     def _from_session(self, message: Message, session: bytes, now: float, key: str = "") -> None:
-        if isinstance(message, Hello):
-            self._answer(session, self._welcome(message, now))
-            return
-        if isinstance(message, Ping | Count):
-            self._answer(session, self.seeing.answer(message, now))
-            return
-        if self.mode is not NodeMode.SERVING:
-            request = getattr(message, "request", 0)
-            if request:
-                self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
+        if self._recovery.mode is not NodeMode.SERVING or type(message) in _ALWAYS_ANSWERED:
+            self._answer_without_serving(message, session, now)
             return
         acceptor, learner = self._acceptor, self._learner
         match message:
@@ -357,6 +348,15 @@ class Replica:
                 learner.subscriptions.seen(message, session, now)
             case _:
                 self.counters["unexpected"] += 1
+
+    def _answer_without_serving(self, message: Message, session: bytes, now: float) -> None:
+        match message:
+            case Hello():
+                self._answer(session, self._welcome(message, now))
+            case Ping() | Count():
+                self._answer(session, self.seeing.answer(message, now))
+            case _ if request := getattr(message, "request", 0):
+                self._answer(session, Recovering(request, int(self.sits_out(now) * 1000.0)))
 
     def _from_node(self, message: Message, node: str, now: float, lives: Lives) -> None:
         recovery = self._recovery

@@ -225,12 +225,13 @@ class Attempt:
         phase for longer than its patience, count as no.
         """
         proposer, waited = self.proposer, now - self.proposer.started
+        all_is_well = not proposer.refusals and not self.shared.recovering
+        if all_is_well and proposer.phase is Phase.PREPARING and waited < self.pace.session.patience_least:
+            return False  # the usual case, at once
         silent = {node for node, until in self.shared.recovering.items() if now < until}
         if waited >= self.pace.session.patience_least:
             asked = (node for node in proposer.unanswered() if node not in self.spared)
             silent.update(node for node in asked if waited >= self._patience_with(node))
-        if not silent and not proposer.refusals and proposer.phase is Phase.PREPARING:
-            return False  # the usual case, at once
         return proposer.failed(frozenset(silent))
 
     def _patience_with(self, node: str) -> float:
@@ -316,11 +317,15 @@ class Attempt:
         )
         pace.stated = pace.refresh
         lease_targets: Collection[str] = ()
-        if waits and (pace.eager or proposer.refusals):
+        if waits and proposer.refusals:
             lease_targets = proposer.lease_targets(now, pace.heard_lately(now))
+        elif waits and pace.eager:
+            lease_targets = proposer.nodes
         others: Collection[str] = proposer.nodes
         beside = prepare
-        if lease_targets:
+        if len(lease_targets) == len(proposer.nodes):
+            others = ()
+        elif lease_targets:
             others = [node for node in proposer.unheard_or_leased(now) if node not in lease_targets]
             beside = (*prepare[:5], 0, *prepare[6:])
         if to is not None:

@@ -108,13 +108,13 @@ class Candidates:
         """The nodes to ask first where these are not all: only in the first sending of a campaign, so that
         what follows it, and its Release, reaches every node that an earlier attempt has reached (section 5).
         """
+        thrift = self._shared.thrift
+        if not thrift.switched_on:
+            return ()
         campaign, first = attempt.campaign, attempt.fresh and not attempt.proposer.request
         if not first or not attempt.pace.eager or campaign.once or campaign.timing.at_least:
             return ()
-        thrift = self._shared.thrift
-        if not thrift.switched_on or not self.releases.owes_only(
-            campaign.name, thrift.quorum_of(campaign.name)
-        ):
+        if not self.releases.owes_only(campaign.name, thrift.quorum_of(campaign.name)):
             return ()
         few = thrift.choose(campaign.name, now)
         if few:

@@ -24,6 +24,7 @@ Asked: TypeAlias = Prepare | Accept | Release | Renew
 
 LOST_GAIN = 0.0625  #: what the newest exchange counts for in the share that is lost,
 ANSWERED_BEFORE = 3  #: and in the beginning as if so many before the first had been answered
+NEGLIGIBLE = 0.001  #: a share below that is taken for none
 ONE_COPY_LOST = 0.08  #: from this share on what is asked is sent twice,
 TWO_COPIES_LOST = 0.15  #: and from this one on three times
 SILENT_SENDINGS = 3  #: if more in a row have no answer, they were not lost: the node was silent
@@ -45,9 +46,13 @@ class _Share:
         self.judged = 0
 
     def judge(self, lost: float) -> None:
-        gain = max(LOST_GAIN, 1.0 / (self.judged + 1 + ANSWERED_BEFORE))
         self.judged += 1
+        if not (lost or self.lost):
+            return  # the usual case, at once
+        gain = max(LOST_GAIN, 1.0 / (self.judged + ANSWERED_BEFORE))
         self.lost += gain * (lost - self.lost)
+        if self.lost < NEGLIGIBLE:
+            self.lost = 0.0
 
 
 class _Path(_Share):
@@ -73,7 +78,8 @@ class _Path(_Share):
     def sent(self, request: int, now: float, usual: float) -> None:
         """Something that is answered is on its way; an answer takes ``usual`` seconds."""
         self._unanswered += 1
-        self._give_up(now - usual)
+        if self._overdue:
+            self._give_up(now - usual)
         times = self._open.get(request)
         if times is None:
             if len(self._open) >= OPEN_MAX:
@@ -89,7 +95,8 @@ class _Path(_Share):
         within another one, is lost: a node that is slow answers in the order of what it got.
         """
         self._unanswered = 0
-        self._give_up(now - usual)
+        if self._overdue:
+            self._give_up(now - usual)
         times = self._open.get(request)
         if times is None:
             slow = next((one for one in self._overdue if one[1] == request), None)
@@ -105,7 +112,7 @@ class _Path(_Share):
             del self._open[request]
         self._judge(0.0)
         overdue = self._sent_by(sent_at - usual)
-        if len(overdue) <= SILENT_SENDINGS:
+        if overdue and len(overdue) <= SILENT_SENDINGS:
             self._overdue.extend((now, one) for one in overdue)
 
     def _sent_by(self, latest: float) -> list[int]:
@@ -129,6 +136,9 @@ class _Path(_Share):
     def _judge(self, lost: float) -> None:
         self.judge(lost)
         self._all.judge(lost)
+        if not (self.lost or self._all.lost):
+            self._copies = 0
+            return
         own = min(1.0, self.judged * LOST_GAIN)
         share = own * self.lost + (1.0 - own) * self._all.lost
         self._copies = (share >= ONE_COPY_LOST) + (share >= TWO_COPIES_LOST)
@@ -203,8 +213,7 @@ class Exchanges:
                 del self._copied[key]
 
     def _usual(self, node: str) -> float:
-        trip = self._pacing.round_trips.of(node)
-        return UNKNOWN_S if trip is None else trip.smoothed
+        return self._pacing.round_trips.usual(node, UNKNOWN_S)
 
     def _again(self, node: str, request: int, now: float) -> None:
         """Send a copy at its time, or never: what is late by a round trip would be news of long ago."""

@@ -142,9 +142,9 @@ class Pacing:
         not asked again needlessly: 1.4 of the usual round trips, of a quorum and of the slowest node, and
         1.2 of the time by which a quorum has nearly always answered.
         """
-        trips = self.round_trips
-        usual = RETRY_ROUND_TRIPS * max(trips.smoothed(0.0), trips.slowest)
-        return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout(0.0))
+        trips = self.round_trips.summary
+        usual = RETRY_ROUND_TRIPS * max(trips.smoothed, trips.slowest)
+        return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout)
 
     def look_again_first(self) -> float:
         """When a candidate asks again that was refused by all, while nobody has a quorum. The answers are
@@ -192,7 +192,7 @@ class AttemptPacing:
     stated: float = REFRESH_UNKNOWN_S  #: what the last Prepare said
     window: float = 0.0  #: the longest window that it has stated: what others may go by (rule L2)
     repeated: bool = False  #: whether all were asked again since that was looked at last
-    _divided: Counter[object] = attrs.field(factory=Counter)  #: who was named where nobody had a quorum
+    _divided: dict[object, int] = attrs.field(factory=dict)  #: who was named where nobody had a quorum
     _soon: float = 0.0  #: and how soon that was to be asked again
 
     def __attrs_post_init__(self) -> None:

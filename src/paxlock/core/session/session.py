@@ -68,10 +68,10 @@ from paxlock.core.timers import Timers
 __all__ = ["Session", "SessionSettings"]
 
 # What a node says only while it serves.
-_SERVING = (Promise, Accepted, Refused, Renewed, Released, RevokeAnswer, Published)
+_SERVING = frozenset({Promise, Accepted, Refused, Renewed, Released, RevokeAnswer, Published})
 
 # What answers a request; what is pushed has request 0.
-_ANSWERS = (Promise, Accepted, Refused, Renewed, Released, Recovering, Forbidden, Welcome)
+_ANSWERS = frozenset({Promise, Accepted, Refused, Renewed, Released, Recovering, Forbidden, Welcome})
 
 FIRST_ROUND_TRIP_GRACES = 1.5
 HELLO_FIRST_S = 0.25
@@ -316,12 +316,13 @@ class Session:
         if peer not in self._nodes or not isinstance(peer, str):
             self.counters["stranger"] += 1
             return
-        self.counters[type(message).__name__] += 1
-        if isinstance(message, _SERVING):
+        kind = type(message)
+        self.counters[kind.__name__] += 1
+        if kind in _SERVING:
             self._shared.recovering.pop(peer, None)
             self._barred_by.pop(peer, None)
-        if isinstance(message, _ANSWERS):
-            self._shared.exchanges.answered(peer, message.request, now)
+        if kind in _ANSWERS:
+            self._shared.exchanges.answered(peer, message.request, now)  # type: ignore[union-attr]  # each has one
         match message:
             case Promise():
                 self._campaigns.candidates.promised(peer, message, now)

@@ -116,7 +116,8 @@ class Thrift:
 
     def granted(self, took: float, *, all_asked: bool) -> None:
         """A first sending was enough."""
-        (self._all if all_asked else self._few).take(took)
+        if self.switched_on:
+            (self._all if all_asked else self._few).take(took)
 
     def refused(self, name: str, now: float) -> None:
         """Somebody else holds or wants it. Where some ask all, and others a quorum, votes are split."""
