@@ -196,7 +196,7 @@ IN_NODES: tuple[Mutation, ...] = (
             Edit(
                 "node.line",
                 "_together",
-                "min(TOGETHER_WINDOWS * window, max(0.0, window - WINDOW_MIN_S))",
+                "min(TOGETHER_WINDOWS * window, max(0.0, window - NEAR_WINDOW_S))",
                 "TOGETHER_WINDOWS * window",
             ),
         ),

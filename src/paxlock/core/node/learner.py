@@ -24,6 +24,7 @@ from paxlock.core.messages import (
 from paxlock.core.node.acceptor import Acceptor
 from paxlock.core.node.hearsay import Hearsay, first_hand
 from paxlock.core.node.lingering import Finding, Lingering
+from paxlock.core.node.record import Record
 from paxlock.core.node.subscriptions import Subscriptions
 from paxlock.core.quorum import majority
 from paxlock.core.reasons import RefusalReason
