@@ -62,7 +62,8 @@ def taken_by(*functions: Callable[..., Any]) -> set[str]:
 
 def _ways() -> dict[str, list[tuple[str, str]]]:
     """Of each class: (from, to)."""
-    from_sessions, between = taken_by(Replica._from_session), taken_by(Replica._from_node)
+    from_sessions = taken_by(Replica._from_session, Replica._answer_without_serving)
+    between = taken_by(Replica._from_node)
     to_sessions = taken_by(Session.receive)
     ways: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(vars(messages)):
