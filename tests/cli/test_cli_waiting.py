@@ -20,6 +20,13 @@ pytestmark = pytest.mark.slow
 NOBODY = "no node answered: are they running, and is this the cell's key?"
 
 
+@pytest.fixture(autouse=True)
+def neither_quiet_nor_verbose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever command lines in this process asked for before."""
+    monkeypatch.setattr(voice, "quiet", False)
+    monkeypatch.setattr(voice, "verbose", False)
+
+
 @pytest.fixture
 def nobody(tmp_path: Path) -> Cell:
     """A cell whose node never answers."""
