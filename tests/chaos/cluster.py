@@ -32,7 +32,7 @@ from .guard import Guard
 from .journal import RATE_VARIABLE
 from .relay import Address, Relay, udp_socket
 
-__all__ = ["Child", "Cluster", "Failed", "Layout", "boot_time", "libfaketime"]
+__all__ = ["SERVES", "SITS_OUT", "Child", "Cluster", "Failed", "Layout", "boot_time", "libfaketime"]
 
 ROOT = Path(__file__).parents[2]
 PORT = 7400
@@ -40,6 +40,8 @@ NETS_BITS = 14  #: 127.64.0.0 to 127.127.255.0
 LOOK_S = 0.02
 PATIENCE_S = 60.0
 END_PATIENCE_S = 20.0
+#: What a node says of itself. Of others it says as well that they serve, or sit out.
+SERVES, SITS_OUT = '"event":"serving"', '"event":"sitting_out"'
 TEXT_MAX_LINES = 2000
 FAST, SLOW = 1.01, 0.99
 NODE_IDS = "abcde"
@@ -259,7 +261,7 @@ class Cluster:
         for node in self.layout.node_ids:
             self.start_node(node, "--create")
         for child in self.nodes.values():
-            child.wait_says("serves")
+            child.wait_says(SERVES)
         self.start_client(prober=True)
         for number in range(self.layout.clients):
             self.start_client(slow=number == 0)
@@ -330,7 +332,7 @@ class Cluster:
     def finish(self) -> None:
         """See that every node has come back to serve, then end all in good order."""
         for child in self.nodes.values():
-            child.wait_says("serves")
+            child.wait_says(SERVES)
         for label, child in self.clients.items():
             self._wait_begun(label)
             child.terminate()

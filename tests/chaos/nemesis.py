@@ -17,7 +17,7 @@ from random import Random
 
 import attrs
 
-from .cluster import Child, Cluster, Failed, boot_time
+from .cluster import SERVES, SITS_OUT, Child, Cluster, Failed, boot_time
 from .relay import Weather
 
 __all__ = ["Episode", "FaultKind", "Nemesis", "Pulse", "drawn_kinds"]
@@ -219,15 +219,15 @@ class Nemesis:
             self._joining.discard(node)
             started.append(self.cluster.start_node(node, *how))
         for child in started:
-            child.wait_says("serves", "sits out")
+            child.wait_says(SERVES, SITS_OUT)
         for node, child in zip(nodes, started, strict=True):
-            if node in self._forgetful and not child.has_said("sits out"):
+            if node in self._forgetful and not child.has_said(SITS_OUT):
                 raise Failed(f"{child.name} did not sit out, though its state file was damaged")
             self._forgetful.discard(node)
 
     def _yet_to_join(self) -> set[str]:
         """The nodes that have lost their disk and do not serve with the new one, as far as is known."""
-        self._lost = {node for node in self._lost if not self.cluster.nodes[node].has_said("serves")}
+        self._lost = {node for node in self._lost if not self.cluster.nodes[node].has_said(SERVES)}
         return self._lost
 
     def _kill_nodes(self) -> int:
@@ -263,7 +263,7 @@ class Nemesis:
                 self.cluster.nodes[node].kill()
                 self._restart(node)
                 if self._rng.random() < 0.7 and node not in self._yet_to_join():
-                    self.cluster.nodes[node].wait_says("serves")
+                    self.cluster.nodes[node].wait_says(SERVES)
                 count += 1
         return count
 
@@ -291,7 +291,7 @@ class Nemesis:
         What it must write is the snapshot of a clean stop, or that another node has been started anew. One
         that still sits out would have no snapshot to write.
         """
-        serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
+        serving = [node for node in self._up() if self.cluster.nodes[node].has_said(SERVES)]
         chosen = self._some(serving, 2)
         for node in chosen[:1]:
             child = self.cluster.nodes[node]
@@ -326,7 +326,7 @@ class Nemesis:
 
         Not in the second half: an entry that was not told yet may be torn.
         """
-        serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
+        serving = [node for node in self._up() if self.cluster.nodes[node].has_said(SERVES)]
         chosen = self._some(serving, self.cluster.layout.minority)
         for node in chosen:
             self.cluster.nodes[node].kill()
@@ -350,7 +350,7 @@ class Nemesis:
         One that is asked for nothing meanwhile is none of these, and one that must write its record stops.
         """
         count = 0
-        serving = [node for node in self._up() if self.cluster.nodes[node].has_said("serves")]
+        serving = [node for node in self._up() if self.cluster.nodes[node].has_said(SERVES)]
         for node in self._some(serving, 1) if serving else []:
             child = self.cluster.nodes[node]
             child.expected.add(DISK_EXIT)
