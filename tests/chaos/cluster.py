@@ -32,7 +32,7 @@ from .guard import Guard
 from .journal import RATE_VARIABLE
 from .relay import Address, Relay, udp_socket
 
-__all__ = ["SERVES", "SITS_OUT", "Child", "Cluster", "Failed", "Layout", "boot_time", "libfaketime"]
+__all__ = ["SERVES", "Child", "Cluster", "Failed", "Layout", "boot_time", "libfaketime"]
 
 ROOT = Path(__file__).parents[2]
 PORT = 7400
@@ -40,8 +40,7 @@ NETS_BITS = 14  #: 127.64.0.0 to 127.127.255.0
 LOOK_S = 0.02
 PATIENCE_S = 60.0
 END_PATIENCE_S = 20.0
-#: What a node says of itself. Of others it says as well that they serve, or sit out.
-SERVES, SITS_OUT = '"event":"serving"', '"event":"sitting_out"'
+SERVES = '"event":"serving"'  #: what a node says of itself; that others serve it says as well
 TEXT_MAX_LINES = 2000
 FAST, SLOW = 1.01, 0.99
 NODE_IDS = "abcde"

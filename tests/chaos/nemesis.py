@@ -17,7 +17,7 @@ from random import Random
 
 import attrs
 
-from .cluster import SERVES, SITS_OUT, Child, Cluster, Failed, boot_time
+from .cluster import SERVES, Child, Cluster, Failed, boot_time
 from .relay import Weather
 
 __all__ = ["Episode", "FaultKind", "Nemesis", "Pulse", "drawn_kinds"]
@@ -219,9 +219,9 @@ class Nemesis:
             self._joining.discard(node)
             started.append(self.cluster.start_node(node, *how))
         for child in started:
-            child.wait_says(SERVES, SITS_OUT)
+            child.wait_says("serves", "sits out")  # of itself or of another: it has begun
         for node, child in zip(nodes, started, strict=True):
-            if node in self._forgetful and not child.has_said(SITS_OUT):
+            if node in self._forgetful and not child.has_said("sits out"):
                 raise Failed(f"{child.name} did not sit out, though its state file was damaged")
             self._forgetful.discard(node)
 
@@ -263,7 +263,7 @@ class Nemesis:
                 self.cluster.nodes[node].kill()
                 self._restart(node)
                 if self._rng.random() < 0.7 and node not in self._yet_to_join():
-                    self.cluster.nodes[node].wait_says(SERVES)
+                    self.cluster.nodes[node].wait_says("serves")
                 count += 1
         return count
 
