@@ -249,11 +249,13 @@ class Simulation:
         return received
 
     def _wake(self, machine: NodeMachine | ClientMachine, core: Replica | Session, when: float) -> None:
-        """A timer of the machine has come due, by its own clock."""
-        if machine.wakes_at != when:
+        """A timer of the machine has come due, by its own clock. One of an earlier life may be for the same
+        moment: a node remembers until when it sits out.
+        """
+        if machine.core is not core or machine.wakes_at != when:
             return
         machine.wakes_at = inf
-        if machine.core is not core or self.true < machine.paused_until:
+        if self.true < machine.paused_until:
             return
         machine.idle_ticks += 1
         if machine.idle_ticks > IDLE_TICKS_MAX:
