@@ -200,3 +200,20 @@ class WithLastWill(Paxlock):
             _session_of(client, ttl) as session,
         ):
             yield session
+
+
+class WithThrift(Paxlock):
+    """The clients ask a quorum first, where that is as good."""
+
+    name = "paxlock-thrifty"
+    title = "paxlock, thrifty"
+    settings = "as paxlock, and the clients with `thrifty=True`"
+    scenarios = "ABCGW"
+
+    @asynccontextmanager
+    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
+        async with (
+            paxlock.open_client(connection["cell"], thrifty=True) as client,
+            _session_of(client, ttl) as session,
+        ):
+            yield session
