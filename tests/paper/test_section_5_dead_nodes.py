@@ -9,12 +9,14 @@ import pytest
 from by_hand import NAME, TTL
 from hand_cell import HandCell
 
+from paxlock.core.messages import Accepted, Message, Release, StandingPrepare
 from paxlock.core.session.events import Ended, Granted
 from paxlock.core.session.pacing import RETRY_MIN_S
 from paxlock.core.session.releases import RELEASE_PATIENCE_S
 
 PAIRS_EVERY_S = 0.01
 LONGEST_WAIT_S = 0.5
+PAIRS_OF_ONE_DEAD = 50
 MEASURED = 8  #: so many pairs, and the session knows how fast its nodes are
 
 DEAD = [("abc", "a"), ("abc", "b"), ("abc", "c"), ("abcde", "ab"), ("abcde", "be"), ("abcde", "de")]
@@ -76,3 +78,53 @@ def test_what_is_owed_to_the_dead_is_forgotten() -> None:
     assert len(releases) > 0
     cell.run(1.25 * RELEASE_PATIENCE_S)
     assert len(releases) == 0
+
+
+@pytest.mark.parametrize("before", [MEASURED, 0], ids=["that died", "that were never heard"])
+def test_the_dead_are_told_rarely(before: int) -> None:
+    """Each pair owes them a Release: one that is repeated like an unanswered question would cost the session
+    more than the nodes that live do.
+    """
+    cell, said = HandCell("abc", ["athens"]), 0
+
+    def count(_: str, to: str, message: Message) -> bool:
+        nonlocal said
+        said += to == "c" and isinstance(message, Release)
+        return to == "c"
+
+    for _ in range(before):
+        pair(cell)
+    cell.run(1.0, lost=count)
+    said = 0
+    for _ in range(PAIRS_OF_ONE_DEAD):
+        session = cell.sessions["athens"]
+        ticket = session.campaign(NAME, ttl=TTL, now=cell.now)
+        cell.run(0.0, lost=count)
+        session.release(ticket, cell.now)
+        cell.run(PAIRS_EVERY_S, lost=count)
+    cell.run(1.25 * RELEASE_PATIENCE_S, lost=count)
+    assert PAIRS_OF_ONE_DEAD <= said <= 5.5 * PAIRS_OF_ONE_DEAD
+
+
+def test_a_node_that_speaks_again_for_what_is_over_hears_so_at_once() -> None:
+    """It kept silent for so long that it is told rarely."""
+    cell, late = HandCell("abc", ["athens"]), list[Accepted]()
+
+    def kept(sender: str, to: str, message: Message) -> bool:
+        if sender == "c" and isinstance(message, Accepted):
+            late.append(message)
+        return sender == "c" or (to == "c" and not isinstance(message, StandingPrepare))
+
+    for _ in range(MEASURED):
+        pair(cell)
+    session = cell.sessions["athens"]
+    for _ in range(MEASURED):
+        ticket = session.campaign(NAME, ttl=TTL, now=cell.now)
+        cell.run(0.0, lost=kept)
+        session.release(ticket, cell.now)
+        cell.run(PAIRS_EVERY_S, lost=kept)
+    cell.run(0.1, lost=kept)
+    cell.lose()
+    session.receive(late[-1], "c", cell.now, cell.lives["c"])
+    cell.collect()
+    assert [to for _, to, message in cell.mail if isinstance(message, Release)] == ["c"]

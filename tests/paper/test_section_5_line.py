@@ -21,8 +21,18 @@ from by_hand import (
 from hand_cell import HandCell
 
 from paxlock.core.lease import Candidate
-from paxlock.core.messages import Message, Occupancy, Prepare, Promise, RefusalReason, Refused, Waiting
+from paxlock.core.messages import (
+    Message,
+    Occupancy,
+    Prepare,
+    Promise,
+    RefusalReason,
+    Refused,
+    StandingPrepare,
+    Waiting,
+)
 from paxlock.core.node.line import LAPSE_REFRESHES, LINE_MAX_ENTRIES
+from paxlock.core.round_trips import RoundTrips
 from paxlock.core.session.events import Failed, Granted
 from paxlock.errors import Reason
 
@@ -343,3 +353,28 @@ def test_one_attempt_without_waiting_gives_up_once_the_holder_is_known() -> None
     cell.run(0.5)
     for node in "abc":
         assert cell.replicas[node]._acceptor.waiters(Waiting(1, NAME, 0), cell.now).total == 0
+
+
+def test_who_took_its_turn_in_line_tells_nothing_of_the_round_trip() -> None:
+    """The node took the lease when the name fell free, by the number that had waited there, and what it
+    pushed was lost. The answer to the next question names that number, which was sent long before.
+    """
+    session, trips = HandSession(), RoundTrips(("a", "b", "c"))
+    session.machine._pacing.round_trips = trips
+    for node in "abc":
+        trips.measured(node, 0.01)
+    session.campaign(now=1.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "abc":
+        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=occupant(BYBLOS))
+    session.run_until(2.5)
+    again = dict(session.sent(StandingPrepare))["a"]
+    assert again.seq > asked.seq
+    for _ in range(3):  # copies of the answer, too
+        session.took("a", again, 2, now=2.51, seq=asked.seq)
+    assert trips.usual("a", 0.0) == pytest.approx(0.01)
+    told = trips.of("b")
+    assert told is not None
+    answers = told.answers
+    session.took("b", again, 2, now=2.51)
+    assert told.answers == answers + 1  # the newest number tells it

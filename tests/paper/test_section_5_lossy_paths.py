@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from by_hand import GRACE, MARGIN, NAME, SPAN, TTL, HandSession
 from hand_cell import HandCell
 
-from paxlock.core.messages import Accepted, Message, Release, Renew, StandingPrepare
+from paxlock.core.messages import Accept, Accepted, Message, Release, Renew, StandingPrepare
 from paxlock.core.session.events import Extended, Granted
 from paxlock.core.session.session import Session
 
@@ -86,3 +88,26 @@ def test_a_hand_over_outlives_the_loss_of_what_is_sent_first() -> None:
     cell.run(2 * ROUND_TRIP, lost=lost)
     assert {("athens", "a", Release), ("a", "byblos", Accepted)} <= met
     assert cell.told("byblos", Granted)
+
+
+@pytest.mark.parametrize("much_is_lost", [True, False])
+def test_phase_2_keeps_its_pace_where_much_is_lost(much_is_lost: bool) -> None:
+    """It is silence that makes an interval longer, and what is lost is not silent."""
+    session = HandSession()
+    session.campaign(now=1.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "ab":
+        session.promised(node, asked, 3, now=1.0)
+    seen = {message.seq for _, message in session.sent(Accept)}
+    if much_is_lost:
+        losing(session.machine)
+    sent, now = [1.0], 1.0
+    while len(sent) < 5:
+        now = session.machine.deadline()
+        session.tick(now)
+        numbers = {message.seq for _, message in session.sent(Accept)}
+        if numbers - seen:  # a repetition, and not a copy
+            seen |= numbers
+            sent.append(now)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(sent)]
+    assert (max(gaps) < 2.0 * min(gaps)) == much_is_lost

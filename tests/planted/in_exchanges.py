@@ -54,11 +54,38 @@ IN_EXCHANGES: tuple[Mutation, ...] = (
             Edit(
                 "session.exchanges",
                 "_Path.copies",
-                "self._copies if self._unanswered <= COPIED_SENDINGS else 0",
+                "0 if self.silent else self._copies",
                 "self._copies",
             ),
         ),
         test=f"{EXCHANGES}::test_a_node_that_does_not_answer_any_more_gets_no_copies_for_ever",
+    ),
+    Mutation(
+        "luck-with-one-path",
+        "section 5: a path with which a few exchanges had luck gets no copies where all others lose much",
+        (
+            Edit(
+                "session.exchanges",
+                "_Path._judge",
+                "self.judged / (self.judged + JUDGED_ELSEWHERE)",
+                "min(1.0, self.judged / JUDGED_ELSEWHERE)",
+            ),
+        ),
+        test=f"{EXCHANGES}::test_a_few_exchanges_may_have_had_luck",
+    ),
+    Mutation(
+        "phase-2-slows-down",
+        "section 5: the intervals between Accepts grow where datagrams are lost",
+        (
+            Edit(
+                "session.attempt",
+                "Attempt.repeat",
+                "if not self.shared.exchanges.lossy(unanswered):",
+                "if True:",
+            ),
+        ),
+        test="tests/paper/test_section_5_lossy_paths.py"
+        "::test_phase_2_keeps_its_pace_where_much_is_lost[True]",
     ),
     Mutation(
         "late-taken-for-lost",

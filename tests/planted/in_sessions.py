@@ -25,6 +25,33 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "test_who_waits_asks_rarely_though_no_quorum_can_be_heard",
     ),
     Mutation(
+        "measures-the-wait-in-line",
+        "section 5, windows: an acceptance by a number that has waited in line counts as a round trip",
+        (
+            Edit(
+                "session.campaigns",
+                "Campaigns.accepted",
+                "message.seq == attempt.newest and sent_at > LONG_AGO",
+                "sent_at > LONG_AGO",
+            ),
+        ),
+        test="tests/paper/test_section_5_line.py::"
+        "test_who_took_its_turn_in_line_tells_nothing_of_the_round_trip",
+    ),
+    Mutation(
+        "the-dead-are-told-often",
+        "section 3: a Release to nodes that are dead is repeated as if they had missed it",
+        (
+            Edit(
+                "session.releases",
+                "Releases.due",
+                "pending.told and pending.retry < RETRY_MAX_S and self._exchanges.silent(pending.open)",
+                "False",
+            ),
+        ),
+        test="tests/paper/test_section_5_dead_nodes.py::test_the_dead_are_told_rarely",
+    ),
+    Mutation(
         "far-by-one-word",
         "section 5, the line: one node's word is enough to ask rarely, and it may be one with an old line",
         (Edit("session.refusals", "Refusals.place", "places[self._quorum - 1]", "places[-1]"),),

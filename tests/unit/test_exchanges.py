@@ -7,7 +7,7 @@ from random import Random
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Peer, Prepare, Release
 from paxlock.core.round_trips import RoundTrips
-from paxlock.core.session.exchanges import COPIED_MAX, COPIED_SENDINGS, Exchanges
+from paxlock.core.session.exchanges import COPIED_MAX, SILENT_FOR_LONG, Exchanges
 from paxlock.core.session.outbox import Outbox
 from paxlock.core.session.pacing import Pacing
 from paxlock.core.timers import Timers
@@ -143,11 +143,31 @@ def test_an_answer_makes_copies_needless() -> None:
 
 def test_what_is_lost_to_one_node_brings_no_copies_for_another_that_is_known() -> None:
     path = Path()
-    for _ in range(20):
+    for _ in range(100):
         path.exchange(lost=True)
         path.exchange(to="b")
     assert len(path.exchange()) == 2
     assert path.exchange(to="b") == []
+
+
+def test_a_few_exchanges_may_have_had_luck() -> None:
+    """What is lost on one way is most often lost on all."""
+    path = Path()
+    for number in range(12):
+        path.exchange(lost=number % 3 > 0)
+        path.exchange(to="b")
+    assert path.exchange(to="b")
+
+
+def test_a_path_is_lossy_while_the_node_answers_at_all() -> None:
+    path = lossy()
+    assert path.exchanges.lossy(["a"])
+    for _ in range(SILENT_FOR_LONG + 1):
+        assert not path.exchanges.silent(["a"])
+        path.ask()
+    assert path.exchanges.silent(["a"])
+    assert not path.exchanges.silent(["a", "b"])
+    assert not path.exchanges.lossy(["a"])
 
 
 def test_a_node_that_was_silent_is_not_lossy() -> None:
@@ -195,7 +215,7 @@ def test_a_node_that_does_not_answer_any_more_gets_no_copies_for_ever() -> None:
     for _ in range(100):
         path.ask()
         copies += len(path.passes(2 * ROUND_TRIP))
-    assert 0 < copies <= COPIED_SENDINGS
+    assert 0 < copies <= SILENT_FOR_LONG
 
 
 def test_of_a_flood_only_so_much_is_copied() -> None:

@@ -80,6 +80,7 @@ class Attempt:
     fresh: bool = True  #: the first one of its campaign: while it waits for its turn, no node knows of it
     queues: bool = False  #: whether the last Prepare asked for a place in line
     stood: bool = False  #: whether a Prepare had the lease with it
+    newest: int = -1  #: the number of the last sending that asks to take the lease
     asked_at: float | None = None  #: when this phase was asked, unless it was repeated since
     heard: dict[str, float] = attrs.field(factory=dict)
     spared: set[str] = attrs.field(factory=set)  #: nodes that nothing of it was sent to
@@ -158,8 +159,10 @@ class Attempt:
             pace.repeated = True
             self.send_prepare(now, waits=True)
         else:
-            self.send_accept(proposer.unanswered(), now)
-            pace.slow_down()
+            unanswered = proposer.unanswered()
+            self.send_accept(unanswered, now)
+            if not self.shared.exchanges.lossy(unanswered):
+                pace.slow_down()
         again = now + pace.interval()
         if proposer.phase is Phase.ACCEPTING:
             # What has failed by silence is to be seen then, not as late as the next repetition would be.
@@ -332,8 +335,8 @@ class Attempt:
             lease_targets = [node for node in lease_targets if node in to]
             others = [node for node in others if node in to]
         if lease_targets:
-            number = self.shared.numbers.next(now)
-            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, number, self.lock)
+            self.newest = self.shared.numbers.next(now)
+            standing = StandingPrepare(*prepare, lease.ttl_ms, lease.data, self.newest, self.lock)
             self.shared.exchanges.send(lease_targets, standing, now)
             proposer.sent_lease.update(lease_targets)
             self.stood = True
@@ -346,12 +349,13 @@ class Attempt:
         if not nodes:
             return
         proposer, campaign = self.proposer, self.campaign
+        self.newest = self.shared.numbers.next(now)
         message = Accept(
             request=proposer.request,
             name=campaign.name,
             term=proposer.term,
             lease=self.lease,
-            seq=self.shared.numbers.next(now),
+            seq=self.newest,
             age_ms=int(campaign.age(now) * 1000),
             window_ms=self.pace.state_window_ms(),
             lock=self.lock,

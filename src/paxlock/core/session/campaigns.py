@@ -275,7 +275,9 @@ class Campaigns:
         tenure = self._tenures.of(attempt.number)
         sent_at = self._numbers.sent_at(message.seq)
         proposer = attempt.proposer
-        if message.request and sent_at > LONG_AGO and proposer.sent_since(node, sent_at):
+        # A node that took the lease when its turn in line came names the number that had waited there.
+        newest = message.seq == attempt.newest and sent_at > LONG_AGO
+        if message.request and newest and proposer.sent_since(node, sent_at):
             self._pacing.round_trips.measured(node, now - sent_at)
         if tenure is not None:
             if message.term >= tenure.token and tenure.acknowledged(node, sent_at, lives) and not tenure.kept:

@@ -233,7 +233,7 @@ class Candidates:
 
     def meant(self, node: str, name: str, candidate: Candidate, term: int) -> Attempt | None:
         """The live attempt that an answer is for. If it is over, the node is sent its Release (rule L1),
-        unless that is on its way there and repeated until it is answered.
+        unless that is on its way there and soon repeated.
         """
         if candidate.session != self._session:
             self._counters["stranger"] += 1

@@ -24,11 +24,12 @@ Asked: TypeAlias = Prepare | Accept | Release | Renew
 
 LOST_GAIN = 0.0625  #: what the newest exchange counts for in the share that is lost,
 ANSWERED_BEFORE = 3  #: and in the beginning as if so many before the first had been answered
+JUDGED_ELSEWHERE = 16  #: and the share of all paths counts like so many of its own
 NEGLIGIBLE = 0.001  #: a share below that is taken for none
 ONE_COPY_LOST = 0.08  #: from this share on what is asked is sent twice,
 TWO_COPIES_LOST = 0.15  #: and from this one on three times
 SILENT_SENDINGS = 3  #: if more in a row have no answer, they were not lost: the node was silent
-COPIED_SENDINGS = 8  #: a node that has answered none of so many in a row gets no copies
+SILENT_FOR_LONG = 8  #: a node that has answered none of so many in a row gets no copies
 COPIED_MAX = 48  #: exchanges that a session copies at one time: of a flood only a small part
 OPEN_MAX = 128  #: requests to one node whose answers are waited for
 SPACING_ROUND_TRIPS = 0.125  #: between copies: all have left before the first answer can come,
@@ -58,13 +59,13 @@ class _Share:
 class _Path(_Share):
     """The exchanges with one node. Until enough of them are known, those with all nodes count as well."""
 
-    __slots__ = ("_all", "_copies", "_open", "_overdue", "_unanswered")
+    __slots__ = ("_all", "_copies", "_open", "_overdue", "unanswered")
 
     def __init__(self, everywhere: _Share) -> None:
         super().__init__()
         self._all = everywhere
         self._copies = 0
-        self._unanswered = 0  #: sendings since the last answer
+        self.unanswered = 0  #: sendings since the last answer
         self._open: dict[int, list[float]] = {}  #: by request, the times of the sendings without an answer
         self._overdue: list[
             tuple[float, int]
@@ -73,11 +74,16 @@ class _Path(_Share):
     @property
     def copies(self) -> int:
         """How many copies follow what is sent now."""
-        return self._copies if self._unanswered <= COPIED_SENDINGS else 0
+        return 0 if self.silent else self._copies
+
+    @property
+    def silent(self) -> bool:
+        """Whether none of the last sendings was answered: very probably the node is dead."""
+        return self.unanswered > SILENT_FOR_LONG
 
     def sent(self, request: int, now: float, usual: float) -> None:
         """Something that is answered is on its way; an answer takes ``usual`` seconds."""
-        self._unanswered += 1
+        self.unanswered += 1
         if self._overdue:
             self._give_up(now - usual)
         times = self._open.get(request)
@@ -94,7 +100,7 @@ class _Path(_Share):
         """A sending of this request was answered. What was sent a round trip before it, and is not answered
         within another one, is lost: a node that is slow answers in the order of what it got.
         """
-        self._unanswered = 0
+        self.unanswered = 0
         if self._overdue:
             self._give_up(now - usual)
         times = self._open.get(request)
@@ -139,7 +145,7 @@ class _Path(_Share):
         if not (self.lost or self._all.lost):
             self._copies = 0
             return
-        own = min(1.0, self.judged * LOST_GAIN)
+        own = self.judged / (self.judged + JUDGED_ELSEWHERE)
         share = own * self.lost + (1.0 - own) * self._all.lost
         self._copies = (share >= ONE_COPY_LOST) + (share >= TWO_COPIES_LOST)
 
@@ -186,6 +192,7 @@ class Exchanges:
         for node in nodes:
             path, usual = self._paths[node], self._usual(node)
             if not path.judged:
+                path.unanswered += 1
                 continue  # it may answer nothing but a Hello yet: the address is not proved (section 8)
             path.sent(message.request, now, usual)
             if path.copies and len(self._copied) < COPIED_MAX:
@@ -203,6 +210,14 @@ class Exchanges:
         self._paths[node].answered(request, now, self._usual(node))
         if self._copied and self._copied.pop((node, request), None) is not None:
             self._timers.cancel(self._again, node, request)
+
+    def silent(self, nodes: Iterable[str]) -> bool:
+        """Whether each of these nodes has answered none of many sendings in a row."""
+        return all(self._paths[node].silent for node in nodes)
+
+    def lossy(self, nodes: Iterable[str]) -> bool:
+        """Whether the path to one of these nodes is such that what is asked there is sent more than once."""
+        return any(self._paths[node].copies for node in nodes)
 
     def over(self, attempt: int) -> None:
         """This attempt asks for nothing any more: what it has asked for is not copied behind its Release

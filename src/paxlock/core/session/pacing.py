@@ -140,10 +140,12 @@ class Pacing:
     def retry_first(self) -> float:
         """The first interval between repetitions. Answers have nearly always come by then, so a busy cell is
         not asked again needlessly: 1.4 of the usual round trips, of a quorum and of the slowest node, and
-        1.2 of the time by which a quorum has nearly always answered.
+        1.2 of the time by which a quorum has nearly always answered. Before a quorum was measured, 1.4 of
+        what the slowest of those heard so far took: what is repeated sooner than it can be answered tells
+        nothing of the round trip.
         """
         trips = self.round_trips.summary
-        usual = RETRY_ROUND_TRIPS * max(trips.smoothed, trips.slowest)
+        usual = RETRY_ROUND_TRIPS * max(trips.smoothed or self.round_trips.expected, trips.slowest)
         return max(RETRY_MIN_S, usual, RETRY_TIMEOUTS * trips.timeout)
 
     def look_again_first(self) -> float:

@@ -68,9 +68,9 @@ class Releases:
         return self._untold
 
     def under_way(self, attempt: int, node: str) -> bool:
-        """Whether a Release of this attempt is on its way to the node, and repeated until it is answered."""
+        """Whether a Release of this attempt is on its way to the node, and soon repeated if it is lost."""
         pending = self._releases.get(attempt)
-        return pending is not None and node in pending.open
+        return pending is not None and node in pending.open and pending.retry < RETRY_MAX_S
 
     def owes_only(self, name: str, nodes: Collection[str]) -> bool:
         """Whether no Release of an earlier attempt at the name is owed to any other than these nodes."""
@@ -155,7 +155,11 @@ class Releases:
             self._timers.add(again, self.due, attempt)
         else:
             self._turns.late(attempt, now)
-            self._send(pending, now)
+            if pending.told and pending.retry < RETRY_MAX_S and self._exchanges.silent(pending.open):
+                pending.retry = RETRY_MAX_S  # nobody waits for it, and the nodes are dead very probably
+                self._timers.add(now + self._pacing.jitter(pending.retry), self.due, attempt)
+            else:
+                self._send(pending, now)
 
     def _tell(self, pending: PendingRelease, *, heard: bool) -> None:
         if pending.told:
