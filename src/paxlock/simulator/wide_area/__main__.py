@@ -14,6 +14,8 @@ from paxlock.simulator.wide_area.networks import NETWORKS, QUICK, Net
 
 __all__ = ["main"]
 
+RUNS = 3
+
 _Job = tuple[Net, str]
 
 
@@ -27,12 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     add("--only", choices=sorted(MEASURES), action="append", help="one measurement; may be repeated")
     add("--net", metavar="TEXT", help='networks whose name has this, such as "20 ms, jitter x3"')
     add("--grace", type=float, default=GRACE_S, metavar="S", help="the cell's grace, in seconds")
+    add("--runs", type=int, default=RUNS, metavar="N", help=f"how often each is played ({RUNS})")
     add("--jobs", type=int, default=1, metavar="J", help="processes that share the work")
     options = parser.parse_args(arguments)
     nets = [net for net in (QUICK if options.quick else NETWORKS) if (options.net or "") in str(net)]
     what = [name for name in MEASURES if not options.only or name in options.only]
     jobs: list[_Job] = [(net, name) for net in nets for name in what]
-    run = partial(_run, grace_ms=round(options.grace * 1000))
+    run = partial(_run, grace_ms=round(options.grace * 1000), runs=max(1, options.runs))
     rows: dict[Net, dict[str, Measured]] = {net: {} for net in nets}
     with multiprocessing.Pool(options.jobs) as pool:
         for (net, name), found in zip(jobs, pool.imap(run, jobs), strict=True):
@@ -44,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _run(job: _Job, grace_ms: int) -> dict[str, Measured]:
+def _run(job: _Job, grace_ms: int, runs: int) -> dict[str, Measured]:
     net, name = job
-    return measure(net, name, grace_ms=grace_ms)
+    return measure(net, name, grace_ms=grace_ms, runs=runs)
 
 
 def _show(net: Net, found: dict[str, Measured], *, first: bool) -> None:
