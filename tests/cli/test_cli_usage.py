@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
-from paxlock_process import NO_CELL, environment
+from paxlock_process import NO_CELL, default_signals, environment
 
 from paxlock import Cell
 from paxlock.cli import main
@@ -49,6 +50,7 @@ def in_a_new_python(script: str, argument: str) -> subprocess.CompletedProcess[s
         text=True,
         env=environment({}),
         check=False,
+        preexec_fn=default_signals,
     )
 
 
@@ -398,6 +400,47 @@ def test_an_interrupt_while_it_loads_is_no_traceback(
     monkeypatch.setattr("paxlock.cli.gc_pauses.load", interrupted)
     assert main(["status"]) == ExitCode.INTERRUPTED
     assert capsys.readouterr().err == "paxlock: interrupted\n"
+
+
+#: Ctrl-C at a bad moment of an import: what a callback raises is dropped, that of a class's part is wrapped.
+INTERRUPTED_IMPORT = """
+import signal, sys, weakref
+import paxlock.cli
+
+class Gone:
+    pass
+
+class Part:
+    def __set_name__(self, owner, name):
+        signal.raise_signal(signal.SIGINT)
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        where, how = sys.argv[1].split()
+        if name == where and how == "dropped":
+            gone = Gone()
+            seen = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))
+            del gone
+        elif name == where:
+            type("Owner", (), {"part": Part()})
+
+sys.meta_path.insert(0, Finder())
+sys.exit(paxlock.cli.main(["status", "--nodes", "127.0.0.1:9", "no such name"]))
+"""
+
+
+@pytest.mark.parametrize("how", ["dropped", "wrapped"])
+@pytest.mark.parametrize("module", ["paxlock.cli.group", "click", "paxlock.cli.status", "trio"])
+def test_an_interrupt_while_it_loads_is_never_lost(module: str, how: str) -> None:
+    done = in_a_new_python(INTERRUPTED_IMPORT, f"{module} {how}")
+    assert (done.stderr, done.stdout) == ("paxlock: interrupted\n", "")
+    assert done.returncode == ExitCode.INTERRUPTED
+
+
+def test_what_an_interrupt_does_is_as_before_once_the_command_line_is_loaded() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["status", "--no-such-option"]) == ExitCode.USAGE
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_exit_codes_of_signals_are_those_of_shells() -> None:

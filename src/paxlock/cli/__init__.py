@@ -6,12 +6,11 @@ cryptography nor cbor2.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-__all__ = ["main"]
+from paxlock.cli.interrupts import INTERRUPTED, ending_at_once, say_interrupted
 
-INTERRUPTED = 130  #: the one of exits.py, which may not be loaded yet
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,12 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Never raises: whatever goes wrong is one sentence on stderr and an exit code (``paxlock.cli.exits``).
     """
     try:
-        from paxlock.cli.gc_pauses import load
+        with ending_at_once():
+            from paxlock.cli.gc_pauses import load
 
-        load("paxlock.cli.group")
-        from paxlock.cli.group import run_command_line
-    except KeyboardInterrupt:  # to load is a good part of what a short command takes
-        if sys.stderr is not None:
-            sys.stderr.write("paxlock: interrupted\n")
+            load("paxlock.cli.group")
+            from paxlock.cli.group import run_command_line
+    except KeyboardInterrupt:  # before the block or behind it
+        say_interrupted()
         return INTERRUPTED
     return run_command_line(arguments)

@@ -35,14 +35,14 @@ def dev_command(nodes: str) -> int:
     """
 
     async def serve() -> int:
-        async with open_dev_cell(nodes=int(nodes), report=say if voice.verbose else None) as cell:
-            cell.save(path)
-            emit(f"export PAXLOCK_CELL={shlex.quote(str(path))}")
-            addresses = ", ".join(member.address for member in cell.members)
-            say(f"a cell serves on {addresses} until Ctrl-C; paste the line above into another terminal")
-            await trio.sleep_forever()
+        with tempfile.TemporaryDirectory(prefix="paxlock-") as folder:  # here: a signal leaves none behind
+            path = Path(folder) / "cell.toml"
+            async with open_dev_cell(nodes=int(nodes), report=say if voice.verbose else None) as cell:
+                cell.save(path)
+                emit(f"export PAXLOCK_CELL={shlex.quote(str(path))}")
+                addresses = ", ".join(member.address for member in cell.members)
+                say(f"a cell serves on {addresses} until Ctrl-C; paste the line above into another terminal")
+                await trio.sleep_forever()
         return ExitCode.DONE
 
-    with tempfile.TemporaryDirectory(prefix="paxlock-") as folder:
-        path = Path(folder) / "cell.toml"
-        return run_async(serve, stopped=ExitCode.DONE)
+    return run_async(serve, stopped=ExitCode.DONE)

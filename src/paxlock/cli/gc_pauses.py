@@ -14,17 +14,19 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
+from paxlock.cli.interrupts import ending_at_once
+
 __all__ = ["load", "no_pauses", "short_pauses"]
 
 
 def load(module: str) -> ModuleType:
     """Import a module, collecting nothing meanwhile; set aside (``gc.freeze``) what it is made of.
 
-    That lives as long as the process does. To look through it again and again is a tenth of what a command
-    takes from its start to its end.
+    Ctrl-C ends the process meanwhile. What was set aside lives as long as the process does: to look through
+    it again and again is a tenth of what a command takes from its start to its end.
     """
     if module not in sys.modules:
-        with no_pauses():
+        with ending_at_once(), no_pauses():
             import_module(module)
     return import_module(module)
 

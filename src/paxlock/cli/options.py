@@ -15,6 +15,7 @@ import attrs
 import click
 
 from paxlock.cli import output
+from paxlock.cli.gc_pauses import load
 from paxlock.config.durations import parse_duration
 from paxlock.config.syntax import check_data, check_label, check_name, check_reachable
 from paxlock.errors import ConfigError
@@ -157,6 +158,7 @@ class CellOptions:
 
     def settings(self) -> ClientSettings:
         """The settings of a client (contract.md section 1). Raises ConfigError."""
+        load("tomllib")  # for a cell file
         from paxlock.config.cell import client_settings
 
         return client_settings(self.cell, self.nodes, self.key_file)

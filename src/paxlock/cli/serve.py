@@ -14,7 +14,7 @@ import click
 import trio
 
 from paxlock.cli.exits import ExitCode, Failure, epilog, unwrap
-from paxlock.cli.gc_pauses import no_pauses, short_pauses
+from paxlock.cli.gc_pauses import load, no_pauses, short_pauses
 from paxlock.cli.options import Checked, cell_option, key_file_option, talk_options
 from paxlock.cli.output import voice
 from paxlock.cli.runtime import run_async, typed_values
@@ -139,6 +139,7 @@ def serve_command(
     """
     with typed_values():
         word = start_word(start, create=create, join=join, by_clock=by_clock)
+    load("tomllib")  # for the cell file
     config = node_settings(cell, node_id, data_dir, key_file=key_file, durability=durability, listen=listen)
 
     had_terminal = os.isatty(STDERR)
