@@ -52,6 +52,7 @@ _GAUGES = {
     "cell_serving_nodes": "How many nodes serve, as this one sees them.",
     "record_write_seconds_max": "The longest write since the start.",
     "data_folder_gone": "1 where its data folder was deleted or moved: its next start finds no memory.",
+    "state_not_kept": "1 where its state file was given up: killed, it sits out at its next start.",
     "late_seconds_max": "The longest time that it did not run.",
 }
 _COUNTERS = {

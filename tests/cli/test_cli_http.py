@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -134,6 +135,37 @@ def test_a_data_folder_that_is_gone_is_told_until_it_is_back(tmp_path: Path) -> 
             assert time.monotonic() < deadline
             time.sleep(0.1)  # poll: that it is back is told by nothing else
         assert get(port, "/health") == (200, "the process turns\n")
+        node.send_signal(signal.SIGTERM)
+        assert node.wait() == 0
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="no way to fill the disk of one process")
+def test_a_state_file_that_was_given_up_is_told_until_the_end_of_the_run(tmp_path: Path) -> None:
+    """The node is alive and serves all the same: no probe is to end it."""
+    port = free_port(socket.SOCK_STREAM)
+    cell = Cell({"PAXLOCK_CELL": str(tmp_path / "cell.toml"), "PAXLOCK_NODE": "a"})
+    cell.output("init", tmp_path / "cell.toml", f"a=127.0.0.1:{free_port(socket.SOCK_DGRAM)}")
+    with cell.start("serve", "--data-dir", tmp_path / "a", "--create", "--http", f"127.0.0.1:{port}") as node:
+        while json.loads(node.stderr.line())["event"] != "serving":
+            pass
+        assert get(port, "/ready") == (200, '{"ready": true, "state": "serving"}\n')
+        assert 'paxlock_node_state_not_kept{node="a"} 0.0' in get(port, "/metrics")[1]
+        of_files = resource.prlimit(node.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (1, of_files[1]))  # as on a full disk
+        cell.output("acquire", "job", "--ttl", "1s")
+        while json.loads(node.stderr.line())["event"] != "state_file":
+            pass
+        resource.prlimit(node.pid, resource.RLIMIT_FSIZE, of_files)
+        assert get(port, "/ready") == (200, '{"ready": true, "state": "serving", "state_not_kept": true}\n')
+        assert get(port, "/health") == (200, "the process turns, but its state file is not kept\n")
+        counters = json.loads(cell.output("stats", "--json"))["nodes"][0]["counters"]
+        assert counters["state_not_kept"] == 1
+        deadline = time.monotonic() + 40
+        while "complaint" not in (member := json.loads(cell.output("status", "--json"))["members"][0]):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)  # poll: the node looks every 5 s
+        assert member["complaint"] == "its state file is not kept: if killed, it sits out"
+        assert 'paxlock_node_state_not_kept{node="a"} 1.0' in get(port, "/metrics")[1]
         node.send_signal(signal.SIGTERM)
         assert node.wait() == 0
 

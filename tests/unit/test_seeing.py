@@ -192,6 +192,7 @@ FOUND = NodeStatistics(
     record_write_seconds_max=0.125,
     record_slow_writes=0,
     data_folder_gone=True,
+    state_not_kept=True,
     late_turns=0,
     late_seconds_max=0.5,
     floods=0,
@@ -204,7 +205,7 @@ def test_counters_have_the_names_of_metrics() -> None:
     assert told["messages.hello"] == 4 and told["datagrams.received"] == 9 and told["dropped.seal"] == 2
     assert told["send_errors.EPERM"] == 1 and told["kernel_drops"] == 5
     assert "send_errors" not in told
-    assert told["data_folder_gone"] == 1
+    assert told["data_folder_gone"] == 1 and told["state_not_kept"] == 1
     assert told["peer_answers.b.c"] == 9 and told["peer_round_trip_us.b.c"] == 1234
     assert all(type(number) is int for number in told.values())
     shown = readable(told)

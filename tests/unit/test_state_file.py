@@ -265,6 +265,17 @@ def test_after_a_failed_write_the_file_counts_for_nothing(
     assert read(written) is None
 
 
+def test_what_was_begun_anew_on_a_full_disk_leaves_nothing_there(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the disk would stay as full as it is."""
+    store = Store.open(written, create_folder=False)
+    monkeypatch.setattr(os, "pwrite", fails)
+    assert "No space left" in store.keep(RECORD, BEGUN, never)
+    store.close()
+    assert not list(written.glob("state*"))
+
+
 def test_where_it_cannot_even_be_spoilt_the_node_must_stop(
     written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,8 +65,11 @@ class Pages:
         return 404, TEXT, b"there are /metrics, /health and /ready\n"
 
     def _health(self) -> bytes:
-        if self.node is not None and self.node().data_folder_gone:
+        found = None if self.node is None else self.node()
+        if found is not None and found.data_folder_gone:
             return b"the process turns, but its data folder was deleted or moved\n"
+        if found is not None and found.state_not_kept:
+            return b"the process turns, but its state file is not kept\n"
         return b"the process turns\n"
 
     def _ready(self) -> tuple[int, str, bytes]:
@@ -78,6 +81,8 @@ class Pages:
                 facts["sits_out_ms"] = int(found.sits_out_seconds * 1000)
             if found.data_folder_gone:
                 facts["data_folder_gone"] = True
+            if found.state_not_kept:
+                facts["state_not_kept"] = True
         return (200 if facts["ready"] else 503), JSON, json.dumps(facts).encode() + b"\n"
 
 

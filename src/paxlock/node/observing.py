@@ -58,6 +58,7 @@ class Observing:
         self._request = 0
         driver.refused = self._refused
         self.data_folder_gone = False
+        self.state_not_kept = False
         self._since = clock.now()
         # Asked for within a turn, so the lock is had already.
         replica.seeing.source = lambda now: flat(self._statistics())
@@ -186,6 +187,7 @@ class Observing:
             record_write_seconds_max=observer.longest_write,
             record_slow_writes=observer.slow_writes,
             data_folder_gone=self.data_folder_gone,
+            state_not_kept=self.state_not_kept,
             late_turns=observer.late_turns,
             late_seconds_max=observer.longest_late,
             floods=observer.floods,

@@ -53,6 +53,7 @@ __all__ = ["Service", "run_service", "serve_alone", "serve_node"]
 COMPLAINTS_MAX = 64
 FOLDER_LOOK_S = 5.0  #: so often a node looks whether its data folder is still there
 FOLDER_GONE = "its data folder was deleted or moved"
+STATE_NOT_KEPT = "its state file is not kept: if killed, it sits out"  # 64 bytes at most, as all complaints
 WITHOUT_FOLDER = (
     "this node serves on, but its next start is without a memory; put the folder back, or start it anew "
     "while the others serve"
@@ -184,7 +185,8 @@ class Service:
 
     async def look_after_folder(self) -> None:
         """Say once that the data folder was deleted or moved, and complain of it to whoever asks: the node
-        serves on from its memory, but its next start finds none.
+        serves on from its memory, but its next start finds none. Complain as well of a state file that was
+        given up, which is said where that happens.
         """
         told = ""
         while self._probes and not isinstance(self._store, MemoryStore):
@@ -194,9 +196,10 @@ class Service:
                 self._say(Level.WARNING, "data_folder", f"{gone}: {WITHOUT_FOLDER}")
             told = gone
             self.eyes.data_folder_gone = bool(gone)
-            if gone:
+            complaint = FOLDER_GONE if gone else STATE_NOT_KEPT if self.eyes.state_not_kept else ""
+            if complaint:
                 with self.driver.lock:
-                    self.replica.complain(FOLDER_GONE, self._clock.now())
+                    self.replica.complain(complaint, self._clock.now())
 
     def _persist(self, record: object) -> None:
         assert isinstance(record, NodeRecord)
@@ -212,6 +215,7 @@ class Service:
             return  # another clock than that of the boot tells a later process nothing
         warning = self._store.keep(self._record, entry, self.replica.kept_whole)
         if warning:  # said in trio's loop, wherever this is
+            self.eyes.state_not_kept = True
             self.driver.call(lambda: self._say(Level.WARNING, "state_file", warning))
 
     async def _sync(self) -> None:

@@ -40,6 +40,9 @@ class NodeStatistics:
     record_write_seconds_max: float
     record_slow_writes: int
     data_folder_gone: bool  #: deleted, moved or replaced while the node runs: the next start finds no memory
+    state_not_kept: (
+        bool  #: its file ``state`` was given up in this run: killed, it sits out at its next start
+    )
     late_turns: int
     late_seconds_max: float
     floods: int

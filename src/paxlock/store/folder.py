@@ -292,6 +292,8 @@ class Store:
                 os.fsync(self._folder_handle)
         except OSError:
             os.close(handle)
+            with suppress(OSError):  # of a full disk it would take the rest
+                os.unlink(temporary, dir_fd=self._folder_handle)
             raise
         return state
 
