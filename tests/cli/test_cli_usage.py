@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -441,6 +442,54 @@ def test_what_an_interrupt_does_is_as_before_once_the_command_line_is_loaded() -
     before = signal.getsignal(signal.SIGINT)
     assert main(["status", "--no-such-option"]) == ExitCode.USAGE
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("how", [("--polite", "--force"), ("--force", "--polite")])
+def test_to_revoke_in_two_ways_at_once_is_refused(
+    how: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last one won, unseen."""
+    assert main(["revoke", "job", "1", *how, "--nodes", "127.0.0.1:9"]) == ExitCode.USAGE
+    assert "give --polite or --force, not both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["status"], ["member", "list"], ["member", "move", "a", "127.0.0.1:9"]])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("\ufeff[cell]\n", "begins with a byte order mark: save it as UTF-8 without one"),
+        ("[cell\n", "this is not TOML"),
+        ("[cell]\n", "id is missing in [cell]"),
+    ],
+)
+def test_a_cell_file_that_cannot_be_read_is_named_whatever_the_command(
+    command: list[str], text: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text, encoding="utf-8")
+    assert main([*command, "--cell", str(path)]) == ExitCode.CONFIG
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.count(str(path)) == 1 and why in said
+
+
+def test_a_key_to_be_added_that_may_not_be_read_is_77(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell_file, key = tmp_path / "cell.toml", tmp_path / "more.key"
+    assert main(["init", str(cell_file), "a=127.0.0.1:9"]) == ExitCode.DONE
+    assert main(["key", "new", str(key)]) == ExitCode.DONE
+    capsys.readouterr()
+    opened = os.open
+
+    def forbids(path: str, *rest: int, **more: int) -> int:
+        if str(path) == str(key):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", forbids)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: str(path) != str(key))  # root may read anything
+    assert main(["key", "add", "--cell", str(cell_file), str(key)]) == ExitCode.NOT_ALLOWED
+    assert "cannot be read: Permission denied" in capsys.readouterr().err
 
 
 def test_exit_codes_of_signals_are_those_of_shells() -> None:

@@ -37,7 +37,7 @@ def _check_reach(cell: Cell) -> None:
 
 
 @click.command("init", epilog=epilog(0, 64, 77, 78, durations=True))
-@click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False))
+@click.argument("cell_file", metavar="CELLFILE", type=click.Path(dir_okay=False, readable=False))
 @click.argument("nodes", metavar="ID=ADDRESS...", nargs=-1, required=True)
 @click.option(
     "--max-ttl",

@@ -125,7 +125,7 @@ def list_command(cell: str | None, key_file: str | None, as_json: bool) -> int:
 @key_command.command(
     "add", short_help="Add a key: it opens, and does not seal yet.", epilog=epilog(0, 64, 77, 78)
 )
-@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, readable=False, path_type=Path))
 @cell_option
 @key_file_option
 @json_option

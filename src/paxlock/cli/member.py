@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -71,7 +72,7 @@ def move_command(node_id: str, address: str, cell: str | None, as_json: bool) ->
     client, and counts at their next start.
     """
     path = _cell_file(cell)
-    text = read_text(path, "cell file")
+    text, _ = _read(path)
     with typed_values():
         changed = moved(text, node_id, address)
     if changed != text:
@@ -93,5 +94,13 @@ def move_command(node_id: str, address: str, cell: str | None, as_json: bool) ->
 
 def _nodes(path: Path) -> dict[str, str]:
     """As the file says: its key is not needed."""
-    table = parse_cell_file(read_text(path, "cell file"))
+    _, table = _read(path)
     return {node["id"]: node["address"] for node in table["nodes"]}
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    text = read_text(path, "cell file")
+    try:
+        return text, parse_cell_file(text)
+    except ConfigError as error:
+        raise ConfigError(f"cell file {path}: {error}") from error

@@ -116,7 +116,7 @@ PREFIX = Checked("prefix", _read_prefix)
 ADDRESSES = Checked("addresses", _read_addresses)
 LABEL = Checked("label", check_label)
 DATA = Checked("text", lambda text: check_data(os.fsencode(text)))
-NEW_FILE = NewFile(dir_okay=False, path_type=Path)  #: None is stdout
+NEW_FILE = NewFile(dir_okay=False, readable=False, path_type=Path)  #: None is stdout
 
 
 def _set_quiet(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -75,18 +75,17 @@ async def _over_already(client: Client, name: str, term: int) -> str:
 )
 @click.argument("name", type=NAME)
 @click.argument("term", type=TERM)
-@click.option("--polite", "how", flag_value="polite", help="Ask the holder to let go.")
+@click.option("--polite", is_flag=True, help="Ask the holder to let go.")
 @click.option(
     "--force",
-    "how",
-    flag_value="force",
+    is_flag=True,
     help="Refuse its renewals too: it holds until its deadline, a ttl at most, and nobody else does.",
 )
 @wait_option
 @json_option
 @client_options
 def revoke_command(
-    options: CellOptions, name: str, term: int, how: str | None, wait: float, as_json: bool
+    options: CellOptions, name: str, term: int, polite: bool, force: bool, wait: float, as_json: bool
 ) -> int:
     """End the tenure of somebody else.
 
@@ -96,7 +95,9 @@ def revoke_command(
     next in line gets the name when its program, or that command, has ended. Needs a key that may
     administer the name.
     """
-    if how is None:
+    if polite and force:
+        raise click.UsageError("give --polite or --force, not both")
+    if not (polite or force):
         raise click.UsageError("say how: --polite, or --force")
     settings = options.settings()
 
@@ -106,7 +107,7 @@ def revoke_command(
             _told(client, name, "revoked", "; --force ends its renewals"),
         ):
             over = await _over_already(client, name, term)
-            left = await client.revoke(name, term, force=how == "force", wait=wait)
+            left = await client.revoke(name, term, force=force, wait=wait)
             over = "" if left else over  # it may have been acquired meanwhile
         if as_json:
             facts = name_facts(name, "led" if left else "unknown", term=term, remaining=left)

@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 KEYS_MAX = 8
+BYTE_ORDER_MARK = "\ufeff"  #: of some editors
 FILE_MAX_BYTES = 65_536
 INTEGER_MAX_BITS = 64  #: as TOML has them
 
@@ -141,9 +142,12 @@ def read_text(path: StrPath, what: str, *, private: bool = False) -> str:
     if len(content) > FILE_MAX_BYTES:
         raise ConfigError(f"the {what} {path} is above {FILE_MAX_BYTES} bytes: this cannot be the right file")
     try:
-        return content.decode()
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"the {what} {path} is not UTF-8 text") from error
+    if text.startswith(BYTE_ORDER_MARK):
+        raise ConfigError(f"the {what} {path} begins with a byte order mark: save it as UTF-8 without one")
+    return text
 
 
 def write_new(path: Path, text: str, mode: int) -> None:
