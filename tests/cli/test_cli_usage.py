@@ -438,6 +438,17 @@ def test_an_interrupt_while_it_loads_is_never_lost(module: str, how: str) -> Non
     assert done.returncode == ExitCode.INTERRUPTED
 
 
+def test_another_interrupt_while_an_error_is_told_is_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paxlock.cli.output.say", interrupted)
+    assert main(["status", "--no-such-option"]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "paxlock: interrupted\n"
+
+
 def test_what_an_interrupt_does_is_as_before_once_the_command_line_is_loaded() -> None:
     before = signal.getsignal(signal.SIGINT)
     assert main(["status", "--no-such-option"]) == ExitCode.USAGE

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             load("paxlock.cli.group")
             from paxlock.cli.group import run_command_line
-    except KeyboardInterrupt:  # before the block or behind it
+        return run_command_line(arguments)
+    except KeyboardInterrupt:  # beside what was loaded, or once more while an error is told
         say_interrupted()
         return INTERRUPTED
-    return run_command_line(arguments)
