@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
 from paxlock.cli.output import (
     change_facts,
@@ -16,6 +22,7 @@ from paxlock.cli.output import (
     standing_facts,
     to_json,
 )
+from paxlock.cli.runtime import room_on_stdout
 from paxlock.cli.status import cell_facts, format_cell, format_names, format_standing
 from paxlock.cli.watch import EndCondition, format_change
 from paxlock.client.standing import Change, Standing, State, Waiter
@@ -107,6 +114,36 @@ def test_a_line_of_watch() -> None:
     assert format_change(Change("job", State.LED, 7, "host:1", b"")) == "job led 7 host:1"
     assert format_change(Change("job", State.FREE, 7, "", b"")) == "job free 7"
     assert format_change(Change("job", State.UNKNOWN, 0, "", b"")) == "job unknown"
+
+
+async def test_what_is_printed_waits_for_its_reader_and_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A write to a pipe that is full hears no signal: `paxlock watch | less` could only be killed."""
+    end, full = os.pipe()
+    os.set_blocking(full, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(full, bytes(65_536))
+    os.set_blocking(full, True)
+    with os.fdopen(full, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with trio.move_on_after(0.05) as scope:
+            await room_on_stdout()
+        assert scope.cancelled_caught
+        os.close(end)  # whoever writes now hears that nobody reads
+        with trio.fail_after(30):
+            await room_on_stdout()
+
+
+async def test_what_is_printed_into_a_file_waits_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "out").open("w") as out:
+        for stdout in (out, io.StringIO(), None):
+            monkeypatch.setattr(sys, "stdout", stdout)
+            with trio.fail_after(30):
+                await room_on_stdout()
 
 
 def test_a_watch_ends_when_every_name_was_seen_once() -> None:

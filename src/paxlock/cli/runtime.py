@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ __all__ = [
     "connect",
     "ending_signals",
     "not_ignored",
+    "room_on_stdout",
     "run_async",
     "scope_until_signal",
     "typed_values",
@@ -88,6 +90,16 @@ def run_async(command: Callable[[], Awaitable[int]], *, stopped: int | None = No
         raise Failure(signal_code(heard[0]) if heard else ExitCode.INTERRUPTED, "interrupted")
 
     return trio.run(until_signal)
+
+
+async def room_on_stdout() -> None:
+    """Wait until stdout takes a line, or nobody reads it any more: a signal is heard meanwhile. It is not
+    while a write waits for a reader that has stopped, such as a pager.
+    """
+    if sys.stdout is None:
+        return
+    with suppress(OSError, ValueError):  # a file takes everything, and there is nothing to wait for
+        await trio.lowlevel.wait_writable(sys.stdout.fileno())
 
 
 @contextmanager

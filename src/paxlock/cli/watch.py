@@ -11,7 +11,7 @@ from paxlock.cli.exits import ExitCode, epilog
 from paxlock.cli.hook import NO_SHELL, Hook
 from paxlock.cli.options import PATTERN, CellOptions, client_options
 from paxlock.cli.output import change_facts, emit, paint, printable, say, to_json
-from paxlock.cli.runtime import connect, run_async
+from paxlock.cli.runtime import connect, room_on_stdout, run_async
 from paxlock.cli.waiting import Look, no_quorum, tell_why
 from paxlock.client.client import Client
 from paxlock.client.standing import Change
@@ -141,6 +141,7 @@ def watch_command(
                         break
                     continue
                 (unseen.add if change.state.value == "unknown" else unseen.discard)(pattern)
+                await room_on_stdout()
                 emit(to_json(change_facts(change)) if as_json else format_change(change))
                 if told is not None:
                     await told.run(change_facts(change))
