@@ -567,6 +567,27 @@ def test_a_file_that_may_not_be_written_is_77_and_the_help_says_so(
         assert "77 not allowed" in " ".join(capsys.readouterr().out.split())
 
 
+CLOSED_STDIO = """
+import os, sys
+from paxlock.cli import main
+
+for fd in (0, 1, 2):
+    os.close(fd)
+sys.stdin = sys.stdout = sys.stderr = None
+code = main(["--version"])
+null = os.stat(os.devnull)
+there = [os.path.samestat(os.fstat(fd), null) and not os.get_inheritable(fd) for fd in (0, 1, 2)]
+with open(sys.argv[1], "w") as file:
+    print(code, there, file=file)
+"""
+
+
+def test_nothing_of_ours_takes_the_place_of_a_stream_that_was_closed(tmp_path: Path) -> None:
+    """A socket of the event loop was stderr where that had been closed, and got the log lines of a node."""
+    in_a_new_python(CLOSED_STDIO, str(tmp_path / "found"))
+    assert (tmp_path / "found").read_text() == "0 [True, True, True]\n"
+
+
 def test_python_m_paxlock_is_the_same_program() -> None:
     assert NO_CELL.output("--version").startswith("paxlock ")
     assert "which cell?" in NO_CELL.fails(78, "status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -183,6 +184,7 @@ def command_line(ctx: click.Context) -> int:
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes one sentence on stderr."""
     output.voice.quiet = output.voice.verbose = False
+    _fill_stdio()
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
     try:
@@ -219,6 +221,18 @@ def _finish(code: int) -> int:
         output.silence_stdout()  # what is left in the buffer would be an error once more at the exit
         return int(code)
     return int(code)
+
+
+def _fill_stdio() -> None:
+    """Where stdin, stdout or stderr was closed, nothing that is opened later may take its number: what is
+    meant for the stream would be written there. Commands that are started find it closed as before.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # it has the lowest number that is free
 
 
 def _never_fail_to_encode(stream: TextIO | None) -> None:
