@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -21,8 +22,9 @@ from paxlock.cli.output import (
     printable,
     standing_facts,
     to_json,
+    voice,
 )
-from paxlock.cli.runtime import room_on_stdout
+from paxlock.cli.runtime import logs_as_talk, room_on_stdout
 from paxlock.cli.status import cell_facts, format_cell, format_names, format_standing
 from paxlock.cli.watch import EndCondition, format_change
 from paxlock.client.standing import Change, Standing, State, Waiter
@@ -144,6 +146,22 @@ async def test_what_is_printed_into_a_file_waits_for_nothing(
             monkeypatch.setattr(sys, "stdout", stdout)
             with trio.fail_after(30):
                 await room_on_stdout()
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_a_client_logs_is_talk_of_the_command(
+    quiet: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(voice, "quiet", quiet)
+    log = logging.getLogger("paxlock")
+    before = log.handlers[:]
+    with logs_as_talk():
+        log.info("too much")
+        log.warning("this key has used up its %s", "quota\x1b[2J")
+    said = f"paxlock: {printable('this key has used up its quota' + chr(27) + '[2J')}\n"
+    assert chr(27) not in said
+    assert capsys.readouterr().err == ("" if quiet else said)
+    assert log.handlers == before and log.propagate
 
 
 def test_a_watch_ends_when_every_name_was_seen_once() -> None:

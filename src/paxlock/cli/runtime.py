@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import sys
@@ -25,6 +26,7 @@ __all__ = [
     "TELL_AFTER_S",
     "connect",
     "ending_signals",
+    "logs_as_talk",
     "not_ignored",
     "room_on_stdout",
     "run_async",
@@ -111,6 +113,25 @@ def typed_values() -> Iterator[None]:
         raise Failure(ExitCode.USAGE, str(error)) from error
 
 
+class _Talk(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+@contextmanager
+def logs_as_talk() -> Iterator[None]:
+    """What a client has to say to the log of its program is said as all else is, and with -q it is not."""
+    logger, talk = logging.getLogger("paxlock"), _Talk(logging.WARNING)
+    before = logger.propagate
+    logger.addHandler(talk)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(talk)
+        logger.propagate = before
+
+
 @asynccontextmanager
 async def connect(
     settings: ClientSettings, *, label: str | None = None, wait: float | None = None
@@ -124,7 +145,7 @@ async def connect(
 
     limit = math.inf if wait is None else max(wait, TRY_PATIENCE_S)
     nobody = NO_ANSWER if settings.keys else NO_KEY
-    with trio.move_on_after(limit) as opening:
+    with logs_as_talk(), trio.move_on_after(limit) as opening:
         async with trio.open_nursery() as nursery:
             found = trio.CancelScope()
             if limit > TELL_AFTER_S:
