@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +36,25 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 def default_signals() -> None:
     """In the child: even where the tests run in the background, INT is not ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def full_pipe() -> Iterator[int]:
+    """A pipe that takes nothing more, and that nobody reads."""
+    end, full = os.pipe()
+    os.set_blocking(full, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(full, bytes(65_536))
+    with suppress(BlockingIOError):
+        while True:
+            os.write(full, b"0")
+    os.set_blocking(full, True)
+    try:
+        yield full
+    finally:
+        os.close(end)
+        os.close(full)
 
 
 def free_port(kind: socket.SocketKind) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
-from paxlock_process import Cell, Process, dev_cell
+from paxlock_process import PATIENCE_S, Cell, Process, default_signals, dev_cell, environment, full_pipe
 
 from paxlock.client.handle import format_handle, parse_handle
 from paxlock.config import cell as config
@@ -320,6 +322,46 @@ def test_a_leader_that_was_stopped_learns_that_it_lost(cell: Cell) -> None:
             lost = json.loads(first.stdout.line())
             assert lost == {"v": 1, "name": "stopped", "state": "unknown", "term": facts["term"]}
             assert first.wait() == 79
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_leader_whose_reader_has_stopped_leads_on_and_hears_signals(
+    cell: Cell, tmp_path: Path, signum: signal.Signals
+) -> None:
+    """It stood still in its first line: no renewal, no hook, and nothing but KILL ended it."""
+    name, marks = f"unread-{signum}", tmp_path / "marks"
+    hook = f"sh -c 'echo $PAXLOCK_STATE >> {marks}'"
+    with full_pipe() as full:
+        leader = subprocess.Popen(
+            [sys.executable, "-m", "paxlock", "elect", name, "--ttl", "1s", "--exec", hook],
+            stdout=full,
+            env=environment(cell.env),
+            preexec_fn=default_signals,
+        )
+        try:
+            until = time.monotonic() + PATIENCE_S
+            while not marks.exists():
+                assert time.monotonic() < until
+                time.sleep(0.05)  # poll: there is nothing that could be read
+            term = json.loads(cell.output("status", name, "--json"))["term"]
+            time.sleep(2.0)  # two ttls
+            assert json.loads(cell.output("status", name, "--json"))["term"] == term
+            leader.send_signal(signum)
+            assert leader.wait(PATIENCE_S) == 0
+        finally:
+            leader.kill()
+            leader.wait()
+    assert marks.read_text() == "led\nunknown\n"
+    assert cell.run("status", "--check", name).returncode == 1
+
+
+def test_a_leader_whose_reader_has_gone_resigns(cell: Cell, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    with cell.start("elect", "unheard", "--exec", f"sh -c 'echo $PAXLOCK_STATE >> {marks}'") as leader:
+        leader.close_stdout()
+        assert leader.wait() == 141
+    assert marks.read_text() in ("led\nunknown\n", "unknown\n")
+    assert cell.run("status", "--check", "unheard").returncode == 1
 
 
 def test_the_command_of_a_leader_that_resigns_ends_before_the_lease_is_released(
