@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from typing import Any
@@ -228,6 +229,19 @@ async def test_tasks_that_check_tell_of_the_loss_in_a_group_and_lead_campaigns_a
         assert await client.lead("x", work) == "done"
     assert len(terms) == 2
     assert terms[0] < terms[1]
+
+
+@virtual
+async def test_in_virtual_time_there_is_no_last_resort(cell: AsyncioCell) -> None:
+    """For its thread time does not pass, and what would end is the run of the tests."""
+    async with cell.open_client() as client:
+        with pytest.raises(LeaseLost):
+            async with client.lock("x", exit_after=0.0):
+                cell.partition(client)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(1000.0)
+                threads = [thread.name for thread in threading.enumerate()]
+        assert "paxlock last resort" not in threads
 
 
 @virtual

@@ -64,6 +64,28 @@ async def main():
 asyncio.run(main())
 """
 
+NO_THREAD = """
+import asyncio, sys, threading
+from paxlock.aio import open_client
+
+def no_thread(thread):
+    raise RuntimeError("can't start new thread")
+
+async def main():
+    async with open_client(sys.argv[1]) as client:
+        started, threading.Thread.start = threading.Thread.start, no_thread
+        try:
+            async with client.lock("x", exit_after=1.0):
+                print("holds", flush=True)
+        except RuntimeError as error:
+            print(error, flush=True)
+        threading.Thread.start = started
+        async with client.lock("x", wait=0, exit_after=1.0) as held:
+            print("holds", held.term, flush=True)
+
+asyncio.run(main())
+"""
+
 FORKING = """
 import asyncio, os, sys
 from paxlock import ClosedError
@@ -227,6 +249,20 @@ def test_a_loop_that_hangs_ends_its_process_where_that_was_asked_for(program: st
                 assert await asyncio.to_thread(process.wait, PATIENCE_S) == 79
                 assert process.stderr is not None
                 assert "the lease of 'x' is over" in process.stderr.read()
+
+    asyncio.run(main())
+
+
+def test_a_lease_whose_last_resort_cannot_be_started_is_released(tmp_path: Path) -> None:
+    """The process, its user or its container has as many threads as it may."""
+
+    async def main() -> None:
+        cell = cell_of("a", tmp_path)
+        async with open_node(NodeConfig(cell, "a", tmp_path / "a"), create=True):
+            with start(NO_THREAD, tmp_path / "cell.toml") as process:
+                assert await asyncio.to_thread(line_of, process) == "can't start new thread"
+                assert await asyncio.to_thread(line_of, process) == "holds 2"
+                assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
 
     asyncio.run(main())
 

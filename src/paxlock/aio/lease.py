@@ -73,11 +73,11 @@ class HeldLease(AsyncHolding):
 
     def open_scope(self, exit_after: float | None) -> None:
         """Have the body of a block, which begins now, end with the lease; and the process, where the body
-        then goes on for ``exit_after`` seconds.
+        then goes on for ``exit_after`` seconds. Raises RuntimeError where no thread can be started for that.
         """
-        self._scope = TaskScope(f"the lease of {self.name!r} was lost")
-        if exit_after is not None:
+        if exit_after is not None and not getattr(self._loop, "paxlock_virtual_time", False):
             self._last_resort = LastResort(self.name, self._desk.now, self._deadline + exit_after, exit_after)
+        self._scope = TaskScope(f"the lease of {self.name!r} was lost")
         self._set_alarm()
 
     async def close_scope(self, error: BaseException | None) -> tuple[BaseException | None, LeaseLost | None]:
@@ -159,10 +159,15 @@ class LeaseBlock:
         task = asyncio.current_task()
         if self._waits_for is not None:
             self._nesting.check(self._waits_for, lambda by: by is task)
-        self._held = await self._acquire()
-        self._nesting.entered(self._held, task)
-        self._held.open_scope(self._exit_after)
-        return self._held
+        held = await self._acquire()
+        try:
+            held.open_scope(self._exit_after)
+        except Exception:  # nobody will leave this block
+            await held.release()
+            raise
+        self._held = held
+        self._nesting.entered(held, task)
+        return held
 
     async def __aexit__(
         self,

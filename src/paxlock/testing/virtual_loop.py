@@ -35,6 +35,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     _scheduled: list[asyncio.TimerHandle]
     _ready: Any
 
+    paxlock_virtual_time = True  #: for no other thread does time pass as it does here
+
     def __init__(self) -> None:
         super().__init__()
         self._selector = _NothingToSelect()
