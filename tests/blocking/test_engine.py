@@ -43,7 +43,7 @@ def test_who_finds_the_machine_taken_does_not_wait_and_its_work_is_done_by_who_h
     leave.set()
     one.result()
     assert done.wait(PATIENCE_S)
-    assert by in ([one.ident], [engine._thread.ident])  # this one, where a datagram has come meanwhile
+    assert by in ([one.ident], [engine._thread])  # this one, where a datagram has come meanwhile
     assert by != [other.ident]
 
 

@@ -9,19 +9,19 @@ import threading
 import pytest
 
 from paxlock import LeaseLost, LossReason
-from paxlock.blocking.interrupts import Interrupt, interruptible
+from paxlock.blocking.interrupts import Interrupt, interrupt_here, interruptible
 
 PATIENCE_S = 60.0
 
 TRACED_AFTERWARDS = """
 import sys, threading
 from paxlock import LeaseLost, LossReason
-from paxlock.blocking.interrupts import Interrupt
+from paxlock.blocking.interrupts import interrupt_here
 
 def step():
     return 1
 
-interrupt = Interrupt("x", 1)
+interrupt = interrupt_here("x", 1)
 try:
     sender = threading.Thread(target=interrupt.send, args=(LossReason.EXPIRED,))
     sender.start()
@@ -66,7 +66,7 @@ def test_nothing_is_raised_after_the_block(late: bool) -> None:
 
     def work() -> None:
         for _ in range(200):
-            interrupt = Interrupt("x", 1)
+            interrupt = interrupt_here("x", 1)
             go = threading.Event()
 
             def send(interrupt: Interrupt = interrupt, go: threading.Event = go) -> None:

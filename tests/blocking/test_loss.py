@@ -19,7 +19,7 @@ import pytest
 from paxlock import BusyError, Cell, ClosedError, ConfigError, LeaseLost, LossReason, State
 from paxlock.blocking import Client, HeldLease, LeaseBlock, open_client
 from paxlock.blocking.callbacks import Callbacks
-from paxlock.blocking.interrupts import Interrupt, interruptible
+from paxlock.blocking.interrupts import Interrupt, interrupt_here, interruptible
 from paxlock.client.nesting import Nesting
 from tests.blocking.cells import Worker, thread_cell, until
 
@@ -170,7 +170,7 @@ def test_an_interruption_never_comes_after_the_block() -> None:
     sys.setswitchinterval(1e-6)
     try:
         for _ in range(500):
-            interrupt = Interrupt("x", 1)
+            interrupt = interrupt_here("x", 1)
             try:
                 orders.put(interrupt)
                 interrupt.disarm()

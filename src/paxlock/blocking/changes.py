@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from contextlib import suppress
 from types import TracebackType
@@ -13,10 +12,12 @@ import attrs
 from paxlock.blocking.engine import Engine
 from paxlock.blocking.interrupts import interruptible
 from paxlock.blocking.reply import INTERRUPT_CHECK_S, Reply
+from paxlock.blocking.waiting import new_gate
 from paxlock.client.desk import Desk
 from paxlock.client.standing import Change
 from paxlock.core.session.events import Changed
 from paxlock.errors import BusyError, ClosedError
+from paxlock.host.native import get_ident
 from paxlock.limits import NEVER
 
 __all__ = ["Changes", "Watched"]
@@ -47,9 +48,9 @@ class Changes:
         self._pending: OrderedDict[str, Change] = OrderedDict()
         #: Open where there may be news. No condition: a signal handler may wait for the machine, which must
         #: not wait for the thread that the handler has interrupted.
-        self._gate = threading.Lock()
+        self._gate = new_gate()
         self._why: str | None = None  #: closed, and why
-        self._receiving = threading.Lock()
+        self._receiving = new_gate()
 
     def __enter__(self) -> Self:
         if self._reply is not None:
@@ -99,7 +100,7 @@ class Changes:
             raise BusyError("another thread is receiving from this watch")
         try:
             until = NEVER if timeout is None else desk.now() + timeout
-            longest = INTERRUPT_CHECK_S if interruptible(threading.get_ident()) else NEVER
+            longest = INTERRUPT_CHECK_S if interruptible(get_ident()) else NEVER
             while not self._pending:
                 if self._why is not None:
                     self._session.check()

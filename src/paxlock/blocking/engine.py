@@ -13,8 +13,7 @@ calls a verb waits for no lock that its own thread holds.
 from __future__ import annotations
 
 import math
-import selectors
-import socket
+import select
 import threading
 import time
 from collections import deque
@@ -23,12 +22,14 @@ from contextlib import suppress
 from typing import Protocol
 
 from paxlock.blocking.interrupts import interruptible
+from paxlock.blocking.waiting import new_event
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session
 from paxlock.errors import ClosedError, PaxlockError
 from paxlock.forks import dies_in_child
 from paxlock.host.clock import Clock
 from paxlock.host.failures import as_ours
+from paxlock.host.native import allocate_lock, get_ident, greenlets, poll, socketpair, start_thread
 from paxlock.host.turn import CLOCK_JUMP_S, DatagramSocket, Turn
 from paxlock.limits import NEVER
 from paxlock.wire.endpoint import Endpoint
@@ -92,27 +93,27 @@ class Engine(Turn):
         self._session = session
         self._socket = transport
         self._alarms = alarms
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._owner = 0  #: the thread that has the lock
         self._handed_over: deque[Callable[[], None]] = deque()
         self._asleep_until = -math.inf
         self._woken = False
         self._commits_at = NEVER  #: when Commits are sent that are held back
-        self._ears, self._bell = socket.socketpair()
+        self._ears, self._bell = socketpair()
         self._ears.setblocking(False)
         self._bell.setblocking(False)
         self._trouble: Exception | None = None
         self._stops_at = NEVER
         self._dead = False
-        self.over = threading.Event()  #: the thread has ended
+        self.over = new_event()  #: the thread has ended
         self._offset = clock.now() - time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="paxlock", daemon=True)
+        self._thread = 0  #: which one it is, once it runs
         dies_in_child(self)
 
     def start(self) -> None:
         """Start the thread. Raises ClosedError where none can be started any more."""
         try:
-            self._thread.start()
+            start_thread(self._run, "paxlock")
         except RuntimeError as error:
             self._close_bell()
             raise ClosedError(
@@ -129,14 +130,15 @@ class Engine(Turn):
 
     def exposed(self) -> bool:
         """Whether an exception may hit this thread between any two steps."""
-        me = threading.get_ident()
-        return me == threading.main_thread().ident or interruptible(me)
+        me = get_ident()
+        # A greenlet may be left for another in the midst of its work.
+        return greenlets() or me == threading.main_thread().ident or interruptible(me)
 
     def within(self) -> bool:
         """Whether this thread may not wait for the machine, because the machine waits for it: as where the
         garbage collector runs a ``__del__`` of the program in the midst of a turn.
         """
-        return threading.get_ident() in (self._owner, self._thread.ident)
+        return get_ident() in (self._owner, self._thread)
 
     def do(self, work: Callable[[], None]) -> None:
         """Run ``work`` with the machine to itself, now or soon, and send what follows. It must not raise."""
@@ -149,7 +151,7 @@ class Engine(Turn):
         # Where another thread has the machine, it does this work too: nobody waits for the lock, and what
         # many ask for at one moment leaves in one datagram. Whoever lets go of the lock looks for more.
         while self._handed_over and self._lock.acquire(blocking=False):
-            self._owner = threading.get_ident()
+            self._owner = get_ident()
             try:
                 self._work_off()
                 if not self._dead:
@@ -170,7 +172,7 @@ class Engine(Turn):
     def sleep_at_most(self, seconds: float) -> None:
         """With the machine to itself: bound how late a suspend is noticed."""
         self._longest_sleep = seconds
-        if self._owner != self._thread.ident:
+        if self._owner != self._thread:
             self.wake()
 
     def stop(self, patience: float) -> None:
@@ -188,17 +190,18 @@ class Engine(Turn):
     # The thread
 
     def _run(self) -> None:
+        self._thread = get_ident()
         failure: PaxlockError | None = None
         try:
-            with selectors.PollSelector() as selector:  # not epoll, which a fork would share
-                for fileno in {self._ears.fileno(), *self._socket.filenos()}:
-                    selector.register(fileno, selectors.EVENT_READ)
-                while self._turn():
-                    selector.select(self._sleep())
+            poller = poll()  # not epoll, which a fork would share
+            for fileno in {self._ears.fileno(), *self._socket.filenos()}:
+                poller.register(fileno, select.POLLIN)
+            while self._turn():
+                poller.poll(self._sleep_ms())
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             failure = as_ours(error)
         with self._lock:
-            self._owner = threading.get_ident()
+            self._owner = get_ident()
             self._dead = True
             self._alarms.ended(failure)
             self._socket.close()
@@ -217,7 +220,7 @@ class Engine(Turn):
             self._ears.recv(4096)
         self._woken = False
         with self._lock:
-            self._owner = threading.get_ident()
+            self._owner = get_ident()
             try:
                 self._notice_jump()
                 self._work_off()
@@ -236,12 +239,12 @@ class Engine(Turn):
                 self._owner = 0
         return True
 
-    def _sleep(self) -> float | None:
-        """Seconds to sleep; whoever has moved the deadline since then has rung the bell."""
+    def _sleep_ms(self) -> float | None:
+        """Milliseconds to sleep; whoever has moved the deadline since then has rung the bell."""
         if self._handed_over:
             return 0.0  # by a thread that has found the machine taken by this one
         until = min(self._asleep_until, self.clock.now() + self._longest_sleep)
-        return None if until == NEVER else max(0.0, until - self.clock.now())
+        return None if until == NEVER else math.ceil(max(0.0, until - self.clock.now()) * 1000.0)
 
     def _deadline(self) -> float:
         return min(self.machine.deadline(), self._alarms.due(), self._stops_at, self._commits_at)

@@ -4,18 +4,23 @@ Python raises it in that thread at the next step of its Python code: not while i
 ``time.sleep`` or a socket. It is a LeaseLost, so that nothing else comes out even where it is raised in the
 last step of the block. It is sent at most once, never after the block has ended, and one that was sent but
 not raised yet is caught then.
+
+Where gevent has made the threads of the program greenlets, Python would raise it in whichever runs. So there
+the hub throws it into the right one, as it does with a timeout: where that waits, or next waits.
 """
 
 from __future__ import annotations
 
 import ctypes
-import threading
-import time
 from collections import Counter
+from contextlib import suppress
+from importlib import import_module
+from typing import Any, Protocol
 
 from paxlock.errors import LeaseLost, LossReason
+from paxlock.host.native import allocate_lock, get_ident, greenlets, sleep
 
-__all__ = ["Interrupt", "interruptible"]
+__all__ = ["Interrupt", "interrupt_here", "interruptible"]
 
 _armed: Counter[int] = Counter()
 
@@ -25,26 +30,39 @@ def interruptible(thread: int) -> bool:
     return _armed[thread] > 0
 
 
-class Interrupt:
+class Interrupt(Protocol):
     """The exception that is sent to the thread that made this, if the lease is lost within the block."""
 
-    def __init__(self, name: str, term: int) -> None:
-        self._lease = name, term
-        self._thread = threading.get_ident()
-        self._mutex = threading.Lock()
-        self._over = False
-        self.kind: type[LeaseLost] | None = None  #: the class of what was sent
-        _armed[self._thread] += 1
+    kind: type[LeaseLost] | None  #: the class of what was sent
 
     def send(self, reason: LossReason) -> None:
         """The lease is lost: called by another thread, at most once matters."""
+
+    def disarm(self) -> None:
+        """The block ends, in its own thread: nothing is raised after this."""
+
+
+def interrupt_here(name: str, term: int) -> Interrupt:
+    """An interrupt for the thread, or the greenlet, that calls this."""
+    return _OfGreenlet(name, term) if greenlets() else _OfThread(name, term)
+
+
+class _OfThread:
+    def __init__(self, name: str, term: int) -> None:
+        self._lease = name, term
+        self._thread = get_ident()
+        self._mutex = allocate_lock()
+        self._over = False
+        self.kind: type[LeaseLost] | None = None
+        _armed[self._thread] += 1
+
+    def send(self, reason: LossReason) -> None:
         with self._mutex:
             if not self._over and self.kind is None:
                 self.kind = _kind_of(*self._lease, reason)
                 _send(self._thread, self.kind)
 
     def disarm(self) -> None:
-        """The block ends, in its own thread: nothing is raised after this."""
         done = False
         while not done:
             try:
@@ -61,6 +79,30 @@ class Interrupt:
             if not self._over:
                 self._over = True
                 _armed[self._thread] -= 1
+
+
+class _OfGreenlet:
+    def __init__(self, name: str, term: int) -> None:
+        gevent = import_module("gevent")
+        self._lease = name, term
+        self._greenlet: Any = gevent.getcurrent()
+        self._hub: Any = gevent.get_hub()
+        self._over = False
+        self.kind: type[LeaseLost] | None = None
+
+    def send(self, reason: LossReason) -> None:
+        if not self._over and self.kind is None:
+            self.kind = _kind_of(*self._lease, reason)
+            with suppress(AttributeError, ValueError):  # the hub is gone, and the greenlet with it
+                self._hub.loop.run_callback_threadsafe(self._throw)
+
+    def _throw(self) -> None:
+        """In the hub: the greenlet does not run meanwhile."""
+        if not self._over and not self._greenlet.dead:
+            self._greenlet.throw(self.kind)
+
+    def disarm(self) -> None:
+        self._over = True
 
 
 class _Settled(BaseException):
@@ -80,7 +122,7 @@ def _settle(thread: int) -> None:
             try:
                 _send(thread, _Settled)
                 while True:
-                    time.sleep(0)
+                    sleep(0)
             except _Settled:
                 raise
             except BaseException as error:  # noqa: BLE001 - Ctrl-C, say; raised again below

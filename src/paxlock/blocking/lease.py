@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +18,9 @@ import attrs
 
 from paxlock.blocking.callbacks import Callbacks
 from paxlock.blocking.engine import Engine
-from paxlock.blocking.interrupts import Interrupt
+from paxlock.blocking.interrupts import Interrupt, interrupt_here
 from paxlock.blocking.reply import INTERRUPT_CHECK_S, Reply
+from paxlock.blocking.waiting import new_event
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
@@ -74,7 +74,7 @@ class HeldLease(Holding):
         self._callbacks = callbacks
         self._on_lost = working.on_lost
         self._manual = working.renew == "manual"
-        self._over = threading.Event()
+        self._over = new_event()
         self._interrupt: Interrupt | None = None
         timing = desk.session.timing(ttl)
         #: How long a heartbeat keeps the lease: as long as a renewal of a lease of this ttl.
@@ -161,6 +161,7 @@ class HeldLease(Holding):
 
     def on_extended(self, callback: Callable[[float], None]) -> None:
         """Have ``callback`` called with each new deadline, by a thread of paxlock's. It must not raise."""
+        self._callbacks.wanted()
         super().on_extended(lambda deadline: self._callbacks.call(partial(callback, deadline)))
 
     # For the client and the block
@@ -185,7 +186,7 @@ class HeldLease(Holding):
 
     def arm(self) -> None:
         """This thread works under the lease from now on: a loss interrupts it."""
-        self._interrupt = interrupt = Interrupt(self.name, self.term)
+        self._interrupt = interrupt = interrupt_here(self.name, self.term)
 
         def work() -> None:
             if self._reason is not None:

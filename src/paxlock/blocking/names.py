@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
+from paxlock.blocking.waiting import new_gate
 from paxlock.core.messages import Member
 from paxlock.errors import ConfigError
+from paxlock.host.native import start_thread
 from paxlock.host.udp import look_up
 from paxlock.host.whereabouts import OTHERS_PATIENCE_S, Whereabouts
 from paxlock.limits import NEVER
@@ -34,17 +36,25 @@ def addresses_of_seeds(seeds: Iterable[str]) -> list[Address]:
 
 
 def _look_up_all(wanted: Mapping[str, str]) -> dict[str, list[Address]]:
-    answers: queue.SimpleQueue[tuple[str, Found]] = queue.SimpleQueue()
+    answers: deque[tuple[str, Found]] = deque()
+    news = new_gate()  #: open where there may be another answer
+
+    def came(key: str, answer: Found) -> None:
+        answers.append((key, answer))
+        with suppress(RuntimeError):  # it is open already
+            news.release()
+
     for key, address in wanted.items():
-        _look_up_aside(address, lambda answer, key=key: answers.put((key, answer)))  # type: ignore[misc]
+        _look_up_aside(address, partial(came, key))
     found: dict[str, list[Address]] = {}
     trouble: ConfigError | None = None
     until = NEVER
     for _ in wanted:
-        try:
-            key, answer = answers.get(timeout=None if until == NEVER else max(0.0, until - time.monotonic()))
-        except queue.Empty:
+        while not answers and (left := until - time.monotonic()) > 0.0:
+            news.acquire(timeout=-1 if left == NEVER else left)
+        if not answers:
             break
+        key, answer = answers.popleft()
         if isinstance(answer, ConfigError):
             trouble = trouble or answer
         else:
@@ -74,7 +84,7 @@ def _look_up_aside(address: str, then: Callable[[Found], object]) -> None:
     if literal:
         work()
     else:
-        threading.Thread(target=work, name="paxlock look-up", daemon=True).start()
+        start_thread(work, "paxlock look-up")
 
 
 class NameKeeper:

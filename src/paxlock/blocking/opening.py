@@ -15,6 +15,7 @@ from paxlock.client.discovery import SEED_RETRY_S, cell_told
 from paxlock.config.cell import Cell, ClientSettings
 from paxlock.host.clock import BootClock
 from paxlock.host.labels import default_label
+from paxlock.host.native import check_host
 from paxlock.host.udp import TwoSockets, UdpSocket, bind_beside
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender
@@ -35,6 +36,7 @@ def open_session(
     """Open a session, and start its thread. Where only seeds are given, waits until one of them answers;
     ``check_wanted`` raises where nobody wants the session any more.
     """
+    check_host()
     sender = SessionSender(draw_session(), settings.grant)
     cell = settings.cell
     keys = cell.keys if cell is not None else settings.keys

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Generic, TypeVar
 
+from paxlock.blocking.waiting import new_gate
 from paxlock.errors import ClosedError
 
 __all__ = ["Reply"]
@@ -23,7 +23,7 @@ class Reply(Generic[T]):
 
     def __init__(self) -> None:
         self.ticket: int | None = None  #: under which the machine knows what was asked
-        self._gate = threading.Lock()
+        self._gate = new_gate()
         self._gate.acquire()
         self._arrived = False
         self._error: Exception | None = None

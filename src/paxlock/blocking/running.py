@@ -7,7 +7,6 @@ any more is collected, and its thread ends.
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -27,6 +26,7 @@ from paxlock.config.cell import Cell, check_name
 from paxlock.errors import BusyError, ClosedError, PaxlockError
 from paxlock.host.at_exit import ends_at_exit
 from paxlock.host.clock import Clock
+from paxlock.host.native import get_ident
 from paxlock.host.whereabouts import Whereabouts
 from paxlock.limits import NEVER
 from paxlock.wire.endpoint import Endpoint
@@ -112,6 +112,8 @@ class Running(Face[HeldLease]):
         working: Working,
     ) -> HeldLease:
         """One campaign, to its end: the lease, or NotAcquired."""
+        if working.on_lost is not None:
+            self._callbacks.wanted()
         name = check_name(name)  # in NFC, as the lease shall tell it
         ttl = self._desk.allowed.lease_ttl(ttl, self._desk.cell.max_ttl)
         reply: Reply[object] = Reply()
@@ -273,7 +275,7 @@ class Running(Face[HeldLease]):
 
     def _wait(self, reply: Reply[T]) -> T:
         try:
-            return reply.wait(attentive=interruptible(threading.get_ident()))
+            return reply.wait(attentive=interruptible(get_ident()))
         except ClosedError:
             self.check()
             raise

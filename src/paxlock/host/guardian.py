@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from paxlock.errors import InternalError
 from paxlock.forks import dies_in_child, same_process
 from paxlock.host import last_will
 from paxlock.host.last_will import started_at, will_words
+from paxlock.host.native import RLock, poll, process_class, socketpair
 from paxlock.wire.transport import Address
 
 __all__ = ["ClientGuardian", "guardian_for", "unavailable"]
@@ -166,14 +166,14 @@ class _Link:
 
     def _start(self) -> None:
         """Start the process that starts the guardian, and ends. Raises OSError."""
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, theirs = socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self._is = _identity(self.channel)
         holder = -1
         script = os.path.abspath(last_will.__file__)  # noqa: PTH100 - no link is to be followed
         try:
             holder = os.pidfd_open(os.getpid())
-            self._starter = subprocess.Popen(
+            self._starter = process_class()(
                 [_interpreter(), "-I", "-S", script, str(theirs.fileno()), str(holder)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -307,7 +307,7 @@ def _identity(channel: socket.socket) -> tuple[int, int]:
 
 
 def _readable(fd: int, patience: float) -> bool:
-    poller = select.poll()
+    poller = poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(round(patience * 1000.0)))
 
@@ -332,7 +332,7 @@ def _kill(pid: int, started: int) -> bool:
         os.close(fd)
 
 
-_lock = threading.RLock()
+_lock = RLock()
 _link: _Link | None = None
 _inherited: list[socket.socket] = []  #: of the parents of this process: at their end they would send
 
@@ -355,7 +355,7 @@ class _Module:
 
     def forked(self) -> None:
         global _lock, _link
-        _lock = threading.RLock()
+        _lock = RLock()
         _link = None
         dies_in_child(self)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 
 from paxlock.forks import Life
+from paxlock.host.native import allocate_lock, start_thread
 
 __all__ = ["EXIT_CODE", "LastResort"]
 
@@ -29,8 +29,9 @@ class LastResort:
         self._at = at
         self._patience = patience
         self._life = Life()
-        self._disarmed = threading.Event()
-        threading.Thread(target=self._watch, name="paxlock last resort", daemon=True).start()
+        self._armed = allocate_lock()  #: had by the work, until it has ended
+        self._armed.acquire()
+        start_thread(self._watch, "paxlock last resort")
 
     def move(self, deadline: float) -> None:
         """The lease is held until ``deadline``."""
@@ -38,13 +39,14 @@ class LastResort:
 
     def disarm(self) -> None:
         """The work has ended."""
-        self._disarmed.set()
+        if self._armed.locked():
+            self._armed.release()
 
     def _watch(self) -> None:
         while (left := self._at - self._now()) > 0.0:
-            if self._disarmed.wait(min(left, LONGEST_WAIT_S)):
+            if self._armed.acquire(timeout=min(left, LONGEST_WAIT_S)):
                 return
-        if not self._disarmed.is_set() and not self._life.over:
+        if self._armed.locked() and not self._life.over:
             print(
                 f"paxlock: the lease of {self._name!r} is over, and its work goes on {self._patience:g} s "
                 f"later: this process ends with code {EXIT_CODE}",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from paxlock.errors import ClosedError, ConfigError
 from paxlock.forks import INHERITED, dies_in_child
+from paxlock.host.native import Socket, getaddrinfo
 from paxlock.host.socket_filter import attach, kernel_drops
 from paxlock.wire.transport import Address, format_address, split_address
 
@@ -47,7 +48,7 @@ def look_up(address_text: str) -> list[Address]:
     """
     host, port = split_address(address_text)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        found = getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
         raise unresolved(address_text) from error
     return addresses_of(found, address_text)
@@ -110,14 +111,14 @@ class UdpSocket:
         """
         where = format_address((host, port))
         try:
-            family, kind, protocol, _, sockaddr = socket.getaddrinfo(
+            family, kind, protocol, _, sockaddr = getaddrinfo(
                 host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
             )[0]
         except (OSError, UnicodeError, OverflowError):
             raise ConfigError(
                 f"cannot listen on {where}: give the IP address and port of this host"
             ) from None
-        sock = socket.socket(family, kind, protocol)
+        sock = Socket(family, kind, protocol)
         try:
             sock.setblocking(False)
             if family == socket.AF_INET6:

@@ -1,0 +1,186 @@
+"""How a thread of the program waits for the thread of the machine: in the kernel; or, where gevent has made
+the threads of the program greenlets, so that the other greenlets run meanwhile.
+
+A greenlet is woken from another thread by an async watcher of its hub's loop, which is gevent's door for
+threads. Where no other greenlet could run (this thread has no hub, or it is the hub itself that waits, as in
+a signal handler) it is waited for in the kernel as well.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Protocol
+
+from paxlock.host.native import allocate_lock, greenlets
+from paxlock.limits import NEVER
+
+__all__ = ["Event", "Gate", "new_event", "new_gate"]
+
+
+class Gate(Protocol):
+    """A lock of `threading`, to be opened by any thread."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def locked(self) -> bool: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        type: type[BaseException] | None,  # noqa: A002
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Event(Protocol):
+    """An Event of `threading`."""
+
+    def is_set(self) -> bool: ...
+    def set(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+def new_gate() -> Gate:
+    """A lock, open."""
+    return _GreenGate() if greenlets() else allocate_lock()
+
+
+def new_event() -> Event:
+    """An event that has not happened."""
+    return _GreenEvent() if greenlets() else threading.Event()
+
+
+class _Bell(Protocol):
+    """What one that waits is woken by."""
+
+    def ring(self) -> None:
+        """From any thread."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it is rung; it may have been since the last call."""
+
+    def close(self) -> None: ...
+
+
+class _KernelBell:
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        with suppress(RuntimeError):  # it is open already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        self._lock.acquire(timeout=-1 if seconds == NEVER else min(seconds, threading.TIMEOUT_MAX))
+
+    def close(self) -> None:
+        pass
+
+
+class _HubBell:
+    """For a greenlet of this hub."""
+
+    def __init__(self, hub: Any) -> None:
+        self._rung = import_module("gevent.event").Event()
+        self._watcher = hub.loop.async_()
+        self._watcher.start(self._rung.set)
+
+    def ring(self) -> None:
+        # No lock: a signal handler may have interrupted `close`, and wait for the thread that rings.
+        with suppress(AttributeError, TypeError, ValueError):  # closed; or the hub is gone
+            self._watcher.send()
+
+    def wait(self, seconds: float) -> None:
+        self._rung.wait(None if seconds == NEVER else seconds)
+        self._rung.clear()
+
+    def close(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        watcher.stop()
+        watcher.close()
+
+
+def _new_bell() -> _Bell:
+    hub = import_module("gevent._hub_local").get_hub_if_exists()
+    if hub is None or import_module("gevent").getcurrent() is hub:
+        return _KernelBell()
+    return _HubBell(hub)
+
+
+class _Waiters:
+    """Those that wait for one thing."""
+
+    def __init__(self) -> None:
+        self._bells: list[_Bell] = []
+
+    def wake(self) -> None:
+        """From any thread: have them look again."""
+        for bell in tuple(self._bells):
+            bell.ring()
+
+    def wait(self, come: Callable[[], bool], timeout: float) -> bool:
+        """Wait until ``come()`` is true, which is followed by `wake`; False after ``timeout`` seconds."""
+        if come():
+            return True
+        until = time.monotonic() + timeout
+        bell = _new_bell()
+        self._bells.append(bell)
+        try:
+            while not come():
+                left = until - time.monotonic()
+                if left <= 0.0:
+                    return False
+                bell.wait(left)
+            return True
+        finally:
+            self._bells.remove(bell)
+            bell.close()
+
+
+class _GreenGate:
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._waiters = _Waiters()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not blocking:
+            return self._lock.acquire(blocking=False)
+        return self._waiters.wait(self._take, NEVER if timeout < 0 else timeout)
+
+    def _take(self) -> bool:
+        return self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        self._lock.release()
+        self._waiters.wake()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+class _GreenEvent:
+    def __init__(self) -> None:
+        self._happened = False
+        self._waiters = _Waiters()
+
+    def is_set(self) -> bool:
+        return self._happened
+
+    def set(self) -> None:
+        self._happened = True
+        self._waiters.wake()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._waiters.wait(self.is_set, NEVER if timeout is None else timeout)
