@@ -25,6 +25,7 @@ from paxlock.aio.opening import UnopenedInAsyncio, open_as, shielded
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.messages import NodeMode
+from paxlock.host.native import check_host_of_node
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
@@ -140,6 +141,7 @@ async def _open_node(
     last_will: bool,
     thrifty: bool,
 ) -> Node:
+    check_host_of_node()
     # trio takes a while to load, and the loop may have leases to renew meanwhile.
     await asyncio.to_thread(import_module, "paxlock.node.in_thread")
     from paxlock.node.in_thread import NodeThread

@@ -21,7 +21,7 @@ from paxlock.blocking.changes import Changes
 from paxlock.blocking.lease import HeldLease, LeaseBlock, Renew, Working
 from paxlock.blocking.opening import open_session
 from paxlock.blocking.running import Running
-from paxlock.blocking.waiting import new_gate
+from paxlock.blocking.waiting import Gate
 from paxlock.client import questions
 from paxlock.client.administration import revoking, transferring
 from paxlock.client.detached import releasing, renewing
@@ -80,7 +80,7 @@ class Client(Staying):
         self._entered = False
         self._inherited = False
         self._closed = False
-        self._opening = new_gate()
+        self._opening = Gate()
         self._nesting = Nesting()
         self._finalizer: weakref.finalize[[Running], Client] | None = None
         dies_in_child(self)
@@ -120,7 +120,7 @@ class Client(Staying):
     def forked(self) -> None:
         """This is the child of a fork."""
         dies_in_child(self)
-        self._opening = new_gate()
+        self._opening = Gate()
         self._nesting = Nesting()
         if self._finalizer is not None:
             self._finalizer.detach()

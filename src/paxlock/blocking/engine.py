@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from paxlock.blocking.interrupts import interruptible
-from paxlock.blocking.waiting import new_event
+from paxlock.blocking.waiting import Event
 from paxlock.core.session.events import Granted
 from paxlock.core.session.session import Session
 from paxlock.errors import ClosedError, PaxlockError
@@ -105,7 +105,7 @@ class Engine(Turn):
         self._trouble: Exception | None = None
         self._stops_at = NEVER
         self._dead = False
-        self.over = new_event()  #: the thread has ended
+        self.over = Event()  #: the thread has ended
         self._offset = clock.now() - time.monotonic()
         self._thread = 0  #: which one it is, once it runs
         dies_in_child(self)

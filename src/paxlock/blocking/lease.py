@@ -20,7 +20,7 @@ from paxlock.blocking.callbacks import Callbacks
 from paxlock.blocking.engine import Engine
 from paxlock.blocking.interrupts import Interrupt, interrupt_here
 from paxlock.blocking.reply import INTERRUPT_CHECK_S, Reply
-from paxlock.blocking.waiting import new_event
+from paxlock.blocking.waiting import Event
 from paxlock.client.desk import Desk
 from paxlock.client.handle import Handle
 from paxlock.client.holding import Holding
@@ -74,7 +74,7 @@ class HeldLease(Holding):
         self._callbacks = callbacks
         self._on_lost = working.on_lost
         self._manual = working.renew == "manual"
-        self._over = new_event()
+        self._over = Event()
         self._interrupt: Interrupt | None = None
         timing = desk.session.timing(ttl)
         #: How long a heartbeat keeps the lease: as long as a renewal of a lease of this ttl.

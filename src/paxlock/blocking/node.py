@@ -22,6 +22,7 @@ from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.messages import NodeMode
 from paxlock.errors import PaxlockError
 from paxlock.forks import Life
+from paxlock.host.native import check_host_of_node
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread
@@ -131,6 +132,7 @@ def open_node(
     Raises ConfigError and StoreError, with a sentence that says what to do. What ends the node later on is
     logged, and raised by ``mode``, ``wait_serving`` and ``node_statistics``; locks go on by the other nodes.
     """
+    check_host_of_node()
     from paxlock.node.in_thread import NodeThread
 
     check_node_config(config)

@@ -13,46 +13,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from types import TracebackType
 from typing import Any, Protocol
 
 from paxlock.host.native import allocate_lock, greenlets
 from paxlock.limits import NEVER
 
-__all__ = ["Event", "Gate", "new_event", "new_gate"]
-
-
-class Gate(Protocol):
-    """A lock of `threading`, to be opened by any thread."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-    def release(self) -> None: ...
-    def locked(self) -> bool: ...
-    def __enter__(self) -> bool: ...
-    def __exit__(
-        self,
-        type: type[BaseException] | None,  # noqa: A002
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-class Event(Protocol):
-    """An Event of `threading`."""
-
-    def is_set(self) -> bool: ...
-    def set(self) -> None: ...
-    def wait(self, timeout: float | None = None) -> bool: ...
-
-
-def new_gate() -> Gate:
-    """A lock, open."""
-    return _GreenGate() if greenlets() else allocate_lock()
-
-
-def new_event() -> Event:
-    """An event that has not happened."""
-    return _GreenEvent() if greenlets() else threading.Event()
+__all__ = ["Event", "Gate", "new_gate"]
 
 
 class _Bell(Protocol):
@@ -107,6 +73,8 @@ class _HubBell:
 
 
 def _new_bell() -> _Bell:
+    if not greenlets():
+        return _KernelBell()
     hub = import_module("gevent._hub_local").get_hub_if_exists()
     if hub is None or import_module("gevent").getcurrent() is hub:
         return _KernelBell()
@@ -143,34 +111,9 @@ class _Waiters:
             bell.close()
 
 
-class _GreenGate:
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._waiters = _Waiters()
+class Event:
+    """An Event of `threading`."""
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if not blocking:
-            return self._lock.acquire(blocking=False)
-        return self._waiters.wait(self._take, NEVER if timeout < 0 else timeout)
-
-    def _take(self) -> bool:
-        return self._lock.acquire(blocking=False)
-
-    def release(self) -> None:
-        self._lock.release()
-        self._waiters.wake()
-
-    def locked(self) -> bool:
-        return self._lock.locked()
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
-
-class _GreenEvent:
     def __init__(self) -> None:
         self._happened = False
         self._waiters = _Waiters()
@@ -184,3 +127,37 @@ class _GreenEvent:
 
     def wait(self, timeout: float | None = None) -> bool:
         return self._waiters.wait(self.is_set, NEVER if timeout is None else timeout)
+
+
+class Gate:
+    """A lock of `threading`, open at first. It may be older than gevent's patches."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._waiters = _Waiters()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if not blocking:
+            return self._take()
+        return self._waiters.wait(self._take, NEVER if timeout < 0 else timeout)
+
+    def _take(self) -> bool:
+        return self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        self._lock.release()
+        self._waiters.wake()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def new_gate() -> Gate | threading.Lock:
+    """A gate for what begins now: where no greenlet will wait for it, a lock is faster."""
+    return Gate() if greenlets() else allocate_lock()

@@ -103,8 +103,8 @@ def check_host() -> None:
     patcher = sys.modules.get("eventlet.patcher")
     if patcher is not None and (patcher.is_monkey_patched("thread") or patcher.is_monkey_patched("socket")):
         raise ConfigError(
-            "eventlet has patched this program, and no lease could be kept in it: run the work under the lock as "
-            "a process of its own (paxlock run), or take gevent, threads or asyncio"
+            "eventlet has patched this program, and no lease can be kept in it: run the work under the lock "
+            "as a process of its own (paxlock run), or take gevent, threads or asyncio"
         )
 
 
@@ -113,6 +113,6 @@ def check_host_of_node() -> None:
     check_host()
     if _has_patched("select"):
         raise ConfigError(
-            "gevent has patched this program, and no node can run in it: run the node as a process of its own "
-            "(paxlock serve), and open a client here"
+            "gevent has patched this program, and no node can run in it: run the node as a process of its "
+            "own (paxlock serve), and open a client here"
         )

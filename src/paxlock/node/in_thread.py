@@ -20,7 +20,6 @@ from paxlock.errors import ClosedError, PaxlockError
 from paxlock.forks import INHERITED, Life
 from paxlock.host.at_exit import ends_at_exit
 from paxlock.host.failures import as_ours
-from paxlock.host.native import check_host_of_node
 from paxlock.node.reloading import cell_again, reload_node
 from paxlock.node.server import Report, Service, run_service
 
@@ -69,7 +68,6 @@ class NodeThread:
         """Start the node, and wait until its socket is bound. Raises the ConfigError or StoreError that the
         start has raised.
         """
-        check_host_of_node()
         self._thread.start()
         ends_at_exit(self)
         try:
