@@ -25,7 +25,7 @@ from paxlock.aio.opening import UnopenedInAsyncio, open_as, shielded
 from paxlock.config.cell import Cell, NodeConfig, check_label, client_settings
 from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.messages import NodeMode
-from paxlock.host.native import check_host_of_node
+from paxlock.host.hosting import check_host_of_node
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread

@@ -22,7 +22,7 @@ from paxlock.config.starts import StartWord, check_node_config, start_word
 from paxlock.core.messages import NodeMode
 from paxlock.errors import PaxlockError
 from paxlock.forks import Life
-from paxlock.host.native import check_host_of_node
+from paxlock.host.hosting import check_host_of_node
 
 if TYPE_CHECKING:
     from paxlock.node.in_thread import NodeThread

@@ -14,8 +14,8 @@ from paxlock.blocking.running import Running
 from paxlock.client.discovery import SEED_RETRY_S, cell_told
 from paxlock.config.cell import Cell, ClientSettings
 from paxlock.host.clock import BootClock
+from paxlock.host.hosting import check_host
 from paxlock.host.labels import default_label
-from paxlock.host.native import check_host
 from paxlock.host.udp import TwoSockets, UdpSocket, bind_beside
 from paxlock.host.whereabouts import Whereabouts, has_names, keyring_of
 from paxlock.wire.endpoint import Endpoint, SessionSender

@@ -17,17 +17,14 @@ from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
 
-from paxlock.errors import ConfigError
-
 __all__ = [
     "RLock",
     "Socket",
     "allocate_lock",
-    "check_host",
-    "check_host_of_node",
     "get_ident",
     "getaddrinfo",
     "greenlets",
+    "has_patched",
     "poll",
     "process_class",
     "sleep",
@@ -61,10 +58,11 @@ else:
 
 def greenlets() -> bool:
     """Whether gevent has made the threads of this program greenlets."""
-    return _has_patched("threading")
+    return has_patched("threading")
 
 
-def _has_patched(module: str) -> bool:
+def has_patched(module: str) -> bool:
+    """Whether gevent has patched this module of Python's."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched(module))
 
@@ -87,7 +85,7 @@ def process_class() -> type[subprocess.Popen[bytes]]:
     """A Popen for any thread. That of gevent is for those with its default loop, and has made Python's own
     useless: so this is one of a fresh copy of the module.
     """
-    if not _has_patched("subprocess"):
+    if not has_patched("subprocess"):
         return subprocess.Popen
     spec = find_spec("subprocess")
     assert spec is not None
@@ -96,23 +94,3 @@ def process_class() -> type[subprocess.Popen[bytes]]:
     spec.loader.exec_module(again)
     found: type[subprocess.Popen[bytes]] = again.Popen
     return found
-
-
-def check_host() -> None:
-    """Raise ConfigError in a program whose threads and sockets paxlock cannot work with."""
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is not None and (patcher.is_monkey_patched("thread") or patcher.is_monkey_patched("socket")):
-        raise ConfigError(
-            "eventlet has patched this program, and no lease can be kept in it: run the work under the lock "
-            "as a process of its own (paxlock run), or take gevent, threads or asyncio"
-        )
-
-
-def check_host_of_node() -> None:
-    """Raise ConfigError in a program in which trio, and so a node, cannot run."""
-    check_host()
-    if _has_patched("select"):
-        raise ConfigError(
-            "gevent has patched this program, and no node can run in it: run the node as a process of its "
-            "own (paxlock serve), and open a client here"
-        )
