@@ -43,8 +43,10 @@ def gunicorn(start: Programs, application: str, *options: str) -> str:
     return address
 
 
-def both_take_turns(address: str) -> list[int]:
-    """Ask until both workers have answered, four at a time: the terms, in order."""
+def both_take_turns(address: str, threads: int = 1) -> list[int]:
+    """Ask until both workers have answered, four at a time: the terms, in order. In each worker a client has
+    so many threads that Python's module knows of.
+    """
     answers: list[dict[str, int]] = []
 
     def both() -> bool:
@@ -55,7 +57,7 @@ def both_take_turns(address: str) -> list[int]:
     until(both, "both workers have answered")
     terms = sorted(answer["term"] for answer in answers)
     assert len(terms) == len(set(terms))
-    assert {answer["threads"] for answer in answers} == {1}
+    assert {answer["threads"] for answer in answers} == {threads}
     return terms
 
 
@@ -73,6 +75,41 @@ def test_gunicorn(start: Programs, client: Client, preload: bool) -> None:
     assert start.end(master) == 0
     for name in ("app", "master"):
         assert client.poll(name).state is State.FREE  # released, not left to run out
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_gunicorn_with_greenlets(start: Programs, client: Client, preload: bool) -> None:
+    """Its workers are patched after the fork; the client of the preloaded application is older than that."""
+    pytest.importorskip("gunicorn")
+    pytest.importorskip("gevent")
+    module = f"tests.blocking.programs.prefork_{'preload' if preload else 'lazy'}:app"
+    address = gunicorn(start, module, "-k", "gevent", *(["--preload"] if preload else []))
+    first = both_take_turns(address, threads=0)
+    assert both_take_turns(address, threads=0)[0] > first[-1]
+    (master,) = start.processes
+    assert start.end(master) == 0
+    for name in ("app", "master"):
+        assert client.poll(name).state is State.FREE
+    assert not [line for line in start.printed if "Traceback" in line]
+
+
+@pytest.mark.parametrize("pool", ["gevent", "threads"])
+def test_a_celery_worker_of_one_process(start: Programs, client: Client, pool: str) -> None:
+    pytest.importorskip("celery")
+    pytest.importorskip("gevent")
+    for folder in ("messages", "control"):
+        (start.folder / folder).mkdir()
+    app = "tests.blocking.programs.prefork_celery"
+    worker = start.start("-m", "celery", "-A", app, "worker", "-P", pool, "-c", "4", "-l", "INFO")
+    start.line("ready")
+    sender = start.start("-c", f"from {app} import work\nfor _ in range(12): work.apply_async()")
+    tasks = [start.line(r"task of (\d+) had term (\d+)\.") for _ in range(12)]
+    assert sender.wait(PATIENCE_S) == 0
+    assert len({int(task[2]) for task in tasks}) == len(tasks)
+    assert {task[1] for task in tasks} == {str(worker.pid)}
+    assert start.end(worker, signal.SIGTERM) == 0
+    assert not [line for line in start.printed if "Traceback" in line]
+    assert client.poll("task").state is State.FREE
 
 
 @pytest.mark.parametrize("used_before", [False, True])
@@ -98,7 +135,7 @@ def test_celery(start: Programs, client: Client, used_before: bool) -> None:
     assert client.poll("task").state is State.FREE
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_pool(start: Programs, client: Client, method: str) -> None:
     process = start.start(str(Path(__file__).parent / "programs" / "pool.py"), method)
     start.line("pool done [12]")

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from paxlock.blocking.waiting import new_gate
-from paxlock.host.native import greenlets
+from paxlock.blocking.waiting import hub_here, new_gate
+from paxlock.host.native import greenlets, start_thread
 
 __all__ = ["Callbacks"]
 
@@ -17,34 +17,33 @@ _log = logging.getLogger("paxlock")
 
 
 class Callbacks:
-    """Calls what it is given, one at a time and in order. The thread is started with the first; where it is a
-    greenlet, which only a thread of the program can start, as soon as one wants to be called.
+    """Calls what it is given, one at a time and in order. The thread is started with the first call. In a
+    program of greenlets it is one of them, which may end or wake others, and who wants the call starts it.
     """
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], object] | None] = deque()
         self._news = new_gate()  #: open where there may be something to be called
-        self._thread: threading.Thread | None = None
+        self._started = False
 
     def wanted(self) -> None:
-        """Something will be given, says the program in a thread of its own."""
-        if greenlets():
-            self._start()
+        """Called by the thread of the program that something will be called for."""
+        here = threading.current_thread() is threading.main_thread() or hub_here() is not None
+        if not self._started and greenlets() and here:
+            self._started = True
+            threading.Thread(target=self._run, daemon=True).start()
 
     def call(self, callback: Callable[[], object]) -> None:
         """Have it called soon. One caller at a time."""
         self._give(callback)
-        self._start()
+        if not self._started:
+            self._started = True
+            with suppress(RuntimeError):  # the interpreter ends: nobody is there to be called
+                start_thread(self._run, "paxlock callbacks")
 
     def close(self) -> None:
         """Call what was given, and nothing more."""
         self._give(None)
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="paxlock callbacks", daemon=True)
-            with suppress(RuntimeError):  # the interpreter ends: nobody is there to be called
-                self._thread.start()
 
     def _give(self, callback: Callable[[], object] | None) -> None:
         self._calls.append(callback)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from paxlock.host.native import allocate_lock, greenlets
 from paxlock.limits import NEVER
 
-__all__ = ["Event", "Gate", "new_gate"]
+__all__ = ["Event", "Gate", "hub_here", "new_gate"]
 
 
 class _Bell(Protocol):
@@ -72,10 +72,13 @@ class _HubBell:
         watcher.close()
 
 
+def hub_here() -> Any:
+    """The hub of this thread's greenlets; None where it has none, or none yet."""
+    return import_module("gevent._hub_local").get_hub_if_exists() if greenlets() else None
+
+
 def _new_bell() -> _Bell:
-    if not greenlets():
-        return _KernelBell()
-    hub = import_module("gevent._hub_local").get_hub_if_exists()
+    hub = hub_here()
     if hub is None or import_module("gevent").getcurrent() is hub:
         return _KernelBell()
     return _HubBell(hub)

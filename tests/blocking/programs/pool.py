@@ -1,4 +1,4 @@
-"""``pool.py fork|spawn``: a pool of processes, whose parent has used the client and holds a lease."""
+"""``pool.py fork|spawn|forkserver``: processes of a parent that has used the client and holds a lease."""
 
 from __future__ import annotations
 
