@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from contextlib import suppress
 from importlib import import_module
 from typing import Any, Protocol
 
+from paxlock.blocking.waiting import Door
 from paxlock.errors import LeaseLost, LossReason
 from paxlock.host.native import allocate_lock, get_ident, greenlets, sleep
 
@@ -86,15 +86,14 @@ class _OfGreenlet:
         gevent = import_module("gevent")
         self._lease = name, term
         self._greenlet: Any = gevent.getcurrent()
-        self._hub: Any = gevent.get_hub()
+        self._door = Door.of(gevent.get_hub())
         self._over = False
         self.kind: type[LeaseLost] | None = None
 
     def send(self, reason: LossReason) -> None:
         if not self._over and self.kind is None:
             self.kind = _kind_of(*self._lease, reason)
-            with suppress(AttributeError, ValueError):  # the hub is gone, and the greenlet with it
-                self._hub.loop.run_callback_threadsafe(self._throw)
+            self._door.call(self._throw)
 
     def _throw(self) -> None:
         """In the hub: the greenlet does not run meanwhile."""

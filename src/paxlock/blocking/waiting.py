@@ -1,15 +1,16 @@
 """How a thread of the program waits for the thread of the machine: in the kernel; or, where gevent has made
 the threads of the program greenlets, so that the other greenlets run meanwhile.
 
-A greenlet is woken from another thread by an async watcher of its hub's loop, which is gevent's door for
-threads. Where no other greenlet could run (this thread has no hub, or it is the hub itself that waits, as in
-a signal handler) it is waited for in the kernel as well.
+A greenlet is woken from another thread by an async watcher of its hub's loop, the one thing in gevent that
+every thread may touch. Where no other greenlet could run (this thread has no hub, or it is the hub itself
+that waits, as in a signal handler) a greenlet waits in the kernel as well.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 from paxlock.host.native import allocate_lock, greenlets
 from paxlock.limits import NEVER
 
-__all__ = ["Event", "Gate", "hub_here", "new_gate"]
+__all__ = ["Door", "Event", "Gate", "hub_here", "new_gate"]
 
 
 class _Bell(Protocol):
@@ -49,27 +50,58 @@ class _KernelBell:
         pass
 
 
+class Door:
+    """The way into a hub for other threads: what they have called here is called by the hub, while all of its
+    greenlets wait. There is one for the whole life of a hub: its watcher cannot be closed while one uses it.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self._calls: deque[Callable[[], object]] = deque()
+        self._waiting = 0
+        self._watcher = hub.loop.async_(ref=False)
+        self._watcher.start(self._call_all)
+
+    @staticmethod
+    def of(hub: Any) -> Door:
+        """That of this hub, for a greenlet of it."""
+        if not hasattr(hub, "paxlock_door"):
+            hub.paxlock_door = Door(hub)
+        found: Door = hub.paxlock_door
+        return found
+
+    def call(self, function: Callable[[], object]) -> None:
+        """From any thread. Takes no lock: a signal handler may wait for the thread that calls this."""
+        self._calls.append(function)
+        with suppress(Exception):  # the hub is gone, and its greenlets with it
+            self._watcher.send()
+
+    def _call_all(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def waits(self, more: int) -> None:
+        """So many greenlets more wait for a call. A hub in which nothing is waited for ends."""
+        self._waiting += more
+        self._watcher.ref = self._waiting > 0
+
+
 class _HubBell:
     """For a greenlet of this hub."""
 
     def __init__(self, hub: Any) -> None:
         self._rung = import_module("gevent.event").Event()
-        self._watcher = hub.loop.async_()
-        self._watcher.start(self._rung.set)
+        self._door = Door.of(hub)
+        self._door.waits(1)
 
     def ring(self) -> None:
-        # No lock: a signal handler may have interrupted `close`, and wait for the thread that rings.
-        with suppress(AttributeError, TypeError, ValueError):  # closed; or the hub is gone
-            self._watcher.send()
+        self._door.call(self._rung.set)
 
     def wait(self, seconds: float) -> None:
         self._rung.wait(None if seconds == NEVER else seconds)
         self._rung.clear()
 
     def close(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        watcher.stop()
-        watcher.close()
+        self._door.waits(-1)
 
 
 def hub_here() -> Any:
