@@ -79,6 +79,25 @@ def test_a_callback_that_raises_is_logged_and_harms_nobody(
     assert client.poll("raises").state is State.FREE
 
 
+def test_a_callback_whose_thread_cannot_be_started_is_called_with_the_next(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    callbacks, called, done = Callbacks(), list[int](), threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        callbacks.call(lambda: called.append(1))
+    assert "no thread can be started (can't start new thread)" in caplog.text
+    callbacks.call(lambda: called.append(2))
+    callbacks.call(done.set)
+    assert done.wait(30.0)
+    assert called == [1, 2]
+    callbacks.close()
+
+
 @pytest.mark.parametrize("error", [SystemExit("enough"), KeyboardInterrupt(), ValueError("mine")])
 def test_whatever_a_callback_raises_those_after_it_are_called(
     error: BaseException, caplog: pytest.LogCaptureFixture

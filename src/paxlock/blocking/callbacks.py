@@ -37,9 +37,13 @@ class Callbacks:
         """Have it called soon. One caller at a time."""
         self._give(callback)
         if not self._started:
-            self._started = True
-            with suppress(RuntimeError):  # the interpreter ends: nobody is there to be called
+            try:
                 start_thread(self._run, "paxlock callbacks")
+            except RuntimeError as error:  # it is tried again with the next call
+                if threading.main_thread().is_alive():  # else the interpreter ends: nobody is there
+                    _log.error("a callback of a lease is not called: no thread can be started (%s)", error)
+            else:
+                self._started = True
 
     def close(self) -> None:
         """Call what was given, and nothing more."""

@@ -116,10 +116,17 @@ class Engine(Turn):
             start_thread(self._run, "paxlock")
         except RuntimeError as error:
             self._close_bell()
-            raise ClosedError(
-                "the interpreter ends, and no thread can be started any more: use the client once before the "
-                "main thread ends"
-            ) from error
+            if threading.main_thread().is_alive():
+                why = (
+                    f"no thread can be started ({error}): this process, its user or its container has as "
+                    "many as it may (ulimit -u, pids.max)"
+                )
+            else:
+                why = (
+                    "the interpreter ends, and no thread can be started any more: use the client once before "
+                    "the main thread ends"
+                )
+            raise ClosedError(why) from error
 
     def forked(self) -> None:
         """This is the child of a fork: there is no thread here, and nothing is waited for."""
