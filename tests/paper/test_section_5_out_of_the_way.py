@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from by_hand import GRACE, NAME, TTL
+import attrs
+from by_hand import ATHENS, GRACE, NAME, TTL, HandSession, occupant
 from hand_cell import HandCell
 
-from paxlock.core.messages import Message, Prepare, Promise, Release, StandingPrepare
+from paxlock.core.messages import (
+    Message,
+    Prepare,
+    Promise,
+    Recovering,
+    RefusalReason,
+    Release,
+    StandingPrepare,
+)
 from paxlock.core.session.events import Granted, Lost
+from paxlock.core.session.pacing import RETRY_MAX_S
 
 SOON = 1.0
 
@@ -39,6 +49,52 @@ def test_l3_a_lease_that_may_have_been_taken_is_given_back_though_the_answer_nev
     cell.deliver(StandingPrepare, "byblos", "c")
     cell.run(2 * TTL, lost=lambda sender, to, message: "b" in (sender, to) or (sender, to) == ("c", "byblos"))
     assert not cell.told("athens", Lost)
+
+
+def test_l3_a_node_that_has_lost_its_memory_is_left_to_the_holder() -> None:
+    """b held the lease of athens, as byblos heard, and sits out. What byblos sends there meanwhile may be
+    what b hears first when it serves, and take b for itself.
+    """
+    session, holder = HandSession("byblos"), attrs.evolve(occupant(ATHENS), confirmed=True)
+    session.campaign(now=1.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "abc":
+        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=holder)
+    session.receive("b", Recovering(0, 2_000), now=1.1)
+    session.forget_sent()
+    session.run_until(3.1 + RETRY_MAX_S)
+    assert {node for node, _ in session.sent(Prepare)} == {"a", "c"}
+    for node in "ac":
+        session.refused(node, asked, RefusalReason.HELD, now=3.1 + RETRY_MAX_S, occupant=holder)
+    session.run_until(6.0)
+    to_b = [message for node, message in session.sent(Prepare) if node == "b"]
+    assert to_b
+    assert not any(isinstance(message, StandingPrepare) or message.refresh_ms for message in to_b)
+
+
+def test_l3_a_promise_of_who_has_forgotten_does_not_say_that_the_holder_has_let_go() -> None:
+    session, holder = HandSession("byblos"), attrs.evolve(occupant(ATHENS), confirmed=True)
+    session.campaign(now=1.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "abc":
+        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=holder)
+    session.receive("b", Recovering(0, 100), now=1.1)
+    session.promised("b", asked, 1001, now=1.3)
+    (attempt,) = session.machine._campaigns.candidates.attempts.values()
+    assert attempt.proposer.refusals.where_held_at_quorum() == ["a", "c"]
+
+
+def test_where_all_have_lost_their_memory_all_are_asked() -> None:
+    session, holder = HandSession("byblos"), attrs.evolve(occupant(ATHENS), confirmed=True)
+    session.campaign(now=1.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "abc":
+        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=holder)
+    for node in "abc":
+        session.receive(node, Recovering(0, 2_000), now=1.1)
+    session.forget_sent()
+    session.run_until(3.3)
+    assert {node for node, _ in session.sent(StandingPrepare)} == set("abc")
 
 
 def test_l3_a_node_is_asked_again_when_its_no_has_run_out() -> None:

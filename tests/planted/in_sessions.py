@@ -25,6 +25,13 @@ IN_SESSIONS: tuple[Mutation, ...] = (
         "test_who_waits_asks_rarely_though_no_quorum_can_be_heard",
     ),
     Mutation(
+        "outruns-the-holder-at-a-node-that-forgot",
+        "L3: who waits goes on standing at a node that has lost its memory, and takes it before the holder does",
+        (Edit("session.refusals", "Refusals.forget", "no is not None and no.occupant is not None", "False"),),
+        test="tests/paper/test_section_5_out_of_the_way.py::"
+        "test_l3_a_node_that_has_lost_its_memory_is_left_to_the_holder",
+    ),
+    Mutation(
         "measures-the-wait-in-line",
         "section 5, windows: an acceptance by a number that has waited in line counts as a round trip",
         (

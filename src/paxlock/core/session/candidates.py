@@ -13,7 +13,13 @@ from paxlock.core.lives import UNKNOWN, Lives
 from paxlock.core.messages import Promise, Refused, Release, Renewed
 from paxlock.core.session.attempt import Attempt, Campaign, NameState
 from paxlock.core.session.events import Ended, Extended
-from paxlock.core.session.pacing import ONE_TRY_S, SILENT_RETRY_EACH_S, SILENT_RETRY_MIN_S, AttemptPacing
+from paxlock.core.session.pacing import (
+    ONE_TRY_S,
+    RETRY_MAX_S,
+    SILENT_RETRY_EACH_S,
+    SILENT_RETRY_MIN_S,
+    AttemptPacing,
+)
 from paxlock.core.session.proposer import Phase, Proposer
 from paxlock.core.session.publications import Publications
 from paxlock.core.session.releases import RELEASE_PATIENCE_S, Releases
@@ -264,6 +270,10 @@ class Candidates:
         """A node has answered that it sits out for so long, or that it does not know how long (0): who has
         asked it and few others asks the rest.
         """
+        if node not in self._shared.recovering:
+            left_alone_until = now + remaining + RETRY_MAX_S + self._pacing.patience_with(node)
+            for attempt in self.attempts.values():
+                attempt.proposer.refusals.forget(node, now, left_alone_until)
         self._shared.recovering[node], self._shared.told_recovering[node] = now + remaining, now
         if remaining:
             again = now + max(remaining + ROUNDED_S, SILENT_RETRY_MIN_S)

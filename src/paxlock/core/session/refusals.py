@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from paxlock.core.lease import Candidate
 from paxlock.core.messages import Occupancy, Occupant, RefusalReason, Refused
-from paxlock.core.session.pacing import LONG_AGO
+from paxlock.core.session.pacing import LONG_AGO, NEVER
 from paxlock.core.value import value
 
 __all__ = ["Refusal", "Refusals"]
@@ -35,7 +35,7 @@ __all__ = ["Refusal", "Refusals"]
 class Refusal:
     """A node's no, and when it was heard; ``again`` where it named the same occupant the time before, and
     ``named_since`` then, or for all that is known for ever; ``place``: how many stand before this candidate
-    there.
+    there; ``runs_out``: until when it counts where it names nobody.
     """
 
     reason: RefusalReason
@@ -44,6 +44,7 @@ class Refusal:
     again: bool = False
     place: int = 0
     named_since: float = LONG_AGO
+    runs_out: float = NEVER
 
 
 class _Rival(NamedTuple):
@@ -72,6 +73,14 @@ class Refusals(dict[str, Refusal]):
         # The first no of a phase tells nothing of what the node had said before: perhaps the same.
         named_since = LONG_AGO if before is None else before.named_since if again else now
         self[node] = Refusal(message.reason, occupant, now, again, message.place, named_since)
+
+    def forget(self, node: str, now: float, until: float) -> None:
+        """This node sits out: it knows no more whom it has named. What others say of a holder stays, and
+        while that one holds it has until then to come back to this node (rule L3).
+        """
+        no = self.get(node)
+        if no is not None and no.occupant is not None:
+            self[node] = Refusal(no.reason, None, now, runs_out=until)
 
     def drop_departed(self, refusal: Refusal) -> bool:
         """A node that had refused because of a holder now supports this candidate: so that holder has
@@ -133,7 +142,7 @@ class Refusals(dict[str, Refusal]):
         return {
             node
             for node, no in self.items()
-            if no.occupant is None or now < no.heard_at + no.occupant.remaining_ms / 1000.0
+            if now < (no.heard_at + no.occupant.remaining_ms / 1000.0 if no.occupant else no.runs_out)
         }
 
     def where_held(self, now: float, since: float) -> list[str]:
