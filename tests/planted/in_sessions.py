@@ -26,7 +26,7 @@ IN_SESSIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "outruns-the-holder-at-a-node-that-forgot",
-        "L3: who waits goes on standing at a node that has lost its memory, and takes it before the holder does",
+        "L3: who waits goes on standing at a node that has lost its memory, and outruns the holder there",
         (Edit("session.refusals", "Refusals.forget", "no is not None and no.occupant is not None", "False"),),
         test="tests/paper/test_section_5_out_of_the_way.py::"
         "test_l3_a_node_that_has_lost_its_memory_is_left_to_the_holder",
