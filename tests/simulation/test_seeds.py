@@ -85,6 +85,7 @@ def test_no_seed_breaks_a_rule(first: int) -> None:
         pytest.param(21324, id="a-synced-node-crashes-before-another-has-confirmed-its-memory"),
         pytest.param(2002230, id="a-late-copy-of-a-greeting-is-measured-as-a-round-trip"),
         pytest.param(350004040, id="who-waits-goes-on-to-ask-rarely-when-the-cell-is-back"),
+        pytest.param(430001408, id="a-client-stands-still-after-all-has-healed"),
     ],
 )
 def test_what_once_failed_passes(seed: int) -> None:

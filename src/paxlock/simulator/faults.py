@@ -70,6 +70,8 @@ class Faults:
             if machine.paused_until > sim.true:
                 machine.paused_until = sim.true
                 sim.resume(machine)
+        for client in sim.workload.clients:
+            client.stall = 0.0  # one that was to come
         for node in nodes.all:
             node.disk.slow_until, node.disk.fails_for = -inf, None
         nodes.end_twins()
