@@ -87,13 +87,15 @@ class Paxlock(Peer):
     cluster: ClassVar[type[Cell]] = Cell
     settings = "three `paxlock serve`, sealed, durability `record`, all defaults"
     scenarios = "ABCDEFGHWK"
+    last_will = thrifty = False  #: of the clients
 
     def versions(self) -> str:
         return f"paxlock {paxlock.__version__}"
 
     @asynccontextmanager
     async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
-        async with paxlock.open_client(connection["cell"]) as client, _session_of(client, ttl) as session:
+        opened = paxlock.open_client(connection["cell"], last_will=self.last_will, thrifty=self.thrifty)
+        async with opened as client, _session_of(client, ttl) as session:
             yield session
 
 
@@ -192,14 +194,7 @@ class WithLastWill(Paxlock):
     title = "paxlock, last will"
     settings = "as paxlock, and the clients with `last_will=True`"
     scenarios = "D"
-
-    @asynccontextmanager
-    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
-        async with (
-            paxlock.open_client(connection["cell"], last_will=True) as client,
-            _session_of(client, ttl) as session,
-        ):
-            yield session
+    last_will = True
 
 
 class WithThrift(Paxlock):
@@ -209,11 +204,4 @@ class WithThrift(Paxlock):
     title = "paxlock, thrifty"
     settings = "as paxlock, and the clients with `thrifty=True`"
     scenarios = "ABCGW"
-
-    @asynccontextmanager
-    async def session(self, connection: Connection, ttl: float) -> AsyncIterator[Session]:
-        async with (
-            paxlock.open_client(connection["cell"], thrifty=True) as client,
-            _session_of(client, ttl) as session,
-        ):
-            yield session
+    thrifty = True

@@ -19,6 +19,7 @@ from paxlock.core.session.events import Granted, Lost
 from paxlock.core.session.pacing import RETRY_MAX_S
 
 SOON = 1.0
+HOLDER = attrs.evolve(occupant(ATHENS), confirmed=True)
 
 
 def held_at_a_alone(nodes: str, *sessions: str, plain: bool = False) -> HandCell:
@@ -51,21 +52,27 @@ def test_l3_a_lease_that_may_have_been_taken_is_given_back_though_the_answer_nev
     assert not cell.told("athens", Lost)
 
 
+def waits_for_athens() -> tuple[HandSession, StandingPrepare]:
+    """byblos has asked, and heard of all nodes at 1.01 s that athens holds."""
+    session = HandSession("byblos")
+    session.campaign(now=1.0)
+    asked = session.sent_to_all(StandingPrepare)
+    for node in "abc":
+        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=HOLDER)
+    return session, asked
+
+
 def test_l3_a_node_that_has_lost_its_memory_is_left_to_the_holder() -> None:
     """b held the lease of athens, as byblos heard, and sits out. What byblos sends there meanwhile may be
     what b hears first when it serves, and take b for itself.
     """
-    session, holder = HandSession("byblos"), attrs.evolve(occupant(ATHENS), confirmed=True)
-    session.campaign(now=1.0)
-    asked = session.sent_to_all(StandingPrepare)
-    for node in "abc":
-        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=holder)
+    session, asked = waits_for_athens()
     session.receive("b", Recovering(0, 2_000), now=1.1)
     session.forget_sent()
     session.run_until(3.1 + RETRY_MAX_S)
     assert {node for node, _ in session.sent(Prepare)} == {"a", "c"}
     for node in "ac":
-        session.refused(node, asked, RefusalReason.HELD, now=3.1 + RETRY_MAX_S, occupant=holder)
+        session.refused(node, asked, RefusalReason.HELD, now=3.1 + RETRY_MAX_S, occupant=HOLDER)
     session.run_until(6.0)
     to_b = [message for node, message in session.sent(Prepare) if node == "b"]
     assert to_b
@@ -73,11 +80,7 @@ def test_l3_a_node_that_has_lost_its_memory_is_left_to_the_holder() -> None:
 
 
 def test_l3_a_promise_of_who_has_forgotten_does_not_say_that_the_holder_has_let_go() -> None:
-    session, holder = HandSession("byblos"), attrs.evolve(occupant(ATHENS), confirmed=True)
-    session.campaign(now=1.0)
-    asked = session.sent_to_all(StandingPrepare)
-    for node in "abc":
-        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=holder)
+    session, asked = waits_for_athens()
     session.receive("b", Recovering(0, 100), now=1.1)
     session.promised("b", asked, 1001, now=1.3)
     (attempt,) = session.machine._campaigns.candidates.attempts.values()
@@ -85,11 +88,7 @@ def test_l3_a_promise_of_who_has_forgotten_does_not_say_that_the_holder_has_let_
 
 
 def test_where_all_have_lost_their_memory_all_are_asked() -> None:
-    session, holder = HandSession("byblos"), attrs.evolve(occupant(ATHENS), confirmed=True)
-    session.campaign(now=1.0)
-    asked = session.sent_to_all(StandingPrepare)
-    for node in "abc":
-        session.refused(node, asked, RefusalReason.HELD, now=1.01, occupant=holder)
+    session, _ = waits_for_athens()
     for node in "abc":
         session.receive(node, Recovering(0, 2_000), now=1.1)
     session.forget_sent()

@@ -57,7 +57,7 @@ class _Share:
 
 
 class _Path(_Share):
-    """The exchanges with one node. Until enough of them are known, those with all nodes count as well."""
+    """The exchanges with one node. Those with all nodes count as well, the less the more are known."""
 
     __slots__ = ("_all", "_copies", "_open", "_overdue", "unanswered")
 

@@ -142,7 +142,7 @@ class Refusals(dict[str, Refusal]):
         return {
             node
             for node, no in self.items()
-            if now < (no.heard_at + no.occupant.remaining_ms / 1000.0 if no.occupant else no.runs_out)
+            if now < (no.runs_out if no.occupant is None else no.heard_at + no.occupant.remaining_ms / 1000.0)
         }
 
     def where_held(self, now: float, since: float) -> list[str]:
